@@ -1,0 +1,91 @@
+#include "buckets.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace pa3d {
+namespace {
+
+uint32_t spread(uint32_t v) {  // bit i goes to bit 3i
+  v = (v | v << 16) & 0x030000ff;
+  v = (v | v << 8) & 0x0300f00f;
+  v = (v | v << 4) & 0x030c30c3;
+  return (v | v << 2) & 0x09249249;
+}
+
+// Stable order of 30-bit keys by three passes of ten bits; (key, index) pairs travel together.
+void radix_sort(std::vector<uint64_t>& pairs) {
+  std::vector<uint64_t> other(pairs.size());
+  for (int shift = 32; shift < 62; shift += 10) {
+    size_t start[1025] = {};
+    for (uint64_t p : pairs) ++start[(p >> shift & 1023) + 1];
+    for (int i = 0; i < 1024; ++i) start[i + 1] += start[i];
+    for (uint64_t p : pairs) other[start[p >> shift & 1023]++] = p;
+    pairs.swap(other);
+  }
+}
+
+}  // namespace
+
+Buckets make_buckets(const float* points, int64_t n, int64_t size) {
+  Buckets out;
+  out.n = n;
+  out.size = size;
+  out.count = (n + size - 1) / size;
+  float low[3], high[3];
+  for (int a = 0; a < 3; ++a) low[a] = high[a] = points[a];
+  for (int64_t i = 0; i < n; ++i)
+    for (int a = 0; a < 3; ++a) {
+      low[a] = std::min(low[a], points[3 * i + a]);
+      high[a] = std::max(high[a], points[3 * i + a]);
+    }
+  double extent = 0;
+  for (int a = 0; a < 3; ++a) extent = std::max(extent, static_cast<double>(high[a]) - low[a]);
+  const double scale = extent > 0 ? 1023.0 / extent : 0;
+
+  std::vector<uint64_t> order(n);
+  for (int64_t i = 0; i < n; ++i) {
+    uint32_t key = 0;
+    for (int a = 0; a < 3; ++a) {
+      const double cell = (static_cast<double>(points[3 * i + a]) - low[a]) * scale;
+      key |= spread(static_cast<uint32_t>(std::min(cell, 1023.0))) << a;
+    }
+    order[i] = static_cast<uint64_t>(key) << 32 | static_cast<uint64_t>(i);
+  }
+  radix_sort(order);
+
+  const int64_t slots = out.count * size;
+  out.x.assign(slots, 0.0f);
+  out.y.assign(slots, 0.0f);
+  out.z.assign(slots, 0.0f);
+  out.index.assign(slots, std::numeric_limits<int32_t>::max());
+  const float inf = std::numeric_limits<float>::infinity();
+  for (int a = 0; a < 3; ++a) {
+    out.low[a].assign(out.padded_count(), inf);
+    out.high[a].assign(out.padded_count(), inf);
+  }
+  for (int64_t b = 0; b < out.count; ++b) {
+    const int64_t begin = b * size, end = std::min(n, begin + size);
+    float lo[3] = {inf, inf, inf}, hi[3] = {-inf, -inf, -inf};
+    for (int64_t s = begin; s < end; ++s) {
+      const int64_t i = static_cast<int64_t>(order[s] & 0xffffffffu);
+      const float* p = points + 3 * i;
+      out.x[s] = p[0];
+      out.y[s] = p[1];
+      out.z[s] = p[2];
+      out.index[s] = static_cast<int32_t>(i);
+      for (int a = 0; a < 3; ++a) {
+        lo[a] = std::min(lo[a], p[a]);
+        hi[a] = std::max(hi[a], p[a]);
+      }
+    }
+    for (int a = 0; a < 3; ++a) {
+      out.low[a][b] = lo[a];
+      out.high[a][b] = hi[a];
+    }
+  }
+  return out;
+}
+
+}  // namespace pa3d

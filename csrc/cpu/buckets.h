@@ -1,0 +1,23 @@
+// Points in spatial order, cut into buckets with bounding boxes: what lets exact searches skip most of a large cloud.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace pa3d {
+
+// Coordinates lie in structure-of-arrays form, sorted along a Morton curve; the last bucket is filled up with `index`
+// INT32_MAX. Boxes are padded to a multiple of 16 with empty ones at infinity.
+struct Buckets {
+  int64_t n = 0, size = 0, count = 0;
+  std::vector<float> x, y, z;
+  std::vector<int32_t> index;
+  std::vector<float> low[3], high[3];
+
+  int64_t padded_count() const { return (count + 15) & ~int64_t{15}; }
+};
+
+// size: points a bucket, a multiple of 16. n < 2^31, finite coordinates.
+Buckets make_buckets(const float* points, int64_t n, int64_t size);
+
+}  // namespace pa3d

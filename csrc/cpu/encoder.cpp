@@ -1,0 +1,73 @@
+#include "encoder.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "buffer.h"
+#include "cpuid.h"
+#include "fps.h"
+#include "parallel.h"
+
+namespace pa3d {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds(Clock::time_point from, Clock::time_point to) { return std::chrono::duration<double>(to - from).count(); }
+
+#ifdef _OPENMP
+int thread_id() { return omp_get_thread_num(); }
+int team_size() { return omp_get_num_threads(); }
+void barrier() {
+#pragma omp barrier
+}
+#else
+int thread_id() { return 0; }
+int team_size() { return 1; }
+void barrier() {}
+#endif
+
+}  // namespace
+}  // namespace pa3d
+
+#if defined(__x86_64__)
+#define PA3D_WITH_BF16
+#endif
+#define PA3D_SOURCE "encoder.inl"
+#include "foreach_isa.h"
+
+namespace pa3d {
+
+bool supports(Precision precision) { return precision == Precision::fp32 || isa() >= Isa::avx512_bf16; }
+
+std::unique_ptr<Encoder> make_encoder(const EncoderConfig& c, Precision precision, const WeightSource& weights) {
+  for (int64_t size : {c.patches, c.patch_size, c.dim, c.depth, c.heads, c.mlp_hidden, c.embed[0], c.embed[1], c.embed[2],
+                       c.embed[3], c.pos_hidden, c.text_dim})
+    if (size < 1) throw std::invalid_argument("encoder configuration: every size must be at least 1");
+  if (c.dim % c.heads != 0)
+    throw std::invalid_argument("encoder configuration: dim " + std::to_string(c.dim) + " is not a multiple of heads " +
+                                std::to_string(c.heads));
+  if (precision == Precision::bf16) {
+#if defined(__x86_64__)
+    if (supports(precision)) return avx512_bf16::encoder_bf16(c, weights);
+#endif
+    throw std::invalid_argument(std::string("precision bf16 needs AVX-512 BF16; the level in use is ") + isa_name(isa()) +
+                                "; use fp32 or auto");
+  }
+#if defined(__x86_64__)
+  if (isa() >= Isa::avx512) return avx512::encoder_fp32(c, weights);
+  if (isa() >= Isa::avx2) return avx2::encoder_fp32(c, weights);
+#endif
+  return generic::encoder_fp32(c, weights);
+}
+
+}  // namespace pa3d

@@ -1,0 +1,245 @@
+namespace pa3d {
+namespace PA3D_NS {
+
+#include "vec.inl"
+#include "math.inl"
+#include "gemm.inl"
+#include "patch_embed.inl"
+#include "attention.inl"
+
+// out = LayerNorm(x) * gain + shift over the first `dim` of each row; rows [from, to).
+template <class T>
+static void normalize_rows(const float* x, int64_t stride, int64_t dim, int64_t from, int64_t to, const float* gain,
+                           const float* shift, float eps, typename T::A* out, int64_t out_stride) {
+  for (int64_t r = from; r < to; ++r) {
+    const float* row = x + r * stride;
+    // Past dim the row is zero, so sums may run over whole vectors; the variance corrects for those lanes.
+    vf sum = vf{};
+    for (int64_t i = 0; i < dim; i += PA3D_W) sum += load(row + i);
+    float total = 0;
+    for (int lane = 0; lane < PA3D_W; ++lane) total += sum[lane];
+    const float mean = total / static_cast<float>(dim);
+    vf squares = vf{};
+    const vf m = splat(mean);
+    int64_t i = 0;
+    for (; i + PA3D_W <= dim; i += PA3D_W) {
+      const vf d = load(row + i) - m;
+      squares += d * d;
+    }
+    float variance = 0;
+    for (int lane = 0; lane < PA3D_W; ++lane) variance += squares[lane];
+    for (; i < dim; ++i) variance += (row[i] - mean) * (row[i] - mean);
+    const vf factor = splat(1.0f / std::sqrt(variance / static_cast<float>(dim) + eps));
+    for (i = 0; i < dim; i += PA3D_W)
+      T::put(out + r * out_stride + i, (load(row + i) - m) * factor * load(gain + i) + load(shift + i));
+  }
+}
+
+struct Norm {
+  Buffer<float> gain, shift;
+  void load_weights(const WeightSource& weights, const std::string& name, int64_t dim) {
+    gain.resize(aligned(dim));
+    shift.resize(aligned(dim));
+    std::copy_n(weights(name + ".weight", dim), dim, gain.data());
+    std::copy_n(weights(name + ".bias", dim), dim, shift.data());
+  }
+};
+
+template <class T>
+struct Block {
+  Norm norm1, norm2;
+  Packed<T> qkv, proj, fc1, fc2;
+  void load_weights(const EncoderConfig& c, const WeightSource& weights, const std::string& name) {
+    norm1.load_weights(weights, name + "norm1", c.dim);
+    norm2.load_weights(weights, name + "norm2", c.dim);
+    qkv.pack(weights(name + "attn.qkv.weight", 3 * c.dim * c.dim), 3 * c.dim, c.dim, c.dim, nullptr);
+    proj.pack(weights(name + "attn.proj.weight", c.dim * c.dim), c.dim, c.dim, c.dim, weights(name + "attn.proj.bias", c.dim));
+    fc1.pack(weights(name + "mlp.fc1.weight", c.mlp_hidden * c.dim), c.mlp_hidden, c.dim, c.dim,
+             weights(name + "mlp.fc1.bias", c.mlp_hidden));
+    fc2.pack(weights(name + "mlp.fc2.weight", c.dim * c.mlp_hidden), c.dim, c.mlp_hidden, c.mlp_hidden,
+             weights(name + "mlp.fc2.bias", c.dim));
+  }
+};
+
+// The share [from, to) of n that falls to thread `id` of `team`.
+static inline void share(int64_t n, int id, int team, int64_t* from, int64_t* to) {
+  *from = n * id / team;
+  *to = n * (id + 1) / team;
+}
+
+template <class T>
+class EncoderOf : public Encoder {
+ public:
+  EncoderOf(const EncoderConfig& c, const WeightSource& weights) : c_(c), blocks_(c.depth) {
+    embed_.load_weights(c, weights);
+    cls_token_.resize(aligned(c.dim));
+    cls_pos_.resize(aligned(c.dim));
+    std::copy_n(weights("cls_token", c.dim), c.dim, cls_token_.data());
+    std::copy_n(weights("cls_pos", c.dim), c.dim, cls_pos_.data());
+    pos1_.pack(weights("pos_embed.0.weight", c.pos_hidden * 3), c.pos_hidden, 3, 3, weights("pos_embed.0.bias", c.pos_hidden));
+    pos2_.pack(weights("pos_embed.2.weight", c.dim * c.pos_hidden), c.dim, c.pos_hidden, c.pos_hidden,
+               weights("pos_embed.2.bias", c.dim));
+    for (int64_t i = 0; i < c.depth; ++i)
+      blocks_[i].load_weights(c, weights, "blocks.blocks." + std::to_string(i) + ".");
+    norm_.load_weights(weights, "norm", c.dim);
+    proj_.pack(weights("proj.weight", c.text_dim * c.dim), c.text_dim, c.dim, c.dim, weights("proj.bias", c.text_dim));
+  }
+
+  const EncoderConfig& config() const override { return c_; }
+
+  struct Space : Workspace {
+    Buffer<float> centers, pos_hidden, pos, x, qkv, unit;
+    Buffer<typename T::A> pooled, normed, attended, hidden, final;
+    std::vector<typename PatchEmbed<T>::Scratch> embed;
+    std::vector<AttentionScratch> attention;
+  };
+
+  std::unique_ptr<Workspace> workspace() const override { return std::make_unique<Space>(); }
+
+  void forward(const float* points, int64_t n, int threads, Workspace& workspace, int64_t* centers, int64_t* members,
+               float* tokens, float* features, EncoderTimes* times) const override {
+    Space& s = static_cast<Space&>(workspace);
+    const int64_t g = c_.patches, m = c_.patch_size, t = g + 1, dim = c_.dim;
+    const int64_t ld = aligned(dim), ld_qkv = aligned(3 * dim), ld_hidden = aligned(c_.mlp_hidden);
+    const int64_t ld_pooled = aligned(c_.embed[3]), ld_pos = aligned(c_.pos_hidden), ld_text = aligned(c_.text_dim);
+    const int64_t head_dim = dim / c_.heads;
+    const int want = resolve_threads(threads);
+    s.centers.reserve(g * kAlign);
+    s.pos_hidden.reserve(g * ld_pos);
+    s.pos.reserve(t * ld);
+    s.x.reserve(t * ld);
+    s.qkv.reserve(t * ld_qkv);
+    s.pooled.reserve(g * ld_pooled);
+    s.normed.reserve(t * ld);
+    s.attended.reserve(t * ld);
+    s.hidden.reserve(t * ld_hidden);
+    s.final.reserve(t * ld);
+    s.unit.reserve(g * ld_text);
+    if (static_cast<int>(s.embed.size()) < want) {
+      s.embed.resize(want);
+      s.attention.resize(want);
+    }
+    for (auto& e : s.embed) e.reserve(embed_, m);
+    for (auto& a : s.attention) a.reserve(t, head_dim);
+
+    const auto t0 = Clock::now();
+    const int64_t found = std::min(m, n);
+    sample_and_group(points, n, g, found, 0, c_.min_sq_norm, centers, members, nullptr);
+    if (found < m) {  // spread the short rows out from the back, then repeat
+      for (int64_t i = g; i-- > 0;)
+        for (int64_t j = m; j-- > 0;) members[i * m + j] = members[i * found + j % found];
+    }
+    for (int64_t i = 0; i < g; ++i) std::copy_n(points + 3 * centers[i], 3, &s.centers[i * kAlign]);
+    const auto t1 = Clock::now();
+    auto t2 = t1, t3 = t1;
+
+#ifdef _OPENMP
+#pragma omp parallel num_threads(want)
+#endif
+    {
+      const int id = thread_id(), team = team_size();
+      int64_t from, to;
+      const int64_t groups = (g + kPatchesAtOnce - 1) / kPatchesAtOnce;
+      share(groups, id, team, &from, &to);
+      for (int64_t i = from; i < to; ++i)
+        embed_.run(points, centers, members, m, i * kPatchesAtOnce, std::min(g, (i + 1) * kPatchesAtOnce), s.embed[id],
+                   s.pooled.data());
+      share(pos1_.panels, id, team, &from, &to);
+      linear<F32, F32, Act::gelu>(s.centers.data(), g, kAlign, pos1_, from, to, s.pos_hidden.data(), ld_pos);
+      barrier();
+      share(pos2_.panels, id, team, &from, &to);
+      linear<F32, F32, Act::none>(s.pos_hidden.data(), g, ld_pos, pos2_, from, to, s.pos.data() + ld, ld);
+      share(embed_.reduce.panels, id, team, &from, &to);
+      linear<T, F32, Act::none>(s.pooled.data(), g, ld_pooled, embed_.reduce, from, to, s.x.data() + ld, ld);
+      if (id == 0) {
+        std::copy_n(cls_token_.data(), dim, s.x.data());
+        std::copy_n(cls_pos_.data(), dim, s.pos.data());
+        t2 = Clock::now();
+      }
+      barrier();
+      for (const Block<T>& block : blocks_) {
+        share(t, id, team, &from, &to);
+        for (int64_t r = from; r < to; ++r)
+          for (int64_t i = 0; i < dim; i += PA3D_W)
+            store(&s.x[r * ld + i], load(&s.x[r * ld + i]) + load(&s.pos[r * ld + i]));
+        normalize_rows<T>(s.x.data(), ld, dim, from, to, block.norm1.gain.data(), block.norm1.shift.data(), c_.norm_eps,
+                          s.normed.data(), ld);
+        barrier();
+        share(block.qkv.panels, id, team, &from, &to);
+        linear<T, F32, Act::none>(s.normed.data(), t, ld, block.qkv, from, to, s.qkv.data(), ld_qkv);
+        barrier();
+        const int64_t parts = (team + c_.heads - 1) / c_.heads;
+        for (int64_t unit = id; unit < c_.heads * parts; unit += team) {
+          share(t, static_cast<int>(unit % parts), static_cast<int>(parts), &from, &to);
+          attend<T>(s.qkv.data(), ld_qkv, t, dim, unit / parts, head_dim, from, to, s.attention[id], s.attended.data(), ld);
+        }
+        barrier();
+        share(block.proj.panels, id, team, &from, &to);
+        linear_residual<T>(s.attended.data(), t, ld, block.proj, from, to, s.x.data(), ld);
+        barrier();
+        share(t, id, team, &from, &to);
+        normalize_rows<T>(s.x.data(), ld, dim, from, to, block.norm2.gain.data(), block.norm2.shift.data(), c_.norm_eps,
+                          s.normed.data(), ld);
+        barrier();
+        share(block.fc1.panels, id, team, &from, &to);
+        linear<T, T, Act::gelu>(s.normed.data(), t, ld, block.fc1, from, to, s.hidden.data(), ld_hidden);
+        barrier();
+        share(block.fc2.panels, id, team, &from, &to);
+        linear_residual<T>(s.hidden.data(), t, ld_hidden, block.fc2, from, to, s.x.data(), ld);
+        barrier();
+      }
+      if (id == 0) t3 = Clock::now();
+      share(g, id, team, &from, &to);
+      normalize_rows<T>(s.x.data() + ld, ld, dim, from, to, norm_.gain.data(), norm_.shift.data(), c_.norm_eps,
+                        s.final.data(), ld);
+      if (tokens) {  // in float32 whatever the precision; qkv is free by now
+        normalize_rows<F32>(s.x.data() + ld, ld, dim, from, to, norm_.gain.data(), norm_.shift.data(), c_.norm_eps,
+                            s.qkv.data(), ld_qkv);
+        for (int64_t r = from; r < to; ++r) std::copy_n(s.qkv.data() + r * ld_qkv, dim, tokens + r * dim);
+      }
+      barrier();
+      share(proj_.panels, id, team, &from, &to);
+      linear<T, F32, Act::none>(s.final.data(), g, ld, proj_, from, to, s.unit.data(), ld_text);
+      barrier();
+      share(g, id, team, &from, &to);
+      for (int64_t r = from; r < to; ++r) {
+        const float* row = s.unit.data() + r * ld_text;
+        vf sum = vf{};
+        for (int64_t i = 0; i < ld_text; i += PA3D_W) sum += load(row + i) * load(row + i);
+        float total = 0;
+        for (int lane = 0; lane < PA3D_W; ++lane) total += sum[lane];
+        const float inverse = 1.0f / std::max(std::sqrt(total), 1e-12f);
+        for (int64_t i = 0; i < c_.text_dim; ++i) features[r * c_.text_dim + i] = row[i] * inverse;
+      }
+    }
+    if (times) {
+      const auto t4 = Clock::now();
+      times->sample += seconds(t0, t1);
+      times->embed += seconds(t1, t2);
+      times->blocks += seconds(t2, t3);
+      times->project += seconds(t3, t4);
+    }
+  }
+
+ private:
+  EncoderConfig c_;
+  PatchEmbed<T> embed_;
+  Packed<F32> pos1_, pos2_;
+  Buffer<float> cls_token_, cls_pos_;
+  std::vector<Block<T>> blocks_;
+  Norm norm_;
+  Packed<T> proj_;
+};
+
+#if PA3D_LEVEL < 3
+static std::unique_ptr<Encoder> encoder_fp32(const EncoderConfig& c, const WeightSource& weights) {
+  return std::make_unique<EncoderOf<F32>>(c, weights);
+}
+#else
+static std::unique_ptr<Encoder> encoder_bf16(const EncoderConfig& c, const WeightSource& weights) {
+  return std::make_unique<EncoderOf<BF16>>(c, weights);
+}
+#endif
+
+}  // namespace PA3D_NS
+}  // namespace pa3d

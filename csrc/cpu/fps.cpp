@@ -1,0 +1,49 @@
+#include "fps.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "buckets.h"
+#include "cpuid.h"
+#include "knn.h"
+
+#define PA3D_SOURCE "fps.inl"
+#include "foreach_isa.h"
+
+namespace pa3d {
+namespace {
+
+// Below this a pass over all points is cheaper than the buckets.
+constexpr int64_t kLargeCloud = 8192;
+
+}  // namespace
+
+void farthest_point_sample(const float* points, int64_t n, int64_t k, int64_t start, float min_sq_norm, int64_t* index) {
+  if (n < kLargeCloud) {
+    PA3D_DISPATCH(sample_small)(points, n, k, 0, start, min_sq_norm, index, nullptr, nullptr);
+    return;
+  }
+  const Buckets buckets = make_buckets(points, n, n < 200000 ? 128 : 256);
+  PA3D_DISPATCH(sample_large)(points, buckets, k, start, min_sq_norm, index);
+}
+
+void sample_and_group(const float* points, int64_t n, int64_t k, int64_t m, int64_t start, float min_sq_norm,
+                      int64_t* index, int64_t* members, float* distances) {
+  if (n < kLargeCloud) {
+    PA3D_DISPATCH(sample_small)(points, n, k, m, start, min_sq_norm, index, members, distances);
+    return;
+  }
+  const Buckets buckets = make_buckets(points, n, n < 200000 ? 128 : 256);
+  PA3D_DISPATCH(sample_large)(points, buckets, k, start, min_sq_norm, index);
+  std::vector<float> centers(3 * k);
+  for (int64_t g = 0; g < k; ++g) std::memcpy(&centers[3 * g], points + 3 * index[g], 3 * sizeof(float));
+  knn(buckets, centers.data(), k, m, 1, members, distances);
+}
+
+}  // namespace pa3d

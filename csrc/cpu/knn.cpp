@@ -1,0 +1,47 @@
+#include "knn.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "cpuid.h"
+#include "parallel.h"
+
+#define PA3D_SOURCE "knn.inl"
+#include "foreach_isa.h"
+
+namespace pa3d {
+namespace {
+
+// A row of all distances costs less than buckets below this many products of points and queries.
+bool prefers_rows(int64_t n, int64_t q) { return n < 2048 || n * q < 200000; }
+
+}  // namespace
+
+void knn(const float* queries, int64_t q, const float* points, int64_t n, int64_t k, int threads, int64_t* index,
+         float* distance) {
+  if (!prefers_rows(n, q)) {
+    knn(make_buckets(points, n, 64), queries, q, k, threads, index, distance);
+    return;
+  }
+  const int64_t padded = (n + 15) & ~int64_t{15};
+  std::vector<float> soa(3 * padded);
+  for (int64_t i = 0; i < n; ++i)
+    for (int a = 0; a < 3; ++a) soa[a * padded + i] = points[3 * i + a];
+  parallel_for(q, 64, threads, [&](int64_t begin, int64_t end) {
+    PA3D_DISPATCH(knn_rows_small)(queries, begin, end, soa.data(), n, padded, k, index, distance);
+  });
+}
+
+void knn(const Buckets& buckets, const float* queries, int64_t q, int64_t k, int threads, int64_t* index, float* distance) {
+  parallel_for(q, 16, threads, [&](int64_t begin, int64_t end) {
+    PA3D_DISPATCH(knn_rows_large)(buckets, queries, begin, end, k, index, distance);
+  });
+}
+
+}  // namespace pa3d

@@ -1,0 +1,48 @@
+// Splits a range over OpenMP threads; without OpenMP, or with one thread, it runs in place.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <exception>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+namespace pa3d {
+
+// threads <= 0 means what the runtime would take (OMP_NUM_THREADS, torch.set_num_threads).
+inline int resolve_threads(int threads) {
+#ifdef _OPENMP
+  return threads > 0 ? threads : omp_get_max_threads();
+#else
+  (void)threads;
+  return 1;
+#endif
+}
+
+// body(begin, end) over chunks of at least `grain`; results must not depend on how the range is cut.
+template <class Body>
+void parallel_for(int64_t n, int64_t grain, int threads, const Body& body) {
+  const int64_t workers = std::min<int64_t>(resolve_threads(threads), (n + grain - 1) / grain);
+  if (workers <= 1) {
+    if (n > 0) body(0, n);
+    return;
+  }
+#ifdef _OPENMP
+  std::exception_ptr error;
+  const int64_t chunk = std::max<int64_t>(grain, (n + 4 * workers - 1) / (4 * workers));
+#pragma omp parallel for schedule(dynamic, 1) num_threads(static_cast<int>(workers))
+  for (int64_t begin = 0; begin < n; begin += chunk) {
+    try {
+      body(begin, std::min(n, begin + chunk));
+    } catch (...) {
+#pragma omp critical
+      error = std::current_exception();
+    }
+  }
+  if (error) std::rethrow_exception(error);
+#endif
+}
+
+}  // namespace pa3d

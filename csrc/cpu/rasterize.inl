@@ -1,0 +1,157 @@
+// The inner loops of rasterize.cpp, once a level of the processor.
+namespace PA3D_NS {
+
+// Draws kLanes columns of `rows` rows; e are the edge functions at the first pixel. Lanes beyond the triangle fail the
+// edge tests, those beyond the image fall into the padding of the rows.
+#if PA3D_LEVEL >= 2
+constexpr int64_t kLanes = 8;
+
+static inline __m512d all(double x) { return _mm512_set1_pd(x); }
+
+static inline void draw_columns(const TriangleSetup& t, const double* e, int64_t rows, int32_t face, float* key, int32_t* id,
+                                int64_t stride) {
+  const __m512d lane = _mm512_setr_pd(0, 1, 2, 3, 4, 5, 6, 7);
+  __m512d e0 = _mm512_add_pd(all(e[0]), _mm512_mul_pd(lane, all(t.step_x[0])));
+  __m512d e1 = _mm512_add_pd(all(e[1]), _mm512_mul_pd(lane, all(t.step_x[1])));
+  __m512d e2 = _mm512_add_pd(all(e[2]), _mm512_mul_pd(lane, all(t.step_x[2])));
+  const __m512d least0 = all(t.least[0]), least1 = all(t.least[1]), least2 = all(t.least[2]);
+  const __m512d down0 = all(t.step_y[0]), down1 = all(t.step_y[1]), down2 = all(t.step_y[2]);
+  const __m512d q0 = all(t.q[0]), q1 = all(t.q[1]), q2 = all(t.q[2]), inverse_area = all(t.inverse_area);
+  const __m256i faces = _mm256_set1_epi32(face);
+  for (;;) {
+    const __mmask8 inside = _mm512_cmp_pd_mask(e0, least0, _CMP_GE_OQ) & _mm512_cmp_pd_mask(e1, least1, _CMP_GE_OQ) &
+                            _mm512_cmp_pd_mask(e2, least2, _CMP_GE_OQ);
+    if (inside) {
+      const __m512d sum =
+          _mm512_add_pd(_mm512_add_pd(_mm512_mul_pd(e0, q0), _mm512_mul_pd(e1, q1)), _mm512_mul_pd(e2, q2));
+      const __m256 nearness = _mm512_maskz_cvtpd_ps(0xff, _mm512_mul_pd(sum, inverse_area));
+      const __mmask8 wins = _mm256_mask_cmp_ps_mask(inside, nearness, _mm256_loadu_ps(key), _CMP_GT_OQ);
+      _mm256_mask_storeu_ps(key, wins, nearness);
+      _mm256_mask_storeu_epi32(id, wins, faces);
+    }
+    if (--rows == 0) return;
+    e0 = _mm512_add_pd(e0, down0);
+    e1 = _mm512_add_pd(e1, down1);
+    e2 = _mm512_add_pd(e2, down2);
+    key += stride;
+    id += stride;
+  }
+}
+#elif PA3D_LEVEL == 1
+constexpr int64_t kLanes = 4;
+
+static inline __m256d all(double x) { return _mm256_set1_pd(x); }
+
+static inline void draw_columns(const TriangleSetup& t, const double* e, int64_t rows, int32_t face, float* key, int32_t* id,
+                                int64_t stride) {
+  const __m256d lane = _mm256_setr_pd(0, 1, 2, 3);
+  __m256d e0 = _mm256_add_pd(all(e[0]), _mm256_mul_pd(lane, all(t.step_x[0])));
+  __m256d e1 = _mm256_add_pd(all(e[1]), _mm256_mul_pd(lane, all(t.step_x[1])));
+  __m256d e2 = _mm256_add_pd(all(e[2]), _mm256_mul_pd(lane, all(t.step_x[2])));
+  const __m256d least0 = all(t.least[0]), least1 = all(t.least[1]), least2 = all(t.least[2]);
+  const __m256d down0 = all(t.step_y[0]), down1 = all(t.step_y[1]), down2 = all(t.step_y[2]);
+  const __m256d q0 = all(t.q[0]), q1 = all(t.q[1]), q2 = all(t.q[2]), inverse_area = all(t.inverse_area);
+  const __m128 faces = _mm_castsi128_ps(_mm_set1_epi32(face));
+  for (;;) {
+    const __m256d inside =
+        _mm256_and_pd(_mm256_and_pd(_mm256_cmp_pd(e0, least0, _CMP_GE_OQ), _mm256_cmp_pd(e1, least1, _CMP_GE_OQ)),
+                      _mm256_cmp_pd(e2, least2, _CMP_GE_OQ));
+    if (_mm256_movemask_pd(inside)) {
+      const __m256d sum =
+          _mm256_add_pd(_mm256_add_pd(_mm256_mul_pd(e0, q0), _mm256_mul_pd(e1, q1)), _mm256_mul_pd(e2, q2));
+      const __m128 nearness = _mm256_cvtpd_ps(_mm256_mul_pd(sum, inverse_area)), old = _mm_loadu_ps(key);
+      const __m256 pairs = _mm256_castpd_ps(inside);
+      const __m128 narrow = _mm_shuffle_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps(pairs, 1), 0x88);
+      const __m128 wins = _mm_and_ps(narrow, _mm_cmpgt_ps(nearness, old));
+      _mm_storeu_ps(key, _mm_blendv_ps(old, nearness, wins));
+      float* const ids = reinterpret_cast<float*>(id);
+      _mm_storeu_ps(ids, _mm_blendv_ps(_mm_loadu_ps(ids), faces, wins));
+    }
+    if (--rows == 0) return;
+    e0 = _mm256_add_pd(e0, down0);
+    e1 = _mm256_add_pd(e1, down1);
+    e2 = _mm256_add_pd(e2, down2);
+    key += stride;
+    id += stride;
+  }
+}
+#else
+constexpr int64_t kLanes = 4;
+
+static inline void draw_columns(const TriangleSetup& t, const double* e, int64_t rows, int32_t face, float* key, int32_t* id,
+                                int64_t stride) {
+  double down[3] = {e[0], e[1], e[2]};
+  for (; rows > 0; --rows, key += stride, id += stride) {
+    double e0 = down[0], e1 = down[1], e2 = down[2];
+    for (int lane = 0; lane < kLanes; ++lane, e0 += t.step_x[0], e1 += t.step_x[1], e2 += t.step_x[2]) {
+      if (e0 < t.least[0] || e1 < t.least[1] || e2 < t.least[2]) continue;
+      const float nearness = static_cast<float>((e0 * t.q[0] + e1 * t.q[1] + e2 * t.q[2]) * t.inverse_area);
+      if (nearness > key[lane]) {
+        key[lane] = nearness;
+        id[lane] = face;
+      }
+    }
+    for (int i = 0; i < 3; ++i) down[i] += t.step_y[i];
+  }
+}
+#endif
+
+static inline void draw_triangle(const Corner& a, const Corner& b, const Corner& c, int32_t face, const Band& band) {
+  TriangleSetup t;
+  PixelBox box;
+  if (!box_of(a, b, c, band.width, band.first_row, band.last_row, &box)) return;
+  if (!set_up(a, b, c, &t)) return;
+
+  const double px = kSubpixels * static_cast<double>(box.x0) + kSubpixels / 2;
+  const double py = kSubpixels * static_cast<double>(box.y0) + kSubpixels / 2;
+  double e[3];
+  for (int i = 0; i < 3; ++i) e[i] = t.dx[i] * (py - t.v[i]) - t.dy[i] * (px - t.u[i]);
+
+  const int64_t corner = (box.y0 - band.first_row) * band.stride + box.x0;
+  float* key = band.key + corner;
+  int32_t* id = band.id + corner;
+  const int64_t width = box.x1 - box.x0 + 1, rows = box.y1 - box.y0 + 1;
+  if (width <= 32) {
+    for (int64_t x = 0; x < width; x += kLanes) {
+      draw_columns(t, e, rows, face, key + x, id + x, band.stride);
+      for (int i = 0; i < 3; ++i) e[i] += kLanes * t.step_x[i];
+    }
+    return;
+  }
+  for (int64_t y = 0; y < rows; ++y, key += band.stride, id += band.stride) {
+    // A generous span of the columns where no edge function is negative; the exact test follows.
+    double first = 0, last = static_cast<double>(width - 1);
+    for (int i = 0; i < 3; ++i) {
+      if (t.step_x[i] > 0)
+        first = std::max(first, -e[i] / t.step_x[i] - 1);
+      else if (t.step_x[i] < 0)
+        last = std::min(last, -e[i] / t.step_x[i] + 1);
+      else if (e[i] < t.least[i])
+        last = -1;
+    }
+    for (int64_t x = static_cast<int64_t>(first); x <= last; x += kLanes) {
+      const double skip = static_cast<double>(x);
+      const double at[3] = {e[0] + skip * t.step_x[0], e[1] + skip * t.step_x[1], e[2] + skip * t.step_x[2]};
+      draw_columns(t, at, 1, face, key + x, id + x, band.stride);
+    }
+    for (int i = 0; i < 3; ++i) e[i] += t.step_y[i];
+  }
+}
+
+static void draw_faces(const Scene& scene, const Corner* corners, const double* matrix, const int32_t* list, int64_t n,
+                       const Band& band) {
+  for (int64_t i = 0; i < n; ++i) {
+    const int32_t face = list[i];
+    const int32_t* const f = scene.faces + 3 * static_cast<int64_t>(face);
+    const Corner &a = corners[f[0]], &b = corners[f[1]], &c = corners[f[2]];
+    if (a.u != kUnsafe && b.u != kUnsafe && c.u != kUnsafe) {
+      draw_triangle(a, b, c, face, band);
+      continue;
+    }
+    Corner polygon[kMaxClipped];
+    const int sides = clip_face(scene, matrix, f, polygon);
+    for (int k = 2; k < sides; ++k) draw_triangle(polygon[0], polygon[k - 1], polygon[k], face, band);
+  }
+}
+
+}  // namespace PA3D_NS

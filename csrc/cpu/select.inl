@@ -1,0 +1,85 @@
+// The k smallest of a row of squared distances, ascending, lowest index first among equals.
+// Included by kernel sources inside foreach_isa.h, after vec.inl.
+
+static inline int count_below(const float* d, int64_t padded, float bound) {
+  int count = 0;
+  const vf limit = splat(bound);
+  for (int64_t i = 0; i < padded; i += PA3D_W) count += __builtin_popcount(mask_less_equal(load(d + i), limit));
+  return count;
+}
+
+static inline int64_t gather_below(const float* d, int64_t padded, float bound, const int32_t* ids, uint64_t* keys) {
+  int64_t m = 0;
+  const vf limit = splat(bound);
+  for (int64_t i = 0; i < padded; i += PA3D_W) {
+    uint32_t mask = mask_less_equal(load(d + i), limit);
+    for (; mask; mask &= mask - 1) {
+      const int64_t j = i + __builtin_ctz(mask);
+      uint32_t bits;
+      std::memcpy(&bits, d + j, 4);
+      keys[m++] = static_cast<uint64_t>(bits) << 32 | static_cast<uint32_t>(ids ? ids[j] : static_cast<int32_t>(j));
+    }
+  }
+  return m;
+}
+
+// Writes the k smallest of m keys (distance bits above, index below) in order.
+static inline void emit_smallest(uint64_t* keys, int64_t m, int64_t k, int64_t* index, float* distance) {
+  auto put = [&](int64_t at, uint64_t key) {
+    const uint32_t bits = static_cast<uint32_t>(key >> 32);
+    index[at] = static_cast<int64_t>(key & 0xffffffffu);
+    if (distance) std::memcpy(distance + at, &bits, 4);
+  };
+#if PA3D_LEVEL >= 2
+  // Few candidates: the rank of a key is the number of smaller keys (all differ by their index).
+  if (m <= 128) {
+    const int64_t padded = (m + 7) & ~int64_t{7};
+    for (int64_t i = m; i < padded; ++i) keys[i] = ~uint64_t{0};
+    for (int64_t i = 0; i < m; ++i) {
+      const __m512i mine = _mm512_set1_epi64(static_cast<long long>(keys[i]));
+      int rank = 0;
+      for (int64_t j = 0; j < padded; j += 8)
+        rank += __builtin_popcount(_mm512_cmplt_epu64_mask(_mm512_loadu_si512(keys + j), mine));
+      if (rank < k) put(rank, keys[i]);
+    }
+    return;
+  }
+#endif
+  if (m > 4 * k) std::nth_element(keys, keys + k - 1, keys + m);
+  std::partial_sort(keys, keys + k, keys + (m > 4 * k ? k : m));
+  for (int64_t i = 0; i < k; ++i) put(i, keys[i]);
+}
+
+// d: a row of `padded` distances (a multiple of PA3D_W), those past n are +inf. keys: scratch of n + 8.
+// guess: a bound that served a row like this one, or 0; the new bound is left there.
+static inline void select_smallest(const float* d, int64_t n, int64_t padded, int64_t k, const int32_t* ids,
+                                   uint64_t* keys, float* guess, int64_t* index, float* distance) {
+  const int64_t most = k + std::max<int64_t>(k, 32);
+  float bound = std::numeric_limits<float>::max();
+  if (most < n) {
+    float low = -1.0f, high = bound;  // fewer than k below low, more than `most` below high
+    float at = *guess > 0 ? *guess : reduce_max(load(d)) * static_cast<float>(k) / static_cast<float>(n);
+    const float target = 0.5f * static_cast<float>(k + most);
+    for (int step = 0; step < 64; ++step) {
+      if (!(at > low && at < high)) at = high < std::numeric_limits<float>::max() ? low + 0.5f * (high - low) : 2 * low + 1e-30f;
+      if (!(at > low && at < high)) break;  // no float lies between: equal distances jump over the window
+      const int count = count_below(d, padded, at);
+      if (count >= k && count <= most) {
+        bound = at;
+        break;
+      }
+      if (count < k) {
+        low = at;
+      } else {
+        high = at;
+      }
+      // On a surface the count grows about linearly with the squared distance.
+      const float factor = target / static_cast<float>(count + 1);
+      at *= std::min(4.0f, std::max(0.25f, factor));
+    }
+    if (bound == std::numeric_limits<float>::max()) bound = high;
+    *guess = bound;
+  }
+  const int64_t m = gather_below(d, padded, bound, ids, keys);
+  emit_smallest(keys, m, k, index, distance);
+}

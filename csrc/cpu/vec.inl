@@ -1,0 +1,60 @@
+// Vectors of PA3D_W floats as the compiler's own vector types; included by kernel sources inside foreach_isa.h.
+typedef float vf __attribute__((vector_size(PA3D_W * 4)));
+typedef int32_t vi __attribute__((vector_size(PA3D_W * 4)));
+typedef float vf_any __attribute__((vector_size(PA3D_W * 4), aligned(4), may_alias));
+typedef int32_t vi_any __attribute__((vector_size(PA3D_W * 4), aligned(4), may_alias));
+
+static inline vf load(const float* p) { return *reinterpret_cast<const vf_any*>(p); }
+static inline vi load(const int32_t* p) { return *reinterpret_cast<const vi_any*>(p); }
+static inline void store(float* p, vf v) { *reinterpret_cast<vf_any*>(p) = v; }
+static inline void store(int32_t* p, vi v) { *reinterpret_cast<vi_any*>(p) = v; }
+static inline vf splat(float x) { return vf{} + x; }
+static inline vi splat(int32_t x) { return vi{} + x; }
+
+#if PA3D_LEVEL >= 2
+static inline vf vmin(vf a, vf b) { return (vf)_mm512_min_ps((__m512)a, (__m512)b); }
+static inline vf vmax(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b); }
+static inline uint32_t mask_less(vf a, vf b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LT_OQ); }
+static inline uint32_t mask_less_equal(vf a, vf b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LE_OQ); }
+static inline uint32_t mask_equal(vf a, vf b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_EQ_OQ); }
+static inline float reduce_max(vf v) { return _mm512_reduce_max_ps((__m512)v); }
+static inline float reduce_min(vf v) { return _mm512_reduce_min_ps((__m512)v); }
+#elif PA3D_LEVEL == 1
+static inline vf vmin(vf a, vf b) { return (vf)_mm256_min_ps((__m256)a, (__m256)b); }
+static inline vf vmax(vf a, vf b) { return (vf)_mm256_max_ps((__m256)a, (__m256)b); }
+static inline uint32_t mask_less(vf a, vf b) { return _mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_LT_OQ)); }
+static inline uint32_t mask_less_equal(vf a, vf b) {
+  return _mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_LE_OQ));
+}
+static inline uint32_t mask_equal(vf a, vf b) { return _mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_EQ_OQ)); }
+#else
+static inline vf vmin(vf a, vf b) { return a < b ? a : b; }
+static inline vf vmax(vf a, vf b) { return a > b ? a : b; }
+static inline uint32_t mask_of(vi lanes) {
+  uint32_t bits = 0;
+  for (int i = 0; i < PA3D_W; ++i) bits |= static_cast<uint32_t>(lanes[i] & 1) << i;
+  return bits;
+}
+static inline uint32_t mask_less(vf a, vf b) { return mask_of(a < b); }
+static inline uint32_t mask_less_equal(vf a, vf b) { return mask_of(a <= b); }
+static inline uint32_t mask_equal(vf a, vf b) { return mask_of(a == b); }
+#endif
+
+#if PA3D_LEVEL < 2
+static inline float reduce_max(vf v) {
+  float m = v[0];
+  for (int i = 1; i < PA3D_W; ++i) m = v[i] > m ? v[i] : m;
+  return m;
+}
+static inline float reduce_min(vf v) {
+  float m = v[0];
+  for (int i = 1; i < PA3D_W; ++i) m = v[i] < m ? v[i] : m;
+  return m;
+}
+#endif
+
+// Squared distance in the one order that every backend keeps: (dx*dx + dy*dy) + dz*dz, never contracted.
+static inline vf square_distance(vf x, vf y, vf z, vf cx, vf cy, vf cz) {
+  const vf dx = x - cx, dy = y - cy, dz = z - cz;
+  return (dx * dx + dy * dy) + dz * dz;
+}

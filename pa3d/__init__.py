@@ -1,0 +1,35 @@
+"""pa3d: names the parts of 3D shapes from free text."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Segmenter": "pa3d.segment",
+    "Segmentation": "pa3d.segment",
+    "PatchFeatures": "pa3d.segment",
+    "Shape": "pa3d.shape",
+    "InputError": "pa3d.errors",
+    "load": "pa3d.io",
+}
+
+__all__ = [*_PUBLIC, "__version__"]
+
+if TYPE_CHECKING:
+    from pa3d.errors import InputError
+    from pa3d.io import load
+    from pa3d.segment import PatchFeatures, Segmentation, Segmenter
+    from pa3d.shape import Shape
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'pa3d' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,159 @@
+"""Checkpoints: safetensors with the encoder's configuration, text space, prompts and provenance as metadata.
+
+A pickle is read by `convert_official` alone, and only with torch's `weights_only=True`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pa3d.config import EncoderConfig
+from pa3d.errors import InputError
+
+EMBEDDED = Path(__file__).parent / "weights" / "pa3d-embedded.safetensors"
+OFFICIAL_SPACE = "open_clip/ViT-bigG-14/laion2b_s39b_b160k"
+OFFICIAL_TEMPERATURE = 0.07
+
+
+@dataclass
+class Checkpoint:
+    """tensors: float32, named as in EncoderConfig.shapes. temperature: what cosines are divided by.
+
+    text_space: name of the text encoder (pa3d.text.text_encoder). prompts: the default mode of pa3d.text.prompts.
+    """
+
+    config: EncoderConfig
+    tensors: dict[str, NDArray[np.float32]]
+    text_space: str
+    temperature: float
+    prompts: str = "auto"
+    provenance: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
+
+
+def save(path: str | Path, checkpoint: Checkpoint, *, half: bool = False) -> None:
+    """Write atomically; half stores float16, which is read back as float32."""
+    from safetensors.numpy import save as serialize
+
+    from pa3d.io import atomic_write
+
+    check_tensors(checkpoint.config, checkpoint.tensors, str(path))
+    dtype = np.float16 if half else np.float32
+    tensors = {k: np.ascontiguousarray(v, dtype) for k, v in checkpoint.tensors.items()}
+    meta = {
+        "format": "pa3d-1",
+        "config": json.dumps(checkpoint.config.to_dict()),
+        "text_space": checkpoint.text_space,
+        "temperature": repr(float(checkpoint.temperature)),
+        "prompts": checkpoint.prompts,
+        "provenance": json.dumps(checkpoint.provenance, sort_keys=True),
+    }
+    data = serialize(tensors, metadata=meta)
+    with atomic_write(path) as stream:
+        stream.write(data)
+
+
+def load(path: str | Path | None = None) -> Checkpoint:
+    """Read a checkpoint; None is the embedded one. Raises InputError for a file that is not one of ours."""
+    path = Path(path) if path is not None else EMBEDDED
+    if path.suffix in (".pt", ".pth", ".bin", ".ckpt"):
+        raise InputError(f"{path}: a pickle; convert it first: pa3d convert {path} model.safetensors")
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint; expected a .safetensors file written by pa3d")
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            meta = file.metadata() or {}
+            if meta.get("format") != "pa3d-1":
+                raise InputError(f"{path}: safetensors, but not a checkpoint of pa3d; use pa3d convert for the official one")
+            tensors = {k: file.get_tensor(k).astype(np.float32) for k in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a readable safetensors file ({error}); download or convert it again") from error
+    try:
+        config = EncoderConfig.from_dict(json.loads(meta["config"]))
+        checkpoint = Checkpoint(
+            config,
+            tensors,
+            meta["text_space"],
+            float(meta["temperature"]),
+            meta.get("prompts", "auto"),
+            json.loads(meta.get("provenance", "{}")),
+            path.stem,
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: its metadata is damaged ({error}); convert or train it again") from error
+    check_tensors(config, tensors, str(path))
+    return checkpoint
+
+
+def check_tensors(config: EncoderConfig, tensors: dict[str, Any], where: str) -> None:
+    """Raise InputError that names the first missing, extra or misshapen tensor."""
+    shapes = config.shapes()
+    _check_names(sorted(shapes), list(tensors), where)
+    for name, shape in shapes.items():
+        if tuple(tensors[name].shape) != shape:
+            raise InputError(f"{where}: {name} has shape {tuple(tensors[name].shape)}, expected {shape}")
+
+
+def convert_official(source: str | Path, target: str | Path) -> Checkpoint:
+    """Read a published PatchAlign3D checkpoint (.pt) safely, check every name and shape, write safetensors.
+
+    The file must hold {"model": ..., "proj": ...}; "temp", "args" and "epoch" are optional and go to the provenance.
+    Raises InputError when it is not one, needs code to be read, or a key is missing or extra. Needs torch.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise InputError("reading a .pt file needs torch; install it with pip install 'pa3d[torch]'") from error
+    import argparse
+
+    source = Path(source)
+    if not source.is_file():
+        raise InputError(f"{source}: no such file; expected a PatchAlign3D checkpoint (.pt)")
+    try:
+        # Training scripts store their arguments as a Namespace, which holds plain values and runs nothing.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            raw = torch.load(source, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises anything from UnpicklingError to EOFError and RuntimeError here
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"{source}: not a checkpoint that can be read without running code ({reason}); "
+            "expected the published PatchAlign3D .pt"
+        ) from error
+    if not isinstance(raw, dict) or not all(isinstance(raw.get(part), dict) for part in ("model", "proj")):
+        found = sorted(map(str, raw)) if isinstance(raw, dict) else type(raw).__name__
+        raise InputError(f"{source}: expected a dictionary with 'model' and 'proj', found {found}")
+    config = EncoderConfig()
+    norms = ("encoder.first_conv.1", "encoder.second_conv.1")
+    tensors: dict[str, NDArray[np.float32]] = {}
+    names = list(config.shapes())
+    counters = [f"{n}.num_batches_tracked" for n in norms]
+    _check_names([n for n in names if not n.startswith("proj.")] + counters, list(raw["model"]), f"{source}: model")
+    _check_names([f"proj.{kind}" for kind in ("weight", "bias")], list(raw["proj"]), f"{source}: proj")
+    for part in ("model", "proj"):
+        for name, value in raw[part].items():
+            if not isinstance(value, torch.Tensor):
+                raise InputError(f"{source}: {part} {name} is a {type(value).__name__}, expected a tensor")
+            if name not in counters:
+                tensors[name] = value.float().numpy()
+    check_tensors(config, tensors, str(source))
+    provenance = {"source": source.name, "format": "PatchAlign3D", "epoch": str(raw.get("epoch", "unknown"))}
+    checkpoint = Checkpoint(config, tensors, OFFICIAL_SPACE, OFFICIAL_TEMPERATURE, "auto", provenance, Path(target).stem)
+    save(target, checkpoint)
+    return checkpoint
+
+
+def _check_names(expected: list[str], found: list[str], where: str) -> None:
+    missing = [n for n in expected if n not in found]
+    if missing:
+        raise InputError(f"{where}: missing key {missing[0]} ({len(missing)} missing); not a checkpoint of this encoder")
+    extra = [n for n in found if n not in expected]
+    if extra:
+        raise InputError(f"{where}: extra key {extra[0]} ({len(extra)} extra); not a checkpoint of this encoder")

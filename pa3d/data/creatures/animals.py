@@ -1,0 +1,1493 @@
+# ruff: noqa: RUF005  (array + list adds a vector here)
+"""Animals: rigs of four-legged animals, birds, fish, reptiles, insects and others, with random proportions.
+
+An animal stands on or near y = 0, faces +z and is about one unit long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pa3d.data.creatures.body import Ball, Limb, Motion, Rig, turn
+
+Rng = np.random.Generator
+Vector = NDArray[np.float64]
+
+HEAD = ("head",)
+BODY = ("body", "torso", "main body")
+TAIL = ("tail",)
+SNOUT = ("snout", "muzzle", "nose", *HEAD)
+LEGS = {
+    "front leg": ("front leg", "foreleg", "leg"),
+    "back leg": ("back leg", "hind leg", "rear leg", "leg"),
+    "leg": ("leg", "legs"),
+}
+
+
+@dataclass(frozen=True)
+class Quadruped:
+    """Proportions against a trunk of length 1; angles in degrees above the horizon."""
+
+    leg: float = 0.6
+    leg_radius: float = 0.06
+    body: tuple[float, float] = (0.19, 0.23)  # half width, half height
+    neck: tuple[float, float, float] = (0.4, 45, 0.1)  # length, angle, radius
+    head: tuple[float, float] = (0.13, -20)  # radius, angle
+    snout: tuple[float, float] = (0.2, 0.07)  # length, radius
+    ears: str = "pointed"
+    tail: tuple[float, float, float] = (0.5, 0.03, -50)  # length, radius, angle
+    foot: str = "paw"
+    horns: str = ""
+    mane: float = 0.0
+    sprawl: float = 0.0
+    trunk: bool = False
+    shell: bool = False
+    squat: bool = False  # sits at times
+    hind: float = 1.0  # girth of the hind leg against the front leg
+    extra: str = ""  # hump, frill, plates, comb
+
+
+def _chain(
+    rig: Rig,
+    stem: str,
+    parent: str,
+    points: Sequence[ArrayLike],
+    radii: Sequence[float],
+    keys: Sequence[str] | str,
+    group: str,
+    *,
+    k: float = 0.03,
+    tag: str = "",
+    flat: float = 1.0,
+    axis: tuple[float, float, float] = (0, 1, 0),
+) -> str:
+    """Bones stem0, stem1 ... along points, each with a tapered limb; returns the last bone's name."""
+    for i in range(len(points) - 1):
+        name = f"{stem}{i}{tag}"
+        joint = rig.bone(name, parent, points[i])
+        key = keys if isinstance(keys, str) else keys[i]
+        end = np.asarray(points[i + 1], np.float64)
+        rig.primitives.append(
+            Limb(name, key, joint, end, (radii[i], radii[i + 1]), k, group, flat=flat, axis=axis)
+        )
+        parent = name
+    return parent
+
+
+def _ball(
+    rig: Rig,
+    bone: str,
+    key: str,
+    centre: ArrayLike,
+    radii: tuple[float, float, float],
+    k: float = 0.03,
+    group: str = "body",
+    rotation: Vector | None = None,
+) -> None:
+    rig.primitives.append(Ball(bone, key, np.asarray(centre, np.float64), radii, k, group, rotation))
+
+
+def _vary(rng: Rng, value: float, spread: float = 0.12) -> float:
+    return float(value * np.exp(np.clip(rng.normal(0, spread), -2 * spread, 2 * spread)))
+
+
+def _ray(angle: float) -> Vector:
+    return np.array([0, np.sin(np.radians(angle)), np.cos(np.radians(angle))])
+
+
+def quadruped(q: Quadruped, rng: Rng) -> Rig:
+    """A four-legged animal with these proportions, each varied."""
+    v = partial(_vary, rng)
+    rig = Rig(cell=0.0165, softness=0.035)
+    leg, wide, high = v(q.leg), v(q.body[0]), v(q.body[1])
+    y = leg + 0.75 * high if not q.sprawl else leg + 0.5 * high
+    rear, front = -0.5, 0.42
+    rig.parts = {
+        "body": BODY,
+        "neck": ("neck",),
+        "head": HEAD,
+        "snout": SNOUT,
+        "tail": TAIL,
+        "ear": ("ear", "ears", *HEAD),
+    }
+    foot = (
+        ("hoof", "hooves", "foot")
+        if q.foot == "hoof"
+        else ("paw", "foot")
+        if q.foot == "paw"
+        else ("foot", "feet")
+    )
+    for limb in ("front leg", "back leg"):
+        upper = "shoulder" if limb == "front leg" else "haunch"
+        rig.parts |= {limb: (f"upper {limb}", *LEGS[limb]), f"lower {limb}": (f"lower {limb}", *LEGS[limb])}
+        rig.parts |= {upper: (f"upper {limb}", *LEGS[limb]), f"foot {limb}": (*foot, *LEGS[limb])}
+    rig.bone("root", None, [0, y, 0])
+    rig.bone("hips", "root", [0, y, rear * 0.35])
+    rig.bone("ribs", "root", [0, y, front * 0.3])
+    _ball(rig, "root", "body", [0, y - 0.02, -0.02], (wide, high * 0.97, 0.42), 0.1)
+    _ball(rig, "hips", "body", [0, y + 0.02, rear * 0.72], (wide * 0.92, high * 0.9, 0.24), 0.1)
+    _ball(rig, "ribs", "body", [0, y, front * 0.7], (wide * 0.96, high * 1.02, 0.24), 0.1)
+    if q.shell:
+        rig.parts["shell"] = ("shell", "carapace", "back")
+        _ball(rig, "root", "shell", [0, y + 0.03, -0.04], (wide * 1.35, high * 1.35, 0.6), 0.02)
+    if q.extra == "hump":
+        for z in (-0.2, 0.16):
+            _ball(rig, "root", "hump", [0, y + high, z], (wide * 0.55, 0.15, 0.13), 0.06)
+        rig.parts["hump"] = ("hump", *BODY)
+    if q.extra == "plates":
+        rig.parts["plate"] = ("plate", "spike", "spikes on the back")
+        for i in range(6):
+            z = rear * 0.9 + 0.17 * i
+            size = 0.13 - 0.028 * abs(i - 2.5)
+            _ball(
+                rig,
+                "root",
+                "plate",
+                [0, y + high * 0.95 + size * 0.6, z],
+                (0.025, size * 1.3, size * 0.7),
+                0.01,
+            )
+
+    length, angle, thick = v(q.neck[0]), q.neck[1] + rng.normal(0, 6), v(q.neck[2])
+    base = np.array([0, y + high * (0.35 if not q.sprawl else 0.1), front + 0.05])
+    bend = angle + rng.uniform(0, 12)
+    points = [
+        base,
+        base + 0.5 * length * _ray(angle - 4),
+        base + 0.5 * length * (_ray(angle - 4) + _ray(bend)),
+    ]
+    last = _chain(
+        rig, "neck", "ribs", points, (thick * 1.35, thick * 1.02, thick * 0.9), "neck", "neck", k=0.06
+    )
+    rig.blend["neck"] = 0.08
+    size, nod = v(q.head[0]), q.head[1] + rng.normal(0, 6)
+    rig.bone("head", last, points[-1])
+    ahead, over = _ray(nod), _ray(nod + 90)
+    skull = points[-1] + ahead * size * 0.5
+    tilt = turn(0, -nod)
+    _ball(rig, "head", "head", skull, (size * 0.82, size * 0.9, size), 0.03, "head", tilt)
+    rig.blend["head"] = 0.04
+    reach, blunt = v(q.snout[0]), v(q.snout[1])
+    nose = skull + ahead * (size * 0.55 + reach) - over * size * 0.25
+    rig.primitives.append(
+        Limb(
+            "head",
+            "snout",
+            skull + ahead * size * 0.55 - over * size * 0.2,
+            nose,
+            (blunt * 1.3, blunt),
+            0.04,
+            "head",
+        )
+    )
+    if q.trunk:
+        rig.parts["trunk"] = ("trunk", "proboscis", "nose", *HEAD)
+        rig.parts["tusk"] = ("tusk", "tusks", "tooth")
+        start = nose
+        line = [start + np.array([0, -s * 0.62 * (leg + 0.4), 0.05 * s]) for s in (0, 0.33, 0.66, 1)]
+        _chain(
+            rig,
+            "trunk",
+            "head",
+            line,
+            (blunt * 1.0, blunt * 0.8, blunt * 0.6, blunt * 0.5),
+            "trunk",
+            "head",
+            k=0.03,
+        )
+        for side in (1, -1):
+            tusk = skull + np.array([side * size * 0.45, -size * 0.6, size * 0.6])
+            rig.primitives.append(
+                Limb(
+                    "head",
+                    "tusk",
+                    tusk,
+                    tusk + [side * 0.03, -0.12, 0.22],
+                    (0.03, 0.015),
+                    0.01,
+                    f"tusk{side}",
+                )
+            )
+            rig.blend[f"tusk{side}"] = 0.01
+    _ears(rig, rng, q.ears, skull, size, ahead, over)
+    _horns(rig, rng, q.horns, skull, size, ahead, over, nose)
+    if q.extra == "frill":
+        rig.parts["frill"] = ("frill", "neck frill", *HEAD)
+        _ball(
+            rig,
+            "head",
+            "frill",
+            skull + over * size * 0.7 - ahead * size * 0.5,
+            (size * 1.7, size * 1.5, 0.05),
+            0.02,
+            "head",
+            tilt @ turn(0, 35),
+        )
+    if q.mane:
+        rig.parts["mane"] = ("mane", "hair", "neck")
+        m = q.mane * thick
+        if q.foot == "paw":
+            _ball(
+                rig,
+                last,
+                "mane",
+                points[-1] - ahead * size * 0.2,
+                (size * 1.5, size * 1.65, size * 0.75),
+                0.04,
+                "neck",
+                tilt,
+            )
+        else:
+            crest = [p + _ray(angle + 90) * thick * 0.9 for p in (points[0], points[1], points[2])]
+            for i in range(2):
+                rig.primitives.append(
+                    Limb(
+                        f"neck{i}",
+                        "mane",
+                        crest[i],
+                        crest[i + 1],
+                        (m, m),
+                        0.02,
+                        "neck",
+                        flat=0.45,
+                        axis=(1, 0, 0),
+                    )
+                )
+
+    stretch, root, droop = v(q.tail[0], 0.2), q.tail[1], q.tail[2] + rng.normal(0, 12)
+    start = np.array([0, y + high * 0.45, rear - 0.14])
+    if q.tail[1] > 0.08:
+        start = np.array([0, y, rear - 0.05])
+    line = [start]
+    for i in range(3):
+        lift = droop + (20 if droop > -30 else 0) * i
+        line.append(line[-1] + stretch / 3 * _ray(lift) * [1, 1, -1])
+    ends = (root, root * 0.85, root * 0.7, root * (0.25 if root > 0.06 else 0.6))
+    tip = _chain(rig, "tail", "hips", line, ends, "tail", "tail")
+    if q.foot == "hoof" and q.mane:
+        rig.primitives.append(Limb("tail1", "tail", line[1], line[3], (root * 1.8, root * 1.4), 0.02, "tail"))
+    elif q.foot == "hoof" or q.mane:
+        _ball(rig, tip, "tail", line[-1], (root * 1.5, root * 2.4, root * 1.5), 0.02, "tail")
+    rig.blend["tail"] = 0.04
+
+    _legs(rig, rng, q, y, high, wide, (front * 0.78, rear * 0.78))
+    rig.motion |= {
+        "root": ((0, 0, 0), (2, 0, 2)),
+        "hips": ((0, 0, 0), (3, 7, 3)),
+        "ribs": ((0, 0, 0), (3, 7, 3)),
+        "neck0": ((0, 0, 0), (11, 10, 3)),
+        "neck1": ((0, 0, 0), (9, 10, 3)),
+        "head": ((0, 0, 0), (10, 12, 8)),
+        "trunk0": ((-20, 0, 0), (20, 8, 0)),
+        "trunk1": ((-15, 0, 0), (25, 8, 5)),
+        "trunk2": ((-10, 0, 0), (30, 8, 5)),
+    }
+    lift = 5 if q.tail[1] > 0.08 else 16
+    rig.motion |= {f"tail{i}": ((0, 0, 0), (lift, 17, 0)) for i in range(3)}
+    if q.neck[0] > 0.3:
+        rig.moods.append(
+            {
+                "neck0": ((40, 0, 0), (8, 6, 0)),
+                "neck1": ((28, 0, 0), (8, 6, 0)),
+                "head": ((-15, 0, 0), (8, 6, 4)),
+            }
+        )
+    if q.squat:
+        sit: Motion = {
+            "root": ((-38, 0, 0), (5, 0, 0)),
+            "neck0": ((18, 0, 0), (6, 10, 0)),
+            "head": ((16, 0, 0), (6, 12, 0)),
+            "tail0": ((-35, 0, 0), (5, 20, 0)),
+        }
+        for tag in "LR":
+            sit |= {f"front{i}{tag}": ((38 if i == 0 else 0, 0, 0), (4, 0, 2)) for i in range(3)}
+            sit |= {
+                f"back0{tag}": ((-40, 0, 4), (6, 0, 3)),
+                f"back1{tag}": ((70, 0, 0), (8, 0, 0)),
+                f"back2{tag}": ((-20, 0, 0), (6, 0, 0)),
+            }
+        rig.moods.append(sit)
+    return rig
+
+
+def _ears(rig: Rig, rng: Rng, style: str, skull: Vector, size: float, ahead: Vector, over: Vector) -> None:
+    shapes = {
+        "pointed": (0.55, 0.3, 0.75, 0.12),
+        "round": (0.6, 0.38, 0.4, 0.2),
+        "long": (0.35, 0.3, 1.9, 0.2),
+        "floppy": (0.85, 0.32, -0.75, 0.2),
+        "side": (0.9, 0.28, 0.1, 0.7),
+        "large": (1.1, 1.0, -0.5, 0.75),
+    }
+    if style not in shapes:
+        del rig.parts["ear"]
+        return
+    out, width, rise, spread = shapes[style]
+    width *= rng.uniform(0.85, 1.2)
+    for side in (1, -1):
+        base = (
+            skull
+            + np.array([side * size * min(out, 0.75), 0, 0])
+            + over * size * (0.65 if rise > 0 else 0.45)
+            - ahead * size * 0.25
+        )
+        end = base + np.array([side * size * spread, 0, 0]) + over * size * rise
+        rig.primitives.append(
+            Limb(
+                "head",
+                "ear",
+                base,
+                end,
+                (size * width, size * width * 0.55),
+                0.012,
+                f"ear{side}",
+                flat=0.42 if style != "large" else 0.16,
+                axis=tuple(ahead),
+            )
+        )
+        rig.blend[f"ear{side}"] = 0.012
+
+
+def _horns(
+    rig: Rig, rng: Rng, style: str, skull: Vector, size: float, ahead: Vector, over: Vector, nose: Vector
+) -> None:
+    if not style or (style in ("short", "antler") and rng.random() < 0.3):
+        return
+    rig.parts["horn"] = ("antler", "antlers", "horn") if style == "antler" else ("horn", "horns")
+    if style in ("nose", "three"):
+        rig.primitives.append(
+            Limb(
+                "head",
+                "horn",
+                nose + over * 0.03 - ahead * 0.05,
+                nose + over * _vary(rng, 0.2) + ahead * 0.04,
+                (0.05, 0.016),
+                0.015,
+                "head",
+            )
+        )
+    if style == "nose":
+        return
+    for side in (1, -1):
+        x = np.array([side, 0, 0])
+        base = skull + x * size * 0.42 + over * size * 0.75
+        lines = {
+            "short": [base, base + x * 0.06 + over * 0.04, base + x * 0.09 + over * 0.13],
+            "curved": [
+                base,
+                base + over * 0.13 - ahead * 0.09,
+                base + x * 0.09 - ahead * 0.2,
+                base + x * 0.13 - over * 0.1 - ahead * 0.1,
+            ],
+            "knob": [base, base + over * 0.09, base + over * 0.13],
+            "antler": [base, base + x * 0.1 + over * 0.16, base + x * 0.13 + over * 0.36],
+            "three": [base, base + over * 0.1 + ahead * 0.16, base + over * 0.2 + ahead * 0.33],
+        }
+        line = lines[style]
+        r = 0.03 if style != "curved" else 0.042
+        group = f"horn{side}"
+        for i in range(len(line) - 1):
+            rig.primitives.append(
+                Limb(
+                    "head",
+                    "horn",
+                    line[i],
+                    line[i + 1],
+                    (r * (1 - 0.22 * i), r * (0.78 - 0.2 * i)),
+                    0.012,
+                    group,
+                )
+            )
+        if style == "antler":
+            for t, tine in (
+                (0.5, ahead * 0.13 + over * 0.06),
+                (1.0, ahead * 0.12 + over * 0.09),
+                (1.5, x * 0.1 + over * 0.1),
+            ):
+                at = line[int(t)] + (t - int(t)) * (line[min(int(t) + 1, 2)] - line[int(t)])
+                rig.primitives.append(Limb("head", "horn", at, at + tine, (0.022, 0.017), 0.012, group))
+        rig.blend[group] = 0.012
+
+
+def _legs(
+    rig: Rig, rng: Rng, q: Quadruped, y: float, high: float, wide: float, places: tuple[float, float]
+) -> None:
+    r, girth = _vary(rng, q.leg_radius), rng.uniform(0.95, 1.15)
+    paw = 1.35 if q.foot == "paw" else 1.12 if q.foot == "hoof" else 1.25
+    for name, z, parent, upper in (
+        ("front", places[0], "ribs", "shoulder"),
+        ("back", places[1], "hips", "haunch"),
+    ):
+        part, thick = f"{name} leg", r * (q.hind if name == "back" else 1)
+        zig = 0.06 if name == "back" else -0.02
+        top, sole = y - 0.12 * high, r * 0.8
+        for side, tag in ((1, "L"), (-1, "R")):
+            splay = q.sprawl * side
+            x = side * (wide - thick * (0.35 if not splay else -0.2))
+            hip = np.array([x, top, z])
+            knee = np.array([x + splay * 0.9, top * (0.56 if not splay else 0.75), z + zig])
+            hock = np.array([x + splay * 1.1, top * 0.27, z - zig * 1.1])
+            toe = np.array([x + splay * 1.2, sole, z - zig * 0.3 + 0.02])
+            group = f"{name}{tag}"
+            rig.blend[group] = 0.05
+            keys = [part, f"lower {part}", f"lower {part}"]
+            _chain(
+                rig,
+                name,
+                parent,
+                [hip, knee, hock, toe],
+                (thick * 1.55, thick * 1.05, thick * 0.8, thick * 0.78),
+                keys,
+                group,
+                tag=tag,
+            )
+            if not splay:
+                _ball(
+                    rig,
+                    f"{name}0{tag}",
+                    upper,
+                    hip - [side * thick * 0.3, thick * 0.2, 0],
+                    (thick * 1.25, high * 0.62 * girth, thick * 2.0),
+                    0.04,
+                    group,
+                )
+            step = np.array([splay * 0.3, 0, r * (0.75 if q.foot != "hoof" else 0.3)])
+            rig.primitives.append(
+                Limb(
+                    f"{name}2{tag}",
+                    f"foot {part}",
+                    toe,
+                    toe + step,
+                    (r * paw * 0.85, r * paw * 0.75),
+                    0.02,
+                    group,
+                )
+            )
+            rig.motion |= {
+                f"{name}0{tag}": ((0, 0, 2), (17, 4, 4)),
+                f"{name}1{tag}": ((8 if name == "back" else 0, 0, 0), (13, 0, 3)),
+                f"{name}2{tag}": ((-6 if name == "back" else 4, 0, 0), (13, 0, 3)),
+            }
+
+
+@dataclass(frozen=True)
+class Bird:
+    """Proportions against a trunk of length 1; pitch of the trunk in degrees above the horizon."""
+
+    pitch: float = 25
+    girth: float = 0.3
+    neck: tuple[float, float] = (0.25, 0.13)
+    head: float = 0.17
+    beak: tuple[float, float] = (0.18, 0.05)
+    leg: float = 0.4
+    wing: tuple[float, float] = (1.1, 0.24)  # span of one wing, half chord
+    tail: float = 0.5
+    comb: bool = False
+    flies: bool = True
+
+
+def bird(b: Bird, rng: Rng) -> Rig:
+    """A bird with wings spread in the rest pose; most poses fold them."""
+    v = partial(_vary, rng)
+    wing_words = ("wing", "wings") if b.wing[0] > 0.65 else ("wing", "flipper")
+    rig = Rig(cell=0.0165, softness=0.03)
+    rig.parts = {
+        "body": BODY,
+        "neck": ("neck",),
+        "head": HEAD,
+        "beak": ("beak", "bill", *HEAD),
+        "wing": wing_words,
+        "tail": ("tail", "tail feathers"),
+        "leg": LEGS["leg"],
+        "foot": ("foot", "claw", *LEGS["leg"]),
+        "comb": ("comb", "crest", *HEAD),
+    }
+    if not b.comb:
+        del rig.parts["comb"]
+    leg, girth, pitch = v(b.leg), v(b.girth), b.pitch + rng.normal(0, 5)
+    ahead, over = _ray(pitch), _ray(pitch + 90)
+    middle = rig.bone("root", None, [0, leg + girth * 0.9 + max(np.sin(np.radians(pitch)), 0) * 0.25, 0])
+    _ball(rig, "root", "body", middle, (girth * 0.95, girth, 0.5), 0.06, rotation=turn(0, -pitch))
+    _ball(
+        rig,
+        "root",
+        "body",
+        middle + ahead * 0.18 - over * 0.02,
+        (girth * 0.95, girth * 0.95, 0.3),
+        0.08,
+        rotation=turn(0, -pitch),
+    )
+    length, thick = v(b.neck[0]), v(b.neck[1])
+    base = middle + ahead * 0.33 + over * girth * 0.3
+    rise = max(pitch + 35, 60)
+    points = [
+        base,
+        base + 0.5 * length * _ray(rise - 10),
+        base + 0.5 * length * (_ray(rise - 10) + _ray(rise + 15)),
+    ]
+    last = _chain(rig, "neck", "root", points, (thick * 1.3, thick, thick * 0.9), "neck", "neck", k=0.06)
+    size = v(b.head)
+    rig.bone("head", last, points[-1])
+    skull = points[-1] + np.array([0, size * 0.35, size * 0.25])
+    _ball(rig, "head", "head", skull, (size * 0.9, size * 0.92, size), 0.03, "neck")
+    rig.blend["neck"] = 0.08
+    bill, stout = v(b.beak[0], 0.2), v(b.beak[1])
+    tip = skull + np.array([0, -size * 0.25, size * 0.75 + bill])
+    rig.primitives.append(
+        Limb(
+            "head",
+            "beak",
+            skull + [0, -size * 0.1, size * 0.75],
+            tip,
+            (stout * 1.3, stout * 0.5),
+            0.015,
+            "beak",
+            flat=0.8,
+        )
+    )
+    rig.blend["beak"] = 0.012
+    if b.comb:
+        _ball(
+            rig,
+            "head",
+            "comb",
+            skull + [0, size * 0.95, size * 0.2],
+            (0.028, size * 0.45, size * 0.7),
+            0.012,
+            "beak",
+        )
+    rear = middle - ahead * 0.42
+    rig.bone("tail0", "root", rear)
+    span = v(b.tail, 0.2)
+    rig.primitives.append(
+        Limb(
+            "tail0",
+            "tail",
+            rear,
+            rear - _ray(pitch * 0.5) * span,
+            (girth * 0.38, girth * 0.5),
+            0.03,
+            "tail",
+            flat=0.16,
+            axis=tuple(over),
+        )
+    )
+    rig.blend["tail"] = 0.04
+    reach, chord = v(b.wing[0]), v(b.wing[1])
+    for side, tag in ((1, "L"), (-1, "R")):
+        x = np.array([side, 0, 0])
+        shoulder = middle + ahead * 0.16 + over * girth * 0.35 + x * girth * 0.72
+        line = [shoulder, shoulder + x * reach * 0.45, shoulder + x * reach * 0.95 - ahead * reach * 0.12]
+        _chain(
+            rig,
+            "wing",
+            "root",
+            line,
+            (chord * 0.85, chord, chord * 0.5),
+            "wing",
+            f"wing{tag}",
+            tag=tag,
+            flat=0.14,
+            axis=tuple(over),
+        )
+        rig.blend[f"wing{tag}"] = 0.03
+        hip = middle - over * girth * 0.55 + x * girth * 0.42 - ahead * 0.05
+        sole = np.array([hip[0], 0.03, hip[2] + 0.08])
+        knee = (hip + sole) / 2 + [0, 0, -0.05]
+        _chain(rig, "leg", "root", [hip, knee, sole], (0.085, 0.045, 0.032), "leg", f"leg{tag}", tag=tag)
+        for yaw in (-32, 0, 32, 180):
+            toe = sole + turn(1, yaw) @ np.array([0, -0.005, 0.15 if yaw != 180 else 0.08])
+            rig.primitives.append(Limb(f"leg1{tag}", "foot", sole, toe, (0.03, 0.022), 0.012, f"leg{tag}"))
+        rig.blend[f"leg{tag}"] = 0.04
+        rig.motion |= {
+            f"wing0{tag}": ((0, 0, 0), (8, 12, 28)),
+            f"wing1{tag}": ((0, 0, 0), (5, 10, 20)),
+            f"leg0{tag}": ((0, 0, 0), (16, 4, 4)),
+            f"leg1{tag}": ((0, 0, 0), (16, 0, 3)),
+        }
+    rig.motion |= {
+        "root": ((0, 0, 0), (8, 0, 4)),
+        "neck0": ((0, 0, 0), (12, 12, 4)),
+        "neck1": ((0, 0, 0), (12, 12, 4)),
+        "head": ((0, 0, 0), (12, 18, 6)),
+        "tail0": ((0, 0, 0), (12, 8, 4)),
+    }
+    folded: Motion = {}
+    for tag in "LR":
+        if b.wing[0] < 0.65:
+            folded |= {f"wing0{tag}": ((0, 0, -62), (8, 6, 14)), f"wing1{tag}": ((0, 0, -12), (4, 4, 5))}
+        else:
+            folded |= {f"wing0{tag}": ((0, 72, -12), (4, 6, 5)), f"wing1{tag}": ((0, 12, 0), (3, 5, 4))}
+    rig.moods += [folded] * (1 if b.flies else 3)
+    if b.flies:
+        rig.moods.append(
+            {f"leg{i}{tag}": ((55 if i == 0 else 20, 0, 0), (6, 0, 3)) for i in (0, 1) for tag in "LR"}
+        )
+    return rig
+
+
+def fish(kind: str, rng: Rng) -> Rig:
+    """A fish, shark, dolphin or whale: a chain along z with fins."""
+    v = partial(_vary, rng)
+    wide, high = {"fish": (0.1, 0.22), "shark": (0.14, 0.14), "dolphin": (0.14, 0.15), "whale": (0.24, 0.22)}[
+        kind
+    ]
+    wide, high = v(wide, 0.2), v(high, 0.2)
+    rig = Rig(cell=0.013, softness=0.03)
+    rig.parts = {
+        "body": BODY,
+        "head": HEAD,
+        "tail": ("tail fin", "tail", "caudal fin", "fin"),
+        "stem": ("tail", *BODY),
+        "dorsal": ("dorsal fin", "top fin", "fin"),
+        "pectoral": ("pectoral fin", "side fin", "flipper", "fin"),
+        "ventral": ("anal fin", "bottom fin", "fin"),
+        "snout": SNOUT,
+    }
+    y = 0.4
+    rig.bone("root", None, [0, y, 0.1])
+    rig.bone("head", "root", [0, y, 0.3])
+    rig.bone("rear0", "root", [0, y, -0.1])
+    rig.bone("rear1", "rear0", [0, y, -0.35])
+    rig.bone("fluke", "rear1", [0, y, -0.58])
+    _ball(rig, "root", "body", [0, y, 0.05], (wide, high, 0.42), 0.06)
+    _ball(rig, "head", "head", [0, y - 0.01, 0.36], (wide * 0.82, high * 0.78, 0.26), 0.08)
+    rig.primitives.append(
+        Limb(
+            "rear0",
+            "body",
+            np.array([0, y, -0.1]),
+            np.array([0, y, -0.38]),
+            (high * 0.75, high * 0.36),
+            0.08,
+            "body",
+            flat=wide / high,
+            axis=(1, 0, 0),
+        )
+    )
+    rig.primitives.append(
+        Limb(
+            "rear1",
+            "stem",
+            np.array([0, y, -0.38]),
+            np.array([0, y, -0.6]),
+            (high * 0.36, high * 0.2),
+            0.05,
+            "body",
+            flat=max(wide / high, 0.6),
+            axis=(1, 0, 0),
+        )
+    )
+    if kind == "dolphin":
+        rig.primitives.append(
+            Limb(
+                "head",
+                "snout",
+                np.array([0, y - 0.03, 0.58]),
+                np.array([0, y - 0.04, 0.74]),
+                (0.05, 0.035),
+                0.03,
+                "body",
+            )
+        )
+    flat = kind in ("dolphin", "whale")
+    axis = (0.0, 1.0, 0.0) if flat else (1.0, 0.0, 0.0)
+    lobe = v(0.24, 0.2)
+    for side in (1, -1):
+        away = np.array([side, 0, 0]) if flat else np.array([0, side, 0])
+        start = np.array([0, y, -0.6])
+        rig.primitives.append(
+            Limb(
+                "fluke",
+                "tail",
+                start,
+                start + away * lobe * 0.75 - [0, 0, lobe * 0.7],
+                (0.065, 0.03),
+                0.03,
+                "fluke",
+                flat=0.3,
+                axis=axis,
+            )
+        )
+    rig.blend["fluke"] = 0.02
+    z, size = rng.uniform(-0.08, 0.1), v(0.2, 0.25)
+    top = np.array([0, y + high * 0.85, z])
+    long = kind == "fish" and rng.random() < 0.6
+    end = top + ([0, 0.04, -size * 1.5] if long else [0, size * 0.75, -size * 0.7])
+    rig.primitives.append(
+        Limb(
+            "root",
+            "dorsal",
+            top,
+            end,
+            (0.09, 0.07 if long else 0.03),
+            0.02,
+            "dorsal",
+            flat=0.22,
+            axis=(1, 0, 0),
+        )
+    )
+    rig.blend["dorsal"] = 0.02
+    if kind == "fish":
+        low = np.array([0, y - high * 0.7, -0.16])
+        rig.primitives.append(
+            Limb(
+                "rear0",
+                "ventral",
+                low,
+                low + [0, -0.1, -0.1],
+                (0.06, 0.03),
+                0.02,
+                "ventral",
+                flat=0.28,
+                axis=(1, 0, 0),
+            )
+        )
+        rig.blend["ventral"] = 0.02
+    for side, tag in ((1, "L"), (-1, "R")):
+        base = rig.bone(f"fin{tag}", "root", [side * wide * 0.85, y - high * 0.35, 0.2])
+        tip = base + np.array([side * 0.8, -0.35, -0.75]) * v(0.26 if kind == "fish" else 0.34)
+        rig.primitives.append(
+            Limb(
+                f"fin{tag}",
+                "pectoral",
+                base,
+                tip,
+                (0.065, 0.035),
+                0.02,
+                f"fin{tag}",
+                flat=0.25,
+                axis=(side * 0.3, 1, 0),
+            )
+        )
+        rig.blend[f"fin{tag}"] = 0.02
+        rig.motion[f"fin{tag}"] = ((0, 0, 0), (10, 15, 20))
+    swing = (14.0, 2.0, 0.0) if flat else (1.0, 14.0, 0.0)
+    rig.motion |= {"root": ((0, 0, 0), (6, 0, 4)), "head": ((0, 0, 0), (3, 5, 0))}
+    rig.motion |= dict.fromkeys(("rear0", "rear1", "fluke"), ((0, 0, 0), swing))
+    return rig
+
+
+def tyrannosaur(rng: Rng) -> Rig:
+    """A two-legged dinosaur with small arms and a heavy tail."""
+    v = partial(_vary, rng)
+    rig = Rig(cell=0.019, softness=0.04)
+    rig.parts = {
+        "body": BODY,
+        "neck": ("neck",),
+        "head": HEAD,
+        "snout": ("snout", "jaw", "mouth", *HEAD),
+        "tail": TAIL,
+        "arm": ("arm", "front leg"),
+        "hand": ("hand", "claw", "arm", "front leg"),
+        "thigh": ("thigh", "upper back leg", *LEGS["back leg"]),
+        "shin": ("lower back leg", *LEGS["back leg"]),
+        "foot": ("foot", "claw", *LEGS["back leg"]),
+    }
+    leg, girth = v(0.75), v(0.21)
+    y = leg + 0.05
+    rig.bone("root", None, [0, y, 0])
+    rig.bone("ribs", "root", [0, y + 0.05, 0.2])
+    _ball(rig, "root", "body", [0, y, -0.02], (girth * 0.85, girth, 0.3), 0.1)
+    _ball(
+        rig, "ribs", "body", [0, y + 0.1, 0.28], (girth * 0.78, girth * 0.9, 0.26), 0.1, rotation=turn(0, -25)
+    )
+    neck = np.array([0, y + 0.2, 0.42])
+    up = neck + v(0.28) * _ray(52)
+    _chain(rig, "neck", "ribs", [neck, up], (0.14, 0.105), "neck", "neck", k=0.06)
+    rig.blend["neck"] = 0.08
+    rig.bone("head", "neck0", up)
+    size = v(0.13)
+    _ball(rig, "head", "head", up + [0, 0.03, 0.06], (size * 0.8, size, size * 1.15), 0.04, "head")
+    rig.primitives.append(
+        Limb(
+            "head",
+            "snout",
+            up + [0, 0.0, 0.16],
+            up + [0, -0.04, 0.2 + v(0.2)],
+            (size * 0.72, size * 0.48),
+            0.04,
+            "head",
+        )
+    )
+    rig.blend["head"] = 0.05
+    start, length = np.array([0, y, -0.24]), v(1.1)
+    line = [start + [0, 0.02 * i, -length * i / 4] for i in range(5)]
+    _chain(rig, "tail", "root", line, (0.16, 0.12, 0.085, 0.05, 0.022), "tail", "tail", k=0.06)
+    rig.blend["tail"] = 0.08
+    rig.motion |= {f"tail{i}": ((0, 0, 0), (8, 12, 0)) for i in range(4)}
+    for side, tag in ((1, "L"), (-1, "R")):
+        hip = np.array([side * girth * 0.75, y, -0.02])
+        knee, hock = hip + [0, -0.42 * leg, 0.14], hip + [0, -0.75 * leg, -0.1]
+        toe = np.array([hip[0], 0.045, hip[2] + 0.02])
+        _chain(
+            rig,
+            "back",
+            "root",
+            [hip, knee, hock, toe],
+            (0.15, 0.09, 0.055, 0.05),
+            ["thigh", "shin", "shin"],
+            f"leg{tag}",
+            tag=tag,
+        )
+        for yaw in (-28, 0, 28):
+            rig.primitives.append(
+                Limb(
+                    f"back2{tag}",
+                    "foot",
+                    toe,
+                    toe + turn(1, yaw) @ np.array([0, -0.01, 0.17]),
+                    (0.048, 0.03),
+                    0.02,
+                    f"leg{tag}",
+                )
+            )
+        shoulder = np.array([side * girth * 0.62, y + 0.06, 0.45])
+        elbow = shoulder + [side * 0.03, -0.14, -0.02]
+        wrist = elbow + [0, -0.04, 0.13]
+        _chain(
+            rig,
+            "arm",
+            "ribs",
+            [shoulder, elbow, wrist, wrist + [0, -0.02, 0.06]],
+            (0.05, 0.036, 0.028, 0.032),
+            ["arm", "arm", "hand"],
+            f"arm{tag}",
+            tag=tag,
+        )
+        rig.blend |= {f"leg{tag}": 0.06, f"arm{tag}": 0.03}
+        rig.motion |= {
+            f"back0{tag}": ((0, 0, 0), (18, 3, 3)),
+            f"back1{tag}": ((5, 0, 0), (14, 0, 0)),
+            f"back2{tag}": ((0, 0, 0), (12, 0, 0)),
+            f"arm0{tag}": ((0, 0, 0), (25, 8, 10)),
+            f"arm1{tag}": ((0, 0, 0), (25, 0, 0)),
+        }
+    rig.motion |= {
+        "root": ((0, 0, 0), (9, 0, 3)),
+        "ribs": ((0, 0, 0), (6, 8, 0)),
+        "neck0": ((0, 0, 0), (14, 14, 0)),
+        "head": ((0, 0, 0), (10, 14, 6)),
+    }
+    return rig
+
+
+def snake(rng: Rng) -> Rig:
+    """A snake in bends along z."""
+    rig = Rig(cell=0.012, softness=0.02, parts={"body": BODY, "head": HEAD, "tail": TAIL})
+    thick, y, joints = _vary(rng, 0.045, 0.25), 0.06, 12
+    line = [np.array([0, y, 0.6 - 1.6 * i / joints]) for i in range(joints + 1)]
+    rig.bone("root", None, line[0])
+    radii = [thick * (0.8 if i == 0 else 1 if i < 8 else 1 - 0.18 * (i - 7)) for i in range(joints + 1)]
+    _chain(rig, "coil", "root", line, radii, ["body"] * 9 + ["tail"] * 3, "body")
+    rig.bone("head", "root", line[0])
+    _ball(rig, "head", "head", line[0] + [0, 0.01, 0.06], (thick * 1.35, thick * 0.95, thick * 2.3), 0.02)
+    bend, sign = rng.uniform(10, 26), 1.0
+    rig.motion = {
+        "head": ((0, 0, 0), (15, 20, 0)),
+        "coil0": ((15, 0, 0), (14, 12, 0)),
+        "coil1": ((-8, 0, 0), (8, 12, 0)),
+    }
+    for i in range(2, joints):
+        rig.motion[f"coil{i}"] = ((0, sign * bend, 0), (1, 9, 0))
+        sign = -sign if i % 3 == 0 else sign
+    rig.moods = [{f"coil{i}": ((0, bend + 10, 0), (1, 5, 0)) for i in range(2, joints)}]
+    return rig
+
+
+def octopus(rng: Rng) -> Rig:
+    """An octopus: a mantle over eight tentacles."""
+    rig = Rig(cell=0.015, softness=0.03)
+    rig.parts = {"head": ("head", "mantle", "body"), "tentacle": ("tentacle", "tentacles", "arm")}
+    size = _vary(rng, 0.2)
+    rig.bone("root", None, [0, 0.4, 0])
+    _ball(
+        rig,
+        "root",
+        "head",
+        [0, 0.42 + size * 0.8, -0.05],
+        (size, size * rng.uniform(1, 1.5), size * 1.05),
+        0.05,
+    )
+    _ball(rig, "root", "head", [0, 0.38, 0.02], (size * 0.75, size * 0.6, size * 0.75), 0.06)
+    length, thick = _vary(rng, 0.75), _vary(rng, 0.065)
+    for arm in range(8):
+        spin = turn(1, 22.5 + 45 * arm)
+        line = [
+            spin @ np.array([0, 0.32 - 0.2 * np.sqrt(s), 0.13 + length * s]) for s in (0, 0.25, 0.5, 0.75, 1)
+        ]
+        _chain(
+            rig,
+            f"arm{arm}-",
+            "root",
+            line,
+            (thick, thick * 0.85, thick * 0.65, thick * 0.45, thick * 0.28),
+            "tentacle",
+            f"arm{arm}",
+        )
+        rig.blend[f"arm{arm}"] = 0.04
+        rig.motion |= {f"arm{arm}-{i}": ((0, 0, 0), (18, 20, 18)) for i in range(4)}
+    return rig
+
+
+def arthropod(kind: str, rng: Rng) -> Rig:
+    """A spider (8 legs), an ant or beetle (6), a bee or butterfly (6 and wings), a crab (8 and claws)."""
+    v = partial(_vary, rng)
+    rig = Rig(cell=0.0145, softness=0.025)
+    leg_words = LEGS["leg"]
+    rig.parts = {
+        "thorax": ("thorax", *BODY),
+        "abdomen": ("abdomen", "rear body", *BODY),
+        "head": HEAD,
+        "leg": leg_words,
+        "shin": ("lower leg", *leg_words),
+    }
+    y = v(0.26 if kind != "butterfly" else 0.16)
+    rig.bone("root", None, [0, y, 0])
+    slim = {"butterfly": 0.45, "ant": 0.75, "bee": 1.1, "beetle": 1.3}.get(kind, 1.0)
+    if kind == "crab":
+        rig.parts["thorax"] = ("shell", "carapace", *BODY)
+        _ball(rig, "root", "thorax", [0, y, 0], (v(0.36), v(0.13), v(0.25)), 0.03)
+        del rig.parts["head"], rig.parts["abdomen"]
+    else:
+        _ball(rig, "root", "thorax", [0, y, 0], (0.13 * slim, 0.12 * slim, 0.17), 0.03)
+        rig.bone("abdomen", "root", [0, y, -0.16])
+        rear = v({"spider": 0.25, "butterfly": 0.26, "beetle": 0.34}.get(kind, 0.24))
+        _ball(
+            rig,
+            "abdomen",
+            "abdomen",
+            [0, y + 0.03, -0.15 - rear * 0.85],
+            (rear * (0.85 if kind == "spider" else 0.62) * slim, rear * 0.7 * slim, rear),
+            0.03,
+        )
+        rig.bone("head", "root", [0, y, 0.16])
+        size = v(0.095 if kind == "spider" else 0.12) * max(slim, 0.7)
+        _ball(rig, "head", "head", [0, y + 0.01, 0.16 + size * 0.7], (size, size * 0.85, size), 0.02)
+        rig.motion |= {"abdomen": ((0, 0, 0), (9, 8, 0)), "head": ((0, 0, 0), (8, 14, 0))}
+        if kind != "spider":
+            rig.parts["antenna"] = ("antenna", "antennae", "feeler")
+            for side in (1, -1):
+                base = np.array([side * size * 0.4, y + size * 0.6, 0.16 + size * 1.2])
+                middle = base + [side * 0.05, 0.1, 0.06]
+                for a, b in ((base, middle), (middle, middle + [side * 0.04, 0.02, 0.13])):
+                    rig.primitives.append(
+                        Limb("head", "antenna", a, b, (0.02, 0.018), 0.008, f"antenna{side}")
+                    )
+                rig.blend[f"antenna{side}"] = 0.008
+    pairs = 4 if kind in ("spider", "crab") else 3
+    reach, thick = v(0.55 if kind in ("spider", "crab") else 0.4), v(0.028, 0.2)
+    for side, tag in ((1, "L"), (-1, "R")):
+        for i in range(pairs):
+            yaw = np.radians(90 + (i - (pairs - 1) / 2) * (28 if kind != "crab" else 18))
+            out = np.array([side * np.sin(yaw), 0, np.cos(yaw)])
+            start = np.array(
+                [side * (0.08 * slim if kind != "crab" else 0.26), y - 0.03, 0.09 * ((pairs - 1) / 2 - i)]
+            )
+            knee = start + out * reach * 0.45 + [0, 0.14 * reach / 0.5, 0]
+            foot = start + out * reach - [0, y - 0.04, 0]
+            _chain(
+                rig,
+                f"leg{i}-",
+                "root",
+                [start, knee, foot],
+                (thick * 1.25, thick, thick * 0.7),
+                ["leg", "shin"],
+                f"leg{i}{tag}",
+                tag=tag,
+                k=0.012,
+            )
+            rig.blend[f"leg{i}{tag}"] = 0.015
+            rig.motion |= {
+                f"leg{i}-0{tag}": ((0, 0, 0), (5, 12, 10)),
+                f"leg{i}-1{tag}": ((0, 0, 0), (4, 6, 10)),
+            }
+        if kind == "crab":
+            rig.parts["claw"] = ("claw", "pincer", "arm")
+            line = [
+                np.array([side * x, y + h, z])
+                for x, h, z in ((0.24, 0, 0.14), (0.42, 0.05, 0.28), (0.3, 0.05, 0.44))
+            ]
+            last = _chain(rig, "claw", "root", line, (0.045, 0.05, 0.06), "claw", f"claw{tag}", tag=tag)
+            for finger in (-0.05, 0.05):
+                rig.primitives.append(
+                    Limb(
+                        last,
+                        "claw",
+                        line[2],
+                        line[2] + [finger - side * 0.05, 0, 0.16],
+                        (0.055, 0.022),
+                        0.015,
+                        f"claw{tag}",
+                    )
+                )
+            rig.motion |= {f"claw0{tag}": ((0, 0, 0), (15, 18, 12)), f"claw1{tag}": ((0, 0, 0), (10, 18, 10))}
+            rig.blend[f"claw{tag}"] = 0.02
+        if kind in ("bee", "butterfly"):
+            rig.parts["wing"] = ("wing", "wings")
+            span, chord = (v(0.5), 0.13) if kind == "bee" else (v(0.62), v(0.26))
+            for i, (z, sweep, share) in enumerate(
+                ((0.06, 0.15 if kind == "butterfly" else -0.4, 1.0), (-0.1, -0.65, 0.78))
+            ):
+                root = rig.bone(f"wing{i}{tag}", "root", [side * 0.05, y + 0.09 * slim, z])
+                tip = root + np.array([side, 0.1, sweep]) * span * share
+                rig.primitives.append(
+                    Limb(
+                        f"wing{i}{tag}",
+                        "wing",
+                        root,
+                        tip,
+                        (chord * 0.35, chord * share),
+                        0.01,
+                        f"wing{i}{tag}",
+                        flat=0.1,
+                        axis=(0, 1, 0),
+                    )
+                )
+                rig.blend[f"wing{i}{tag}"] = 0.01
+                rig.motion[f"wing{i}{tag}"] = (
+                    (0, 0, 20 if kind == "butterfly" else 5),
+                    (4, 5, 25 if kind == "butterfly" else 10),
+                )
+    rig.motion["root"] = ((0, 0, 0), (5, 0, 4))
+    return rig
+
+
+def pose_animal(rig: Rig, rng: Rng) -> dict[str, Vector]:
+    """Random rotations about the rig's means, at times in one of its moods; left and right often agree."""
+    motion = dict(rig.motion)
+    mood = rig.moods[int(rng.integers(len(rig.moods)))] if rig.moods and rng.random() < 0.45 else {}
+    motion |= mood
+    paired, calm = rng.random() < 0.4, rng.uniform(0.25, 1.2)
+    drawn: dict[str, Vector] = {}
+    rotations = {}
+    for bone in rig.bones:
+        if bone not in motion:
+            continue
+        mean, spread = (np.asarray(m, np.float64) for m in motion[bone])
+        stem, right = (bone[:-1], bone[-1] == "R") if bone[-1] in "LR" else (bone, False)
+        noise = np.clip(rng.normal(size=3), -2, 2)
+        if right and (paired or bone in mood or stem.startswith(("wing", "fin"))):
+            noise = drawn.get(stem, noise)
+        drawn[stem] = noise
+        x, y, z = (mean + calm * spread * noise) * ([1, -1, -1] if right else [1, 1, 1])
+        rotations[bone] = turn(1, y) @ turn(0, x) @ turn(2, z)
+    return rotations
+
+
+QUADRUPEDS: dict[str, tuple[Quadruped, tuple[str, ...]]] = {
+    "horse": (
+        Quadruped(
+            0.85,
+            0.055,
+            (0.2, 0.23),
+            (0.55, 52, 0.11),
+            (0.11, -38),
+            (0.24, 0.06),
+            tail=(0.6, 0.035, -72),
+            foot="hoof",
+            mane=0.45,
+        ),
+        ("pony", "animal"),
+    ),
+    "zebra": (
+        Quadruped(
+            0.75,
+            0.055,
+            (0.2, 0.23),
+            (0.45, 48, 0.11),
+            (0.11, -38),
+            (0.22, 0.06),
+            tail=(0.5, 0.03, -72),
+            foot="hoof",
+            mane=0.4,
+        ),
+        ("donkey", "animal"),
+    ),
+    "dog": (
+        Quadruped(
+            0.58,
+            0.05,
+            (0.15, 0.18),
+            (0.26, 52, 0.095),
+            (0.12, -12),
+            (0.16, 0.05),
+            tail=(0.5, 0.032, 25),
+            squat=True,
+        ),
+        ("wolf", "animal"),
+    ),
+    "hound": (
+        Quadruped(
+            0.45,
+            0.052,
+            (0.15, 0.18),
+            (0.24, 50, 0.095),
+            (0.125, -15),
+            (0.15, 0.06),
+            ears="floppy",
+            tail=(0.45, 0.03, 35),
+            squat=True,
+        ),
+        ("dog", "puppy"),
+    ),
+    "fox": (
+        Quadruped(
+            0.48, 0.042, (0.13, 0.155), (0.22, 42, 0.085), (0.11, -12), (0.14, 0.035), tail=(0.65, 0.075, -12)
+        ),
+        ("animal",),
+    ),
+    "cat": (
+        Quadruped(
+            0.42,
+            0.04,
+            (0.13, 0.15),
+            (0.17, 45, 0.08),
+            (0.12, -8),
+            (0.05, 0.045),
+            tail=(0.75, 0.032, 20),
+            squat=True,
+        ),
+        ("kitten", "animal"),
+    ),
+    "lion": (
+        Quadruped(
+            0.52,
+            0.062,
+            (0.17, 0.2),
+            (0.24, 38, 0.12),
+            (0.145, -15),
+            (0.11, 0.075),
+            ears="round",
+            tail=(0.75, 0.026, -35),
+            mane=1,
+            squat=True,
+        ),
+        ("big cat", "animal"),
+    ),
+    "cow": (
+        Quadruped(
+            0.55,
+            0.06,
+            (0.24, 0.28),
+            (0.32, 25, 0.13),
+            (0.13, -35),
+            (0.17, 0.08),
+            "side",
+            (0.6, 0.02, -80),
+            "hoof",
+            "short",
+        ),
+        ("bull", "ox", "animal"),
+    ),
+    "sheep": (
+        Quadruped(
+            0.42,
+            0.045,
+            (0.24, 0.26),
+            (0.24, 42, 0.12),
+            (0.11, -28),
+            (0.12, 0.055),
+            "side",
+            (0.16, 0.045, -70),
+            "hoof",
+            "",
+        ),
+        ("lamb", "animal"),
+    ),
+    "goat": (
+        Quadruped(
+            0.55,
+            0.045,
+            (0.17, 0.2),
+            (0.3, 48, 0.09),
+            (0.1, -30),
+            (0.14, 0.05),
+            "side",
+            (0.16, 0.03, 20),
+            "hoof",
+            "curved",
+        ),
+        ("ram", "animal"),
+    ),
+    "deer": (
+        Quadruped(
+            0.8,
+            0.042,
+            (0.16, 0.19),
+            (0.45, 58, 0.08),
+            (0.1, -20),
+            (0.16, 0.045),
+            "side",
+            (0.14, 0.035, -40),
+            "hoof",
+            "antler",
+        ),
+        ("stag", "moose", "animal"),
+    ),
+    "elephant": (
+        Quadruped(
+            0.58,
+            0.105,
+            (0.31, 0.34),
+            (0.2, 18, 0.2),
+            (0.22, -22),
+            (0.06, 0.1),
+            "large",
+            (0.45, 0.022, -78),
+            "pad",
+            trunk=True,
+        ),
+        ("animal",),
+    ),
+    "giraffe": (
+        Quadruped(
+            1.05,
+            0.055,
+            (0.18, 0.24),
+            (1.25, 66, 0.095),
+            (0.105, -22),
+            (0.18, 0.05),
+            "side",
+            (0.5, 0.02, -78),
+            "hoof",
+            "knob",
+        ),
+        ("animal",),
+    ),
+    "pig": (
+        Quadruped(
+            0.27,
+            0.055,
+            (0.24, 0.25),
+            (0.14, 10, 0.17),
+            (0.155, -18),
+            (0.1, 0.075),
+            "pointed",
+            (0.2, 0.02, 30),
+            "hoof",
+        ),
+        ("boar", "animal"),
+    ),
+    "bear": (
+        Quadruped(
+            0.46,
+            0.085,
+            (0.24, 0.27),
+            (0.24, 22, 0.16),
+            (0.155, -12),
+            (0.13, 0.07),
+            "round",
+            (0.08, 0.045, -40),
+            squat=True,
+        ),
+        ("animal",),
+    ),
+    "rabbit": (
+        Quadruped(
+            0.28,
+            0.05,
+            (0.2, 0.21),
+            (0.12, 50, 0.11),
+            (0.155, -12),
+            (0.05, 0.07),
+            "long",
+            (0.09, 0.075, 20),
+            squat=True,
+            hind=1.45,
+        ),
+        ("bunny", "hare", "animal"),
+    ),
+    "mouse": (
+        Quadruped(
+            0.18, 0.038, (0.19, 0.19), (0.1, 15, 0.12), (0.14, -12), (0.13, 0.04), "round", (0.85, 0.026, -8)
+        ),
+        ("rat", "animal"),
+    ),
+    "camel": (
+        Quadruped(
+            0.85,
+            0.055,
+            (0.21, 0.24),
+            (0.6, 48, 0.1),
+            (0.11, -20),
+            (0.18, 0.06),
+            "round",
+            (0.4, 0.022, -78),
+            "pad",
+            extra="hump",
+        ),
+        ("animal",),
+    ),
+    "rhino": (
+        Quadruped(
+            0.42,
+            0.09,
+            (0.28, 0.3),
+            (0.22, 5, 0.19),
+            (0.17, -28),
+            (0.2, 0.1),
+            "pointed",
+            (0.35, 0.022, -75),
+            "pad",
+            "nose",
+        ),
+        ("rhinoceros", "animal"),
+    ),
+    "sauropod": (
+        Quadruped(
+            0.55, 0.1, (0.25, 0.27), (1.2, 48, 0.11), (0.1, -12), (0.1, 0.055), "", (1.4, 0.13, -14), "pad"
+        ),
+        ("dinosaur", "brontosaurus"),
+    ),
+    "triceratops": (
+        Quadruped(
+            0.42,
+            0.085,
+            (0.27, 0.27),
+            (0.14, 10, 0.17),
+            (0.17, -25),
+            (0.17, 0.07),
+            "",
+            (0.7, 0.11, -20),
+            "pad",
+            "three",
+            extra="frill",
+        ),
+        ("dinosaur",),
+    ),
+    "stegosaurus": (
+        Quadruped(
+            0.42,
+            0.08,
+            (0.23, 0.29),
+            (0.3, 0, 0.1),
+            (0.09, -12),
+            (0.1, 0.05),
+            "",
+            (0.85, 0.12, -10),
+            "pad",
+            extra="plates",
+        ),
+        ("dinosaur",),
+    ),
+    "lizard": (
+        Quadruped(
+            0.12,
+            0.042,
+            (0.14, 0.1),
+            (0.15, 8, 0.085),
+            (0.095, -4),
+            (0.1, 0.05),
+            "",
+            (1.0, 0.085, -3),
+            "pad",
+            sprawl=0.17,
+        ),
+        ("gecko", "reptile"),
+    ),
+    "crocodile": (
+        Quadruped(
+            0.12,
+            0.05,
+            (0.18, 0.12),
+            (0.14, 0, 0.12),
+            (0.12, -2),
+            (0.36, 0.06),
+            "",
+            (1.05, 0.11, -3),
+            "pad",
+            sprawl=0.16,
+        ),
+        ("alligator", "reptile"),
+    ),
+    "turtle": (
+        Quadruped(
+            0.14,
+            0.06,
+            (0.3, 0.17),
+            (0.28, 15, 0.075),
+            (0.11, 0),
+            (0.05, 0.06),
+            "",
+            (0.25, 0.04, -15),
+            "pad",
+            sprawl=0.22,
+            shell=True,
+        ),
+        ("tortoise",),
+    ),
+    "frog": (
+        Quadruped(
+            0.16,
+            0.045,
+            (0.26, 0.17),
+            (0.06, 20, 0.17),
+            (0.2, 0),
+            (0.06, 0.13),
+            "",
+            (0.03, 0.04, -20),
+            "pad",
+            sprawl=0.24,
+            hind=1.5,
+        ),
+        ("toad",),
+    ),
+}
+BIRDS: dict[str, tuple[Bird, tuple[str, ...]]] = {
+    "bird": (Bird(), ("sparrow", "pigeon", "animal")),
+    "eagle": (Bird(30, 0.26, (0.24, 0.13), 0.15, (0.14, 0.06), 0.3, (1.5, 0.28), 0.55), ("hawk", "bird")),
+    "duck": (
+        Bird(8, 0.3, (0.42, 0.1), 0.15, (0.2, 0.055), 0.25, (0.9, 0.24), 0.25),
+        ("goose", "swan", "bird"),
+    ),
+    "chicken": (
+        Bird(22, 0.33, (0.32, 0.11), 0.13, (0.09, 0.045), 0.42, (0.68, 0.24), 0.42, comb=True, flies=False),
+        ("hen", "rooster", "bird"),
+    ),
+    "ostrich": (
+        Bird(12, 0.33, (1.05, 0.07), 0.11, (0.12, 0.04), 1.15, (0.68, 0.24), 0.35, flies=False),
+        ("bird",),
+    ),
+    "heron": (
+        Bird(28, 0.22, (0.85, 0.055), 0.1, (0.36, 0.035), 0.95, (1.1, 0.22), 0.25),
+        ("flamingo", "stork", "crane", "bird"),
+    ),
+    "penguin": (
+        Bird(78, 0.29, (0.12, 0.17), 0.18, (0.14, 0.04), 0.1, (0.55, 0.11), 0.16, flies=False),
+        ("bird",),
+    ),
+    "owl": (Bird(68, 0.3, (0.08, 0.2), 0.25, (0.03, 0.045), 0.14, (0.95, 0.24), 0.3), ("bird",)),
+}
+ANIMALS: dict[str, tuple[Callable[[Rng], Rig], tuple[str, ...]]] = {
+    **{kind: (partial(quadruped, shape), words) for kind, (shape, words) in QUADRUPEDS.items()},
+    **{kind: (partial(bird, shape), words) for kind, (shape, words) in BIRDS.items()},
+    **{
+        kind: (partial(fish, kind), words)
+        for kind, words in (
+            ("fish", ("goldfish", "animal")),
+            ("shark", ("fish",)),
+            ("dolphin", ("animal",)),
+            ("whale", ("animal",)),
+        )
+    },
+    **{
+        kind: (partial(arthropod, kind), words)
+        for kind, words in (
+            ("spider", ("insect",)),
+            ("ant", ("insect",)),
+            ("beetle", ("insect", "bug")),
+            ("bee", ("insect", "fly")),
+            ("butterfly", ("insect",)),
+            ("crab", ("animal",)),
+        )
+    },
+    "tyrannosaur": (tyrannosaur, ("dinosaur", "t-rex")),
+    "snake": (snake, ("reptile",)),
+    "octopus": (octopus, ("squid",)),
+}

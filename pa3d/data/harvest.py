@@ -1,0 +1,631 @@
+"""Training records from shapes whose authors named their parts: no labelling, only reading and judging names.
+
+Read by suffix: .glb and .gltf (nodes, materials; skins by pa3d.data.rigged), .obj (groups, objects,
+materials), .ac (AC3D objects), .xml (MJCF bodies and meshes), .sh3f and .zip (archives of these; a Sweet
+Home 3D library's catalogue gives names, categories and axes). A shape is kept when at least two parts have
+names (pa3d.data.names) and they cover at least 60 % of its surface; everything else is counted in the
+report with its reason.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import xml.etree.ElementTree as ElementTree
+import zipfile
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pa3d.data.gltf import Gltf
+from pa3d.data.names import BODY_PARTS, clean_words, is_body, part_names
+from pa3d.data.parts import PartMesh
+from pa3d.data.rigged import RiggedCharacter
+from pa3d.errors import InputError
+
+MIN_NAMES = 2
+MIN_SURFACE = 0.6
+MAX_ONE_PART = 0.96
+_MIN_SHARE = 0.003
+_MAX_FACES = 400_000
+
+# Path pattern: source, licence (SPDX). The first match counts; what the caller says goes before it.
+KNOWN_SOURCES: tuple[tuple[str, str, str], ...] = (
+    (r"webxr|dist/profiles", "webxr-input-profiles", "MIT"),
+    (r"metaworld", "metaworld", "MIT"),
+    (r"flightgear", "flightgear", "GPL-2.0-or-later"),
+    (r"quaternius", "quaternius", "CC0-1.0"),
+    (r"kenney", "kenney", "CC0-1.0"),
+    (r"kaykit", "kaykit", "CC0-1.0"),
+    (r"blendswap-cc-0\.sh3f", "sweethome3d", "CC0-1.0"),
+    (r"\.sh3f", "sweethome3d", "CC-BY-3.0"),
+)
+# Path pattern: what the shape is, where the file's own name does not say it.
+KNOWN_CATEGORIES: tuple[tuple[str, str], ...] = (
+    (r"webxr.*hand/|profiles/generic-.*hand/", "hand"),
+    (r"webxr|dist/profiles", "controller"),
+    (r"flightgear", "aircraft"),
+    (r"modular_|knight|kaykit_adventurers|cyberpunk_pack/character", "person"),
+    (r"mech_pack|enemy_(2legs|large|flying)", "robot"),
+)
+# Not surface: motion blur, light cones, shadows and collision stand-ins.
+_OVERLAY = re.compile(
+    r"prop.?(disc|disk|blur)|disque|blur|shadow|ombre|light.?(cone|map)|halo|flare|^flash|collision|contrail|vapou?r|"
+    r"flame|afterburner|touch_?point|giro",
+    re.I,
+)
+
+
+@dataclass
+class HarvestReport:
+    """What a harvest kept, and why it left the rest. names counts shapes a part name."""
+
+    kept: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    names: Counter[str] = field(default_factory=Counter)
+    unnamed: Counter[str] = field(default_factory=Counter)
+
+    def common_names(self, shapes: int = 5) -> list[str]:
+        """Part names that at least so many shapes carry, the commonest first."""
+        return [name for name, count in self.names.most_common() if count >= shapes]
+
+    def __str__(self) -> str:
+        kept = ", ".join(f"{source} {count}" for source, count in self.kept.most_common())
+        dropped = "\n".join(f"  {count:5d}  {reason}" for reason, count in self.dropped.most_common())
+        return (
+            f"kept {self.kept.total()} shapes ({kept}) with {len(self.names)} part names, "
+            f"{len(self.common_names())} of them in 5 shapes or more\n"
+            f"dropped {self.dropped.total()}:\n{dropped}"
+        )
+
+
+@dataclass
+class NamedMesh:
+    """A mesh in pieces as its author cut it. faces: (F, 3); piece: (F,) index into names.
+
+    names: for every piece the raw names that could say what it is, the most telling first.
+    """
+
+    vertices: NDArray[np.float64]  # (V, 3), y up
+    faces: NDArray[np.int64]  # (F, 3)
+    piece: NDArray[np.int64]  # (F,)
+    names: list[tuple[str, ...]]
+    category: str
+    id: str
+
+
+def harvest(
+    paths: str | Path | Iterable[str | Path],
+    *,
+    license: str = "",
+    source: str = "",
+    category: str = "",
+    report: HarvestReport | None = None,
+) -> Iterator[PartMesh]:
+    """Records of every usable shape in files, archives and folders (searched whole), in sorted order.
+
+    license, source and category hold for all of them; where empty, a table of known sources and the file's
+    name decide ("unknown" else). Unreadable and meaningless shapes are counted in the report, not raised.
+    Raises InputError for a path that does not exist.
+    """
+    report = report if report is not None else HarvestReport()
+    for path in _files(paths):
+        for shape in _shapes(path, category, report):
+            known_source, known_license = _origin(path)
+            if isinstance(shape, RiggedCharacter):
+                record, reason = _judge(shape.bind())
+            else:
+                record, reason = to_part_mesh(shape, report)
+            if record is None:
+                report.dropped[reason] += 1
+                continue
+            record.source, record.license = source or known_source, license or known_license
+            report.kept[record.source] += 1
+            report.names.update({name for names in record.parts for name in names})
+            yield record
+
+
+def characters(
+    paths: str | Path | Iterable[str | Path], *, license: str = "", report: HarvestReport | None = None
+) -> Iterator[RiggedCharacter]:
+    """Every skinned glTF character of files and folders, to be posed at random. Others are passed over."""
+    report = report if report is not None else HarvestReport()
+    for path in _files(paths):
+        if path.suffix.lower() not in (".glb", ".gltf"):
+            continue
+        try:
+            gltf = Gltf.load(path)
+            if not gltf.json.get("skins"):
+                continue
+            known_source, known_license = _origin(path)
+            yield RiggedCharacter.from_gltf(
+                gltf, category=_category(path), source=known_source, license=license or known_license,
+                id=f"{path.parent.name}/{path.stem}",
+            )  # fmt: skip
+        except InputError as error:
+            report.dropped[_reason(error)] += 1
+
+
+def to_part_mesh(shape: NamedMesh, report: HarvestReport | None = None) -> tuple[PartMesh | None, str]:
+    """The record of a named mesh, or None and the reason why there is none."""
+    parts: dict[tuple[str, ...], int] = {}
+    index = np.full(len(shape.names), -1, np.int32)
+    found = [next((n for raw in raws if (n := part_names(raw, shape.category))), ()) for raws in shape.names]
+    alive = is_body({names[0] for names in found if names})
+    for piece, (raws, names) in enumerate(zip(shape.names, found, strict=True)):
+        if names and names[0] in BODY_PARTS and not alive:
+            names = names[:1]
+        if names:
+            index[piece] = parts.setdefault(names, len(parts))
+        elif report is not None and raws:
+            report.unnamed[" ".join(clean_words(raws[0]))] += 1
+    record = PartMesh(
+        shape.vertices.astype(np.float32), shape.faces.astype(np.int32), index[shape.piece].astype(np.int32),
+        list(parts), category=shape.category, id=shape.id,
+    )  # fmt: skip
+    return _judge(record)
+
+
+def _judge(record: PartMesh) -> tuple[PartMesh | None, str]:
+    """Keep what has two names over 60 % of its surface; a name that all parts share does not count."""
+    if not len(record.faces):
+        return None, "no triangles"
+    if len(record.faces) > _MAX_FACES:
+        return None, f"more than {_MAX_FACES} faces"
+    if not np.isfinite(record.vertices).all():
+        return None, "vertices that are not finite"
+    a, b, c = (record.vertices[record.faces[:, i]].astype(np.float64) for i in range(3))
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    total = area.sum()
+    if not total > 0:
+        return None, "no surface"
+    share = np.bincount(record.face_parts + 1, area, len(record.parts) + 1)[1:] / total
+    if not record.parts:
+        return None, "no meaningful part name"
+    seen = [set(names) for names, part in zip(record.parts, share, strict=True) if part > _MIN_SHARE]
+    shared = set.intersection(*seen) if seen else set()
+    if len({frozenset(names - shared) for names in seen} - {frozenset()}) < MIN_NAMES:
+        return None, "fewer than two meaningful part names"
+    if share.sum() < MIN_SURFACE:
+        return None, f"named parts cover less than {MIN_SURFACE:.0%} of the surface"
+    if share.max() > MAX_ONE_PART * share.sum():
+        return None, f"one part covers more than {MAX_ONE_PART:.0%} of what is named"
+    return record, ""
+
+
+def _files(paths: str | Path | Iterable[str | Path]) -> Iterator[Path]:
+    for given in [paths] if isinstance(paths, (str, Path)) else paths:
+        path = Path(given)
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder; expected shapes to harvest")
+        found = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        yield from (p for p in found if p.suffix.lower() in _READERS)
+
+
+def _shapes(path: Path, category: str, report: HarvestReport) -> Iterator[NamedMesh | RiggedCharacter]:
+    try:
+        for shape in _READERS[path.suffix.lower()](path, category):
+            if isinstance(shape, str):
+                report.dropped[shape] += 1
+            else:
+                yield shape
+    except InputError as error:
+        report.dropped[_reason(error)] += 1
+
+
+def _reason(error: InputError) -> str:
+    return "unreadable: " + re.sub(r"^.*?: ", "", str(error)).partition(";")[0]
+
+
+def _origin(path: Path) -> tuple[str, str]:
+    """Source and licence of a file by the table of known sources."""
+    where = path.absolute().as_posix().lower()
+    known = ((source, license) for pattern, source, license in KNOWN_SOURCES if re.search(pattern, where))
+    return next(known, (path.parent.name, "unknown"))
+
+
+def _category(path: Path) -> str:
+    known = next(
+        (name for pattern, name in KNOWN_CATEGORIES if re.search(pattern, path.as_posix().lower())), None
+    )
+    if known:
+        return known
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", path.stem)
+    return " ".join(re.findall(r"[a-z]+", words.lower())) or path.stem
+
+
+class _Builder:
+    """Collects pieces of a mesh: vertices, triangles and raw names."""
+
+    def __init__(self) -> None:
+        self.vertices: list[NDArray[np.float64]] = []
+        self.faces: list[NDArray[np.int64]] = []
+        self.piece: list[NDArray[np.int64]] = []
+        self.names: dict[tuple[str, ...], int] = {}
+        self.count = 0
+
+    def add(self, vertices: NDArray[np.float64], faces: NDArray[np.int64], names: tuple[str, ...]) -> None:
+        number = self.names.setdefault(names, len(self.names))
+        self.vertices.append(vertices)
+        self.faces.append(faces + self.count)
+        self.piece.append(np.full(len(faces), number))
+        self.count += len(vertices)
+
+    def build(self, category: str, id: str) -> NamedMesh:
+        vertices = np.concatenate(self.vertices) if self.vertices else np.zeros((0, 3))
+        faces = np.concatenate(self.faces) if self.faces else np.zeros((0, 3), np.int64)
+        piece = np.concatenate(self.piece) if self.piece else np.zeros(0, np.int64)
+        return NamedMesh(vertices, faces, piece, list(self.names), category, id)
+
+
+def _read_gltf(path: Path, category: str) -> Iterator[NamedMesh | RiggedCharacter]:
+    gltf = Gltf.load(path)
+    category, id = category or _category(path), f"{path.parent.name}/{path.stem}"
+    if gltf.json.get("skins"):
+        yield RiggedCharacter.from_gltf(gltf, category=category, id=id)
+        return
+    yield gltf_pieces(gltf, category, id)
+
+
+def gltf_pieces(gltf: Gltf, category: str, id: str) -> NamedMesh:
+    """Mesh nodes of the scene with their transforms applied.
+
+    A node takes its own name, else that of a group above it. A node above that has a mesh itself is a joint
+    (the torso an arm hangs from), and one that holds every mesh is the shape: neither names a part.
+    """
+    meshes = [i for i in gltf.reachable if gltf.nodes[i].mesh >= 0]
+    below = Counter(a for i in meshes for a in gltf.ancestors(i))
+    builder = _Builder()
+    for index in meshes:
+        node = gltf.nodes[index]
+        if _OVERLAY.search(node.name):
+            continue
+        groups = [a for a in gltf.ancestors(index) if gltf.nodes[a].mesh < 0 and below[a] < len(meshes)]
+        names = (node.name, *(gltf.nodes[a].name for a in groups))
+        mesh_name = gltf.json["meshes"][node.mesh].get("name", "")
+        for primitive in gltf.primitives(node.mesh):
+            vertices = primitive.vertices @ node.world[:3, :3].T + node.world[:3, 3]
+            builder.add(vertices, primitive.faces, (*names, mesh_name, primitive.material))
+    return builder.build(category, id)
+
+
+def _read_obj(path: Path, category: str) -> Iterator[NamedMesh]:
+    yield parse_obj(path.read_bytes(), category or _category(path), f"{path.parent.name}/{path.stem}")
+
+
+def parse_obj(data: bytes, category: str, id: str) -> NamedMesh:
+    """An OBJ file's faces by group, object and material. Raises InputError when damaged."""
+    vertices: list[bytes] = []
+    corners: list[int] = []
+    sizes: list[int] = []
+    piece: list[int] = []
+    names: dict[tuple[str, ...], int] = {}
+    group = thing = material = ""
+    try:
+        for line in data.replace(b"\\\n", b" ").split(b"\n"):
+            if line[:2] == b"v ":
+                vertices.append(line[2:])
+            elif line[:2] == b"f ":
+                refs = [int(word.partition(b"/")[0]) for word in line[2:].split()]
+                corners.extend(r - 1 if r > 0 else len(vertices) + r for r in refs)
+                sizes.append(len(refs))
+                piece.append(names.setdefault((group, thing, material), len(names)))
+            elif line[:2] in (b"g ", b"o ") or line[:7] == b"usemtl ":
+                key, _, value = line.decode("utf-8", "replace").strip().partition(" ")
+                if key == "g":
+                    group = value
+                elif key == "o":
+                    group, thing = "", value
+                else:
+                    material = value
+        points = np.array([line.split()[:3] for line in vertices], float).reshape(-1, 3)
+        faces, owner = _fans(np.array(corners, np.int64), np.array(sizes, np.int64))
+        if len(faces) and (faces.min() < 0 or faces.max() >= len(points)):
+            raise ValueError("a face points at no vertex")
+    except (ValueError, IndexError) as error:
+        raise InputError(f"{id}: not a readable OBJ file ({error}); export it again") from error
+    return NamedMesh(points, faces, np.array(piece, np.int64)[owner], list(names), category, id)
+
+
+def _fans(
+    corners: NDArray[np.int64], sizes: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Triangles (F, 3) of polygons laid end to end in corners, and the polygon of each."""
+    fans = np.maximum(sizes - 2, 0)
+    owner = np.repeat(np.arange(len(sizes)), fans)
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]) if len(sizes) else np.zeros(0, np.int64)
+    step = np.arange(len(owner)) - np.repeat(np.cumsum(fans) - fans, fans)
+    first = starts[owner].astype(np.int64)
+    return np.stack([corners[first], corners[first + step + 1], corners[first + step + 2]], 1).reshape(
+        -1, 3
+    ), owner
+
+
+def _read_archive(path: Path, category: str) -> Iterator[NamedMesh | str]:
+    """OBJ and AC3D members of a zip; a furniture library's catalogue says what each is and how it is turned.
+
+    A member that cannot be used is yielded as the reason why, so that the others are still read.
+    """
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise InputError(f"{path}: not a readable zip archive ({error}); download it again") from error
+    with archive:
+        catalogue = _catalogue(archive)
+        for member in sorted(archive.namelist()):
+            suffix = Path(member).suffix.lower()
+            if suffix not in (".obj", ".ac"):
+                continue
+            about = catalogue.get(member, {})
+            kind = (
+                category
+                or re.sub(r"\W+", " ", about.get("name", "")).strip().lower()
+                or _category(Path(member))
+            )
+            id = f"{path.stem}/{Path(member).stem}"
+            data = archive.read(member)
+            if suffix == ".obj" and not _worth_reading(data, kind):
+                yield "fewer than two meaningful part names"
+                continue
+            try:
+                shape = (
+                    parse_obj(data, kind, id)
+                    if suffix == ".obj"
+                    else parse_ac3d(data.decode("latin-1"), kind, id)
+                )
+            except InputError as error:
+                yield _reason(error)
+                continue
+            if "modelRotation" in about:
+                turn = np.array(about["modelRotation"].split(), float).reshape(3, 3)
+                shape.vertices = shape.vertices @ turn.T
+            yield shape
+
+
+def _worth_reading(data: bytes, category: str) -> bool:
+    """Whether an OBJ names two parts at all: most files of a library do not, and parsing them takes long."""
+    found: set[tuple[str, ...]] = set()
+    for raw in set(re.findall(rb"^(?:g|o|usemtl) (.*?)\s*$", data, re.M)):
+        found.add(part_names(raw.decode("utf-8", "replace"), category))
+    return len(found - {()}) >= MIN_NAMES
+
+
+def _catalogue(archive: zipfile.ZipFile) -> dict[str, dict[str, str]]:
+    """Properties of every model of a Sweet Home 3D library, by the model's file."""
+    if "PluginFurnitureCatalog.properties" not in archive.namelist():
+        return {}
+    entries: dict[str, dict[str, str]] = defaultdict(dict)
+    for line in archive.read("PluginFurnitureCatalog.properties").decode("latin-1").splitlines():
+        match = re.match(r"(\w+)#(\d+)\s*=\s*(.*)", line)
+        if match:
+            entries[match[2]][match[1]] = match[3].strip()
+    return {entry["model"].lstrip("/"): entry for entry in entries.values() if "model" in entry}
+
+
+def _read_ac3d(path: Path, category: str) -> Iterator[NamedMesh]:
+    yield parse_ac3d(
+        path.read_text("latin-1"), category or _category(path), f"{path.parent.name}/{path.stem}"
+    )
+
+
+def parse_ac3d(text: str, category: str, id: str) -> NamedMesh:
+    """An AC3D file (y up): every polygon object with its own name, else that of a group above it.
+
+    Lines, and objects that stand for motion blur or light, are left out. Raises InputError when damaged.
+    """
+    lines = iter(text.splitlines())
+    builder = _Builder()
+    try:
+        if not next(lines).startswith("AC3D"):
+            raise ValueError("no AC3D header")
+        for line in lines:
+            if line.startswith("OBJECT"):
+                _ac3d_object(lines, np.zeros(3), np.eye(3), (), builder)
+    except (ValueError, IndexError, StopIteration) as error:
+        raise InputError(f"{id}: not a readable AC3D file ({error}); export it again") from error
+    return builder.build(category, id)
+
+
+def _ac3d_object(
+    lines: Iterator[str],
+    offset: NDArray[np.float64],
+    turn: NDArray[np.float64],
+    above: tuple[str, ...],
+    builder: _Builder,
+) -> None:
+    name, local, rotation = "", np.zeros(3), np.eye(3)
+    vertices = np.zeros((0, 3))
+    corners: list[int] = []
+    sizes: list[int] = []
+    kids, polygon = 0, True
+    for line in lines:
+        key, _, value = line.strip().partition(" ")
+        if key == "name":
+            name = value.strip('" ')
+        elif key == "data":
+            next(lines)
+        elif key == "loc":
+            local = np.array(value.split(), float)
+        elif key == "rot":
+            rotation = np.array(value.split(), float).reshape(3, 3)
+        elif key == "numvert":
+            vertices = np.array([next(lines).split()[:3] for _ in range(int(value))], float).reshape(-1, 3)
+        elif key == "SURF":
+            polygon = int(value, 16) & 0xF == 0
+        elif key == "refs":
+            refs = [int(next(lines).split()[0]) for _ in range(int(value))]
+            if polygon:
+                corners.extend(refs)
+                sizes.append(len(refs))
+        elif key == "kids":
+            kids = int(value)
+            break
+    # Rows of rot are the images of the axes: a row vector is multiplied from the left.
+    placed_turn, placed = rotation @ turn, local @ turn + offset
+    if sizes and not _OVERLAY.search(name):
+        faces, _ = _fans(np.array(corners, np.int64), np.array(sizes, np.int64))
+        if len(faces) and faces.max() >= len(vertices):
+            raise ValueError("a surface points at no vertex")
+        builder.add(vertices @ placed_turn + placed, faces, (name, *above))
+    group = above if sizes or name in ("", "world") else (name, *above)
+    for _ in range(kids):
+        for line in lines:
+            if line.startswith("OBJECT"):
+                break
+        _ac3d_object(lines, placed, placed_turn, group, builder)
+
+
+def _read_mjcf(path: Path, category: str) -> Iterator[NamedMesh]:
+    if b"<mujoco" not in path.read_bytes()[:4096]:
+        return
+    try:
+        root = ElementTree.parse(path).getroot()
+    except (ElementTree.ParseError, OSError) as error:
+        raise InputError(f"{path}: not readable XML ({error})") from error
+    if root.tag != "mujoco" or path.stem.endswith("dependencies"):
+        return
+    yield parse_mjcf(path, root, category or _category(path))
+
+
+def parse_mjcf(path: Path, root: ElementTree.Element, category: str) -> NamedMesh:
+    """The visible geometry of a MuJoCo model, turned from z up to y up, by mesh, geom, material or body name.
+
+    Included files are followed, except those from a folder named "scene", the stage the object stands on.
+    Geometry of the groups from 3 up is for collisions by convention, and planes are floors: both are left
+    out.
+    """
+    _include(path.parent, root)
+    radians = any(c.get("angle") == "radian" for c in root.iter("compiler"))
+    meshdir = next((c.get("meshdir") for c in root.iter("compiler") if c.get("meshdir")), "")
+    assets = {m.get("name") or Path(m.get("file", "")).stem: m for m in root.iter("mesh") if m.get("file")}
+    defaults = _mjcf_defaults(root)
+    builder = _Builder()
+
+    def walk(
+        body: ElementTree.Element, frame: NDArray[np.float64], names: tuple[str, ...], inherited: str
+    ) -> None:
+        for child in body:
+            if child.tag == "body":
+                own = child.get("name")
+                walk(
+                    child, frame @ _mjcf_frame(child, radians), ((own, *names) if own else names),
+                    child.get("childclass", inherited),
+                )  # fmt: skip
+            elif child.tag == "geom":
+                setting = {**defaults.get(child.get("class", inherited), {}), **child.attrib}
+                solid = _mjcf_solid(setting, assets, path.parent / (meshdir or ""), path.parent)
+                if solid is None or int(setting.get("group", 0)) >= 3:
+                    continue
+                vertices, faces = solid
+                placed = frame @ _mjcf_frame(child, radians)
+                raws = tuple(
+                    n
+                    for n in (setting.get("mesh"), setting.get("name"), setting.get("material"), *names)
+                    if n
+                )
+                builder.add(vertices @ placed[:3, :3].T + placed[:3, 3], faces, raws)
+
+    for world in root.iter("worldbody"):
+        walk(world, np.eye(4), (), "")
+    shape = builder.build(category, f"{path.parent.name}/{path.stem}")
+    shape.vertices = shape.vertices[:, [0, 2, 1]] * (1, 1, -1)
+    return shape
+
+
+def _include(folder: Path, element: ElementTree.Element) -> None:
+    """Replace <include file> by the children of that file's root, in place."""
+    for index in reversed(range(len(element))):
+        child = element[index]
+        if child.tag != "include":
+            _include(folder, child)
+            continue
+        element.remove(child)
+        target = folder / child.get("file", "")
+        if target.parent.name != "scene" and target.is_file():
+            included = ElementTree.parse(target).getroot()
+            _include(folder, included)
+            for offset, grandchild in enumerate(included):
+                element.insert(index + offset, grandchild)
+
+
+def _mjcf_defaults(root: ElementTree.Element) -> dict[str, dict[str, str]]:
+    """Geom attributes a default class, nested classes inheriting from the outer ones."""
+    found: dict[str, dict[str, str]] = {}
+
+    def walk(default: ElementTree.Element, inherited: dict[str, str]) -> None:
+        geom = default.find("geom")
+        setting = {**inherited, **(geom.attrib if geom is not None else {})}
+        found[default.get("class", "")] = setting
+        for child in default.findall("default"):
+            walk(child, setting)
+
+    for outer in root.findall("default"):
+        walk(outer, {})
+    return found
+
+
+def _mjcf_frame(element: ElementTree.Element, radians: bool) -> NDArray[np.float64]:
+    frame = np.eye(4)
+    frame[:3, 3] = np.array(element.get("pos", "0 0 0").split(), float)
+    if element.get("quat"):
+        w, x, y, z = np.array(element.get("quat", "").split(), float)
+        norm = max(w * w + x * x + y * y + z * z, 1e-12)
+        frame[:3, :3] = np.eye(3) + 2 / norm * np.array(
+            [[-y * y - z * z, x * y - z * w, x * z + y * w], [x * y + z * w, -x * x - z * z, y * z - x * w],
+             [x * z - y * w, y * z + x * w, -x * x - y * y]]
+        )  # fmt: skip
+    elif element.get("euler"):
+        angles = np.array(element.get("euler", "").split(), float)
+        for axis, angle in enumerate(angles if radians else np.radians(angles)):
+            turn, (i, j) = np.eye(3), ((axis + 1) % 3, (axis + 2) % 3)
+            turn[i, i] = turn[j, j] = np.cos(angle)
+            turn[j, i], turn[i, j] = np.sin(angle), -np.sin(angle)
+            frame[:3, :3] = frame[:3, :3] @ turn
+    return frame
+
+
+def _mjcf_solid(
+    setting: dict[str, str], assets: dict[str, ElementTree.Element], meshes: Path, folder: Path
+) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
+    """Vertices and faces of a geom in its own frame; None for planes and what cannot be read."""
+    import trimesh
+
+    if setting.get("mesh"):
+        asset = assets.get(setting["mesh"])
+        if asset is None:
+            return None
+        file = next(
+            (p for p in (meshes / asset.get("file", ""), folder / asset.get("file", "")) if p.is_file()), None
+        )
+        if file is None:
+            return None
+        kind = file.suffix[1:].lower()
+        solid: Any = trimesh.load(io.BytesIO(file.read_bytes()), file_type=kind, force="mesh", process=False)
+        scale = np.array(asset.get("scale", "1 1 1").split(), float)
+        return np.asarray(solid.vertices) * scale, np.asarray(solid.faces, np.int64)
+    kind, size = setting.get("type", "sphere"), np.array(setting.get("size", "0").split(), float)
+    if kind == "box" and len(size) == 3:
+        solid = trimesh.creation.box(extents=2 * size)
+    elif kind in ("cylinder", "capsule") and len(size) >= 2:
+        solid = trimesh.creation.cylinder(radius=size[0], height=2 * size[1], sections=24)
+    elif kind == "sphere" and size[0] > 0:
+        solid = trimesh.creation.icosphere(subdivisions=2, radius=size[0])
+    else:
+        return None
+    return np.asarray(solid.vertices, float), np.asarray(solid.faces, np.int64)
+
+
+_READERS = {
+    ".glb": _read_gltf,
+    ".gltf": _read_gltf,
+    ".obj": _read_obj,
+    ".ac": _read_ac3d,
+    ".xml": _read_mjcf,
+    ".sh3f": _read_archive,
+    ".zip": _read_archive,
+}

@@ -1,0 +1,151 @@
+"""Records of shapes with named parts, and the tar shards that hold them.
+
+A part may carry several names, the finest first (``("upper arm", "arm")``), so that a cloud's masks overlap: the
+same point answers to every granularity its author or generator knew.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pa3d.errors import InputError
+
+
+@dataclass
+class PartCloud:
+    """Points on a shape's surface, y up, with one boolean mask a part name (masks may overlap)."""
+
+    points: NDArray[np.float32]  # (P, 3)
+    names: list[str]  # L
+    masks: NDArray[np.bool_]  # (L, P)
+    category: str
+    source: str
+    license: str
+    id: str
+
+
+@dataclass
+class PartMesh:
+    """A triangle mesh, y up, whose faces belong to named parts.
+
+    faces: (F, 3) int32; face_parts: (F,) int32 index into parts, -1 for none;
+    parts: for every part its names, finest first, then coarser ones or synonyms.
+    """
+
+    vertices: NDArray[np.float32]  # (V, 3)
+    faces: NDArray[np.int32]  # (F, 3)
+    face_parts: NDArray[np.int32]  # (F,)
+    parts: list[tuple[str, ...]] = field(default_factory=list)
+    category: str = ""
+    source: str = ""
+    license: str = ""
+    id: str = ""
+
+    def sample(self, n: int, rng: np.random.Generator) -> PartCloud:
+        """n area-weighted surface points; names that no point carries are dropped."""
+        a, b, c = (self.vertices[self.faces[:, i]].astype(np.float64) for i in range(3))
+        cumulative = np.cumsum(np.linalg.norm(np.cross(b - a, c - a), axis=1))
+        if not len(cumulative) or not cumulative[-1] > 0:
+            raise InputError(f"{self.id or 'mesh'}: no surface to sample; expected faces with positive area")
+        where = (np.arange(n) + rng.random(n)) / n * cumulative[-1]
+        face = np.minimum(np.searchsorted(cumulative, where, side="right"), len(cumulative) - 1)
+        r1, r2 = np.sqrt(rng.random(n))[:, None], rng.random(n)[:, None]
+        points = (1 - r1) * a[face] + r1 * (1 - r2) * b[face] + r1 * r2 * c[face]
+        part = self.face_parts[face]
+        names: dict[str, NDArray[np.bool_]] = {}
+        for index, synonyms in enumerate(self.parts):
+            mine = part == index
+            if mine.any():
+                for name in synonyms:
+                    names[name] = names.get(name, np.zeros(n, bool)) | mine
+        masks = np.stack(list(names.values())) if names else np.zeros((0, n), bool)
+        return PartCloud(points.astype(np.float32), list(names), masks, self.category, self.source, self.license, self.id)
+
+
+def write_shards(records: Iterable[PartCloud], folder: str | Path, *, shard_size: int = 500) -> int:
+    """Write records as WebDataset tar shards ``shard-00000.tar`` ...; returns how many records were written.
+
+    A record is three members: ``KEY.points.npy`` (P, 3) float32, ``KEY.masks.npy`` (L, ceil(P/8)) bits of the masks,
+    ``KEY.json`` (names, category, source, license, id, points). A shard appears under its name only when complete.
+    """
+    out = Path(folder)
+    out.mkdir(parents=True, exist_ok=True)
+    count, tar, partial = 0, None, None
+    try:
+        for record in records:
+            if tar is None:
+                partial = out / f".shard-{count // shard_size:05d}.tar.part"
+                tar = tarfile.open(partial, "w")
+            key = f"{count:07d}"
+            meta = {k: getattr(record, k) for k in ("names", "category", "source", "license", "id")}
+            meta["points"] = len(record.points)
+            _add(tar, f"{key}.points.npy", _npy(record.points.astype(np.float32)))
+            _add(tar, f"{key}.masks.npy", _npy(np.packbits(record.masks, axis=1)))
+            _add(tar, f"{key}.json", json.dumps(meta, sort_keys=True).encode())
+            count += 1
+            if count % shard_size == 0:
+                tar.close()
+                tar = _publish(partial)
+    finally:
+        if tar is not None:
+            tar.close()
+    if tar is not None:
+        _publish(partial)
+    return count
+
+
+def read_shards(folder: str | Path) -> Iterator[PartCloud]:
+    """Every record of a folder of shards, in order. Raises InputError when there is none or a shard is damaged."""
+    shards = sorted(Path(folder).glob("shard-*.tar"))
+    if not shards:
+        raise InputError(f"{folder}: no shard-*.tar here; expected a folder written by pa3d harvest, synth or prepare")
+    for shard in shards:
+        parts: dict[str, dict[str, bytes]] = {}
+        try:
+            with tarfile.open(shard) as tar:
+                for member in tar:
+                    key, _, kind = member.name.partition(".")
+                    stream = tar.extractfile(member)
+                    parts.setdefault(key, {})[kind] = stream.read() if stream else b""
+        except (tarfile.TarError, OSError) as error:
+            raise InputError(f"{shard}: not a readable tar shard ({error}); write it again") from error
+        for key in sorted(parts):
+            yield _record(shard, key, parts[key])
+
+
+def _record(shard: Path, key: str, members: dict[str, bytes]) -> PartCloud:
+    try:
+        meta = json.loads(members["json"])
+        points = np.load(io.BytesIO(members["points.npy"]), allow_pickle=False)
+        bits = np.load(io.BytesIO(members["masks.npy"]), allow_pickle=False)
+        masks = np.unpackbits(bits, axis=1, count=meta["points"]).astype(bool)
+        names = meta["names"]
+        return PartCloud(points, names, masks, meta["category"], meta["source"], meta["license"], meta["id"])
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{shard}: record {key} is damaged ({error}); write the shard again") from error
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    tar.addfile(info, io.BytesIO(data))
+
+
+def _publish(partial: Path | None) -> None:
+    if partial is not None:
+        os.replace(partial, partial.with_name(partial.name[1:].removesuffix(".part")))

@@ -1,0 +1,705 @@
+"""Seats, tables, storage, beds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pa3d.data.procedural.primitives import (
+    Mesh,
+    arc,
+    bar,
+    bezier,
+    box,
+    cylinder,
+    extrude,
+    lathe,
+    rod,
+    rounded_rectangle,
+    sheet,
+    stack,
+    sweep,
+    torus,
+    tube,
+)
+from pa3d.data.procedural.registry import Builder, family
+
+SEAT_WORDS = {
+    "leg": ("leg or support", "support leg", "base", "chair leg"),
+    "back": ("backrest", "back rest", "chair back", "back support"),
+    "seat": ("seating surface", "seat surface", "seat part"),
+    "arm": ("armrest", "arm rest", "chair arm"),
+    "cushion": ("pad", "seat cushion"),
+    "stretcher": ("leg stretcher", "bar stretcher", "crossbar"),
+    "wheel": ("caster", "caster wheel", "castor"),
+    "column": ("central support", "gas lift", "post"),
+}
+
+
+def legs(b: Builder, w: float, d: float, top: float, names: str, splay: float = 0, r: float = 0.03, style: str | None = None) -> None:
+    """Four legs under a rectangle w x d whose underside is at y = top."""
+    style = style or b.pick("round", "square", "taper", "turned", "cabriole")
+    for sx in (-1, 1):
+        for sz in (-1, 1):
+            a = np.array([sx * (w / 2 - r * 1.2), top, sz * (d / 2 - r * 1.2)])
+            c = a + (sx * splay, 0, sz * splay)
+            c[1] = 0
+            if style == "round":
+                b.add(rod(a, c, r), names)
+            elif style == "square":
+                b.add(bar(a, c, 2 * r, 2 * r, up=(0, 0, 1)), names)
+            elif style == "taper":
+                b.add(rod(a, c, r * 1.2, r * 0.5), names)
+            elif style == "turned":
+                t = np.linspace(0, 1, 12)
+                path = a + (c - a) * t[:, None]
+                b.add(tube(path, r * (0.8 + 0.35 * np.sin(t * 14))), names)
+            else:
+                mid1, mid2 = a + (sx * r * 2, -top * 0.2, sz * r * 2), c + (-sx * r, top * 0.3, -sz * r)
+                b.add(tube(bezier(a, mid1, mid2, c), np.linspace(1.4, 0.7, 14) * r), names)
+
+
+def stretchers(b: Builder, w: float, d: float, y: float, r: float, names: str) -> None:
+    style = b.pick("sides", "h", "all")
+    for s in (-1, 1):
+        b.add(rod((s * w / 2, y, -d / 2), (s * w / 2, y, d / 2), r), names)
+        if style == "all":
+            b.add(rod((-w / 2, y * 1.15, s * d / 2), (w / 2, y * 1.15, s * d / 2), r), names)
+    if style == "h":
+        b.add(rod((-w / 2, y, 0), (w / 2, y, 0), r), names)
+
+
+def star_base(b: Builder, top: float, reach: float, leg_names: str, column_names: str, wheels: bool) -> None:
+    """A column on a star of feet, with or without castors."""
+    count = b.n(3, 6) if not wheels else b.n(4, 6)
+    wheel_r = b.u(0.025, 0.045) if wheels else 0
+    hub = 2 * wheel_r + b.u(0.02, 0.06)
+    column_r = b.u(0.02, 0.04)
+    b.add(cylinder(column_r, top - hub, (0, (top + hub) / 2, 0)), column_names)
+    for angle in 360 / count * np.arange(count) + b.u(0, 90):
+        x, z = reach * np.cos(np.radians(angle)), reach * np.sin(np.radians(angle))
+        b.add(bar((0, hub, 0), (x, 2 * wheel_r + 0.012, z), b.u(0.035, 0.05), 0.03), leg_names)
+        if wheels:
+            for offset in (-0.015, 0.015):
+                wheel = cylinder(wheel_r, 0.02, (offset, 0, 0), axis="x").turn("y", b.u(0, 360))
+                b.add(wheel.at(x, wheel_r, z), "wheel")
+
+
+def chair_base(b: Builder, w: float, d: float, top: float) -> None:
+    style = b.pick("four", "four", "splayed", "splayed", "star", "sled", "panel", "cantilever", "pedestal", "folding")
+    r = b.u(0.015, 0.04)
+    if style in ("four", "splayed"):
+        splay = b.u(0.03, 0.12) if style == "splayed" else 0
+        legs(b, w, d, top, "leg", splay, r)
+        if b.chance(0.35):
+            stretchers(b, w - 2 * r, d - 2 * r, top * b.u(0.25, 0.6), r * 0.6, "stretcher, leg")
+    elif style == "star":
+        star_base(b, top, b.u(0.22, 0.32), "leg", "column, leg", b.chance(0.6))
+    elif style == "sled":
+        for s in (-1, 1):
+            x = s * (w / 2 - r)
+            path = [(x, top, d / 2 - r), (x, r, d / 2 + r), (x, r, -d / 2 - r), (x, top, -d / 2 + r)]
+            b.add(tube(path, r * 0.7), "leg")
+    elif style == "panel":
+        for s in (-1, 1):
+            b.add(box(r * 1.5, top, d * b.u(0.85, 1), (s * (w / 2 - r), top / 2, 0)), "leg")
+        if b.chance():
+            b.add(box(w - 2 * r, top * 0.3, r, (0, top * 0.7, -d * 0.3)), "leg")
+    elif style == "cantilever":
+        for s in (-1, 1):
+            x = s * (w / 2 - r)
+            b.add(tube([(x, top, -d * 0.3), (x, top - r, d / 2), (x, r, d / 2), (x, r, -d / 2)], r * 0.7), "leg")
+        b.add(rod((-w / 2 + r, r, -d / 2), (w / 2 - r, r, -d / 2), r * 0.7), "leg")
+    elif style == "pedestal":
+        foot = b.u(0.16, 0.25)
+        b.add(lathe([(0, 0), (foot, 0), (foot, 0.02), (0.04, 0.06), (0.03, top * 0.5), (0.06, top), (0, top)]), "leg")
+    else:
+        for s in (-1, 1):
+            x = s * (w / 2 - r)
+            b.add(bar((x, top, -d / 2), (x * 0.95, 0, d / 2), r * 1.4, r * 1.4), "leg")
+            b.add(bar((x * 0.9, top, d / 2), (x * 0.9, 0, -d / 2), r * 1.4, r * 1.4), "leg")
+        b.add(rod((-w / 2, r, -d / 2), (w / 2, r, -d / 2), r * 0.6), "leg")
+
+
+def chair_seat(b: Builder, w: float, d: float, y: float, t: float) -> None:
+    """A seat whose underside is at y."""
+    style = b.pick("flat", "bevel", "round", "scoop", "cushion", "slats", "trapezoid")
+    if style == "flat":
+        b.add(box(w, t, d, (0, y + t / 2, 0)), "seat")
+    elif style == "bevel":
+        t *= 1.5
+        b.add(box(w, t, d, (0, y + t / 2, 0), bevel=t * 0.45), "seat")
+    elif style == "round":
+        b.add(cylinder(0.5, t, (0, y + t / 2, 0), segments=28).scale(w, 1, d), "seat")
+    elif style == "scoop":
+        depth = b.u(0.02, 0.06)
+
+        def scoop(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+            drop = -depth * (np.sin(np.pi * u) * np.sin(np.pi * np.clip(v * 1.1, 0, 1))) ** 0.7
+            return np.stack([(u - 0.5) * w, y + t + drop, (v - 0.5) * d], -1)
+
+        b.add(sheet(scoop, t), "seat")
+    elif style == "cushion":
+        b.add(box(w, t, d, (0, y + t / 2, 0)), "seat frame, seat")
+        b.add(box(w * 0.95, t * 2, d * 0.95, (0, y + 2 * t, 0), bevel=t * 0.9), "cushion, seat")
+    elif style == "slats":
+        count = b.n(4, 8)
+        for i in range(count):
+            z = ((i + 0.5) / count - 0.5) * d
+            b.add(box(w, t, d / count * 0.75, (0, y + t / 2, z)), "seat")
+    else:
+        shape = rounded_rectangle(w, d, 0.06)
+        shape[:, 0] *= 0.85 + 0.15 * (shape[:, 1] / d + 0.5) * 2
+        b.add(stack(shape, [(y, 0.97), (y + t / 2, 1), (y + t, 0.97)]), "seat")
+
+
+def chair_back(b: Builder, w: float, d: float, y: float, h: float, t: float) -> None:
+    style = b.pick("panel", "panel", "slats", "ladder", "frame", "curved", "shell", "spindles", "splat", "round", "low rail")
+    lean = b.u(0, 16)
+    bow = b.u(0, 0.08)
+    z = -d / 2 + t / 2
+    pieces: list[tuple[Mesh, str]] = []
+    if style == "panel":
+        pieces.append((box(w * b.u(0.8, 1), h, t, (0, h / 2, 0), bevel=b.u(0, t / 2), top=b.u(0.75, 1)), "back"))
+    elif style == "round":
+        gap = h * b.u(0.1, 0.4)
+        tall = h - gap
+        oval = np.stack([np.cos(np.linspace(0, 6.05, 25)) * w * 0.42, np.sin(np.linspace(0, 6.05, 25)) * tall / 2], 1)
+        pieces.append((extrude(oval, t, at=(0, gap + tall / 2, 0)), "back"))
+        for s in (-1, 1):
+            pieces.append((rod((s * w * 0.25, 0, 0), (s * w * 0.25, gap + tall * 0.2, 0), t * 0.4), "back post, back"))
+    elif style in ("curved", "shell", "low rail"):
+        low = h * 0.7 if style == "low rail" else 0 if style == "shell" else h * b.u(0, 0.4)
+        curve = b.u(0.05, 0.2)
+
+        def curved(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+            across = 2 * u - 1
+            return np.stack([across * w / 2, low + (h - low) * v * (1 - 0.15 * across**4), curve * across**2 - 0.01], -1)
+
+        pieces.append((sheet(curved, t), "back"))
+        if low > 0.02:
+            for s in (-1, 1):
+                foot, head = (s * w * 0.42, 0, curve * 0.5), (s * w * 0.42, low + 0.05, curve * 0.7)
+                pieces.append((rod(foot, head, t * 0.5), "back post, back"))
+    else:
+        post = b.u(0.012, 0.03)
+        for s in (-1, 1):
+            pieces.append((rod((s * (w / 2 - post), 0, 0), (s * (w / 2 - post), h, 0), post), "back post, back"))
+        rail = h * b.u(0.08, 0.2)
+        pieces.append((box(w, rail, t, (0, h - rail / 2, 0), bevel=t * 0.3), "top rail, back"))
+        inner = w - 2 * post
+        if style == "ladder":
+            for level in np.linspace(0.15, 0.75, b.n(2, 4)):
+                pieces.append((box(inner, h * 0.09, t * 0.7, (0, h * level, 0)), "slat, back"))
+        elif style == "frame":
+            pieces.append((box(inner, h * 0.55, t * 0.6, (0, h * 0.5, 0)), "back panel, back"))
+        elif style == "splat":
+            shape = np.array([(-0.5, 0), (-0.3, 0.3), (-0.5, 0.6), (-0.35, 1), (0.35, 1), (0.5, 0.6), (0.3, 0.3), (0.5, 0)])
+            pieces.append((extrude(shape * (w * b.u(0.25, 0.5), h * 0.9), t * 0.6), "splat, back"))
+        else:
+            count = b.n(3, 8)
+            wide = inner / count * b.u(0.3, 0.7) if style == "slats" else post
+            for x in np.linspace(-inner / 2, inner / 2, count + 2)[1:-1]:
+                pieces.append((box(wide, h - rail, t * 0.6, (x, (h - rail) / 2, 0)), "slat, back"))
+    for mesh, names in pieces:
+        bent = mesh.bend(lambda v: v - np.array([0, 0, 1]) * (bow * (1 - (2 * v[:, :1] / w) ** 2)))
+        b.add(bent.turn("x", -lean).at(0, y, z), names)
+
+
+def chair_arms(b: Builder, w: float, d: float, y: float) -> None:
+    h, t = b.u(0.15, 0.28), b.u(0.02, 0.06)
+    style = b.pick("post", "loop", "panel", "hung", "curved")
+    x = w / 2 + b.u(-0.01, 0.04)
+    length = d * b.u(0.6, 1)
+    z0, z1 = -d / 2, -d / 2 + length
+    if style == "post":
+        b.sides(box(t, t * 0.7, length, (x, y + h, (z0 + z1) / 2), bevel=b.u(0, t * 0.3)), "arm")
+        b.sides(rod((x, y - 0.02, z1 - t), (x, y + h, z1 - t), t * 0.4), "arm support, arm")
+    elif style == "loop":
+        path = [(x, y, z1 - 0.05), (x, y + h * 0.8, z1), (x, y + h, z1 - 0.06), (x, y + h, z0)]
+        b.sides(tube(path, t * 0.4), "arm")
+    elif style == "panel":
+        b.sides(box(t, h + 0.02, length, (x, y + h / 2, (z0 + z1) / 2), bevel=t * 0.3), "arm")
+    elif style == "hung":
+        b.sides(bar((x, y + h, z0), (x, y + h * b.u(0.9, 1.2), z1), t, t * 0.7), "arm")
+        b.sides(bar((x, y, z0 + 0.04), (x, y + h, z0 + 0.04), t * 0.8, t * 0.6, up=(0, 0, 1)), "arm support, arm")
+    else:
+        b.sides(tube(bezier((x, y + h, z0), (x + 0.04, y + h * 1.2, 0), (x, y + h, z1 + 0.08), (x, y, z1 - 0.08)), t * 0.5), "arm")
+
+
+def draw_chair(b: Builder, arms: float) -> None:
+    w, d, y = b.u(0.36, 0.6), b.u(0.36, 0.55), b.u(0.3, 0.5)
+    t = b.u(0.015, 0.06)
+    chair_base(b, w, d, y)
+    chair_seat(b, w, d, y, t)
+    chair_back(b, w * b.u(0.85, 1.0), d, y + t * 0.5, b.u(0.28, 0.75), b.u(0.015, 0.06))
+    if b.chance(arms):
+        chair_arms(b, w, d, y + t)
+
+
+@family("chair", names=SEAT_WORDS)
+def chair(b: Builder) -> None:
+    draw_chair(b, 0.4)
+
+
+@family("armchair", names=SEAT_WORDS)
+def armchair(b: Builder) -> None:
+    if b.chance(0.35):
+        draw_chair(b, 1)
+    else:
+        upholstered(b, b.u(0.6, 0.85), 1)
+
+
+@family("sofa", names={**SEAT_WORDS, "seat": ("seat cushion", "seating surface"), "base": ("sofa base", "bottom frame")})
+def sofa(b: Builder) -> None:
+    seats = b.n(2, 4)
+    upholstered(b, seats * b.u(0.5, 0.7), seats)
+
+
+def upholstered(b: Builder, w: float, seats: int) -> None:
+    d, foot, y = b.u(0.7, 0.9), b.u(0.03, 0.15), b.u(0.22, 0.32)
+    arm_w, arm_h = b.u(0.08, 0.25), b.u(0.15, 0.3)
+    back_t, back_h = b.u(0.12, 0.28), b.u(0.3, 0.6)
+    soft = b.u(0.01, 0.09)
+    armless = b.chance(0.08)
+    inner = w if armless else w - 2 * arm_w
+    b.add(box(w, y - foot, d, (0, (y + foot) / 2, 0), bevel=b.u(0, 0.03)), "base")
+    legs(b, w * 0.96, d * 0.94, foot, "leg", r=b.u(0.015, 0.035), style=b.pick("round", "square", "taper"))
+    gap = b.u(0, 0.015)
+    cushion = b.u(0.1, 0.18)
+    deep = d - back_t * 0.8
+    for i in range(seats):
+        x = ((i + 0.5) / seats - 0.5) * inner
+        wide = inner / seats - gap
+        b.add(box(wide, cushion, deep, (x, y + cushion / 2, (d - deep) / 2), bevel=soft), "seat")
+    lean = b.u(0, 14)
+    if b.chance(0.5):
+        for i in range(seats):
+            x = ((i + 0.5) / seats - 0.5) * inner
+            pad = box(inner / seats - gap, back_h, back_t * 0.6, (0, back_h / 2, 0), bevel=soft).turn("x", -lean)
+            b.add(pad.at(x, y + cushion * 0.9, -d / 2 + back_t * 0.8), "back cushion, back")
+    b.add(box(w if b.chance() else inner, back_h, back_t * 0.7, (0, back_h / 2, 0), bevel=soft).turn("x", -lean).at(0, y + 0.03, -d / 2 + back_t * 0.4), "back")
+    if not armless:
+        x = (w - arm_w) / 2
+        if b.chance(0.3):
+            b.sides(box(arm_w * 0.8, arm_h, d, (x, y + arm_h / 2, 0)), "arm")
+            b.sides(cylinder(arm_w * 0.6, d, (x, y + arm_h, 0), axis="z"), "arm")
+        else:
+            b.sides(box(arm_w, y - foot + arm_h, d, (x, foot + (y - foot + arm_h) / 2, 0), bevel=soft), "arm")
+    if b.chance(0.3):
+        size = b.u(0.25, 0.35)
+        pillow = box(size, size, 0.12, bevel=0.05).turn("x", -20).at(b.u(-0.3, 0.3) * inner, y + cushion + size / 2, 0)
+        b.add(pillow, "pillow, throw pillow")
+
+
+@family("office chair", names={**SEAT_WORDS, "leg": ("base", "star leg", "leg or support")})
+def office_chair(b: Builder) -> None:
+    w, d, y, t = b.u(0.42, 0.55), b.u(0.42, 0.52), b.u(0.4, 0.52), b.u(0.04, 0.09)
+    star_base(b, y, b.u(0.26, 0.34), "leg", "column, base", b.chance(0.9))
+    b.add(box(w, t, d, (0, y + t / 2, 0), bevel=t * b.u(0.1, 0.5), corner=b.u(0, 0.15)), "seat")
+    low, h = b.u(0.02, 0.15), b.u(0.35, 0.7)
+    curve, lean, bt, bw = b.u(0, 0.12), b.u(2, 15), b.u(0.02, 0.07), w * b.u(0.75, 1)
+
+    def back(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        across = 2 * u - 1
+        lumbar = 0.03 * np.sin(np.pi * v)
+        return np.stack([across * bw / 2 * (1 - 0.2 * v**3), low + h * v, curve * across**2 + lumbar], -1)
+
+    b.add(sheet(back, bt).turn("x", -lean).at(0, y + t, -d / 2), "back")
+    b.add(tube(bezier((0, y, 0), (0, y - 0.03, -d * 0.6), (0, y + low, -d / 2 - 0.08), (0, y + t + low + 0.1, -d / 2 - 0.04)), 0.022), "back support")
+    if b.chance(0.4):
+        z = -d / 2 - np.sin(np.radians(lean)) * (low + h) - 0.01
+        b.add(box(bw * 0.55, 0.12, bt, (0, y + t + (low + h) * np.cos(np.radians(lean)) + 0.08, z), bevel=bt * 0.4), "headrest, head rest")
+    if b.chance(0.75):
+        h, x = b.u(0.17, 0.25), w / 2 + 0.03
+        b.sides(box(b.u(0.04, 0.08), 0.03, b.u(0.2, 0.3), (x, y + t + h, 0), bevel=0.01), "arm pad, arm")
+        if b.chance():
+            b.sides(bar((x, y + 0.01, 0), (x, y + t + h, 0), 0.05, 0.025, up=(0, 0, 1)), "arm support, arm")
+            b.sides(bar((0.1, y, 0), (x, y + 0.01, 0), 0.04, 0.02), "arm support, arm")
+        else:
+            path = [(x - 0.03, y, 0.08), (x, y + t + h, 0.1), (x, y + t + h, -0.1), (x - 0.03, y, -0.08)]
+            b.sides(tube(path, 0.015), "arm support, arm")
+
+
+@family("stool", names=SEAT_WORDS)
+def stool(b: Builder) -> None:
+    w, y, t = b.u(0.28, 0.45), b.u(0.3, 0.8), b.u(0.02, 0.1)
+    kind = b.pick("legs", "legs", "star", "pedestal", "three")
+    if kind == "legs":
+        splay, r = b.u(0, 0.1), b.u(0.012, 0.03)
+        legs(b, w * 0.85, w * 0.85, y, "leg", splay, r)
+        stretchers(b, w * 0.85, w * 0.85, y * 0.3, r * 0.6, "stretcher, footrest")
+    elif kind == "three":
+        for angle in np.radians([90, 210, 330]):
+            c, s = np.cos(angle), np.sin(angle)
+            b.add(rod((c * w * 0.3, y, s * w * 0.3), (c * w * 0.55, 0, s * w * 0.55), b.u(0.015, 0.03)), "leg")
+    elif kind == "star":
+        star_base(b, y, w * 0.7, "leg", "column, leg", b.chance())
+    else:
+        foot = w * b.u(0.45, 0.6)
+        b.add(lathe([(0, 0), (foot, 0), (foot, 0.015), (0.03, 0.05), (0.03, y), (0, y)]), "base, leg")
+        if b.chance():
+            b.add(torus(w * 0.35, 0.012, (0, y * 0.35, 0)), "footrest, foot ring")
+            b.add(rod((-w * 0.35, y * 0.35, 0), (w * 0.35, y * 0.35, 0), 0.01), "footrest, foot ring")
+    shape = b.pick("round", "square", "saddle")
+    if shape == "round":
+        b.add(lathe([(0, y), (w / 2 * 0.96, y), (w / 2, y + t / 2), (w / 2 * 0.93, y + t), (0, y + t)]), "seat")
+    elif shape == "square":
+        b.add(box(w, t, w, (0, y + t / 2, 0), bevel=b.u(0, t / 2)), "seat")
+    else:
+        b.add(box(w, t, w * 0.7, (0, y + t / 2, 0), bevel=t * 0.3).bend(lambda v: v + np.array([0, 0.8, 0]) * v[:, :1] ** 2), "seat")
+    if b.chance(0.25):
+        h = b.u(0.1, 0.3)
+        path = arc(w * 0.45, 20, 160, (0, y + t + h, 0), plane="xz") * (1, 1, -1)
+        b.add(sweep(path, rounded_rectangle(0.02, h * 0.5, 0), up=(0, 1, 0)), "back")
+        for s in (-1, 1):
+            b.add(rod((s * w * 0.25, y, -w * 0.37), (s * w * 0.25, y + t + h, -w * 0.37), 0.01), "back post, back")
+
+
+@family("bench", names=SEAT_WORDS)
+def bench(b: Builder) -> None:
+    w, d, y, t = b.u(1, 1.8), b.u(0.3, 0.5), b.u(0.35, 0.48), b.u(0.02, 0.06)
+    if b.chance():
+        legs(b, w, d, y, "leg", b.u(0, 0.05), b.u(0.02, 0.04))
+    else:
+        for x in (-w * 0.42, w * 0.42) if b.chance() else (-w * 0.42, 0, w * 0.42):
+            b.add(box(b.u(0.04, 0.1), y, d * 0.9, (x, y / 2, 0)), "leg")
+    if b.chance():
+        count = b.n(3, 6)
+        for i in range(count):
+            b.add(box(w, t, d / count * 0.8, (0, y + t / 2, ((i + 0.5) / count - 0.5) * d)), "slat, seat")
+    else:
+        b.add(box(w, t, d, (0, y + t / 2, 0), bevel=b.u(0, t / 2)), "seat")
+    if b.chance(0.7):
+        h, lean, count = b.u(0.3, 0.5), b.u(0, 15), b.n(1, 4)
+        for i in range(count):
+            slat = box(w, h / count * 0.75, t, (0, h * (i + 0.7) / (count + 0.2), 0)).turn("x", -lean)
+            b.add(slat.at(0, y + t, -d / 2), "slat, back" if count > 1 else "back")
+        for x in (-w * 0.42, w * 0.42):
+            b.add(box(0.05, h, t, (x, h / 2, -t)).turn("x", -lean).at(0, y + t * 0.5, -d / 2), "back post, back")
+        if b.chance():
+            b.sides(box(0.05, 0.03, d, (w / 2 - 0.03, y + 0.2, 0)), "arm")
+            b.sides(rod((w / 2 - 0.03, y, d / 2 - 0.05), (w / 2 - 0.03, y + 0.2, d / 2 - 0.05), 0.02), "arm support, arm")
+
+
+TABLE_WORDS = {"leg": ("leg or support", "support leg", "table leg", "base"), "base": ("table base", "support", "leg or support")}
+
+
+@family("table", names=TABLE_WORDS)
+def table(b: Builder) -> None:
+    w, d, h, t = b.u(0.6, 1.8), b.u(0.5, 1.0), b.u(0.3, 0.9), b.u(0.015, 0.08)
+    top = h - t
+    shape = b.pick("rect", "rect", "rect", "round", "oval", "soft", "octagon")
+    r = b.u(0.015, 0.05)
+    if shape in ("round", "octagon"):
+        w = d
+    if shape in ("round", "oval", "octagon"):
+        sides = 8 if shape == "octagon" else 36
+        b.add(cylinder(0.5, t, (0, top + t / 2, 0), segments=sides).scale(w, 1, d), "tabletop")
+        lw, ld = w * 0.68, d * 0.68
+    else:
+        b.add(box(w, t, d, (0, top + t / 2, 0), bevel=b.u(0, t * 0.4), corner=0.12 if shape == "soft" else 0), "tabletop")
+        lw, ld = w * b.u(0.85, 1), d * b.u(0.85, 1)
+    kind = b.pick("legs", "legs", "legs", "pedestal", "panels", "trestle", "hairpin", "cross", "double")
+    if kind == "legs":
+        legs(b, lw, ld, top, "leg", b.u(0, 0.08) if b.chance(0.3) else 0, r)
+        if b.chance():
+            apron = b.u(0.04, 0.12)
+            for s in (-1, 1):
+                b.add(box(lw - 3 * r, apron, 0.015, (0, top - apron / 2, s * (ld / 2 - r))), "apron, table frame")
+                b.add(box(0.015, apron, ld - 3 * r, (s * (lw / 2 - r), top - apron / 2, 0)), "apron, table frame")
+        if b.chance(0.25):
+            b.add(box(lw, t * 0.7, ld, (0, top * b.u(0.2, 0.4), 0)), "shelf, lower shelf")
+        elif b.chance(0.2):
+            stretchers(b, lw - 2 * r, ld - 2 * r, top * 0.2, r * 0.6, "stretcher, leg")
+    elif kind == "pedestal":
+        foot = min(w, d) * b.u(0.25, 0.42)
+        column = b.u(0.03, 0.08)
+        if b.chance():
+            b.add(lathe([(0, 0), (foot, 0), (foot, 0.025), (column, 0.07), (0, 0.07)]), "base")
+        else:
+            for angle in 90 * np.arange(4) + 45:
+                tip = (foot * 1.2 * np.cos(np.radians(angle)), 0.02, foot * 1.2 * np.sin(np.radians(angle)))
+                b.add(tube(bezier((0, top * 0.3, 0), (tip[0] * 0.7, top * 0.3, tip[2] * 0.7), tip), 0.025), "base")
+        wave = b.u(0, 0.4)
+        s = np.linspace(0, 1, 12)
+        body = np.stack([column * (1 + wave * np.sin(9 * s)), 0.05 + (top - 0.05) * s], 1)
+        b.add(lathe([(0, 0.05), *body, (0, top)]), "pedestal, column, leg")
+    elif kind == "panels":
+        for s in (-1, 1):
+            b.add(box(b.u(0.02, 0.06), top, ld, (s * lw * 0.47, top / 2, 0)), "leg")
+    elif kind == "trestle":
+        for s in (-1, 1):
+            x = s * lw * 0.4
+            b.add(bar((x, 0, -ld / 2), (x, top, -ld * 0.1), 2 * r, 2 * r, up=(1, 0, 0)), "leg")
+            b.add(bar((x, 0, ld / 2), (x, top, ld * 0.1), 2 * r, 2 * r, up=(1, 0, 0)), "leg")
+        b.add(bar((-lw * 0.4, top * 0.3, 0), (lw * 0.4, top * 0.3, 0), 2 * r, 2 * r), "stretcher, leg")
+    elif kind == "hairpin":
+        for sx in (-1, 1):
+            for sz in (-1, 1):
+                x, z = sx * lw * 0.42, sz * ld * 0.42
+                b.add(tube([(x - 0.06, top, z), (x, 0, z), (x + 0.06, top, z)], 0.009), "leg")
+    elif kind == "cross":
+        for s in (-1, 1):
+            x = s * lw * 0.4
+            b.add(bar((x, 0, -ld / 2), (x, top, ld / 2), 2 * r, 2 * r, up=(1, 0, 0)), "leg")
+            b.add(bar((x, 0, ld / 2), (x, top, -ld / 2), 2 * r, 2 * r, up=(1, 0, 0)), "leg")
+    else:
+        for s in (-1, 1):
+            x = s * lw * 0.35
+            b.add(bar((x, 0.03, 0), (x, top, 0), 0.08, 0.06, up=(0, 0, 1)), "leg")
+            b.add(box(0.07, 0.05, ld * 0.9, (x, 0.025, 0)), "foot, leg")
+    if kind in ("legs", "panels") and shape in ("rect", "soft") and b.chance(0.35):
+        drawers(b, lw * 0.8, b.u(0.08, 0.18), ld * 0.9, (0, top, ld * 0.45), b.n(1, 3), 1)
+    if kind == "legs" and b.chance(0.08):
+        for sx in (-1, 1):
+            for sz in (-1, 1):
+                b.add(cylinder(0.035, 0.025, (sx * lw * 0.46, -0.03, sz * ld * 0.46), axis="x"), "wheel")
+
+
+def pull(b: Builder, x: float, y: float, z: float, size: float, names: str = "handle", style: str = "", upright: bool = False) -> None:
+    """A furniture handle on a front that faces +z."""
+    style = style or b.pick("bar", "knob", "bow", "cup")
+    if style == "knob":
+        r = min(size * 0.3, 0.025)
+        mesh = lathe([(0, 0), (r * 0.4, 0), (r * 0.4, r * 0.8), (r, r), (r * 0.8, r * 1.9), (0, r * 2)], 12).turn("x", 90)
+    elif style == "bar":
+        mesh = rod((-size / 2, 0, 0.03), (size / 2, 0, 0.03), 0.008, segments=8)
+        mesh += rod((-size * 0.4, 0, 0), (-size * 0.4, 0, 0.03), 0.006, segments=6) + rod((size * 0.4, 0, 0), (size * 0.4, 0, 0.03), 0.006, segments=6)
+    elif style == "bow":
+        mesh = tube(arc(size / 2, 0, 180, plane="xz", r2=0.04, steps=10), 0.008, 8)
+    else:
+        mesh = box(size, 0.025, 0.02, (0, 0, 0.01), bevel=0.006)
+    b.add((mesh.turn("z", 90) if upright else mesh).at(x, y, z), names)
+
+
+def drawers(b: Builder, w: float, h: float, d: float, at: tuple[float, float, float], columns: int, rows: int, opened: float = 0.2) -> None:
+    """A block of drawers; at is the middle of the block's upper front edge."""
+    cw, rh = w / columns, h / rows
+    style, size = b.pick("bar", "knob", "bow", "cup", "none"), cw * b.u(0.2, 0.5)
+    for c in range(columns):
+        for r in range(rows):
+            x, y = at[0] + (c + 0.5) * cw - w / 2, at[1] - (r + 0.5) * rh
+            z = at[2] + (b.u(0.2, 0.7) * d if b.chance(opened) else 0)
+            fw, fh = cw * 0.95, rh * 0.9
+            b.add(box(fw, fh, 0.02, (x, y, z)), "drawer front, drawer")
+            if z > at[2]:
+                open_box = [box(fw * 0.94, 0.01, d * 0.9, (x, y - fh * 0.42, z - d * 0.45))]
+                open_box += [box(0.01, fh * 0.8, d * 0.9, (x + s * fw * 0.46, y, z - d * 0.45)) for s in (-1, 1)]
+                for side in open_box:
+                    b.add(side, "drawer")
+            if style != "none":
+                pull(b, x, y, z + 0.01, size, "handle, drawer handle", style)
+
+
+@family("desk", names=TABLE_WORDS)
+def desk(b: Builder) -> None:
+    w, d, h, t = b.u(1, 1.7), b.u(0.5, 0.8), b.u(0.68, 0.8), b.u(0.02, 0.05)
+    top = h - t
+    b.add(box(w, t, d, (0, top + t / 2, 0), bevel=b.u(0, t / 3)), "tabletop")
+    left, right = b.pick("drawers", "legs", "panel", "cabinet"), b.pick("drawers", "legs", "panel")
+    for s, kind in ((-1, left), (1, right)):
+        x, cw = s * w * 0.36, w * b.u(0.2, 0.27)
+        if kind in ("drawers", "cabinet"):
+            low = b.u(0, 0.1)
+            x = s * (w / 2 - cw / 2 - 0.01)
+            b.add(box(cw, top - low, d * 0.92, (x, (top + low) / 2, -0.01)), "cabinet frame, cabinet, body")
+            front = d * 0.45 + 0.005
+            if kind == "drawers":
+                drawers(b, cw * 0.96, (top - low) * 0.94, d * 0.8, (x, top - 0.01, front), 1, b.n(2, 4), 0.1)
+            else:
+                b.add(box(cw * 0.94, (top - low) * 0.94, 0.02, (x, (top + low) / 2, front)), "door, cabinet door")
+                pull(b, x - s * cw * 0.35, (top + low) / 2, front + 0.01, 0.1, "handle, door handle", upright=True)
+        elif kind == "panel":
+            b.add(box(0.03, top, d * 0.95, (s * (w / 2 - 0.03), top / 2, 0)), "leg")
+        else:
+            for z in (-d * 0.44, d * 0.44):
+                b.add(rod((s * w * 0.47, top, z), (s * w * 0.47, 0, z), 0.025), "leg")
+    if b.chance(0.4):
+        b.add(box(w * 0.9, top * 0.5, 0.015, (0, top * 0.72, -d * 0.45)), "back panel, modesty panel")
+    if b.chance(0.3):
+        hutch = b.u(0.2, 0.5)
+        for x in (-w * 0.49, w * 0.49):
+            b.add(box(0.02, hutch, 0.22, (x, h + hutch / 2, -d / 2 + 0.12)), "hutch frame, hutch")
+        b.add(box(w, 0.02, 0.22, (0, h + hutch, -d / 2 + 0.12)), "shelf, hutch")
+    if b.chance(0.2):
+        b.add(box(w * 0.4, 0.015, d * 0.35, (0, top - 0.08, d * 0.35)), "keyboard tray")
+
+
+CABINET_WORDS = {
+    "cabinet frame": ("frame", "cabinet body", "body", "carcass", "cabinet"),
+    "countertop": ("top", "worktop", "counter"),
+    "base": ("plinth", "bottom base", "toe kick"),
+    "handle": ("pull", "handle or grip", "door handle"),
+    "shelf": ("shelf board", "inner shelf", "horizontal board"),
+    "door": ("cabinet door", "door panel"),
+    "back panel": ("back board", "rear panel"),
+}
+
+
+def carcass(b: Builder, w: float, h: float, d: float, y: float, t: float, names: str = "cabinet frame") -> None:
+    """A box open to the front: sides, top, bottom, back."""
+    for s in (-1, 1):
+        b.add(box(t, h, d, (s * (w - t) / 2, y + h / 2, 0)), f"side panel, {names}")
+    b.add(box(w - 2 * t, t, d, (0, y + t / 2, 0)), f"bottom panel, {names}")
+    b.add(box(w - 2 * t, t, d, (0, y + h - t / 2, 0)), f"top panel, {names}")
+    b.add(box(w - 2 * t, h - 2 * t, t * 0.5, (0, y + h / 2, -d / 2 + t / 4)), f"back panel, {names}")
+
+
+def feet(b: Builder, w: float, d: float, y: float) -> None:
+    kind = b.pick("legs", "plinth", "wheels") if y > 0.04 else "plinth"
+    if kind == "legs":
+        legs(b, w, d, y, "leg", r=min(0.03, y * 0.4), style=b.pick("round", "square", "taper"))
+    elif kind == "plinth":
+        b.add(box(w * 0.96, y, d * 0.92, (0, y / 2, -d * 0.03)), "base")
+    else:
+        r = y * 0.45
+        for sx in (-1, 1):
+            for sz in (-1, 1):
+                b.add(cylinder(r, r, (sx * (w / 2 - r), r, sz * (d / 2 - r)), axis="x"), "wheel")
+                b.add(rod((sx * (w / 2 - r), r, sz * (d / 2 - r)), (sx * (w / 2 - r), y, sz * (d / 2 - r)), r * 0.3), "caster support, base")
+
+
+def cell(b: Builder, x: float, y: float, w: float, h: float, d: float, front: float, style: str) -> None:
+    """One compartment of a cabinet's front, (x, y) its middle: doors, drawers or open shelves."""
+    kind = b.pick("door", "door", "doors", "drawers", "open") if h > w * 0.5 else b.pick("drawers", "drawers", "door", "open")
+    if kind == "drawers":
+        drawers(b, w, h, d * 0.9, (x, y + h / 2, front), b.n(1, 2) if w > h else 1, max(1, round(h / b.u(0.15, 0.3))), 0.15)
+        return
+    open_angle = b.u(20, 115) if b.chance(0.35) else 0
+    if kind == "open" or open_angle or b.chance(0.2):
+        for level in np.linspace(0, 1, b.n(1, 4) + 2)[1:-1]:
+            b.add(box(w * 0.99, 0.015, d * 0.92, (x, y + (level - 0.5) * h, front - d * 0.48)), "shelf")
+    if kind == "open":
+        return
+    leaves = [(-1, w)] if kind == "door" else [(-1, w / 2), (1, w / 2)]
+    if kind == "door" and b.chance():
+        leaves = [(1, w)]
+    paneled, size = b.chance(0.3), b.u(0.06, 0.25)
+    at = b.pick("middle", "top", "bottom")
+    for side, lw in leaves:
+        hinge = x + side * w / 2
+        piece = Builder(b.rng, {})
+        piece.add(box(lw * 0.97, h * 0.97, 0.02, (-side * lw / 2, 0, 0.01)), "door")
+        if paneled:
+            piece.add(box(lw * 0.65, h * 0.72, 0.012, (-side * lw / 2, 0, 0.022), bevel=0.005), "door")
+        if style != "none":
+            hy = {"middle": 0.0, "top": h * 0.3, "bottom": -h * 0.3}[at]
+            pull(piece, -side * lw * 0.86, hy, 0.02, min(size, h * 0.5), "handle, door handle", style, upright=True)
+        swing = side * open_angle * (1 if b.chance(0.7) else 0)
+        for names, meshes in piece._parts.items():
+            for mesh in meshes:
+                b.add(mesh.turn("y", swing).at(hinge, y, front), ", ".join(names))
+
+
+@family("cabinet", names=CABINET_WORDS)
+def cabinet(b: Builder) -> None:
+    w, h, d, t = b.u(0.4, 1.6), b.u(0.4, 1.8), b.u(0.3, 0.6), b.u(0.012, 0.035)
+    y = b.u(0.03, 0.2) if b.chance(0.75) else 0.0
+    carcass(b, w, h, d, y, t)
+    if y:
+        feet(b, w, d, y)
+    if b.chance(0.4):
+        b.add(box(w * b.u(1, 1.06), b.u(0.015, 0.05), d * b.u(1, 1.06), (0, y + h + 0.01, 0.01), bevel=0.004), "countertop")
+    columns = max(1, min(4, round(w / b.u(0.35, 0.7))))
+    rows = max(1, min(3, round(h / b.u(0.45, 1.0))))
+    style = b.pick("bar", "knob", "bow", "cup", "none")
+    edges = np.linspace(-w / 2 + t, w / 2 - t, columns + 1)
+    cuts = np.cumsum([0, *(b.u(0.5, 1.5) for _ in range(rows))])
+    levels = y + t + cuts / cuts[-1] * (h - 2 * t)
+    for c in range(1, columns):
+        b.add(box(t, h - 2 * t, d * 0.95, (edges[c], y + h / 2, 0)), "divider, vertical divider, cabinet frame")
+    for r in range(rows):
+        if r:
+            b.add(box(w - 2 * t, t, d * 0.95, (0, levels[r], 0)), "shelf, cabinet frame")
+        for c in range(columns):
+            cw = edges[c + 1] - edges[c]
+            cell(b, (edges[c] + edges[c + 1]) / 2, (levels[r] + levels[r + 1]) / 2, cw, levels[r + 1] - levels[r], d, d / 2, style)
+
+
+@family("bookshelf", names={**CABINET_WORDS, "book": ("books",), "shelf": ("shelf board", "shelf surface", "surface")})
+def bookshelf(b: Builder) -> None:
+    w, h, d, t = b.u(0.4, 1.4), b.u(0.6, 2), b.u(0.2, 0.4), b.u(0.012, 0.04)
+    backless, posts = b.chance(0.35), b.chance(0.25)
+    y = b.u(0.02, 0.1) if b.chance(0.4) else 0
+    if y:
+        feet(b, w, d, y)
+    for s in (-1, 1):
+        if posts:
+            for z in (-1, 1):
+                b.add(rod((s * (w / 2 - t), y, z * (d / 2 - t)), (s * (w / 2 - t), y + h, z * (d / 2 - t)), t), "post, cabinet frame")
+        else:
+            b.add(box(t, h, d, (s * (w - t) / 2, y + h / 2, 0)), "side panel, cabinet frame")
+    if not backless:
+        b.add(box(w, h, 0.008, (0, y + h / 2, -d / 2)), "back panel, cabinet frame")
+    levels = np.linspace(0, 1, b.n(2, 6) + 1)
+    columns = 1 if posts else b.n(1, 3)
+    for i, level in enumerate(levels):
+        b.add(box(w - t, t, d, (0, y + t / 2 + level * (h - t), 0)), "shelf")
+        if i < len(levels) - 1:
+            for c in range(1, columns):
+                b.add(box(t, h * (levels[1] - levels[0]), d * 0.95, ((c / columns - 0.5) * w, y + (level + levels[1] / 2) * h, 0)), "divider, cabinet frame")
+            if b.chance(0.3):
+                x, room = -w / 2 + t * 2, h * (levels[1] - levels[0])
+                while x < w / 2 - t * 2 - 0.05 and b.chance(0.9):
+                    bw, bh = b.u(0.02, 0.05), room * b.u(0.5, 0.85)
+                    b.add(box(bw, bh, d * b.u(0.5, 0.8), (x + bw / 2, y + t + level * (h - t) + bh / 2, 0)), "book")
+                    x += bw + 0.001
+
+
+@family("bed", names={"mattress": ("sleep area", "bed mattress", "sleeping surface"), "frame": ("bed frame", "bed base"), "headboard": ("head board",), "blanket": ("bedspread", "duvet", "cover"), "pillow": ("cushion",)})
+def bed(b: Builder) -> None:
+    w, d, y = b.u(0.8, 1.9), b.u(1.8, 2.1), b.u(0.12, 0.35)
+    rail, mat = b.u(0.08, 0.25), b.u(0.12, 0.28)
+    style = b.pick("legs", "box", "legs")
+    low = y if style == "legs" else 0
+    b.add(box(w, y + rail - low, d, (0, (y + rail + low) / 2, 0), bevel=b.u(0, 0.03)), "frame")
+    if style == "legs":
+        legs(b, w, d, y, "leg", r=b.u(0.025, 0.05), style=b.pick("round", "square", "taper"))
+    top = y + rail + mat * 0.8
+    b.add(box(w * 0.95, mat, d * 0.96, (0, top - mat / 2, 0.01), bevel=b.u(0.02, 0.06)), "mattress")
+    for name, z, high, p in (("headboard", -d / 2, b.u(0.4, 1.0), 0.85), ("footboard", d / 2, b.u(0.1, 0.4), 0.35)):
+        if not b.chance(p):
+            continue
+        tall = y + rail + high
+        if b.chance(0.6):
+            b.add(box(w * b.u(1, 1.08), tall, b.u(0.03, 0.1), (0, tall / 2, z), bevel=b.u(0, 0.015)), name)
+        else:
+            for x in (-w / 2, w / 2):
+                b.add(rod((x, 0, z), (x, tall, z), 0.03), name)
+            for x in np.linspace(-w / 2, w / 2, b.n(5, 12))[1:-1]:
+                b.add(rod((x, y, z), (x, tall * 0.97, z), 0.012), name)
+            b.add(rod((-w / 2, tall, z), (w / 2, tall, z), 0.025), name)
+    if b.chance(0.75):
+        count = 1 if w < 1.2 else 2
+        for i in range(count):
+            x = ((i + 0.5) / count - 0.5) * w * 0.9
+            b.add(box(w * 0.75 / count, b.u(0.1, 0.16), b.u(0.3, 0.42), (x, top + 0.06, -d / 2 + 0.3), bevel=0.05), "pillow")
+    if b.chance(0.6):
+        long = d * b.u(0.4, 0.72)
+        drop = mat * b.u(0.2, 0.9)
+        b.add(box(w * 0.99, drop + 0.04, long, (0, top + 0.03 - drop / 2, d / 2 - long / 2 + 0.01), bevel=0.02), "blanket")
+    if b.chance(0.15):
+        for x in (-w / 2, w / 2):
+            for z in (-d / 2, d / 2):
+                b.add(rod((x, 0, z), (x, 2.0, z), 0.03), "bed post, post")
+
+
+@family("ladder", names={"rung": ("step", "ladder step"), "rail": ("side rail", "frame", "leg")})
+def ladder(b: Builder) -> None:
+    h, w, count, r = b.u(1.5, 2.5), b.u(0.3, 0.5), b.n(4, 9), b.u(0.015, 0.03)
+    fold = b.u(10, 22) if b.chance() else 0
+    flat = b.chance()
+    for sign in (-1, 1) if fold else (1,):
+        for s in (-1, 1):
+            b.add(bar((s * w / 2, 0, 0), (s * w / 2 * 0.8, h, 0), 2 * r, 2 * r, up=(0, 0, 1)).at(0, -h, 0).turn("x", -sign * fold), "rail")
+        if sign == 1:
+            for i in range(count):
+                y = h * (i + 0.7) / (count + 0.3)
+                half = w / 2 * (1 - 0.2 * y / h)
+                rung = box(2 * half, r, 0.08, (0, y, 0)) if flat else rod((-half, y, 0), (half, y, 0), r * 0.8)
+                b.add(rung.at(0, -h, 0).turn("x", -fold), "rung")
+        else:
+            for y in (0.15 * h, 0.6 * h):
+                b.add(rod((-w * 0.45, y - h, 0), (w * 0.45, y - h, 0), r * 0.7).turn("x", fold), "brace, support bar")
+    if fold:
+        b.add(box(w, 0.03, 0.2, bevel=0.005), "top step, top cap")

@@ -1,0 +1,541 @@
+"""Vessels, pots, containers, cutlery."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pa3d.data.procedural.primitives import (
+    Mesh,
+    arc,
+    bezier,
+    box,
+    cylinder,
+    ellipse,
+    ellipsoid,
+    extrude,
+    hollow,
+    hollow_box,
+    lathe,
+    rod,
+    rounded_rectangle,
+    sheet,
+    sphere,
+    stack,
+    sweep,
+    torus,
+    tube,
+)
+from pa3d.data.procedural.registry import Builder, family
+
+
+def wall(b: Builder, r: float, h: float, taper: float = 0.3, belly: float = 0.3, steps: int = 14) -> np.ndarray:
+    """A random vessel profile (steps, 2) from the foot to the rim at height h; r is about its widest radius."""
+    t = np.linspace(0, 1, steps)
+    kind = b.pick("straight", "cone", "belly", "tulip", "foot")
+    low = 1 - b.u(0, taper)
+    if kind == "straight":
+        shape = np.ones(steps)
+    elif kind == "cone":
+        shape = low + (1 - low) * t if b.chance(0.7) else 1 - (1 - low) * t
+    elif kind == "belly":
+        shape = low + b.u(0.1, belly) * np.sin(np.pi * t ** b.u(0.6, 1.3))
+    elif kind == "tulip":
+        shape = low + (1 - low) * t**3 + 0.12 * np.sin(np.pi * t)
+    else:
+        shape = np.minimum(1, (0.02 + t * b.u(2, 6)) ** 0.4)
+    return np.stack([r * shape / shape.max(), h * t], 1)
+
+
+def radius_at(profile: np.ndarray, y: float) -> float:
+    return float(np.interp(y, profile[:, 1], profile[:, 0]))
+
+
+def side_handle(b: Builder, profile: np.ndarray, low: float, high: float, names: str = "handle", closed: float = 0.85) -> None:
+    """A handle on the +x side between two heights of a vessel."""
+    a = np.array([radius_at(profile, high) * 0.97, high, 0])
+    c = np.array([radius_at(profile, low) * 0.97, low, 0])
+    out = (high - low) * b.u(0.5, 1.1)
+    t = (high - low) * b.u(0.06, 0.13)
+    kind = b.pick("c", "c", "ear", "square", "slant")
+    if kind == "c":
+        path = bezier(a, a + (out * 1.2, 0.1 * out, 0), c + (out * 1.2, -0.1 * out, 0), c, steps=16)
+    elif kind == "ear":
+        path = bezier(a, a + (out, out * 0.6, 0), c + (out * 1.3, out * 0.4, 0), c + (out * 0.3, 0, 0), c, steps=16)
+    elif kind == "square":
+        path = np.array([a, a + (out * 0.7, 0, 0), a + (out * 0.8, -out * 0.1, 0), c + (out * 0.8, out * 0.1, 0), c + (out * 0.7, 0, 0), c])
+    else:
+        path = np.array([a, a + (out * 0.8, 0, 0), a + (out * 0.8, -out * 0.12, 0), c])
+    if not b.chance(closed):
+        path = path[: int(len(path) * 0.75) + 1]
+    section = ellipse(t, t, 8) if b.chance() else rounded_rectangle(t * b.u(1.5, 3), t * 1.1, t * 0.3, 3)
+    b.add(sweep(path, section, up=(0, 0.02, 1) if kind in ("square", "slant") else None) if len(section) != 8 else tube(path, t, 8), names)
+
+
+def small_lid(b: Builder, r: float, y: float, names: str = "lid", knob: str = "lid knob, knob, lid") -> None:
+    """A lid of radius r that lies at y, flat or domed, with or without a knob."""
+    rise = r * b.u(0.05, 0.45)
+    lip = r * b.u(0.03, 0.1)
+    t = np.linspace(0, np.pi / 2, 8)
+    b.add(lathe([(0, y), (r, y), (r, y + lip), *np.stack([r * 0.98 * np.cos(t), y + lip + rise * np.sin(t)], 1)]), names)
+    kind = b.pick("ball", "post", "loop", "none")
+    top = y + lip + rise
+    if kind == "ball":
+        b.add(sphere(r * b.u(0.1, 0.22), (0, top + r * 0.1, 0)), knob)
+    elif kind == "post":
+        k = r * b.u(0.1, 0.25)
+        b.add(lathe([(k * 0.5, top - 0.02 * r), (k * 0.5, top + k), (k, top + k), (k, top + 1.6 * k), (0, top + 1.6 * k)]), knob)
+    elif kind == "loop":
+        b.add(tube(arc(r * 0.25, 0, 180, (0, top - r * 0.02, 0), r2=r * 0.25), r * 0.05, 8), knob)
+
+
+MUG = {"cup": ("body", "mug body", "cup body", "container"), "handle": ("handle or grip", "grip", "ear", "mug handle")}
+
+
+@family("mug", names=MUG)
+def mug(b: Builder) -> None:
+    r, h = b.u(0.28, 0.5), b.u(0.5, 1.1)
+    profile = wall(b, r, h)
+    b.add(hollow(profile, b.u(0.02, 0.05)), "cup")
+    side_handle(b, profile, h * b.u(0.1, 0.35), h * b.u(0.65, 0.92))
+    if b.chance(0.15):
+        small_lid(b, profile[-1, 0] * 1.02, h)
+
+
+@family("cup", names={"cup": ("body", "cup body", "container"), "saucer": ("plate", "dish"), "sleeve": ("cup sleeve",)})
+def cup(b: Builder) -> None:
+    kind = b.pick("tea", "tea", "takeaway", "tumbler")
+    if kind == "tea":
+        r, h = b.u(0.35, 0.5), b.u(0.3, 0.6)
+        t = np.linspace(0, 1, 12)
+        profile = np.stack([r * (0.35 + 0.65 * t ** b.u(0.3, 0.8)), h * t], 1)
+        b.add(hollow(profile, 0.025), "cup")
+        side_handle(b, profile, h * 0.3, h * 0.85)
+        if b.chance(0.6):
+            s = r * b.u(1.4, 1.8)
+            b.add(lathe([(0, -0.03), (s * 0.5, -0.03), (s, 0.04), (s, 0.06), (s * 0.5, 0), (0, 0)], 32), "saucer")
+        if b.chance(0.2):
+            small_lid(b, r, h)
+    else:
+        r, h = b.u(0.26, 0.36), b.u(0.7, 1.1)
+        profile = np.array([(r * b.u(0.7, 0.85), 0), (r, h)])
+        b.add(hollow(profile, 0.02), "cup")
+        if kind == "takeaway" or b.chance():
+            b.add(lathe([(r * 1.04, h - 0.04), (r * 1.04, h + 0.02), (r * 0.9, h + 0.03), (r * 0.86, h + 0.09), (0, h + 0.09)]), "lid")
+            if b.chance():
+                low, high = h * 0.3, h * 0.7
+                a, c = radius_at(profile, low), radius_at(profile, high)
+                b.add(lathe([(a + 0.012, low), (c + 0.012, high)]), "sleeve")
+        if b.chance(0.5):
+            x = b.u(-0.1, 0.1)
+            b.add(rod((x, 0.1, 0), (x + b.u(-0.1, 0.15), h * 1.45, 0), 0.018), "straw, drinking straw")
+
+
+BOTTLE = {"body": ("bottle body", "main body", "base body", "container"), "lid": ("cap", "cover", "closure", "bottle cap", "stopper"), "neck": ("bottle neck", "mouth")}
+
+
+@family("bottle", names=BOTTLE)
+def bottle(b: Builder) -> None:
+    r, h, neck = b.u(0.16, 0.32), b.u(0.4, 0.8), b.u(0.04, 0.14)
+    neck = min(neck, r * 0.8)
+    shoulder, tall = b.u(0.04, 0.3), b.u(0.05, 0.35)
+    t = np.linspace(0, 1, 8)
+    blend = 0.5 - 0.5 * np.cos(np.pi * t) if b.chance() else t ** b.u(0.7, 2)
+    waist = b.u(0, 0.12) if b.chance(0.4) else 0
+    s = np.linspace(0.03, 1, 12)
+    side = np.stack([r * (1 - waist * np.sin(np.pi * s) ** 2), h * s], 1)
+    over = np.stack([r + (neck - r) * blend, h + shoulder * t], 1)
+    body = lathe([(0, 0), (r * 0.9, 0), *side, *over[1:]])
+    flat = b.chance(0.25)
+    if flat:
+        square = rounded_rectangle(1, b.u(0.5, 1), 0.15) * 2
+        rows = [(0, r * 0.5), *np.stack([h * s, np.full(12, r * 0.5)], 1), *np.stack([over[:, 1], over[:, 0] * 0.5], 1)]
+        body = stack(square, rows)
+    b.add(body, "body")
+    top = h + shoulder
+    b.add(lathe([(neck, top), (neck * 0.97, top + tall), (neck * 0.75, top + tall), (neck * 0.75, top + tall * 0.6)]), "neck")
+    if b.chance(0.3):
+        b.add(torus(neck * 1.05, neck * 0.12, (0, top + tall * 0.75, 0)), "neck ring, neck")
+    y = top + tall
+    kind = b.pick("screw", "screw", "cork", "pump", "spray", "sport", "round", "none")
+    c, ch = neck * b.u(1.08, 1.5), b.u(0.05, 0.16)
+    if kind == "screw":
+        low = y - ch * 0.6
+        b.add(lathe([(c, low), (c, low + ch), (c * 0.95, low + ch * 1.05), (0, low + ch * 1.05)]), "lid")
+    elif kind == "cork":
+        b.add(cylinder(neck * 0.8, 0.12, (0, y + 0.03, 0), top=neck * 0.9), "lid")
+    elif kind == "pump":
+        b.add(lathe([(c, y - 0.05), (c, y + 0.04), (neck * 0.4, y + 0.07), (neck * 0.25, y + 0.07), (neck * 0.25, y + 0.16)]), "lid")
+        b.add(box(neck * 1.3, 0.05, neck * 1.3, (0, y + 0.18, 0), bevel=0.015) + rod((0, y + 0.18, 0), (0, y + 0.16, neck + 0.12), 0.02), "pump head, pump, dispenser head")
+    elif kind == "spray":
+        b.add(cylinder(c, 0.09, (0, y, 0)), "lid")
+        b.add(box(neck * 1.4, 0.12, neck * 3.5, (0, y + 0.12, neck * 0.4), bevel=0.02), "spray head, dispenser head, nozzle")
+        b.add(sweep(bezier((0, y + 0.07, neck * 1.3), (0, y, neck * 1.5), (0, y - 0.1, neck * 2.2)), rounded_rectangle(neck * 0.6, 0.02)), "trigger")
+    elif kind == "sport":
+        b.add(lathe([(c, y - 0.06), (c, y), (c * 0.5, y + 0.05), (c * 0.4, y + 0.05), (c * 0.45, y + 0.13), (0, y + 0.13)]), "lid")
+    elif kind == "round":
+        b.add(ellipsoid(c, ch, c, (0, y + ch * 0.5, 0)), "lid")
+    if b.chance(0.15) and not flat:
+        b.add(lathe([(r * 1.015, h * 0.3), (r * 1.015, h * 0.7)]) if not waist else torus(r * 0.97, 0.015, (0, h * 0.5, 0)), "label, band")
+    if b.chance(0.15):
+        side_handle(b, np.array([(r, 0), (r, h), (neck, top)]), h * 0.3, top)
+
+
+@family("jar", names={"body": ("jar body", "container", "main body", "base body"), "lid": ("cap", "cover", "jar lid")})
+def jar(b: Builder) -> None:
+    r, h = b.u(0.3, 0.5), b.u(0.4, 1)
+    profile = wall(b, r, h, 0.2)
+    b.add(hollow(profile, 0.03), "body")
+    c = profile[-1, 0] * b.u(0.95, 1.1)
+    if b.chance():
+        b.add(cylinder(c, b.u(0.06, 0.2), (0, h, 0)), "lid")
+    else:
+        small_lid(b, c, h)
+    if b.chance(0.25):
+        for m in (False, True):
+            piece = Builder(b.rng)
+            b.add(tube(bezier((r * 0.9, h * 0.8, 0), (r * 1.5, h * 0.8, 0), (r * 1.4, h * 0.4, 0), (r * 0.9, h * 0.45, 0)), 0.03).turn("y", 180 * m), "handle")
+            del piece
+
+
+KETTLE = {"body": ("pot body", "kettle body", "main body", "base body", "container"), "lid": ("cover", "cap", "top lid"), "handle": ("grip", "handle or grip", "kettle handle"), "spout": ("nozzle", "beak", "pouring spout")}
+
+
+def spout(b: Builder, profile: np.ndarray, h: float) -> None:
+    """On the -x side."""
+    kind = b.pick("curved", "straight", "beak", "long")
+    y = h * b.u(0.2, 0.65)
+    r = radius_at(profile, y)
+    size = h * b.u(0.06, 0.13)
+    if kind == "beak":
+        y = h * 0.8
+        r = radius_at(profile, y)
+        b.add(sweep([(-r * 0.8, y - 0.1 * h, 0), (-r * 1.15, y + 0.12 * h, 0), (-r * 1.3, h * 1.0, 0)], ellipse(1, 1.4, 12), up=(0, 1, 0), sizes=[size * 1.6, size * 1.3, size * 0.4]), "spout")
+        return
+    out, rise = b.u(0.4, 0.7) * h, b.u(0.3, 0.7) * h
+    if kind == "straight":
+        path = np.linspace((-r * 0.9, y, 0), (-r - out, y + rise, 0), 6)
+    elif kind == "curved":
+        path = bezier((-r * 0.85, y, 0), (-r - out * 0.7, y, 0), (-r - out * 0.5, y + rise, 0), (-r - out, y + rise, 0))
+    else:
+        path = bezier((-r * 0.85, h * 0.2, 0), (-r - out, h * 0.15, 0), (-r - out * 0.2, h, 0), (-r - out, h * 1.05, 0), steps=18)
+    sizes = np.linspace(size * b.u(1.1, 1.8), size * b.u(0.5, 0.8), len(path))
+    b.add(tube(path, sizes, 12), "spout")
+
+
+def draw_kettle(b: Builder) -> None:
+    r, h = b.u(0.3, 0.5), b.u(0.35, 0.9)
+    t = np.linspace(0, 1, 16)
+    kind = b.pick("round", "cone", "cylinder", "squat", "pear")
+    if kind == "round":
+        shape = np.sqrt(np.maximum(1 - (1.75 * t - 0.87) ** 2, 0.05))
+    elif kind == "cone":
+        shape = 1 - b.u(0.3, 0.55) * t
+    elif kind == "cylinder":
+        shape = np.where(t < 0.9, 1, 1 - (t - 0.9) * 3)
+    elif kind == "squat":
+        shape = np.where(t < 0.45, 1, np.cos((t - 0.45) * 1.9))
+        h *= 0.75
+    else:
+        shape = 1 - 0.65 * t**1.5 + 0.12 * np.sin(np.pi * t)
+    profile = np.stack([r * shape / shape.max(), h * t], 1)
+    mouth = float(profile[-1, 0])
+    b.add(lathe([(0, 0), *profile, (mouth * 0.9, h)]), "body")
+    small_lid(b, mouth * b.u(0.8, 1), h)
+    spout(b, profile, h)
+    place = b.pick("side", "side", "over", "over", "top")
+    if place == "side":
+        side_handle(b, profile, h * b.u(0.15, 0.4), h * b.u(0.75, 1.0), closed=0.75)
+    else:
+        rise = h * b.u(0.35, 0.8) + 0.15
+        foot = radius_at(profile, h * 0.9) * 0.95
+        size = b.u(0.02, 0.045)
+        if place == "over":
+            path = arc(foot, 0, 180, (0, h * 0.9, 0), r2=rise, steps=20)
+        else:
+            path = np.array([(foot, h * 0.85, 0), (foot, h * 0.9 + rise * 0.85, 0), (foot * 0.85, h * 0.9 + rise, 0), (-foot * 0.85, h * 0.9 + rise, 0), (-foot, h * 0.9 + rise * 0.85, 0), (-foot, h * 0.85, 0)])
+        mesh = tube(path, size) if b.chance() else sweep(path, rounded_rectangle(size * 3, size, size * 0.4), up=(0.01, 0.02, 1))
+        b.add(mesh.turn("y", 90 if b.chance(0.1) else 0), "handle")
+    if b.chance(0.25):
+        b.add(cylinder(r * 1.03, 0.06, (0, -0.03, 0)), "base")
+
+
+@family("kettle", names=KETTLE)
+def kettle(b: Builder) -> None:
+    draw_kettle(b)
+
+
+@family("teapot", names={**KETTLE, "body": ("teapot body", "pot body", "main body", "container")})
+def teapot(b: Builder) -> None:
+    draw_kettle(b)
+
+
+@family("watering can", names=KETTLE)
+def watering_can(b: Builder) -> None:
+    r, h = b.u(0.25, 0.35), b.u(0.4, 0.7)
+    profile = wall(b, r, h, 0.2, 0.15)
+    b.add(hollow(profile, 0.02), "body")
+    out, high = b.u(0.4, 0.7), h * b.u(1, 1.4)
+    tip = (-r - out, high, 0)
+    b.add(tube([(-r * 0.85, h * 0.15, 0), tip], [0.06, 0.03]), "spout")
+    if b.chance(0.7):
+        b.add(lathe([(0.03, 0), (0.1, 0.1), (0, 0.12)]).turn("z", 50).at(*tip), "rose, sprinkler head, spout")
+    b.add(tube(bezier((r * 0.9, h * 0.2, 0), (r * 2.2, h * 0.5, 0), (r * 1.2, h * 1.9, 0), (-r * 0.7, h, 0), steps=20), 0.025), "handle")
+
+
+@family("pot", names={"body": ("pot body", "main body", "container", "base body"), "lid": ("cover", "pot lid"), "handle": ("grip", "side handle", "ear", "handle or grip")})
+def pot(b: Builder) -> None:
+    r, h = b.u(0.35, 0.5), b.u(0.2, 0.7)
+    profile = wall(b, r, h, 0.15, 0.15)
+    b.add(hollow(profile, 0.025), "body")
+    y = h * b.u(0.6, 0.9)
+    size = r * b.u(0.06, 0.1)
+    edge = radius_at(profile, y)
+    if b.chance(0.35):
+        length = b.u(0.5, 0.9)
+        b.add(tube([(edge, y, 0), (edge + length * 0.3, y + 0.03, 0), (edge + length, y + b.u(0, 0.15), 0)], [size * 0.7, size, size * 1.1]), "long handle, handle")
+    else:
+        out = r * b.u(0.2, 0.4)
+        path = bezier((edge * 0.95, y, -out), (edge + out * 1.3, y + 0.05, -out), (edge + out * 1.3, y + 0.05, out), (edge * 0.95, y, out))
+        b.sides(tube(path, size * 0.8), "handle")
+    if b.chance(0.75):
+        small_lid(b, profile[-1, 0] * b.u(0.98, 1.05), h, knob="lid handle, handle, lid")
+
+
+@family("pan", names={"body": ("pan body", "cooking surface", "base body", "main body")})
+def pan(b: Builder) -> None:
+    r, h, t = b.u(0.35, 0.5), b.u(0.06, 0.18), 0.02
+    low = r * b.u(0.7, 0.95)
+    b.add(lathe([(0, 0), (low, 0), (r, h), (r - t, h), (low - t, t), (0, t)], 32), "body")
+    length, size, tilt = b.u(0.5, 0.9), b.u(0.02, 0.045), b.u(0, 0.2)
+    path = bezier((r * 0.97, h * 0.8, 0), (r + length * 0.4, h + tilt, 0), (r + length, h + tilt * 0.8, 0))
+    b.add(sweep(path, rounded_rectangle(size * 2.2, size, size * 0.4), up=(0, 1, 0), sizes=np.linspace(0.8, 1.2, len(path))), "handle")
+    if b.chance(0.2):
+        small_lid(b, r, h, knob="lid knob, knob")
+
+
+@family("bucket", names={"body": ("bucket body", "container", "main body", "base body", "pail"), "handle": ("grip", "bail", "handle or grip", "arc handle")})
+def bucket(b: Builder) -> None:
+    r, h = b.u(0.32, 0.5), b.u(0.5, 1)
+    low = r * b.u(0.6, 1)
+    t = b.u(0.012, 0.03)
+    round_ = b.chance(0.85)
+    if round_:
+        b.add(hollow([(low, 0), (r, h)], t, 32), "body")
+    else:
+        b.add(hollow_box(2 * low, h, 2 * low, t, (0, h / 2, 0), 0.1, r / low), "body")
+    if b.chance():
+        b.add(torus(r, t * b.u(0.8, 1.5), (0, h, 0)) if round_ else box(2 * r, 0.001, 0.02, (0, h, r)), "rim, edge")
+    y, bail = h * b.u(0.85, 0.97), b.u(0.01, 0.022)
+    drop = b.pick("up", "down", "side", "tilted")
+    angle = {"up": 0.0, "down": b.u(95, 120), "side": b.u(70, 90), "tilted": b.u(10, 60)}[drop] * (1 if b.chance() else -1)
+    out = r * 1.03
+    path = arc(out, 0, 180, r2=out * b.u(0.9, 1.25), steps=24)
+    b.add(tube(path, bail, 8).turn("x", angle).at(0, y, 0), "handle")
+    if b.chance(0.35):
+        top = path[:, 1].max()
+        b.add(cylinder(bail * 2.3, out * 0.6, (0, top, 0), axis="x").turn("x", angle).at(0, y, 0), "grip, handle")
+    b.sides(box(t * 2, 0.08, 0.08, (out, y, 0)), "ear, handle mount, lug" if b.chance() else "handle")
+    if b.chance(0.12):
+        small_lid(b, r, h)
+
+
+@family("basket", names={"body": ("basket body", "container", "main body")})
+def basket(b: Builder) -> None:
+    w, d, h = b.u(0.5, 0.9), b.u(0.4, 0.6), b.u(0.25, 0.5)
+    outline = rounded_rectangle(w, d, b.u(0, 0.25), 6)
+    flare = b.u(1, 1.3)
+    if b.chance():
+        b.add(stack(outline, [(0, 1), (h, flare), (h, flare * 0.95), (0.02, 0.95)]), "body")
+    else:
+        b.add(stack(outline, [(0, 1), (0.02, 1)]), "bottom, body")
+        for t in np.linspace(0.1, 1, b.n(4, 8)):
+            ring = outline * (1 + (flare - 1) * t)
+            b.add(tube(np.stack([ring[:, 0], np.full(len(ring), h * t), ring[:, 1]], 1), 0.015, 6, closed=True), "body")
+        for i in range(0, len(outline), 2):
+            x, z = outline[i]
+            b.add(rod((x, 0, z), (x * flare, h, z * flare), 0.012, segments=6), "body")
+    if b.chance(0.7):
+        b.add(tube(arc(w / 2 * flare * 0.95, 0, 180, (0, h * 0.9, 0), r2=h * b.u(0.8, 1.6)), 0.02), "handle")
+    else:
+        b.sides(tube(arc(d * 0.2, 0, 180, (0, h, 0), plane="zy", r2=0.12), 0.015).at(w / 2 * flare), "handle")
+
+
+@family("bowl", names={"bowl": ("container", "basin", "body"), "foot": ("base", "foot ring", "bottom")})
+def bowl(b: Builder) -> None:
+    r, h = b.u(0.4, 0.5), b.u(0.15, 0.45)
+    t = np.linspace(0, 1, 12)
+    profile = np.stack([r * (0.3 + 0.7 * np.sin(t * np.pi / 2) ** b.u(0.6, 1.2)), h * t], 1)
+    b.add(hollow(profile, b.u(0.015, 0.04), 32), "bowl")
+    f = r * b.u(0.25, 0.4)
+    b.add(lathe([(0, -0.05), (f, -0.05), (f * 0.95, 0.02)]), "foot")
+    if b.chance(0.2):
+        small_lid(b, r, h)
+
+
+@family("vase", names={"body": ("vase body", "container", "main body"), "neck": ("vase neck",), "flower": ("flowers", "bloom")})
+def vase(b: Builder) -> None:
+    h, neck_h = b.u(0.4, 0.8), b.u(0.1, 0.4)
+    r = b.u(0.15, 0.4)
+    t = np.linspace(0, 1, 14)
+    neck = r * b.u(0.3, 0.6)
+    side = r * np.sin(0.35 + t * 2.3) ** b.u(0.7, 1.4)
+    side += (neck - side[-1]) * t**6
+    b.add(lathe([(0, 0), *np.stack([side, h * t], 1)]), "body")
+    s = np.linspace(0, 1, 8)
+    lip = neck * (1 + b.u(0, 0.9) * s**3 - 0.1 * np.sin(np.pi * s))
+    b.add(lathe([*np.stack([lip, h + neck_h * s], 1), *np.stack([lip * 0.9, h + neck_h * s], 1)[::-1]]), "neck")
+    if b.chance(0.4):
+        profile = np.array([*np.stack([side, h * t], 1), *np.stack([lip, h + neck_h * s], 1)[1:]])
+        state = b.rng.integers(1 << 30)
+        for m in (0, 1):
+            again = Builder(np.random.default_rng(state))
+            side_handle(again, profile, h * 0.6, h + neck_h * 0.8, closed=1)
+            for meshes in again._parts.values():
+                b.add(meshes[0].turn("y", 180 * m), "handle")
+    elif b.chance(0.4):
+        for _ in range(b.n(1, 5)):
+            top = (b.u(-0.3, 0.3), h + neck_h + b.u(0.25, 0.6), b.u(-0.3, 0.3))
+            b.add(tube(bezier((0, h, 0), (0, h + neck_h, 0), top), 0.012, 6), "stem, flower stem")
+            b.add(ellipsoid(0.08, 0.06, 0.08, top), "flower")
+
+
+@family("box", names={"body": ("box body", "container", "main body", "base body"), "lid": ("cover", "top cover", "flap", "box lid")})
+def box_(b: Builder) -> None:
+    w, h, d, t = b.u(0.5, 1), b.u(0.25, 0.8), b.u(0.4, 0.9), b.u(0.012, 0.04)
+    corner = b.u(0, 0.15) if b.chance(0.3) else 0
+    b.add(hollow_box(w, h, d, t, (0, h / 2, 0), corner), "body")
+    kind = b.pick("hinged", "flaps", "loose", "chest", "shut")
+    if kind == "hinged":
+        lip = b.u(0.02, 0.2)
+        lid = box(w, lip, d, (0, lip / 2, d / 2)).turn("x", -b.u(0, 120))
+        b.add(lid.at(0, h, -d / 2), "lid")
+    elif kind == "flaps":
+        for s in (-1, 1):
+            flap = box(w, t, d / 2, (0, 0, s * d / 4)).turn("x", -s * b.u(40, 210) if b.chance(0.8) else 0, (0, 0, 0))
+            b.add(flap.turn("y", 180).at(0, h, s * d / 2), "flap, lid")
+            side = box(w / 2, t, d, (s * w / 4, 0, 0)).turn("z", s * b.u(-70, 60))
+            b.add(side.at(s * w / 2, h, 0), "flap, lid")
+    elif kind == "chest":
+        bow = arc(d / 2, 0, 180, plane="xy", steps=14)[:, :2]
+        lid = extrude(bow, w, axis="x", at=(0, 0, d / 2)).turn("x", -b.u(0, 80) if b.chance() else 0)
+        b.add(lid.at(0, h, -d / 2), "lid")
+        if b.chance():
+            b.add(box(0.1, 0.12, 0.03, (0, h, d / 2), bevel=0.01), "lock, latch")
+    elif kind == "loose":
+        b.add(hollow_box(w * 1.03, b.u(0.05, 0.2), d * 1.03, t, corner=corner).turn("x", 180).at(0, h, 0), "lid")
+    else:
+        b.add(box(w * 1.01, 0.04, d * 1.01, (0, h + 0.02, 0), corner=corner), "lid")
+        if b.chance():
+            b.add(tube(arc(0.15, 0, 180, (0, h + 0.04, 0), r2=0.08), 0.015), "handle")
+    if b.chance(0.2):
+        b.sides(tube(arc(0.1, 180, 360, (w / 2 + 0.02, h * 0.7, 0), plane="zy"), 0.015), "handle")
+
+
+@family("trash can", names={"body": ("can body", "container", "bin body", "main body", "base body"), "lid": ("cover", "top cover", "flap lid"), "pedal": ("foot pedal", "footpedal"), "frame": ("outside frame", "outer frame")})
+def trash_can(b: Builder) -> None:
+    r, h = b.u(0.25, 0.4), b.u(0.6, 1)
+    kind = b.pick("round", "round", "square", "wheelie")
+    low = b.u(0.7, 1)
+    if kind == "round":
+        b.add(hollow([(r * low, 0), (r, h)], 0.015, 28), "body")
+    else:
+        b.add(hollow_box(2 * r * low, h, 2 * r * low * 0.85, 0.02, (0, h / 2, 0), 0.04, 1 / low), "body")
+    w = 2 * r
+    lidded = b.pick("tilt", "shut", "swing", "none")
+    if lidded == "none":
+        b.add(torus(r, 0.015, (0, h, 0)) if kind == "round" else box(w, 0.03, 0.02, (0, h, r * 0.85)), "rim, edge")
+    elif kind == "round":
+        rise = b.u(0.02, 0.25)
+        lid = lathe([(r * 1.03, -0.03), (r * 1.03, 0.02), (r * 0.8, rise * 0.7 + 0.02), (0, rise + 0.02)])
+        b.add(lid.turn("x", -b.u(20, 85) if lidded == "tilt" else 0, (0, 0, -r)).at(0, h, 0), "lid")
+    else:
+        lid = box(w * 1.03, 0.06, w * 0.9, (0, 0.03, 0), bevel=0.02)
+        b.add(lid.turn("x", -b.u(20, 95) if lidded == "tilt" else 0, (0, 0, -r * 0.85)).at(0, h, 0), "lid")
+    if kind == "wheelie":
+        b.sides(cylinder(0.08, 0.05, (r * 0.8, 0.06, -r * 0.8), axis="x"), "wheel")
+        b.add(rod((-r * 0.8, h * 0.95, -r * 0.98), (r * 0.8, h * 0.95, -r * 0.98), 0.025), "handle")
+    elif b.chance(0.35):
+        b.add(box(0.16, 0.03, 0.12, (0, 0.04, r * low * (1 if kind == "round" else 0.85) + 0.04)), "pedal")
+    if b.chance(0.15):
+        for y in (h * 0.1, h * 0.5, h * 0.9):
+            b.add(torus(r * 1.06, 0.015, (0, y, 0)), "frame")
+
+
+@family("wine glass", names={"bowl": ("glass bowl", "cup", "container"), "stem": ("stalk", "glass stem", "neck"), "base": ("foot", "glass base")})
+def wine_glass(b: Builder) -> None:
+    r, h, stem = b.u(0.2, 0.4), b.u(0.2, 0.6), b.u(0.2, 0.6)
+    t = np.linspace(0, 1, 12)
+    close = b.u(0, 0.4)
+    bowl_ = r * np.sin(np.minimum(t * 1.9, np.pi / 2)) * (1 - close * np.maximum(t - 0.5, 0) ** 1.5)
+    b.add(hollow(np.stack([bowl_ + 0.012, stem + h * t], 1), 0.012), "bowl")
+    b.add(lathe([(0.02, 0.02), (0.014, stem * 0.5), (0.03, stem)], 12), "stem")
+    f = b.u(0.18, 0.3)
+    b.add(lathe([(0, 0), (f, 0), (f, 0.01), (0.02, 0.035), (0, 0.035)]), "base")
+
+
+@family("knife", names={"blade": ("cutting blade", "knife blade", "metal blade"), "handle": ("handle or grip", "grip", "knife handle"), "guard": ("bolster", "hilt", "crossguard")})
+def knife(b: Builder) -> None:
+    length, wide, grip = b.u(0.4, 0.9), b.u(0.06, 0.2), b.u(0.3, 0.5)
+    kind = b.pick("chef", "clip", "cleaver", "table", "dagger", "straight")
+    back = wide / 2
+    edge = {
+        "chef": [(0, back), (length, back * 0.7), (length * 0.85, -back * 0.3), (length * 0.5, -back * 0.9), (0, -back)],
+        "clip": [(0, back), (length * 0.65, back), (length, 0), (length * 0.75, -back * 0.9), (0, -back)],
+        "cleaver": [(0, back), (length * 0.7, back), (length * 0.7, -back * 3), (0.02, -back * 3), (0, -back)],
+        "table": [(0, back), (length * 0.9, back), (length, back * 0.3), (length * 0.95, -back), (length * 0.3, -back), (0, -back * 0.5)],
+        "dagger": [(0, back), (length * 0.8, back * 0.7), (length, 0), (length * 0.8, -back * 0.7), (0, -back)],
+        "straight": [(0, back), (length, back), (length, -back * 0.2), (length * 0.95, -back), (0, -back)],
+    }[kind]
+    b.add(extrude(np.array(edge), b.u(0.008, 0.025)), "blade")
+    t = b.u(0.03, 0.06)
+    hh = b.u(0.8, 1.1) * min(wide, 0.12)
+    style = b.pick("bar", "round", "curved")
+    if style == "bar":
+        b.add(box(grip, hh, t, (-grip / 2, 0, 0), bevel=t * 0.3), "handle")
+    elif style == "round":
+        s = np.linspace(0, 1, 10)
+        b.add(tube(np.stack([-grip * s, 0 * s, 0 * s], 1), hh * 0.42 * (1 + 0.15 * np.sin(s * 7))), "handle")
+    else:
+        path = bezier((0, 0, 0), (-grip * 0.5, hh * b.u(-0.5, 0.8), 0), (-grip, -hh * b.u(0, 0.8), 0))
+        b.add(sweep(path, rounded_rectangle(t, hh, t * 0.3), up=(0, 1, 0)), "handle")
+    if b.chance(0.35):
+        b.add(box(0.03, wide * b.u(1, 1.8), t * 1.3, bevel=0.008), "guard")
+
+
+def eating(b: Builder, head: Mesh, length: float) -> None:
+    b.add(head, "head")
+    wide, t = b.u(0.02, 0.05), b.u(0.01, 0.02)
+    path = bezier((0, 0.02, -0.02), (0, 0.08, -length * 0.3), (0, 0, -length))
+    b.add(sweep(path, rounded_rectangle(wide, t, t * 0.4), up=(0, 1, 0), sizes=np.linspace(0.6, 1.5, len(path))), "handle")
+
+
+@family("spoon", names={"head": ("bowl", "spoon bowl", "scoop")})
+def spoon(b: Builder) -> None:
+    w, d, depth = b.u(0.1, 0.2), b.u(0.2, 0.35), b.u(0.02, 0.1)
+
+    def bowl_(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        angle, r = 2 * np.pi * v, 0.02 + 0.98 * u
+        return np.stack([w * r * np.cos(angle), depth * (r**2 - 1) + 0.02, d / 2 + d / 2 * r * np.sin(angle)], -1)
+
+    eating(b, sheet(bowl_, 0.01, 7, 20), b.u(0.5, 0.9))
+
+
+@family("fork", names={"head": ("fork head",), "tine": ("prong", "tines")})
+def fork(b: Builder) -> None:
+    w, count, long = b.u(0.12, 0.22), b.n(2, 4), b.u(0.15, 0.28)
+    for x in np.linspace(-w / 2, w / 2, count):
+        b.add(sweep(bezier((x, 0, 0.15), (x, -0.03, 0.15 + long / 2), (x, 0.02, 0.15 + long)), rounded_rectangle(w / count * 0.5, 0.015), up=(0, 1, 0)), "tine, head")
+    eating(b, box(w * 1.2, 0.018, 0.17, (0, 0, 0.07), bevel=0.005), b.u(0.5, 0.9))
+
+
+@family("pepper mill", names={"body": ("main body", "base body"), "head": ("top", "knob")})
+def pepper_mill(b: Builder) -> None:
+    r, h = b.u(0.15, 0.25), b.u(0.5, 1)
+    t = np.linspace(0, 1, 16)
+    b.add(lathe([(0, 0), *np.stack([r * (0.75 + 0.25 * np.cos(t * b.u(5, 9))), h * t], 1), (0, h)]), "body")
+    b.add(lathe([(r * 0.6, h), (r * 0.95, h + 0.08), (r * 0.8, h + 0.22), (0.04, h + 0.3)]), "head")
+    if b.chance():
+        b.add(sphere(0.05, (0, h + 0.33, 0)), "tip, top knob")
+    else:
+        b.add(rod((0, h + 0.3, 0), (0.3, h + 0.34, 0), 0.02), "crank, handle")
+        b.add(sphere(0.05, (0.3, h + 0.38, 0)), "crank knob, knob")

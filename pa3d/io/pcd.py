@@ -1,0 +1,167 @@
+"""PCD of the Point Cloud Library: ascii, binary, and binary_compressed (LZF, field after field)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pa3d.io._common import DamagedError, Geometry, byte_colors, numbers
+
+HEADER_KEYS = {
+    *("VERSION", "FIELDS", "SIZE", "TYPE", "COUNT"),
+    *("WIDTH", "HEIGHT", "VIEWPOINT", "POINTS", "DATA"),
+}
+SIZES = {"F": (4, 8), "I": (1, 2, 4, 8), "U": (1, 2, 4, 8)}
+# Three bytes of LZF stand for 264 at most.
+LARGEST_LZF_RATIO = 88
+
+Layout = list[tuple[str, "np.dtype[Any]", int]]  # name, type and repetition of each field
+Columns = dict[str, NDArray[Any]]
+
+
+def read_pcd(path: Path) -> Geometry:
+    data = path.read_bytes()
+    header, at = _header(data)
+    count, layout = _layout(header)
+    encoding = " ".join(header["DATA"])
+    decoders = {"ascii": _ascii, "binary": _binary, "binary_compressed": _compressed}
+    if encoding not in decoders:
+        raise DamagedError(f"has DATA {encoding[:30]!r}; expected {', '.join(decoders)}")
+    columns = decoders[encoding](data[at:], layout, count)
+    points = np.stack([columns[axis] for axis in "xyz"], axis=1).astype(np.float64)
+    return Geometry(points, None, _unpack_colors(columns))
+
+
+def _header(data: bytes) -> tuple[dict[str, list[str]], int]:
+    """Words by key, and where the data begin."""
+    header: dict[str, list[str]] = {}
+    at = 0
+    while "DATA" not in header:
+        end = data.find(b"\n", at, at + 4096)
+        if end < 0:
+            raise DamagedError("is truncated or no PCD file: its header (VERSION ... DATA) is not complete")
+        words = data[at:end].decode("latin-1").split()
+        at = end + 1
+        if not words or words[0].startswith("#"):
+            continue
+        if words[0] not in HEADER_KEYS:
+            raise DamagedError(f"is no PCD file: its header has {words[0][:20]!r}", "check the suffix")
+        header[words[0]] = words[1:]
+    return header, at
+
+
+def _layout(header: dict[str, list[str]]) -> tuple[int, Layout]:
+    """Number of points, and what one point consists of."""
+    try:
+        names, types = header["FIELDS"], header["TYPE"]
+        sizes = [int(word) for word in header["SIZE"]]
+        repetitions = [int(word) for word in header.get("COUNT", ["1"] * len(names))]
+        points = int((header.get("POINTS") or header["WIDTH"])[0])
+        if "POINTS" not in header:
+            points *= int(header["HEIGHT"][0])
+    except (KeyError, ValueError, IndexError):
+        raise DamagedError("is damaged: an entry of its PCD header is missing or no number") from None
+    if (
+        not len(names) == len(types) == len(sizes) == len(repetitions)
+        or min(repetitions, default=0) < 1
+        or points < 0
+    ):
+        raise DamagedError("is damaged: FIELDS, SIZE, TYPE and COUNT of its header do not fit together")
+    if unknown := [f"{t} {s}" for t, s in zip(types, sizes, strict=True) if s not in SIZES.get(t, ())]:
+        raise DamagedError(f"is damaged: it has a field of unknown TYPE and SIZE {unknown[0]}")
+    if missing := [axis for axis in "xyz" if names.count(axis) != 1]:
+        raise DamagedError(f"has no field {missing[0]!r}; expected FIELDS x y z ...")
+    kinds = [np.dtype(f"<{t.lower()}{s}") for t, s in zip(types, sizes, strict=True)]
+    return points, list(zip(names, kinds, repetitions, strict=True))
+
+
+def _ascii(body: bytes, layout: Layout, count: int) -> Columns:
+    width = sum(n for _, _, n in layout)
+    table = numbers(body)
+    if len(table) < count * width:
+        raise _truncated(count, len(table) // width)
+    rows = table[: count * width].reshape(count, width)
+    columns: Columns = {}
+    at = 0
+    for name, kind, n in layout:
+        # Coordinates stay as written: float32 would round what the file says.
+        columns[name] = rows[:, at] if name in ("x", "y", "z") else rows[:, at].astype(kind)
+        at += n
+    return columns
+
+
+def _binary(body: bytes, layout: Layout, count: int) -> Columns:
+    # Fields of padding may all be called "_", so they are told apart by number.
+    row = np.dtype([(str(i), kind, (n,)) for i, (_, kind, n) in enumerate(layout)])
+    if len(body) < count * row.itemsize:
+        raise _truncated(count, len(body) // row.itemsize)
+    rows = np.frombuffer(body, row, count)
+    return {name: rows[str(i)][:, 0] for i, (name, _, _) in enumerate(layout)}
+
+
+def _compressed(body: bytes, layout: Layout, count: int) -> Columns:
+    packed, unpacked = (int(size) for size in np.frombuffer(body[:8].ljust(8, b"\0"), "<u4"))
+    wanted = count * sum(kind.itemsize * n for _, kind, n in layout)
+    if len(body) < 8 + packed or unpacked != wanted or unpacked > packed * LARGEST_LZF_RATIO:
+        raise DamagedError(
+            f"is truncated or damaged: its {count} points need {wanted} bytes, and its compressed block "
+            f"has {max(len(body) - 8, 0)} of {packed} bytes that hold {unpacked}"
+        )
+    plain = lzf_decompress(body[8 : 8 + packed], unpacked)
+    columns: Columns = {}
+    at = 0
+    for name, kind, n in layout:
+        columns[name] = np.frombuffer(plain, kind, count * n, at)[::n]
+        at += kind.itemsize * n * count
+    return columns
+
+
+def lzf_decompress(packed: bytes, size: int) -> bytes:
+    """Unpack LZF as LibLZF writes it.
+
+    A byte below 32 starts that many plus one literal bytes, any other a copy of 3 to 264 bytes from at most
+    8 KiB back. Raises DamagedError unless exactly ``size`` bytes come out.
+    """
+    out = bytearray()
+    at, end = 0, len(packed)
+    try:
+        while at < end and len(out) <= size:
+            control = packed[at]
+            at += 1
+            if control < 32:
+                out += packed[at : at + control + 1]
+                at += control + 1
+                continue
+            length = control >> 5
+            if length == 7:
+                length += packed[at]
+                at += 1
+            length += 2
+            start = len(out) - ((control & 31) << 8) - packed[at] - 1
+            at += 1
+            if start < 0:
+                raise IndexError
+            chunk = out[start : start + length]
+            # A copy may overlap what it writes: its bytes then repeat.
+            out += (chunk * (length // len(chunk) + 1))[:length]
+    except IndexError:
+        raise DamagedError("is damaged: its compressed data cannot be unpacked") from None
+    if len(out) != size or at != end:
+        raise DamagedError(f"is damaged: its compressed data hold {len(out)} bytes, not {size}")
+    return bytes(out)
+
+
+def _unpack_colors(columns: Columns) -> NDArray[np.uint8] | None:  # (N, 3)
+    """PCL packs 0x00RRGGBB into four bytes, declared as a float or an unsigned integer."""
+    packed = columns.get("rgb", columns.get("rgba"))
+    if packed is None or packed.dtype.itemsize != 4:
+        return None
+    bits = np.ascontiguousarray(packed).view("<u4")
+    return byte_colors([(bits >> shift & 255).astype(np.uint8) for shift in (16, 8, 0)])
+
+
+def _truncated(announced: int, held: int) -> DamagedError:
+    return DamagedError(f"is truncated: it announces {announced} points but holds {held}")

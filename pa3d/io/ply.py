@@ -1,0 +1,184 @@
+"""PLY, ascii and binary of both byte orders: a mesh when there are faces, else a cloud.
+
+Polygons of mixed sizes are read (trimesh 5.2 cannot in binary files), nothing is reordered, and a file that
+holds less than its header announces is refused.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pa3d.io._common import DamagedError, Geometry, byte_colors, numbers, triangulate
+
+# The letters are those of the struct module; numpy knows them, too.
+TYPES = {
+    **dict.fromkeys(("char", "int8"), "b"),
+    **dict.fromkeys(("uchar", "uint8"), "B"),
+    **dict.fromkeys(("short", "int16"), "h"),
+    **dict.fromkeys(("ushort", "uint16"), "H"),
+    **dict.fromkeys(("int", "int32"), "i"),
+    **dict.fromkeys(("uint", "uint32"), "I"),
+    **dict.fromkeys(("float", "float32"), "f"),
+    **dict.fromkeys(("double", "float64"), "d"),
+    "int64": "q",
+    "uint64": "Q",
+}
+BYTE_ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": "<"}
+COLOR_NAMES = (("red", "green", "blue"), ("r", "g", "b"), ("diffuse_red", "diffuse_green", "diffuse_blue"))
+INDEX_NAMES = ("vertex_indices", "vertex_index")
+
+
+@dataclass
+class Property:
+    name: str
+    type: str
+    length_type: str = ""  # of a list
+
+
+@dataclass
+class Element:
+    name: str
+    count: int
+    properties: list[Property]
+
+
+@dataclass
+class Column:
+    """All values of one property, row after row; for a list also how many each row has."""
+
+    values: NDArray[Any]
+    lengths: NDArray[np.int64] | None = None  # (count,)
+
+
+Columns = dict[str, Column]
+
+
+def read_ply(path: Path) -> Geometry:
+    data = path.read_bytes()
+    encoding, elements, at = _header(data)
+    if encoding == "ascii":
+        # As numbers in a row, text is a binary file in which everything is a double.
+        data, at = numbers(data[at:]).astype("<f8").tobytes(), 0
+        for p in (p for element in elements for p in element.properties):
+            p.type, p.length_type = "d", p.length_type and "d"
+
+    columns: dict[str, Columns] = {}
+    for element in elements:
+        columns[element.name], at = _rows(element, data, at, BYTE_ORDERS[encoding])
+        if {"vertex", "face"} <= columns.keys():
+            break
+    if "tristrips" in columns:
+        raise DamagedError("holds triangle strips, which are not read", "save it with plain faces")
+    vertex = {name: column.values for name, column in columns.get("vertex", {}).items()}
+    if not vertex.keys() >= {"x", "y", "z"}:
+        raise DamagedError("has no vertices with x, y and z")
+    points = np.stack([vertex[axis] for axis in "xyz"], axis=1).astype(np.float64)
+    channels = next(
+        ([vertex[c] for c in names] for names in COLOR_NAMES if vertex.keys() >= set(names)), None
+    )
+    if channels and encoding == "ascii" and max(channel.max() for channel in channels) > 1:
+        channels = [channel.astype(np.int64) for channel in channels]
+    return Geometry(points, _faces(columns.get("face", {})), byte_colors(channels) if channels else None)
+
+
+def _faces(columns: Columns) -> NDArray[np.int64] | None:  # (F, 3)
+    lists = [
+        name for name in (*INDEX_NAMES, *columns) if name in columns and columns[name].lengths is not None
+    ]
+    if not lists:
+        return None
+    index = columns[lists[0]]
+    return triangulate(np.asarray(index.lengths), index.values)
+
+
+def _header(data: bytes) -> tuple[str, list[Element], int]:
+    """Encoding, elements, and where the data begin."""
+    if not data.startswith(b"ply"):
+        raise DamagedError(
+            "is no PLY file: it does not begin with 'ply'", "check the suffix or export it again"
+        )
+    end = data.find(b"end_header", 0, 1 << 20)
+    newline = data.find(b"\n", end)
+    if end < 0 or newline < 0:
+        raise DamagedError("is truncated: its PLY header is not complete")
+    encoding, elements = "", []
+    for line in data[:end].decode("latin-1").splitlines()[1:]:
+        match line.split():
+            case ["format", name, *_] if name in BYTE_ORDERS:
+                encoding = name
+            case ["element", name, count] if count.isdecimal():
+                elements.append(Element(name, int(count), []))
+            case ["property", "list", length, type_, name] if elements and {length, type_} <= TYPES.keys():
+                elements[-1].properties.append(Property(name, TYPES[type_], TYPES[length]))
+            case ["property", type_, name] if elements and type_ in TYPES:
+                elements[-1].properties.append(Property(name, TYPES[type_]))
+            case ["comment" | "obj_info", *_] | []:
+                pass
+            case _:
+                raise DamagedError(f"is damaged: its PLY header has the line {line[:60]!r}")
+    if not encoding:
+        raise DamagedError(f"names no known PLY format; expected one of {', '.join(BYTE_ORDERS)}")
+    return encoding, elements, newline + 1
+
+
+def _rows(element: Element, data: bytes, at: int, order: str) -> tuple[Columns, int]:
+    """The columns of an element that begins at byte ``at``, and where the next one begins."""
+    smallest_row = sum(struct.calcsize(order + (p.length_type or p.type)) for p in element.properties)
+    if element.count * smallest_row > len(data) - at:
+        raise _truncated(element)
+    if element.count == 0 or not element.properties:
+        return {}, at
+    # Lists are mostly as long as in the first row: then all rows are one array.
+    first, _ = _walk(replace(element, count=1), data, at, order)
+    fields: list[tuple[Any, ...]] = []
+    for i, p in enumerate(element.properties):
+        if p.length_type:
+            fields.append((f"length{i}", order + p.length_type))
+        fields.append((f"value{i}", order + p.type, (len(first[p.name].values),)))
+    row = np.dtype(fields)
+    if element.count * row.itemsize > len(data) - at:
+        return _walk(element, data, at, order)
+    table = np.frombuffer(data, row, element.count, at)
+    columns: Columns = {}
+    for i, p in enumerate(element.properties):
+        values = table[f"value{i}"]
+        lengths = table[f"length{i}"].astype(np.int64) if p.length_type else None
+        if lengths is not None and (lengths != values.shape[1]).any():
+            return _walk(element, data, at, order)
+        columns[p.name] = Column(values.reshape(-1), lengths)
+    return columns, at + element.count * row.itemsize
+
+
+def _walk(element: Element, data: bytes, at: int, order: str) -> tuple[Columns, int]:
+    """Row by row, for lists of different lengths."""
+    values: list[list[float]] = [[] for _ in element.properties]
+    lengths: list[list[int]] = [[] for _ in element.properties]
+    try:
+        for _ in range(element.count):
+            for p, value, length in zip(element.properties, values, lengths, strict=True):
+                n = 1
+                if p.length_type:
+                    n = int(struct.unpack_from(order + p.length_type, data, at)[0])
+                    at += struct.calcsize(order + p.length_type)
+                    length.append(n)
+                value.extend(struct.unpack_from(f"{order}{n}{p.type}", data, at))
+                at += n * struct.calcsize(order + p.type)
+    except struct.error:
+        raise _truncated(element) from None
+    columns = {
+        p.name: Column(np.array(value, order + p.type), np.array(length) if p.length_type else None)
+        for p, value, length in zip(element.properties, values, lengths, strict=True)
+    }
+    return columns, at
+
+
+def _truncated(element: Element) -> DamagedError:
+    return DamagedError(
+        f"is truncated or damaged: it announces {element.count} rows of '{element.name}' but holds fewer"
+    )

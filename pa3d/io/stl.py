@@ -1,0 +1,33 @@
+"""STL, binary and ascii. The format repeats every corner, so N = 3 F, in the file's order."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from pa3d.io._common import DamagedError, Geometry, numbers
+
+HEADER = 84  # bytes: 80 of text, the number of triangles
+TRIANGLE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
+
+
+def read_stl(path: Path) -> Geometry:
+    data = path.read_bytes()
+    announced = int.from_bytes(data[80:HEADER], "little") if len(data) >= HEADER else 0
+    # Some binary files begin with "solid", too, so their length decides; some have more at the end.
+    if announced and len(data) >= HEADER + announced * TRIANGLE.itemsize:
+        points = np.frombuffer(data, TRIANGLE, announced, HEADER)["corners"].reshape(-1, 3)
+    elif data.lstrip()[:5].lower() == b"solid":
+        if b"endsolid" not in data[-4096:].lower():
+            raise DamagedError("is truncated: it has no 'endsolid' at its end")
+        corners = re.findall(rb"vertex\s+(\S+\s+\S+\s+\S+)", data, re.IGNORECASE)
+        points = numbers(b" ".join(corners))
+        if len(points) % 9 or len(points) != 3 * len(corners):
+            raise DamagedError("is damaged: its triangles do not all have three corners of three numbers")
+        points = points.reshape(-1, 3)
+    else:
+        reason = f"it announces {announced} triangles and has {len(data)} bytes"
+        raise DamagedError(f"is truncated, without triangles or no STL file: {reason}")
+    return Geometry(points.astype(np.float64), np.arange(len(points)).reshape(-1, 3))

@@ -1,0 +1,54 @@
+"""The C++ encoder seen from Python: numpy in, numpy out, no torch."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pa3d import _C
+from pa3d.checkpoint import Checkpoint
+from pa3d.errors import InputError
+
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+class Forward(NamedTuple):
+    """centers (G, 3); members (G, M) indices into the points; tokens (G, C); features (G, D) unit; seconds a stage."""
+
+    centers: NDArray[np.float32]
+    members: NDArray[np.int64]
+    tokens: NDArray[np.float32]
+    features: NDArray[np.float32]
+    seconds: dict[str, float]
+
+
+def resolve_precision(precision: str) -> str:
+    """The precision that will run: what was asked for, never a lower one. Raises InputError when it cannot run here."""
+    if precision not in PRECISIONS:
+        raise InputError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
+    if precision == "auto":
+        return "fp32"
+    if not _C.supports(precision):
+        raise InputError(f"precision {precision} needs AVX-512 BF16; the level in use is {_C.isa()}; use fp32 or auto")
+    return precision
+
+
+class NativeEncoder:
+    """Weights packed once for this processor. Safe to call from several threads at once."""
+
+    def __init__(self, checkpoint: Checkpoint, precision: str = "auto", threads: int | None = None) -> None:
+        rejected = _C.rejected_isa()
+        if rejected is not None:
+            raise InputError(
+                f"PA3D_ISA={rejected}: this processor has {_C.best_isa()}; "
+                "expected generic, avx2, avx512 or avx512_bf16, not above that"
+            )
+        self.precision = resolve_precision(precision)
+        self.threads = threads or 0
+        self._engine = _C.Engine(checkpoint.config.to_dict(), self.precision, checkpoint.tensors)
+
+    def __call__(self, points: NDArray[np.float32]) -> Forward:  # (N, 3) in the model's axes
+        centers, *rest = self._engine.forward(points, self.threads)
+        return Forward(points[centers], *rest)

@@ -1,0 +1,23 @@
+"""Operations on point sets: one module a kernel, with its contract, checks, plain reference and gradient.
+
+Each takes numpy arrays or torch tensors and gives back the same kind on the same device.
+"""
+
+from __future__ import annotations
+
+from pa3d.ops.fps import farthest_point_sample, farthest_point_sample_reference
+from pa3d.ops.group import group, sample_and_group, sample_and_group_reference
+from pa3d.ops.interpolate import interpolate, interpolate_reference
+from pa3d.ops.knn import knn, knn_reference
+
+__all__ = [
+    "farthest_point_sample",
+    "farthest_point_sample_reference",
+    "group",
+    "interpolate",
+    "interpolate_reference",
+    "knn",
+    "knn_reference",
+    "sample_and_group",
+    "sample_and_group_reference",
+]

@@ -1,0 +1,381 @@
+"""The main job: a shape and some words in, a part for every point, vertex and face out.
+
+    seg = Segmenter.from_pretrained()
+    result = seg.segment("chair.glb", ["seat", "back", "leg"])
+
+A shape is brought to the unit sphere and the model's axes, points on it are cut into patches, patches become unit vectors
+in the text space, and every point takes the logits (cosine over temperature) of the patches near it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pa3d.checkpoint import Checkpoint, load
+from pa3d.errors import InputError
+from pa3d.shape import UP_AXES, Shape
+
+Assign = Literal["nearest", "membership", "smooth"]
+ASSIGN = ("nearest", "membership", "smooth")
+DEFAULT_SAMPLE = 2048
+
+# Rows are the model's axes. The official code swaps y and z of its y-up data; z-up data is in the model's axes already.
+TO_MODEL_AXES = {"x": (1, 2, 0), "y": (0, 2, 1), "z": (0, 1, 2)}
+
+
+@dataclass
+class PatchFeatures:
+    """What the encoder makes of one shape.
+
+    centers (G, 3): patch centres in the model's axes, normalised; members (G, M): indices into the points used;
+    tokens (G, C): encoder output after the final norm; features (G, D): unit vectors in the text space;
+    points (N, 3): the points used, in the model's axes, normalised; timings: seconds a stage.
+    """
+
+    centers: NDArray[np.float32]
+    members: NDArray[np.int64]
+    tokens: NDArray[np.float32]
+    features: NDArray[np.float32]
+    points: NDArray[np.float32]
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Segmentation:
+    """Parts of a shape.
+
+    labels (N,) int32: index into part_names for every point of a cloud or vertex of a mesh, -1 for none of them;
+    scores (N, K) float32: probabilities, rows sum to one; face_labels (F,), face_scores (F, K): the same for a mesh's
+    faces, taken at their centroids, None for a cloud; timings: seconds a stage.
+    """
+
+    shape: Shape
+    part_names: list[str]
+    labels: NDArray[np.int32]
+    scores: NDArray[np.float32]
+    face_labels: NDArray[np.int32] | None = None
+    face_scores: NDArray[np.float32] | None = None
+    timings: dict[str, float] = field(default_factory=dict)
+    model: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+class Segmenter:
+    """An encoder and the text space it was aligned with. Safe to use from several threads at once."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        precision: str = "auto",
+        device: str = "cpu",
+        threads: int | None = None,
+    ) -> None:
+        """See from_pretrained."""
+        if threads is not None and (not isinstance(threads, int) or threads < 1):
+            raise InputError(f"threads is {threads!r}; expected a whole number of at least 1, or None")
+        self.checkpoint = checkpoint
+        self.config = checkpoint.config
+        self.device = device
+        self._text: Any = None
+        if device == "cpu":
+            from pa3d.native import NativeEncoder
+
+            native = NativeEncoder(checkpoint, precision, threads)
+            self.precision: str = native.precision
+            self._encoder: Any = native
+        else:
+            from pa3d.torch_encoder import TorchEncoder
+
+            self._encoder = TorchEncoder(checkpoint, precision, device)
+            self.precision = self._encoder.precision
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | Path | None = None,
+        *,
+        precision: str = "auto",
+        device: str = "cpu",
+        threads: int | None = None,
+    ) -> Segmenter:
+        """The embedded model, or one read from a .safetensors file.
+
+        precision: "fp32", "bf16" or "auto". device: "cpu" (native kernels, no torch) or a torch device such as "cuda".
+        threads: how many threads a call may use; None takes what OpenMP would (OMP_NUM_THREADS).
+        Raises InputError for a file that is not a checkpoint or a precision or device that cannot run here.
+        """
+        return cls(load(path), precision=precision, device=device, threads=threads)
+
+    def encode(
+        self,
+        points: ArrayLike,  # (N, 3)
+        *,
+        sample: int | None = None,
+        up: str = "y",
+        normalize: bool = True,
+        seed: int = 0,
+    ) -> PatchFeatures:
+        """Patch features of a cloud; once a shape, then `query` as often as one likes.
+
+        sample: how many points to use, drawn at random with `seed`; None uses every point given.
+        up: which axis of the points is up; "y" swaps y and z, as the official code does.
+        normalize: centre on the mean and divide by the largest norm; False takes the points as they are.
+        Raises InputError for points that are not (N, 3), empty, not finite or all equal.
+        """
+        cloud = as_points(points)
+        if up not in UP_AXES:
+            raise InputError(f"up is {up!r}; expected x, y or z")
+        used = cloud[_draw(len(cloud), sample, seed)]
+        if normalize:
+            center, radius = normalization(used)
+            used = apply_normalization(used, center, radius)
+        return self._encode(np.ascontiguousarray(used[:, TO_MODEL_AXES[up]]))
+
+    def segment(
+        self,
+        path_or_shape_or_points: str | Path | Shape | ArrayLike,
+        parts: Sequence[str],
+        *,
+        category: str | None = None,
+        text_vectors: ArrayLike | None = None,  # (K, D)
+        sample: int | None = DEFAULT_SAMPLE,
+        assign: Assign = "nearest",
+        none: float | None = None,
+        up: str | None = None,
+        seed: int = 0,
+    ) -> Segmentation:
+        """Name the parts of a mesh or cloud.
+
+        parts: K names, any words. category: what the object is, when known ("chair").
+        text_vectors: unit vectors (K, D) that take the place of the text encoder; they are normalised.
+        sample: points the encoder sees: drawn by area from a mesh, at random from a cloud; None uses every point of a
+            cloud and every vertex of a mesh.
+        assign: how a point gets its logits: from the "nearest" patch centre; the mean over the patches that its nearest
+            sampled point is a "membership" member of (the nearest centre's where there is none); or "smooth", three
+            centres weighted by inverse distance.
+        none: points whose best probability is below this are labelled -1, none of these.
+        up: the axis that points up; None takes the shape's own (glTF is y-up, everything else is read as y-up).
+        Raises InputError for anything about these that cannot be used.
+        """
+        clock = Stopwatch()
+        with clock("load"):
+            shape = as_shape(path_or_shape_or_points, up)
+        if assign not in ASSIGN:
+            raise InputError(f"assign is {assign!r}; expected one of {', '.join(ASSIGN)}")
+        if none is not None and not 0 <= none <= 1:
+            raise InputError(f"none is {none!r}; expected a probability between 0 and 1")
+        with clock("text"):
+            vectors, names = self._part_vectors(parts, category, text_vectors)
+        with clock("points"):
+            used = _sample_shape(shape, sample, seed)
+            center, radius = normalization(used)
+            axes = TO_MODEL_AXES[shape.up]
+            used = np.ascontiguousarray(apply_normalization(used, center, radius)[:, axes])
+        with clock("encode"):
+            encoded = self._encode(used)
+        with clock("spread"):
+            logits = self._logits(encoded, vectors)
+
+            def spread(points: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+                at = np.ascontiguousarray(apply_normalization(points, center, radius)[:, axes])
+                return _labels(_spread(at, encoded, logits, assign), none)
+
+            scores, labels = spread(shape.points)
+            face_scores = face_labels = None
+            if shape.faces is not None:
+                face_scores, face_labels = spread(shape.points[shape.faces].mean(axis=1, dtype=np.float64).astype(np.float32))
+        settings = {
+            "category": category,
+            "sample": sample,
+            "assign": assign,
+            "none": none,
+            "up": shape.up,
+            "seed": seed,
+            "precision": self.precision,
+            "device": self.device,
+        }
+        timings = {**clock.seconds, **{f"encode.{k}": v for k, v in encoded.timings.items()}}
+        model = self.checkpoint.name
+        return Segmentation(shape, names, labels, scores, face_labels, face_scores, timings, model, settings)
+
+    def query(
+        self,
+        features: PatchFeatures,
+        parts: Sequence[str],
+        *,
+        category: str | None = None,
+        text_vectors: ArrayLike | None = None,
+    ) -> NDArray[np.float32]:  # (G, K)
+        """Probability of each part at each patch; rows sum to one."""
+        vectors, _ = self._part_vectors(parts, category, text_vectors)
+        return softmax(self._logits(features, vectors))
+
+    def embed_text(self, parts: Sequence[str], category: str | None = None) -> NDArray[np.float32]:  # (K, D)
+        """Unit vectors of part names in this model's text space."""
+        from pa3d.text import embed_parts, text_encoder
+
+        if self._text is None:
+            encoder = text_encoder(self.checkpoint.text_space)
+            if encoder.dim != self.config.text_dim:
+                raise InputError(
+                    f"the checkpoint lives in a text space of {self.config.text_dim} dimensions, but its text encoder "
+                    f"{self.checkpoint.text_space} gives {encoder.dim}; use the checkpoint's own encoder or text_vectors"
+                )
+            self._text = encoder
+        mode: Any = self.checkpoint.prompts
+        return embed_parts(self._text, parts, category, mode)
+
+    def _part_vectors(
+        self, parts: Sequence[str], category: str | None, text_vectors: ArrayLike | None
+    ) -> tuple[NDArray[np.float32], list[str]]:
+        if text_vectors is None:
+            return self.embed_text(parts, category), list(parts)
+        from pa3d.text import check_names
+
+        check_names(parts)
+        vectors = np.asarray(text_vectors, dtype=np.float32)
+        expected = (len(parts), self.config.text_dim)
+        if vectors.shape != expected:
+            raise InputError(
+                f"text_vectors have shape {vectors.shape}, expected {expected}: one row a part in the text space of "
+                f"this checkpoint, {self.checkpoint.text_space}"
+            )
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        if not np.isfinite(vectors).all() or not (norms > 0).all():
+            raise InputError("text_vectors: NaN, infinite or zero rows; expected unit vectors")
+        return vectors / norms, list(parts)
+
+    def _encode(self, points: NDArray[np.float32]) -> PatchFeatures:
+        out = self._encoder(points)
+        return PatchFeatures(out.centers, out.members, out.tokens, out.features, points, out.seconds)
+
+    def _logits(self, encoded: PatchFeatures, vectors: NDArray[np.float32]) -> NDArray[np.float32]:  # (G, K)
+        # einsum without BLAS: the sum's order must not depend on threads or on how many parts are asked for.
+        cosine = np.einsum("gd,kd->gk", encoded.features, vectors)
+        return (cosine / np.float32(self.checkpoint.temperature)).astype(np.float32)
+
+
+class Stopwatch:
+    """Seconds a stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+def as_shape(source: str | Path | Shape | ArrayLike, up: str | None = None) -> Shape:
+    """A validated Shape from a file, a Shape or an (N, 3) array; up overrides its axis."""
+    if up is not None and up not in UP_AXES:
+        raise InputError(f"up is {up!r}; expected x, y or z")
+    if isinstance(source, str | Path):
+        from pa3d.io import load as load_file
+
+        return load_file(source, up=up)
+    if isinstance(source, Shape):
+        shape = source.validate()
+        if up is not None and up != shape.up:
+            from dataclasses import replace
+
+            shape = replace(shape, up=up)
+        return shape
+    return Shape(as_points(source), up=up or "y", name="points").validate()
+
+
+def as_points(points: ArrayLike) -> NDArray[np.float32]:  # (N, 3)
+    """float32, contiguous, finite, with an extent; raises InputError."""
+    try:
+        cloud = np.ascontiguousarray(points, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"points: not numbers ({error}); expected an array of shape (N, 3)") from error
+    return Shape(cloud, name="points").validate().points
+
+
+def normalization(points: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
+    """Mean and largest distance from it, in float64; (0, 1) for points that are normalised up to rounding already."""
+    center = points.mean(axis=0, dtype=np.float64)
+    offsets = points - center
+    radius = float(np.sqrt(np.einsum("nd,nd->n", offsets, offsets).max()))
+    if radius == 0:
+        raise InputError("all sampled points are equal; a shape needs an extent")
+    if np.abs(center).max() <= 1e-6 and abs(radius - 1) <= 1e-6:
+        return np.zeros(3), 1.0
+    return center, radius
+
+
+def apply_normalization(
+    points: NDArray[np.float32], center: NDArray[np.float64], radius: float
+) -> NDArray[np.float32]:
+    return ((points - center) / radius).astype(np.float32)
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:  # (..., K)
+    e = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def _draw(n: int, sample: int | None, seed: int) -> slice | NDArray[np.int64]:
+    """Which of n points to use: all, or `sample` of them without repetition, in their own order."""
+    if sample is None:
+        return slice(None)
+    if not isinstance(sample, int) or sample < 1:
+        raise InputError(f"sample is {sample!r}; expected a whole number of at least 1, or None for every point")
+    if sample >= n:
+        return slice(None)
+    return np.sort(np.random.default_rng(seed).choice(n, size=sample, replace=False, shuffle=False))
+
+
+def _sample_shape(shape: Shape, sample: int | None, seed: int) -> NDArray[np.float32]:
+    if shape.faces is None or sample is None:
+        return shape.points[_draw(len(shape.points), sample, seed)]
+    if not isinstance(sample, int) or sample < 1:
+        raise InputError(f"sample is {sample!r}; expected a whole number of at least 1, or None for every vertex")
+    return shape.sample(sample, seed)[0]
+
+
+def _spread(
+    points: NDArray[np.float32],  # (N, 3)
+    encoded: PatchFeatures,
+    logits: NDArray[np.float32],  # (G, K)
+    assign: str,
+) -> NDArray[np.float32]:  # (N, K)
+    from pa3d.ops import interpolate
+
+    if assign == "nearest":
+        return interpolate(points, encoded.centers, logits)
+    if assign == "smooth":
+        return interpolate(points, encoded.centers, logits, min(3, len(logits)))
+    total = np.zeros((len(encoded.points), logits.shape[1]), np.float64)
+    count = np.zeros(len(encoded.points))
+    members = encoded.members
+    for g in range(len(members)):
+        mine = np.unique(members[g])
+        total[mine] += logits[g]
+        count[mine] += 1
+    covered = count > 0
+    mean = interpolate(encoded.points, encoded.centers, logits)
+    mean[covered] = (total[covered] / count[covered, None]).astype(np.float32)
+    return interpolate(points, encoded.points, mean)
+
+
+def _labels(logits: NDArray[np.float32], none: float | None) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    scores = softmax(logits)
+    labels = logits.argmax(axis=1).astype(np.int32)
+    if none is not None:
+        labels[scores.max(axis=1) < none] = -1
+    return scores, labels

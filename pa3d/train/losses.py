@@ -1,0 +1,48 @@
+"""Losses of both stages (PatchAlign3D, arXiv 2601.02457), on batches padded to a common number of parts.
+
+Stage 2 compares patch i with the text of part j; its target is the fraction of the patch's points that lie in part j.
+Names of other shapes are no negatives. With s_ij the cosine:
+
+    released   mean_ij BCE(scale * s_ij, y_ij), positives weighted by max(1, K - 1)
+    paper      sum_ij softplus(-z_ij * (s_ij / 0.1 - 10)), z_ij = 2 y_ij - 1: the sigmoid loss of SigLIP
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+AlignmentLoss = Literal["released", "paper"]
+
+SIGLIP_TEMPERATURE = 0.1
+SIGLIP_BIAS = -10.0
+
+
+def alignment_loss(
+    features: Tensor,  # (B, G, D) unit
+    text: Tensor,  # (B, K, D) unit, rows past a shape's parts are ignored
+    targets: Tensor,  # (B, G, K) fractions in [0, 1]
+    valid: Tensor,  # (B, K) bool: which parts a shape has
+    scale: Tensor | float,
+    kind: AlignmentLoss = "released",
+) -> Tensor:
+    """The loss of a batch, each shape by its own formula, averaged over shapes."""
+    cosine = features @ text.transpose(1, 2)
+    count = valid.sum(dim=1).clamp(min=1)  # K of every shape
+    mask = valid[:, None, :].to(cosine.dtype)
+    if kind == "released":
+        weight = (count - 1).clamp(min=1).to(cosine.dtype)[:, None, None]
+        loss = F.binary_cross_entropy_with_logits(scale * cosine, targets, pos_weight=weight, reduction="none")
+        return ((loss * mask).sum(dim=(1, 2)) / (count * cosine.shape[1])).mean()
+    if kind == "paper":
+        logits = cosine / SIGLIP_TEMPERATURE + SIGLIP_BIAS
+        return (F.softplus(-(2 * targets - 1) * logits) * mask).sum(dim=(1, 2)).mean()
+    raise ValueError(f"kind: expected released or paper, got {kind!r}")
+
+
+def patch_targets(masks: Tensor, members: Tensor) -> Tensor:  # (K, N) bool, (G, M) -> (G, K)
+    """Fraction of each patch's points in each part."""
+    return masks[:, members].float().mean(dim=2).T

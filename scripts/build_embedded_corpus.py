@@ -1,0 +1,95 @@
+"""Builds the shards that the embedded model was trained on: procedural objects and creatures, harvested shapes.
+
+    python scripts/build_embedded_corpus.py --train ../shared/data/train --sweethome DIR --webxr DIR --metaworld DIR -o shards/
+
+Folders of harvested sources are optional; each becomes a group. pa3d/weights/MODEL_CARD.md says where they come from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from pa3d.data.creatures import CREATURES, synthesize_creature
+from pa3d.data.harvest import HarvestReport, characters, harvest
+from pa3d.data.parts import PartCloud, PartMesh, write_shards
+from pa3d.data.procedural import CATEGORIES, synthesize
+
+POINTS = 4096
+
+
+def sampled(meshes: Iterator[PartMesh], times: int, seed: int) -> Iterator[PartCloud]:
+    rng = np.random.default_rng(seed)
+    for mesh in meshes:
+        for _ in range(times):
+            yield mesh.sample(POINTS, rng)
+
+
+def objects(each: int) -> Iterator[PartCloud]:
+    rng = np.random.default_rng(1)
+    for category in sorted(CATEGORIES):
+        for seed in range(each):
+            yield synthesize(category, seed).sample(POINTS, rng)
+
+
+def people(count: int) -> Iterator[PartCloud]:
+    for seed in range(count):
+        yield synthesize_creature("human", seed, POINTS)
+
+
+def animals(each: int) -> Iterator[PartCloud]:
+    for kind in sorted(CREATURES):
+        if kind != "human":
+            for seed in range(each):
+                yield synthesize_creature(kind, seed, POINTS)
+
+
+HUMANS = ("modular_men", "modular_women", "cyberpunk_pack/Character", "single_knight", "kaykit", "kenney_platformer")
+
+
+def posed(folder: Path, human: bool, poses: int, seed: int) -> Iterator[PartCloud]:
+    rng = np.random.default_rng(seed)
+    for character in characters(folder):
+        if any(word in character.id for word in HUMANS) == human:
+            for _ in range(poses):
+                yield character.pose(rng).sample(POINTS, rng)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--train", type=Path, help="folder with quaternius_rigged and cc0_game_packs")
+    parser.add_argument("--sweethome", type=Path, help="folder with the .sh3f libraries of sweethome3d-furniture")
+    parser.add_argument("--webxr", type=Path, help="folder of profiles of @webxr-input-profiles/assets")
+    parser.add_argument("--metaworld", type=Path, help="assets/objects of metaworld")
+    parser.add_argument("--objects", type=int, default=90, help="procedural objects a category")
+    parser.add_argument("--people", type=int, default=2400)
+    parser.add_argument("--animals", type=int, default=36, help="procedural animals a kind")
+    args = parser.parse_args()
+    report = HarvestReport()
+    groups = {
+        "objects": objects(args.objects),
+        "people": people(args.people),
+        "animals": animals(args.animals),
+    }
+    if args.train:
+        groups["rigged_people"] = posed(args.train, True, 48, 2)
+        groups["rigged_others"] = posed(args.train, False, 30, 3)
+        groups["cc0"] = sampled(harvest(args.train / "cc0_game_packs", report=report), 8, 4)
+    for name, times in (("sweethome", 4), ("webxr", 3), ("metaworld", 8)):
+        folder = getattr(args, name)
+        if folder:
+            groups[name] = sampled(harvest(folder, report=report), times, 5)
+    for name, records in groups.items():
+        begun = time.monotonic()
+        count = write_shards(records, args.out / name)
+        print(f"{name}: {count} clouds in {time.monotonic() - begun:.0f} s", flush=True)
+    print(report)
+
+
+if __name__ == "__main__":
+    main()
