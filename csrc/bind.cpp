@@ -117,6 +117,13 @@ py::tuple nearest_centers(const Floats& points, const Floats& centers, int64_t k
   return py::make_tuple(index, distance);
 }
 
+pa3d::Precision precision_of(const std::string& name) {
+  if (name == "fp32") return pa3d::Precision::fp32;
+  if (name == "bf16") return pa3d::Precision::bf16;
+  if (name == "int8") return pa3d::Precision::int8;
+  throw py::value_error("precision: expected fp32, bf16 or int8, got " + name);
+}
+
 // One set of packed weights and the workspaces of the calls in flight; calls from several threads do not wait.
 class Engine {
  public:
@@ -135,9 +142,8 @@ class Engine {
     c.pos_hidden = size("pos_hidden");
     c.text_dim = size("text_dim");
     c.min_sq_norm = config["min_sq_norm"].cast<float>();
-    require(precision == "fp32" || precision == "bf16", "precision: expected fp32 or bf16, got " + precision);
     std::vector<Floats> held;  // keeps converted arrays alive while they are packed
-    encoder_ = pa3d::make_encoder(c, precision == "bf16" ? pa3d::Precision::bf16 : pa3d::Precision::fp32,
+    encoder_ = pa3d::make_encoder(c, precision_of(precision),
                                   [&](const std::string& name, int64_t count) {
                                     require(weights.contains(name.c_str()), "weights: no tensor named " + name);
                                     held.push_back(weights[name.c_str()].cast<Floats>());
@@ -202,7 +208,7 @@ PYBIND11_MODULE(_C, m) {
   m.def("set_isa", [](const std::string& name) { return pa3d::set_isa(name.c_str()); }, "name"_a);
   m.def("max_threads", [] { return pa3d::resolve_threads(0); });
   m.def("supports", [](const std::string& precision) {
-    return pa3d::supports(precision == "bf16" ? pa3d::Precision::bf16 : pa3d::Precision::fp32);
+    return pa3d::supports(precision_of(precision));
   }, "precision"_a);
   m.def("farthest_point_sample", &farthest_point_sample, "points"_a, "k"_a, "start"_a, "min_sq_norm"_a, "threads"_a = 0);
   m.def("knn", &knn, "queries"_a, "points"_a, "k"_a, "threads"_a = 0);
@@ -212,7 +218,5 @@ PYBIND11_MODULE(_C, m) {
   py::class_<Engine>(m, "Engine")
       .def(py::init<const py::dict&, const std::string&, const py::dict&>(), "config"_a, "precision"_a, "weights"_a)
       .def("forward", &Engine::forward, "points"_a, "threads"_a = 0);
-#ifdef PA3D_WITH_RASTERIZE
   pa3d::bind_rasterize(m);
-#endif
 }

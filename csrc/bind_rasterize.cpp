@@ -37,9 +37,8 @@ pa3d::RasterViews views_of(const Doubles& matrices, bool perspective, double nea
   return {matrices.shape(0), matrices.data(), perspective, near, height, width};
 }
 
-py::tuple rasterize(const Floats& vertices, const Ids& faces, const Doubles& matrices,
-                    bool perspective, double near, int64_t height, int64_t width, bool depth, bool barycentric,
-                    int threads) {
+py::tuple rasterize(const Floats& vertices, const Ids& faces, const Doubles& matrices, bool perspective, double near,
+                    int64_t height, int64_t width, bool depth, bool barycentric, int threads) {
   expect(vertices.ndim() == 2 && vertices.shape(1) == 3, "vertices", "(N, 3)", vertices);
   expect(faces.ndim() == 2 && faces.shape(1) == 3, "faces", "(F, 3)", faces);
   const pa3d::RasterViews views = views_of(matrices, perspective, near, height, width);
@@ -62,9 +61,8 @@ py::tuple rasterize(const Floats& vertices, const Ids& faces, const Doubles& mat
   return py::make_tuple(ids, depths, weights);
 }
 
-py::tuple rasterize_points(const Floats& points, const Floats& radius, const Doubles& matrices,
-                           const Doubles& scale, bool perspective, double near, int64_t height, int64_t width,
-                           bool depth, int threads) {
+py::tuple rasterize_points(const Floats& points, const Floats& radius, const Doubles& matrices, const Doubles& scale,
+                           bool perspective, double near, int64_t height, int64_t width, bool depth, int threads) {
   expect(points.ndim() == 2 && points.shape(1) == 3, "points", "(N, 3)", points);
   expect(radius.ndim() == 1 && radius.shape(0) == points.shape(0), "radius", "(N,)", radius);
   const pa3d::RasterViews views = views_of(matrices, perspective, near, height, width);

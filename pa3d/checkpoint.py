@@ -87,9 +87,16 @@ def load(path: str | Path | None = None) -> Checkpoint:
             json.loads(meta.get("provenance", "{}")),
             path.stem,
         )
+        if not 0 < checkpoint.temperature < float("inf"):
+            raise ValueError(f"temperature {checkpoint.temperature}")
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: its metadata is damaged ({error}); convert or train it again") from error
     check_tensors(config, tensors, str(path))
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise InputError(f"{path}: {name} has NaN or infinite values; convert or train it again")
     return checkpoint
 
 

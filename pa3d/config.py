@@ -10,7 +10,7 @@ from pa3d.errors import InputError
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """The defaults are PatchAlign3D's (arXiv 2601.02457): 21.86 M parameters with the projection to the text space.
+    """The defaults are PatchAlign3D's (arXiv 2601.02457): 21.86 M parameters and 0.49 M in the projection.
 
     embed holds the four widths of the mini-PointNet: two layers before the first maximum, two after it.
     min_sq_norm: points this near the origin (squared) are never patch centres.

@@ -11,7 +11,7 @@ from pa3d import _C
 from pa3d.checkpoint import Checkpoint
 from pa3d.errors import InputError
 
-PRECISIONS = ("auto", "fp32", "bf16")
+PRECISIONS = ("auto", "fp32", "bf16", "int8")
 
 
 class Forward(NamedTuple):
@@ -31,7 +31,7 @@ def resolve_precision(precision: str) -> str:
     if precision == "auto":
         return "fp32"
     if not _C.supports(precision):
-        raise InputError(f"precision {precision} needs AVX-512 BF16; the level in use is {_C.isa()}; use fp32 or auto")
+        raise InputError(f"precision {precision} needs AVX-512 with BF16 and VNNI; the level in use is {_C.isa()}; use fp32 or auto")
     return precision
 
 

@@ -166,13 +166,10 @@ class Segmenter:
         up: the axis that points up; None takes the shape's own (glTF is y-up, everything else is read as y-up).
         Raises InputError for anything about these that cannot be used.
         """
+        check_options(assign, none)
         clock = Stopwatch()
         with clock("load"):
             shape = as_shape(path_or_shape_or_points, up)
-        if assign not in ASSIGN:
-            raise InputError(f"assign is {assign!r}; expected one of {', '.join(ASSIGN)}")
-        if none is not None and not 0 <= none <= 1:
-            raise InputError(f"none is {none!r}; expected a probability between 0 and 1")
         with clock("text"):
             vectors, names = self._part_vectors(parts, category, text_vectors)
         with clock("points"):
@@ -242,7 +239,10 @@ class Segmenter:
         from pa3d.text import check_names
 
         check_names(parts)
-        vectors = np.asarray(text_vectors, dtype=np.float32)
+        try:
+            vectors = np.asarray(text_vectors, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"text_vectors: not numbers ({error}); expected an array of shape (K, D)") from error
         expected = (len(parts), self.config.text_dim)
         if vectors.shape != expected:
             raise InputError(
@@ -279,6 +279,14 @@ class Stopwatch:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
+def check_options(assign: str, none: float | None) -> None:
+    """Raise InputError for an unknown way to assign or a threshold that is no probability."""
+    if assign not in ASSIGN:
+        raise InputError(f"assign is {assign!r}; expected one of {', '.join(ASSIGN)}")
+    if none is not None and not 0 <= none <= 1:
+        raise InputError(f"none is {none!r}; expected a probability between 0 and 1")
+
+
 def as_shape(source: str | Path | Shape | ArrayLike, up: str | None = None) -> Shape:
     """A validated Shape from a file, a Shape or an (N, 3) array; up overrides its axis."""
     if up is not None and up not in UP_AXES:
@@ -300,7 +308,8 @@ def as_shape(source: str | Path | Shape | ArrayLike, up: str | None = None) -> S
 def as_points(points: ArrayLike) -> NDArray[np.float32]:  # (N, 3)
     """float32, contiguous, finite, with an extent; raises InputError."""
     try:
-        cloud = np.ascontiguousarray(points, dtype=np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as that
+            cloud = np.ascontiguousarray(points, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise InputError(f"points: not numbers ({error}); expected an array of shape (N, 3)") from error
     return Shape(cloud, name="points").validate().points
@@ -329,13 +338,17 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:  # (..., K)
     return e / e.sum(axis=-1, keepdims=True)
 
 
+def _check_draw(sample: int | None, seed: int) -> None:
+    if sample is not None and (not isinstance(sample, int | np.integer) or sample < 1):
+        raise InputError(f"sample is {sample!r}; expected a whole number of at least 1, or None for every point")
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise InputError(f"seed is {seed!r}; expected a whole number of at least 0")
+
+
 def _draw(n: int, sample: int | None, seed: int) -> slice | NDArray[np.int64]:
     """Which of n points to use: all, or `sample` of them without repetition, in their own order."""
-    if sample is None:
-        return slice(None)
-    if not isinstance(sample, int) or sample < 1:
-        raise InputError(f"sample is {sample!r}; expected a whole number of at least 1, or None for every point")
-    if sample >= n:
+    _check_draw(sample, seed)
+    if sample is None or sample >= n:
         return slice(None)
     return np.sort(np.random.default_rng(seed).choice(n, size=sample, replace=False, shuffle=False))
 
@@ -343,8 +356,7 @@ def _draw(n: int, sample: int | None, seed: int) -> slice | NDArray[np.int64]:
 def _sample_shape(shape: Shape, sample: int | None, seed: int) -> NDArray[np.float32]:
     if shape.faces is None or sample is None:
         return shape.points[_draw(len(shape.points), sample, seed)]
-    if not isinstance(sample, int) or sample < 1:
-        raise InputError(f"sample is {sample!r}; expected a whole number of at least 1, or None for every vertex")
+    _check_draw(sample, seed)
     return shape.sample(sample, seed)[0]
 
 

@@ -8,6 +8,7 @@ Folders of harvested sources are optional; each becomes a group. pa3d/weights/MO
 from __future__ import annotations
 
 import argparse
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 from pa3d.data.creatures import CREATURES, synthesize_creature
 from pa3d.data.harvest import HarvestReport, characters, harvest
 from pa3d.data.parts import PartCloud, PartMesh, write_shards
-from pa3d.data.procedural import CATEGORIES, synthesize
+from pa3d.data.procedural import CATEGORIES, HELD_OUT, HELD_OUT_PARTS, synthesize
 
 POINTS = 4096
 
@@ -27,6 +28,15 @@ def sampled(meshes: Iterator[PartMesh], times: int, seed: int) -> Iterator[PartC
     for mesh in meshes:
         for _ in range(times):
             yield mesh.sample(POINTS, rng)
+
+
+def seen(meshes: Iterator[PartMesh]) -> Iterator[PartMesh]:
+    """Harvested shapes without those of categories and parts that are held out to be reported apart."""
+    for mesh in meshes:
+        words = {word for text in (mesh.category, mesh.id) for word in re.split(r"[^a-z]+", text.lower())}
+        named = {name for names in mesh.parts for name in names}
+        if not any(held in words or held + "s" in words for held in HELD_OUT) and not named & set(HELD_OUT_PARTS):
+            yield mesh
 
 
 def objects(each: int) -> Iterator[PartCloud]:
@@ -69,6 +79,7 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=90, help="procedural objects a category")
     parser.add_argument("--people", type=int, default=2400)
     parser.add_argument("--animals", type=int, default=36, help="procedural animals a kind")
+    parser.add_argument("--only", nargs="*", help="build these groups alone")
     args = parser.parse_args()
     report = HarvestReport()
     groups = {
@@ -79,12 +90,14 @@ def main() -> None:
     if args.train:
         groups["rigged_people"] = posed(args.train, True, 48, 2)
         groups["rigged_others"] = posed(args.train, False, 30, 3)
-        groups["cc0"] = sampled(harvest(args.train / "cc0_game_packs", report=report), 8, 4)
+        groups["cc0"] = sampled(seen(harvest(args.train / "cc0_game_packs", report=report)), 8, 4)
     for name, times in (("sweethome", 4), ("webxr", 3), ("metaworld", 8)):
         folder = getattr(args, name)
         if folder:
-            groups[name] = sampled(harvest(folder, report=report), times, 5)
+            groups[name] = sampled(seen(harvest(folder, report=report)), times, 5)
     for name, records in groups.items():
+        if args.only and name not in args.only:
+            continue
         begun = time.monotonic()
         count = write_shards(records, args.out / name)
         print(f"{name}: {count} clouds in {time.monotonic() - begun:.0f} s", flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,3 +16,15 @@ def shared() -> Path:
     if not (root / "data" / "eval").is_dir():
         pytest.skip(f"research data not found at {root}; set PA3D_SHARED")
     return root
+
+
+@pytest.fixture(params=("generic", "avx2", "avx512", "avx512_bf16"))
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every level of the processor, one after the other; those it lacks are skipped."""
+    from pa3d import _C
+
+    before = _C.isa()
+    if not _C.set_isa(request.param):
+        pytest.skip(f"this processor has {_C.best_isa()}")
+    yield request.param
+    _C.set_isa(before)

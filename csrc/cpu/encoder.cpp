@@ -10,6 +10,7 @@
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "buffer.h"
@@ -56,12 +57,13 @@ std::unique_ptr<Encoder> make_encoder(const EncoderConfig& c, Precision precisio
   if (c.dim % c.heads != 0)
     throw std::invalid_argument("encoder configuration: dim " + std::to_string(c.dim) + " is not a multiple of heads " +
                                 std::to_string(c.heads));
-  if (precision == Precision::bf16) {
+  if (precision != Precision::fp32) {
 #if defined(__x86_64__)
-    if (supports(precision)) return avx512_bf16::encoder_bf16(c, weights);
+    if (supports(precision))
+      return precision == Precision::bf16 ? avx512_bf16::encoder_bf16(c, weights) : avx512_bf16::encoder_int8(c, weights);
 #endif
-    throw std::invalid_argument(std::string("precision bf16 needs AVX-512 BF16; the level in use is ") + isa_name(isa()) +
-                                "; use fp32 or auto");
+    throw std::invalid_argument(std::string("precisions bf16 and int8 need AVX-512 with BF16 and VNNI; the level in use is ") +
+                                isa_name(isa()) + "; use fp32 or auto");
   }
 #if defined(__x86_64__)
   if (isa() >= Isa::avx512) return avx512::encoder_fp32(c, weights);

@@ -15,7 +15,7 @@ struct EncoderConfig {
   float min_sq_norm = 1e-3f, norm_eps = 1e-5f, batch_norm_eps = 1e-5f;
 };
 
-enum class Precision { fp32, bf16 };
+enum class Precision { fp32, bf16, int8 };
 
 // Finds a weight by its name in the published layout; `count` is how many float32 values are expected. Throws
 // std::invalid_argument when there is none or its size differs.

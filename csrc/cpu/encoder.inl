@@ -89,7 +89,7 @@ class EncoderOf : public Encoder {
 
   struct Space : Workspace {
     Buffer<float> centers, pos_hidden, pos, x, qkv, unit;
-    Buffer<typename T::A> pooled, normed, attended, hidden, final;
+    Staged<T> pooled, normed, attended, hidden;
     std::vector<typename PatchEmbed<T>::Scratch> embed;
     std::vector<AttentionScratch> attention;
   };
@@ -100,8 +100,7 @@ class EncoderOf : public Encoder {
                float* tokens, float* features, EncoderTimes* times) const override {
     Space& s = static_cast<Space&>(workspace);
     const int64_t g = c_.patches, m = c_.patch_size, t = g + 1, dim = c_.dim;
-    const int64_t ld = aligned(dim), ld_qkv = aligned(3 * dim), ld_hidden = aligned(c_.mlp_hidden);
-    const int64_t ld_pooled = aligned(c_.embed[3]), ld_pos = aligned(c_.pos_hidden), ld_text = aligned(c_.text_dim);
+    const int64_t ld = aligned(dim), ld_qkv = aligned(3 * dim), ld_pos = aligned(c_.pos_hidden), ld_text = aligned(c_.text_dim);
     const int64_t head_dim = dim / c_.heads;
     const int want = resolve_threads(threads);
     s.centers.reserve(g * kAlign);
@@ -109,11 +108,10 @@ class EncoderOf : public Encoder {
     s.pos.reserve(t * ld);
     s.x.reserve(t * ld);
     s.qkv.reserve(t * ld_qkv);
-    s.pooled.reserve(g * ld_pooled);
-    s.normed.reserve(t * ld);
-    s.attended.reserve(t * ld);
-    s.hidden.reserve(t * ld_hidden);
-    s.final.reserve(t * ld);
+    s.pooled.reserve(g, c_.embed[3]);
+    s.normed.reserve(t, dim);
+    s.attended.reserve(t, dim);
+    s.hidden.reserve(t, c_.mlp_hidden);
     s.unit.reserve(g * ld_text);
     if (static_cast<int>(s.embed.size()) < want) {
       s.embed.resize(want);
@@ -143,14 +141,14 @@ class EncoderOf : public Encoder {
       share(groups, id, team, &from, &to);
       for (int64_t i = from; i < to; ++i)
         embed_.run(points, centers, members, m, i * kPatchesAtOnce, std::min(g, (i + 1) * kPatchesAtOnce), s.embed[id],
-                   s.pooled.data());
+                   s.pooled);
       share(pos1_.panels, id, team, &from, &to);
-      linear<F32, F32, Act::gelu>(s.centers.data(), g, kAlign, pos1_, from, to, s.pos_hidden.data(), ld_pos);
+      linear<F32, F32, Act::gelu>({s.centers.data(), kAlign}, g, pos1_, from, to, s.pos_hidden.data(), ld_pos);
       barrier();
       share(pos2_.panels, id, team, &from, &to);
-      linear<F32, F32, Act::none>(s.pos_hidden.data(), g, ld_pos, pos2_, from, to, s.pos.data() + ld, ld);
+      linear<F32, F32, Act::none>({s.pos_hidden.data(), ld_pos}, g, pos2_, from, to, s.pos.data() + ld, ld);
       share(embed_.reduce.panels, id, team, &from, &to);
-      linear<T, F32, Act::none>(s.pooled.data(), g, ld_pooled, embed_.reduce, from, to, s.x.data() + ld, ld);
+      linear<T, F32, Act::none>(s.pooled.rows(), g, embed_.reduce, from, to, s.x.data() + ld, ld);
       if (id == 0) {
         std::copy_n(cls_token_.data(), dim, s.x.data());
         std::copy_n(cls_pos_.data(), dim, s.pos.data());
@@ -162,36 +160,41 @@ class EncoderOf : public Encoder {
         for (int64_t r = from; r < to; ++r)
           for (int64_t i = 0; i < dim; i += PA3D_W)
             store(&s.x[r * ld + i], load(&s.x[r * ld + i]) + load(&s.pos[r * ld + i]));
-        normalize_rows<T>(s.x.data(), ld, dim, from, to, block.norm1.gain.data(), block.norm1.shift.data(), c_.norm_eps,
-                          s.normed.data(), ld);
+        normalize_rows<Stage>(s.x.data(), ld, dim, from, to, block.norm1.gain.data(), block.norm1.shift.data(), c_.norm_eps,
+                              s.normed.row(0), ld);
+        s.normed.encode(from, to);
         barrier();
         share(block.qkv.panels, id, team, &from, &to);
-        linear<T, F32, Act::none>(s.normed.data(), t, ld, block.qkv, from, to, s.qkv.data(), ld_qkv);
+        linear<T, F32, Act::none>(s.normed.rows(), t, block.qkv, from, to, s.qkv.data(), ld_qkv);
         barrier();
         const int64_t parts = (team + c_.heads - 1) / c_.heads;
         for (int64_t unit = id; unit < c_.heads * parts; unit += team) {
           share(t, static_cast<int>(unit % parts), static_cast<int>(parts), &from, &to);
-          attend<T>(s.qkv.data(), ld_qkv, t, dim, unit / parts, head_dim, from, to, s.attention[id], s.attended.data(), ld);
+          attend<Stage>(s.qkv.data(), ld_qkv, t, dim, unit / parts, head_dim, from, to, s.attention[id], s.attended.row(0), ld);
         }
         barrier();
+        encode_all(s.attended, t, id, team);
         share(block.proj.panels, id, team, &from, &to);
-        linear_residual<T>(s.attended.data(), t, ld, block.proj, from, to, s.x.data(), ld);
+        linear_residual<T>(s.attended.rows(), t, block.proj, from, to, s.x.data(), ld);
         barrier();
         share(t, id, team, &from, &to);
-        normalize_rows<T>(s.x.data(), ld, dim, from, to, block.norm2.gain.data(), block.norm2.shift.data(), c_.norm_eps,
-                          s.normed.data(), ld);
+        normalize_rows<Stage>(s.x.data(), ld, dim, from, to, block.norm2.gain.data(), block.norm2.shift.data(), c_.norm_eps,
+                              s.normed.row(0), ld);
+        s.normed.encode(from, to);
         barrier();
         share(block.fc1.panels, id, team, &from, &to);
-        linear<T, T, Act::gelu>(s.normed.data(), t, ld, block.fc1, from, to, s.hidden.data(), ld_hidden);
+        linear<T, Stage, Act::gelu>(s.normed.rows(), t, block.fc1, from, to, s.hidden.row(0), s.hidden.stride);
         barrier();
+        encode_all(s.hidden, t, id, team);
         share(block.fc2.panels, id, team, &from, &to);
-        linear_residual<T>(s.hidden.data(), t, ld_hidden, block.fc2, from, to, s.x.data(), ld);
+        linear_residual<T>(s.hidden.rows(), t, block.fc2, from, to, s.x.data(), ld);
         barrier();
       }
       if (id == 0) t3 = Clock::now();
       share(g, id, team, &from, &to);
-      normalize_rows<T>(s.x.data() + ld, ld, dim, from, to, norm_.gain.data(), norm_.shift.data(), c_.norm_eps,
-                        s.final.data(), ld);
+      normalize_rows<Stage>(s.x.data() + ld, ld, dim, from, to, norm_.gain.data(), norm_.shift.data(), c_.norm_eps,
+                            s.normed.row(0), ld);
+      s.normed.encode(from, to);
       if (tokens) {  // in float32 whatever the precision; qkv is free by now
         normalize_rows<F32>(s.x.data() + ld, ld, dim, from, to, norm_.gain.data(), norm_.shift.data(), c_.norm_eps,
                             s.qkv.data(), ld_qkv);
@@ -199,7 +202,7 @@ class EncoderOf : public Encoder {
       }
       barrier();
       share(proj_.panels, id, team, &from, &to);
-      linear<T, F32, Act::none>(s.final.data(), g, ld, proj_, from, to, s.unit.data(), ld_text);
+      linear<T, F32, Act::none>(s.normed.rows(), g, proj_, from, to, s.unit.data(), ld_text);
       barrier();
       share(g, id, team, &from, &to);
       for (int64_t r = from; r < to; ++r) {
@@ -222,6 +225,19 @@ class EncoderOf : public Encoder {
   }
 
  private:
+  typedef typename Staged<T>::Stage Stage;
+
+  // Every thread its share of the rows; nothing to do, and nothing to wait for, unless the operand has scales.
+  static void encode_all(Staged<T>& a, int64_t rows, int id, int team) {
+    if constexpr (T::kScaled) {
+      int64_t from, to;
+      share(rows, id, team, &from, &to);
+      a.encode(from, to);
+      barrier();
+    }
+    (void)a, (void)rows, (void)id, (void)team;
+  }
+
   EncoderConfig c_;
   PatchEmbed<T> embed_;
   Packed<F32> pos1_, pos2_;
@@ -238,6 +254,9 @@ static std::unique_ptr<Encoder> encoder_fp32(const EncoderConfig& c, const Weigh
 #else
 static std::unique_ptr<Encoder> encoder_bf16(const EncoderConfig& c, const WeightSource& weights) {
   return std::make_unique<EncoderOf<BF16>>(c, weights);
+}
+static std::unique_ptr<Encoder> encoder_int8(const EncoderConfig& c, const WeightSource& weights) {
+  return std::make_unique<EncoderOf<I8>>(c, weights);
 }
 #endif
 

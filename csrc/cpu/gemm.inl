@@ -1,8 +1,12 @@
-// Matrix products of activations with packed weights, C (m, n) = A (m, k) W^T, in float32 and bf16.
+// Matrix products of activations with packed weights, C (m, n) = A (m, k) W^T, in float32, bf16 and int8.
 //
-// Weights lie in panels of kNR columns: [panel][k][kNR] for float32, [panel][k/2][kNR][2] for bf16. The kernel holds
-// an MR x kNR tile of C in registers, streams one panel and broadcasts A, so panels are read once for all rows that fit
-// the cache. Every element of C is summed over k in order by one thread: results do not depend on how work is cut.
+// Weights lie in panels of kNR columns: [panel][k][kNR] for float32, [panel][k/2][kNR][2] for bf16, [panel][k/4][kNR][4]
+// for int8: one 32-bit lane a column in all three, so they share one kernel. It holds an MR x kNR tile of C in registers,
+// streams one panel and broadcasts A, so panels are read once for all rows that fit the cache. Every element of C is
+// summed over k in order by one thread: results do not depend on how work is cut.
+//
+// int8: weights are rounded to [-127, 127] with a scale a column, activations to 128 + [-127, 127] with a scale a row
+// (found from the row itself), and the 128 is taken out again through the columns' sums.
 // Included inside foreach_isa.h, after vec.inl and math.inl.
 
 constexpr int kNV = 2;
@@ -13,12 +17,22 @@ constexpr int kMR = PA3D_LEVEL >= 2 ? 12 : PA3D_LEVEL == 1 ? 6 : 4;
 constexpr int64_t kAlign = 64;
 static inline int64_t aligned(int64_t n) { return (n + kAlign - 1) / kAlign * kAlign; }
 
+// Rows of activations as a product reads them; scale (a row) is used by int8 alone.
+template <class T>
+struct Rows {
+  typename T::A* data = nullptr;
+  int64_t stride = 0;
+  float* scale = nullptr;
+  Rows from(int64_t row) const { return {data + row * stride, stride, scale ? scale + row : nullptr}; }
+};
+
 struct F32 {
   typedef float A;
   typedef float W;
+  typedef vf Sum;
   static constexpr int kPack = 1;  // elements of k in one 32-bit lane
-  static inline void multiply_add(vf& acc, const float* a, vf w) { acc += splat(*a) * w; }
-  static inline vf weights(const float* p) { return load(p); }
+  static constexpr bool kScaled = false;
+  static inline void multiply_add(vf& acc, const float* a, const float* w) { acc += splat(*a) * load(w); }
   static inline void put(float* p, vf v) { store(p, v); }
   static inline float encode(float v) { return v; }
 };
@@ -27,13 +41,14 @@ struct F32 {
 struct BF16 {
   typedef uint16_t A;
   typedef uint16_t W;
+  typedef vf Sum;
   static constexpr int kPack = 2;
-  static inline void multiply_add(vf& acc, const uint16_t* a, vf w) {
+  static constexpr bool kScaled = false;
+  static inline void multiply_add(vf& acc, const uint16_t* a, const uint16_t* w) {
     int32_t pair;
     std::memcpy(&pair, a, 4);
-    acc = (vf)_mm512_dpbf16_ps((__m512)acc, (__m512bh)_mm512_set1_epi32(pair), (__m512bh)w);
+    acc = (vf)_mm512_dpbf16_ps((__m512)acc, (__m512bh)_mm512_set1_epi32(pair), (__m512bh)_mm512_loadu_si512(w));
   }
-  static inline vf weights(const uint16_t* p) { return load(reinterpret_cast<const float*>(p)); }
   static inline void put(uint16_t* p, vf v) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh((__m512)v));
   }
@@ -43,7 +58,66 @@ struct BF16 {
     return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
   }
 };
+
+struct I8 {
+  typedef uint8_t A;
+  typedef int8_t W;
+  typedef vi Sum;
+  static constexpr int kPack = 4;
+  static constexpr bool kScaled = true;
+  static inline void multiply_add(vi& acc, const uint8_t* a, const int8_t* w) {
+    int32_t quad;
+    std::memcpy(&quad, a, 4);
+    acc = (vi)_mm512_dpbusd_epi32((__m512i)acc, _mm512_set1_epi32(quad), _mm512_loadu_si512(w));
+  }
+};
 #endif
+
+#if PA3D_LEVEL >= 3
+// One float32 row as an int8 operand.
+static inline void encode_row(const float* row, int64_t width, const Rows<I8>& out) {
+  vf most = vf{};
+  for (int64_t i = 0; i < width; i += PA3D_W) most = vmax(most, (vf)_mm512_abs_ps((__m512)load(row + i)));
+  const float top = std::max(reduce_max(most), 1e-20f);
+  const vf factor = splat(127.0f / top);
+  *out.scale = top / 127.0f;
+  for (int64_t i = 0; i < width; i += PA3D_W) {
+    const __m512i q = _mm512_add_epi32(_mm512_cvtps_epi32((__m512)(load(row + i) * factor)), _mm512_set1_epi32(128));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out.data + i), _mm512_cvtepi32_epi8(q));
+  }
+}
+#endif
+
+// Activations on their way from one product to the next. What finishes a tile writes `stage`; int8 needs whole rows to
+// find their scales, so it stages float32 and `encode` follows; the others stage the operand itself. Past the width
+// rows hold zeros, which meet zero weights.
+template <class T>
+struct Staged {
+  typedef std::conditional_t<T::kScaled, F32, T> Stage;
+  Buffer<typename Stage::A> stage;
+  Buffer<typename T::A> coded;
+  Buffer<float> scale;
+  int64_t stride = 0;
+
+  void reserve(int64_t rows, int64_t width) {
+    stride = aligned(width);
+    stage.reserve(rows * stride);
+    if constexpr (T::kScaled) {
+      coded.reserve(rows * stride);
+      scale.reserve(rows);
+    }
+  }
+  typename Stage::A* row(int64_t r) { return stage.data() + r * stride; }
+  void encode(int64_t from, int64_t to) {
+    if constexpr (T::kScaled)
+      for (int64_t r = from; r < to; ++r) encode_row(row(r), stride, rows(r));
+    (void)from, (void)to;
+  }
+  Rows<T> rows(int64_t from = 0) {
+    if constexpr (T::kScaled) return {coded.data() + from * stride, stride, scale.data() + from};
+    else return {stage.data() + from * stride, stride, nullptr};
+  }
+};
 
 // A weight matrix (n, k) with bias (n), packed for this level.
 template <class T>
@@ -51,6 +125,8 @@ struct Packed {
   int64_t n = 0, k = 0, panels = 0;
   Buffer<typename T::W> data;
   Buffer<float> bias;  // padded with zeros
+  Buffer<float> scale;  // int8: of each column
+  Buffer<int32_t> offset;  // int8: 128 times the sum of each column
 
   // w (n, k) with rows of length `stride`; bias (n) or null.
   void pack(const float* w, int64_t rows, int64_t columns, int64_t stride, const float* b) {
@@ -58,46 +134,62 @@ struct Packed {
     k = (columns + T::kPack - 1) / T::kPack * T::kPack;
     panels = (n + kNR - 1) / kNR;
     data.resize(panels * k * kNR);
-    bias.resize(std::max(panels * kNR, aligned(n)));
-    for (int64_t p = 0; p < panels; ++p)
-      for (int64_t i = 0; i < k; ++i)
-        for (int64_t c = 0; c < kNR; ++c) {
-          const int64_t row = p * kNR + c;
-          const float value = row < n && i < columns ? w[row * stride + i] : 0.0f;
-          data[((p * k + i / T::kPack * T::kPack) * kNR) + c * T::kPack + i % T::kPack] = T::encode(value);
+    const int64_t padded = std::max(panels * kNR, aligned(n));
+    bias.resize(padded);
+    if (b) std::copy_n(b, n, bias.data());
+    if constexpr (T::kScaled) {
+      scale.resize(padded);
+      offset.resize(padded);
+    }
+    for (int64_t row = 0; row < n; ++row) {
+      const float* from = w + row * stride;
+      typename T::W* to = data.data() + row / kNR * k * kNR + row % kNR * T::kPack;
+      auto at = [&](int64_t i) -> typename T::W& { return to[i / T::kPack * T::kPack * kNR + i % T::kPack]; };
+      if constexpr (T::kScaled) {
+        float top = 1e-20f;
+        for (int64_t i = 0; i < columns; ++i) top = std::max(top, std::fabs(from[i]));
+        int32_t sum = 0;
+        for (int64_t i = 0; i < columns; ++i) {
+          const int32_t q = static_cast<int32_t>(std::lrint(from[i] * (127.0f / top)));
+          at(i) = static_cast<typename T::W>(q);
+          sum += q;
         }
-    for (int64_t i = 0; i < n && b; ++i) bias[i] = b[i];
+        scale[row] = top / 127.0f;
+        offset[row] = 128 * sum;
+      } else {
+        for (int64_t i = 0; i < columns; ++i) at(i) = T::encode(from[i]);
+      }
+    }
   }
   const typename T::W* panel(int64_t p) const { return data.data() + p * k * kNR; }
 };
 
-// tile (MR, kNR) = A (MR, k) times one panel.
+// tile (MR, kNR) = A (MR, k) times one panel; 32-bit sums, integers for int8.
 template <class T, int MR>
 static __attribute__((noinline)) void multiply_tile(const typename T::A* a, int64_t stride, const typename T::W* w,
-                                                    int64_t k, float* tile) {
-  vf acc[MR][kNV];
+                                                    int64_t k, void* tile) {
+  typedef typename T::Sum Sum;
+  Sum acc[MR][kNV];
 #pragma GCC unroll 12
   for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 2
-    for (int j = 0; j < kNV; ++j) acc[i][j] = vf{};
+    for (int j = 0; j < kNV; ++j) acc[i][j] = Sum{};
   for (int64_t at = 0; at < k; at += T::kPack, w += kNR * T::kPack) {
-    vf b[kNV];
-#pragma GCC unroll 2
-    for (int j = 0; j < kNV; ++j) b[j] = T::weights(w + j * PA3D_W * T::kPack);
 #pragma GCC unroll 12
     for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 2
-      for (int j = 0; j < kNV; ++j) T::multiply_add(acc[i][j], a + i * stride + at, b[j]);
+      for (int j = 0; j < kNV; ++j) T::multiply_add(acc[i][j], a + i * stride + at, w + j * PA3D_W * T::kPack);
   }
+  char* out = static_cast<char*>(tile);
 #pragma GCC unroll 12
   for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 2
-    for (int j = 0; j < kNV; ++j) store(tile + i * kNR + j * PA3D_W, acc[i][j]);
+    for (int j = 0; j < kNV; ++j) std::memcpy(out + (i * kNR + j * PA3D_W) * 4, &acc[i][j], sizeof(Sum));
 }
 
 template <class T, int MR>
 static inline void multiply_rows(int rows, const typename T::A* a, int64_t stride, const typename T::W* w, int64_t k,
-                                 float* tile) {
+                                 void* tile) {
   if constexpr (MR > 0) {
     if (rows == MR)
       multiply_tile<T, MR>(a, stride, w, k, tile);
@@ -106,15 +198,30 @@ static inline void multiply_rows(int rows, const typename T::A* a, int64_t strid
   }
 }
 
-// finish(row, rows, column, tile) takes each finished tile of panels [from, to).
+#if PA3D_LEVEL >= 3
+// Integer sums to floats, in place.
+static inline void rescale(const Packed<I8>& w, const float* row_scale, int rows, int64_t column, float* tile) {
+  for (int j = 0; j < kNR; j += PA3D_W) {
+    const vi offset = load(w.offset.data() + column + j);
+    const vf scale = load(w.scale.data() + column + j);
+    for (int i = 0; i < rows; ++i) {
+      float* at = tile + i * kNR + j;
+      const vi sum = (vi)load(at) - offset;
+      store(at, __builtin_convertvector(sum, vf) * (scale * splat(row_scale[i])));
+    }
+  }
+}
+#endif
+
+// finish(row, rows, column, tile) takes each finished float32 tile of panels [from, to).
 template <class T, class Finish>
-static inline void multiply(const typename T::A* a, int64_t m, int64_t stride, const Packed<T>& w, int64_t from, int64_t to,
-                            const Finish& finish) {
+static inline void multiply(const Rows<T>& a, int64_t m, const Packed<T>& w, int64_t from, int64_t to, const Finish& finish) {
   alignas(64) float tile[kMR * kNR];
   for (int64_t p = from; p < to; ++p)
     for (int64_t row = 0; row < m; row += kMR) {
       const int rows = static_cast<int>(std::min<int64_t>(kMR, m - row));
-      multiply_rows<T, kMR>(rows, a + row * stride, stride, w.panel(p), w.k, tile);
+      multiply_rows<T, kMR>(rows, a.data + row * a.stride, a.stride, w.panel(p), w.k, tile);
+      if constexpr (T::kScaled) rescale(w, a.scale + row, rows, p * kNR, tile);
       finish(row, rows, p * kNR, tile);
     }
 }
@@ -130,9 +237,9 @@ static inline vf activate(vf v) {
 
 // out (m, n) = act(A W^T + bias), as float32 or as activations of the next product.
 template <class T, class O, Act act>
-static inline void linear(const typename T::A* a, int64_t m, int64_t stride, const Packed<T>& w, int64_t from, int64_t to,
-                          typename O::A* out, int64_t out_stride) {
-  multiply<T>(a, m, stride, w, from, to, [&](int64_t row, int rows, int64_t column, const float* tile) {
+static inline void linear(const Rows<T>& a, int64_t m, const Packed<T>& w, int64_t from, int64_t to, typename O::A* out,
+                          int64_t out_stride) {
+  multiply<T>(a, m, w, from, to, [&](int64_t row, int rows, int64_t column, const float* tile) {
     for (int j = 0; j < kNV; ++j) {
       const vf b = load(w.bias.data() + column + j * PA3D_W);
       for (int i = 0; i < rows; ++i)
@@ -143,9 +250,9 @@ static inline void linear(const typename T::A* a, int64_t m, int64_t stride, con
 
 // x (m, n) += A W^T + bias
 template <class T>
-static inline void linear_residual(const typename T::A* a, int64_t m, int64_t stride, const Packed<T>& w, int64_t from,
-                                   int64_t to, float* x, int64_t x_stride) {
-  multiply<T>(a, m, stride, w, from, to, [&](int64_t row, int rows, int64_t column, const float* tile) {
+static inline void linear_residual(const Rows<T>& a, int64_t m, const Packed<T>& w, int64_t from, int64_t to, float* x,
+                                   int64_t x_stride) {
+  multiply<T>(a, m, w, from, to, [&](int64_t row, int rows, int64_t column, const float* tile) {
     for (int j = 0; j < kNV; ++j) {
       const vf b = load(w.bias.data() + column + j * PA3D_W);
       for (int i = 0; i < rows; ++i) {

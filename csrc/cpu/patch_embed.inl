@@ -52,55 +52,57 @@ struct PatchEmbed {
     }
   }
 
+  typedef typename Staged<T>::Stage Stage;
+
   struct Scratch {
-    Buffer<typename T::A> hidden, feature, maximum, wide;
+    Staged<T> hidden, feature, maximum, wide;
     Buffer<float> from_pooled, output;
     void reserve(const PatchEmbed& e, int64_t patch_size) {
       const int64_t rows = kPatchesAtOnce * patch_size;
-      hidden.reserve(rows * aligned(e.width[0]));
-      feature.reserve(rows * aligned(e.width[1]));
-      maximum.reserve(kPatchesAtOnce * aligned(e.width[1]));
-      wide.reserve(rows * aligned(e.width[2]));
+      hidden.reserve(rows, e.width[0]);
+      feature.reserve(rows, e.width[1]);
+      maximum.reserve(kPatchesAtOnce, e.width[1]);
+      wide.reserve(rows, e.width[2]);
       from_pooled.reserve(kPatchesAtOnce * aligned(e.width[2]));
       output.reserve(rows * kNR);
     }
   };
 
-  // Patches [begin, end): relative coordinates in, pooled features (patch, width[3]) out as activations of `reduce`.
+  // Patches [begin, end): relative coordinates in, pooled features (patch, width[3]) out.
   void run(const float* points, const int64_t* centers, const int64_t* members, int64_t patch_size, int64_t begin,
-           int64_t end, Scratch& s, typename T::A* out) const {
-    const int64_t w0 = aligned(width[0]), w1 = aligned(width[1]), w2 = aligned(width[2]), w3 = aligned(width[3]);
+           int64_t end, Scratch& s, Staged<T>& out) const {
+    const int64_t w0 = aligned(width[0]), w1 = aligned(width[1]), w2 = aligned(width[2]);
     const int64_t patches = end - begin, rows = patches * patch_size;
     for (int64_t g = 0; g < patches; ++g) {
       const float* c = points + 3 * centers[begin + g];
       for (int64_t j = 0; j < patch_size; ++j) {
         const float* p = points + 3 * members[(begin + g) * patch_size + j];
         const vf x = splat(p[0] - c[0]), y = splat(p[1] - c[1]), z = splat(p[2] - c[2]);
-        typename T::A* row = s.hidden.data() + (g * patch_size + j) * w0;
+        typename Stage::A* row = s.hidden.row(g * patch_size + j);
         for (int64_t i = 0; i < w0; i += PA3D_W) {
           const vf v = load(&first[i]) * x + load(&first[w0 + i]) * y + load(&first[2 * w0 + i]) * z + load(&first_bias[i]);
-          T::put(row + i, vmax(v, splat(0.0f)));
+          Stage::put(row + i, vmax(v, splat(0.0f)));
         }
       }
     }
-    // A panel of the output at a time: its maximum over each patch is taken from the float32 tiles.
-    for (int64_t p = 0; p < second.panels; ++p) {
-      linear<T, T, Act::none>(s.hidden.data(), rows, w0, second, p, p + 1, s.feature.data(), w1);
-    }
-    for (int64_t g = 0; g < patches; ++g) max_rows(s.feature.data() + g * patch_size * w1, patch_size, w1, s.maximum.data() + g * w1);
-    linear<T, F32, Act::none>(s.maximum.data(), patches, w1, pooled, 0, pooled.panels, s.from_pooled.data(), w2);
-    multiply<T>(s.feature.data(), rows, w1, local, 0, local.panels,
-                [&](int64_t row, int count, int64_t column, const float* tile) {
-                  for (int i = 0; i < count; ++i) {
-                    const float* add = s.from_pooled.data() + (row + i) / patch_size * w2 + column;
-                    for (int j = 0; j < kNR; j += PA3D_W)
-                      T::put(s.wide.data() + (row + i) * w2 + column + j,
-                             vmax(load(tile + i * kNR + j) + load(add + j), splat(0.0f)));
-                  }
-                });
+    s.hidden.encode(0, rows);
+    linear<T, Stage, Act::none>(s.hidden.rows(), rows, second, 0, second.panels, s.feature.row(0), w1);
+    for (int64_t g = 0; g < patches; ++g) max_rows(s.feature.row(g * patch_size), patch_size, w1, s.maximum.row(g));
+    s.feature.encode(0, rows);
+    s.maximum.encode(0, patches);
+    linear<T, F32, Act::none>(s.maximum.rows(), patches, pooled, 0, pooled.panels, s.from_pooled.data(), w2);
+    multiply<T>(s.feature.rows(), rows, local, 0, local.panels, [&](int64_t row, int count, int64_t column, const float* tile) {
+      for (int i = 0; i < count; ++i) {
+        const float* add = s.from_pooled.data() + (row + i) / patch_size * w2 + column;
+        for (int j = 0; j < kNR; j += PA3D_W)
+          Stage::put(s.wide.row(row + i) + column + j, vmax(load(tile + i * kNR + j) + load(add + j), splat(0.0f)));
+      }
+    });
+    s.wide.encode(0, rows);
+    // A panel at a time: its maximum over each patch is taken from the float32 tiles, the panel is never written out.
     for (int64_t p = 0; p < last.panels; ++p) {
       const int64_t column = p * kNR;
-      multiply<T>(s.wide.data(), rows, w2, last, p, p + 1, [&](int64_t row, int count, int64_t, const float* tile) {
+      multiply<T>(s.wide.rows(), rows, last, p, p + 1, [&](int64_t row, int count, int64_t, const float* tile) {
         std::memcpy(s.output.data() + row * kNR, tile, count * kNR * sizeof(float));
       });
       for (int64_t g = 0; g < patches; ++g)
@@ -108,9 +110,10 @@ struct PatchEmbed {
           const float* tile = s.output.data() + g * patch_size * kNR + j;
           vf top = load(tile);
           for (int64_t i = 1; i < patch_size; ++i) top = vmax(top, load(tile + i * kNR));
-          T::put(out + (begin + g) * w3 + column + j, top + load(last.bias.data() + column + j));
+          Stage::put(out.row(begin + g) + column + j, top + load(last.bias.data() + column + j));
         }
     }
+    out.encode(begin, end);
   }
 
   static void max_rows(const float* rows, int64_t count, int64_t width, float* out) {

@@ -18,7 +18,8 @@ namespace {
 constexpr int32_t kSubpixels = 1024;
 constexpr double kGuard = 32768;  // pixels; with kSubpixels it keeps every product of an edge function below 2^53
 constexpr int32_t kUnsafe = std::numeric_limits<int32_t>::min();
-constexpr int kMaxClipped = 8;  // a triangle cut by five planes
+// A plane adds two corners to a convex polygon at most, but rounding may dent one: half as many again, five times.
+constexpr int kMaxClipped = 20;
 constexpr int64_t kPadding = 8;
 
 struct Point {
@@ -32,15 +33,17 @@ struct Corner {
   double q;
 };
 
+struct PixelBox {
+  int64_t x0, x1, y0, y1;  // inclusive
+};
+
 struct TriangleSetup {
   double u[3], v[3], dx[3], dy[3];  // edge i runs from corner i + 1 to corner i + 2; (u, v) is its start
   double step_x[3], step_y[3];      // growth of the edge function a pixel
   double least[3];                  // 0 on top and left edges, else 1: edge functions are whole numbers
   double q[3], inverse_area;
-};
-
-struct PixelBox {
-  int64_t x0, x1, y0, y1;  // inclusive
+  PixelBox box;
+  int32_t face;
 };
 
 // Rows first_row to last_row of one view: nearness and id, `stride` a row.
@@ -135,8 +138,8 @@ int clip_face(const Scene& s, const double* matrix, const int32_t* face, Corner*
 }
 
 // The pixels whose centres lie in the bounding box; false when there is none between the given rows.
-inline bool box_of(const Corner& a, const Corner& b, const Corner& c, int64_t width, int64_t first_row, int64_t last_row,
-                   PixelBox* box) {
+inline bool box_of(const Corner& a, const Corner& b, const Corner& c, int64_t width, int64_t first_row,
+                   int64_t last_row, PixelBox* box) {
   constexpr int32_t half = kSubpixels / 2;
   static_assert(kSubpixels == 1 << 10, "pixels are subpixels >> 10");
   box->x0 = std::max<int64_t>((std::min({a.u, b.u, c.u}) + half - 1) >> 10, 0);
@@ -181,8 +184,8 @@ inline bool set_up(const Corner& first, const Corner& second, const Corner& thir
 #define PA3D_SOURCE "rasterize.inl"
 #include "foreach_isa.h"
 
-// Perspective-correct weights at a pixel centre: areas of the corners seen from there in homogeneous coordinates, before
-// snapping and clipping. A centre may lie outside by the half subpixel of snapping, hence the clamp.
+// Perspective-correct weights at a pixel centre: areas of the corners seen from there in homogeneous coordinates,
+// before snapping and clipping. A centre may lie outside by the half subpixel of snapping, hence the clamp.
 inline void weights_at(const Point& a, const Point& b, const Point& c, bool perspective, double px, double py,
                        float* out) {
   const auto seen = [&](const Point& p, double* x, double* y) {
@@ -251,7 +254,8 @@ class Plan {
       std::vector<int32_t> id(rows_ * stride_);
       for (int64_t task = begin; task < end; ++task) {
         const int64_t view = task / bands_, b = task % bands_;
-        const Band band{b * rows_, std::min((b + 1) * rows_, views_.height) - 1, views_.width, stride_, key.data(), id.data()};
+        const Band band{b * rows_, std::min((b + 1) * rows_, views_.height) - 1, views_.width, stride_, key.data(),
+                        id.data()};
         std::fill(key.begin(), key.end(), -std::numeric_limits<float>::infinity());
         std::fill(id.begin(), id.end(), -1);
         for (int64_t chunk = 0; chunk < chunks_; ++chunk) {
@@ -282,15 +286,15 @@ void write_ids(const RasterViews& views, int64_t view, const Band& band, int32_t
     std::copy_n(band.id + in, views.width, id + out);
     if (depth == nullptr) continue;
     for (int64_t x = 0; x < views.width; ++x)
-      depth[out + x] = band.id[in + x] < 0 ? std::numeric_limits<float>::infinity()
-                                           : depth_of(band.key[in + x], views.perspective);
+      depth[out + x] =
+          band.id[in + x] < 0 ? std::numeric_limits<float>::infinity() : depth_of(band.key[in + x], views.perspective);
   }
 }
 
 }  // namespace
 
-void rasterize(const float* vertices, int64_t n_vertices, const int32_t* faces, int64_t n_faces, const RasterViews& views,
-               int threads, int32_t* id, float* depth, float* barycentric) {
+void rasterize(const float* vertices, int64_t n_vertices, const int32_t* faces, int64_t n_faces,
+               const RasterViews& views, int threads, int32_t* id, float* depth, float* barycentric) {
   const Scene scene{vertices, faces, views.perspective, views.near};
   const bool weights = barycentric != nullptr;
   const int64_t vertex_bytes = sizeof(Corner) + (weights ? sizeof(Point) : 0);
@@ -362,11 +366,11 @@ void rasterize(const float* vertices, int64_t n_vertices, const int32_t* faces, 
   }
 }
 
-void rasterize_points(const float* points, const float* radius, int64_t n, const RasterViews& views, const double* scale,
-                      int threads, int32_t* id, float* depth) {
+void rasterize_points(const float* points, const float* radius, int64_t n, const RasterViews& views,
+                      const double* scale, int threads, int32_t* id, float* depth) {
   struct Disc {
     Corner center;
-    int32_t r;  // subpixels
+    int32_t r;     // subpixels
     int64_t x, y;  // the pixel that holds the centre
   };
   const Scene scene{points, nullptr, views.perspective, views.near};

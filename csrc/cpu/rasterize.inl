@@ -8,8 +8,8 @@ constexpr int64_t kLanes = 8;
 
 static inline __m512d all(double x) { return _mm512_set1_pd(x); }
 
-static inline void draw_columns(const TriangleSetup& t, const double* e, int64_t rows, int32_t face, float* key, int32_t* id,
-                                int64_t stride) {
+static inline void draw_columns(const TriangleSetup& t, const double* e, int64_t rows, int32_t face, float* key,
+                                int32_t* id, int64_t stride) {
   const __m512d lane = _mm512_setr_pd(0, 1, 2, 3, 4, 5, 6, 7);
   __m512d e0 = _mm512_add_pd(all(e[0]), _mm512_mul_pd(lane, all(t.step_x[0])));
   __m512d e1 = _mm512_add_pd(all(e[1]), _mm512_mul_pd(lane, all(t.step_x[1])));
@@ -21,14 +21,12 @@ static inline void draw_columns(const TriangleSetup& t, const double* e, int64_t
   for (;;) {
     const __mmask8 inside = _mm512_cmp_pd_mask(e0, least0, _CMP_GE_OQ) & _mm512_cmp_pd_mask(e1, least1, _CMP_GE_OQ) &
                             _mm512_cmp_pd_mask(e2, least2, _CMP_GE_OQ);
-    if (inside) {
-      const __m512d sum =
-          _mm512_add_pd(_mm512_add_pd(_mm512_mul_pd(e0, q0), _mm512_mul_pd(e1, q1)), _mm512_mul_pd(e2, q2));
-      const __m256 nearness = _mm512_maskz_cvtpd_ps(0xff, _mm512_mul_pd(sum, inverse_area));
-      const __mmask8 wins = _mm256_mask_cmp_ps_mask(inside, nearness, _mm256_loadu_ps(key), _CMP_GT_OQ);
-      _mm256_mask_storeu_ps(key, wins, nearness);
-      _mm256_mask_storeu_epi32(id, wins, faces);
-    }
+    const __m512d sum =
+        _mm512_add_pd(_mm512_add_pd(_mm512_mul_pd(e0, q0), _mm512_mul_pd(e1, q1)), _mm512_mul_pd(e2, q2));
+    const __m256 nearness = _mm512_maskz_cvtpd_ps(0xff, _mm512_mul_pd(sum, inverse_area));
+    const __mmask8 wins = _mm256_mask_cmp_ps_mask(inside, nearness, _mm256_loadu_ps(key), _CMP_GT_OQ);
+    _mm256_mask_storeu_ps(key, wins, nearness);
+    _mm256_mask_storeu_epi32(id, wins, faces);
     if (--rows == 0) return;
     e0 = _mm512_add_pd(e0, down0);
     e1 = _mm512_add_pd(e1, down1);
@@ -42,8 +40,8 @@ constexpr int64_t kLanes = 4;
 
 static inline __m256d all(double x) { return _mm256_set1_pd(x); }
 
-static inline void draw_columns(const TriangleSetup& t, const double* e, int64_t rows, int32_t face, float* key, int32_t* id,
-                                int64_t stride) {
+static inline void draw_columns(const TriangleSetup& t, const double* e, int64_t rows, int32_t face, float* key,
+                                int32_t* id, int64_t stride) {
   const __m256d lane = _mm256_setr_pd(0, 1, 2, 3);
   __m256d e0 = _mm256_add_pd(all(e[0]), _mm256_mul_pd(lane, all(t.step_x[0])));
   __m256d e1 = _mm256_add_pd(all(e[1]), _mm256_mul_pd(lane, all(t.step_x[1])));
@@ -78,8 +76,8 @@ static inline void draw_columns(const TriangleSetup& t, const double* e, int64_t
 #else
 constexpr int64_t kLanes = 4;
 
-static inline void draw_columns(const TriangleSetup& t, const double* e, int64_t rows, int32_t face, float* key, int32_t* id,
-                                int64_t stride) {
+static inline void draw_columns(const TriangleSetup& t, const double* e, int64_t rows, int32_t face, float* key,
+                                int32_t* id, int64_t stride) {
   double down[3] = {e[0], e[1], e[2]};
   for (; rows > 0; --rows, key += stride, id += stride) {
     double e0 = down[0], e1 = down[1], e2 = down[2];
@@ -96,12 +94,9 @@ static inline void draw_columns(const TriangleSetup& t, const double* e, int64_t
 }
 #endif
 
-static inline void draw_triangle(const Corner& a, const Corner& b, const Corner& c, int32_t face, const Band& band) {
-  TriangleSetup t;
-  PixelBox box;
-  if (!box_of(a, b, c, band.width, band.first_row, band.last_row, &box)) return;
-  if (!set_up(a, b, c, &t)) return;
-
+static inline void draw_triangle(const TriangleSetup& t, const Band& band) {
+  const PixelBox& box = t.box;
+  const int32_t face = t.face;
   const double px = kSubpixels * static_cast<double>(box.x0) + kSubpixels / 2;
   const double py = kSubpixels * static_cast<double>(box.y0) + kSubpixels / 2;
   double e[3];
@@ -138,19 +133,33 @@ static inline void draw_triangle(const Corner& a, const Corner& b, const Corner&
   }
 }
 
+static inline int prepare(const Corner& a, const Corner& b, const Corner& c, int32_t face, const Band& band,
+                          TriangleSetup* t) {
+  t->face = face;
+  return box_of(a, b, c, band.width, band.first_row, band.last_row, &t->box) && set_up(a, b, c, t) ? 1 : 0;
+}
+
+// Set-ups go ahead of drawing by a batch: what the branches of drawing mispredict then costs no set-up.
 static void draw_faces(const Scene& scene, const Corner* corners, const double* matrix, const int32_t* list, int64_t n,
                        const Band& band) {
+  constexpr int kBatch = 32;
+  TriangleSetup batch[kBatch + kMaxClipped];
+  int ready = 0;
   for (int64_t i = 0; i < n; ++i) {
     const int32_t face = list[i];
     const int32_t* const f = scene.faces + 3 * static_cast<int64_t>(face);
     const Corner &a = corners[f[0]], &b = corners[f[1]], &c = corners[f[2]];
     if (a.u != kUnsafe && b.u != kUnsafe && c.u != kUnsafe) {
-      draw_triangle(a, b, c, face, band);
-      continue;
+      ready += prepare(a, b, c, face, band, &batch[ready]);
+    } else {
+      Corner polygon[kMaxClipped];
+      const int sides = clip_face(scene, matrix, f, polygon);
+      for (int k = 2; k < sides; ++k)
+        ready += prepare(polygon[0], polygon[k - 1], polygon[k], face, band, &batch[ready]);
     }
-    Corner polygon[kMaxClipped];
-    const int sides = clip_face(scene, matrix, f, polygon);
-    for (int k = 2; k < sides; ++k) draw_triangle(polygon[0], polygon[k - 1], polygon[k], face, band);
+    if (ready < kBatch && i + 1 < n) continue;
+    for (int k = 0; k < ready; ++k) draw_triangle(batch[k], band);
+    ready = 0;
   }
 }
 

@@ -63,11 +63,11 @@ countertop; worktop: countertop; surface; shelf; drawer; door; cabinet door: doo
 window frame: frame; window; pane: window pane; window pane; mirror; sill; threshold; shutter; blind
 louver; lock; latch; keyhole; doorknob: handle; door handle: handle; letterbox; roof; wall; floor; ceiling
 ladder; step; stair: step; stringer; baluster; handrail: railing; chimney; gutter; fence; gate; arch; beam
-plinth: base; pedestal: base; cornice; molding; baseboard; tile; brick; plank; slat; board; tray; rack
+plinth: base; pedestal: base; cornice; molding; baseboard; brick; plank; slat; board; tray; rack
 basket; box; container; bowl; basin: sink; sink; faucet: tap; tap; spout; nozzle; shower head; drain
 overflow; flush tank: tank; toilet seat: seat; toilet lid: lid; bathtub; burner; cooktop; oven
 oven door: door; fridge door: door; hotplate: burner; range hood: hood; chopping board; plate; cup; saucer
-bottle; cork; label; jar; pot; soil; leaves: foliage; foliage; branch; twig: branch
+bottle; cork; label; jar; pot; soil; leaves: foliage; foliage; branch; twig: foliage
 stalk: stem; flower; petal; root; fruit; bark; bush; grass; thorn; wheel; tire: wheel; rim: wheel
 hub: wheel; spoke: wheel; mudguard: fender; fender; mudflap; trunk lid
 windshield: window; rear window: window; car door: door; headlight: light; taillight: light
@@ -107,21 +107,22 @@ _SIDES = set(_words("l r left right lh rh fl fr rl rr lf rf lt rt port stbd star
 
 _NOISE = set(
     _words(
-        """cube sphere cylinder plane circle torus cone icosphere mesh object obj group geo geom geometry shape
-    node polygon poly curve bezier beziercurve beziercircle nurbspath line rect disk disc surf surfcurve
-    text untitled default none null material mat mtl texture textured tex image jpg png normal normalmap map
-    shadeless low high lod hi lores hires model part parts piece element component components root scene
-    rootnode xr standard pressed touched value min max xaxis yaxis axisx axisy nonhanded generic ready
-    armature rig bone ctrl control pole target ik fk end tmp copy instance a b c d e f g h i j k m n o p q s
-    t u v w x y z id nr no num new old first second third one two three color colour colors red green blue
-    yellow orange purple pink brown black white grey gray beige silver gold golden dark lt dk bright clear
-    transparent semitrans glossy gloss matte matt shiny polished polish polis reflective rough smooth metal
-    metallic metall metals steel chrome chromed iron aluminum aluminium alu brass copper bronze inox
-    stainless wood wooden oak pine cherry walnut mahogany ash beech plywood plastic plastics rubber vinyl
-    glass crystal ceramic porcelain marble granite concrete stone leather fabric textile cotton wool velvet
-    rattan wicker cardboard paint painted painting exterior gsg tech solid flat round square long short big
-    small large little thin thick on of the and with for in rl sh colormap untextured opaque alpha lambert
-    phong blinn standardmat vcol uv type typea typeg typeb"""
+        """cube sphere cylinder plane circle torus cone icosphere mesh object obj group geo geom geometry
+        shape node polygon poly curve bezier beziercurve beziercircle nurbspath line rect disk disc surf
+        surfcurve text untitled default none null material mat mtl texture textured tex image jpg png
+        normal normalmap map shadeless low high lod hi lores hires model part parts piece element
+        component components root scene rootnode xr standard pressed touched value min max xaxis yaxis
+        axisx axisy nonhanded generic ready armature rig bone ctrl control pole target ik fk end tmp copy
+        instance a b c d e f g h i j k m n o p q s t u v w x y z id nr no num new old first second third
+        one two three color colour colors red green blue yellow orange purple pink brown black white grey
+        gray beige silver gold golden dark lt dk bright clear transparent semitrans glossy gloss matte
+        matt shiny polished polish polis reflective rough smooth metal metallic metall metals steel chrome
+        chromed iron aluminum aluminium alu brass copper bronze inox stainless wood wooden oak pine cherry
+        walnut mahogany ash beech plywood plastic plastics rubber vinyl glass crystal ceramic porcelain
+        marble granite concrete stone leather fabric textile cotton wool velvet rattan wicker cardboard
+        paint painted painting exterior gsg tech solid flat round square long short big small large little
+        thin thick on of the and with for in rl sh colormap untextured opaque alpha lambert phong blinn
+        standardmat vcol uv type typea typeg typeb tile tileable"""
     )
 )
 
@@ -220,10 +221,10 @@ COARSER: dict[str, tuple[str, ...]] = _parse_table()
 # Parts of living bodies, whose coarser names hold only there: a clock's hand is no arm.
 BODY_PARTS: frozenset[str] = frozenset(
     _words(
-        """head face hair skull forehead chin cheek neck ear eye eyebrow eyelash eyeball iris pupil cornea nose
-    mouth lip teeth tongue jaw beard mustache muzzle snout beak horn antler torso abdomen belly hip waist
-    pelvis thorax spine shoulder elbow wrist hand fist finger thumb fingernail thigh knee shin calf ankle
-    toe heel toenail hoof paw"""
+        """head face hair skull forehead chin cheek neck ear eye eyebrow eyelash eyeball iris pupil cornea
+        nose mouth lip teeth tongue jaw beard mustache muzzle snout beak horn antler torso abdomen belly
+        hip waist pelvis thorax spine shoulder elbow wrist hand fist finger thumb fingernail thigh knee
+        shin calf ankle toe heel toenail hoof paw"""
     )
 )
 _ALIVE = {

@@ -1,8 +1,9 @@
 """Cameras: where views of a shape are taken from, and how they project.
 
-World frame: y up, the shape inside the unit sphere. Camera frame: x right, y down, z forward, so depth is z. Pixels:
-column c and row r cover [c, c + 1) x [r, r + 1), the image centre is (width / 2, height / 2). A camera at azimuth a and
-elevation e sits at distance * (cos e sin a, sin e, cos e cos a): azimuth 0 looks along -z from +z.
+World frame: y up, the shape inside the unit sphere. Camera frame: x right, y down, z forward, so depth is z.
+Pixels: column c and row r cover [c, c + 1) x [r, r + 1), the image centre is (width / 2, height / 2). A
+camera at azimuth a and elevation e sits at distance * (cos e sin a, sin e, cos e cos a): azimuth 0 looks
+along -z from +z.
 """
 
 from __future__ import annotations
@@ -67,10 +68,16 @@ class Cameras:
     def scale(self, size: int | tuple[int, int]) -> float:
         """Pixels a world unit: at depth 1 under perspective, at any depth otherwise."""
         half = min(image_size(size)) / 2
-        return half / float(np.tan(np.radians(self.fov) / 2)) if self.fov is not None else half / self.half_extent
+        return (
+            half / float(np.tan(np.radians(self.fov) / 2))
+            if self.fov is not None
+            else half / self.half_extent
+        )
 
     def matrices(self, size: int | tuple[int, int]) -> NDArray[np.float64]:  # (V, 3, 4)
-        """World points (x, y, z, 1) to (X, Y, depth): pixels are (X, Y) / depth under perspective, (X, Y) otherwise."""
+        """World points (x, y, z, 1) to (X, Y, depth): pixels are (X, Y) / depth under perspective, (X, Y)
+        otherwise.
+        """
         height, width = image_size(size)
         out = self.view[:, :3].copy()
         out[:, :2] *= self.scale(size)
@@ -84,8 +91,9 @@ class Cameras:
     def project(
         self, points: ArrayLike, size: int | tuple[int, int]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Points (N, 3) to pixels (V, N, 2), column then row, and depths (V, N). Behind a camera depth is <= 0 and the
-        pixel means nothing."""
+        """Points (N, 3) to pixels (V, N, 2), column then row, and depths (V, N). Behind a camera depth is <=
+        0 and the pixel means nothing.
+        """
         p = np.asarray(points, np.float64)
         m = self.matrices(size)
         xyz = np.einsum("vij,nj->vni", m[:, :, :3], p) + m[:, None, :, 3]
@@ -104,8 +112,9 @@ class Cameras:
         half_extent: float = _MARGIN,
         near: float = 0.01,
     ) -> Cameras:
-        """Cameras at `eye` that see `target` in the middle of the image and `up` upwards. Looking along `up`, the axis
-        least aligned with the view takes its place. Raises ValueError when an eye is its target."""
+        """Cameras at `eye` that see `target` in the middle of the image and `up` upwards. Looking along `up`,
+        the axis least aligned with the view takes its place. Raises ValueError when an eye is its target.
+        """
         eyes = np.atleast_2d(np.asarray(eye, np.float64))
         views = np.zeros((len(eyes), 4, 4))
         targets = np.broadcast_to(np.asarray(target, np.float64), eyes.shape)
@@ -132,10 +141,13 @@ class Cameras:
         fov: float | None = _FOV,
         half_extent: float = _MARGIN,
     ) -> Cameras:
-        """Cameras around the origin. Without a distance the unit sphere just fits: 1.05 / sin(fov / 2) under perspective
-        (3.07 at 40 degrees), 3 for orthographic ones."""
+        """Cameras around the origin. Without a distance the unit sphere just fits: 1.05 / sin(fov / 2) under
+        perspective (3.07 at 40 degrees), 3 for orthographic ones.
+        """
         a, e = np.broadcast_arrays(np.radians(azimuth), np.radians(elevation))
-        direction = np.stack([np.cos(e) * np.sin(a), np.sin(e), np.cos(e) * np.cos(a)], axis=-1).reshape(-1, 3)
+        direction = np.stack([np.cos(e) * np.sin(a), np.sin(e), np.cos(e) * np.cos(a)], axis=-1).reshape(
+            -1, 3
+        )
         return Cameras.look_at(direction * _fit(distance, fov), fov=fov, half_extent=half_extent)
 
     @staticmethod
@@ -147,10 +159,13 @@ class Cameras:
         fov: float | None = _FOV,
         half_extent: float = _MARGIN,
     ) -> Cameras:
-        """`count` cameras at each elevation (degrees), azimuths 360 / count apart; every other ring is turned by half a
-        step, so that rings do not see the same sides."""
+        """`count` cameras at each elevation (degrees), azimuths 360 / count apart; every other ring is turned
+        by half a step, so that rings do not see the same sides.
+        """
         if count < 1 or len(elevations) == 0:
-            raise ValueError(f"rings: expected at least one elevation and one camera, got {len(elevations)} and {count}")
+            raise ValueError(
+                f"rings: expected at least one elevation and one camera, got {len(elevations)} and {count}"
+            )
         step = 360.0 / count
         azimuth = [step * (i + 0.5 * (ring % 2)) for ring in range(len(elevations)) for i in range(count)]
         return Cameras.orbit(
@@ -159,18 +174,23 @@ class Cameras:
 
     @staticmethod
     def icosahedral(
-        count: int = 12, *, distance: float | None = None, fov: float | None = _FOV, half_extent: float = _MARGIN
+        count: int = 12,
+        *,
+        distance: float | None = None,
+        fov: float | None = _FOV,
+        half_extent: float = _MARGIN,
     ) -> Cameras:
         """Cameras in the directions of an icosahedron's 12 corners or of its 20 faces."""
         golden = (1 + 5**0.5) / 2
         signs = [(i, j) for i in (-1.0, 1.0) for j in (-1.0, 1.0)]
+        directions: list[tuple[float, ...]]
         if count == 12:
             directions = [(0.0, i, j * golden) for i, j in signs]
         elif count == 20:
             directions = [(0.0, i / golden, j * golden) for i, j in signs]
         else:
             raise ValueError(f"count: expected 12 (corners) or 20 (faces), got {count}")
-        directions = [d[shift:] + d[:shift] for shift in range(3) for d in directions]
+        directions = [tuple(np.roll(d, shift)) for shift in range(3) for d in directions]
         if count == 20:
             directions += [(i, j, k) for i, j in signs for k in (-1.0, 1.0)]
         unit = np.array(directions)
@@ -181,8 +201,9 @@ class Cameras:
     def preset(name: str) -> Cameras:
         """A view set by name.
 
-        around10: 10 orthographic views, azimuths -180, -144, ..., 144, elevations 30 and -20 in turn, distance 3, the
-            image spans [-1, 1]; Find3D's data engine (arXiv 2411.13550) renders these at 500 x 500.
+        around10: 10 orthographic views, azimuths -180, -144, ..., 144, elevations 30 and -20 in turn,
+            distance 3, the image spans [-1, 1]; Find3D's data engine (arXiv 2411.13550) renders these at 500
+            x 500.
         rings: 24 perspective views, 8 at each of the elevations -25, 15 and 50.
         icosahedral12, icosahedral20: perspective views from the corners or faces of an icosahedron.
         front: one perspective view from azimuth 35, elevation 20, for pictures.
@@ -202,7 +223,11 @@ class Cameras:
 def image_size(size: int | tuple[int, int]) -> tuple[int, int]:
     """An image size, one number or (height, width), as (height, width). Raises TypeError or ValueError."""
     pair = (size, size) if isinstance(size, int | np.integer) else size
-    if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(s, int | np.integer) for s in pair):
+    if (
+        not isinstance(pair, tuple | list)
+        or len(pair) != 2
+        or not all(isinstance(s, int | np.integer) for s in pair)
+    ):
         raise TypeError(f"size: expected an integer or (height, width), got {size!r}")
     height, width = int(pair[0]), int(pair[1])
     if not (1 <= height <= 16384 and 1 <= width <= 16384):

@@ -1,14 +1,15 @@
-"""Pictures from rasters: what `rasterize` found is coloured, lit and averaged down, in plain numpy, without OpenGL.
+"""Pictures from rasters: what `rasterize` found is coloured, lit and averaged down, in plain numpy, without
+OpenGL.
 
-Colours multiply: texture x face colour x vertex colour, as in glTF; a mesh that has none is grey. Lighting is a key
-light over the viewer's left shoulder, a headlight, a sky that is brighter from above, and an ambient rest; surfaces are
-two-sided, so faces turned inwards are lit like the others.
+Colours multiply: texture x face colour x vertex colour, as in glTF; a mesh that has none is grey. Lighting is
+a key light over the viewer's left shoulder, a headlight, a sky that is brighter from above, and an ambient
+rest; surfaces are two-sided, so faces turned inwards are lit like the others.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ Floats = NDArray[np.floating]
 Colors = NDArray[np.uint8]
 
 GREY = 0.74
-_KEY, _HEAD, _SKY, _AMBIENT = 0.46, 0.22, 0.20, 0.22
+_KEY, _HEAD, _SKY, _AMBIENT = 0.46, 0.24, 0.20, 0.26
 _KEY_DIRECTION = np.array([-0.45, -0.65, -0.62])  # camera frame: to the left, upwards, towards the viewer
 _CREASE = np.cos(np.radians(40.0))
 
@@ -31,8 +32,8 @@ _CREASE = np.cos(np.radians(40.0))
 class Texture:
     """Base-colour images of a mesh.
 
-    corner_uv: (F, 3, 2) float32, u to the right and v upwards, (0, 0) the lower left corner of the image; coordinates
-        repeat. glTF files count v downwards: give 1 - v.
+    corner_uv: (F, 3, 2) float32, u to the right and v upwards, (0, 0) the lower left corner of the image;
+        coordinates repeat. glTF files count v downwards: give 1 - v.
     images: (h, w, 3) or (h, w, 4) uint8 each, the top row first; alpha is not used.
     face_image: (F,) integers, the image of each face, -1 for none.
     """
@@ -58,9 +59,10 @@ def render(
 ) -> Colors:  # (V, H, W, 3)
     """Pictures of a mesh.
 
-    smooth: normals are averaged around corners, but not over creases sharper than 40 degrees; False lights every face flat.
-    style: "lit"; "unlit" base colours as they are; "depth" inverted, the nearest point of a view white, the farthest
-        dark; "normals" of the world, (n + 1) / 2 as RGB, turned towards the viewer.
+    smooth: normals are averaged around corners, but not over creases sharper than 40 degrees; False lights
+    every face flat.
+    style: "lit"; "unlit" base colours as they are; "depth" inverted, the nearest point of a view white, the
+        farthest dark; "normals" of the world, (n + 1) / 2 as RGB, turned towards the viewer.
     supersample: each pixel is the mean of supersample^2 samples.
     Raises TypeError or ValueError for colours or textures that do not fit the mesh, and as `rasterize` does.
     """
@@ -69,6 +71,7 @@ def render(
     _check_colors("vertex_colors", vertex_colors, len(vertices))
     _check_supersample(supersample)
     paper = _background(background)
+    vertices, faces = np.ascontiguousarray(vertices), np.ascontiguousarray(faces)
     flat = corner_normals(vertices, faces, smooth=False)
     normals = corner_normals(vertices, faces) if smooth else flat
     out = np.empty((len(cameras), height, width, 3), np.uint8)
@@ -82,7 +85,9 @@ def render(
             albedo = base_color(faces, face, weights, face_colors, vertex_colors, texture)
         else:
             albedo = np.empty((len(face), 3))
-        out[v] = _picture(view, seen, raster.depth[0], normal, flat[face, 0], albedo, style, paper, supersample)
+        out[v] = _picture(
+            view, seen, raster.depth[0], normal, flat[face, 0], albedo, style, paper, supersample
+        )
     return out
 
 
@@ -100,17 +105,21 @@ def render_points(
 ) -> Colors:  # (V, H, W, 3)
     """Pictures of a cloud, points as discs of `radius` in the cloud's units.
 
-    Without a radius it is the median distance to the sixth neighbour, which closes the surface of an evenly sampled cloud;
-    without normals they come from the plane through the 16 nearest points. The rest is as in `render`.
+    Without a radius it is the median distance to the sixth neighbour, which closes the surface of an evenly
+    sampled cloud; without normals they come from the plane through the 16 nearest points. The rest is as in
+    `render`.
     """
     height, width = image_size(size)
     _check_colors("point_colors", point_colors, len(points))
     _check_supersample(supersample)
     paper = _background(background)
+    points = np.ascontiguousarray(points)
     if radius is None:
         radius = disc_radius(points)
+    estimated = normals is None
     if normals is None:
         normals = point_normals(points)
+        around, _ = knn(points, points, min(24, len(points)))
     out = np.empty((len(cameras), height, width, 3), np.uint8)
     for v in range(len(cameras)):
         view = cameras[v : v + 1]
@@ -119,6 +128,11 @@ def render_points(
         point = raster.point_id[0][seen]
         albedo = np.full((len(point), 3), GREY) if point_colors is None else point_colors[point] / 255.0
         normal = normals[point]
+        if estimated:
+            # Planes through thin sheets and edges are noisy; their mean, all turned to the viewer, is not.
+            to_viewer = view.centers - points if view.perspective else -view.view[:, 2, :3]
+            turned = normals * np.where(np.sum(normals * to_viewer, axis=1) < 0, -1.0, 1.0)[:, None]
+            normal = _unit(turned[around].mean(axis=1))[point]
         out[v] = _picture(view, seen, raster.depth[0], normal, normal, albedo, style, paper, supersample)
     return out
 
@@ -159,7 +173,9 @@ def base_color(
     return color
 
 
-def sample_texture(image: NDArray[np.uint8], uv: Floats) -> Floats:  # (h, w, 3 or 4), (P, 2) -> (P, 3) in 0..1
+def sample_texture(
+    image: NDArray[np.uint8], uv: Floats
+) -> Floats:  # (h, w, 3 or 4), (P, 2) -> (P, 3) in 0..1
     """Bilinear samples of an image that repeats; texel centres lie at (i + 0.5) / size, v runs upwards."""
     h, w = image.shape[:2]
     x, y = uv[:, 0] * w - 0.5, (1.0 - uv[:, 1]) * h - 0.5
@@ -178,8 +194,8 @@ def corner_normals(
 ) -> NDArray[np.float64]:  # (F, 3, 3)
     """Unit normals at the corners of each face; a face without area has zeros.
 
-    Smooth normals are means of the faces around a vertex, by area. Vertices that share a position count as one, and a
-    corner keeps its face's own normal where the mean is more than 40 degrees away.
+    Smooth normals are means of the faces around a vertex, by area. Vertices that share a position count as
+    one, and a corner keeps its face's own normal where the mean is more than 40 degrees away.
     """
     a, b, c = (vertices[faces[:, i]].astype(np.float64) for i in range(3))
     with np.errstate(invalid="ignore"):
@@ -258,7 +274,9 @@ def _picture(
     elif style in ("lit", "normals"):
         to_viewer = _to_viewer(camera, seen)
         turned = normal * np.where(np.einsum("pc,pc->p", geometry, to_viewer) < 0, -1.0, 1.0)[:, None]
-        image[seen] = (turned + 1) / 2 if style == "normals" else albedo * _light(camera, turned, to_viewer)[:, None]
+        image[seen] = (
+            (turned + 1) / 2 if style == "normals" else albedo * _light(camera, turned, to_viewer)[:, None]
+        )
     else:
         raise ValueError(f"style: expected lit, unlit, depth or normals, got {style!r}")
     return np.rint(np.clip(downsample(image, supersample), 0, 1) * 255).astype(np.uint8)
@@ -282,7 +300,7 @@ def _light(camera: Cameras, normal: Floats, to_viewer: Floats) -> Floats:  # (P,
     return _AMBIENT + _KEY * wrapped + _HEAD * head + _SKY * (0.5 + 0.5 * normal[:, 1])
 
 
-def _unit(v: Floats) -> Floats:
+def _unit(v: NDArray[Any]) -> NDArray[np.float64]:
     length = np.linalg.norm(v, axis=-1, keepdims=True)
     return v / np.where(length > 0, length, 1.0)
 
@@ -299,7 +317,9 @@ def _check_colors(name: str, colors: Colors | None, n: int) -> None:
     if colors is None:
         return
     if not isinstance(colors, np.ndarray) or colors.dtype != np.uint8:
-        raise TypeError(f"{name}: expected a uint8 array, got {getattr(colors, 'dtype', type(colors).__name__)}")
+        raise TypeError(
+            f"{name}: expected a uint8 array, got {getattr(colors, 'dtype', type(colors).__name__)}"
+        )
     if colors.shape != (n, 3):
         raise ValueError(f"{name}: expected shape ({n}, 3), got {colors.shape}")
 
@@ -311,9 +331,13 @@ def _check_supersample(supersample: int) -> None:
 
 def _check_texture(texture: Texture, n_faces: int) -> None:
     if texture.corner_uv.shape != (n_faces, 3, 2):
-        raise ValueError(f"texture.corner_uv: expected shape ({n_faces}, 3, 2), got {texture.corner_uv.shape}")
+        raise ValueError(
+            f"texture.corner_uv: expected shape ({n_faces}, 3, 2), got {texture.corner_uv.shape}"
+        )
     if texture.face_image.shape != (n_faces,):
         raise ValueError(f"texture.face_image: expected shape ({n_faces},), got {texture.face_image.shape}")
     for i, image in enumerate(texture.images):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (3, 4):
-            raise ValueError(f"texture.images[{i}]: expected (h, w, 3 or 4) uint8, got {image.shape} {image.dtype}")
+            raise ValueError(
+                f"texture.images[{i}]: expected (h, w, 3 or 4) uint8, got {image.shape} {image.dtype}"
+            )

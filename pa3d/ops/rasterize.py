@@ -1,15 +1,15 @@
 """Rasterization: which face, or which point of a cloud, each pixel of each view shows.
 
-A pixel shows a face when its centre lies in the face's projection. Corners are projected in float64 and snapped to 1/1024
-pixel, where edge functions E_i are exact whole numbers; a centre on an edge belongs to the side of the top-left rule, so
-closed surfaces have no holes and no pixel is drawn by two faces of a fan. With nearness q = 1 / depth (perspective) or
--depth (orthographic), both affine on the screen, the largest
+A pixel shows a face when its centre lies in the face's projection. Corners are projected in float64 and
+snapped to 1/1024 pixel, where edge functions E_i are exact whole numbers; a centre on an edge belongs to the
+side of the top-left rule, so closed surfaces have no holes and no pixel is drawn by two faces of a fan. With
+nearness q = 1 / depth (perspective) or -depth (orthographic), both affine on the screen, the largest
 
     float32((E_0 q_0 + E_1 q_1 + E_2 q_2) / area)
 
-wins, the lowest id among equals. Faces are two-sided; they are clipped at the near plane and 32768 pixels outwards. Ids
-and depths are equal to the bit on every backend and for any number of threads. Source of the rule: Pineda, "A parallel
-algorithm for polygon rasterization", SIGGRAPH 1988. Not differentiable.
+wins, the lowest id among equals. Faces are two-sided; they are clipped at the near plane and 32768 pixels
+outwards. Ids and depths are equal to the bit on every backend and for any number of threads. Source of the
+rule: Pineda, "A parallel algorithm for polygon rasterization", SIGGRAPH 1988. Not differentiable.
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pa3d.ops._dispatch import Array, check_alike, check_finite, check_floats, choose, is_tensor, like, to_numpy
+from pa3d.ops._dispatch import (
+    Array,
+    check_alike,
+    check_finite,
+    check_floats,
+    choose,
+    is_tensor,
+    like,
+    to_numpy,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,7 +41,7 @@ _GUARD = 32768.0  # pixels
 class Raster(NamedTuple):
     face_id: Array  # (V, H, W) int32, -1 where there is none
     depth: Array  # (V, H, W) float32, distance along the view direction, infinity where there is none
-    barycentric: Array | None  # (V, H, W, 3) float32, perspective-correct weights of the face's corners, else zero
+    barycentric: Array | None  # (V, H, W, 3) float32, perspective-correct corner weights, zero where none
 
 
 class PointRaster(NamedTuple):
@@ -50,9 +59,9 @@ def rasterize(
 ) -> Raster:
     """Face id, depth and barycentric coordinates of every pixel of every view.
 
-    Faces with a NaN or infinite corner, without area or behind the camera are left out; barycentric=False leaves the
-    weights out, which costs least. Arrays come back as the kind of `vertices`.
-    Raises TypeError for a wrong kind or dtype, ValueError for a wrong shape, size or indices out of range.
+    Faces with a NaN or infinite corner, without area or behind the camera are left out; barycentric=False
+    leaves the weights out, which costs least. Arrays come back as the kind of `vertices`. Raises TypeError
+    for a wrong kind or dtype, ValueError for a wrong shape, size or indices out of range.
     """
     from pa3d.multiview.cameras import image_size
 
@@ -66,9 +75,16 @@ def rasterize(
         from pa3d import _C
 
         out = _C.rasterize(
-            to_numpy(vertices), to_numpy(faces), cameras.matrices((height, width)), cameras.perspective, cameras.near,
-            height, width, True, barycentric,
-        )  # fmt: skip
+            to_numpy(vertices),
+            to_numpy(faces),
+            cameras.matrices((height, width)),
+            cameras.perspective,
+            cameras.near,
+            height,
+            width,
+            True,
+            barycentric,
+        )
     else:
         out = rasterize_reference(_host(vertices), _host(faces), cameras, (height, width))
     ids, depth, weights = (None if a is None else _same_kind(a, vertices) for a in out)
@@ -83,8 +99,8 @@ def rasterize_points(
 ) -> PointRaster:
     """Point id and depth of every pixel, every point drawn as a disc that faces the camera.
 
-    A disc covers the pixels whose centres lie in it, and always the pixel its own centre falls into. Points that are not
-    finite or lie before the near plane are left out. Raises as `rasterize` does.
+    A disc covers the pixels whose centres lie in it, and always the pixel its own centre falls into. Points
+    that are not finite or lie before the near plane are left out. Raises as `rasterize` does.
     """
     from pa3d.multiview.cameras import image_size
 
@@ -98,7 +114,9 @@ def rasterize_points(
         check_floats("radius", radius)
         check_alike(points=points, radius=radius)
         if tuple(radius.shape) != (len(points),):
-            raise ValueError(f"radius: expected a number or shape ({len(points)},), got {tuple(radius.shape)}")
+            raise ValueError(
+                f"radius: expected a number or shape ({len(points)},), got {tuple(radius.shape)}"
+            )
         check_finite("radius", radius)
         radii = _host(radius)
     if len(radii) and not (radii.min() >= 0 and radii.max() < np.inf):
@@ -108,9 +126,15 @@ def rasterize_points(
 
         scale = np.full(len(cameras), cameras.scale((height, width)))
         out = _C.rasterize_points(
-            to_numpy(points), radii, cameras.matrices((height, width)), scale, cameras.perspective, cameras.near, height,
+            to_numpy(points),
+            radii,
+            cameras.matrices((height, width)),
+            scale,
+            cameras.perspective,
+            cameras.near,
+            height,
             width,
-        )  # fmt: skip
+        )
     else:
         out = rasterize_points_reference(_host(points), radii, cameras, (height, width))
     return PointRaster(*(_same_kind(a, points) for a in out))
@@ -133,7 +157,9 @@ def rasterize_reference(
                 rows, columns = rows[wins], columns[wins]
                 nearness[v, rows, columns] = value[wins]
                 ids[v, rows, columns] = f
-                weights[v, rows, columns] = _weights(points[face], cameras.perspective, columns + 0.5, rows + 0.5)
+                weights[v, rows, columns] = _weights(
+                    points[face], cameras.perspective, columns + 0.5, rows + 0.5
+                )
     return Raster(ids, _depth(nearness, ids, cameras.perspective), weights)
 
 
@@ -162,10 +188,13 @@ def rasterize_points_reference(
 
 def _transform(matrix: NDArray[np.float64], points: NDArray[np.float32]) -> NDArray[np.float64]:
     x, y, z = points.astype(np.float64).T
-    return np.stack([m[0] * x + m[1] * y + m[2] * z + m[3] for m in matrix], axis=1)
+    with np.errstate(invalid="ignore"):
+        return np.stack([m[0] * x + m[1] * y + m[2] * z + m[3] for m in matrix], axis=1)
 
 
-def _plane_distances(points: NDArray[np.float64], perspective: bool, near: float) -> NDArray[np.float64]:  # (n, 5)
+def _plane_distances(
+    points: NDArray[np.float64], perspective: bool, near: float
+) -> NDArray[np.float64]:  # (n, 5)
     """Signed distances to the near plane and the four guard planes; inside is >= 0."""
     x, y, z = points.T
     reach = _GUARD * z if perspective else np.full_like(z, _GUARD)
@@ -231,7 +260,7 @@ def _covered(
     rows, columns = (g.ravel() for g in np.meshgrid(y, x, indexing="ij"))
     inside = np.full(rows.shape, area > 0)
     total = np.zeros(rows.shape)
-    for (q, start, end) in ((a[2], b, c), (b[2], c, a), (c[2], a, b)):
+    for q, start, end in ((a[2], b, c), (b[2], c, a), (c[2], a, b)):
         dx, dy = end[0] - start[0], end[1] - start[1]
         px, py = columns * _SUBPIXELS + _SUBPIXELS // 2, rows * _SUBPIXELS + _SUBPIXELS // 2
         edge = dx * (py - start[1]) - dy * (px - start[0])
@@ -244,7 +273,9 @@ def _covered(
 def _weights(
     corners: NDArray[np.float64], perspective: bool, px: NDArray[np.float64], py: NDArray[np.float64]
 ) -> NDArray[np.float32]:  # (n, 3)
-    """Perspective-correct barycentric coordinates: areas of the corners in homogeneous pixels, seen from the centre."""
+    """Perspective-correct barycentric coordinates: areas of the corners in homogeneous pixels, seen from the
+    centre.
+    """
     w = corners[:, 2] if perspective else np.ones(3)
     x, y = corners[:, 0] - px[:, None] * w, corners[:, 1] - py[:, None] * w  # (n, 3)
     areas = np.stack([x[:, i - 2] * y[:, i - 1] - y[:, i - 2] * x[:, i - 1] for i in range(3)], axis=1)
@@ -270,7 +301,9 @@ def _check_faces(faces: Array, n: int) -> None:
     if not (faces.is_contiguous() if is_tensor(faces) else faces.flags.c_contiguous):
         raise ValueError("faces: expected a contiguous array; make a contiguous copy first")
     if len(faces) and (int(faces.min()) < 0 or int(faces.max()) >= n):
-        raise ValueError(f"faces: expected indices from 0 to {n - 1}, got {int(faces.min())} to {int(faces.max())}")
+        raise ValueError(
+            f"faces: expected indices from 0 to {n - 1}, got {int(faces.min())} to {int(faces.max())}"
+        )
 
 
 def _host(x: Array) -> np.ndarray:

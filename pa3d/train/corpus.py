@@ -5,7 +5,9 @@ Everything about step t follows from (seed, t), so a resumed run sees what an un
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,10 +42,15 @@ class TextBank:
         self._encoder = encoder
         self._vectors: dict[tuple[str, str | None], NDArray[np.float32]] = {}
 
+    def fill(self, pairs: Iterable[tuple[str, str | None]]) -> None:
+        """Compute the vectors of these now, so that no step waits for one."""
+        for category, group in itertools.groupby(sorted(set(pairs), key=lambda p: (p[1] or "", p[0])), key=lambda p: p[1]):
+            names = [name for name, _ in group]
+            vectors = embed_parts(self._encoder, names, category)
+            self._vectors.update({(name, category): v for name, v in zip(names, vectors, strict=True)})
+
     def __call__(self, names: Sequence[str], category: str | None) -> NDArray[np.float32]:  # (K, D)
-        for name in names:
-            if (name, category) not in self._vectors:
-                self._vectors[name, category] = embed_parts(self._encoder, [name], category)[0]
+        self.fill((name, category) for name in names if (name, category) not in self._vectors)
         return np.stack([self._vectors[name, category] for name in names])
 
 
@@ -52,7 +59,7 @@ class Corpus:
 
     groups: name -> (weight, records); a record is drawn uniformly within its group.
     sample: points a shape; max_parts: names a shape, drawn at random where there are more.
-    category_prompts: probability that a shape's prompts name its category.
+    category_prompts: probability that a shape's prompts name its category, where at least 20 records share it.
     """
 
     def __init__(
@@ -69,6 +76,13 @@ class Corpus:
     ) -> None:
         groups = {name: g for name, g in groups.items() if g[1] and g[0] > 0}
         self._records = [records for _, records in groups.values()]
+        everything = [record for records in self._records for record in records]
+        counts = Counter(record.category for record in everything)
+        self._categories = {category for category, count in counts.items() if category and count >= 20}
+        text.fill((name, None) for record in everything for name in record.names)
+        if category_prompts > 0:
+            common = (record for record in everything if record.category in self._categories)
+            text.fill((name, record.category) for record in common for name in record.names)
         weights = np.array([weight for weight, _ in groups.values()])
         self._weights = weights / weights.sum()
         self._config, self._text, self._augment = config, text, augment
@@ -115,7 +129,8 @@ class Corpus:
         if len(present) > self._max_parts:
             present = np.sort(rng.choice(present, self._max_parts, replace=False))
         names = [record.names[i] for i in present]
-        category = record.category if record.category and rng.random() < self._category_prompts else None
+        named = rng.random() < self._category_prompts and record.category in self._categories
+        category = record.category if named else None
         c = self._config
         index, members = (a[0] for a in _C.sample_and_group(cloud[None], c.patches, c.patch_size, 0, c.min_sq_norm, 1))
         centers = cloud[index]

@@ -110,7 +110,7 @@ class Trainer:
         with torch.autocast("cpu", torch.bfloat16):
             features = self.model(batch.patches, batch.centers)
         loss = alignment_loss(features, batch.text, batch.targets, batch.valid, self.model.scale, c.loss)
-        value = float(loss)
+        value = float(loss.detach())
         if not math.isfinite(value):
             raise RuntimeError(f"loss is {value} at step {self.step}; shapes: {', '.join(batch.ids)}")
         self.optimizer.zero_grad(set_to_none=True)
@@ -147,7 +147,7 @@ class Trainer:
         model = PatchAligner(self.config.encoder)
         model.load_state_dict(self.average)
         tensors = {k: v.float().numpy() for k, v in model.tensors().items()}
-        temperature = 1.0 / float(model.scale)
+        temperature = 1.0 / float(model.scale.detach())
         return Checkpoint(self.config.encoder, tensors, self.config.text_space, temperature, "auto", provenance)
 
 

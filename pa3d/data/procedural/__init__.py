@@ -2,8 +2,8 @@
 
 >>> mesh = synthesize("chair", seed=7)   # a PartMesh, y up, facing +z, its largest extent 1
 
-`HELD_OUT` lists everyday categories that no family draws, and `HELD_OUT_PARTS` part names that none uses, so that figures on what
-the model never met can be reported apart from the rest.
+`HELD_OUT` lists everyday categories that no family draws, and `HELD_OUT_PARTS` part names and wordings that
+none uses, so that figures on what the model never met can be reported apart from the rest.
 """
 
 from __future__ import annotations
@@ -13,7 +13,15 @@ import zlib
 import numpy as np
 
 from pa3d.data.parts import PartMesh
-from pa3d.data.procedural import electronics, furniture, household, kitchen, tools, vehicles, wearables  # noqa: F401
+from pa3d.data.procedural import (  # noqa: F401
+    electronics,
+    furniture,
+    household,
+    kitchen,
+    tools,
+    vehicles,
+    wearables,
+)
 from pa3d.data.procedural.registry import CATEGORIES, Builder, Family, family
 from pa3d.errors import InputError
 

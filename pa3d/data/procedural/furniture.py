@@ -35,7 +35,16 @@ SEAT_WORDS = {
 }
 
 
-def legs(b: Builder, w: float, d: float, top: float, names: str, splay: float = 0, r: float = 0.03, style: str | None = None) -> None:
+def legs(
+    b: Builder,
+    w: float,
+    d: float,
+    top: float,
+    names: str,
+    splay: float = 0,
+    r: float = 0.03,
+    style: str | None = None,
+) -> None:
     """Four legs under a rectangle w x d whose underside is at y = top."""
     style = style or b.pick("round", "square", "taper", "turned", "cabriole")
     for sx in (-1, 1):
@@ -85,7 +94,9 @@ def star_base(b: Builder, top: float, reach: float, leg_names: str, column_names
 
 
 def chair_base(b: Builder, w: float, d: float, top: float) -> None:
-    style = b.pick("four", "four", "splayed", "splayed", "star", "sled", "panel", "cantilever", "pedestal", "folding")
+    style = b.pick(
+        "four", "four", "splayed", "splayed", "star", "sled", "panel", "cantilever", "pedestal", "folding"
+    )
     r = b.u(0.015, 0.04)
     if style in ("four", "splayed"):
         splay = b.u(0.03, 0.12) if style == "splayed" else 0
@@ -107,11 +118,16 @@ def chair_base(b: Builder, w: float, d: float, top: float) -> None:
     elif style == "cantilever":
         for s in (-1, 1):
             x = s * (w / 2 - r)
-            b.add(tube([(x, top, -d * 0.3), (x, top - r, d / 2), (x, r, d / 2), (x, r, -d / 2)], r * 0.7), "leg")
+            b.add(
+                tube([(x, top, -d * 0.3), (x, top - r, d / 2), (x, r, d / 2), (x, r, -d / 2)], r * 0.7), "leg"
+            )
         b.add(rod((-w / 2 + r, r, -d / 2), (w / 2 - r, r, -d / 2), r * 0.7), "leg")
     elif style == "pedestal":
         foot = b.u(0.16, 0.25)
-        b.add(lathe([(0, 0), (foot, 0), (foot, 0.02), (0.04, 0.06), (0.03, top * 0.5), (0.06, top), (0, top)]), "leg")
+        b.add(
+            lathe([(0, 0), (foot, 0), (foot, 0.02), (0.04, 0.06), (0.03, top * 0.5), (0.06, top), (0, top)]),
+            "leg",
+        )
     else:
         for s in (-1, 1):
             x = s * (w / 2 - r)
@@ -153,27 +169,47 @@ def chair_seat(b: Builder, w: float, d: float, y: float, t: float) -> None:
 
 
 def chair_back(b: Builder, w: float, d: float, y: float, h: float, t: float) -> None:
-    style = b.pick("panel", "panel", "slats", "ladder", "frame", "curved", "shell", "spindles", "splat", "round", "low rail")
+    style = b.pick(
+        "panel",
+        "panel",
+        "slats",
+        "ladder",
+        "frame",
+        "curved",
+        "shell",
+        "spindles",
+        "splat",
+        "round",
+        "low rail",
+    )
     lean = b.u(0, 16)
     bow = b.u(0, 0.08)
     z = -d / 2 + t / 2
     pieces: list[tuple[Mesh, str]] = []
     if style == "panel":
-        pieces.append((box(w * b.u(0.8, 1), h, t, (0, h / 2, 0), bevel=b.u(0, t / 2), top=b.u(0.75, 1)), "back"))
+        pieces.append(
+            (box(w * b.u(0.8, 1), h, t, (0, h / 2, 0), bevel=b.u(0, t / 2), top=b.u(0.75, 1)), "back")
+        )
     elif style == "round":
         gap = h * b.u(0.1, 0.4)
         tall = h - gap
-        oval = np.stack([np.cos(np.linspace(0, 6.05, 25)) * w * 0.42, np.sin(np.linspace(0, 6.05, 25)) * tall / 2], 1)
+        oval = np.stack(
+            [np.cos(np.linspace(0, 6.05, 25)) * w * 0.42, np.sin(np.linspace(0, 6.05, 25)) * tall / 2], 1
+        )
         pieces.append((extrude(oval, t, at=(0, gap + tall / 2, 0)), "back"))
         for s in (-1, 1):
-            pieces.append((rod((s * w * 0.25, 0, 0), (s * w * 0.25, gap + tall * 0.2, 0), t * 0.4), "back post, back"))
+            pieces.append(
+                (rod((s * w * 0.25, 0, 0), (s * w * 0.25, gap + tall * 0.2, 0), t * 0.4), "back post, back")
+            )
     elif style in ("curved", "shell", "low rail"):
         low = h * 0.7 if style == "low rail" else 0 if style == "shell" else h * b.u(0, 0.4)
         curve = b.u(0.05, 0.2)
 
         def curved(u: np.ndarray, v: np.ndarray) -> np.ndarray:
             across = 2 * u - 1
-            return np.stack([across * w / 2, low + (h - low) * v * (1 - 0.15 * across**4), curve * across**2 - 0.01], -1)
+            return np.stack(
+                [across * w / 2, low + (h - low) * v * (1 - 0.15 * across**4), curve * across**2 - 0.01], -1
+            )
 
         pieces.append((sheet(curved, t), "back"))
         if low > 0.02:
@@ -183,7 +219,9 @@ def chair_back(b: Builder, w: float, d: float, y: float, h: float, t: float) -> 
     else:
         post = b.u(0.012, 0.03)
         for s in (-1, 1):
-            pieces.append((rod((s * (w / 2 - post), 0, 0), (s * (w / 2 - post), h, 0), post), "back post, back"))
+            pieces.append(
+                (rod((s * (w / 2 - post), 0, 0), (s * (w / 2 - post), h, 0), post), "back post, back")
+            )
         rail = h * b.u(0.08, 0.2)
         pieces.append((box(w, rail, t, (0, h - rail / 2, 0), bevel=t * 0.3), "top rail, back"))
         inner = w - 2 * post
@@ -193,7 +231,9 @@ def chair_back(b: Builder, w: float, d: float, y: float, h: float, t: float) -> 
         elif style == "frame":
             pieces.append((box(inner, h * 0.55, t * 0.6, (0, h * 0.5, 0)), "back panel, back"))
         elif style == "splat":
-            shape = np.array([(-0.5, 0), (-0.3, 0.3), (-0.5, 0.6), (-0.35, 1), (0.35, 1), (0.5, 0.6), (0.3, 0.3), (0.5, 0)])
+            shape = np.array(
+                [(-0.5, 0), (-0.3, 0.3), (-0.5, 0.6), (-0.35, 1), (0.35, 1), (0.5, 0.6), (0.3, 0.3), (0.5, 0)]
+            )
             pieces.append((extrude(shape * (w * b.u(0.25, 0.5), h * 0.9), t * 0.6), "splat, back"))
         else:
             count = b.n(3, 8)
@@ -221,9 +261,17 @@ def chair_arms(b: Builder, w: float, d: float, y: float) -> None:
         b.sides(box(t, h + 0.02, length, (x, y + h / 2, (z0 + z1) / 2), bevel=t * 0.3), "arm")
     elif style == "hung":
         b.sides(bar((x, y + h, z0), (x, y + h * b.u(0.9, 1.2), z1), t, t * 0.7), "arm")
-        b.sides(bar((x, y, z0 + 0.04), (x, y + h, z0 + 0.04), t * 0.8, t * 0.6, up=(0, 0, 1)), "arm support, arm")
+        b.sides(
+            bar((x, y, z0 + 0.04), (x, y + h, z0 + 0.04), t * 0.8, t * 0.6, up=(0, 0, 1)), "arm support, arm"
+        )
     else:
-        b.sides(tube(bezier((x, y + h, z0), (x + 0.04, y + h * 1.2, 0), (x, y + h, z1 + 0.08), (x, y, z1 - 0.08)), t * 0.5), "arm")
+        b.sides(
+            tube(
+                bezier((x, y + h, z0), (x + 0.04, y + h * 1.2, 0), (x, y + h, z1 + 0.08), (x, y, z1 - 0.08)),
+                t * 0.5,
+            ),
+            "arm",
+        )
 
 
 def draw_chair(b: Builder, arms: float) -> None:
@@ -249,7 +297,10 @@ def armchair(b: Builder) -> None:
         upholstered(b, b.u(0.6, 0.85), 1)
 
 
-@family("sofa", names={**SEAT_WORDS, "seat": ("seat cushion", "seating surface"), "base": ("sofa base", "bottom frame")})
+@family(
+    "sofa",
+    names={**SEAT_WORDS, "seat": ("seat cushion", "seating surface"), "base": ("sofa base", "bottom frame")},
+)
 def sofa(b: Builder) -> None:
     seats = b.n(2, 4)
     upholstered(b, seats * b.u(0.5, 0.7), seats)
@@ -275,9 +326,16 @@ def upholstered(b: Builder, w: float, seats: int) -> None:
     if b.chance(0.5):
         for i in range(seats):
             x = ((i + 0.5) / seats - 0.5) * inner
-            pad = box(inner / seats - gap, back_h, back_t * 0.6, (0, back_h / 2, 0), bevel=soft).turn("x", -lean)
+            pad = box(inner / seats - gap, back_h, back_t * 0.6, (0, back_h / 2, 0), bevel=soft).turn(
+                "x", -lean
+            )
             b.add(pad.at(x, y + cushion * 0.9, -d / 2 + back_t * 0.8), "back cushion, back")
-    b.add(box(w if b.chance() else inner, back_h, back_t * 0.7, (0, back_h / 2, 0), bevel=soft).turn("x", -lean).at(0, y + 0.03, -d / 2 + back_t * 0.4), "back")
+    b.add(
+        box(w if b.chance() else inner, back_h, back_t * 0.7, (0, back_h / 2, 0), bevel=soft)
+        .turn("x", -lean)
+        .at(0, y + 0.03, -d / 2 + back_t * 0.4),
+        "back",
+    )
     if not armless:
         x = (w - arm_w) / 2
         if b.chance(0.3):
@@ -287,7 +345,11 @@ def upholstered(b: Builder, w: float, seats: int) -> None:
             b.sides(box(arm_w, y - foot + arm_h, d, (x, foot + (y - foot + arm_h) / 2, 0), bevel=soft), "arm")
     if b.chance(0.3):
         size = b.u(0.25, 0.35)
-        pillow = box(size, size, 0.12, bevel=0.05).turn("x", -20).at(b.u(-0.3, 0.3) * inner, y + cushion + size / 2, 0)
+        pillow = (
+            box(size, size, 0.12, bevel=0.05)
+            .turn("x", -20)
+            .at(b.u(-0.3, 0.3) * inner, y + cushion + size / 2, 0)
+        )
         b.add(pillow, "pillow, throw pillow")
 
 
@@ -305,10 +367,30 @@ def office_chair(b: Builder) -> None:
         return np.stack([across * bw / 2 * (1 - 0.2 * v**3), low + h * v, curve * across**2 + lumbar], -1)
 
     b.add(sheet(back, bt).turn("x", -lean).at(0, y + t, -d / 2), "back")
-    b.add(tube(bezier((0, y, 0), (0, y - 0.03, -d * 0.6), (0, y + low, -d / 2 - 0.08), (0, y + t + low + 0.1, -d / 2 - 0.04)), 0.022), "back support")
+    b.add(
+        tube(
+            bezier(
+                (0, y, 0),
+                (0, y - 0.03, -d * 0.6),
+                (0, y + low, -d / 2 - 0.08),
+                (0, y + t + low + 0.1, -d / 2 - 0.04),
+            ),
+            0.022,
+        ),
+        "back support",
+    )
     if b.chance(0.4):
         z = -d / 2 - np.sin(np.radians(lean)) * (low + h) - 0.01
-        b.add(box(bw * 0.55, 0.12, bt, (0, y + t + (low + h) * np.cos(np.radians(lean)) + 0.08, z), bevel=bt * 0.4), "headrest, head rest")
+        b.add(
+            box(
+                bw * 0.55,
+                0.12,
+                bt,
+                (0, y + t + (low + h) * np.cos(np.radians(lean)) + 0.08, z),
+                bevel=bt * 0.4,
+            ),
+            "headrest, head rest",
+        )
     if b.chance(0.75):
         h, x = b.u(0.17, 0.25), w / 2 + 0.03
         b.sides(box(b.u(0.04, 0.08), 0.03, b.u(0.2, 0.3), (x, y + t + h, 0), bevel=0.01), "arm pad, arm")
@@ -331,7 +413,9 @@ def stool(b: Builder) -> None:
     elif kind == "three":
         for angle in np.radians([90, 210, 330]):
             c, s = np.cos(angle), np.sin(angle)
-            b.add(rod((c * w * 0.3, y, s * w * 0.3), (c * w * 0.55, 0, s * w * 0.55), b.u(0.015, 0.03)), "leg")
+            b.add(
+                rod((c * w * 0.3, y, s * w * 0.3), (c * w * 0.55, 0, s * w * 0.55), b.u(0.015, 0.03)), "leg"
+            )
     elif kind == "star":
         star_base(b, y, w * 0.7, "leg", "column, leg", b.chance())
     else:
@@ -342,17 +426,27 @@ def stool(b: Builder) -> None:
             b.add(rod((-w * 0.35, y * 0.35, 0), (w * 0.35, y * 0.35, 0), 0.01), "footrest, foot ring")
     shape = b.pick("round", "square", "saddle")
     if shape == "round":
-        b.add(lathe([(0, y), (w / 2 * 0.96, y), (w / 2, y + t / 2), (w / 2 * 0.93, y + t), (0, y + t)]), "seat")
+        b.add(
+            lathe([(0, y), (w / 2 * 0.96, y), (w / 2, y + t / 2), (w / 2 * 0.93, y + t), (0, y + t)]), "seat"
+        )
     elif shape == "square":
         b.add(box(w, t, w, (0, y + t / 2, 0), bevel=b.u(0, t / 2)), "seat")
     else:
-        b.add(box(w, t, w * 0.7, (0, y + t / 2, 0), bevel=t * 0.3).bend(lambda v: v + np.array([0, 0.8, 0]) * v[:, :1] ** 2), "seat")
+        b.add(
+            box(w, t, w * 0.7, (0, y + t / 2, 0), bevel=t * 0.3).bend(
+                lambda v: v + np.array([0, 0.8, 0]) * v[:, :1] ** 2
+            ),
+            "seat",
+        )
     if b.chance(0.25):
         h = b.u(0.1, 0.3)
         path = arc(w * 0.45, 20, 160, (0, y + t + h, 0), plane="xz") * (1, 1, -1)
         b.add(sweep(path, rounded_rectangle(0.02, h * 0.5, 0), up=(0, 1, 0)), "back")
         for s in (-1, 1):
-            b.add(rod((s * w * 0.25, y, -w * 0.37), (s * w * 0.25, y + t + h, -w * 0.37), 0.01), "back post, back")
+            b.add(
+                rod((s * w * 0.25, y, -w * 0.37), (s * w * 0.25, y + t + h, -w * 0.37), 0.01),
+                "back post, back",
+            )
 
 
 @family("bench", names=SEAT_WORDS)
@@ -375,13 +469,21 @@ def bench(b: Builder) -> None:
             slat = box(w, h / count * 0.75, t, (0, h * (i + 0.7) / (count + 0.2), 0)).turn("x", -lean)
             b.add(slat.at(0, y + t, -d / 2), "slat, back" if count > 1 else "back")
         for x in (-w * 0.42, w * 0.42):
-            b.add(box(0.05, h, t, (x, h / 2, -t)).turn("x", -lean).at(0, y + t * 0.5, -d / 2), "back post, back")
+            b.add(
+                box(0.05, h, t, (x, h / 2, -t)).turn("x", -lean).at(0, y + t * 0.5, -d / 2), "back post, back"
+            )
         if b.chance():
             b.sides(box(0.05, 0.03, d, (w / 2 - 0.03, y + 0.2, 0)), "arm")
-            b.sides(rod((w / 2 - 0.03, y, d / 2 - 0.05), (w / 2 - 0.03, y + 0.2, d / 2 - 0.05), 0.02), "arm support, arm")
+            b.sides(
+                rod((w / 2 - 0.03, y, d / 2 - 0.05), (w / 2 - 0.03, y + 0.2, d / 2 - 0.05), 0.02),
+                "arm support, arm",
+            )
 
 
-TABLE_WORDS = {"leg": ("leg or support", "support leg", "table leg", "base"), "base": ("table base", "support", "leg or support")}
+TABLE_WORDS = {
+    "leg": ("leg or support", "support leg", "table leg", "base"),
+    "base": ("table base", "support", "leg or support"),
+}
 
 
 @family("table", names=TABLE_WORDS)
@@ -397,7 +499,10 @@ def table(b: Builder) -> None:
         b.add(cylinder(0.5, t, (0, top + t / 2, 0), segments=sides).scale(w, 1, d), "tabletop")
         lw, ld = w * 0.68, d * 0.68
     else:
-        b.add(box(w, t, d, (0, top + t / 2, 0), bevel=b.u(0, t * 0.4), corner=0.12 if shape == "soft" else 0), "tabletop")
+        b.add(
+            box(w, t, d, (0, top + t / 2, 0), bevel=b.u(0, t * 0.4), corner=0.12 if shape == "soft" else 0),
+            "tabletop",
+        )
         lw, ld = w * b.u(0.85, 1), d * b.u(0.85, 1)
     kind = b.pick("legs", "legs", "legs", "pedestal", "panels", "trestle", "hairpin", "cross", "double")
     if kind == "legs":
@@ -405,8 +510,14 @@ def table(b: Builder) -> None:
         if b.chance():
             apron = b.u(0.04, 0.12)
             for s in (-1, 1):
-                b.add(box(lw - 3 * r, apron, 0.015, (0, top - apron / 2, s * (ld / 2 - r))), "apron, table frame")
-                b.add(box(0.015, apron, ld - 3 * r, (s * (lw / 2 - r), top - apron / 2, 0)), "apron, table frame")
+                b.add(
+                    box(lw - 3 * r, apron, 0.015, (0, top - apron / 2, s * (ld / 2 - r))),
+                    "apron, table frame",
+                )
+                b.add(
+                    box(0.015, apron, ld - 3 * r, (s * (lw / 2 - r), top - apron / 2, 0)),
+                    "apron, table frame",
+                )
         if b.chance(0.25):
             b.add(box(lw, t * 0.7, ld, (0, top * b.u(0.2, 0.4), 0)), "shelf, lower shelf")
         elif b.chance(0.2):
@@ -417,13 +528,16 @@ def table(b: Builder) -> None:
         if b.chance():
             b.add(lathe([(0, 0), (foot, 0), (foot, 0.025), (column, 0.07), (0, 0.07)]), "base")
         else:
-            for angle in 90 * np.arange(4) + 45:
+            for angle in (45, 135, 225, 315):
                 tip = (foot * 1.2 * np.cos(np.radians(angle)), 0.02, foot * 1.2 * np.sin(np.radians(angle)))
-                b.add(tube(bezier((0, top * 0.3, 0), (tip[0] * 0.7, top * 0.3, tip[2] * 0.7), tip), 0.025), "base")
+                b.add(
+                    tube(bezier((0, top * 0.3, 0), (tip[0] * 0.7, top * 0.3, tip[2] * 0.7), tip), 0.025),
+                    "base",
+                )
         wave = b.u(0, 0.4)
-        s = np.linspace(0, 1, 12)
-        body = np.stack([column * (1 + wave * np.sin(9 * s)), 0.05 + (top - 0.05) * s], 1)
-        b.add(lathe([(0, 0.05), *body, (0, top)]), "pedestal, column, leg")
+        level = np.linspace(0, 1, 12)
+        turned = np.stack([column * (1 + wave * np.sin(9 * level)), 0.05 + (top - 0.05) * level], 1)
+        b.add(lathe([(0, 0.05), *turned, (0, top)]), "pedestal, column, leg")
     elif kind == "panels":
         for s in (-1, 1):
             b.add(box(b.u(0.02, 0.06), top, ld, (s * lw * 0.47, top / 2, 0)), "leg")
@@ -456,15 +570,28 @@ def table(b: Builder) -> None:
                 b.add(cylinder(0.035, 0.025, (sx * lw * 0.46, -0.03, sz * ld * 0.46), axis="x"), "wheel")
 
 
-def pull(b: Builder, x: float, y: float, z: float, size: float, names: str = "handle", style: str = "", upright: bool = False) -> None:
+def pull(
+    b: Builder,
+    x: float,
+    y: float,
+    z: float,
+    size: float,
+    names: str = "handle",
+    style: str = "",
+    upright: bool = False,
+) -> None:
     """A furniture handle on a front that faces +z."""
     style = style or b.pick("bar", "knob", "bow", "cup")
     if style == "knob":
         r = min(size * 0.3, 0.025)
-        mesh = lathe([(0, 0), (r * 0.4, 0), (r * 0.4, r * 0.8), (r, r), (r * 0.8, r * 1.9), (0, r * 2)], 12).turn("x", 90)
+        mesh = lathe(
+            [(0, 0), (r * 0.4, 0), (r * 0.4, r * 0.8), (r, r), (r * 0.8, r * 1.9), (0, r * 2)], 12
+        ).turn("x", 90)
     elif style == "bar":
         mesh = rod((-size / 2, 0, 0.03), (size / 2, 0, 0.03), 0.008, segments=8)
-        mesh += rod((-size * 0.4, 0, 0), (-size * 0.4, 0, 0.03), 0.006, segments=6) + rod((size * 0.4, 0, 0), (size * 0.4, 0, 0.03), 0.006, segments=6)
+        mesh += rod((-size * 0.4, 0, 0), (-size * 0.4, 0, 0.03), 0.006, segments=6) + rod(
+            (size * 0.4, 0, 0), (size * 0.4, 0, 0.03), 0.006, segments=6
+        )
     elif style == "bow":
         mesh = tube(arc(size / 2, 0, 180, plane="xz", r2=0.04, steps=10), 0.008, 8)
     else:
@@ -472,7 +599,16 @@ def pull(b: Builder, x: float, y: float, z: float, size: float, names: str = "ha
     b.add((mesh.turn("z", 90) if upright else mesh).at(x, y, z), names)
 
 
-def drawers(b: Builder, w: float, h: float, d: float, at: tuple[float, float, float], columns: int, rows: int, opened: float = 0.2) -> None:
+def drawers(
+    b: Builder,
+    w: float,
+    h: float,
+    d: float,
+    at: tuple[float, float, float],
+    columns: int,
+    rows: int,
+    opened: float = 0.2,
+) -> None:
     """A block of drawers; at is the middle of the block's upper front edge."""
     cw, rh = w / columns, h / rows
     style, size = b.pick("bar", "knob", "bow", "cup", "none"), cw * b.u(0.2, 0.5)
@@ -484,7 +620,9 @@ def drawers(b: Builder, w: float, h: float, d: float, at: tuple[float, float, fl
             b.add(box(fw, fh, 0.02, (x, y, z)), "drawer front, drawer")
             if z > at[2]:
                 open_box = [box(fw * 0.94, 0.01, d * 0.9, (x, y - fh * 0.42, z - d * 0.45))]
-                open_box += [box(0.01, fh * 0.8, d * 0.9, (x + s * fw * 0.46, y, z - d * 0.45)) for s in (-1, 1)]
+                open_box += [
+                    box(0.01, fh * 0.8, d * 0.9, (x + s * fw * 0.46, y, z - d * 0.45)) for s in (-1, 1)
+                ]
                 for side in open_box:
                     b.add(side, "drawer")
             if style != "none":
@@ -507,8 +645,19 @@ def desk(b: Builder) -> None:
             if kind == "drawers":
                 drawers(b, cw * 0.96, (top - low) * 0.94, d * 0.8, (x, top - 0.01, front), 1, b.n(2, 4), 0.1)
             else:
-                b.add(box(cw * 0.94, (top - low) * 0.94, 0.02, (x, (top + low) / 2, front)), "door, cabinet door")
-                pull(b, x - s * cw * 0.35, (top + low) / 2, front + 0.01, 0.1, "handle, door handle", upright=True)
+                b.add(
+                    box(cw * 0.94, (top - low) * 0.94, 0.02, (x, (top + low) / 2, front)),
+                    "door, cabinet door",
+                )
+                pull(
+                    b,
+                    x - s * cw * 0.35,
+                    (top + low) / 2,
+                    front + 0.01,
+                    0.1,
+                    "handle, door handle",
+                    upright=True,
+                )
         elif kind == "panel":
             b.add(box(0.03, top, d * 0.95, (s * (w / 2 - 0.03), top / 2, 0)), "leg")
         else:
@@ -536,7 +685,9 @@ CABINET_WORDS = {
 }
 
 
-def carcass(b: Builder, w: float, h: float, d: float, y: float, t: float, names: str = "cabinet frame") -> None:
+def carcass(
+    b: Builder, w: float, h: float, d: float, y: float, t: float, names: str = "cabinet frame"
+) -> None:
     """A box open to the front: sides, top, bottom, back."""
     for s in (-1, 1):
         b.add(box(t, h, d, (s * (w - t) / 2, y + h / 2, 0)), f"side panel, {names}")
@@ -556,14 +707,34 @@ def feet(b: Builder, w: float, d: float, y: float) -> None:
         for sx in (-1, 1):
             for sz in (-1, 1):
                 b.add(cylinder(r, r, (sx * (w / 2 - r), r, sz * (d / 2 - r)), axis="x"), "wheel")
-                b.add(rod((sx * (w / 2 - r), r, sz * (d / 2 - r)), (sx * (w / 2 - r), y, sz * (d / 2 - r)), r * 0.3), "caster support, base")
+                b.add(
+                    rod(
+                        (sx * (w / 2 - r), r, sz * (d / 2 - r)),
+                        (sx * (w / 2 - r), y, sz * (d / 2 - r)),
+                        r * 0.3,
+                    ),
+                    "caster support, base",
+                )
 
 
 def cell(b: Builder, x: float, y: float, w: float, h: float, d: float, front: float, style: str) -> None:
     """One compartment of a cabinet's front, (x, y) its middle: doors, drawers or open shelves."""
-    kind = b.pick("door", "door", "doors", "drawers", "open") if h > w * 0.5 else b.pick("drawers", "drawers", "door", "open")
+    kind = (
+        b.pick("door", "door", "doors", "drawers", "open")
+        if h > w * 0.5
+        else b.pick("drawers", "drawers", "door", "open")
+    )
     if kind == "drawers":
-        drawers(b, w, h, d * 0.9, (x, y + h / 2, front), b.n(1, 2) if w > h else 1, max(1, round(h / b.u(0.15, 0.3))), 0.15)
+        drawers(
+            b,
+            w,
+            h,
+            d * 0.9,
+            (x, y + h / 2, front),
+            b.n(1, 2) if w > h else 1,
+            max(1, round(h / b.u(0.15, 0.3))),
+            0.15,
+        )
         return
     open_angle = b.u(20, 115) if b.chance(0.35) else 0
     if kind == "open" or open_angle or b.chance(0.2):
@@ -578,17 +749,25 @@ def cell(b: Builder, x: float, y: float, w: float, h: float, d: float, front: fl
     at = b.pick("middle", "top", "bottom")
     for side, lw in leaves:
         hinge = x + side * w / 2
-        piece = Builder(b.rng, {})
+        piece = Builder(b.rng)
         piece.add(box(lw * 0.97, h * 0.97, 0.02, (-side * lw / 2, 0, 0.01)), "door")
         if paneled:
             piece.add(box(lw * 0.65, h * 0.72, 0.012, (-side * lw / 2, 0, 0.022), bevel=0.005), "door")
         if style != "none":
             hy = {"middle": 0.0, "top": h * 0.3, "bottom": -h * 0.3}[at]
-            pull(piece, -side * lw * 0.86, hy, 0.02, min(size, h * 0.5), "handle, door handle", style, upright=True)
+            pull(
+                piece,
+                -side * lw * 0.86,
+                hy,
+                0.02,
+                min(size, h * 0.5),
+                "handle, door handle",
+                style,
+                upright=True,
+            )
         swing = side * open_angle * (1 if b.chance(0.7) else 0)
-        for names, meshes in piece._parts.items():
-            for mesh in meshes:
-                b.add(mesh.turn("y", swing).at(hinge, y, front), ", ".join(names))
+        for names, mesh in piece.pieces():
+            b.add(mesh.turn("y", swing).at(hinge, y, front), names)
 
 
 @family("cabinet", names=CABINET_WORDS)
@@ -599,7 +778,10 @@ def cabinet(b: Builder) -> None:
     if y:
         feet(b, w, d, y)
     if b.chance(0.4):
-        b.add(box(w * b.u(1, 1.06), b.u(0.015, 0.05), d * b.u(1, 1.06), (0, y + h + 0.01, 0.01), bevel=0.004), "countertop")
+        b.add(
+            box(w * b.u(1, 1.06), b.u(0.015, 0.05), d * b.u(1, 1.06), (0, y + h + 0.01, 0.01), bevel=0.004),
+            "countertop",
+        )
     columns = max(1, min(4, round(w / b.u(0.35, 0.7))))
     rows = max(1, min(3, round(h / b.u(0.45, 1.0))))
     style = b.pick("bar", "knob", "bow", "cup", "none")
@@ -607,16 +789,30 @@ def cabinet(b: Builder) -> None:
     cuts = np.cumsum([0, *(b.u(0.5, 1.5) for _ in range(rows))])
     levels = y + t + cuts / cuts[-1] * (h - 2 * t)
     for c in range(1, columns):
-        b.add(box(t, h - 2 * t, d * 0.95, (edges[c], y + h / 2, 0)), "divider, vertical divider, cabinet frame")
+        b.add(
+            box(t, h - 2 * t, d * 0.95, (edges[c], y + h / 2, 0)), "divider, vertical divider, cabinet frame"
+        )
     for r in range(rows):
         if r:
             b.add(box(w - 2 * t, t, d * 0.95, (0, levels[r], 0)), "shelf, cabinet frame")
         for c in range(columns):
             cw = edges[c + 1] - edges[c]
-            cell(b, (edges[c] + edges[c + 1]) / 2, (levels[r] + levels[r + 1]) / 2, cw, levels[r + 1] - levels[r], d, d / 2, style)
+            cell(
+                b,
+                (edges[c] + edges[c + 1]) / 2,
+                (levels[r] + levels[r + 1]) / 2,
+                cw,
+                levels[r + 1] - levels[r],
+                d,
+                d / 2,
+                style,
+            )
 
 
-@family("bookshelf", names={**CABINET_WORDS, "book": ("books",), "shelf": ("shelf board", "shelf surface", "surface")})
+@family(
+    "bookshelf",
+    names={**CABINET_WORDS, "book": ("books",), "shelf": ("shelf board", "shelf surface", "surface")},
+)
 def bookshelf(b: Builder) -> None:
     w, h, d, t = b.u(0.4, 1.4), b.u(0.6, 2), b.u(0.2, 0.4), b.u(0.012, 0.04)
     backless, posts = b.chance(0.35), b.chance(0.25)
@@ -626,7 +822,10 @@ def bookshelf(b: Builder) -> None:
     for s in (-1, 1):
         if posts:
             for z in (-1, 1):
-                b.add(rod((s * (w / 2 - t), y, z * (d / 2 - t)), (s * (w / 2 - t), y + h, z * (d / 2 - t)), t), "post, cabinet frame")
+                b.add(
+                    rod((s * (w / 2 - t), y, z * (d / 2 - t)), (s * (w / 2 - t), y + h, z * (d / 2 - t)), t),
+                    "post, cabinet frame",
+                )
         else:
             b.add(box(t, h, d, (s * (w - t) / 2, y + h / 2, 0)), "side panel, cabinet frame")
     if not backless:
@@ -637,16 +836,36 @@ def bookshelf(b: Builder) -> None:
         b.add(box(w - t, t, d, (0, y + t / 2 + level * (h - t), 0)), "shelf")
         if i < len(levels) - 1:
             for c in range(1, columns):
-                b.add(box(t, h * (levels[1] - levels[0]), d * 0.95, ((c / columns - 0.5) * w, y + (level + levels[1] / 2) * h, 0)), "divider, cabinet frame")
+                b.add(
+                    box(
+                        t,
+                        h * (levels[1] - levels[0]),
+                        d * 0.95,
+                        ((c / columns - 0.5) * w, y + (level + levels[1] / 2) * h, 0),
+                    ),
+                    "divider, cabinet frame",
+                )
             if b.chance(0.3):
                 x, room = -w / 2 + t * 2, h * (levels[1] - levels[0])
                 while x < w / 2 - t * 2 - 0.05 and b.chance(0.9):
                     bw, bh = b.u(0.02, 0.05), room * b.u(0.5, 0.85)
-                    b.add(box(bw, bh, d * b.u(0.5, 0.8), (x + bw / 2, y + t + level * (h - t) + bh / 2, 0)), "book")
+                    b.add(
+                        box(bw, bh, d * b.u(0.5, 0.8), (x + bw / 2, y + t + level * (h - t) + bh / 2, 0)),
+                        "book",
+                    )
                     x += bw + 0.001
 
 
-@family("bed", names={"mattress": ("sleep area", "bed mattress", "sleeping surface"), "frame": ("bed frame", "bed base"), "headboard": ("head board",), "blanket": ("bedspread", "duvet", "cover"), "pillow": ("cushion",)})
+@family(
+    "bed",
+    names={
+        "mattress": ("sleep area", "bed mattress", "sleeping surface"),
+        "frame": ("bed frame", "bed base"),
+        "headboard": ("head board",),
+        "blanket": ("bedspread", "duvet", "cover"),
+        "pillow": ("cushion",),
+    },
+)
 def bed(b: Builder) -> None:
     w, d, y = b.u(0.8, 1.9), b.u(1.8, 2.1), b.u(0.12, 0.35)
     rail, mat = b.u(0.08, 0.25), b.u(0.12, 0.28)
@@ -657,7 +876,10 @@ def bed(b: Builder) -> None:
         legs(b, w, d, y, "leg", r=b.u(0.025, 0.05), style=b.pick("round", "square", "taper"))
     top = y + rail + mat * 0.8
     b.add(box(w * 0.95, mat, d * 0.96, (0, top - mat / 2, 0.01), bevel=b.u(0.02, 0.06)), "mattress")
-    for name, z, high, p in (("headboard", -d / 2, b.u(0.4, 1.0), 0.85), ("footboard", d / 2, b.u(0.1, 0.4), 0.35)):
+    for name, z, high, p in (
+        ("headboard", -d / 2, b.u(0.4, 1.0), 0.85),
+        ("footboard", d / 2, b.u(0.1, 0.4), 0.35),
+    ):
         if not b.chance(p):
             continue
         tall = y + rail + high
@@ -673,11 +895,23 @@ def bed(b: Builder) -> None:
         count = 1 if w < 1.2 else 2
         for i in range(count):
             x = ((i + 0.5) / count - 0.5) * w * 0.9
-            b.add(box(w * 0.75 / count, b.u(0.1, 0.16), b.u(0.3, 0.42), (x, top + 0.06, -d / 2 + 0.3), bevel=0.05), "pillow")
+            b.add(
+                box(
+                    w * 0.75 / count,
+                    b.u(0.1, 0.16),
+                    b.u(0.3, 0.42),
+                    (x, top + 0.06, -d / 2 + 0.3),
+                    bevel=0.05,
+                ),
+                "pillow",
+            )
     if b.chance(0.6):
         long = d * b.u(0.4, 0.72)
         drop = mat * b.u(0.2, 0.9)
-        b.add(box(w * 0.99, drop + 0.04, long, (0, top + 0.03 - drop / 2, d / 2 - long / 2 + 0.01), bevel=0.02), "blanket")
+        b.add(
+            box(w * 0.99, drop + 0.04, long, (0, top + 0.03 - drop / 2, d / 2 - long / 2 + 0.01), bevel=0.02),
+            "blanket",
+        )
     if b.chance(0.15):
         for x in (-w / 2, w / 2):
             for z in (-d / 2, d / 2):
@@ -691,15 +925,25 @@ def ladder(b: Builder) -> None:
     flat = b.chance()
     for sign in (-1, 1) if fold else (1,):
         for s in (-1, 1):
-            b.add(bar((s * w / 2, 0, 0), (s * w / 2 * 0.8, h, 0), 2 * r, 2 * r, up=(0, 0, 1)).at(0, -h, 0).turn("x", -sign * fold), "rail")
+            b.add(
+                bar((s * w / 2, 0, 0), (s * w / 2 * 0.8, h, 0), 2 * r, 2 * r, up=(0, 0, 1))
+                .at(0, -h, 0)
+                .turn("x", -sign * fold),
+                "rail",
+            )
         if sign == 1:
             for i in range(count):
                 y = h * (i + 0.7) / (count + 0.3)
                 half = w / 2 * (1 - 0.2 * y / h)
-                rung = box(2 * half, r, 0.08, (0, y, 0)) if flat else rod((-half, y, 0), (half, y, 0), r * 0.8)
+                rung = (
+                    box(2 * half, r, 0.08, (0, y, 0)) if flat else rod((-half, y, 0), (half, y, 0), r * 0.8)
+                )
                 b.add(rung.at(0, -h, 0).turn("x", -fold), "rung")
         else:
             for y in (0.15 * h, 0.6 * h):
-                b.add(rod((-w * 0.45, y - h, 0), (w * 0.45, y - h, 0), r * 0.7).turn("x", fold), "brace, support bar")
+                b.add(
+                    rod((-w * 0.45, y - h, 0), (w * 0.45, y - h, 0), r * 0.7).turn("x", fold),
+                    "brace, support bar",
+                )
     if fold:
         b.add(box(w, 0.03, 0.2, bevel=0.005), "top step, top cap")

@@ -28,8 +28,10 @@ from pa3d.data.procedural.primitives import (
 from pa3d.data.procedural.registry import Builder, family
 
 
-def wall(b: Builder, r: float, h: float, taper: float = 0.3, belly: float = 0.3, steps: int = 14) -> np.ndarray:
-    """A random vessel profile (steps, 2) from the foot to the rim at height h; r is about its widest radius."""
+def wall(
+    b: Builder, r: float, h: float, taper: float = 0.3, belly: float = 0.3, steps: int = 14
+) -> np.ndarray:
+    """A random vessel profile (steps, 2) from the foot to the rim at height h; r is its widest radius."""
     t = np.linspace(0, 1, steps)
     kind = b.pick("straight", "cone", "belly", "tulip", "foot")
     low = 1 - b.u(0, taper)
@@ -50,7 +52,9 @@ def radius_at(profile: np.ndarray, y: float) -> float:
     return float(np.interp(y, profile[:, 1], profile[:, 0]))
 
 
-def side_handle(b: Builder, profile: np.ndarray, low: float, high: float, names: str = "handle", closed: float = 0.85) -> None:
+def side_handle(
+    b: Builder, profile: np.ndarray, low: float, high: float, names: str = "handle", closed: float = 0.85
+) -> None:
     """A handle on the +x side between two heights of a vessel."""
     a = np.array([radius_at(profile, high) * 0.97, high, 0])
     c = np.array([radius_at(profile, low) * 0.97, low, 0])
@@ -60,15 +64,31 @@ def side_handle(b: Builder, profile: np.ndarray, low: float, high: float, names:
     if kind == "c":
         path = bezier(a, a + (out * 1.2, 0.1 * out, 0), c + (out * 1.2, -0.1 * out, 0), c, steps=16)
     elif kind == "ear":
-        path = bezier(a, a + (out, out * 0.6, 0), c + (out * 1.3, out * 0.4, 0), c + (out * 0.3, 0, 0), c, steps=16)
+        path = bezier(
+            a, a + (out, out * 0.6, 0), c + (out * 1.3, out * 0.4, 0), c + (out * 0.3, 0, 0), c, steps=16
+        )
     elif kind == "square":
-        path = np.array([a, a + (out * 0.7, 0, 0), a + (out * 0.8, -out * 0.1, 0), c + (out * 0.8, out * 0.1, 0), c + (out * 0.7, 0, 0), c])
+        path = np.array(
+            [
+                a,
+                a + (out * 0.7, 0, 0),
+                a + (out * 0.8, -out * 0.1, 0),
+                c + (out * 0.8, out * 0.1, 0),
+                c + (out * 0.7, 0, 0),
+                c,
+            ]
+        )
     else:
         path = np.array([a, a + (out * 0.8, 0, 0), a + (out * 0.8, -out * 0.12, 0), c])
     if not b.chance(closed):
         path = path[: int(len(path) * 0.75) + 1]
     section = ellipse(t, t, 8) if b.chance() else rounded_rectangle(t * b.u(1.5, 3), t * 1.1, t * 0.3, 3)
-    b.add(sweep(path, section, up=(0, 0.02, 1) if kind in ("square", "slant") else None) if len(section) != 8 else tube(path, t, 8), names)
+    b.add(
+        sweep(path, section, up=(0, 0.02, 1) if kind in ("square", "slant") else None)
+        if len(section) != 8
+        else tube(path, t, 8),
+        names,
+    )
 
 
 def small_lid(b: Builder, r: float, y: float, names: str = "lid", knob: str = "lid knob, knob, lid") -> None:
@@ -76,19 +96,38 @@ def small_lid(b: Builder, r: float, y: float, names: str = "lid", knob: str = "l
     rise = r * b.u(0.05, 0.45)
     lip = r * b.u(0.03, 0.1)
     t = np.linspace(0, np.pi / 2, 8)
-    b.add(lathe([(0, y), (r, y), (r, y + lip), *np.stack([r * 0.98 * np.cos(t), y + lip + rise * np.sin(t)], 1)]), names)
+    b.add(
+        lathe(
+            [(0, y), (r, y), (r, y + lip), *np.stack([r * 0.98 * np.cos(t), y + lip + rise * np.sin(t)], 1)]
+        ),
+        names,
+    )
     kind = b.pick("ball", "post", "loop", "none")
     top = y + lip + rise
     if kind == "ball":
         b.add(sphere(r * b.u(0.1, 0.22), (0, top + r * 0.1, 0)), knob)
     elif kind == "post":
         k = r * b.u(0.1, 0.25)
-        b.add(lathe([(k * 0.5, top - 0.02 * r), (k * 0.5, top + k), (k, top + k), (k, top + 1.6 * k), (0, top + 1.6 * k)]), knob)
+        b.add(
+            lathe(
+                [
+                    (k * 0.5, top - 0.02 * r),
+                    (k * 0.5, top + k),
+                    (k, top + k),
+                    (k, top + 1.6 * k),
+                    (0, top + 1.6 * k),
+                ]
+            ),
+            knob,
+        )
     elif kind == "loop":
         b.add(tube(arc(r * 0.25, 0, 180, (0, top - r * 0.02, 0), r2=r * 0.25), r * 0.05, 8), knob)
 
 
-MUG = {"cup": ("body", "mug body", "cup body", "container"), "handle": ("handle or grip", "grip", "ear", "mug handle")}
+MUG = {
+    "cup": ("body", "mug body", "cup body", "container"),
+    "handle": ("handle or grip", "grip", "ear", "mug handle"),
+}
 
 
 @family("mug", names=MUG)
@@ -101,7 +140,10 @@ def mug(b: Builder) -> None:
         small_lid(b, profile[-1, 0] * 1.02, h)
 
 
-@family("cup", names={"cup": ("body", "cup body", "container"), "saucer": ("plate", "dish"), "sleeve": ("cup sleeve",)})
+@family(
+    "cup",
+    names={"cup": ("body", "cup body", "container"), "saucer": ("plate", "dish"), "sleeve": ("cup sleeve",)},
+)
 def cup(b: Builder) -> None:
     kind = b.pick("tea", "tea", "takeaway", "tumbler")
     if kind == "tea":
@@ -112,7 +154,10 @@ def cup(b: Builder) -> None:
         side_handle(b, profile, h * 0.3, h * 0.85)
         if b.chance(0.6):
             s = r * b.u(1.4, 1.8)
-            b.add(lathe([(0, -0.03), (s * 0.5, -0.03), (s, 0.04), (s, 0.06), (s * 0.5, 0), (0, 0)], 32), "saucer")
+            b.add(
+                lathe([(0, -0.03), (s * 0.5, -0.03), (s, 0.04), (s, 0.06), (s * 0.5, 0), (0, 0)], 32),
+                "saucer",
+            )
         if b.chance(0.2):
             small_lid(b, r, h)
     else:
@@ -120,7 +165,18 @@ def cup(b: Builder) -> None:
         profile = np.array([(r * b.u(0.7, 0.85), 0), (r, h)])
         b.add(hollow(profile, 0.02), "cup")
         if kind == "takeaway" or b.chance():
-            b.add(lathe([(r * 1.04, h - 0.04), (r * 1.04, h + 0.02), (r * 0.9, h + 0.03), (r * 0.86, h + 0.09), (0, h + 0.09)]), "lid")
+            b.add(
+                lathe(
+                    [
+                        (r * 1.04, h - 0.04),
+                        (r * 1.04, h + 0.02),
+                        (r * 0.9, h + 0.03),
+                        (r * 0.86, h + 0.09),
+                        (0, h + 0.09),
+                    ]
+                ),
+                "lid",
+            )
             if b.chance():
                 low, high = h * 0.3, h * 0.7
                 a, c = radius_at(profile, low), radius_at(profile, high)
@@ -130,7 +186,11 @@ def cup(b: Builder) -> None:
             b.add(rod((x, 0.1, 0), (x + b.u(-0.1, 0.15), h * 1.45, 0), 0.018), "straw, drinking straw")
 
 
-BOTTLE = {"body": ("bottle body", "main body", "base body", "container"), "lid": ("cap", "cover", "closure", "bottle cap", "stopper"), "neck": ("bottle neck", "mouth")}
+BOTTLE = {
+    "body": ("bottle body", "main body", "base body", "container"),
+    "lid": ("cap", "cover", "closure", "bottle cap", "stopper"),
+    "neck": ("bottle neck", "mouth"),
+}
 
 
 @family("bottle", names=BOTTLE)
@@ -148,11 +208,25 @@ def bottle(b: Builder) -> None:
     flat = b.chance(0.25)
     if flat:
         square = rounded_rectangle(1, b.u(0.5, 1), 0.15) * 2
-        rows = [(0, r * 0.5), *np.stack([h * s, np.full(12, r * 0.5)], 1), *np.stack([over[:, 1], over[:, 0] * 0.5], 1)]
+        rows = [
+            (0, r * 0.5),
+            *np.stack([h * s, np.full(12, r * 0.5)], 1),
+            *np.stack([over[:, 1], over[:, 0] * 0.5], 1),
+        ]
         body = stack(square, rows)
     b.add(body, "body")
     top = h + shoulder
-    b.add(lathe([(neck, top), (neck * 0.97, top + tall), (neck * 0.75, top + tall), (neck * 0.75, top + tall * 0.6)]), "neck")
+    b.add(
+        lathe(
+            [
+                (neck, top),
+                (neck * 0.97, top + tall),
+                (neck * 0.75, top + tall),
+                (neck * 0.75, top + tall * 0.6),
+            ]
+        ),
+        "neck",
+    )
     if b.chance(0.3):
         b.add(torus(neck * 1.05, neck * 0.12, (0, top + tall * 0.75, 0)), "neck ring, neck")
     y = top + tall
@@ -164,23 +238,67 @@ def bottle(b: Builder) -> None:
     elif kind == "cork":
         b.add(cylinder(neck * 0.8, 0.12, (0, y + 0.03, 0), top=neck * 0.9), "lid")
     elif kind == "pump":
-        b.add(lathe([(c, y - 0.05), (c, y + 0.04), (neck * 0.4, y + 0.07), (neck * 0.25, y + 0.07), (neck * 0.25, y + 0.16)]), "lid")
-        b.add(box(neck * 1.3, 0.05, neck * 1.3, (0, y + 0.18, 0), bevel=0.015) + rod((0, y + 0.18, 0), (0, y + 0.16, neck + 0.12), 0.02), "pump head, pump, dispenser head")
+        b.add(
+            lathe(
+                [
+                    (c, y - 0.05),
+                    (c, y + 0.04),
+                    (neck * 0.4, y + 0.07),
+                    (neck * 0.25, y + 0.07),
+                    (neck * 0.25, y + 0.16),
+                ]
+            ),
+            "lid",
+        )
+        b.add(
+            box(neck * 1.3, 0.05, neck * 1.3, (0, y + 0.18, 0), bevel=0.015)
+            + rod((0, y + 0.18, 0), (0, y + 0.16, neck + 0.12), 0.02),
+            "pump head, pump, dispenser head",
+        )
     elif kind == "spray":
         b.add(cylinder(c, 0.09, (0, y, 0)), "lid")
-        b.add(box(neck * 1.4, 0.12, neck * 3.5, (0, y + 0.12, neck * 0.4), bevel=0.02), "spray head, dispenser head, nozzle")
-        b.add(sweep(bezier((0, y + 0.07, neck * 1.3), (0, y, neck * 1.5), (0, y - 0.1, neck * 2.2)), rounded_rectangle(neck * 0.6, 0.02)), "trigger")
+        b.add(
+            box(neck * 1.4, 0.12, neck * 3.5, (0, y + 0.12, neck * 0.4), bevel=0.02),
+            "spray head, dispenser head, nozzle",
+        )
+        b.add(
+            sweep(
+                bezier((0, y + 0.07, neck * 1.3), (0, y, neck * 1.5), (0, y - 0.1, neck * 2.2)),
+                rounded_rectangle(neck * 0.6, 0.02),
+            ),
+            "trigger",
+        )
     elif kind == "sport":
-        b.add(lathe([(c, y - 0.06), (c, y), (c * 0.5, y + 0.05), (c * 0.4, y + 0.05), (c * 0.45, y + 0.13), (0, y + 0.13)]), "lid")
+        b.add(
+            lathe(
+                [
+                    (c, y - 0.06),
+                    (c, y),
+                    (c * 0.5, y + 0.05),
+                    (c * 0.4, y + 0.05),
+                    (c * 0.45, y + 0.13),
+                    (0, y + 0.13),
+                ]
+            ),
+            "lid",
+        )
     elif kind == "round":
         b.add(ellipsoid(c, ch, c, (0, y + ch * 0.5, 0)), "lid")
     if b.chance(0.15) and not flat:
-        b.add(lathe([(r * 1.015, h * 0.3), (r * 1.015, h * 0.7)]) if not waist else torus(r * 0.97, 0.015, (0, h * 0.5, 0)), "label, band")
+        b.add(
+            lathe([(r * 1.015, h * 0.3), (r * 1.015, h * 0.7)])
+            if not waist
+            else torus(r * 0.97, 0.015, (0, h * 0.5, 0)),
+            "label, band",
+        )
     if b.chance(0.15):
         side_handle(b, np.array([(r, 0), (r, h), (neck, top)]), h * 0.3, top)
 
 
-@family("jar", names={"body": ("jar body", "container", "main body", "base body"), "lid": ("cap", "cover", "jar lid")})
+@family(
+    "jar",
+    names={"body": ("jar body", "container", "main body", "base body"), "lid": ("cap", "cover", "jar lid")},
+)
 def jar(b: Builder) -> None:
     r, h = b.u(0.3, 0.5), b.u(0.4, 1)
     profile = wall(b, r, h, 0.2)
@@ -192,12 +310,26 @@ def jar(b: Builder) -> None:
         small_lid(b, c, h)
     if b.chance(0.25):
         for m in (False, True):
-            piece = Builder(b.rng)
-            b.add(tube(bezier((r * 0.9, h * 0.8, 0), (r * 1.5, h * 0.8, 0), (r * 1.4, h * 0.4, 0), (r * 0.9, h * 0.45, 0)), 0.03).turn("y", 180 * m), "handle")
-            del piece
+            b.add(
+                tube(
+                    bezier(
+                        (r * 0.9, h * 0.8, 0),
+                        (r * 1.5, h * 0.8, 0),
+                        (r * 1.4, h * 0.4, 0),
+                        (r * 0.9, h * 0.45, 0),
+                    ),
+                    0.03,
+                ).turn("y", 180 * m),
+                "handle",
+            )
 
 
-KETTLE = {"body": ("pot body", "kettle body", "main body", "base body", "container"), "lid": ("cover", "cap", "top lid"), "handle": ("grip", "handle or grip", "kettle handle"), "spout": ("nozzle", "beak", "pouring spout")}
+KETTLE = {
+    "body": ("pot body", "kettle body", "main body", "base body", "container"),
+    "lid": ("cover", "cap", "top lid"),
+    "handle": ("grip", "handle or grip", "kettle handle"),
+    "spout": ("nozzle", "beak", "pouring spout"),
+}
 
 
 def spout(b: Builder, profile: np.ndarray, h: float) -> None:
@@ -209,15 +341,31 @@ def spout(b: Builder, profile: np.ndarray, h: float) -> None:
     if kind == "beak":
         y = h * 0.8
         r = radius_at(profile, y)
-        b.add(sweep([(-r * 0.8, y - 0.1 * h, 0), (-r * 1.15, y + 0.12 * h, 0), (-r * 1.3, h * 1.0, 0)], ellipse(1, 1.4, 12), up=(0, 1, 0), sizes=[size * 1.6, size * 1.3, size * 0.4]), "spout")
+        b.add(
+            sweep(
+                [(-r * 0.8, y - 0.1 * h, 0), (-r * 1.15, y + 0.12 * h, 0), (-r * 1.3, h * 1.0, 0)],
+                ellipse(1, 1.4, 12),
+                up=(0, 1, 0),
+                sizes=[size * 1.6, size * 1.3, size * 0.4],
+            ),
+            "spout",
+        )
         return
     out, rise = b.u(0.4, 0.7) * h, b.u(0.3, 0.7) * h
     if kind == "straight":
         path = np.linspace((-r * 0.9, y, 0), (-r - out, y + rise, 0), 6)
     elif kind == "curved":
-        path = bezier((-r * 0.85, y, 0), (-r - out * 0.7, y, 0), (-r - out * 0.5, y + rise, 0), (-r - out, y + rise, 0))
+        path = bezier(
+            (-r * 0.85, y, 0), (-r - out * 0.7, y, 0), (-r - out * 0.5, y + rise, 0), (-r - out, y + rise, 0)
+        )
     else:
-        path = bezier((-r * 0.85, h * 0.2, 0), (-r - out, h * 0.15, 0), (-r - out * 0.2, h, 0), (-r - out, h * 1.05, 0), steps=18)
+        path = bezier(
+            (-r * 0.85, h * 0.2, 0),
+            (-r - out, h * 0.15, 0),
+            (-r - out * 0.2, h, 0),
+            (-r - out, h * 1.05, 0),
+            steps=18,
+        )
     sizes = np.linspace(size * b.u(1.1, 1.8), size * b.u(0.5, 0.8), len(path))
     b.add(tube(path, sizes, 12), "spout")
 
@@ -252,8 +400,21 @@ def draw_kettle(b: Builder) -> None:
         if place == "over":
             path = arc(foot, 0, 180, (0, h * 0.9, 0), r2=rise, steps=20)
         else:
-            path = np.array([(foot, h * 0.85, 0), (foot, h * 0.9 + rise * 0.85, 0), (foot * 0.85, h * 0.9 + rise, 0), (-foot * 0.85, h * 0.9 + rise, 0), (-foot, h * 0.9 + rise * 0.85, 0), (-foot, h * 0.85, 0)])
-        mesh = tube(path, size) if b.chance() else sweep(path, rounded_rectangle(size * 3, size, size * 0.4), up=(0.01, 0.02, 1))
+            path = np.array(
+                [
+                    (foot, h * 0.85, 0),
+                    (foot, h * 0.9 + rise * 0.85, 0),
+                    (foot * 0.85, h * 0.9 + rise, 0),
+                    (-foot * 0.85, h * 0.9 + rise, 0),
+                    (-foot, h * 0.9 + rise * 0.85, 0),
+                    (-foot, h * 0.85, 0),
+                ]
+            )
+        mesh = (
+            tube(path, size)
+            if b.chance()
+            else sweep(path, rounded_rectangle(size * 3, size, size * 0.4), up=(0.01, 0.02, 1))
+        )
         b.add(mesh.turn("y", 90 if b.chance(0.1) else 0), "handle")
     if b.chance(0.25):
         b.add(cylinder(r * 1.03, 0.06, (0, -0.03, 0)), "base")
@@ -279,10 +440,29 @@ def watering_can(b: Builder) -> None:
     b.add(tube([(-r * 0.85, h * 0.15, 0), tip], [0.06, 0.03]), "spout")
     if b.chance(0.7):
         b.add(lathe([(0.03, 0), (0.1, 0.1), (0, 0.12)]).turn("z", 50).at(*tip), "rose, sprinkler head, spout")
-    b.add(tube(bezier((r * 0.9, h * 0.2, 0), (r * 2.2, h * 0.5, 0), (r * 1.2, h * 1.9, 0), (-r * 0.7, h, 0), steps=20), 0.025), "handle")
+    b.add(
+        tube(
+            bezier(
+                (r * 0.9, h * 0.2, 0),
+                (r * 2.2, h * 0.5, 0),
+                (r * 1.2, h * 1.9, 0),
+                (-r * 0.7, h, 0),
+                steps=20,
+            ),
+            0.025,
+        ),
+        "handle",
+    )
 
 
-@family("pot", names={"body": ("pot body", "main body", "container", "base body"), "lid": ("cover", "pot lid"), "handle": ("grip", "side handle", "ear", "handle or grip")})
+@family(
+    "pot",
+    names={
+        "body": ("pot body", "main body", "container", "base body"),
+        "lid": ("cover", "pot lid"),
+        "handle": ("grip", "side handle", "ear", "handle or grip"),
+    },
+)
 def pot(b: Builder) -> None:
     r, h = b.u(0.35, 0.5), b.u(0.2, 0.7)
     profile = wall(b, r, h, 0.15, 0.15)
@@ -292,10 +472,21 @@ def pot(b: Builder) -> None:
     edge = radius_at(profile, y)
     if b.chance(0.35):
         length = b.u(0.5, 0.9)
-        b.add(tube([(edge, y, 0), (edge + length * 0.3, y + 0.03, 0), (edge + length, y + b.u(0, 0.15), 0)], [size * 0.7, size, size * 1.1]), "long handle, handle")
+        b.add(
+            tube(
+                [(edge, y, 0), (edge + length * 0.3, y + 0.03, 0), (edge + length, y + b.u(0, 0.15), 0)],
+                [size * 0.7, size, size * 1.1],
+            ),
+            "long handle, handle",
+        )
     else:
         out = r * b.u(0.2, 0.4)
-        path = bezier((edge * 0.95, y, -out), (edge + out * 1.3, y + 0.05, -out), (edge + out * 1.3, y + 0.05, out), (edge * 0.95, y, out))
+        path = bezier(
+            (edge * 0.95, y, -out),
+            (edge + out * 1.3, y + 0.05, -out),
+            (edge + out * 1.3, y + 0.05, out),
+            (edge * 0.95, y, out),
+        )
         b.sides(tube(path, size * 0.8), "handle")
     if b.chance(0.75):
         small_lid(b, profile[-1, 0] * b.u(0.98, 1.05), h, knob="lid handle, handle, lid")
@@ -308,12 +499,26 @@ def pan(b: Builder) -> None:
     b.add(lathe([(0, 0), (low, 0), (r, h), (r - t, h), (low - t, t), (0, t)], 32), "body")
     length, size, tilt = b.u(0.5, 0.9), b.u(0.02, 0.045), b.u(0, 0.2)
     path = bezier((r * 0.97, h * 0.8, 0), (r + length * 0.4, h + tilt, 0), (r + length, h + tilt * 0.8, 0))
-    b.add(sweep(path, rounded_rectangle(size * 2.2, size, size * 0.4), up=(0, 1, 0), sizes=np.linspace(0.8, 1.2, len(path))), "handle")
+    b.add(
+        sweep(
+            path,
+            rounded_rectangle(size * 2.2, size, size * 0.4),
+            up=(0, 1, 0),
+            sizes=np.linspace(0.8, 1.2, len(path)),
+        ),
+        "handle",
+    )
     if b.chance(0.2):
         small_lid(b, r, h, knob="lid knob, knob")
 
 
-@family("bucket", names={"body": ("bucket body", "container", "main body", "base body", "pail"), "handle": ("grip", "bail", "handle or grip", "arc handle")})
+@family(
+    "bucket",
+    names={
+        "body": ("bucket body", "container", "main body", "base body", "pail"),
+        "handle": ("grip", "bail", "handle or grip", "arc handle"),
+    },
+)
 def bucket(b: Builder) -> None:
     r, h = b.u(0.32, 0.5), b.u(0.5, 1)
     low = r * b.u(0.6, 1)
@@ -324,16 +529,24 @@ def bucket(b: Builder) -> None:
     else:
         b.add(hollow_box(2 * low, h, 2 * low, t, (0, h / 2, 0), 0.1, r / low), "body")
     if b.chance():
-        b.add(torus(r, t * b.u(0.8, 1.5), (0, h, 0)) if round_ else box(2 * r, 0.001, 0.02, (0, h, r)), "rim, edge")
+        b.add(
+            torus(r, t * b.u(0.8, 1.5), (0, h, 0)) if round_ else box(2 * r, 0.001, 0.02, (0, h, r)),
+            "rim, edge",
+        )
     y, bail = h * b.u(0.85, 0.97), b.u(0.01, 0.022)
     drop = b.pick("up", "down", "side", "tilted")
-    angle = {"up": 0.0, "down": b.u(95, 120), "side": b.u(70, 90), "tilted": b.u(10, 60)}[drop] * (1 if b.chance() else -1)
+    angle = {"up": 0.0, "down": b.u(95, 120), "side": b.u(70, 90), "tilted": b.u(10, 60)}[drop] * (
+        1 if b.chance() else -1
+    )
     out = r * 1.03
     path = arc(out, 0, 180, r2=out * b.u(0.9, 1.25), steps=24)
     b.add(tube(path, bail, 8).turn("x", angle).at(0, y, 0), "handle")
     if b.chance(0.35):
         top = path[:, 1].max()
-        b.add(cylinder(bail * 2.3, out * 0.6, (0, top, 0), axis="x").turn("x", angle).at(0, y, 0), "grip, handle")
+        b.add(
+            cylinder(bail * 2.3, out * 0.6, (0, top, 0), axis="x").turn("x", angle).at(0, y, 0),
+            "grip, handle",
+        )
     b.sides(box(t * 2, 0.08, 0.08, (out, y, 0)), "ear, handle mount, lug" if b.chance() else "handle")
     if b.chance(0.12):
         small_lid(b, r, h)
@@ -350,7 +563,10 @@ def basket(b: Builder) -> None:
         b.add(stack(outline, [(0, 1), (0.02, 1)]), "bottom, body")
         for t in np.linspace(0.1, 1, b.n(4, 8)):
             ring = outline * (1 + (flare - 1) * t)
-            b.add(tube(np.stack([ring[:, 0], np.full(len(ring), h * t), ring[:, 1]], 1), 0.015, 6, closed=True), "body")
+            b.add(
+                tube(np.stack([ring[:, 0], np.full(len(ring), h * t), ring[:, 1]], 1), 0.015, 6, closed=True),
+                "body",
+            )
         for i in range(0, len(outline), 2):
             x, z = outline[i]
             b.add(rod((x, 0, z), (x * flare, h, z * flare), 0.012, segments=6), "body")
@@ -372,7 +588,14 @@ def bowl(b: Builder) -> None:
         small_lid(b, r, h)
 
 
-@family("vase", names={"body": ("vase body", "container", "main body"), "neck": ("vase neck",), "flower": ("flowers", "bloom")})
+@family(
+    "vase",
+    names={
+        "body": ("vase body", "container", "main body"),
+        "neck": ("vase neck",),
+        "flower": ("flowers", "bloom"),
+    },
+)
 def vase(b: Builder) -> None:
     h, neck_h = b.u(0.4, 0.8), b.u(0.1, 0.4)
     r = b.u(0.15, 0.4)
@@ -383,15 +606,17 @@ def vase(b: Builder) -> None:
     b.add(lathe([(0, 0), *np.stack([side, h * t], 1)]), "body")
     s = np.linspace(0, 1, 8)
     lip = neck * (1 + b.u(0, 0.9) * s**3 - 0.1 * np.sin(np.pi * s))
-    b.add(lathe([*np.stack([lip, h + neck_h * s], 1), *np.stack([lip * 0.9, h + neck_h * s], 1)[::-1]]), "neck")
+    b.add(
+        lathe([*np.stack([lip, h + neck_h * s], 1), *np.stack([lip * 0.9, h + neck_h * s], 1)[::-1]]), "neck"
+    )
     if b.chance(0.4):
         profile = np.array([*np.stack([side, h * t], 1), *np.stack([lip, h + neck_h * s], 1)[1:]])
         state = b.rng.integers(1 << 30)
         for m in (0, 1):
             again = Builder(np.random.default_rng(state))
             side_handle(again, profile, h * 0.6, h + neck_h * 0.8, closed=1)
-            for meshes in again._parts.values():
-                b.add(meshes[0].turn("y", 180 * m), "handle")
+            for names, mesh in again.pieces():
+                b.add(mesh.turn("y", 180 * m), names)
     elif b.chance(0.4):
         for _ in range(b.n(1, 5)):
             top = (b.u(-0.3, 0.3), h + neck_h + b.u(0.25, 0.6), b.u(-0.3, 0.3))
@@ -399,7 +624,13 @@ def vase(b: Builder) -> None:
             b.add(ellipsoid(0.08, 0.06, 0.08, top), "flower")
 
 
-@family("box", names={"body": ("box body", "container", "main body", "base body"), "lid": ("cover", "top cover", "flap", "box lid")})
+@family(
+    "box",
+    names={
+        "body": ("box body", "container", "main body", "base body"),
+        "lid": ("cover", "top cover", "flap", "box lid"),
+    },
+)
 def box_(b: Builder) -> None:
     w, h, d, t = b.u(0.5, 1), b.u(0.25, 0.8), b.u(0.4, 0.9), b.u(0.012, 0.04)
     corner = b.u(0, 0.15) if b.chance(0.3) else 0
@@ -411,7 +642,9 @@ def box_(b: Builder) -> None:
         b.add(lid.at(0, h, -d / 2), "lid")
     elif kind == "flaps":
         for s in (-1, 1):
-            flap = box(w, t, d / 2, (0, 0, s * d / 4)).turn("x", -s * b.u(40, 210) if b.chance(0.8) else 0, (0, 0, 0))
+            flap = box(w, t, d / 2, (0, 0, s * d / 4)).turn(
+                "x", -s * b.u(40, 210) if b.chance(0.8) else 0, (0, 0, 0)
+            )
             b.add(flap.turn("y", 180).at(0, h, s * d / 2), "flap, lid")
             side = box(w / 2, t, d, (s * w / 4, 0, 0)).turn("z", s * b.u(-70, 60))
             b.add(side.at(s * w / 2, h, 0), "flap, lid")
@@ -422,7 +655,9 @@ def box_(b: Builder) -> None:
         if b.chance():
             b.add(box(0.1, 0.12, 0.03, (0, h, d / 2), bevel=0.01), "lock, latch")
     elif kind == "loose":
-        b.add(hollow_box(w * 1.03, b.u(0.05, 0.2), d * 1.03, t, corner=corner).turn("x", 180).at(0, h, 0), "lid")
+        b.add(
+            hollow_box(w * 1.03, b.u(0.05, 0.2), d * 1.03, t, corner=corner).turn("x", 180).at(0, h, 0), "lid"
+        )
     else:
         b.add(box(w * 1.01, 0.04, d * 1.01, (0, h + 0.02, 0), corner=corner), "lid")
         if b.chance():
@@ -431,7 +666,15 @@ def box_(b: Builder) -> None:
         b.sides(tube(arc(0.1, 180, 360, (w / 2 + 0.02, h * 0.7, 0), plane="zy"), 0.015), "handle")
 
 
-@family("trash can", names={"body": ("can body", "container", "bin body", "main body", "base body"), "lid": ("cover", "top cover", "flap lid"), "pedal": ("foot pedal", "footpedal"), "frame": ("outside frame", "outer frame")})
+@family(
+    "trash can",
+    names={
+        "body": ("can body", "container", "bin body", "main body", "base body"),
+        "lid": ("cover", "top cover", "flap lid"),
+        "pedal": ("foot pedal", "footpedal"),
+        "frame": ("outside frame", "outer frame"),
+    },
+)
 def trash_can(b: Builder) -> None:
     r, h = b.u(0.25, 0.4), b.u(0.6, 1)
     kind = b.pick("round", "round", "square", "wheelie")
@@ -443,7 +686,10 @@ def trash_can(b: Builder) -> None:
     w = 2 * r
     lidded = b.pick("tilt", "shut", "swing", "none")
     if lidded == "none":
-        b.add(torus(r, 0.015, (0, h, 0)) if kind == "round" else box(w, 0.03, 0.02, (0, h, r * 0.85)), "rim, edge")
+        b.add(
+            torus(r, 0.015, (0, h, 0)) if kind == "round" else box(w, 0.03, 0.02, (0, h, r * 0.85)),
+            "rim, edge",
+        )
     elif kind == "round":
         rise = b.u(0.02, 0.25)
         lid = lathe([(r * 1.03, -0.03), (r * 1.03, 0.02), (r * 0.8, rise * 0.7 + 0.02), (0, rise + 0.02)])
@@ -461,7 +707,14 @@ def trash_can(b: Builder) -> None:
             b.add(torus(r * 1.06, 0.015, (0, y, 0)), "frame")
 
 
-@family("wine glass", names={"bowl": ("glass bowl", "cup", "container"), "stem": ("stalk", "glass stem", "neck"), "base": ("foot", "glass base")})
+@family(
+    "wine glass",
+    names={
+        "bowl": ("glass bowl", "cup", "container"),
+        "stem": ("stalk", "glass stem", "neck"),
+        "base": ("foot", "glass base"),
+    },
+)
 def wine_glass(b: Builder) -> None:
     r, h, stem = b.u(0.2, 0.4), b.u(0.2, 0.6), b.u(0.2, 0.6)
     t = np.linspace(0, 1, 12)
@@ -473,17 +726,49 @@ def wine_glass(b: Builder) -> None:
     b.add(lathe([(0, 0), (f, 0), (f, 0.01), (0.02, 0.035), (0, 0.035)]), "base")
 
 
-@family("knife", names={"blade": ("cutting blade", "knife blade", "metal blade"), "handle": ("handle or grip", "grip", "knife handle"), "guard": ("bolster", "hilt", "crossguard")})
+@family(
+    "knife",
+    names={
+        "blade": ("cutting blade", "knife blade", "metal blade"),
+        "handle": ("handle or grip", "grip", "knife handle"),
+        "guard": ("bolster", "hilt", "crossguard"),
+    },
+)
 def knife(b: Builder) -> None:
     length, wide, grip = b.u(0.4, 0.9), b.u(0.06, 0.2), b.u(0.3, 0.5)
     kind = b.pick("chef", "clip", "cleaver", "table", "dagger", "straight")
     back = wide / 2
     edge = {
-        "chef": [(0, back), (length, back * 0.7), (length * 0.85, -back * 0.3), (length * 0.5, -back * 0.9), (0, -back)],
+        "chef": [
+            (0, back),
+            (length, back * 0.7),
+            (length * 0.85, -back * 0.3),
+            (length * 0.5, -back * 0.9),
+            (0, -back),
+        ],
         "clip": [(0, back), (length * 0.65, back), (length, 0), (length * 0.75, -back * 0.9), (0, -back)],
-        "cleaver": [(0, back), (length * 0.7, back), (length * 0.7, -back * 3), (0.02, -back * 3), (0, -back)],
-        "table": [(0, back), (length * 0.9, back), (length, back * 0.3), (length * 0.95, -back), (length * 0.3, -back), (0, -back * 0.5)],
-        "dagger": [(0, back), (length * 0.8, back * 0.7), (length, 0), (length * 0.8, -back * 0.7), (0, -back)],
+        "cleaver": [
+            (0, back),
+            (length * 0.7, back),
+            (length * 0.7, -back * 3),
+            (0.02, -back * 3),
+            (0, -back),
+        ],
+        "table": [
+            (0, back),
+            (length * 0.9, back),
+            (length, back * 0.3),
+            (length * 0.95, -back),
+            (length * 0.3, -back),
+            (0, -back * 0.5),
+        ],
+        "dagger": [
+            (0, back),
+            (length * 0.8, back * 0.7),
+            (length, 0),
+            (length * 0.8, -back * 0.7),
+            (0, -back),
+        ],
         "straight": [(0, back), (length, back), (length, -back * 0.2), (length * 0.95, -back), (0, -back)],
     }[kind]
     b.add(extrude(np.array(edge), b.u(0.008, 0.025)), "blade")
@@ -506,7 +791,12 @@ def eating(b: Builder, head: Mesh, length: float) -> None:
     b.add(head, "head")
     wide, t = b.u(0.02, 0.05), b.u(0.01, 0.02)
     path = bezier((0, 0.02, -0.02), (0, 0.08, -length * 0.3), (0, 0, -length))
-    b.add(sweep(path, rounded_rectangle(wide, t, t * 0.4), up=(0, 1, 0), sizes=np.linspace(0.6, 1.5, len(path))), "handle")
+    b.add(
+        sweep(
+            path, rounded_rectangle(wide, t, t * 0.4), up=(0, 1, 0), sizes=np.linspace(0.6, 1.5, len(path))
+        ),
+        "handle",
+    )
 
 
 @family("spoon", names={"head": ("bowl", "spoon bowl", "scoop")})
@@ -515,7 +805,9 @@ def spoon(b: Builder) -> None:
 
     def bowl_(u: np.ndarray, v: np.ndarray) -> np.ndarray:
         angle, r = 2 * np.pi * v, 0.02 + 0.98 * u
-        return np.stack([w * r * np.cos(angle), depth * (r**2 - 1) + 0.02, d / 2 + d / 2 * r * np.sin(angle)], -1)
+        return np.stack(
+            [w * r * np.cos(angle), depth * (r**2 - 1) + 0.02, d / 2 + d / 2 * r * np.sin(angle)], -1
+        )
 
     eating(b, sheet(bowl_, 0.01, 7, 20), b.u(0.5, 0.9))
 
@@ -524,7 +816,14 @@ def spoon(b: Builder) -> None:
 def fork(b: Builder) -> None:
     w, count, long = b.u(0.12, 0.22), b.n(2, 4), b.u(0.15, 0.28)
     for x in np.linspace(-w / 2, w / 2, count):
-        b.add(sweep(bezier((x, 0, 0.15), (x, -0.03, 0.15 + long / 2), (x, 0.02, 0.15 + long)), rounded_rectangle(w / count * 0.5, 0.015), up=(0, 1, 0)), "tine, head")
+        b.add(
+            sweep(
+                bezier((x, 0, 0.15), (x, -0.03, 0.15 + long / 2), (x, 0.02, 0.15 + long)),
+                rounded_rectangle(w / count * 0.5, 0.015),
+                up=(0, 1, 0),
+            ),
+            "tine, head",
+        )
     eating(b, box(w * 1.2, 0.018, 0.17, (0, 0, 0.07), bevel=0.005), b.u(0.5, 0.9))
 
 

@@ -1,8 +1,8 @@
 """Small watertight-enough meshes to build everyday objects from; numpy only, y up.
 
-Points are (x, y, z) with x to the right, y up and z to the front. Angles are in degrees. Every function returns a
-`Mesh`; `Mesh.at`, `.turn`, `.scale` and `+` compose them. Faces serve area-weighted sampling, so a part may run into
-its neighbour as it does in hand-made models.
+Points are (x, y, z) with x to the right, y up and z to the front. Angles are in degrees. Every function
+returns a `Mesh`; `Mesh.at`, `.turn`, `.scale` and `+` compose them. Faces serve area-weighted sampling, so a
+part may run into its neighbour as it does in hand-made models.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
-Point = Sequence[float]
+Point = Sequence[float] | Array
 _AXES = {"x": 0, "y": 1, "z": 2}
 
 
@@ -118,7 +118,9 @@ def stack(outline: ArrayLike, levels: Iterable[Sequence[float]], caps: bool = Tr
     return loft(loops, caps)
 
 
-def box(w: float, h: float, d: float, at: Point = (0, 0, 0), bevel: float = 0, top: float = 1, corner: float = 0) -> Mesh:
+def box(
+    w: float, h: float, d: float, at: Point = (0, 0, 0), bevel: float = 0, top: float = 1, corner: float = 0
+) -> Mesh:
     """A box about its centre; bevel rounds all edges, corner the vertical ones, top scales the upper face."""
     b = min(bevel, w / 2.01, h / 2.01, d / 2.01)
     outline = rounded_rectangle(w, d, max(b, corner))
@@ -145,7 +147,9 @@ def lathe(profile: ArrayLike, segments: int = 24, arc: float = 360) -> Mesh:  # 
     return grid(points, wrap_v=whole)
 
 
-def cylinder(r: float, h: float, at: Point = (0, 0, 0), top: float | None = None, axis: str = "y", segments: int = 20) -> Mesh:
+def cylinder(
+    r: float, h: float, at: Point = (0, 0, 0), top: float | None = None, axis: str = "y", segments: int = 20
+) -> Mesh:
     """A cylinder, frustum (top radius) or cone (top 0) about its centre."""
     end = r if top is None else top
     mesh = lathe([(0, -h / 2), (r, -h / 2), (end, h / 2), (0, h / 2)], segments)
@@ -157,7 +161,15 @@ def along(mesh: Mesh, axis: str) -> Mesh:
     return mesh if axis == "y" else mesh.turn("z", -90) if axis == "x" else mesh.turn("x", 90)
 
 
-def ellipsoid(rx: float, ry: float, rz: float, at: Point = (0, 0, 0), low: float = -90, high: float = 90, segments: int = 20) -> Mesh:
+def ellipsoid(
+    rx: float,
+    ry: float,
+    rz: float,
+    at: Point = (0, 0, 0),
+    low: float = -90,
+    high: float = 90,
+    segments: int = 20,
+) -> Mesh:
     """An ellipsoid between two latitudes (degrees)."""
     angle = np.radians(np.linspace(low, high, 13))
     return lathe(np.stack([np.cos(angle), np.sin(angle)], 1), segments).scale(rx, ry, rz).at(*at)
@@ -184,7 +196,9 @@ def hollow(profile: ArrayLike, thickness: float, segments: int = 24, floor: floa
     return lathe(np.concatenate([ends[0], outer, inner, ends[1]]), segments)
 
 
-def hollow_box(w: float, h: float, d: float, wall: float, at: Point = (0, 0, 0), corner: float = 0, top: float = 1) -> Mesh:
+def hollow_box(
+    w: float, h: float, d: float, wall: float, at: Point = (0, 0, 0), corner: float = 0, top: float = 1
+) -> Mesh:
     """An open-topped box about its centre; top scales the rim."""
     outline = rounded_rectangle(w, d, corner)
     sx, sz = 1 - 2 * wall / w, 1 - 2 * wall / d
@@ -192,7 +206,13 @@ def hollow_box(w: float, h: float, d: float, wall: float, at: Point = (0, 0, 0),
     return stack(outline, rows).at(*at)
 
 
-def sweep(path: ArrayLike, section: ArrayLike, up: Point | None = None, sizes: ArrayLike | float = 1, closed: bool = False) -> Mesh:
+def sweep(
+    path: ArrayLike,
+    section: ArrayLike,
+    up: Point | None = None,
+    sizes: ArrayLike | float = 1,
+    closed: bool = False,
+) -> Mesh:
     """A closed section (M, 2) carried along a path (N, 3).
 
     Its second axis leans to `up` where given; else frames are transported along the path without twist.
@@ -221,12 +241,12 @@ def tube(path: ArrayLike, r: ArrayLike | float, segments: int = 10, closed: bool
 
 
 def rod(a: Point, b: Point, r: float, end: float | None = None, segments: int = 10) -> Mesh:
-    return tube([a, b], [r, r if end is None else end], segments)
+    return tube(np.array([a, b]), [r, r if end is None else end], segments)
 
 
 def bar(a: Point, b: Point, w: float, d: float, up: Point = (0, 1, 0.001), round_: float = 0) -> Mesh:
     """A straight bar from a to b with a rectangular section, d along `up`."""
-    return sweep([a, b], rounded_rectangle(w, d, round_), up=up)
+    return sweep(np.array([a, b]), rounded_rectangle(w, d, round_), up=up)
 
 
 def bezier(*control: Point, steps: int = 14) -> Array:  # (steps, 3)
@@ -237,7 +257,15 @@ def bezier(*control: Point, steps: int = 14) -> Array:  # (steps, 3)
     return p[:, 0]
 
 
-def arc(r: float, start: float, stop: float, at: Point = (0, 0, 0), plane: str = "xy", steps: int = 16, r2: float | None = None) -> Array:
+def arc(
+    r: float,
+    start: float,
+    stop: float,
+    at: Point = (0, 0, 0),
+    plane: str = "xy",
+    steps: int = 16,
+    r2: float | None = None,
+) -> Array:
     """Points of an arc (r2: radius of the second axis) in a plane of two named axes."""
     angle = np.radians(np.linspace(start, stop, steps))
     p = np.tile(np.asarray(at, float), (steps, 1))
@@ -247,7 +275,7 @@ def arc(r: float, start: float, stop: float, at: Point = (0, 0, 0), plane: str =
 
 
 def sheet(surface: Callable[[Array, Array], Array], thickness: float, nu: int = 9, nv: int = 9) -> Mesh:
-    """A plate over surface(u, v), u and v in 0..1 as (nu, nv) lattices -> (nu, nv, 3), with thickness and edges."""
+    """A plate with edges over surface(u, v): u and v in 0..1 as (nu, nv) lattices -> (nu, nv, 3)."""
     u, v = np.meshgrid(np.linspace(0, 1, nu), np.linspace(0, 1, nv), indexing="ij")
     p = surface(u, v)
     normal = np.cross(np.gradient(p, axis=0), np.gradient(p, axis=1))
@@ -308,7 +336,7 @@ def triangulate(polygon: Array) -> NDArray[np.int64]:  # (M, 2) -> (M - 2, 3)
 
 
 def blade(chords: ArrayLike, thickness: float = 0.1, segments: int = 12) -> Mesh:
-    """A wing or fin through stations (N, 5): x, y, z of the mid chord, chord along z, relative thickness scale."""
+    """A wing through stations (N, 5): x, y, z of the mid chord, chord along z, thickness scale."""
     rows = np.asarray(chords, float)
     angle = 2 * np.pi * np.arange(segments) / segments
     z = np.cos(angle) / 2

@@ -1,9 +1,9 @@
 """The table of families, the builder that they draw with, and the words for parts.
 
 A family draws one object with a `Builder`: random proportions from `u`, `n`, `chance`, `pick`; surfaces by
-`add(mesh, "slat, back")`, where the string lists the part's names, finest first. Every name may have other wordings,
-in the family's own table or in `WORDINGS`. Which of them an object carries is drawn once an object, so that a name
-covers all of its part or is absent; the names in the string are always kept.
+`add(mesh, "slat, back")`, where the string lists the part's names, finest first. Every name may have other
+wordings, in the family's own table or in `WORDINGS`. Which of them an object carries is drawn once an object,
+so that a name covers all of its part or is absent; the names in the string are always kept.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ from pa3d.data.parts import PartMesh
 from pa3d.data.procedural.primitives import Mesh, union
 
 WORDINGS: dict[str, tuple[str, ...]] = {
-    "arm": ("armrest", "arm rest"),
     "back": ("backrest", "back rest", "back support"),
     "seat": ("seating surface", "sitting area", "seat part"),
     "leg": ("leg or support", "support leg", "supporting leg"),
     "handle": ("handle or grip", "grip", "hand grip", "handhold"),
-    "lid": ("cover", "top cover", "lid cover"),
-    "cap": ("cover", "closure", "cap cover"),
+    "lid": ("cover", "top cover"),
+    "cap": ("cover", "closure"),
     "body": ("base body", "main body", "body part"),
     "wheel": ("tire", "wheels"),
     "base": ("bottom base", "base part", "foot base"),
@@ -33,7 +32,6 @@ WORDINGS: dict[str, tuple[str, ...]] = {
     "shelf": ("shelf board", "horizontal shelf"),
     "screen": ("display", "display screen", "screen panel"),
     "button": ("push button", "control button"),
-    "knob": ("dial", "control knob"),
     "blade": ("cutting blade", "metal blade"),
     "tabletop": ("top", "desktop", "table top", "table surface"),
     "strap": ("shoulder strap", "carrying strap"),
@@ -46,10 +44,9 @@ WORDINGS: dict[str, tuple[str, ...]] = {
     "visor": ("peak", "bill", "brim"),
     "crown": ("top of the hat", "hat crown"),
     "wing": ("wings", "main wing"),
-    "engine": ("jet engine", "engine or frame", "motor"),
+    "engine": ("motor",),
     "tail": ("tail section", "rear tail"),
     "fin": ("stabilizing fin", "fins"),
-    "trigger": ("trigger and guard", "finger trigger"),
     "headlight": ("front light", "front lamp"),
     "windshield": ("windscreen", "front window"),
     "window": ("glass window", "window glass"),
@@ -66,11 +63,13 @@ WORDINGS: dict[str, tuple[str, ...]] = {
 class Builder:
     """Collects meshes with their part names; also the family's source of randomness."""
 
-    def __init__(self, rng: np.random.Generator, wordings: Mapping[str, tuple[str, ...]] | None = None) -> None:
+    def __init__(
+        self, rng: np.random.Generator, wordings: Mapping[str, tuple[str, ...]] | None = None
+    ) -> None:
         self.rng = rng
         self.wordings = {**WORDINGS, **(wordings or {})}
         self._used: dict[str, tuple[str, ...]] = {}
-        self._parts: dict[tuple[str, ...], list[Mesh]] = {}
+        self._parts: dict[str, list[Mesh]] = {}
 
     def u(self, low: float, high: float) -> float:
         return float(low + (high - low) * self.rng.random())
@@ -87,14 +86,20 @@ class Builder:
 
     def add(self, mesh: Mesh, names: str) -> None:
         """Give a mesh to the part with these comma-separated names, the finest first."""
-        listed = [name.strip() for name in names.split(",")]
-        words = dict.fromkeys([*listed, *(w for name in listed for w in self._wordings(name))])
-        self._parts.setdefault(tuple(words), []).append(mesh)
+        self._parts.setdefault(names, []).append(mesh)
 
     def sides(self, mesh: Mesh, names: str, axis: str = "x") -> None:
         """The mesh and its mirror image."""
         self.add(mesh, names)
         self.add(mesh.mirror(axis), names)
+
+    def pieces(self) -> list[tuple[str, Mesh]]:
+        """What was added so far, to be moved as a whole into another builder."""
+        return [(names, mesh) for names, meshes in self._parts.items() for mesh in meshes]
+
+    def _worded(self, names: str) -> tuple[str, ...]:
+        listed = [name.strip() for name in names.split(",")]
+        return tuple(dict.fromkeys([*listed, *(w for name in listed for w in self._wordings(name))]))
 
     def _wordings(self, name: str) -> tuple[str, ...]:
         if name not in self._used:
@@ -113,7 +118,7 @@ class Builder:
             vertices.astype(np.float32),
             whole.faces.astype(np.int32),
             parts.astype(np.int32),
-            list(self._parts),
+            [self._worded(names) for names in self._parts],
             category=category,
             source="pa3d procedural",
             license="CC0-1.0",

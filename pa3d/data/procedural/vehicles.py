@@ -7,7 +7,6 @@ import numpy as np
 from pa3d.data.procedural.primitives import (
     Mesh,
     arc,
-    bar,
     bezier,
     blade,
     box,
@@ -22,7 +21,6 @@ from pa3d.data.procedural.primitives import (
     rod,
     rounded_rectangle,
     sphere,
-    stack,
     sweep,
     torus,
     tube,
@@ -50,7 +48,13 @@ def rotor(count: int, r: float, chord: float, axis: str = "y") -> Mesh:
     return mesh if axis == "y" else mesh.turn("x", 90)
 
 
-PLANE = {"body": ("fuselage", "main body", "airplane body"), "wing": ("wings", "main wing"), "tail": ("tail section", "tail wing", "empennage"), "engine": ("engine or frame", "jet engine", "motor"), "propeller": ("prop", "airscrew")}
+PLANE = {
+    "body": ("fuselage", "main body", "airplane body"),
+    "wing": ("wings", "main wing"),
+    "tail": ("tail section", "tail wing", "empennage"),
+    "engine": ("engine or frame", "jet engine", "motor"),
+    "propeller": ("prop", "airscrew"),
+}
 
 
 @family("airplane", names=PLANE)
@@ -60,7 +64,9 @@ def airplane(b: Builder) -> None:
     r = b.u(0.05, 0.09) if kind != "glider" else b.u(0.03, 0.05)
     s = np.linspace(0, 1, 20)
     nose, rear = b.u(0.4, 0.9), b.u(0.5, 1.1)
-    radius = r * np.minimum(np.minimum(1, (s * 6 + 0.001) ** nose), np.minimum(1, ((1 - s) * 2.6 + 0.02) ** rear))
+    radius = r * np.minimum(
+        np.minimum(1, (s * 6 + 0.001) ** nose), np.minimum(1, ((1 - s) * 2.6 + 0.02) ** rear)
+    )
     path = np.stack([0 * s, 0.5 * r * np.maximum(s - 0.6, 0) * 2, 0.5 - s], 1)
     b.add(tube(path, radius, 18), "body")
     low = b.pick("low", "mid", "high")
@@ -76,13 +82,20 @@ def airplane(b: Builder) -> None:
         chord = b.u(0.07, 0.12)
     z = b.u(-0.02, 0.1)
     for level in (y, y + b.u(0.14, 0.2)) if kind == "biplane" else (y,):
-        half = blade([(r * 0.3, level, z, chord, 1), (span, level + dihedral, z - sweep_, chord * taper, 0.9)], 0.1)
+        half = blade(
+            [(r * 0.3, level, z, chord, 1), (span, level + dihedral, z - sweep_, chord * taper, 0.9)], 0.1
+        )
         b.sides(half, "wing")
         if kind == "biplane" and level == y:
             for x in (span * 0.4, span * 0.75):
                 b.sides(rod((x, y, z), (x, y + 0.15, z), 0.006), "strut, wing strut")
     if kind == "airliner" and b.chance():
-        b.sides(blade([(0, 0, 0, chord * taper, 1), (0.05, 0, -0.03, chord * taper * 0.5, 1)], 0.08).turn("z", 75).at(span, y + dihedral, z - sweep_), "winglet, wing")
+        b.sides(
+            blade([(0, 0, 0, chord * taper, 1), (0.05, 0, -0.03, chord * taper * 0.5, 1)], 0.08)
+            .turn("z", 75)
+            .at(span, y + dihedral, z - sweep_),
+            "winglet, wing",
+        )
     th, tc, tz = b.u(0.12, 0.22), b.u(0.1, 0.18), -0.5 + b.u(0.06, 0.12)
     fin = blade([(0, 0, 0, tc, 1), (th, 0, -th * b.u(0.2, 0.8), tc * b.u(0.4, 0.8), 1)], 0.1).turn("z", 90)
     base = r * 0.4
@@ -95,10 +108,29 @@ def airplane(b: Builder) -> None:
     level = base + th * 0.95 if t_tail else base + (th * 0.1 if b.chance() else 0)
     ts = span * b.u(0.3, 0.45)
     shift = th * 0.4 if t_tail else 0
-    b.sides(blade([(0, level, tz - shift, tc * 0.9, 1), (ts, level + b.u(0, 0.03), tz - shift - ts * b.u(0.1, 0.6), tc * 0.5, 1)], 0.09), "horizontal stabilizer, tail")
+    b.sides(
+        blade(
+            [
+                (0, level, tz - shift, tc * 0.9, 1),
+                (ts, level + b.u(0, 0.03), tz - shift - ts * b.u(0.1, 0.6), tc * 0.5, 1),
+            ],
+            0.09,
+        ),
+        "horizontal stabilizer, tail",
+    )
     if kind in ("airliner", "twin"):
         er, el = b.u(0.025, 0.05), b.u(0.1, 0.18)
-        pod = lathe([(0, 0), (er * 0.6, 0), (er, el * 0.5), (er * 0.95, el), (er * 0.8, el), (er * 0.6, el * 0.8), (0, el * 0.85)]).turn("x", 90)
+        pod = lathe(
+            [
+                (0, 0),
+                (er * 0.6, 0),
+                (er, el * 0.5),
+                (er * 0.95, el),
+                (er * 0.8, el),
+                (er * 0.6, el * 0.8),
+                (0, el * 0.85),
+            ]
+        ).turn("x", 90)
         if b.chance(0.2) and kind == "airliner":
             b.sides(pod.at(r + er, base, -0.32), "engine")
         else:
@@ -118,7 +150,10 @@ def airplane(b: Builder) -> None:
         for x in (-0.5, 0.5) if b.chance(0.4) else (0,):
             b.add(cylinder(r * 0.6, 0.1, (x * r, 0, -0.49), axis="z"), "engine")
     if b.chance(0.5):
-        b.add(ellipsoid(r * 0.6, r * 0.6, r * b.u(1.2, 2.2), (0, r * 0.75, b.u(0.15, 0.3))), "cockpit, cockpit window")
+        b.add(
+            ellipsoid(r * 0.6, r * 0.6, r * b.u(1.2, 2.2), (0, r * 0.75, b.u(0.15, 0.3))),
+            "cockpit, cockpit window",
+        )
     if b.chance(0.45):
         legs_ = [(0, 0.36), (0.09, 0.02), (-0.09, 0.02)]
         for x, lz in legs_:
@@ -127,12 +162,23 @@ def airplane(b: Builder) -> None:
             b.add(wheel(0.025, 0.018).at(x, ground, lz), "wheel, landing gear")
 
 
-@family("helicopter", names={"body": ("fuselage", "cabin", "main body"), "rotor": ("main rotor", "rotor blades", "propeller"), "tail": ("tail boom",), "skid": ("landing skid", "landing gear")})
+@family(
+    "helicopter",
+    names={
+        "body": ("fuselage", "cabin", "main body"),
+        "rotor": ("main rotor", "rotor blades", "propeller"),
+        "tail": ("tail boom",),
+        "skid": ("landing skid", "landing gear"),
+    },
+)
 def helicopter(b: Builder) -> None:
     w, h, d = b.u(0.1, 0.15), b.u(0.12, 0.17), b.u(0.2, 0.3)
     b.add(ellipsoid(w, h, d, (0, 0, 0.1)), "body")
     b.add(tube([(0, 0.04, -0.05), (0, 0.07, -0.6)], [h * 0.5, 0.02]), "tail")
-    b.add(blade([(0, 0, 0, 0.12, 1), (0.18, 0, -0.08, 0.07, 1)], 0.1).turn("z", 90).at(0, 0.05, -0.57), "tail fin, tail")
+    b.add(
+        blade([(0, 0, 0, 0.12, 1), (0.18, 0, -0.08, 0.07, 1)], 0.1).turn("z", 90).at(0, 0.05, -0.57),
+        "tail fin, tail",
+    )
     b.add(rotor(b.n(2, 4), 0.1, 0.025).turn("z", 90).at(0.03, 0.1, -0.6), "tail rotor, tail")
     b.add(rod((0, h * 0.8, 0.08), (0, h + 0.08, 0.08), 0.02), "mast, rotor shaft")
     b.add(rotor(b.n(2, 5), b.u(0.5, 0.65), 0.045).turn("y", b.u(0, 90)).at(0, h + 0.08, 0.08), "rotor")
@@ -148,7 +194,13 @@ def helicopter(b: Builder) -> None:
         b.add(ellipsoid(w * 0.93, h * 0.75, d * 0.6, (0, 0.03, 0.1 + d * 0.45)), "cockpit, windshield")
 
 
-CAR = {"body": ("car body", "main body", "chassis", "frame"), "hood": ("bonnet", "engine hood"), "roof": ("car roof", "top"), "wheel": ("tire", "wheels"), "windshield": ("windscreen", "front window")}
+CAR = {
+    "body": ("car body", "main body", "chassis", "frame"),
+    "hood": ("bonnet", "engine hood"),
+    "roof": ("car roof", "top"),
+    "wheel": ("tire", "wheels"),
+    "windshield": ("windscreen", "front window"),
+}
 
 
 @family("car", names=CAR)
@@ -163,28 +215,91 @@ def car(b: Builder) -> None:
     if kind == "suv":
         top += 0.04
     front, cowl = 0.5, b.u(0.12, 0.24)
-    rear = {"sedan": -0.32, "sport": -0.3, "hatch": -0.49, "suv": -0.49, "pickup": -0.03, "convertible": -0.25}[kind]
+    rear = {
+        "sedan": -0.32,
+        "sport": -0.3,
+        "hatch": -0.49,
+        "suv": -0.49,
+        "pickup": -0.03,
+        "convertible": -0.25,
+    }[kind]
     dip = b.u(0.01, 0.05)
-    side = [(-0.5, low), (-0.5, belt - b.u(0, 0.04)), (rear, belt), (cowl, belt), (front, belt - dip - 0.03), (front + 0.01, low)]
+    side = [
+        (-0.5, low),
+        (-0.5, belt - b.u(0, 0.04)),
+        (rear, belt),
+        (cowl, belt),
+        (front, belt - dip - 0.03),
+        (front + 0.01, low),
+    ]
     b.add(extrude(np.array(side), w, axis="x"), "body")
-    b.add(sweep([(0, belt + 0.006, cowl), (0, belt - dip - 0.018, front - 0.02)], rounded_rectangle(w * 0.92, 0.018), up=(0, 1, 0)), "hood")
+    b.add(
+        sweep(
+            [(0, belt + 0.006, cowl), (0, belt - dip - 0.018, front - 0.02)],
+            rounded_rectangle(w * 0.92, 0.018),
+            up=(0, 1, 0),
+        ),
+        "hood",
+    )
     if kind != "convertible":
         lean, back_lean = b.u(0.07, 0.16), b.u(0.02, 0.1)
         rf, rb = cowl - lean, rear + back_lean
         wt = w * b.u(0.75, 0.92)
-        loops = [[(-w / 2, belt, rear), (w / 2, belt, rear), (w / 2, belt, cowl), (-w / 2, belt, cowl)], [(-wt / 2, top, rb), (wt / 2, top, rb), (wt / 2, top, rf), (-wt / 2, top, rf)]]
+        loops = [
+            [(-w / 2, belt, rear), (w / 2, belt, rear), (w / 2, belt, cowl), (-w / 2, belt, cowl)],
+            [(-wt / 2, top, rb), (wt / 2, top, rb), (wt / 2, top, rf), (-wt / 2, top, rf)],
+        ]
         if b.chance(0.6):
-            b.add(grid_of([(-w * 0.45, belt, cowl), (w * 0.45, belt, cowl), (wt * 0.45, top, rf), (-wt * 0.45, top, rf)], 0.012), "windshield, window")
-            b.add(grid_of([(-w * 0.45, belt, rear), (w * 0.45, belt, rear), (wt * 0.45, top, rb), (-wt * 0.45, top, rb)], -0.012), "rear window, window")
+            b.add(
+                grid_of(
+                    [
+                        (-w * 0.45, belt, cowl),
+                        (w * 0.45, belt, cowl),
+                        (wt * 0.45, top, rf),
+                        (-wt * 0.45, top, rf),
+                    ],
+                    0.012,
+                ),
+                "windshield, window",
+            )
+            b.add(
+                grid_of(
+                    [
+                        (-w * 0.45, belt, rear),
+                        (w * 0.45, belt, rear),
+                        (wt * 0.45, top, rb),
+                        (-wt * 0.45, top, rb),
+                    ],
+                    -0.012,
+                ),
+                "rear window, window",
+            )
             for s in (-1, 1):
-                b.add(grid_of([(s * w / 2, belt, rear + 0.02), (s * w / 2, belt, cowl - 0.02), (s * wt / 2, top, rf), (s * wt / 2, top, rb)], 0), "side window, window")
+                b.add(
+                    grid_of(
+                        [
+                            (s * w / 2, belt, rear + 0.02),
+                            (s * w / 2, belt, cowl - 0.02),
+                            (s * wt / 2, top, rf),
+                            (s * wt / 2, top, rb),
+                        ],
+                        0,
+                    ),
+                    "side window, window",
+                )
         else:
             b.add(loft(np.array(loops), caps=False), "cabin, body" if b.chance() else "body")
         b.add(box(wt, 0.015, rf - rb, (0, top, (rf + rb) / 2), bevel=0.006), "roof")
     else:
         for x in (-0.2, 0.2):
-            b.add(box(w * 0.3, 0.1, 0.05, (x * w, belt + 0.04, -0.05)) + box(w * 0.3, 0.04, 0.12, (x * w, belt, 0.0)), "seat")
-        b.add(box(w * 0.85, 0.12, 0.012, (0, belt + 0.05, cowl)).turn("x", -30, (0, belt, cowl)), "windshield")
+            b.add(
+                box(w * 0.3, 0.1, 0.05, (x * w, belt + 0.04, -0.05))
+                + box(w * 0.3, 0.04, 0.12, (x * w, belt, 0.0)),
+                "seat",
+            )
+        b.add(
+            box(w * 0.85, 0.12, 0.012, (0, belt + 0.05, cowl)).turn("x", -30, (0, belt, cowl)), "windshield"
+        )
     if kind == "pickup":
         b.add(hollow_box(w * 0.98, 0.1, 0.45, 0.02, (0, belt + 0.01, -0.27)), "truck bed, cargo bed, body")
     axle = b.u(0.28, 0.34)
@@ -208,7 +323,15 @@ def grid_of(corners: list[tuple[float, float, float]], shift: float) -> Mesh:
     return Mesh(np.array(corners) + (0, 0, shift * 0.3), np.array([[0, 1, 2], [0, 2, 3]]))
 
 
-@family("truck", names={"cab": ("cabin", "driver cab"), "container": ("cargo box", "trailer", "load"), "chassis": ("frame", "body"), "wheel": ("tire", "wheels")})
+@family(
+    "truck",
+    names={
+        "cab": ("cabin", "driver cab"),
+        "container": ("cargo box", "trailer", "load"),
+        "chassis": ("frame", "body"),
+        "wheel": ("tire", "wheels"),
+    },
+)
 def truck(b: Builder) -> None:
     w, r = b.u(0.24, 0.3), b.u(0.055, 0.075)
     low = r * 1.2
@@ -232,7 +355,15 @@ def truck(b: Builder) -> None:
         b.sides(wheel(r, 0.05).at(w / 2 - 0.02, r, az), "wheel")
 
 
-@family("bus", names={"body": ("bus body", "main body"), "window": ("glass window", "side window"), "wheel": ("tire", "wheels"), "roof": ("top",)})
+@family(
+    "bus",
+    names={
+        "body": ("bus body", "main body"),
+        "window": ("glass window", "side window"),
+        "wheel": ("tire", "wheels"),
+        "roof": ("top",),
+    },
+)
 def bus(b: Builder) -> None:
     w, h, r = b.u(0.22, 0.28), b.u(0.24, 0.42), b.u(0.05, 0.065)
     low = r * 0.8
@@ -247,7 +378,15 @@ def bus(b: Builder) -> None:
         b.sides(wheel(r, 0.05).at(w / 2 - 0.02, r, z), "wheel")
 
 
-@family("train", names={"body": ("boiler", "main body", "engine body"), "cab": ("cabin", "driver cab"), "chimney": ("smokestack", "funnel"), "wheel": ("wheels",)})
+@family(
+    "train",
+    names={
+        "body": ("boiler", "main body", "engine body"),
+        "cab": ("cabin", "driver cab"),
+        "chimney": ("smokestack", "funnel"),
+        "wheel": ("wheels",),
+    },
+)
 def train(b: Builder) -> None:
     r, w = b.u(0.07, 0.1), 0.24
     if b.chance(0.6):
@@ -266,7 +405,15 @@ def train(b: Builder) -> None:
         b.sides(cylinder(r, 0.03, (w * 0.42, r, z), axis="x"), "wheel")
 
 
-MOTO = {"wheel": ("tire", "wheels"), "seat": ("saddle", "seat cushion"), "handlebar": ("handles or handlebars", "handle", "handlebars"), "gas tank": ("fuel tank", "tank"), "headlight": ("front light", "head lamp"), "engine": ("engine or frame", "motor"), "frame": ("engine or frame", "body frame")}
+MOTO = {
+    "wheel": ("tire", "wheels"),
+    "seat": ("saddle", "seat cushion"),
+    "handlebar": ("handles or handlebars", "handle", "handlebars"),
+    "gas tank": ("fuel tank", "tank"),
+    "headlight": ("front light", "head lamp"),
+    "engine": ("engine or frame", "motor"),
+    "frame": ("engine or frame", "body frame"),
+}
 
 
 @family("motorbike", names=MOTO)
@@ -279,31 +426,95 @@ def motorbike(b: Builder) -> None:
     b.add(wheel(r, w * b.u(1, 1.3), spokes).at(0, r, zr), "wheel")
     head = np.array([0, r * 2 + b.u(0.12, 0.22), zf - b.u(0.14, 0.28)])
     for s in (-1, 1):
-        b.add(rod((s * (w / 2 + 0.015), r, zf), (s * 0.04, head[1], head[2]), 0.014), "front fork, fork, frame")
+        b.add(
+            rod((s * (w / 2 + 0.015), r, zf), (s * 0.04, head[1], head[2]), 0.014), "front fork, fork, frame"
+        )
         b.add(rod((s * (w / 2 + 0.02), r, zr), (s * 0.04, r * 1.1, zr * 0.2), 0.014), "swingarm, frame")
         b.add(rod((s * 0.03, r * 1.0, 0), (s * 0.03, head[1] - 0.05, head[2] - 0.02), 0.014), "frame")
     seat_y = r * 2 + b.u(-0.02, 0.06)
-    b.add(sweep(bezier((0, seat_y + 0.02, 0.02), (0, seat_y - 0.01, -0.15), (0, seat_y + b.u(0.02, 0.1), zr - 0.06)), rounded_rectangle(b.u(0.1, 0.16), 0.06, 0.02), up=(0, 1, 0)), "seat")
-    tank = ellipsoid(b.u(0.07, 0.1), b.u(0.06, 0.09), b.u(0.13, 0.18), (0, seat_y + 0.07, (head[2] + 0.02) / 2 + 0.03))
+    b.add(
+        sweep(
+            bezier(
+                (0, seat_y + 0.02, 0.02), (0, seat_y - 0.01, -0.15), (0, seat_y + b.u(0.02, 0.1), zr - 0.06)
+            ),
+            rounded_rectangle(b.u(0.1, 0.16), 0.06, 0.02),
+            up=(0, 1, 0),
+        ),
+        "seat",
+    )
+    tank = ellipsoid(
+        b.u(0.07, 0.1), b.u(0.06, 0.09), b.u(0.13, 0.18), (0, seat_y + 0.07, (head[2] + 0.02) / 2 + 0.03)
+    )
     b.add(tank, "gas tank")
     size = b.u(0.14, 0.2)
-    b.add(box(size, size * 1.1, size * 1.5, (0, r * 1.15, 0.03), bevel=0.02) + cylinder(size * 0.35, size * 1.2, (0, r * 0.9, 0.0), axis="x"), "engine")
+    b.add(
+        box(size, size * 1.1, size * 1.5, (0, r * 1.15, 0.03), bevel=0.02)
+        + cylinder(size * 0.35, size * 1.2, (0, r * 0.9, 0.0), axis="x"),
+        "engine",
+    )
     spread, rise, back = b.u(0.18, 0.32), b.u(0.02, 0.2), b.u(0.02, 0.16)
-    b.add(tube([(-spread, head[1] + rise, head[2] - back), (-spread * 0.5, head[1] + rise, head[2]), (0, head[1], head[2] + 0.01), (spread * 0.5, head[1] + rise, head[2]), (spread, head[1] + rise, head[2] - back)], 0.014), "handlebar")
+    b.add(
+        tube(
+            [
+                (-spread, head[1] + rise, head[2] - back),
+                (-spread * 0.5, head[1] + rise, head[2]),
+                (0, head[1], head[2] + 0.01),
+                (spread * 0.5, head[1] + rise, head[2]),
+                (spread, head[1] + rise, head[2] - back),
+            ],
+            0.014,
+        ),
+        "handlebar",
+    )
     for s in (-1, 1):
-        b.add(rod((s * spread, head[1] + rise, head[2] - back), (s * spread * 0.72, head[1] + rise, head[2] - back * 0.5), 0.02), "grip, handlebar")
+        b.add(
+            rod(
+                (s * spread, head[1] + rise, head[2] - back),
+                (s * spread * 0.72, head[1] + rise, head[2] - back * 0.5),
+                0.02,
+            ),
+            "grip, handlebar",
+        )
     b.add(ellipsoid(0.055, 0.055, 0.05, (0, head[1] - 0.04, head[2] + 0.07)), "headlight")
     if b.chance(0.8):
         x = 0.1
-        b.add(tube(bezier((x * 0.6, r, 0.1), (x, r * 0.5, 0.05), (x, r * 0.7, zr * 0.5), (x, r * b.u(0.8, 1.4), zr - 0.1)), np.linspace(0.018, 0.035, 14)), "exhaust pipe, exhaust, muffler")
+        b.add(
+            tube(
+                bezier(
+                    (x * 0.6, r, 0.1),
+                    (x, r * 0.5, 0.05),
+                    (x, r * 0.7, zr * 0.5),
+                    (x, r * b.u(0.8, 1.4), zr - 0.1),
+                ),
+                np.linspace(0.018, 0.035, 14),
+            ),
+            "exhaust pipe, exhaust, muffler",
+        )
     for z, p in ((zf, 0.7), (zr, 0.6)):
         if b.chance(p):
-            b.add(sweep(arc(r + 0.025, 20, 160, (0, r, z), plane="zy"), rounded_rectangle(w * 1.3, 0.012), up=(0, 0.9, 0.1)), "fender, mudguard")
+            b.add(
+                sweep(
+                    arc(r + 0.025, 20, 160, (0, r, z), plane="zy"),
+                    rounded_rectangle(w * 1.3, 0.012),
+                    up=(0, 0.9, 0.1),
+                ),
+                "fender, mudguard",
+            )
     if b.chance(0.25):
         b.add(box(0.18, 0.18, 0.012).turn("x", -30).at(0, head[1] + 0.09, head[2] + 0.07), "windshield")
 
 
-@family("bicycle", names={"wheel": ("tire", "wheels"), "seat": ("saddle", "bike seat"), "handlebar": ("handlebars", "handle"), "frame": ("bike frame", "body frame"), "pedal": ("foot pedal",), "fork": ("front fork",)})
+@family(
+    "bicycle",
+    names={
+        "wheel": ("tire", "wheels"),
+        "seat": ("saddle", "bike seat"),
+        "handlebar": ("handlebars", "handle"),
+        "frame": ("bike frame", "body frame"),
+        "pedal": ("foot pedal",),
+        "fork": ("front fork",),
+    },
+)
 def bicycle(b: Builder) -> None:
     r, t = b.u(0.26, 0.32), b.u(0.012, 0.022)
     zf, zr = 0.48, -0.45
@@ -314,7 +525,11 @@ def bicycle(b: Builder) -> None:
     post = (0, r + b.u(0.25, 0.36), -0.2)
     step = b.chance(0.3)
     lowhead = (0, head[1] - 0.09, head[2] + 0.03)
-    for p, q in ((crank, lowhead), (crank, post), (head if not step else lowhead, post if not step else (0, r * 1.3, -0.14))):
+    for p, q in (
+        (crank, lowhead),
+        (crank, post),
+        (head if not step else lowhead, post if not step else (0, r * 1.3, -0.14)),
+    ):
         b.add(rod(p, q, t), "frame")
     for s in (-1, 1):
         b.add(rod(post, (s * 0.03, r, zr), t * 0.7), "frame")
@@ -327,28 +542,69 @@ def bicycle(b: Builder) -> None:
     b.add(cylinder(0.07, 0.01, (0.04, crank[1], crank[2]), axis="x"), "chainring, gear")
     seat_y = post[1] + b.u(0.08, 0.2)
     b.add(rod(post, (0, seat_y, post[2] - 0.03), t * 0.8), "seat post, frame")
-    b.add(extrude(np.array([(0.0, 0.12), (0.03, 0.1), (0.03, 0), (0.08, -0.1), (-0.08, -0.1), (-0.03, 0), (-0.03, 0.1)]), 0.04, axis="y", at=(0, seat_y, post[2] - 0.03)), "seat")
+    b.add(
+        extrude(
+            np.array(
+                [(0.0, 0.12), (0.03, 0.1), (0.03, 0), (0.08, -0.1), (-0.08, -0.1), (-0.03, 0), (-0.03, 0.1)]
+            ),
+            0.04,
+            axis="y",
+            at=(0, seat_y, post[2] - 0.03),
+        ),
+        "seat",
+    )
     hy, hz, spread = head[1] + b.u(0.05, 0.12), head[2] - 0.02, b.u(0.2, 0.3)
     b.add(rod(head, (0, hy, hz), t), "stem, handlebar")
     kind = b.pick("flat", "drop", "up")
     tip = {"flat": (0.0, -0.05), "drop": (-0.14, 0.06), "up": (0.08, -0.2)}[kind]
     for s in (-1, 1):
-        path = bezier((0, hy, hz), (s * spread, hy, hz + 0.06), (s * spread, hy + tip[0], hz + 0.1), (s * spread, hy + tip[0], hz + tip[1]))
+        path = bezier(
+            (0, hy, hz),
+            (s * spread, hy, hz + 0.06),
+            (s * spread, hy + tip[0], hz + 0.1),
+            (s * spread, hy + tip[0], hz + tip[1]),
+        )
         b.add(tube(path, t * 0.8), "handlebar")
     if b.chance(0.25):
         b.add(hollow_box(0.25, 0.16, 0.18, 0.012, (0, hy - 0.04, hz + 0.17)), "basket, front basket")
 
 
-@family("boat", names={"hull": ("body", "boat body", "main body"), "sail": ("sailcloth",), "mast": ("pole", "post"), "cabin": ("deckhouse", "cab"), "deck": ("floor",)})
+@family(
+    "boat",
+    names={
+        "hull": ("body", "boat body", "main body"),
+        "sail": ("sailcloth",),
+        "mast": ("pole", "post"),
+        "cabin": ("deckhouse", "cab"),
+        "deck": ("floor",),
+    },
+)
 def boat(b: Builder) -> None:
     w, h = b.u(0.25, 0.4), b.u(0.1, 0.2)
     s = np.linspace(-0.5, 0.5, 14)
-    beam = np.maximum(1 - np.maximum(s + 0.05, 0) ** 2 / 0.3, 0.02) ** 0.8 * np.where(s < -0.2, 1 - (s + 0.2) ** 2 * b.u(0.5, 4), 1)
+    beam = np.maximum(1 - np.maximum(s + 0.05, 0) ** 2 / 0.3, 0.02) ** 0.8 * np.where(
+        s < -0.2, 1 - (s + 0.2) ** 2 * b.u(0.5, 4), 1
+    )
     u = np.linspace(-1, 1, 9)
     loops = []
     for k in (1.0, 0.93):
-        loops.append(np.stack([np.stack([u * w / 2 * e * k, h * (np.abs(u) ** b.u(2.1, 2.2) - 1) * (0.6 + 0.4 * e) + (0.08 if z > 0.3 else 0) * (z - 0.3) * 4 + (1 - k) * 0.15 * (1 - np.abs(u)), np.full(9, z)], 1) for e, z in zip(beam, s, strict=True)]))
-
+        loops.append(
+            np.stack(
+                [
+                    np.stack(
+                        [
+                            u * w / 2 * e * k,
+                            h * (np.abs(u) ** b.u(2.1, 2.2) - 1) * (0.6 + 0.4 * e)
+                            + (0.08 if z > 0.3 else 0) * (z - 0.3) * 4
+                            + (1 - k) * 0.15 * (1 - np.abs(u)),
+                            np.full(9, z),
+                        ],
+                        1,
+                    )
+                    for e, z in zip(beam, s, strict=True)
+                ]
+            )
+        )
 
     for points in loops:
         b.add(grid(points), "hull")
@@ -357,9 +613,15 @@ def boat(b: Builder) -> None:
         tall = b.u(0.7, 1.1)
         b.add(rod((0, -h * 0.8, 0.05), (0, tall, 0.05), 0.012), "mast")
         b.add(rod((0, 0.1, 0.05), (0, 0.1, -0.42), 0.01), "boom")
-        b.add(extrude(np.array([(0.04, 0.12), (-0.42, 0.12), (0.04, tall * 0.95)]), 0.008, axis="x"), "mainsail, sail")
+        b.add(
+            extrude(np.array([(0.04, 0.12), (-0.42, 0.12), (0.04, tall * 0.95)]), 0.008, axis="x"),
+            "mainsail, sail",
+        )
         if b.chance(0.7):
-            b.add(extrude(np.array([(0.07, 0.1), (0.48, 0.05), (0.06, tall * 0.8)]), 0.008, axis="x"), "jib, sail")
+            b.add(
+                extrude(np.array([(0.07, 0.1), (0.48, 0.05), (0.06, tall * 0.8)]), 0.008, axis="x"),
+                "jib, sail",
+            )
     elif kind == "row":
         for z in (-0.25, 0.05):
             b.add(box(w * 0.85, 0.015, 0.09, (0, -0.02, z)), "bench, seat")
@@ -374,7 +636,15 @@ def boat(b: Builder) -> None:
         b.add(box(0.08, 0.16, 0.08, (0, -0.02, -0.53), bevel=0.015), "engine, outboard motor")
 
 
-@family("rocket", names={"body": ("rocket body", "main body", "fuselage"), "fin": ("fins", "stabilizing fin", "tail fin"), "nose": ("nose cone", "tip", "cone"), "engine": ("nozzle", "thruster", "exhaust")})
+@family(
+    "rocket",
+    names={
+        "body": ("rocket body", "main body", "fuselage"),
+        "fin": ("fins", "stabilizing fin", "tail fin"),
+        "nose": ("nose cone", "tip", "cone"),
+        "engine": ("nozzle", "thruster", "exhaust"),
+    },
+)
 def rocket(b: Builder) -> None:
     r, h, nose = b.u(0.06, 0.16), b.u(0.5, 0.9), b.u(0.12, 0.4)
     t = np.linspace(0, 1, 14)
@@ -384,7 +654,14 @@ def rocket(b: Builder) -> None:
     power = b.u(0.5, 1)
     b.add(lathe([*np.stack([side[-1] * (1 - t) ** power, h + nose * t], 1)]), "nose")
     count, reach, chord, slant = b.n(3, 5), b.u(0.08, 0.22), b.u(0.12, 0.3), b.u(-0.15, 0.1)
-    fin = np.array([(side[0] * 0.9, 0.02), (side[0] + reach, slant), (side[0] + reach, slant + chord * b.u(0.1, 0.5)), (side[0] * 0.95, chord)])
+    fin = np.array(
+        [
+            (side[0] * 0.9, 0.02),
+            (side[0] + reach, slant),
+            (side[0] + reach, slant + chord * b.u(0.1, 0.5)),
+            (side[0] * 0.95, chord),
+        ]
+    )
     for angle in 360 / count * np.arange(count) + b.u(0, 60):
         b.add(extrude(fin, b.u(0.01, 0.025)).turn("y", angle), "fin")
     if b.chance(0.6):
@@ -398,26 +675,61 @@ def rocket(b: Builder) -> None:
         b.add(torus(r * 0.35, 0.015, (0, h * 0.75, r), axis="z"), "window, porthole")
 
 
-@family("skateboard", names={"deck": ("board", "main board", "platform"), "wheel": ("wheels", "roller"), "truck": ("axle", "wheel truck")})
+@family(
+    "skateboard",
+    names={
+        "deck": ("board", "main board", "platform"),
+        "wheel": ("wheels", "roller"),
+        "truck": ("axle", "wheel truck"),
+    },
+)
 def skateboard(b: Builder) -> None:
     w, long, t = b.u(0.2, 0.32), 1.0, b.u(0.012, 0.03)
     kick = b.u(0, 0.5)
-    outline = rounded_rectangle(w, long, w / 2 * b.u(0.5, 1), 7) if b.chance(0.7) else ellipse(w / 2, long / 2, 30)
+    outline = (
+        rounded_rectangle(w, long, w / 2 * b.u(0.5, 1), 7) if b.chance(0.7) else ellipse(w / 2, long / 2, 30)
+    )
     z = np.linspace(-0.5, 0.5, 21)
-    half = np.array([np.max(np.abs(outline[:, 0])) * max(0.02, 1 - max(0.0, (abs(q) - 0.5 + w / 2) / (w / 2)) ** 2) ** 0.5 for q in z])
+    half = np.array(
+        [
+            np.max(np.abs(outline[:, 0]))
+            * max(0.02, 1 - max(0.0, (abs(q) - 0.5 + w / 2) / (w / 2)) ** 2) ** 0.5
+            for q in z
+        ]
+    )
     y = kick * np.maximum(np.abs(z) - 0.32, 0)
-    loops = [np.stack([np.array([-1, 1, 1, -1]) * h, np.array([0, 0, t, t]) + q, np.full(4, p)], 1) for h, q, p in zip(half, y, z, strict=True)]
+    loops = [
+        np.stack([np.array([-1, 1, 1, -1]) * h, np.array([0, 0, t, t]) + q, np.full(4, p)], 1)
+        for h, q, p in zip(half, y, z, strict=True)
+    ]
     b.add(loft(np.stack(loops)), "deck")
     r, ww = b.u(0.03, 0.05), b.u(0.03, 0.05)
     for zz in (-0.3, 0.3):
         drop = -r - b.u(0.01, 0.03)
-        b.add(rod((-w * 0.4, drop, zz), (w * 0.4, drop, zz), 0.012) + box(0.08, -drop, 0.08, (0, drop / 2, zz), top=1.2), "truck")
+        b.add(
+            rod((-w * 0.4, drop, zz), (w * 0.4, drop, zz), 0.012)
+            + box(0.08, -drop, 0.08, (0, drop / 2, zz), top=1.2),
+            "truck",
+        )
         b.sides(cylinder(r, ww, (w * 0.4, drop, zz), axis="x"), "wheel")
     if b.chance(0.1):
-        b.add(sweep(arc(w * 0.4, 0, 180, (0, t, 0.2), r2=0.06), rounded_rectangle(0.06, 0.01), up=(0.001, 0.01, 1)), "belt for foot, foot strap")
+        b.add(
+            sweep(
+                arc(w * 0.4, 0, 180, (0, t, 0.2), r2=0.06), rounded_rectangle(0.06, 0.01), up=(0.001, 0.01, 1)
+            ),
+            "belt for foot, foot strap",
+        )
 
 
-@family("scooter", names={"deck": ("board", "platform", "footboard"), "wheel": ("wheels", "tire"), "handlebar": ("handle", "handles"), "pole": ("steering column", "stem", "post")})
+@family(
+    "scooter",
+    names={
+        "deck": ("board", "platform", "footboard"),
+        "wheel": ("wheels", "tire"),
+        "handlebar": ("handle", "handles"),
+        "pole": ("steering column", "stem", "post"),
+    },
+)
 def scooter(b: Builder) -> None:
     r, h = b.u(0.06, 0.12), b.u(0.7, 1)
     b.add(box(0.13, 0.03, 0.6, (0, r * 1.1, -0.05), bevel=0.01), "deck")
@@ -429,7 +741,15 @@ def scooter(b: Builder) -> None:
     b.sides(rod((0.12, h, 0.3), (0.23, h, 0.3), 0.024), "grip, handlebar")
 
 
-@family("cart", names={"body": ("basket", "container", "cart body"), "wheel": ("wheels", "caster"), "handle": ("push handle", "handle or grip", "push bar"), "frame": ("cart frame",)})
+@family(
+    "cart",
+    names={
+        "body": ("basket", "container", "cart body"),
+        "wheel": ("wheels", "caster"),
+        "handle": ("push handle", "handle or grip", "push bar"),
+        "frame": ("cart frame",),
+    },
+)
 def cart(b: Builder) -> None:
     w, d, r = b.u(0.4, 0.6), b.u(0.6, 0.9), b.u(0.05, 0.12)
     kind = b.pick("shopping", "flat", "wagon", "tiers")
@@ -438,13 +758,25 @@ def cart(b: Builder) -> None:
         low = 0.45
         b.add(hollow_box(w * 0.85, 0.35, d * 0.85, 0.015, (0, low + 0.18, 0), top=1.15), "body")
         for s in (-1, 1):
-            b.add(tube([(s * w * 0.4, r * 2, d * 0.45), (s * w * 0.4, r * 2, -d * 0.4), (s * w * 0.4, low + 0.4, -d * 0.5)], 0.014), "frame")
+            b.add(
+                tube(
+                    [
+                        (s * w * 0.4, r * 2, d * 0.45),
+                        (s * w * 0.4, r * 2, -d * 0.4),
+                        (s * w * 0.4, low + 0.4, -d * 0.5),
+                    ],
+                    0.014,
+                ),
+                "frame",
+            )
     elif kind == "tiers":
         for y in (low, 0.5, 0.85):
             b.add(box(w, 0.025, d, (0, y, 0)), "shelf, tray")
         for x in (-1, 1):
             for z in (-1, 1):
-                b.add(rod((x * w * 0.48, low, z * d * 0.48), (x * w * 0.48, 0.88, z * d * 0.48), 0.014), "frame")
+                b.add(
+                    rod((x * w * 0.48, low, z * d * 0.48), (x * w * 0.48, 0.88, z * d * 0.48), 0.014), "frame"
+                )
     elif kind == "wagon":
         b.add(hollow_box(w, b.u(0.15, 0.35), d, 0.02, (0, low + 0.1, 0)), "body")
     else:
@@ -454,23 +786,50 @@ def cart(b: Builder) -> None:
         b.add(rod((-0.08, low + 0.25, d / 2 + 0.5), (0.08, low + 0.25, d / 2 + 0.5), 0.016), "handle")
     else:
         top = 1.0 if kind != "shopping" else low + 0.42
-        if kind == "flat":
+        if kind != "shopping":
             b.sides(rod((w * 0.45, low, -d / 2), (w * 0.45, top, -d / 2 - 0.05), 0.016), "handle")
         b.add(rod((-w * 0.45, top, -d / 2 - 0.06), (w * 0.45, top, -d / 2 - 0.06), 0.02), "handle")
     for z in (-1, 1):
         b.sides(wheel(r, 0.04).at(w * 0.43, r, z * d * 0.4), "wheel")
 
 
-@family("tank", names={"hull": ("body", "main body", "chassis"), "turret": ("gun turret", "top"), "barrel": ("gun barrel", "cannon", "gun"), "track": ("caterpillar track", "tread", "wheel")})
+@family(
+    "tank",
+    names={
+        "hull": ("body", "main body", "chassis"),
+        "turret": ("gun turret", "top"),
+        "barrel": ("gun barrel", "cannon", "gun"),
+        "track": ("caterpillar track", "tread", "wheel"),
+    },
+)
 def tank(b: Builder) -> None:
     w, long, h = b.u(0.4, 0.5), b.u(0.75, 0.95), b.u(0.12, 0.18)
     b.add(box(w, h, long, (0, 0.1 + h / 2, 0), bevel=0.02, top=0.92), "hull")
-    track = np.array([(-long * 0.5, 0.1), (-long * 0.42, 0.0), (long * 0.42, 0), (long * 0.5, 0.1), (long * 0.44, 0.19), (-long * 0.44, 0.19)])
+    track = np.array(
+        [
+            (-long * 0.5, 0.1),
+            (-long * 0.42, 0.0),
+            (long * 0.42, 0),
+            (long * 0.5, 0.1),
+            (long * 0.44, 0.19),
+            (-long * 0.44, 0.19),
+        ]
+    )
     b.sides(extrude(track, 0.1, axis="x", at=(w / 2, 0, 0)), "track")
     tr = w * b.u(0.3, 0.42)
     yaw = b.u(-60, 60) if b.chance(0.4) else 0
-    b.add(lathe([(tr, 0), (tr, 0.06), (tr * 0.75, 0.13), (0, 0.14)], b.n(6, 24)).turn("y", yaw).at(0, 0.1 + h, -0.03), "turret")
-    b.add(rod((0, 0.06, tr * 0.7), (0, 0.06 + b.u(0, 0.1), tr + b.u(0.3, 0.6)), 0.022).turn("y", yaw).at(0, 0.1 + h, -0.03), "barrel")
+    b.add(
+        lathe([(tr, 0), (tr, 0.06), (tr * 0.75, 0.13), (0, 0.14)], b.n(6, 24))
+        .turn("y", yaw)
+        .at(0, 0.1 + h, -0.03),
+        "turret",
+    )
+    b.add(
+        rod((0, 0.06, tr * 0.7), (0, 0.06 + b.u(0, 0.1), tr + b.u(0.3, 0.6)), 0.022)
+        .turn("y", yaw)
+        .at(0, 0.1 + h, -0.03),
+        "barrel",
+    )
 
 
 @family("space shuttle", names=PLANE)
@@ -478,8 +837,21 @@ def shuttle(b: Builder) -> None:
     r = 0.1
     s = np.linspace(0, 1, 18)
     b.add(tube(np.stack([0 * s, 0 * s, 0.5 - s], 1), r * np.minimum(1, (s * 5 + 0.01) ** 0.6), 16), "body")
-    b.sides(blade([(r * 0.5, -r * 0.5, -0.05, 0.75, 0.4), (r * 1.6, -r * 0.5, -0.22, 0.45, 0.6), (b.u(0.3, 0.4), -r * 0.5, -0.36, 0.16, 1)], 0.08), "wing")
-    b.add(blade([(0, 0, 0, 0.2, 1), (0.22, 0, -0.1, 0.1, 1)], 0.1).turn("z", 90).at(0, r * 0.8, -0.4), "tail fin, tail")
+    b.sides(
+        blade(
+            [
+                (r * 0.5, -r * 0.5, -0.05, 0.75, 0.4),
+                (r * 1.6, -r * 0.5, -0.22, 0.45, 0.6),
+                (b.u(0.3, 0.4), -r * 0.5, -0.36, 0.16, 1),
+            ],
+            0.08,
+        ),
+        "wing",
+    )
+    b.add(
+        blade([(0, 0, 0, 0.2, 1), (0.22, 0, -0.1, 0.1, 1)], 0.1).turn("z", 90).at(0, r * 0.8, -0.4),
+        "tail fin, tail",
+    )
     for x, y in ((0, 0.05), (-0.05, -0.03), (0.05, -0.03)):
         b.add(lathe([(0.02, 0), (0.05, -0.08), (0, -0.02)]).turn("x", 90).at(x, y, -0.5), "engine")
     if b.chance():

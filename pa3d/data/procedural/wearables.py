@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pa3d.data.procedural.primitives import (
+    Mesh,
     arc,
     bezier,
     box,
@@ -14,6 +15,7 @@ from pa3d.data.procedural.primitives import (
     extrude,
     hollow_box,
     lathe,
+    loft,
     rod,
     rounded_rectangle,
     sheet,
@@ -25,7 +27,12 @@ from pa3d.data.procedural.primitives import (
 )
 from pa3d.data.procedural.registry import Builder, family
 
-HAT = {"crown": ("hat crown", "cap crown", "head cover", "hat top"), "brim": ("hat brim", "rim", "hat rim"), "visor": ("peak", "bill", "cap visor"), "button": ("top button", "squatchee")}
+HAT = {
+    "crown": ("hat crown", "cap crown", "head cover", "hat top"),
+    "brim": ("hat brim", "rim", "hat rim"),
+    "visor": ("peak", "bill", "cap visor"),
+    "button": ("top button", "squatchee"),
+}
 
 
 @family("cap", names=HAT)
@@ -39,15 +46,32 @@ def cap(b: Builder) -> None:
         k = 1 - 0.03 * inner
         t = np.linspace(0, 1, 14)
         if kind == "military":
-            crown = lathe([(r * k, 0), (r * k * b.u(0.97, 1.02), tall * 0.95), (r * k * 0.95, tall * k), (0, tall * k)], 36)
+            crown = lathe(
+                [(r * k, 0), (r * k * b.u(0.97, 1.02), tall * 0.95), (r * k * 0.95, tall * k), (0, tall * k)],
+                36,
+            )
         elif kind == "flat":
-            crown = lathe(np.stack([r * k * (1.0 - 0.02 * t) * np.cos(t * np.pi / 2) ** 0.6, tall * 0.65 * np.sin(t * np.pi / 2)], 1), 36)
+            crown = lathe(
+                np.stack(
+                    [
+                        r * k * (1.0 - 0.02 * t) * np.cos(t * np.pi / 2) ** 0.6,
+                        tall * 0.65 * np.sin(t * np.pi / 2),
+                    ],
+                    1,
+                ),
+                36,
+            )
             crown = crown.bend(lambda v: v - np.array([0, 1, 0]) * np.maximum(v[:, 2:], 0) * 0.45)
         else:
             angle = t * np.pi / 2
-            crown = lathe(np.stack([r * k * np.cos(angle) ** (2 / power), tall * k * np.sin(angle) ** (2 / power)], 1), 36)
+            crown = lathe(
+                np.stack([r * k * np.cos(angle) ** (2 / power), tall * k * np.sin(angle) ** (2 / power)], 1),
+                36,
+            )
             if kind == "trucker":
-                crown = crown.bend(lambda v: v + np.array([0, 1, 0]) * np.maximum(v[:, 2:], 0) * v[:, 1:2] * 0.35)
+                crown = crown.bend(
+                    lambda v: v + np.array([0, 1, 0]) * np.maximum(v[:, 2:], 0) * v[:, 1:2] * 0.35
+                )
         b.add(crown.scale(1, 1, long / r), "crown")
     reach, curve, drop, width = b.u(0.25, 0.75), b.u(0, 0.35), b.u(-0.05, 0.3), b.u(45, 88)
     square = b.u(0.3, 1.1)
@@ -81,17 +105,29 @@ def hat(b: Builder) -> None:
         rows = [(r, 0), (r * 0.5, tall * 0.5), (0.02, tall), (0, tall)]
     elif kind in ("fedora", "straw", "cowboy"):
         top = b.u(0.7, 0.95)
-        rows = [(r, 0), (r * (1 + top) / 2, tall * 0.8), (r * top * 0.95, tall), (r * top * 0.5, tall * 0.98), (0, tall * (0.85 if kind != "straw" else 1))]
+        rows = [
+            (r, 0),
+            (r * (1 + top) / 2, tall * 0.8),
+            (r * top * 0.95, tall),
+            (r * top * 0.5, tall * 0.98),
+            (0, tall * (0.85 if kind != "straw" else 1)),
+        ]
     else:
         rows = list(np.stack([r * np.cos(t) ** 0.7, tall * np.sin(t)], 1))
     crown = lathe(rows, 36)
     if kind in ("fedora", "cowboy"):
-        crown = crown.bend(lambda v: v * np.where(v[:, 1:2] > 0.3 * tall, [1 - 0.25 * np.clip(v[0, 0] + 1, 0, 1), 1, 1], [1, 1, 1]))
+        crown = crown.bend(
+            lambda v: (
+                v * np.where(v[:, 1:2] > 0.3 * tall, [1 - 0.25 * np.clip(v[0, 0] + 1, 0, 1), 1, 1], [1, 1, 1])
+            )
+        )
     b.add(crown.scale(1, 1, long / r), "crown")
     if b.chance(0.4):
         inside = np.array([(x * 0.96, y * 0.96) for x, y in rows])
         b.add(lathe(inside, 36).scale(1, 1, long / r), "crown")
-    wide = {"top": b.u(0.1, 0.2), "bowler": b.u(0.08, 0.22), "fedora": b.u(0.12, 0.3)}.get(kind, b.u(0.2, 0.65))
+    wide = {"top": b.u(0.1, 0.2), "bowler": b.u(0.08, 0.22), "fedora": b.u(0.12, 0.3)}.get(
+        kind, b.u(0.2, 0.65)
+    )
     curl = b.u(0.3, 1) if kind == "cowboy" else b.u(-0.2, 0.35)
     droop = b.u(0, 0.35) if kind in ("sun", "bowler") else b.u(-0.1, 0.15)
     wave = b.u(0, 0.05) if kind == "sun" else 0
@@ -108,12 +144,20 @@ def hat(b: Builder) -> None:
         b.add(lathe([(low, 0.01), (low * 0.995, high)], 36).scale(1, 1, long / r), "hat band, band, ribbon")
 
 
-@family("helmet", names={"shell": ("body", "outer shell", "crown"), "visor": ("peak", "face shield"), "strap": ("chin strap",)})
+@family(
+    "helmet",
+    names={
+        "shell": ("body", "outer shell", "crown"),
+        "visor": ("peak", "face shield"),
+        "strap": ("chin strap",),
+    },
+)
 def helmet(b: Builder) -> None:
     tall, low = b.u(0.45, 0.6), b.u(-30, 5)
     for k in (1, 0.94):
         b.add(ellipsoid(0.45 * k, tall * k, 0.52 * k, low=low, segments=32), "shell")
-    if b.chance(0.65):
+    peaked = b.chance(0.65)
+    if peaked:
         reach = b.u(0.03, 0.3)
 
         def peak(u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -122,22 +166,41 @@ def helmet(b: Builder) -> None:
             return np.stack([0.45 * np.sin(angle), 0.02 - 0.2 * out, 0.52 * np.cos(angle) + out], -1)
 
         b.add(sheet(peak, 0.02, 15, 6), "visor")
-    if b.chance(0.5):
-        b.add(sweep(bezier((0.42, 0, 0), (0.4, -0.65, 0.1), (-0.4, -0.65, 0.1), (-0.42, 0, 0), steps=20), rounded_rectangle(0.06, 0.012), up=(0, 0.01, 1)), "strap")
+    if not peaked or b.chance(0.5):
+        b.add(
+            sweep(
+                bezier((0.42, 0, 0), (0.4, -0.65, 0.1), (-0.4, -0.65, 0.1), (-0.42, 0, 0), steps=20),
+                rounded_rectangle(0.06, 0.012),
+                up=(0, 0.01, 1),
+            ),
+            "strap",
+        )
     if b.chance(0.3):
-        b.add(box(0.06, 0.05, 0.8, (0, tall, 0), bevel=0.02), "ridge, crest")
+        b.add(
+            sweep(
+                arc(0.52, 30, 150, plane="zy", r2=tall + 0.01), rounded_rectangle(0.06, 0.04), up=(0, 1, 0.01)
+            ),
+            "ridge, crest",
+        )
 
 
 @family("beanie", names=HAT)
 def beanie(b: Builder) -> None:
     tall, fold = b.u(0.5, 0.85), b.u(0.12, 0.25)
     b.add(ellipsoid(0.42, tall, 0.46, low=0, segments=32), "crown")
-    b.add(lathe([(0.43, 0), (0.46, 0.02), (0.46, fold), (0.42, fold + 0.02)], 32).scale(1, 1, 1.08), "cuff, folded edge, brim")
+    b.add(
+        lathe([(0.43, 0), (0.46, 0.02), (0.46, fold), (0.42, fold + 0.02)], 32).scale(1, 1, 1.08),
+        "cuff, folded edge, brim",
+    )
     if b.chance(0.6):
         b.add(sphere(b.u(0.07, 0.16), (0, tall + 0.06, 0)), "pompom, pom-pom, bobble")
 
 
-BAG = {"body": ("bag body", "main body", "base body", "compartment"), "handle": ("bag handle", "grip", "handle or grip"), "strap": ("shoulder strap", "carrying strap", "belt")}
+BAG = {
+    "body": ("bag body", "main body", "base body", "compartment"),
+    "handle": ("bag handle", "grip", "handle or grip"),
+    "strap": ("shoulder strap", "carrying strap", "belt"),
+}
 
 
 @family("handbag", names=BAG)
@@ -146,20 +209,45 @@ def handbag(b: Builder) -> None:
     shape = rounded_rectangle(w, d, b.u(0, d / 2), 5)
     top = b.u(0.6, 1.05)
     open_ = b.chance(0.4)
-    rows = [(0, 0.96), (h * 0.05, 1), (h * 0.6, (1 + top) / 2, (1 + top) / 2), (h, top, top if open_ else b.u(0.3, 1))]
+    rows = [
+        (0, 0.96),
+        (h * 0.05, 1),
+        (h * 0.6, (1 + top) / 2, (1 + top) / 2),
+        (h, top, top if open_ else b.u(0.3, 1)),
+    ]
     if open_:
         rows += [(h, top * 0.95, top * 0.93), (h * 0.06, 0.95)]
     b.add(stack(shape, rows), "body")
     rise, foot, r = b.u(0.15, 0.6), w * top * b.u(0.2, 0.42), b.u(0.008, 0.025)
     flat = b.chance()
-    path = arc(foot, 0, 180, r2=rise, steps=22) if b.chance(0.7) else np.array([(foot, 0, 0), (foot, rise * 0.9, 0), (foot * 0.8, rise, 0), (-foot * 0.8, rise, 0), (-foot, rise * 0.9, 0), (-foot, 0, 0)])
+    path = (
+        arc(foot, 0, 180, r2=rise, steps=22)
+        if b.chance(0.7)
+        else np.array(
+            [
+                (foot, 0, 0),
+                (foot, rise * 0.9, 0),
+                (foot * 0.8, rise, 0),
+                (-foot * 0.8, rise, 0),
+                (-foot, rise * 0.9, 0),
+                (-foot, 0, 0),
+            ]
+        )
+    )
     mesh = sweep(path, rounded_rectangle(r * 3.5, r), up=(0.01, 0.02, 1)) if flat else tube(path, r, 8)
     for z in (-1, 1) if b.chance(0.65) else (0,):
         lean = mesh.turn("x", z * b.u(0, 25) if b.chance(0.85) else z * 150)
         b.add(lean.at(0, h * 0.96, z * d * 0.35), "handle")
     if b.chance(0.3):
         long = b.u(0.5, 1)
-        b.add(sweep(arc(w * top / 2 * 1.02, 0, 180, (0, h * 0.85, 0), r2=long, steps=24), rounded_rectangle(0.04, 0.01), up=(0.01, 0.02, 1)), "strap")
+        b.add(
+            sweep(
+                arc(w * top / 2 * 1.02, 0, 180, (0, h * 0.85, 0), r2=long, steps=24),
+                rounded_rectangle(0.04, 0.01),
+                up=(0.01, 0.02, 1),
+            ),
+            "strap",
+        )
     if b.chance(0.35) and not open_:
         b.add(box(w * 0.9, h * b.u(0.3, 0.6), 0.02, (0, h * 0.75, d / 2 + 0.01), bevel=0.006), "flap, cover")
     if b.chance(0.3):
@@ -173,19 +261,42 @@ def backpack(b: Builder) -> None:
     w, h, d = b.u(0.45, 0.65), b.u(0.7, 1), b.u(0.22, 0.38)
     b.add(box(w, h, d, (0, h / 2, 0), bevel=b.u(0.03, 0.11), top=b.u(0.75, 1)), "body")
     if b.chance(0.75):
-        b.add(box(w * b.u(0.6, 0.9), h * b.u(0.3, 0.5), d * 0.4, (0, h * 0.28, d * 0.6), bevel=0.04), "front pocket, pocket")
+        b.add(
+            box(w * b.u(0.6, 0.9), h * b.u(0.3, 0.5), d * 0.4, (0, h * 0.28, d * 0.6), bevel=0.04),
+            "front pocket, pocket",
+        )
     if b.chance(0.3):
         b.sides(box(0.08, h * 0.35, d * 0.7, (w / 2 + 0.03, h * 0.22, 0), bevel=0.03), "side pocket, pocket")
     if b.chance(0.3):
         b.add(box(w * 0.95, 0.08, d * 1.15, (0, h, 0.02), bevel=0.03), "flap, lid, cover")
     x, out, wide = w * b.u(0.2, 0.32), b.u(0.1, 0.28), b.u(0.05, 0.09)
-    path = bezier((x * 0.6, h * 0.93, -d * 0.42), (x, h * 1.05, -d / 2 - out * 1.6), (x * 1.2, h * 0.3, -d / 2 - out), (x * 1.4, h * 0.12, -d * 0.45), steps=18)
+    path = bezier(
+        (x * 0.6, h * 0.93, -d * 0.42),
+        (x, h * 1.05, -d / 2 - out * 1.6),
+        (x * 1.2, h * 0.3, -d / 2 - out),
+        (x * 1.4, h * 0.12, -d * 0.45),
+        steps=18,
+    )
     b.sides(sweep(path, rounded_rectangle(0.02, wide), up=(1, 0, 0)), "strap")
     if b.chance(0.8):
-        b.add(sweep(arc(0.09, 0, 180, (0, h * 0.97, -d * 0.35), r2=b.u(0.05, 0.12)), rounded_rectangle(0.03, 0.012), up=(0, 0.01, 1)), "handle")
+        b.add(
+            sweep(
+                arc(0.09, 0, 180, (0, h * 0.97, -d * 0.35), r2=b.u(0.05, 0.12)),
+                rounded_rectangle(0.03, 0.012),
+                up=(0, 0.01, 1),
+            ),
+            "handle",
+        )
 
 
-@family("suitcase", names={"body": ("case body", "main body", "base body", "shell"), "handle": ("grip", "handle or grip"), "wheel": ("caster", "wheels")})
+@family(
+    "suitcase",
+    names={
+        "body": ("case body", "main body", "base body", "shell"),
+        "handle": ("grip", "handle or grip"),
+        "wheel": ("caster", "wheels"),
+    },
+)
 def suitcase(b: Builder) -> None:
     w, h, d = b.u(0.5, 0.8), b.u(0.6, 1), b.u(0.2, 0.35)
     if b.chance(0.3):
@@ -199,17 +310,34 @@ def suitcase(b: Builder) -> None:
                 b.add(cylinder(r, r * 0.8, (x * w * 0.4, -r * 0.6, z * d * 0.35), axis="x"), "wheel")
         if b.chance(0.75):
             rise, foot = b.u(0.1, 0.6), w * b.u(0.15, 0.3)
-            b.sides(rod((foot, h * 0.95, -d * 0.38), (foot, h + rise, -d * 0.38), 0.013), "telescopic handle, pull handle, handle")
-            b.add(box(2 * foot + 0.06, 0.05, 0.05, (0, h + rise, -d * 0.38), bevel=0.015), "telescopic handle, pull handle, handle")
+            b.sides(
+                rod((foot, h * 0.95, -d * 0.38), (foot, h + rise, -d * 0.38), 0.013),
+                "telescopic handle, pull handle, handle",
+            )
+            b.add(
+                box(2 * foot + 0.06, 0.05, 0.05, (0, h + rise, -d * 0.38), bevel=0.015),
+                "telescopic handle, pull handle, handle",
+            )
         if b.chance(0.4):
-            b.add(tube(arc(0.1, -90, 90, (w / 2, h / 2, 0), plane="xy", r2=0.12), 0.015), "side handle, handle")
+            b.add(
+                tube(arc(0.1, -90, 90, (w / 2, h / 2, 0), plane="xy", r2=0.12), 0.015), "side handle, handle"
+            )
     b.add(tube(arc(w * 0.13, 0, 180, (0, h, 0), r2=0.07), b.u(0.012, 0.022)), "handle")
     for _ in range(b.n(0, 5)):
         y = h * b.u(0.1, 0.9)
         b.add(box(w * 0.9, 0.02, 0.02, (0, y, d / 2)), "rib, ridge")
 
 
-@family("shoe", names={"upper": ("shoe upper", "body", "shoe body"), "sole": ("outsole", "bottom", "shoe sole"), "heel": ("shoe heel",), "lace": ("shoelace", "laces"), "tongue": ("shoe tongue",)})
+@family(
+    "shoe",
+    names={
+        "upper": ("shoe upper", "body", "shoe body"),
+        "sole": ("outsole", "bottom", "shoe sole"),
+        "heel": ("shoe heel",),
+        "lace": ("shoelace", "laces"),
+        "tongue": ("shoe tongue",),
+    },
+)
 def shoe(b: Builder) -> None:
     kind = b.pick("sneaker", "sneaker", "boot", "heel", "slipper")
     long, wide = 1.0, b.u(0.3, 0.42)
@@ -225,18 +353,19 @@ def shoe(b: Builder) -> None:
         return v
 
     b.add(stack(outline, [(0, 0.97), (t / 2, 1), (t, 0.98)]).bend(lift), "sole")
-    collar = {"sneaker": b.u(0.28, 0.45), "boot": b.u(0.6, 1.0), "heel": b.u(0.15, 0.25), "slipper": 0.2}[kind]
-    rows = []
-    for q in np.linspace(0, 1, 8):
-        rows.append((t + q * collar, q))
-
+    collar = {"sneaker": b.u(0.28, 0.45), "boot": b.u(0.6, 1.0), "heel": b.u(0.15, 0.25), "slipper": 0.2}[
+        kind
+    ]
     loops = []
-    for y, q in rows:
+    for q in np.linspace(0, 1, 8):
+        y = t + q * collar
         front = 1 - (1 - (0.0 if kind != "slipper" else 0.3)) * min(1, q * 2.2) ** 0.7 * 0.62
         zz = np.where(z > 0, z * long / 2 * front, z * long / 2 * (1 - 0.05 * q))
-        loops.append(np.stack([outline[:, 0] * (0.97 - 0.25 * q if q < 0.95 else 0.72), np.full(24, y), zz - 0.06 * q * long * 0], 1))
+        loops.append(
+            np.stack([outline[:, 0] * (0.97 - 0.25 * q if q < 0.95 else 0.72), np.full(24, y), zz], 1)
+        )
     upper = np.stack(loops)
-    b.add(sweep_skin(upper).bend(lift), "upper")
+    b.add(open_skin(upper).bend(lift), "upper")
     if kind == "heel":
         b.add(stack(ellipse(0.06, 0.07, 12), [(0, 0.5), (high + t / 2, 1.4)]).at(0, 0, -long * 0.42), "heel")
     elif b.chance(0.3):
@@ -245,20 +374,37 @@ def shoe(b: Builder) -> None:
         for i in range(b.n(3, 6)):
             q = 0.25 + i * 0.11
             y, zf = t + q * collar, long / 2 * (1 - min(1, q * 2.2) ** 0.7 * 0.62)
-            b.add(tube([(-wide * 0.2, y + 0.01, zf - 0.08), (0, y + 0.03, zf + 0.01), (wide * 0.2, y + 0.01, zf - 0.08)], 0.014, 6), "lace")
+            b.add(
+                tube(
+                    [
+                        (-wide * 0.2, y + 0.01, zf - 0.08),
+                        (0, y + 0.03, zf + 0.01),
+                        (wide * 0.2, y + 0.01, zf - 0.08),
+                    ],
+                    0.014,
+                    6,
+                ),
+                "lace",
+            )
 
 
-def sweep_skin(loops: np.ndarray):
+def open_skin(loops: np.ndarray) -> Mesh:
     """A skin over loops with its first end closed and the last open."""
-    from pa3d.data.procedural.primitives import loft
-
     inner = loops[::-1].copy()
     inner[..., 0] *= 0.93
     inner[..., 2] *= 0.97
     return loft(np.concatenate([loops, inner]))
 
 
-@family("eyeglasses", names={"lens": ("glass", "lenses", "glass lens"), "temple": ("leg", "glasses leg", "temple arm", "arm"), "frame": ("body", "rim", "lens frame"), "bridge": ("nose bridge",)})
+@family(
+    "eyeglasses",
+    names={
+        "lens": ("glass", "lenses", "glass lens"),
+        "temple": ("leg", "glasses leg", "temple arm", "arm"),
+        "frame": ("body", "rim", "lens frame"),
+        "bridge": ("nose bridge",),
+    },
+)
 def eyeglasses(b: Builder) -> None:
     w, h, gap, t = b.u(0.36, 0.5), b.u(0.22, 0.4), b.u(0.06, 0.14), b.u(0.012, 0.035)
     kind = b.pick("round", "rect", "aviator", "oval")
@@ -273,18 +419,35 @@ def eyeglasses(b: Builder) -> None:
     rim = b.chance(0.85)
     b.sides(extrude(shape, 0.01, at=(x, 0, 0)), "lens")
     if rim:
-        b.sides(tube(np.stack([shape[:, 0] + x, shape[:, 1], 0 * shape[:, 0]], 1), t, 8, closed=True), "frame")
-    b.add(tube(bezier((-gap / 2 - 0.01, 0.02, 0), (0, h * 0.3, 0.03), (gap / 2 + 0.01, 0.02, 0)), t), "bridge, frame")
+        b.sides(
+            tube(np.stack([shape[:, 0] + x, shape[:, 1], 0 * shape[:, 0]], 1), t, 8, closed=True), "frame"
+        )
+    b.add(
+        tube(bezier((-gap / 2 - 0.01, 0.02, 0), (0, h * 0.3, 0.03), (gap / 2 + 0.01, 0.02, 0)), t),
+        "bridge, frame",
+    )
     long, spread, fold = b.u(0.8, 1.1), b.u(-4, 8), b.chance(0.2)
-    leg = tube(bezier((0, 0, 0), (0, 0.02, -long * 0.6), (0, 0, -long * 0.75), (0, -0.18, -long)), t * b.u(0.8, 1.5))
+    leg = tube(
+        bezier((0, 0, 0), (0, 0.02, -long * 0.6), (0, 0, -long * 0.75), (0, -0.18, -long)), t * b.u(0.8, 1.5)
+    )
     if b.chance():
         leg = leg.scale(0.6, 1.6, 1)
     for sign in (-1, 1):
         angle = sign * (-88 if not fold else 4) if fold else -sign * spread
-        b.add(leg.turn("y", sign * 80 if fold else angle).at(sign * (x + w / 2), h * b.u(0.1, 0.12), -0.01 - 0.03 * (sign > 0) * fold), "temple")
+        b.add(
+            leg.turn("y", sign * 80 if fold else angle).at(
+                sign * (x + w / 2), h * b.u(0.1, 0.12), -0.01 - 0.03 * (sign > 0) * fold
+            ),
+            "temple",
+        )
 
 
-EAR = {"earcup": ("ear cup", "earphone", "ear piece", "speaker"), "headband": ("head band", "band", "head strap"), "cord": ("data wire", "cable", "wire", "cord wire"), "ear pad": ("cushion", "ear cushion")}
+EAR = {
+    "earcup": ("ear cup", "earphone", "ear piece", "speaker"),
+    "headband": ("head band", "band", "head strap"),
+    "cord": ("data wire", "cable", "wire", "cord wire"),
+    "ear pad": ("cushion", "ear cushion"),
+}
 
 
 @family("headphones", names=EAR)
@@ -293,19 +456,45 @@ def headphones(b: Builder) -> None:
     tall = b.u(0.4, 0.65)
     path = arc(w, 0, 180, r2=tall, steps=26)
     flat = b.chance(0.7)
-    b.add(sweep(path, rounded_rectangle(b.u(0.06, 0.16), b.u(0.02, 0.05), 0.01), up=(0.001, 0.002, 1)) if not flat else sweep(path, rounded_rectangle(b.u(0.015, 0.04), b.u(0.05, 0.14), 0.01), up=(0, 0.001, 1)), "headband")
+    b.add(
+        sweep(path, rounded_rectangle(b.u(0.06, 0.16), b.u(0.02, 0.05), 0.01), up=(0.001, 0.002, 1))
+        if not flat
+        else sweep(path, rounded_rectangle(b.u(0.015, 0.04), b.u(0.05, 0.14), 0.01), up=(0, 0.001, 1)),
+        "headband",
+    )
     if b.chance(0.4):
-        b.add(sweep(path[6:-6] * (0.93, 0.93, 1), rounded_rectangle(0.03, 0.12, 0.01), up=(0, 0.001, 1)), "head cushion, headband")
+        b.add(
+            sweep(path[6:-6] * (0.93, 0.93, 1), rounded_rectangle(0.03, 0.12, 0.01), up=(0, 0.001, 1)),
+            "head cushion, headband",
+        )
     oval = b.u(1, 1.35)
     for s in (-1, 1):
         b.add(cylinder(r, t, axis="x", segments=28).scale(1, oval, 1).at(s * w, -0.05, 0), "earcup")
         if b.chance(0.8):
-            b.add(torus(r * 0.78, r * 0.24, axis="x").scale(1, oval, 1).at(s * (w - t * 0.55), -0.05, 0), "ear pad, earcup")
+            b.add(
+                torus(r * 0.78, r * 0.24, axis="x").scale(1, oval, 1).at(s * (w - t * 0.55), -0.05, 0),
+                "ear pad, earcup",
+            )
     if b.chance(0.3):
-        b.add(tube(bezier((-w, -0.1, 0.1), (-w, -0.3, 0.4), (-0.15, -0.3, 0.5)), 0.015), "microphone, mic boom")
+        b.add(
+            tube(bezier((-w, -0.1, 0.1), (-w, -0.3, 0.4), (-0.15, -0.3, 0.5)), 0.015), "microphone, mic boom"
+        )
     if b.chance(0.45):
         side = (-w, -0.05 - r * oval, 0)
-        b.add(tube(bezier(side, (-w, -0.8, 0), (b.u(-0.3, 0.3), -0.6, b.u(0, 0.3)), (b.u(-0.3, 0.3), -1, 0), steps=24), 0.012, 8), "cord")
+        b.add(
+            tube(
+                bezier(
+                    side,
+                    (-w, -0.8, 0),
+                    (b.u(-0.3, 0.3), -0.6, b.u(0, 0.3)),
+                    (b.u(-0.3, 0.3), -1, 0),
+                    steps=24,
+                ),
+                0.012,
+                8,
+            ),
+            "cord",
+        )
 
 
 @family("earbuds", names=EAR)
@@ -315,21 +504,56 @@ def earbuds(b: Builder) -> None:
         at = (s * 0.3, 0.5, 0)
         b.add(ellipsoid(size, size, size * 0.8, at), "earcup")
         b.add(cylinder(size * 0.5, size, (s * (0.3 - size), 0.5, 0), axis="x"), "ear tip, earcup")
-        b.add(tube(bezier(at, (s * 0.3, 0.2, 0), (s * 0.02, 0.2, b.u(-0.2, 0.2)), (0, -0.1, 0), steps=18), 0.016, 8), "cord")
-    b.add(tube(bezier((0, -0.1, 0), (b.u(-0.2, 0.2), -0.3, 0), (b.u(-0.2, 0.2), -0.5, 0.1), (0, -0.7, 0), steps=18), 0.018, 8), "cord")
+        b.add(
+            tube(
+                bezier(at, (s * 0.3, 0.2, 0), (s * 0.02, 0.2, b.u(-0.2, 0.2)), (0, -0.1, 0), steps=18),
+                0.016,
+                8,
+            ),
+            "cord",
+        )
+    b.add(
+        tube(
+            bezier(
+                (0, -0.1, 0), (b.u(-0.2, 0.2), -0.3, 0), (b.u(-0.2, 0.2), -0.5, 0.1), (0, -0.7, 0), steps=18
+            ),
+            0.018,
+            8,
+        ),
+        "cord",
+    )
     b.add(cylinder(0.03, 0.14, (0, -0.76, 0)), "plug, jack")
 
 
-@family("watch", names={"case": ("body", "watch case", "watch body"), "strap": ("band", "watch band", "bracelet"), "dial": ("face", "watch face", "screen"), "crown": ("winding crown", "button", "knob"), "hand": ("clock hand", "pointer")})
+@family(
+    "watch",
+    names={
+        "case": ("body", "watch case", "watch body"),
+        "strap": ("band", "watch band", "bracelet"),
+        "dial": ("face", "watch face", "screen"),
+        "crown": ("winding crown", "button", "knob"),
+        "hand": ("clock hand", "pointer"),
+    },
+)
 def watch(b: Builder) -> None:
     r, t = b.u(0.2, 0.3), b.u(0.06, 0.12)
     square = b.chance(0.35)
     body = box(2 * r, t, 2 * r * b.u(1, 1.2), bevel=0.03) if square else cylinder(r, t, segments=30)
     lift = 0.42
     b.add(body.at(0, lift, 0), "case")
-    b.add((box(1.7 * r, 0.012, 1.7 * r) if square else cylinder(r * 0.87, 0.012, segments=30)).at(0, lift + t / 2 + 0.006, 0), "dial")
+    b.add(
+        (box(1.7 * r, 0.012, 1.7 * r) if square else cylinder(r * 0.87, 0.012, segments=30)).at(
+            0, lift + t / 2 + 0.006, 0
+        ),
+        "dial",
+    )
     for angle in (b.u(0, 360), b.u(0, 360)):
-        b.add(box(0.015, 0.01, r * b.u(0.4, 0.7), (0, 0, r * 0.25)).turn("y", angle).at(0, lift + t / 2 + 0.016, 0), "hand, dial")
+        b.add(
+            box(0.015, 0.01, r * b.u(0.4, 0.7), (0, 0, r * 0.25))
+            .turn("y", angle)
+            .at(0, lift + t / 2 + 0.016, 0),
+            "hand, dial",
+        )
     b.add(cylinder(0.03, 0.05, (r + 0.02, lift, 0), axis="x"), "crown")
     wide = r * b.u(0.9, 1.5)
     if b.chance(0.6):
@@ -346,7 +570,10 @@ def ring(b: Builder) -> None:
     r, t = 0.4, b.u(0.03, 0.08)
     b.add(torus(r, t, axis="z"), "band")
     g = b.u(0.1, 0.2)
-    b.add(lathe([(0, -g), (g, 0), (g * 0.65, g * 0.4), (0, g * 0.4)], b.n(5, 12)).at(0, r + t + g * 0.8, 0), "gem")
+    b.add(
+        lathe([(0, -g), (g, 0), (g * 0.65, g * 0.4), (0, g * 0.4)], b.n(5, 12)).at(0, r + t + g * 0.8, 0),
+        "gem",
+    )
     if b.chance(0.6):
         b.add(lathe([(g * 0.4, -g), (g * 0.9, 0)], 8).at(0, r + t + g * 0.8, 0), "setting, prong")
 
@@ -357,13 +584,31 @@ def belt(b: Builder) -> None:
     path = arc(r, 100, 445, plane="xz", r2=b.u(0.35, 0.5), steps=50)
     b.add(sweep(path, rounded_rectangle(0.015, wide), up=(0, 1, 0)), "strap")
     z = path[:, 2].max()
-    b.add(tube([(-0.07, -wide * 0.7, z + 0.02), (0.07, -wide * 0.7, z + 0.02), (0.07, wide * 0.7, z + 0.02), (-0.07, wide * 0.7, z + 0.02)], 0.015, 6, closed=True), "buckle")
+    b.add(
+        tube(
+            [
+                (-0.07, -wide * 0.7, z + 0.02),
+                (0.07, -wide * 0.7, z + 0.02),
+                (0.07, wide * 0.7, z + 0.02),
+                (-0.07, wide * 0.7, z + 0.02),
+            ],
+            0.015,
+            6,
+            closed=True,
+        ),
+        "buckle",
+    )
 
 
 @family("lunch box", names=BAG)
 def lunch_box(b: Builder) -> None:
     w, h, d = b.u(0.6, 0.9), b.u(0.2, 0.5), b.u(0.25, 0.5)
     b.add(hollow_box(w, h, d, 0.02, (0, h / 2, 0), 0.05), "body")
-    b.add(box(w, h * 0.4, d, (0, h * 0.2, d / 2), corner=0.05).turn("x", -b.u(0, 95) if b.chance() else 0).at(0, h, -d / 2), "lid")
+    b.add(
+        box(w, h * 0.4, d, (0, h * 0.2, d / 2), corner=0.05)
+        .turn("x", -b.u(0, 95) if b.chance() else 0)
+        .at(0, h, -d / 2),
+        "lid",
+    )
     b.add(tube(arc(0.13, 180, 360, (0, h * 0.7, d / 2), plane="xz", r2=-0.1), 0.018), "handle")
     b.sides(box(0.06, 0.1, 0.02, (w * 0.35, h, d / 2 + 0.01)), "latch, clasp")

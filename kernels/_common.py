@@ -1,0 +1,132 @@
+"""What the kernels share: argument checks, bounded tuning, and arithmetic that the interpreter gets right as well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+INTERPRETED = tl.constexpr(bool(triton.knobs.runtime.interpret))
+
+FLOATS = (torch.float32, torch.bfloat16, torch.float16)
+INTEGERS = (torch.int64, torch.int32)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One kernel as it is compiled for a typical call: `report` turns each of its configurations into a cubin.
+
+    signature: argument name -> Triton type; constexprs: what the caller fixes; configs: what tuning chooses from.
+    """
+
+    name: str
+    kernel: Any
+    signature: dict[str, str]
+    constexprs: dict[str, Any]
+    configs: list[triton.Config]
+    fp_fusion: bool = True
+
+
+def tuned(configs: list[triton.Config], key: list[str], prune: Callable[..., list[triton.Config]] | None = None) -> Any:
+    """triton.autotune over a bounded list, cut down to a dtype by `prune`. The interpreter cannot time: it takes the first."""
+    rule = {"early_config_prune": prune} if prune else None
+    return triton.autotune(configs[:1] if INTERPRETED.value else configs, key=key, prune_configs_by=rule)
+
+
+def refuse_interpreter() -> None:
+    """For everything that measures: raises RuntimeError when the kernels would run on the interpreter."""
+    if INTERPRETED.value:
+        raise RuntimeError("TRITON_INTERPRET is set: the kernels would run on the interpreter, whose times mean nothing; unset it")
+
+
+def check(name: str, x: Tensor, shape: str, dtypes: tuple[torch.dtype, ...], sizes: dict[str, int], dense: bool = True) -> None:
+    """x must be a tensor like `shape`, say "B N 3", on the device the kernels run on.
+
+    sizes: what the letters stand for; a letter not in it yet is bound by this call. dense=False asks only that the last
+    axis be contiguous. Raises TypeError for the kind or dtype, ValueError for shape, layout or device.
+    """
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name}: expected a torch tensor, got {type(x).__name__}")
+    if x.dtype not in dtypes:
+        expected = " or ".join(str(d).removeprefix("torch.") for d in dtypes)
+        raise TypeError(f"{name}: expected {expected}, got {str(x.dtype).removeprefix('torch.')}")
+    axes = shape.split()
+    if x.ndim == len(axes):
+        sizes = sizes if all(a in sizes or a.isdigit() for a in axes) else _bind(axes, x, sizes)
+    wanted = [int(a) if a.isdigit() else sizes.get(a, a) for a in axes]
+    if x.ndim != len(axes) or any(isinstance(w, str) or w != n for w, n in zip(wanted, x.shape, strict=True)):
+        raise ValueError(f"{name}: expected shape ({', '.join(map(str, wanted))}), got {tuple(x.shape)}")
+    if 0 in x.shape:
+        raise ValueError(f"{name}: expected no empty axis, got shape {tuple(x.shape)}")
+    if not (x.is_contiguous() if dense else x.stride(-1) == 1):
+        raise ValueError(f"{name}: expected a contiguous {'tensor' if dense else 'last axis'}; make a contiguous copy first")
+    expected_device = "cpu" if INTERPRETED.value else "cuda"
+    if x.device.type != expected_device:
+        how = "with TRITON_INTERPRET=1 set" if INTERPRETED.value else "by the Triton kernels"
+        raise ValueError(f"{name}: expected a {expected_device} tensor {how}, got one on {x.device}")
+
+
+def _bind(axes: list[str], x: Tensor, sizes: dict[str, int]) -> dict[str, int]:
+    for axis, n in zip(axes, x.shape, strict=True):
+        if not axis.isdigit():
+            sizes.setdefault(axis, n)
+    return sizes
+
+
+def check_together(**tensors: Tensor) -> None:
+    """All on one device."""
+    devices = {name: x.device for name, x in tensors.items()}
+    if len(set(devices.values())) > 1:
+        raise ValueError("expected all tensors on one device, got " + ", ".join(f"{n} on {d}" for n, d in devices.items()))
+
+
+def check_inference(**tensors: Tensor | None) -> None:
+    """These kernels have no backward: a tensor that wants a gradient is an error, not a silent constant."""
+    for name, x in tensors.items():
+        if x is not None and x.requires_grad and torch.is_grad_enabled():
+            raise ValueError(f"{name}: requires a gradient, but this kernel is for inference; use torch.no_grad() or pa3d.model")
+
+
+def on_device(x: Tensor) -> Any:
+    """Launches go to the device of x, not to the current one."""
+    return torch.cuda.device(x.device) if x.is_cuda else torch.autograd.profiler.record_function("interpreted")
+
+
+def power_of_two(n: int, low: int = 1) -> int:
+    return max(low, triton.next_power_of_2(n))
+
+
+def triton_type(dtype: torch.dtype) -> str:
+    return {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype]
+
+
+def all_types() -> Iterator[torch.dtype]:
+    yield from FLOATS
+
+
+@triton.jit
+def dot(a, b):
+    """a @ b into float32. float32 operands are multiplied as such, never as TF32.
+
+    The interpreter keeps bfloat16 as integers and would multiply those; widening first gives the sums of the hardware.
+    """
+    if INTERPRETED:
+        a = a.to(tl.float32)
+        b = b.to(tl.float32)
+    return tl.dot(a, b, input_precision="ieee")
+
+
+@triton.jit
+def narrow(x, dtype: tl.constexpr):
+    """float32 to dtype, rounded to nearest even; the interpreter would cut bfloat16 off instead."""
+    if INTERPRETED:
+        if dtype == tl.bfloat16:
+            bits = x.to(tl.int32, bitcast=True)
+            bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & -65536
+            x = bits.to(tl.float32, bitcast=True)
+    return x.to(dtype)

@@ -1,0 +1,158 @@
+"""A result as data: labels.npz, parts.glb, parts.ply. Equal results give equal bytes."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pa3d.report.colors import NONE, part_colors, to_linear, to_rgb
+
+if TYPE_CHECKING:
+    from pa3d.segment import Segmentation
+
+FLOAT, UNSIGNED_SHORT, UNSIGNED_INT = 5126, 5123, 5125  # glTF's names of types
+# What turns each up axis to glTF's y, as quaternions.
+TO_Y_UP = {"x": [0, 0, 0.5**0.5, 0.5**0.5], "z": [-(0.5**0.5), 0, 0, 0.5**0.5]}
+
+
+def labels_npz(result: Segmentation) -> bytes:
+    """labels (N,) int32, scores (N, K) float32, part_names (K,); a mesh has face_labels and face_scores, too."""
+    arrays: dict[str, NDArray[Any]] = {
+        "labels": np.asarray(result.labels, np.int32),
+        "scores": np.asarray(result.scores, np.float32),
+        "part_names": np.array(result.part_names, np.str_),
+    }
+    if result.face_labels is not None and result.face_scores is not None:
+        arrays["face_labels"] = np.asarray(result.face_labels, np.int32)
+        arrays["face_scores"] = np.asarray(result.face_scores, np.float32)
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, array in arrays.items():
+            member = io.BytesIO()
+            np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+            # np.savez would put the time of writing into the archive.
+            info = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            info.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(info, member.getvalue())
+    return out.getvalue()
+
+
+def parts_glb(result: Segmentation) -> bytes:
+    """The mesh with one node, mesh and material a part, each named by the part.
+
+    All share the vertices of the input, in its order; each has its own faces, in their order. Nodes carry
+    part, label and number of faces as extras. A root node turns the shape's up axis to glTF's y and restores
+    the origin.
+    """
+    shape, labels = result.shape, result.face_labels
+    if shape.faces is None or labels is None:
+        raise TypeError("parts_glb: the shape is a cloud; write parts_ply instead")
+    points = np.ascontiguousarray(shape.points, "<f4")
+    kind, index_type = (UNSIGNED_INT, "<u4") if len(points) > 65535 else (UNSIGNED_SHORT, "<u2")
+    blobs = [points.tobytes()]
+    accessors: list[dict[str, Any]] = [
+        {
+            **{"bufferView": 0, "componentType": FLOAT, "count": len(points), "type": "VEC3"},
+            **{"min": points.min(axis=0).tolist(), "max": points.max(axis=0).tolist()},
+        }
+    ]
+    root: dict[str, Any] = {"name": shape.name, "children": []}
+    if shape.up in TO_Y_UP:
+        root["rotation"] = TO_Y_UP[shape.up]
+    if shape.origin.any():
+        root["translation"] = upright(shape.origin[None], shape.up)[0].tolist()
+    nodes, meshes, materials = [root], [], []
+    names = [*result.part_names, "none"]
+    colors = to_linear(to_rgb([*part_colors(len(result.part_names)), NONE]))
+    for label, (name, color) in enumerate(zip(names, colors, strict=True)):
+        code = label if label < len(result.part_names) else -1
+        faces = shape.faces[labels == code]
+        if len(faces) == 0:
+            continue
+        blobs.append(faces.astype(index_type).tobytes())
+        accessors.append(
+            {"bufferView": len(blobs) - 1, "componentType": kind, "count": faces.size, "type": "SCALAR"}
+        )
+        look = {
+            "baseColorFactor": [*color.round(6).tolist(), 1.0],
+            "metallicFactor": 0.0,
+            "roughnessFactor": 0.8,
+        }
+        materials.append({"name": name, "pbrMetallicRoughness": look, "doubleSided": True})
+        primitive = {
+            "attributes": {"POSITION": 0},
+            "indices": len(accessors) - 1,
+            "material": len(materials) - 1,
+        }
+        meshes.append({"name": name, "primitives": [primitive]})
+        root["children"].append(len(nodes))
+        extras = {"part": name, "label": code, "faces": len(faces)}
+        nodes.append({"name": name, "mesh": len(meshes) - 1, "extras": extras})
+
+    binary, views = b"", []
+    for i, blob in enumerate(blobs):
+        views.append(
+            {"buffer": 0, "byteOffset": len(binary), "byteLength": len(blob), "target": 34963 if i else 34962}
+        )
+        binary += blob + b"\0" * (-len(blob) % 4)
+    document = {
+        **{"asset": {"version": "2.0", "generator": "pa3d"}, "scene": 0, "scenes": [{"nodes": [0]}]},
+        **{"nodes": nodes, "meshes": meshes, "materials": materials},
+        **{"accessors": accessors, "bufferViews": views, "buffers": [{"byteLength": len(binary)}]},
+    }
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 4)
+    chunks = (
+        struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(binary), b"BIN\0") + binary
+    )
+    return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
+
+
+def upright(points: NDArray[Any], up: str) -> NDArray[Any]:  # (N, 3) -> (N, 3)
+    """Points turned so that their up axis becomes y."""
+    x, y, z = np.asarray(points).T
+    return np.stack({"x": (-y, x, z), "y": (x, y, z), "z": (x, z, -y)}[up], axis=1)
+
+
+def parts_ply(result: Segmentation) -> bytes:
+    """The cloud as binary PLY: x y z, red green blue, label, confidence; double where there is an origin."""
+    shape, labels = result.shape, np.asarray(result.labels)
+    far = bool(shape.origin.any())
+    real, real_name = ("<f8", "double") if far else ("<f4", "float")
+    rows = np.empty(
+        len(labels),
+        [
+            *((axis, real) for axis in "xyz"),
+            *((channel, "u1") for channel in ("red", "green", "blue")),
+            ("label", "<i4"),
+            ("confidence", "<f4"),
+        ],
+    )
+    for i, axis in enumerate("xyz"):
+        rows[axis] = shape.points[:, i] + (shape.origin[i] if far else np.float32(0))
+    colors = to_rgb([*part_colors(len(result.part_names)), NONE])[labels]  # -1 is the last
+    for i, channel in enumerate(("red", "green", "blue")):
+        rows[channel] = colors[:, i]
+    rows["label"] = labels
+    rows["confidence"] = confidence(result.scores, labels)
+    header = ["ply", "format binary_little_endian 1.0", "comment label -1: none of the parts"]
+    for label, name in enumerate(result.part_names):
+        header.append(f"comment label {label}: {' '.join(name.split())}")
+    header += [f"element vertex {len(rows)}", *(f"property {real_name} {axis}" for axis in "xyz")]
+    header += [*(f"property uchar {channel}" for channel in ("red", "green", "blue"))]
+    header += ["property int label", "property float confidence", "end_header"]
+    return "\n".join(header).encode() + b"\n" + rows.tobytes()
+
+
+def confidence(scores: NDArray[np.float32], labels: NDArray[np.int32]) -> NDArray[np.float32]:  # (N,)
+    """The score of each point's or face's own part, and of the best one where it has none."""
+    if len(labels) == 0:
+        return np.empty(0, np.float32)
+    own = np.take_along_axis(scores, np.maximum(labels, 0)[:, None], axis=1)[:, 0]
+    return np.where(labels >= 0, own, scores.max(axis=1))

@@ -1,0 +1,89 @@
+"""A result in figures: one row a part, and the summary that becomes summary.json."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pa3d.report.colors import NONE, part_colors
+from pa3d.report.files import confidence
+
+if TYPE_CHECKING:
+    from pa3d.segment import Segmentation
+
+
+@dataclass(frozen=True)
+class PartRow:
+    """One part of a result, or what is none of them (label -1).
+
+    share: of the surface of a mesh or the points of a cloud, 0..1; mean_confidence: weighted alike, None for
+    an absent part; count: faces of a mesh, points of a cloud.
+    """
+
+    name: str
+    label: int
+    color: str
+    share: float
+    mean_confidence: float | None
+    count: int
+
+
+def part_rows(result: Segmentation) -> list[PartRow]:
+    """A row for each part in the order asked for, and last one for none of them (label -1)."""
+    labels, scores, weights = result.labels, result.scores, np.ones(len(result.labels))
+    if result.face_labels is not None and result.face_scores is not None:
+        labels, scores, weights = result.face_labels, result.face_scores, result.shape.face_areas()
+    n_parts = len(result.part_names)
+    weight = np.bincount(labels + 1, weights, n_parts + 1)
+    trust = np.bincount(labels + 1, weights * confidence(scores, labels), n_parts + 1)
+    count = np.bincount(labels + 1, minlength=n_parts + 1)
+    names, colors = [*result.part_names, "none of these"], [*part_colors(n_parts), NONE]
+    return [
+        PartRow(
+            name=name,
+            label=label,
+            color=color,
+            share=round(float(weight[label + 1] / weight.sum()), 6),
+            mean_confidence=round(float(trust[label + 1] / weight[label + 1]), 6)
+            if weight[label + 1] > 0
+            else None,
+            count=int(count[label + 1]),
+        )
+        for name, color, label in zip(names, colors, [*range(n_parts), -1], strict=True)
+    ]
+
+
+def summary(result: Segmentation) -> dict[str, Any]:
+    """Parts, shape, model, settings, seconds a stage and versions, ready for JSON."""
+    from pa3d import __version__
+
+    shape = result.shape
+    facts: dict[str, Any] = {
+        "name": shape.name,
+        "source": shape.source,
+        "kind": "mesh" if shape.is_mesh else "cloud",
+    }
+    facts["vertices" if shape.is_mesh else "points"] = len(shape.points)
+    if shape.faces is not None:
+        facts["faces"] = len(shape.faces)
+        facts["area"] = float(f"{shape.face_areas().sum():.6g}")
+    facts["extent"] = [float(f"{e:.6g}") for e in np.ptp(shape.points, axis=0)]
+    facts["up"], facts["origin"] = shape.up, shape.origin.tolist()
+    *parts, none = (asdict(row) for row in part_rows(result))
+    return {
+        "model": result.model,
+        "settings": result.settings,
+        "shape": facts,
+        "share_of": "surface" if shape.is_mesh else "points",
+        "count_of": "faces" if shape.is_mesh else "points",
+        "parts": parts,
+        "none": {key: none[key] for key in ("share", "count")},
+        "seconds": {stage: round(seconds, 4) for stage, seconds in result.timings.items()},
+        "versions": {
+            **{"pa3d": __version__, "python": platform.python_version(), "numpy": np.__version__},
+            "machine": f"{platform.system()} {platform.machine()}",
+        },
+    }

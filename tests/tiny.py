@@ -1,0 +1,36 @@
+"""Checkpoints of random weights, small enough for every test."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from pa3d.checkpoint import Checkpoint, save
+from pa3d.config import EncoderConfig
+
+TINY = EncoderConfig(
+    dim=64, depth=2, heads=4, mlp_hidden=128, embed=(16, 32, 32, 64), pos_hidden=32, text_dim=384, drop_path=0.0
+)
+
+
+def random_checkpoint(config: EncoderConfig, seed: int = 0, text_space: str = "all-MiniLM-L6-v2") -> Checkpoint:
+    """Weights that keep the size of activations, batch statistics included."""
+    rng = np.random.default_rng(seed)
+    tensors = {}
+    for name, shape in config.shapes().items():
+        x = rng.standard_normal(shape)
+        if name.endswith("running_var"):
+            x = 0.5 + np.abs(x)
+        elif len(shape) >= 2 and not name.startswith("cls"):
+            x = x / np.sqrt(np.prod(shape[1:]))
+        elif name.endswith("weight"):
+            x = 1 + 0.2 * x
+        tensors[name] = x.astype(np.float32)
+    return Checkpoint(config, tensors, text_space, 0.07, name="tiny")
+
+
+def write_tiny(path: Path, *, text_space: str = "all-MiniLM-L6-v2", text_dim: int = 384) -> Path:
+    save(path, random_checkpoint(replace(TINY, text_dim=text_dim), text_space=text_space))
+    return path
