@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,7 +21,8 @@ INTEGERS = (torch.int64, torch.int32)
 class Variant:
     """One kernel as it is compiled for a typical call: `report` turns each of its configurations into a cubin.
 
-    signature: argument name -> Triton type; constexprs: what the caller fixes; configs: what tuning chooses from.
+    signature: argument name -> Triton type; constexprs: what the caller fixes; configs: what tuning chooses from;
+    typical: arguments that constexprs are derived from; fp_fusion: whether a product and a sum may become one instruction.
     """
 
     name: str
@@ -29,13 +30,25 @@ class Variant:
     signature: dict[str, str]
     constexprs: dict[str, Any]
     configs: list[triton.Config]
+    typical: dict[str, int] = field(default_factory=dict)
     fp_fusion: bool = True
 
 
-def tuned(configs: list[triton.Config], key: list[str], prune: Callable[..., list[triton.Config]] | None = None) -> Any:
-    """triton.autotune over a bounded list, cut down to a dtype by `prune`. The interpreter cannot time: it takes the first."""
-    rule = {"early_config_prune": prune} if prune else None
-    return triton.autotune(configs[:1] if INTERPRETED.value else configs, key=key, prune_configs_by=rule)
+def tuned(
+    wide: list[triton.Config], half: list[triton.Config] | None = None, *, key: list[str], typed: str = ""
+) -> Callable[[Any], Any]:
+    """triton.autotune over a bounded list. The interpreter, which cannot time, takes the first.
+
+    half: configurations for when the argument named `typed` is of a 16-bit type; `wide` are those for float32 then.
+    """
+
+    def prune(configs: list[triton.Config], args: dict[str, Any], **_: Any) -> list[triton.Config]:
+        return half if half and args[typed].element_size() == 2 else wide
+
+    if INTERPRETED.value:
+        return triton.autotune(wide[:1], key=key)  # type: ignore[no-any-return]
+    every = wide + [c for c in half or [] if c not in wide]
+    return triton.autotune(every, key=key, prune_configs_by={"early_config_prune": prune})  # type: ignore[no-any-return]
 
 
 def refuse_interpreter() -> None:
@@ -103,10 +116,6 @@ def power_of_two(n: int, low: int = 1) -> int:
 
 def triton_type(dtype: torch.dtype) -> str:
     return {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype]
-
-
-def all_types() -> Iterator[torch.dtype]:
-    yield from FLOATS
 
 
 @triton.jit

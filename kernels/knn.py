@@ -71,10 +71,10 @@ def kernel(queries, points, index, distance, q, n, k, K: tl.constexpr, BLOCK_Q: 
     for start in range(0, n, BLOCK_N):
         cols = start + tl.arange(0, BLOCK_N)
         there = cols < n
-        at = points + (batch * n + cols) * 3
-        dx = qx - tl.load(at, mask=there, other=0.0)[None, :]
-        dy = qy - tl.load(at + 1, mask=there, other=0.0)[None, :]
-        dz = qz - tl.load(at + 2, mask=there, other=0.0)[None, :]
+        tile = points + (batch * n + cols) * 3
+        dx = qx - tl.load(tile, mask=there, other=0.0)[None, :]
+        dy = qy - tl.load(tile + 1, mask=there, other=0.0)[None, :]
+        dz = qz - tl.load(tile + 2, mask=there, other=0.0)[None, :]
         far = (dx * dx + dy * dy) + dz * dz
         keys = (far.to(tl.int32, bitcast=True).to(tl.int64) << 32) | cols[None, :].to(tl.int64)
         keys = tl.where(there[None, :], keys, 0x7FFFFFFFFFFFFFFF)

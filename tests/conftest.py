@@ -18,6 +18,14 @@ def shared() -> Path:
     return root
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Text vectors of tests stay out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PA3D_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(params=("generic", "avx2", "avx512", "avx512_bf16"))
 def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     """Every level of the processor, one after the other; those it lacks are skipped."""

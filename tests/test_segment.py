@@ -308,7 +308,6 @@ def test_every_vertex_of_a_mesh(segmenter: Segmenter) -> None:
     assert np.array_equal(r.labels, segmenter.segment(shape.points, PARTS, sample=None).labels)
 
 
-@pytest.mark.slow
 def test_a_million_points(segmenter: Segmenter) -> None:
     points = cloud("random", 1_000_000)
     for assign in ASSIGN:

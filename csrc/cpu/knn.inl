@@ -1,5 +1,5 @@
-// Small sets: a row of all distances, then selection. Large sets: buckets in spatial order; the nearest bucket gives a
-// first bound, then only buckets whose box lies within it are looked at (exact for the reason given in fps.inl).
+// Small sets: a row of all distances, then selection. Large sets: buckets in spatial order are visited from the nearest
+// box outwards, until the next box is farther than the k-th neighbour found (exact for the reason given in fps.inl).
 namespace pa3d {
 namespace PA3D_NS {
 
@@ -8,8 +8,7 @@ namespace PA3D_NS {
 
 struct Scratch {
   std::vector<float> row, bound;
-  std::vector<int32_t> ids;
-  std::vector<uint64_t> keys;
+  std::vector<uint64_t> keys, boxes;
   float guess = 0;
 };
 
@@ -23,8 +22,41 @@ static void knn_small(const float* x, const float* y, const float* z, int64_t n,
   select_smallest(row, n, padded, k, nullptr, s.keys.data(), &s.guess, index, distance);
 }
 
+// The k nearest so far: keys of distance and index, cut back to k whenever they have become many.
+struct Nearest {
+  uint64_t* keys;
+  int64_t k, most, size = 0;
+  float radius = std::numeric_limits<float>::max();
+
+  void visit(const Buckets& buckets, int64_t b, vf cx, vf cy, vf cz) {
+    const int64_t begin = b * buckets.size, end = std::min(begin + buckets.size, buckets.n);
+    const vf limit = splat(radius);
+    for (int64_t i = begin; i < end; i += PA3D_W) {
+      const vf d = square_distance(load(&buckets.x[i]), load(&buckets.y[i]), load(&buckets.z[i]), cx, cy, cz);
+      uint32_t mask = mask_less_equal(d, limit);
+      if (end - i < PA3D_W) mask &= (1u << (end - i)) - 1;
+      alignas(64) float lanes[PA3D_W];
+      if (mask) store(lanes, d);
+      for (; mask; mask &= mask - 1) {
+        const int lane = __builtin_ctz(mask);
+        uint32_t bits;
+        std::memcpy(&bits, lanes + lane, 4);
+        keys[size++] = static_cast<uint64_t>(bits) << 32 | static_cast<uint32_t>(buckets.index[i + lane]);
+      }
+    }
+    if (size > most) shrink();
+  }
+  void shrink() {
+    if (size < k) return;
+    std::nth_element(keys, keys + k - 1, keys + size);
+    const uint32_t bits = static_cast<uint32_t>(keys[k - 1] >> 32);
+    std::memcpy(&radius, &bits, 4);
+    size = k;
+  }
+};
+
 static void knn_large(const Buckets& buckets, const float* query, int64_t k, Scratch& s, int64_t* index, float* distance) {
-  const int64_t size = buckets.size, padded = buckets.padded_count();
+  const int64_t padded = buckets.padded_count();
   const vf cx = splat(query[0]), cy = splat(query[1]), cz = splat(query[2]), zero = splat(0.0f);
   float* bound = s.bound.data();
   vf least = splat(std::numeric_limits<float>::infinity());
@@ -36,63 +68,39 @@ static void knn_large(const Buckets& buckets, const float* query, int64_t k, Scr
     store(bound + b, d);
     least = vmin(least, d);
   }
-  const vf closest = splat(reduce_min(least));
   int64_t home = 0;
   for (int64_t b = 0; b < padded; b += PA3D_W) {
-    const uint32_t mask = mask_equal(load(bound + b), closest);
+    const uint32_t mask = mask_equal(load(bound + b), splat(reduce_min(least)));
     if (mask) {
       home = b + __builtin_ctz(mask);
       break;
     }
   }
-  const float inf = std::numeric_limits<float>::infinity();
-  int64_t filled = 0;  // distances gathered so far, bucket after bucket
-  auto visit = [&](int64_t b) {
-    const int64_t begin = b * size;
-    if (static_cast<int64_t>(s.row.size()) < filled + size) {
-      s.row.resize(2 * (filled + size));
-      s.ids.resize(2 * (filled + size));
-    }
-    float* row = s.row.data() + filled;
-    int32_t* ids = s.ids.data() + filled;
-    for (int64_t i = 0; i < size; i += PA3D_W) {
-      store(row + i, square_distance(load(&buckets.x[begin + i]), load(&buckets.y[begin + i]), load(&buckets.z[begin + i]),
-                                     cx, cy, cz));
-      store(ids + i, load(&buckets.index[begin + i]));
-    }
-    if (b == buckets.count - 1)
-      for (int64_t i = buckets.n - begin; i < size; ++i) row[i] = inf;
-    filled += size;
-  };
-  // The first bound comes from the nearest bucket and its neighbours along the curve.
-  const int64_t around = (k + size - 1) / size + 1;
-  const int64_t first = std::max<int64_t>(0, home - around / 2), last = std::min(buckets.count, first + around);
-  const int64_t begin = std::max<int64_t>(0, last - around);
-  for (int64_t b = begin; b < last; ++b) visit(b);
-  if (static_cast<int64_t>(s.keys.size()) < filled + 16) s.keys.resize(2 * filled + 16);
-  float radius = inf;
-  {
-    float* row = s.row.data();
-    int64_t finite = filled;
-    if (last == buckets.count) finite -= buckets.count * size - buckets.n;
-    if (finite >= k) {
-      float* copy = reinterpret_cast<float*>(s.keys.data());
-      std::memcpy(copy, row, filled * sizeof(float));
-      std::nth_element(copy, copy + k - 1, copy + filled);
-      radius = copy[k - 1];
-    }
-  }
-  const vf limit = splat(radius);
+  // The nearest box and, along the curve, as many as hold k points give a first radius.
+  const int64_t around = (k + buckets.size - 1) / buckets.size + 1;
+  const int64_t last = std::min(buckets.count, std::max<int64_t>(0, home - around / 2) + around);
+  const int64_t first = std::max<int64_t>(0, last - around);
+  Nearest found{s.keys.data(), k, std::max(4 * k, k + 128)};
+  for (int64_t b = first; b < last; ++b) found.visit(buckets, b, cx, cy, cz);
+  found.shrink();
+  const vf limit = splat(found.radius);
+  int64_t boxes = 0;
   for (int64_t b = 0; b < padded; b += PA3D_W) {
     for (uint32_t mask = mask_less_equal(load(bound + b), limit); mask; mask &= mask - 1) {
       const int64_t at = b + __builtin_ctz(mask);
-      if (at < buckets.count && (at < begin || at >= last)) visit(at);
+      if (at >= buckets.count || (at >= first && at < last)) continue;
+      uint32_t bits;
+      std::memcpy(&bits, bound + at, 4);
+      s.boxes[boxes++] = static_cast<uint64_t>(bits) << 32 | static_cast<uint32_t>(at);
     }
   }
-  if (static_cast<int64_t>(s.keys.size()) < filled + 16) s.keys.resize(2 * filled + 16);
-  const int64_t m = gather_below(s.row.data(), filled, radius < inf ? radius : std::numeric_limits<float>::max(),
-                                 s.ids.data(), s.keys.data());
-  emit_smallest(s.keys.data(), m, k, index, distance);
+  std::sort(s.boxes.data(), s.boxes.data() + boxes);
+  for (int64_t i = 0; i < boxes; ++i) {
+    const int64_t at = static_cast<int64_t>(s.boxes[i] & 0xffffffffu);
+    if (bound[at] > found.radius) break;
+    found.visit(buckets, at, cx, cy, cz);
+  }
+  emit_smallest(found.keys, found.size, k, index, distance);
 }
 
 static void knn_rows_small(const float* queries, int64_t begin, int64_t end, const float* soa, int64_t n, int64_t padded,
@@ -109,6 +117,8 @@ static void knn_rows_large(const Buckets& buckets, const float* queries, int64_t
                            int64_t* index, float* distance) {
   Scratch s;
   s.bound.resize(buckets.padded_count());
+  s.boxes.resize(buckets.count);
+  s.keys.resize(std::max(4 * k, k + 128) + buckets.size + 8);
   for (int64_t q = begin; q < end; ++q)
     knn_large(buckets, queries + 3 * q, k, s, index + q * k, distance ? distance + q * k : nullptr);
 }

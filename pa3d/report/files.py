@@ -22,7 +22,7 @@ TO_Y_UP = {"x": [0, 0, 0.5**0.5, 0.5**0.5], "z": [-(0.5**0.5), 0, 0, 0.5**0.5]}
 
 
 def labels_npz(result: Segmentation) -> bytes:
-    """labels (N,) int32, scores (N, K) float32, part_names (K,); a mesh has face_labels and face_scores, too."""
+    """labels (N,) int32, scores (N, K) float32, part_names (K,); a mesh has face_labels and face_scores."""
     arrays: dict[str, NDArray[Any]] = {
         "labels": np.asarray(result.labels, np.int32),
         "scores": np.asarray(result.scores, np.float32),

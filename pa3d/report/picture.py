@@ -172,14 +172,13 @@ def _draw(shape: Drawable, camera: Cameras, tile: tuple[int, int]) -> NDArray[np
     from pa3d.ops.rasterize import rasterize, rasterize_points
 
     size = (tile[0] * SUPERSAMPLING, tile[1] * SUPERSAMPLING)
-    to_eye = (camera.centers[0] - shape.points).astype(np.float32)
+    light = _light(shape, camera)
+    weights: NDArray[np.float32] | None = None
     if shape.faces is not None:
         raster = rasterize(shape.points, shape.faces, camera, size)
-        ids, depth = raster.face_id[0], raster.depth[0]
-        front = np.einsum("fij,fj->f", shape.normals, to_eye[shape.faces[:, 0]]) >= 0
+        ids, depth, weights = raster.face_id[0], raster.depth[0], np.asarray(raster.barycentric)[0]
     else:
-        ids, depth = (a[0] for a in rasterize_points(shape.points, shape.radius, camera, size))
-        front = np.einsum("nj,nj->n", shape.normals, to_eye) >= 0
+        ids, depth = (image[0] for image in rasterize_points(shape.points, shape.radius, camera, size))
     canvas = np.full((*tile, 3), 255, np.uint8)
     window = _window(ids >= 0)
     if window is None:
@@ -187,19 +186,16 @@ def _draw(shape: Drawable, camera: Cameras, tile: tuple[int, int]) -> NDArray[np
     ids, depth = ids[window], depth[window]
     hit = np.flatnonzero(ids >= 0)
     seen = ids.ravel()[hit]
-    if shape.faces is not None and raster.barycentric is not None:
-        weights = raster.barycentric[0][window].reshape(-1, 3)[hit]
-        normals = np.einsum("pi,pij->pj", weights, shape.normals[seen])
-    else:
-        normals = shape.normals[seen]
-    normals = _unit(normals) @ camera.view[0, :3, :3].T.astype(np.float32)
-    normals *= np.where(front, 1, -1).astype(np.float32)[seen, None]
+    lit = light[seen]
+    if weights is not None:
+        lit = np.einsum("pi,pi->p", weights[window].reshape(-1, 3)[hit], lit)
 
     labels = np.full(ids.shape, -1, np.int32)
     labels.ravel()[hit] = shape.labels[seen]
+    lit *= _lines(labels, depth).ravel()[hit]
     image = np.ones((ids.size, 3), np.float32)
-    image[hit] = _shade(shape.colors[shape.labels[seen]], normals)
-    image = _halve(image.reshape(*ids.shape, 3) * _lines(labels, depth)[:, :, None])
+    image[hit] = shape.colors[shape.labels[seen]] * lit[:, None]
+    image = _halve(image.reshape(*ids.shape, 3))
     cover = _halve((ids >= 0).astype(np.float32))
     image *= (1 - cover * (1 - _crevices(depth[::2, ::2])))[:, :, None]
     rows, columns = (slice(s.start // 2, s.stop // 2) for s in window)
@@ -219,16 +215,22 @@ def _window(hit: NDArray[np.bool_]) -> tuple[slice, slice] | None:
     return window[0], window[1]
 
 
-def _shade(colors: NDArray[np.float32], normals: NDArray[np.float32]) -> NDArray[np.float32]:  # (P, 3)
-    """Light on surfaces whose unit normals are given in camera axes."""
-    key, rim = (normals @ (light / np.linalg.norm(light)).astype(np.float32) for light in (KEY, RIM))
-    half = KEY / np.linalg.norm(KEY) + np.array([0, 0, -1.0])
-    shine = np.maximum(normals @ (half / np.linalg.norm(half)).astype(np.float32), 0) ** 24
-    light = (
-        AMBIENT + KEY_LIGHT * np.maximum(key, 0) + RIM_LIGHT * np.maximum(rim, 0) - SKY_LIGHT * normals[:, 1]
+def _light(shape: Drawable, camera: Cameras) -> NDArray[np.float32]:  # (F, 3) or (N,)
+    """How bright the corners of faces, or points, are. Surfaces are lit on the side that is seen."""
+    to_eye = (camera.centers[0] - shape.points).astype(np.float32)
+    if shape.faces is not None:
+        behind = np.einsum("fij,fj->f", shape.normals, to_eye[shape.faces[:, 0]]) < 0
+    else:
+        behind = np.einsum("nj,nj->n", shape.normals, to_eye) < 0
+    normals = shape.normals @ camera.view[0, :3, :3].T.astype(np.float32)
+    normals[behind] *= -1
+    half = KEY / np.linalg.norm(KEY) + np.array([0, 0, -1.0])  # between the light and the eye
+    key, rim, shine = (
+        np.maximum(normals @ (towards / np.linalg.norm(towards)).astype(np.float32), 0)
+        for towards in (KEY, RIM, half)
     )
-    shaded = colors * light.astype(np.float32)[:, None] + np.float32(SHINE) * shine[:, None]
-    return shaded.astype(np.float32, copy=False)
+    light = AMBIENT + KEY_LIGHT * key + RIM_LIGHT * rim + SHINE * shine**24 - SKY_LIGHT * normals[..., 1]
+    return np.asarray(light, np.float32)
 
 
 def _lines(labels: NDArray[np.int32], depth: NDArray[np.float32]) -> NDArray[np.float32]:  # (H, W)

@@ -1,0 +1,115 @@
+// Farthest point sampling. A cloud that one block can hold is sampled by one block, in one launch. A larger one takes a
+// launch for every centre: the order of launches in a stream is the only barrier, so nothing has to be resident at once,
+// nothing can deadlock, and a graph captures it as it is.
+#include "fps.cuh"
+
+namespace pa3d {
+namespace cuda {
+
+template <int kThreads, int kPoints, bool kRegisters>
+__global__ void __launch_bounds__(kThreads)
+    fps_block(const float* __restrict__ points, int n, int k, int start, float min_sq_norm, int64_t* __restrict__ index) {
+  PA3D_SHARED(ArgmaxShared<kThreads>, shared);
+  int64_t* const out = index + static_cast<int64_t>(blockIdx.x) * k;
+  sample_cloud<kThreads, kPoints, kRegisters>(points + static_cast<int64_t>(blockIdx.x) * n * 3, n, k, start,
+                                              min_sq_norm, shared,
+                                              [out](int step, int chosen) { out[step] = chosen; });
+}
+
+constexpr int kStepThreads = 256;
+constexpr int kStepPoints = 4;
+
+// A distance and an index as one number: the largest distance is the largest number, the lowest index among equals.
+__device__ __forceinline__ unsigned long long pack(Argmax a) {
+  const unsigned high = static_cast<unsigned>(a.distance) ^ 0x80000000u;
+  return static_cast<unsigned long long>(high) << 32 | ~static_cast<unsigned>(a.index);
+}
+
+// Measures every point against the centre of this step, and offers the farthest for the next one. best (batch, k) is
+// zero at first, which every offer exceeds; the maximum does not depend on who comes first.
+__global__ void __launch_bounds__(kStepThreads)
+    fps_step(const float* __restrict__ points, int n, int k, int step, int start, float min_sq_norm,
+             float* __restrict__ distance, unsigned long long* __restrict__ best, int64_t* __restrict__ index) {
+  PA3D_SHARED(ArgmaxShared<kStepThreads>, shared);
+  const int64_t cloud = blockIdx.y;
+  points += cloud * n * 3;
+  distance += cloud * n;
+  best += cloud * k;
+  const int chosen = step == 0 ? start : static_cast<int>(~static_cast<unsigned>(best[step - 1]));
+  if (blockIdx.x == 0 && threadIdx.x == 0) index[cloud * k + step] = chosen;
+  const float* const center = points + 3 * static_cast<int64_t>(chosen);
+  const float cx = center[0], cy = center[1], cz = center[2];
+
+  const int first = blockIdx.x * (kStepThreads * kStepPoints) + threadIdx.x;
+  Argmax mine = {__float_as_int(-1.0f), first};
+#pragma unroll
+  for (int j = 0; j < kStepPoints; ++j) {
+    const int i = first + j * kStepThreads;
+    if (i >= n) break;
+    const float* const p = points + 3 * static_cast<int64_t>(i);
+    const float before = step == 0 ? first_distance(p[0], p[1], p[2], min_sq_norm) : distance[i];
+    const float now = fminf(before, square_distance(p[0], p[1], p[2], cx, cy, cz));
+    distance[i] = now;
+    const int bits = __float_as_int(now);
+    if (bits > mine.distance) mine = {bits, i};
+  }
+  const Argmax top = block_argmax<kStepThreads>(mine, 0, shared);
+  if (threadIdx.x == 0) atomicMax(&best[step], pack(top));
+}
+
+namespace {
+
+struct Workspace {
+  unsigned long long* best = nullptr;
+  float* distance = nullptr;
+  int64_t bytes = 0;
+
+  Workspace(void* memory, int64_t batch, int64_t n, int64_t k) {
+    Carver carver(memory);
+    if (n <= kLargeCloud) return;
+    best = carver.take<unsigned long long>(batch * k);
+    distance = carver.take<float>(batch * n);
+    bytes = carver.used();
+  }
+};
+
+bool sizes_fit(int64_t batch, int64_t n, int64_t k) {
+  return batch >= 1 && batch <= PA3D_CUDA_MAX_BATCH && n >= 1 && n <= kMaxInt / 2 && k >= 1 && k <= kMaxInt / 2;
+}
+
+}  // namespace
+}  // namespace cuda
+}  // namespace pa3d
+
+using namespace pa3d::cuda;
+
+int64_t pa3d_cuda_fps_workspace(int64_t batch, int64_t n, int64_t k) {
+  return sizes_fit(batch, n, k) ? Workspace(nullptr, batch, n, k).bytes : -1;
+}
+
+int pa3d_cuda_fps(const float* points, int64_t batch, int64_t n, int64_t k, int64_t start, float min_sq_norm,
+                  int64_t* index, void* workspace, int64_t workspace_bytes, void* stream) {
+  const int bad = first_of({check_size(sizes_fit(batch, n, k) && start >= 0 && start < n && min_sq_norm >= 0),
+                            check_pointer(points), check_pointer(index),
+                            check_workspace(workspace, workspace_bytes, pa3d_cuda_fps_workspace(batch, n, k))});
+  if (bad != PA3D_CUDA_OK) return bad;
+  const cudaStream_t queue = static_cast<cudaStream_t>(stream);
+  const int count = static_cast<int>(n), steps = static_cast<int>(k), first = static_cast<int>(start);
+  const auto one_block = [&](auto kernel, int threads) {
+    return status(launch(kernel, dim3(static_cast<unsigned>(batch)), dim3(threads), 0, queue, points, count, steps,
+                         first, min_sq_norm, index));
+  };
+  if (n <= 1024) return one_block(fps_block<128, 8, true>, 128);
+  if (n <= 2048) return one_block(fps_block<256, 8, true>, 256);
+  if (n <= 4096) return one_block(fps_block<512, 8, true>, 512);
+  if (n <= kRegisterCloud) return one_block(fps_block<1024, 8, true>, 1024);
+  if (n <= kLargeCloud) return one_block(fps_block<1024, 16, false>, 1024);
+
+  const Workspace w(workspace, batch, n, k);
+  int code = status(cudaMemsetAsync(w.best, 0, batch * k * sizeof(*w.best), queue));
+  const dim3 grid(blocks_for(n, kStepThreads * kStepPoints), static_cast<unsigned>(batch));
+  for (int step = 0; step < steps && code == PA3D_CUDA_OK; ++step)
+    code = status(launch(fps_step, grid, dim3(kStepThreads), 0, queue, points, count, steps, step, first, min_sq_norm,
+                         w.distance, w.best, index));
+  return code;
+}

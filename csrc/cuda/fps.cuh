@@ -1,0 +1,98 @@
+// Farthest point sampling by one block, for the kernels that sample and for the one that samples and groups.
+#pragma once
+
+#include "common.cuh"
+
+namespace pa3d {
+namespace cuda {
+
+// Clouds beyond this many points are sampled by many blocks.
+constexpr int64_t kLargeCloud = 16384;
+// Up to this many, coordinates lie in registers; beyond, they are read again for every centre, from the first-level
+// cache as a rule.
+constexpr int64_t kRegisterCloud = 8192;
+
+struct Argmax {
+  int distance;  // the bits of a float that is -1 or not negative, which order as the float does
+  int index;
+};
+static_assert(sizeof(Argmax) == 8, "one shared-memory word of 64 bits");
+
+// The largest distance of a warp and its lowest index, known to all lanes.
+__device__ __forceinline__ Argmax warp_argmax(Argmax mine) {
+  const int top = __reduce_max_sync(kAllLanes, mine.distance);
+  const unsigned index = mine.distance == top ? static_cast<unsigned>(mine.index) : ~0u;
+  return {top, static_cast<int>(__reduce_min_sync(kAllLanes, index))};
+}
+
+// Two buffers: a step writes one while slow warps still read the other.
+template <int kThreads>
+struct ArgmaxShared {
+  Argmax warp[2][kThreads / 32];
+};
+
+// The same over a block, known to all threads, with a single barrier. `parity` alternates from call to call: a buffer is
+// written again two calls later, and the barrier in between is behind everybody who reads it.
+template <int kThreads>
+__device__ __forceinline__ Argmax block_argmax(Argmax mine, int parity, ArgmaxShared<kThreads>& s) {
+  const int lane = threadIdx.x % 32;
+  const Argmax of_warp = warp_argmax(mine);
+  if (lane == 0) s.warp[parity][threadIdx.x / 32] = of_warp;
+  __syncthreads();
+  constexpr int kWarps = kThreads / 32;
+  return warp_argmax(s.warp[parity][lane < kWarps ? lane : 0]);
+}
+
+__device__ __forceinline__ float first_distance(float x, float y, float z, float min_sq_norm) {
+  // -1 is below every squared distance: never the farthest, and the minimum leaves it.
+  return min_sq_norm <= 0 || square_sum(x, y, z) > min_sq_norm ? infinity() : -1.0f;
+}
+
+// One cloud by one block; thread t owns points t, t + kThreads, ... Thread 0 calls emit(step, index).
+template <int kThreads, int kPoints, bool kRegisters, class Emit>
+__device__ __forceinline__ void sample_cloud(const float* __restrict__ points, int n, int k, int start,
+                                             float min_sq_norm, ArgmaxShared<kThreads>& s, const Emit& emit) {
+  constexpr int kHeld = kRegisters ? kPoints : 1;
+  float x[kHeld], y[kHeld], z[kHeld], distance[kPoints];
+#pragma unroll
+  for (int j = 0; j < kPoints; ++j) {
+    const int i = j * kThreads + threadIdx.x;
+    const float* const p = points + 3 * min(i, n - 1);
+    const float px = p[0], py = p[1], pz = p[2];
+    distance[j] = i < n ? first_distance(px, py, pz, min_sq_norm) : -1.0f;
+    if (kRegisters) {
+      x[j % kHeld] = px;
+      y[j % kHeld] = py;
+      z[j % kHeld] = pz;
+    }
+  }
+  int chosen = start;
+  for (int step = 0; step < k; ++step) {
+    if (threadIdx.x == 0) emit(step, chosen);
+    const float cx = points[3 * chosen], cy = points[3 * chosen + 1], cz = points[3 * chosen + 2];
+    Argmax best = {__float_as_int(-1.0f), static_cast<int>(threadIdx.x)};
+#pragma unroll
+    for (int j = 0; j < kPoints; ++j) {
+      const int i = j * kThreads + threadIdx.x;
+      float px, py, pz;
+      if (kRegisters) {
+        px = x[j % kHeld];
+        py = y[j % kHeld];
+        pz = z[j % kHeld];
+      } else {
+        const float* const p = points + 3 * min(i, n - 1);
+        px = p[0];
+        py = p[1];
+        pz = p[2];
+      }
+      distance[j] = fminf(distance[j], square_distance(px, py, pz, cx, cy, cz));
+      const int bits = __float_as_int(distance[j]);
+      if (bits > best.distance) best = {bits, i};
+    }
+    // Where nothing may be picked all threads offer -1, and the lowest index is thread 0's.
+    chosen = block_argmax<kThreads>(best, step % 2, s).index;
+  }
+}
+
+}  // namespace cuda
+}  // namespace pa3d

@@ -1,0 +1,111 @@
+// Values at centres spread to points: a thread finds the nearest centres of one point, then the block writes the rows of
+// its points together, so that neighbouring threads write neighbouring values.
+#include "common.cuh"
+
+namespace pa3d {
+namespace cuda {
+
+constexpr int kSpreadThreads = 128;
+
+template <int kNearest>
+struct SpreadShared {
+  float center[3][kSpreadThreads];
+  float weight[kSpreadThreads][kNearest];
+  int index[kSpreadThreads][kNearest];
+};
+
+template <int kNearest>
+__global__ void __launch_bounds__(kSpreadThreads)
+    spread(const float* __restrict__ points, const float* __restrict__ centers, const float* __restrict__ values, int n,
+           int g, int channels, float* __restrict__ out) {
+  PA3D_SHARED(SpreadShared<kNearest>, s);
+  const int64_t cloud = blockIdx.y;
+  points += cloud * n * 3;
+  centers += cloud * g * 3;
+  values += cloud * g * channels;
+  out += cloud * n * channels;
+
+  const int first = blockIdx.x * kSpreadThreads, mine = min(first + static_cast<int>(threadIdx.x), n - 1);
+  const float* const p = points + 3 * static_cast<int64_t>(mine);
+  const float px = p[0], py = p[1], pz = p[2];
+  float best[kNearest];
+  int where[kNearest];
+#pragma unroll
+  for (int j = 0; j < kNearest; ++j) {
+    best[j] = infinity();
+    where[j] = 0;
+  }
+  for (int base = 0; base < g; base += kSpreadThreads) {
+    const int tile = min(kSpreadThreads, g - base);
+    for (int i = threadIdx.x; i < 3 * tile; i += kSpreadThreads)
+      s.center[i % 3][i / 3] = centers[3 * static_cast<int64_t>(base) + i];
+    __syncthreads();
+    for (int i = 0; i < tile; ++i) {
+      float d = square_distance(px, py, pz, s.center[0][i], s.center[1][i], s.center[2][i]);
+      int at = base + i;
+      bool shifted = false;  // once a slot is taken, all behind it move down, equal ones too
+#pragma unroll
+      for (int j = 0; j < kNearest; ++j) {
+        shifted |= d < best[j];
+        if (!shifted) continue;
+        const float pushed = best[j];
+        const int pushed_at = where[j];
+        best[j] = d;
+        where[j] = at;
+        d = pushed;
+        at = pushed_at;
+      }
+    }
+    __syncthreads();
+  }
+
+  float weight[kNearest], sum = 0;
+#pragma unroll
+  for (int j = 0; j < kNearest; ++j) {
+    weight[j] = __fdiv_rn(1.0f, __fadd_rn(__fsqrt_rn(best[j]), 1e-8f));
+    sum = __fadd_rn(sum, weight[j]);
+  }
+#pragma unroll
+  for (int j = 0; j < kNearest; ++j) {
+    s.weight[threadIdx.x][j] = kNearest == 1 ? 1.0f : __fdiv_rn(weight[j], sum);
+    s.index[threadIdx.x][j] = where[j];
+  }
+  __syncthreads();
+
+  const int rows = min(kSpreadThreads, n - first);
+  const int64_t cells = static_cast<int64_t>(rows) * channels;
+  float* const block_out = out + static_cast<int64_t>(first) * channels;
+  for (int64_t cell = threadIdx.x; cell < cells; cell += kSpreadThreads) {
+    const int row = static_cast<int>(cell / channels), channel = static_cast<int>(cell % channels);
+    const float* const column = values + channel;
+    if (kNearest == 1) {
+      block_out[cell] = column[static_cast<int64_t>(s.index[row][0]) * channels];
+      continue;
+    }
+    float total = 0;
+#pragma unroll
+    for (int j = 0; j < kNearest; ++j)
+      total = __fadd_rn(total, __fmul_rn(s.weight[row][j], column[static_cast<int64_t>(s.index[row][j]) * channels]));
+    block_out[cell] = total;
+  }
+}
+
+}  // namespace cuda
+}  // namespace pa3d
+
+using namespace pa3d::cuda;
+
+int pa3d_cuda_interpolate(const float* points, const float* centers, const float* values, int64_t batch, int64_t n,
+                          int64_t g, int64_t c, int64_t k, float* out, void* stream) {
+  const bool fits = batch >= 1 && batch <= PA3D_CUDA_MAX_BATCH && n >= 1 && n <= kMaxInt / 2 && g >= 1 &&
+                    g <= kMaxInt / 2 && c >= 1 && c <= kMaxInt && k >= 1 && k <= 3 && k <= g;
+  const int bad = first_of({check_size(fits), check_pointer(points), check_pointer(centers), check_pointer(values),
+                            check_pointer(out)});
+  if (bad != PA3D_CUDA_OK) return bad;
+  const auto run = [&](auto kernel) {
+    return status(launch(kernel, dim3(blocks_for(n, kSpreadThreads), static_cast<unsigned>(batch)),
+                         dim3(kSpreadThreads), 0, static_cast<cudaStream_t>(stream), points, centers, values,
+                         static_cast<int>(n), static_cast<int>(g), static_cast<int>(c), out));
+  };
+  return k == 1 ? run(spread<1>) : k == 2 ? run(spread<2>) : run(spread<3>);
+}

@@ -1,0 +1,107 @@
+// The CUDA kernels for any program: C names, device pointers, sizes, a workspace and a stream. No framework.
+//
+// Every function returns at once; the work is queued on `stream` (a cudaStream_t, null for the default one) of the
+// current device, never waits for the host, allocates nothing and may be captured into a graph. Pointers are device
+// memory, aligned to their element type; a workspace is aligned to 256 bytes and at least as large as the matching
+// *_workspace function says, which returns -1 for sizes its operation refuses. Its content means nothing before or after.
+// Devices of compute capability 8.0 and later.
+#pragma once
+
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define PA3D_CUDA_API __attribute__((visibility("default")))
+#else
+#define PA3D_CUDA_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum {
+  PA3D_CUDA_OK = 0,
+  PA3D_CUDA_NULL = 1,        // a pointer that must not be null is
+  PA3D_CUDA_SIZE = 2,        // a size or an option out of range
+  PA3D_CUDA_ALIGNMENT = 3,   // a pointer that is not aligned
+  PA3D_CUDA_WORKSPACE = 4,   // the workspace is too small
+  PA3D_CUDA_RUNTIME = 1000,  // 1000 + e: the CUDA runtime answered e
+};
+
+enum { PA3D_CUDA_FLOAT32 = 0, PA3D_CUDA_BFLOAT16 = 1 };
+enum { PA3D_CUDA_NEAREST = 0, PA3D_CUDA_BILINEAR = 1, PA3D_CUDA_BICUBIC = 2 };
+
+enum {
+  PA3D_CUDA_MAX_NEIGHBORS = 1024,
+  PA3D_CUDA_MAX_BATCH = 65535,  // clouds or views a call
+  PA3D_CUDA_MAX_IMAGE_SIDE = 16384,
+};
+
+// Grows by one with every change of this header.
+PA3D_CUDA_API int pa3d_cuda_version(void);
+// A static text for a code of any function here.
+PA3D_CUDA_API const char* pa3d_cuda_error(int code);
+// How many devices there are, or a negative code.
+PA3D_CUDA_API int pa3d_cuda_device_count(void);
+// Makes `device` the calling thread's current one in this library's runtime.
+PA3D_CUDA_API int pa3d_cuda_set_device(int device);
+
+// Farthest point sampling, with the rule and the results of cpu/fps.h. points (batch, n, 3), index (batch, k).
+PA3D_CUDA_API int64_t pa3d_cuda_fps_workspace(int64_t batch, int64_t n, int64_t k);
+PA3D_CUDA_API int pa3d_cuda_fps(const float* points, int64_t batch, int64_t n, int64_t k, int64_t start,
+                                float min_sq_norm, int64_t* index, void* workspace, int64_t workspace_bytes,
+                                void* stream);
+
+// The m nearest points of each of q queries, ascending by squared distance, the lowest index first among equals.
+// queries (batch, q, 3), points (batch, n, 3), index (batch, q, m), distance of that shape or null.
+// m <= min(n, PA3D_CUDA_MAX_NEIGHBORS).
+PA3D_CUDA_API int pa3d_cuda_knn(const float* queries, const float* points, int64_t batch, int64_t q, int64_t n,
+                                int64_t m, int64_t* index, float* distance, void* stream);
+
+// Both: centres index (batch, k), and the m nearest points of each, members (batch, k, m), distance likewise or null.
+PA3D_CUDA_API int64_t pa3d_cuda_sample_and_group_workspace(int64_t batch, int64_t n, int64_t k, int64_t m);
+PA3D_CUDA_API int pa3d_cuda_sample_and_group(const float* points, int64_t batch, int64_t n, int64_t k, int64_t m,
+                                             int64_t start, float min_sq_norm, int64_t* index, int64_t* members,
+                                             float* distance, void* workspace, int64_t workspace_bytes, void* stream);
+
+// Values at centres spread to points, bit for bit as cpu/interpolate.h. points (batch, n, 3), centers (batch, g, 3),
+// values (batch, g, c), out (batch, n, c); k from 1 to min(3, g).
+PA3D_CUDA_API int pa3d_cuda_interpolate(const float* points, const float* centers, const float* values, int64_t batch,
+                                        int64_t n, int64_t g, int64_t c, int64_t k, float* out, void* stream);
+
+// Cameras as in cpu/rasterize.h; `matrices` (count, 3, 4) float64 lies on the device too.
+typedef struct {
+  const double* matrices;
+  double near_plane;
+  int64_t count, height, width;
+  int32_t perspective;
+} pa3d_cuda_views;
+
+// Triangles to images, with the rule and the results of cpu/rasterize.h. vertices (n_vertices, 3), faces (n_faces, 3);
+// a face with an index out of range is left out. id (count, height, width); depth of that shape or null; barycentric
+// (count, height, width, 3) or null.
+PA3D_CUDA_API int64_t pa3d_cuda_rasterize_workspace(int64_t n_vertices, int64_t n_faces, int64_t views, int64_t height,
+                                                    int64_t width);
+PA3D_CUDA_API int pa3d_cuda_rasterize(const float* vertices, int64_t n_vertices, const int32_t* faces, int64_t n_faces,
+                                      const pa3d_cuda_views* views, int32_t* id, float* depth, float* barycentric,
+                                      void* workspace, int64_t workspace_bytes, void* stream);
+
+// Points to images as discs that face the camera: points (n, 3), radius (n,), scale (count,) as in cpu/rasterize.h.
+// The workspace is that of no vertices and no faces.
+PA3D_CUDA_API int pa3d_cuda_rasterize_points(const float* points, const float* radius, int64_t n,
+                                             const pa3d_cuda_views* views, const double* scale, int32_t* id,
+                                             float* depth, void* workspace, int64_t workspace_bytes, void* stream);
+
+// Token grids (views, rows, columns, channels) of float32 or bfloat16, upsampled to height x width without being
+// stored, and added up over the pixels of each point: sum (n_points, channels), count (n_points,) pixels.
+// point_of_pixel (views, height, width); a pixel with an id outside 0 .. n_points - 1 belongs to none. Upsampling is
+// PyTorch's with align_corners=False: nearest, bilinear, or bicubic with A = -0.75. The result is the same in every run.
+PA3D_CUDA_API int64_t pa3d_cuda_backproject_workspace(int64_t views, int64_t height, int64_t width, int64_t n_points);
+PA3D_CUDA_API int pa3d_cuda_backproject(const void* tokens, int32_t dtype, int64_t views, int64_t rows, int64_t columns,
+                                        int64_t channels, const int32_t* point_of_pixel, int64_t height, int64_t width,
+                                        int64_t n_points, int32_t mode, float* sum, int32_t* count, void* workspace,
+                                        int64_t workspace_bytes, void* stream);
+
+#ifdef __cplusplus
+}
+#endif

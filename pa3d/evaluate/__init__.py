@@ -1,0 +1,39 @@
+"""Measures how well parts are named: datasets, protocols, metrics, and the run that puts them together.
+
+    dataset = open_dataset("faust", "data/faust")
+    results = evaluate(dataset, Segmenter.from_pretrained(), "pa3d")
+
+Which points are seen, what is offered, and how an absent part or an unlabelled point counts differs between papers;
+every such rule is a field of a `Protocol`, and every results.json carries the protocol it was made with.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_PUBLIC = {
+    "Dataset": "pa3d.evaluate.datasets",
+    "LabelledShape": "pa3d.evaluate.datasets",
+    "open_dataset": "pa3d.evaluate.datasets",
+    "PROTOCOLS": "pa3d.evaluate.protocols",
+    "Protocol": "pa3d.evaluate.protocols",
+    "Method": "pa3d.evaluate.methods",
+    "compare": "pa3d.evaluate.compare",
+    "evaluate": "pa3d.evaluate.run",
+}
+
+__all__ = sorted(_PUBLIC)
+
+if TYPE_CHECKING:
+    from pa3d.evaluate.compare import compare
+    from pa3d.evaluate.datasets import Dataset, LabelledShape, open_dataset
+    from pa3d.evaluate.methods import Method
+    from pa3d.evaluate.protocols import PROTOCOLS, Protocol
+    from pa3d.evaluate.run import evaluate
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'pa3d.evaluate' has no attribute {name!r}")

@@ -1,0 +1,262 @@
+"""Protocols: every rule that turns a labelled shape and a prediction into figures, as one named record.
+
+A preset states how a paper counts; it does not turn a method into another. `PROTOCOLS` holds the presets, `resolve`
+applies what a preset does differently on a dataset.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pa3d.errors import InputError
+from pa3d.evaluate.datasets import Dataset, LabelledShape, labels_of_vertices
+from pa3d.evaluate.labels import spoken
+from pa3d.evaluate.metrics import ABSENT, Absent
+from pa3d.segment import apply_normalization, normalization
+from pa3d.shape import Shape
+from pa3d.text import clean
+
+Unlabelled = Literal["ignored", "other", "background", "category", "zero"]
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "mesh": ("surface", "vertices"),
+    "scored": ("given", "all"),
+    "normalize": ("none", "sphere", "box"),
+    "axes": ("dataset", "y"),
+    "prompts": ("part", "category", "ensemble"),
+    "offered": ("category", "dataset"),
+    "absent": ABSENT,
+    "unlabelled": get_args(Unlabelled),
+    "averaging": ("shapes", "categories", "parts"),
+}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How shapes are prepared and predictions counted.
+
+    mesh: what of a mesh is labelled: "surface", `surface` points drawn by area; or "vertices".
+    points: how many of the points the method is given, drawn at random without repetition; a smaller cloud is given
+        whole. None gives all. Of a mesh's surface that many are drawn in the first place.
+    scored: "given", the points that the method is given, or "all", where the others take the label of the nearest.
+    normalize: what is done to the points before the method sees them: "sphere" (mean to 0, largest norm 1), "box"
+        (mean to 0, largest coordinate 0.75) or "none", which leaves it to the method.
+    axes: "dataset" tells the method the dataset's up axis, "y" says y for all, so that y and z are swapped.
+    scene: whether the method sees points of a scan that are not the object.
+    prompts: "part", "category" or "ensemble", as in pa3d.text.prompts.
+    offered: the names that a method may choose from, the parts of the shape's "category" or of the whole "dataset"; a
+        part of another category counts as none.
+    absent: see metrics.part_ious.
+    unlabelled: points without a label are "ignored"; or become a part more, which is averaged like the others, under
+        the name "other", "background" or that of the "category" (ignored where a part has that name); or "zero":
+        a column of logit 0 stands for them, and they count in unions but are not averaged.
+    averaging: the headline: "shapes" (mIoU), "categories" (cIoU), or "parts": each part over its shapes, then over the
+        parts of a category, then over categories (PartSLIP).
+    seed: of everything that is drawn; the draws of a shape depend on it and on the shape's id alone.
+    overrides: fields that differ on a dataset.
+    """
+
+    name: str
+    description: str
+    mesh: str = "surface"
+    surface: int = 10_000
+    points: int | None = None
+    scored: str = "given"
+    normalize: str = "none"
+    axes: str = "dataset"
+    scene: bool = False
+    prompts: str = "part"
+    offered: str = "category"
+    absent: Absent = "skip"
+    unlabelled: Unlabelled = "ignored"
+    averaging: str = "shapes"
+    seed: int = 0
+    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                expected = ", ".join(map(str, choices))
+                raise InputError(f"protocol {self.name}: {name} is {getattr(self, name)!r}; expected one of {expected}")
+        if self.surface < 1 or (self.points is not None and self.points < 1) or self.seed < 0:
+            raise InputError(f"protocol {self.name}: surface and points must be at least 1, seed at least 0")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field but the overrides, which `resolve` has applied."""
+        return {key: value for key, value in asdict(self).items() if key != "overrides"}
+
+
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol(
+            "pa3d",
+            "Every point is given and scored: all points of a cloud, 10,000 of a mesh's surface drawn by area.",
+        ),
+        Protocol(
+            "patchalign3d",
+            "PatchAlign3D (arXiv 2601.02457): 2,048 points in the unit sphere, y and z swapped, part-only prompts, "
+            "nearest centre; absent parts are skipped, on FAUST they count 1.",
+            points=2048,
+            normalize="sphere",
+            axes="y",
+            overrides={"faust": {"absent": "one"}, "scanobjectnn": {"unlabelled": "background"}},
+        ),
+        Protocol(
+            "cops",
+            "COPS (CVPR 2025): all points, a mesh by its vertices; a part absent from both counts 1.",
+            mesh="vertices",
+            normalize="sphere",
+            absent="one",
+            overrides={"scanobjectnn": {"unlabelled": "background"}},
+        ),
+        Protocol(
+            "find3d",
+            "Find3D (arXiv 2411.13550): 5,000 points are given, all are scored; prompts with the category, unlabelled "
+            "points are a column of logit 0, a part absent from both is skipped.",
+            points=5000,
+            scored="all",
+            normalize="box",
+            axes="y",
+            prompts="category",
+            absent="union",
+            unlabelled="zero",
+            averaging="categories",
+        ),
+    )
+}
+
+
+def resolve(protocol: str | Protocol, dataset: str, **changes: Any) -> Protocol:
+    """A preset by name, or a protocol, as it is on a dataset; changes replace fields. Raises InputError."""
+    if isinstance(protocol, str):
+        if protocol not in PROTOCOLS:
+            raise InputError(f"protocol {protocol!r} is unknown; expected one of {', '.join(PROTOCOLS)}")
+        protocol = PROTOCOLS[protocol]
+    return replace(protocol, **{**protocol.overrides.get(dataset, {}), **changes}, overrides={})
+
+
+@dataclass
+class Case:
+    """What a protocol makes of a labelled shape.
+
+    cloud: what the method is given; category: how the object is called, None where prompts leave it out;
+    offered: the names to choose from; class_of: (len(offered),) the class that counts for each, -1 for none;
+    classes: names of the classes that count, the shape's parts and perhaps one for unlabelled points;
+    truth: (P,) class of each scored point, -1 none; given_truth: the same, in numbers of offered, for the points given;
+    nearest: (P,) the given point of each scored one, None when they are the same; points: (P, 3) scored.
+    """
+
+    cloud: Shape
+    category: str | None
+    offered: list[str]
+    class_of: NDArray[np.int32]
+    classes: list[str]
+    truth: NDArray[np.int32]
+    given_truth: NDArray[np.int32]
+    nearest: NDArray[np.int64] | None
+    points: NDArray[np.float32]
+
+
+def prepare(shape: LabelledShape, protocol: Protocol, dataset: Dataset) -> Case:
+    """Raises InputError when nothing of the shape can be scored, or the dataset has no names to offer."""
+    points, part = _points(shape, protocol)
+    part, classes = _with_unlabelled(part, shape, protocol)
+    offered, class_of = _offered(classes, len(shape.part_names), protocol, dataset)
+    given = draw(len(points), protocol.points, shape.id, protocol.seed)
+    if not (part[given] >= 0).any():
+        raise InputError(f"{shape.id}: no labelled point among those that {protocol.name} draws; leave the shape out")
+    cloud = np.ascontiguousarray(_normalized(points[given], protocol.normalize))
+    up = shape.shape.up if protocol.axes == "dataset" else "y"
+    nearest, scored = None, points[given]
+    truth = given_truth = part[given]
+    if protocol.scored == "all" and len(given) < len(points):
+        from pa3d.ops import knn
+
+        nearest, scored = knn(points, np.ascontiguousarray(points[given]), 1)[0][:, 0], points
+        truth = part
+    column = np.full(len(classes) + 1, -1, np.int32)
+    for number, counted in enumerate(class_of):
+        if counted >= 0:
+            column[counted] = number
+    category = None if protocol.prompts == "part" else spoken(shape.category)
+    return Case(
+        Shape(cloud, up=up, name=shape.id),
+        category,
+        offered,
+        class_of,
+        classes,
+        truth,
+        column[given_truth],
+        nearest,
+        np.ascontiguousarray(scored),
+    )
+
+
+def draw(n: int, count: int | None, key: str, seed: int) -> NDArray[np.int64]:
+    """`count` of n without repetition, in their order; all where count is None or not less than n."""
+    if count is None or count >= n:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(shape_seed(key, seed)).choice(n, count, replace=False))
+
+
+def shape_seed(key: str, seed: int) -> int:
+    """A seed that depends on the shape's id and the protocol's seed, on any machine."""
+    return zlib.crc32(f"{seed}/{key}".encode())
+
+
+def _points(shape: LabelledShape, protocol: Protocol) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """The points that could be given, and the part of each."""
+    points, part = shape.shape.points, shape.labels
+    if shape.shape.is_mesh and protocol.mesh == "surface":
+        count = protocol.surface if protocol.points is None or protocol.scored == "all" else protocol.points
+        points, face = shape.shape.sample(count, shape_seed(shape.id, protocol.seed))
+        part = shape.labels[face]
+    elif shape.shape.is_mesh:
+        part = labels_of_vertices(shape.shape, shape.labels)
+    elif shape.scene is not None and not protocol.scene:
+        points, part = points[~shape.scene], part[~shape.scene]
+    return points, part
+
+
+def _with_unlabelled(
+    part: NDArray[np.int32], shape: LabelledShape, protocol: Protocol
+) -> tuple[NDArray[np.int32], list[str]]:
+    """Labels and names with the class that stands for unlabelled points, where it is one."""
+    classes = list(shape.part_names)
+    if protocol.unlabelled in ("ignored", "zero"):
+        return part, classes
+    name = spoken(shape.category) if protocol.unlabelled == "category" else protocol.unlabelled
+    if clean(name) in {clean(c) for c in classes}:
+        return part, classes
+    return np.where(part < 0, len(classes), part).astype(np.int32), [*classes, name]
+
+
+def _offered(
+    classes: list[str], parts: int, protocol: Protocol, dataset: Dataset
+) -> tuple[list[str], NDArray[np.int32]]:
+    """The names to choose from and the class of each, -1 for a part of another category."""
+    if protocol.offered == "category":
+        return classes, np.arange(len(classes), dtype=np.int32)
+    if dataset.label_sets is None:
+        raise InputError(f"{dataset.name} has no names common to all shapes; use offered='category'")
+    mine = {clean(name): number for number, name in enumerate(classes)}
+    every = {clean(name): name for name in (*classes, *(n for names in dataset.label_sets.values() for n in names))}
+    # By name, so that what is offered does not depend on the shape but for a class of unlabelled points.
+    keys = sorted(every)
+    return [every[key] for key in keys], np.array([mine.get(key, -1) for key in keys], np.int32)
+
+
+def _normalized(points: NDArray[np.float32], how: str) -> NDArray[np.float32]:
+    if how == "none":
+        return points
+    center, radius = normalization(points)
+    if how == "box":
+        center = points.mean(axis=0, dtype=np.float64)
+        radius = float(np.abs(points - center).max()) / 0.75
+    return apply_normalization(points, center, radius)

@@ -1,0 +1,259 @@
+"""The run: every shape of a dataset through a method, in one process or several, resumable, and the same every time.
+
+Shapes are scored one by one, each by itself, so neither their order nor the number of workers changes a figure. Records
+are appended to records.jsonl as they come; results.json is written from them at the end and holds no times, which are in
+timings.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pa3d.errors import InputError
+from pa3d.evaluate.datasets import Dataset
+from pa3d.evaluate.methods import Method, SegmenterMethod, identity
+from pa3d.evaluate.protocols import Protocol, resolve
+from pa3d.evaluate.score import Job, rotation_matrices, score_shape
+from pa3d.evaluate.summary import categories, summarize
+from pa3d.io import atomic_write, check_writable_folder
+from pa3d.segment import Segmenter
+
+FORMAT = "pa3d-eval-1"
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+Progress = Callable[[int, int], None]  # shapes done, shapes in all
+Row = dict[str, Any]  # index, then record or error, and seconds, process
+
+
+def evaluate(
+    dataset: Dataset,
+    method: Method | Segmenter,
+    protocol: str | Protocol = "pa3d",
+    *,
+    out: str | Path | None = None,
+    workers: int = 0,
+    rotations: int = 0,
+    rotation_kind: str = "yaw",
+    limit: int | None = None,
+    fresh: bool = False,
+    progress: Progress | None = None,
+    **changes: Any,
+) -> dict[str, Any]:
+    """Score a method on a dataset; returns what results.json holds.
+
+    out: folder for records.jsonl, results.json and timings.json. What it already holds of this evaluation is kept and
+        only the rest is scored, broken shapes anew; fresh starts over. None writes nothing.
+    workers: processes of one thread each; 0 stays in this one.
+    rotations: also score every shape under this many seeded rotations, "yaw" about the up axis or "any".
+    limit: only so many shapes, evenly spread over the dataset.
+    changes: fields of the protocol to replace.
+    Raises InputError when the options cannot be used, when `out` holds another evaluation, or no shape could be scored.
+    A shape that cannot be read or segmented is left out and listed under "failed".
+    """
+    if workers < 0 or rotations < 0 or (limit is not None and limit < 1):
+        raise InputError(f"workers {workers}, rotations {rotations}, limit {limit}: expected 0 or more, limit at least 1")
+    used = resolve(protocol, dataset.name, **changes)
+    chosen = SegmenterMethod(method.checkpoint, precision=method.precision) if isinstance(method, Segmenter) else method
+    if isinstance(chosen, SegmenterMethod):
+        chosen.prompts = used.prompts  # type: ignore[assignment]
+    if used.unlabelled == "zero" and not getattr(chosen, "zero", False):
+        raise InputError(f"protocol {used.name} needs a column of logit 0, which {identity(chosen)['name']} cannot give")
+    turns = rotation_matrices(rotations, rotation_kind, "y" if used.axes == "y" else dataset.up, used.seed)
+    job = Job(dataset, chosen, used, turns)
+    indices = _spread(len(dataset), limit)
+    head = {
+        "format": FORMAT,
+        "dataset": {"name": dataset.name, "split": dataset.split, "up": dataset.up, "shapes": len(indices)},
+        "protocol": used.to_dict(),
+        "method": identity(chosen),
+        "rotations": {"count": rotations, "kind": rotation_kind} if rotations else None,
+    }
+    ids = [dataset.ids[index] for index in indices]
+    store = Store(Path(out), {**head, "ids": ids}, fresh) if out is not None else None
+    rows: dict[int, Row] = store.rows(indices) if store else {}
+    start = time.perf_counter()
+    todo = [index for index in indices if "record" not in rows.get(index, {})]
+    if isinstance(chosen, SegmenterMethod) and todo and dataset.label_sets:
+        _embed(chosen, job)
+    for row in _rows(job, todo, workers):
+        rows[row["index"]] = row
+        if store:
+            store.append(row)
+        if progress:
+            progress(sum(index in rows for index in indices), len(indices))
+    wall = time.perf_counter() - start
+    results = {**head, **_results(rows, indices, dataset, used)}
+    if store:
+        store.write("results.json", results)
+        if todo:
+            store.write("timings.json", timings(list(rows.values()), wall, len(todo), workers))
+    if not results["shapes"]:
+        raise InputError(f"none of {len(indices)} shapes could be scored; the first: {results['failed'][0]['reason']}")
+    return results
+
+
+class Store:
+    """records.jsonl: the evaluation on its first line, then a row a shape, each appended by one write."""
+
+    def __init__(self, folder: Path, head: dict[str, Any], fresh: bool) -> None:
+        self.folder = check_writable_folder(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.path = self.folder / "records.jsonl"
+        line = _json(head)
+        lines = self.path.read_bytes().split(b"\n") if self.path.is_file() and not fresh else []
+        if lines and lines[0] != line:
+            raise InputError(
+                f"{self.path}: holds another evaluation ({_difference(lines[0], head)} differs); choose another folder "
+                "or start over with --fresh"
+            )
+        # What follows the last line end was cut off by an interruption.
+        self._kept = [json.loads(row) for row in lines[1:-1]]
+        with atomic_write(self.path) as file:
+            file.write(b"".join(_row + b"\n" for _row in (line, *lines[1:-1])))
+
+    def rows(self, indices: list[int]) -> dict[int, Row]:
+        """The rows that were scored before; the last of each shape."""
+        wanted = set(indices)
+        return {row["index"]: row for row in self._kept if row["index"] in wanted}
+
+    def append(self, row: Row) -> None:
+        with open(self.path, "ab", buffering=0) as file:
+            file.write(_json(row) + b"\n")
+
+    def write(self, name: str, content: dict[str, Any]) -> None:
+        with atomic_write(self.folder / name) as file:
+            file.write((json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def timings(rows: list[Row], wall: float, scored: int, workers: int) -> dict[str, Any]:
+    """Seconds a shape, split by stage. cold: the mean over each process's first shape; warm: median and 90th percentile
+    of all others; total: summed over shapes. wall: of this run, which scored so many shapes."""
+    timed = [row for row in rows if "seconds" in row]
+    stages = list(dict.fromkeys(stage for row in timed for stage in row["seconds"]))
+
+    def figures(stage: str) -> dict[str, float | None]:
+        cold = [row["seconds"].get(stage, 0.0) for row in timed if row["first"]]
+        warm = [row["seconds"].get(stage, 0.0) for row in timed if not row["first"]]
+        return {
+            "cold": float(np.mean(cold)) if cold else None,
+            "warm_median": float(np.median(warm)) if warm else None,
+            "warm_p90": float(np.quantile(warm, 0.9)) if warm else None,
+            "total": float(np.sum(cold + warm)),
+        }
+
+    return {
+        "wall": wall,
+        "scored": scored,
+        "workers": workers,
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "stages": {stage: figures(stage) for stage in stages},
+    }
+
+
+def _results(rows: dict[int, Row], indices: list[int], dataset: Dataset, protocol: Protocol) -> dict[str, Any]:
+    records = [rows[index]["record"] for index in indices if "record" in rows[index]]
+    failed = [
+        {"id": dataset.ids[index], "reason": rows[index]["error"]} for index in indices if "error" in rows[index]
+    ]
+    return {
+        "summary": summarize(records, protocol),
+        "categories": categories(records),
+        "failed": failed,
+        "shapes": records,
+    }
+
+
+def _embed(method: SegmenterMethod, job: Job) -> None:
+    """All names of the dataset to vectors, here and once, so that workers need no text encoder."""
+    from pa3d.evaluate.labels import spoken
+
+    for category, parts in (job.dataset.label_sets or {}).items():
+        name = None if job.protocol.prompts == "part" else spoken(category)
+        extra = {"category": [spoken(category)], "other": ["other"], "background": ["background"]}
+        method.embed([*parts, *extra.get(job.protocol.unlabelled, [])], name)
+
+
+def _rows(job: Job, indices: list[int], workers: int) -> Iterator[Row]:
+    """Every shape's row, in any order."""
+    if workers == 0 or not indices:
+        _start(job)
+        for index in indices:
+            yield _score(index)
+        return
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+
+    with _one_thread():
+        count = min(workers, len(indices))
+        pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_start, initargs=(job,))
+        try:
+            for future in as_completed([pool.submit(_score, index) for index in indices]):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+_job: Job | None = None
+_first = True
+
+
+def _start(job: Job) -> None:
+    global _job, _first
+    _job, _first = job, True
+
+
+def _score(index: int) -> Row:
+    global _first
+    if _job is None:
+        raise RuntimeError("a worker was asked to score before it was given its job")
+    first, _first = _first, False
+    try:
+        record, seconds = score_shape(_job, index)
+    except InputError as error:
+        return {"index": index, "error": " ".join(str(error).split())}
+    return {"index": index, "record": record, "seconds": seconds, "first": first}
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Processes started within use one thread each, whichever library asks."""
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _spread(n: int, limit: int | None) -> list[int]:
+    if limit is None or limit >= n:
+        return list(range(n))
+    return [int(index) for index in np.linspace(0, n - 1, limit).round()]
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _difference(line: bytes, head: dict[str, Any]) -> str:
+    """The first field in which the evaluation of a file differs."""
+    try:
+        found = json.loads(line)
+        return next(key for key in head if found.get(key) != json.loads(_json(head))[key])
+    except (ValueError, StopIteration, AttributeError):
+        return "its first line"

@@ -1,0 +1,92 @@
+"""Writes examples/: shapes of our own making, each with the part names that `make demo` asks for.
+
+    python scripts/make_examples.py
+
+Seeds lie beyond those of the training shapes, so the embedded model has met none of these. The same versions of Python
+and numpy give the same files.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import trimesh
+from numpy.typing import NDArray
+
+from pa3d.data.creatures import CREATURES
+from pa3d.data.procedural import synthesize
+from pa3d.io import atomic_write
+
+Mesh = tuple[NDArray[np.float32], NDArray[np.int32]]  # vertices (V, 3) y up, faces (F, 3)
+
+OBJECTS = {  # name: category, seed, parts
+    "chair": ("chair", 10_004, ("seat", "back", "leg")),
+    "lamp": ("lamp", 10_006, ("base", "body", "shade")),
+    "kettle": ("kettle", 10_003, ("body", "lid", "handle", "spout")),
+    "airplane": ("airplane", 10_005, ("fuselage", "wing", "tail", "engine")),
+    "guitar": ("guitar", 10_000, ("body", "neck", "headstock")),
+}
+CREATURE = {  # name: kind, seed, parts
+    "person": ("human", 10_005, ("head", "torso", "arm", "leg")),
+    "horse": ("horse", 10_003, ("head", "neck", "torso", "leg", "tail")),
+}
+CLOUDS = {"horse": 20_000}  # written as so many points of the surface
+COARSER = 1.6  # than the meshes that training clouds are drawn from, for small files
+
+
+def creature(kind: str, seed: int) -> Mesh:
+    rng = np.random.default_rng([seed, 2])
+    made = CREATURES[kind]
+    rig = made.make(rng)
+    rig.cell *= COARSER
+    body = rig.build()
+    return body.pose(body.transforms(made.pose(rig, rng), np.ones(3))).astype(np.float32), body.faces
+
+
+def glb(mesh: Mesh) -> bytes:
+    material = trimesh.visual.material.PBRMaterial(
+        name="clay", baseColorFactor=[205, 200, 190, 255], metallicFactor=0.0, roughnessFactor=0.8
+    )
+    visual = trimesh.visual.TextureVisuals(material=material)
+    data: bytes = trimesh.Trimesh(*mesh, visual=visual, process=False).export(file_type="glb")
+    return data
+
+
+def ply(mesh: Mesh, count: int) -> bytes:
+    from pa3d.shape import Shape
+
+    points, _ = Shape(*mesh).sample(count, seed=0)
+    header = "ply\nformat binary_little_endian 1.0\nelement vertex {}\n{}end_header\n"
+    axes = "".join(f"property float {axis}\n" for axis in "xyz")
+    return header.format(count, axes).encode() + points.astype("<f4").tobytes()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write the example shapes.")
+    parser.add_argument("-o", "--out", type=Path, default=Path(__file__).parents[1] / "examples")
+    out = parser.parse_args().out
+    out.mkdir(parents=True, exist_ok=True)
+    meshes: dict[str, tuple[Mesh, tuple[str, ...]]] = {}
+    for name, (category, seed, parts) in OBJECTS.items():
+        record = synthesize(category, seed)
+        known = {word for words in record.parts for word in words}
+        if missing := set(parts) - known:
+            raise SystemExit(f"{name}: no part is called {', '.join(sorted(missing))}; it has {', '.join(sorted(known))}")
+        meshes[name] = (record.vertices, record.faces), parts
+    for name, (kind, seed, parts) in CREATURE.items():
+        meshes[name] = creature(kind, seed), parts
+    for name, (mesh, parts) in meshes.items():
+        path, data = out / f"{name}.glb", b""
+        if name in CLOUDS:
+            path, data = out / f"{name}.ply", ply(mesh, CLOUDS[name])
+        with atomic_write(path) as file:
+            file.write(data or glb(mesh))
+        with atomic_write(out / f"{name}.txt", "w") as file:
+            file.write("".join(f"{part}\n" for part in parts))
+        print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
