@@ -22,7 +22,8 @@ class Variant:
     """One kernel as it is compiled for a typical call: `report` turns each of its configurations into a cubin.
 
     signature: argument name -> Triton type; constexprs: what the caller fixes; configs: what tuning chooses from;
-    typical: arguments that constexprs are derived from; fp_fusion: whether a product and a sum may become one instruction.
+    typical: sizes of such a call, of which Triton learns what constexprs are derived from and which are multiples of 16;
+    fp_fusion: whether a product and a sum may become one instruction.
     """
 
     name: str
@@ -69,11 +70,11 @@ def check(name: str, x: Tensor, shape: str, dtypes: tuple[torch.dtype, ...], siz
         expected = " or ".join(str(d).removeprefix("torch.") for d in dtypes)
         raise TypeError(f"{name}: expected {expected}, got {str(x.dtype).removeprefix('torch.')}")
     axes = shape.split()
-    if x.ndim == len(axes):
-        sizes = sizes if all(a in sizes or a.isdigit() for a in axes) else _bind(axes, x, sizes)
     wanted = [int(a) if a.isdigit() else sizes.get(a, a) for a in axes]
-    if x.ndim != len(axes) or any(isinstance(w, str) or w != n for w, n in zip(wanted, x.shape, strict=True)):
+    fits = x.ndim == len(axes) and all(isinstance(w, str) or w == n for w, n in zip(wanted, x.shape, strict=True))
+    if not fits:
         raise ValueError(f"{name}: expected shape ({', '.join(map(str, wanted))}), got {tuple(x.shape)}")
+    sizes |= {a: n for a, n in zip(axes, x.shape, strict=True) if not a.isdigit()}
     if 0 in x.shape:
         raise ValueError(f"{name}: expected no empty axis, got shape {tuple(x.shape)}")
     if not (x.is_contiguous() if dense else x.stride(-1) == 1):
@@ -82,13 +83,6 @@ def check(name: str, x: Tensor, shape: str, dtypes: tuple[torch.dtype, ...], siz
     if x.device.type != expected_device:
         how = "with TRITON_INTERPRET=1 set" if INTERPRETED.value else "by the Triton kernels"
         raise ValueError(f"{name}: expected a {expected_device} tensor {how}, got one on {x.device}")
-
-
-def _bind(axes: list[str], x: Tensor, sizes: dict[str, int]) -> dict[str, int]:
-    for axis, n in zip(axes, x.shape, strict=True):
-        if not axis.isdigit():
-            sizes.setdefault(axis, n)
-    return sizes
 
 
 def check_together(**tensors: Tensor) -> None:

@@ -4,7 +4,8 @@ A program takes one head of one shape and a block of queries. Keys and values co
 TAIL, the least power of two that holds what remains: 129 keys are 128 + 16, all on chip, and are read once. Longer inputs
 go on over further tiles with a running maximum (Milakov and Gimelshein, arXiv 1805.02867; Dao et al., arXiv 2205.14135).
 
-Backward recomputes the probabilities from the stored logarithm of each row's sum. With P = softmax(S), dP = dO V^T:
+Backward recomputes the probabilities from each row's stored maximum and sum, which apart keep more digits of large scores than
+their joint logarithm does. With P = softmax(S), dP = dO V^T:
 
     dV = P^T dO,   dS = P * (dP - rowsum(dO * O)),   dQ = dS K / sqrt(D),   dK = dS^T Q / sqrt(D)
 
@@ -38,7 +39,8 @@ CONFIGS_16 = [
 ]
 BACKWARD_32 = [
     triton.Config({"BLOCK_M": 16, "BLOCK_N": 16}, num_warps=4, num_stages=1),
-    triton.Config({"BLOCK_M": 32, "BLOCK_N": 32}, num_warps=4, num_stages=1),
+    triton.Config({"BLOCK_M": 16, "BLOCK_N": 32}, num_warps=4, num_stages=1),
+    triton.Config({"BLOCK_M": 32, "BLOCK_N": 16}, num_warps=4, num_stages=1),
 ]
 BACKWARD_16 = [
     triton.Config({"BLOCK_M": 32, "BLOCK_N": 32}, num_warps=4, num_stages=1),
@@ -67,8 +69,8 @@ def patch_attention_reference(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 class _PatchAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        out, lse = attention_forward(q, k, v)
-        ctx.save_for_backward(q, k, v, out, lse)
+        out, stats = attention_forward(q, k, v)
+        ctx.save_for_backward(q, k, v, out, stats)
         return out
 
     @staticmethod
@@ -77,31 +79,31 @@ class _PatchAttention(torch.autograd.Function):
 
 
 def attention_forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """The output and, for the backward, log2 of each row's sum of exponentials, (B, H, T) float32."""
+    """The output and, for the backward, (2, B, H, T) float32: each row's maximum score in powers of 2, and 1 / its sum."""
     b, h, t, d = _check(q=q, k=k, v=v)
     out = _tokens_first(q)
-    lse = torch.empty(b, h, t, dtype=torch.float32, device=q.device)
+    stats = torch.empty(2, b, h, t, dtype=torch.float32, device=q.device)
     with on_device(q):
         forward_kernel[lambda meta: (triton.cdiv(t, meta["BLOCK_M"]), b * h)](
-            q, k, v, out, lse, *_strides(q, k, v, out), h, t, d**-0.5, D=d
+            q, k, v, out, *stats, *_strides(q, k, v, out), h, t, d**-0.5, D=d
         )
-    return out, lse
+    return out, stats
 
 
 def attention_backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, stats: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of q, k and v, from the gradient of the output and what attention_forward returned."""
     grad = grad if grad.stride(-1) == 1 else grad.contiguous()
     b, h, t, d = _check(q=q, k=k, v=v, out=out, grad=grad)
-    check("lse", lse, f"{b} {h} {t}", (torch.float32,), {})
+    check("stats", stats, f"2 {b} {h} {t}", (torch.float32,), {})
     dq, dk, dv = (_tokens_first(x) for x in (q, k, v))
     with on_device(q):
         keys_kernel[lambda meta: (triton.cdiv(t, meta["BLOCK_N"]), b * h)](
-            q, k, v, out, grad, lse, dk, dv, *_strides(q, k, v, out, grad, dk, dv), h, t, d**-0.5, D=d
+            q, k, v, out, grad, *stats, dk, dv, *_strides(q, k, v, out, grad, dk, dv), h, t, d**-0.5, D=d
         )
         queries_kernel[lambda meta: (triton.cdiv(t, meta["BLOCK_M"]), b * h)](
-            q, k, v, out, grad, lse, dq, *_strides(q, k, v, out, grad, dq), h, t, d**-0.5, D=d
+            q, k, v, out, grad, *stats, dq, *_strides(q, k, v, out, grad, dq), h, t, d**-0.5, D=d
         )
     return dq, dk, dv
 
@@ -139,7 +141,7 @@ def _tail(meta: dict[str, Any]) -> int:
 @triton.heuristics({"TAIL": _tail})
 @triton.jit
 def forward_kernel(
-    q, k, v, out, lse, q_b, q_h, q_t, k_b, k_h, k_t, v_b, v_h, v_t, o_b, o_h, o_t, heads, t, scale,
+    q, k, v, out, peaks, parts, q_b, q_h, q_t, k_b, k_h, k_t, v_b, v_h, v_t, o_b, o_h, o_t, heads, t, scale,
     D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, TAIL: tl.constexpr,
 ):  # fmt: skip
     batch, head = (tl.program_id(1) // heads).to(tl.int64), tl.program_id(1) % heads
@@ -161,7 +163,9 @@ def forward_kernel(
 
     at = out + batch * o_b + head * o_h + rows[:, None] * o_t + d[None, :]
     tl.store(at, narrow(acc / total[:, None], out.dtype.element_ty), mask=here)
-    tl.store(lse + tl.program_id(1).to(tl.int64) * t + rows, peak + tl.log2(total), mask=rows < t)
+    row = tl.program_id(1).to(tl.int64) * t + rows
+    tl.store(peaks + row, peak, mask=rows < t)
+    tl.store(parts + row, 1.0 / total, mask=rows < t)
 
 
 @triton.jit
@@ -187,7 +191,7 @@ def _attend(
 @tuned(BACKWARD_32, BACKWARD_16, key=["t", "D"], typed="q")
 @triton.jit
 def keys_kernel(
-    q, k, v, out, grad, lse, dk, dv, q_b, q_h, q_t, k_b, k_h, k_t, v_b, v_h, v_t, o_b, o_h, o_t, g_b, g_h, g_t,
+    q, k, v, out, grad, peaks, parts, dk, dv, q_b, q_h, q_t, k_b, k_h, k_t, v_b, v_h, v_t, o_b, o_h, o_t, g_b, g_h, g_t,
     dk_b, dk_h, dk_t, dv_b, dv_h, dv_t, heads, t, scale,
     D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
@@ -197,7 +201,8 @@ def keys_kernel(
     q += batch * q_b + head * q_h
     out += batch * o_b + head * o_h
     grad += batch * g_b + head * g_h
-    lse += tl.program_id(1).to(tl.int64) * t
+    peaks += tl.program_id(1).to(tl.int64) * t
+    parts += tl.program_id(1).to(tl.int64) * t
     key = tl.load(k + batch * k_b + head * k_h + cols[:, None] * k_t + d[None, :], mask=here, other=0.0)
     value = tl.load(v + batch * v_b + head * v_h + cols[:, None] * v_t + d[None, :], mask=here, other=0.0)
 
@@ -208,10 +213,11 @@ def keys_kernel(
         query = tl.load(q + rows[:, None] * q_t + d[None, :], mask=there, other=0.0)
         g = tl.load(grad + rows[:, None] * g_t + d[None, :], mask=there, other=0.0)
         o = tl.load(out + rows[:, None] * o_t + d[None, :], mask=there, other=0.0)
-        # rows past the end have an infinite sum: their probabilities are 0
-        norm = tl.load(lse + rows, mask=rows < t, other=float("inf"))
+        # rows past the end have an infinite maximum: their probabilities are 0
+        peak = tl.load(peaks + rows, mask=rows < t, other=float("inf"))
+        part = tl.load(parts + rows, mask=rows < t, other=0.0)
         delta = tl.sum(g.to(tl.float32) * o.to(tl.float32), 1)
-        p = tl.exp2(dot(key, tl.trans(query)) * (scale * 1.4426950408889634) - norm[None, :])
+        p = tl.exp2(dot(key, tl.trans(query)) * (scale * 1.4426950408889634) - peak[None, :]) * part[None, :]
         dvalue += dot(narrow(p, g.dtype), g)
         ds = p * (dot(value, tl.trans(g)) - delta[None, :])
         dkey += dot(narrow(ds, query.dtype), query)
@@ -225,7 +231,7 @@ def keys_kernel(
 @tuned(BACKWARD_32, BACKWARD_16, key=["t", "D"], typed="q")
 @triton.jit
 def queries_kernel(
-    q, k, v, out, grad, lse, dq, q_b, q_h, q_t, k_b, k_h, k_t, v_b, v_h, v_t, o_b, o_h, o_t, g_b, g_h, g_t,
+    q, k, v, out, grad, peaks, parts, dq, q_b, q_h, q_t, k_b, k_h, k_t, v_b, v_h, v_t, o_b, o_h, o_t, g_b, g_h, g_t,
     dq_b, dq_h, dq_t, heads, t, scale,
     D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
@@ -237,7 +243,9 @@ def queries_kernel(
     query = tl.load(q + batch * q_b + head * q_h + rows[:, None] * q_t + d[None, :], mask=here, other=0.0)
     g = tl.load(grad + batch * g_b + head * g_h + rows[:, None] * g_t + d[None, :], mask=here, other=0.0)
     o = tl.load(out + batch * o_b + head * o_h + rows[:, None] * o_t + d[None, :], mask=here, other=0.0)
-    norm = tl.load(lse + tl.program_id(1).to(tl.int64) * t + rows, mask=rows < t, other=float("inf"))
+    row = tl.program_id(1).to(tl.int64) * t + rows
+    peak = tl.load(peaks + row, mask=rows < t, other=float("inf"))
+    part = tl.load(parts + row, mask=rows < t, other=0.0)
     delta = tl.sum(g.to(tl.float32) * o.to(tl.float32), 1)
 
     dquery = tl.zeros((BLOCK_M, D), tl.float32)
@@ -247,7 +255,7 @@ def queries_kernel(
         key = tl.load(k + cols[:, None] * k_t + d[None, :], mask=there, other=0.0)
         value = tl.load(v + cols[:, None] * v_t + d[None, :], mask=there, other=0.0)
         scores = dot(query, tl.trans(key)) * (scale * 1.4426950408889634)
-        p = tl.exp2(tl.where((cols < t)[None, :], scores - norm[:, None], float("-inf")))
+        p = tl.exp2(tl.where((cols < t)[None, :], scores - peak[:, None], float("-inf"))) * part[:, None]
         ds = p * (dot(g, tl.trans(value)) - delta[:, None])
         dquery += dot(narrow(ds, key.dtype), key)
 
@@ -266,6 +274,8 @@ def variants() -> Iterator[Variant]:
                 ("queries", queries_kernel, backward),
             ):
                 signature = dict.fromkeys(("q", "k", "v", "out", "grad", "dq", "dk", "dv"), f"*{kind}")
-                signature |= {"lse": "*fp32", "heads": "i32", "t": "i32", "scale": "fp32"}
-                signature |= {f"{x}_{axis}": "i32" for x in ("q", "k", "v", "o", "g", "dq", "dk", "dv") for axis in "bht"}
-                yield Variant(f"attention {name} {kind} D={d}", kernel, signature, {"D": d}, configs, typical={"t": 129})
+                signature |= {"peaks": "*fp32", "parts": "*fp32", "heads": "i32", "t": "i32", "scale": "fp32"}
+                strides = [f"{x}_{axis}" for x in ("q", "k", "v", "o", "g", "dq", "dk", "dv") for axis in "bht"]
+                signature |= dict.fromkeys(strides, "i32")
+                sizes = {"t": 129, "heads": 6} | dict.fromkeys(strides, 3 * 6 * d)
+                yield Variant(f"attention {name} {kind} D={d}", kernel, signature, {"D": d}, configs, sizes)

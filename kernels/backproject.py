@@ -99,18 +99,23 @@ def kernel(
 
 @triton.jit
 def _tap(position, tap: tl.constexpr, size, upsampled, TAPS: tl.constexpr):
-    """Index and weight of one of TAPS grid lines around a pixel."""
-    ratio = size.to(tl.float32) / upsampled.to(tl.float32)
+    """Index and weight of one of TAPS grid lines around a pixel.
+
+    The source coordinate (position + 1/2) size / upsampled - 1/2 is split into whole part and rest as a fraction of
+    integers, so that the rest is rounded once. The nearest line is a jump and follows PyTorch's float arithmetic instead.
+    """
     if TAPS == 1:
+        ratio = size.to(tl.float32) / upsampled.to(tl.float32)
         line = (position.to(tl.float32) * ratio).to(tl.int64)
         weight = tl.full(position.shape, 1.0, tl.float32)
     else:
-        source = (position.to(tl.float32) + 0.5) * ratio - 0.5
+        double = 2 * upsampled
+        source = (2 * position + 1) * size - upsampled  # above -double
         if TAPS == 2:
-            source = tl.maximum(source, 0.0)
-        base = tl.floor(source)
-        t = source - base
-        line = base.to(tl.int64) + (tap if TAPS == 2 else tap - 1)
+            source = tl.maximum(source, 0)
+        base = (source + double) // double - 1
+        t = (source - base * double).to(tl.float32) / double.to(tl.float32)
+        line = base + (tap if TAPS == 2 else tap - 1)
         if TAPS == 2:
             weight = t if tap == 1 else 1.0 - t
         elif tap == 0 or tap == 3:
@@ -126,6 +131,7 @@ def variants() -> Iterator[Variant]:
     for dtype in FLOATS:
         kind = triton_type(dtype)
         signature = {"tokens": f"*{kind}", "pixel": "*i64", "ends": "*i64", "out": "*fp32"}
-        signature |= dict.fromkeys(("gh", "gw", "c", "h", "w"), "i32")
+        sizes = {"gh": 37, "gw": 37, "c": 768, "h": 518, "w": 518}
+        signature |= dict.fromkeys(sizes, "i32")
         for mode, taps in TAPS.items():
-            yield Variant(f"backproject {mode} {kind}", kernel, signature, {"TAPS": taps}, CONFIGS)
+            yield Variant(f"backproject {mode} {kind}", kernel, signature, {"TAPS": taps}, CONFIGS, sizes)

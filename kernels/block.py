@@ -217,4 +217,5 @@ def variants() -> Iterator[Variant]:
         signature = dict.fromkeys(tensors, f"*{kind}") | dict.fromkeys(("rows", "n", "width"), "i32") | {"eps": "fp32"}
         for use, flags in uses.items():
             configs = CONFIGS_32 if dtype.itemsize == 4 else CONFIGS_16
-            yield Variant(f"block {use} {kind}", linear_kernel, signature, flags, configs)
+            sizes = {"rows": 129, "n": 384, "width": 1536 if use == "fc2" else 384}
+            yield Variant(f"block {use} {kind}", linear_kernel, signature, flags, configs, sizes)

@@ -93,4 +93,5 @@ def kernel(queries, points, index, distance, q, n, k, K: tl.constexpr, BLOCK_Q: 
 def variants() -> Iterator[Variant]:
     signature = {"queries": "*fp32", "points": "*fp32", "index": "*i64", "distance": "*fp32", "q": "i32", "n": "i32", "k": "i32"}
     for k in (4, 32):
-        yield Variant(f"knn k={k}", kernel, signature, {"K": k}, CONFIGS, fp_fusion=False)
+        sizes = {"q": 128, "n": 2048, "k": k}
+        yield Variant(f"knn k={k}", kernel, signature, {"K": k}, CONFIGS, sizes, fp_fusion=False)

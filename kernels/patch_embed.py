@@ -1,9 +1,11 @@
 """The mini-PointNet of pa3d.model on patches as they are cut: grouping, four layers and both maxima in one launch.
 
-A program takes PATCHES patches. It gathers their points, subtracts the centres, and keeps the features of the first two
-layers on chip; the third layer is worked off in slices of BLOCK_H units, each of which goes straight into the sums of the
-fourth. The third layer's weight on a patch's maximum is applied once a patch: W [g; f] = W_g g + W_f f. BatchNorm is folded
-into the layer before it, so this is the network in eval mode; there is no backward.
+A program takes PATCHES patches. It gathers their points and subtracts the centres. The first and the third layer are worked
+off in slices of BLOCK_H units, each of which goes straight into the sums of the layer behind it, so that only what the
+second and the fourth layer put out is ever whole, and that on chip. The third layer's weight on a patch's maximum is applied once a patch: W [g; f] = W_g g + W_f f. BatchNorm is folded
+into the layer before it, so this is the network in eval mode;
+there is no backward. bfloat16 and float16 with float32 sums; float32 products are left to pa3d.model, which multiplies them
+by a library at full precision.
 """
 
 from __future__ import annotations
@@ -17,7 +19,6 @@ import triton.language as tl
 from torch import Tensor, nn
 
 from ._common import (
-    FLOATS,
     INTEGERS,
     Variant,
     check,
@@ -34,15 +35,13 @@ from ._common import (
 MAX_SIZE = 128
 MAX_WIDTH = 512
 
-CONFIGS_32 = [
-    triton.Config({"PATCHES": 1, "BLOCK_H": 16}, num_warps=8, num_stages=1),
-    triton.Config({"PATCHES": 1, "BLOCK_H": 32}, num_warps=8, num_stages=1),
-]
-CONFIGS_16 = [
-    triton.Config({"PATCHES": 1, "BLOCK_H": 32}, num_warps=8, num_stages=1),
-    triton.Config({"PATCHES": 1, "BLOCK_H": 64}, num_warps=8, num_stages=1),
-    triton.Config({"PATCHES": 2, "BLOCK_H": 32}, num_warps=8, num_stages=1),
-    triton.Config({"PATCHES": 2, "BLOCK_H": 64}, num_warps=8, num_stages=1),
+HALVES = (torch.bfloat16, torch.float16)
+
+CONFIGS = [
+    triton.Config({"PATCHES": 1, "BLOCK_H": 32}, num_warps=4, num_stages=2),
+    triton.Config({"PATCHES": 1, "BLOCK_H": 32}, num_warps=8, num_stages=2),
+    triton.Config({"PATCHES": 1, "BLOCK_H": 64}, num_warps=8, num_stages=2),
+    triton.Config({"PATCHES": 2, "BLOCK_H": 32}, num_warps=8, num_stages=2),
 ]
 
 
@@ -91,7 +90,7 @@ def patch_embed(
     check("centers", centers, "B G", INTEGERS, sizes)
     check("members", members, "B G M", (centers.dtype,), sizes)
     check("w1", weights.w1, "W0 3", (torch.float32,), sizes)
-    check("w2", weights.w2, "W1 W0", FLOATS, sizes)
+    check("w2", weights.w2, "W1 W0", HALVES, sizes)
     sizes["2*W1"] = 2 * sizes["W1"]
     check("w3", weights.w3, "W2 2*W1", (weights.w2.dtype,), sizes)
     check("w4", weights.w4, "W3 W2", (weights.w2.dtype,), sizes)
@@ -101,7 +100,7 @@ def patch_embed(
     check_inference(points=points, **weights._asdict())
     if sizes["M"] > MAX_SIZE:
         raise ValueError(f"members: expected at most {MAX_SIZE} points a patch, got {sizes['M']}")
-    for name in ("W0", "W1", "W3"):
+    for name in ("W1", "W3"):
         if sizes[name] > MAX_WIDTH:
             raise ValueError(f"weights: expected {name} of at most {MAX_WIDTH}, got {sizes[name]}")
     b, g, m = sizes["B"], sizes["G"], sizes["M"]
@@ -110,8 +109,7 @@ def patch_embed(
     with on_device(points):
         kernel[lambda meta: (triton.cdiv(b * g, meta["PATCHES"]),)](
             points, centers, members, *weights, out, b * g, g, sizes["N"], m, *widths,
-            BLOCK_M=power_of_two(m, 16), P0=power_of_two(widths[0], 16), P1=power_of_two(widths[1], 16),
-            P3=power_of_two(widths[3], 16),
+            BLOCK_M=power_of_two(m, 16), P1=power_of_two(widths[1], 16), P3=power_of_two(widths[3], 16),
         )  # fmt: skip
     return out
 
@@ -127,11 +125,11 @@ def patch_embed_reference(points: Tensor, centers: Tensor, members: Tensor, weig
     return (torch.relu(f @ w3.T + b3.to(w3.dtype)) @ w4.T + b4.to(w4.dtype)).amax(2)
 
 
-@tuned(CONFIGS_32, CONFIGS_16, key=["patches", "m", "w_2"], typed="w2")
+@tuned(CONFIGS, key=["patches", "m", "w_2"])
 @triton.jit
 def kernel(
     points, centers, members, w1, b1, w2, b2, w3, b3, w4, b4, out, patches, g, n, m, w_0, w_1, w_2, w_3,
-    BLOCK_M: tl.constexpr, P0: tl.constexpr, P1: tl.constexpr, P3: tl.constexpr,
+    BLOCK_M: tl.constexpr, P1: tl.constexpr, P3: tl.constexpr,
     PATCHES: tl.constexpr, BLOCK_H: tl.constexpr,
 ):  # fmt: skip
     ROWS: tl.constexpr = PATCHES * BLOCK_M
@@ -148,14 +146,19 @@ def kernel(
     y = tl.load(at + 1, mask=here, other=0.0) - tl.load(origin + 1, mask=here, other=0.0)
     z = tl.load(at + 2, mask=here, other=0.0) - tl.load(origin + 2, mask=here, other=0.0)
 
-    c0, c1, c3 = tl.arange(0, P0), tl.arange(0, P1), tl.arange(0, P3)
-    in0, in1, in3 = c0 < w_0, c1 < w_1, c3 < w_3
-    first = x[:, None] * tl.load(w1 + c0 * 3, mask=in0, other=0.0)[None, :]
-    first += y[:, None] * tl.load(w1 + c0 * 3 + 1, mask=in0, other=0.0)[None, :]
-    first += z[:, None] * tl.load(w1 + c0 * 3 + 2, mask=in0, other=0.0)[None, :]
-    first += tl.load(b1 + c0, mask=in0, other=0.0)[None, :]
-    second = tl.load(w2 + c1[None, :] * w_0 + c0[:, None], mask=in1[None, :] & in0[:, None], other=0.0)
-    f = dot(narrow(tl.maximum(first, 0.0), kind), second) + tl.load(b2 + c1, mask=in1, other=0.0)[None, :]
+    c1, c3 = tl.arange(0, P1), tl.arange(0, P3)
+    in1, in3 = c1 < w_1, c3 < w_3
+    f = tl.zeros((ROWS, P1), tl.float32)
+    for start in range(0, w_0, BLOCK_H):
+        c0 = start + tl.arange(0, BLOCK_H)
+        in0 = c0 < w_0
+        first = x[:, None] * tl.load(w1 + c0 * 3, mask=in0, other=0.0)[None, :]
+        first += y[:, None] * tl.load(w1 + c0 * 3 + 1, mask=in0, other=0.0)[None, :]
+        first += z[:, None] * tl.load(w1 + c0 * 3 + 2, mask=in0, other=0.0)[None, :]
+        first += tl.load(b1 + c0, mask=in0, other=0.0)[None, :]
+        second = tl.load(w2 + c1[None, :] * w_0 + c0[:, None], mask=in1[None, :] & in0[:, None], other=0.0)
+        f += dot(narrow(tl.maximum(first, 0.0), kind), second)
+    f += tl.load(b2 + c1, mask=in1, other=0.0)[None, :]
     pooled = tl.max(tl.reshape(tl.where(here[:, None], f, float("-inf")), (PATCHES, BLOCK_M, P1)), 1)
     # a patch past the end has no member: its maximum must not become NaN times 0
     pooled = tl.where(pooled == float("-inf"), 0.0, pooled)
@@ -184,11 +187,11 @@ def kernel(
 
 
 def variants() -> Iterator[Variant]:
-    sizes = {"BLOCK_M": 32, "P0": 128, "P1": 256, "P3": 256}
-    for dtype in FLOATS:
+    sizes = {"patches": 128, "g": 128, "n": 2048, "m": 32, "w_0": 128, "w_1": 256, "w_2": 512, "w_3": 256}
+    padded = {"BLOCK_M": 32, "P1": 256, "P3": 256}
+    for dtype in HALVES:
         kind = triton_type(dtype)
         signature = {"points": "*fp32", "centers": "*i64", "members": "*i64", "w1": "*fp32", "out": f"*{kind}"}
         signature |= dict.fromkeys(("w2", "w3", "w4"), f"*{kind}") | dict.fromkeys(("b1", "b2", "b3", "b4"), "*fp32")
-        signature |= dict.fromkeys(("patches", "g", "n", "m", "w_0", "w_1", "w_2", "w_3"), "i32")
-        configs = CONFIGS_32 if dtype.itemsize == 4 else CONFIGS_16
-        yield Variant(f"patch_embed {kind}", kernel, signature, sizes, configs)
+        signature |= dict.fromkeys(sizes, "i32")
+        yield Variant(f"patch_embed {kind}", kernel, signature, padded, CONFIGS, sizes)

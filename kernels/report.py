@@ -84,9 +84,8 @@ def compile_variant(variant: Variant, config: triton.Config, capability: int = 9
         kernel = kernel.fn
     given = {name: constexprs[name] for name in kernel.arg_names if name in constexprs}
     signature = {name: "constexpr" if name in given else variant.signature[name] for name in kernel.arg_names}
-    aligned = {
-        (i,): [["tt.divisibility", 16]] for i, name in enumerate(kernel.arg_names) if signature[name].startswith("*")
-    }
+    even = [n for n in kernel.arg_names if signature[n].startswith("*") or variant.typical.get(n, 1) % 16 == 0]
+    aligned = {(kernel.arg_names.index(name),): [["tt.divisibility", 16]] for name in even}
     source = ASTSource(kernel, signature, constexprs={(kernel.arg_names.index(k),): v for k, v in given.items()}, attrs=aligned)
     options = {"num_warps": config.num_warps, "num_stages": config.num_stages, "enable_fp_fusion": variant.fp_fusion}
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)

@@ -1,7 +1,7 @@
 """The command line: pa3d segment, convert, info.
 
-Only typer is imported at the top, so that help and wrong options answer at once; numpy, the engine, the report and rich
-come with the command that needs them, and torch with `convert` and `--device` alone.
+Only typer is imported at the top, so that help and wrong options answer at once; numpy, the engine, the
+report and rich come with the command that needs them, and torch with `convert` and `--device` alone.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print a summary as JSON and 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Model = Annotated[
     Path | None,
-    typer.Option("--model", metavar="FILE", help="A .safetensors checkpoint of pa3d in place of the embedded model."),
+    typer.Option(
+        "--model", metavar="FILE", help="A .safetensors checkpoint of pa3d in place of the embedded model."
+    ),
 ]
 
 
@@ -44,7 +46,7 @@ def segment(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="A mesh (OBJ, PLY, STL, OFF, GLB, glTF) or a cloud (PLY, PCD, XYZ, TXT, CSV, NPY, NPZ, LAS, LAZ).",
+            help="A mesh (OBJ, PLY, STL, OFF, GLB, glTF) or cloud (PLY, PCD, XYZ, CSV, NPY, NPZ, LAS, LAZ).",
             show_default=False,
         ),
     ],
@@ -66,7 +68,9 @@ def segment(
     ] = None,
     none: Annotated[
         float | None,
-        typer.Option(min=0, max=1, metavar="T", help='Answer "none of these" where the best score is below T.'),
+        typer.Option(
+            min=0, max=1, metavar="T", help='Answer "none of these" where the best score is below T.'
+        ),
     ] = None,
     up: Annotated[
         str | None,
@@ -80,10 +84,14 @@ def segment(
     ] = "nearest",
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the surface samples.")] = 0,
     model: Model = None,
-    precision: Annotated[str, typer.Option(metavar="auto|fp32|bf16", help="What the encoder computes in.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(metavar="auto|fp32|bf16|int8", help="What the encoder computes in.")
+    ] = "auto",
     device: Annotated[str, typer.Option(help="cpu needs no torch; any other is a torch device.")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads of the encoder.")] = None,
-    no_pictures: Annotated[bool, typer.Option("--no-pictures", help="Leave out parts.png and parts.html.")] = False,
+    no_pictures: Annotated[
+        bool, typer.Option("--no-pictures", help="Leave out parts.png and parts.html.")
+    ] = False,
     quiet: Quiet = False,
     json: Json = False,
     debug: Debug = False,
@@ -132,12 +140,14 @@ def segment(
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The published PatchAlign3D checkpoint (.pt).")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="The published PatchAlign3D checkpoint (.pt).")
+    ],
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="The .safetensors file to write.")],
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Turn the official checkpoint into safetensors, after checking every name and shape. Needs pa3d[torch]."""
+    """Turn the official checkpoint into safetensors, after checking names and shapes. Needs pa3d[torch]."""
     if target.suffix != ".safetensors":
         raise InputError(f"{target}: expected a name that ends in .safetensors, such as official.safetensors")
     if target.is_dir():
@@ -166,7 +176,9 @@ def info(json: Json = False, debug: Debug = False) -> None:
 
 
 @app.callback(invoke_without_command=True)
-def root(version: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False) -> None:
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False,
+) -> None:
     if version:
         from pa3d import __version__
 
@@ -175,17 +187,21 @@ def root(version: Annotated[bool, typer.Option("--version", help="Show the versi
 
 
 def part_names(text: str) -> list[str]:
-    """Names from a list with commas, or the lines of a file; blank lines and those that begin with # are left out."""
+    """Names from a list with commas, or the lines of a file, less blank ones and those that begin with #."""
     is_file = os.path.isfile(text)
     if not is_file and (text.lower().endswith(".txt") or os.path.isdir(text)):
-        raise InputError(f'--parts {text}: no such file; give a text file with a name a line, or "seat, back, leg"')
+        raise InputError(
+            f'--parts {text}: no such file; give a text file with a name a line, or "seat, back, leg"'
+        )
     names = text.split(",")
     if is_file:
         try:
             lines = Path(text).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise InputError(f"--parts {text}: cannot be read ({reason}); give a text file with a name a line") from error
+            raise InputError(
+                f"--parts {text}: cannot be read ({reason}); give a text file with a name a line"
+            ) from error
         names = [line for line in lines if not line.lstrip().startswith("#")]
     names = [name.strip() for name in names if name.strip()]
     if not names:
@@ -203,7 +219,7 @@ def sample_size(text: str) -> int | None:
 
 
 def check_can_write(folder: Path) -> None:
-    """Raise InputError unless files can be written to the folder, or it can be created; leaves nothing behind."""
+    """Raise InputError unless the folder can be written to, or can be created. Leaves nothing behind."""
     from tempfile import TemporaryFile
 
     from pa3d.io import check_writable_folder
@@ -211,11 +227,13 @@ def check_can_write(folder: Path) -> None:
     check_writable_folder(folder)
     existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
     try:
-        # Permissions alone do not tell: root may write anywhere but in /proc, and nobody on a full or read-only disk.
+        # Permissions alone do not tell: to root all folders look writable, even those of /proc.
         with TemporaryFile(dir=existing) as file:
             file.write(b"pa3d")
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another output folder") from error
+        raise InputError(
+            f"{folder}: cannot be written ({error.strerror}); choose another output folder"
+        ) from error
 
 
 @contextmanager
@@ -291,7 +309,7 @@ def installation() -> dict[str, Any]:
 
     from pa3d import _C, __version__
     from pa3d.checkpoint import EMBEDDED, load
-    from pa3d.native import resolve_precision
+    from pa3d.native import PRECISIONS, resolve_precision
     from pa3d.text.cache import cache_folder
     from pa3d.text.minilm import MiniLM
 
@@ -310,7 +328,9 @@ def installation() -> dict[str, Any]:
         "threads": _C.max_threads(),
         "precision": {
             "auto": resolve_precision("auto"),
-            "available": [precision for precision in ("fp32", "bf16") if _C.supports(precision)],
+            "available": [
+                precision for precision in PRECISIONS if precision != "auto" and _C.supports(precision)
+            ],
         },
         "model": model,
         "text": {"encoder": MiniLM.space, "dim": MiniLM.dim, "cache": str(cache_folder())},
@@ -342,7 +362,11 @@ def describe(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "threads", str(facts["threads"])
     precision = facts["precision"]
     yield "precision", f"auto is {precision['auto']}; available: {', '.join(precision['available'])}"
-    known = "" if model["problem"] else f"{model['parameters'] / 1e6:.2f} M parameters, text space {model['text_space']}"
+    known = (
+        ""
+        if model["problem"]
+        else f"{model['parameters'] / 1e6:.2f} M parameters, text space {model['text_space']}"
+    )
     yield "model", model["problem"] or known
     yield "text encoder", f"{text['encoder']} ({text['dim']}-d), vectors kept in {text['cache']}"
     for name, found in facts["extras"].items():

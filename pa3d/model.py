@@ -112,6 +112,7 @@ class MiniPointNet(nn.Module):
         b, g, m, _ = patches.shape
         conv1, norm1, _, conv2 = self.first_conv
         conv3, norm2, _, conv4 = self.second_conv
+        assert isinstance(conv3, nn.Conv1d)
         x = F.relu(norm1(_rows(conv1, patches.reshape(b * g * m, 3))))
         f = _rows(conv2, x).reshape(b * g, m, -1)
         pooled = f.max(dim=1).values

@@ -50,5 +50,5 @@ class NativeEncoder:
         self._engine = _C.Engine(checkpoint.config.to_dict(), self.precision, checkpoint.tensors)
 
     def __call__(self, points: NDArray[np.float32]) -> Forward:  # (N, 3) in the model's axes
-        centers, *rest = self._engine.forward(points, self.threads)
-        return Forward(points[centers], *rest)
+        centers, members, tokens, features, seconds = self._engine.forward(points, self.threads)
+        return Forward(points[centers], members, tokens, features, seconds)

@@ -2,8 +2,8 @@
 
     python scripts/make_examples.py
 
-Seeds lie beyond those of the training shapes, so the embedded model has met none of these. The same versions of Python
-and numpy give the same files.
+Seeds lie beyond those of the training shapes, so the embedded model has met none of these. The same
+versions of Python and numpy give the same files.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ CLOUDS = {"horse": 20_000}  # written as so many points of the surface
 COARSER = 1.6  # than the meshes that training clouds are drawn from, for small files
 
 
-def creature(kind: str, seed: int) -> Mesh:
+def creature(kind: str, seed: int, coarser: float = COARSER) -> Mesh:
     rng = np.random.default_rng([seed, 2])
     made = CREATURES[kind]
     rig = made.make(rng)
-    rig.cell *= COARSER
+    rig.cell *= coarser
     body = rig.build()
     return body.pose(body.transforms(made.pose(rig, rng), np.ones(3))).astype(np.float32), body.faces
 
@@ -66,14 +66,24 @@ def ply(mesh: Mesh, count: int) -> bytes:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write the example shapes.")
     parser.add_argument("-o", "--out", type=Path, default=Path(__file__).parents[1] / "examples")
-    out = parser.parse_args().out
+    parser.add_argument(
+        "--dense", type=Path, metavar="FILE", help="write the person with 50,000 faces to FILE, nothing else"
+    )
+    args = parser.parse_args()
+    if args.dense:
+        kind, seed, _ = CREATURE["person"]
+        args.dense.write_bytes(glb(creature(kind, seed, 0.691)))
+        return
+    out: Path = args.out
     out.mkdir(parents=True, exist_ok=True)
     meshes: dict[str, tuple[Mesh, tuple[str, ...]]] = {}
     for name, (category, seed, parts) in OBJECTS.items():
         record = synthesize(category, seed)
         known = {word for words in record.parts for word in words}
         if missing := set(parts) - known:
-            raise SystemExit(f"{name}: no part is called {', '.join(sorted(missing))}; it has {', '.join(sorted(known))}")
+            raise SystemExit(
+                f"{name}: no part is called {', '.join(sorted(missing))}; it has {', '.join(sorted(known))}"
+            )
         meshes[name] = (record.vertices, record.faces), parts
     for name, (kind, seed, parts) in CREATURE.items():
         meshes[name] = creature(kind, seed), parts

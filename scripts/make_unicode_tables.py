@@ -1,12 +1,12 @@
-"""Write csrc/cpu/unicode_tables.inl: what the C++ tokenizer and the cleaning of names must know about Unicode.
+"""Write csrc/cpu/unicode_tables.inl: what the C++ tokenizer and the cleaning of names know about Unicode.
 
     python scripts/make_unicode_tables.py
 
-What BERT's normaliser does with a code point is asked of the `tokenizers` library, one code point at a time, so the
-tables agree with it and not with some other version of Unicode. Foldings (lower case, accents stripped, compatibility
-ideographs) are kept only where all of the result is in the shipped vocabulary's alphabet: any other character leaves
-its word unknown whatever it becomes. Hangul syllables are decomposed by rule. The tables of `pa3d.text.prompts.clean`
-come from Python's own str.lower and unicodedata.
+What BERT's normaliser does with a code point is asked of the `tokenizers` library, one code point at a time:
+the tables agree with it and not with some other version of Unicode. Foldings (lower case, accents stripped,
+compatibility ideographs) are kept only where all of the result is in the shipped vocabulary's alphabet: any
+other character leaves its word unknown whatever it becomes. Hangul syllables are decomposed by rule. The
+tables of `pa3d.text.prompts.clean` come from Python's own str.lower and unicodedata.
 """
 
 from __future__ import annotations
@@ -100,7 +100,9 @@ def name_tables() -> dict[str, list[tuple[int, ...]]]:
     lower = {c: chr(c).lower() for c in CODE_POINTS if chr(c).lower() != chr(c)}
     assert [c for c, became in lower.items() if len(became) > 1] == [0x130]  # unicode.cpp knows this one
     del lower[0x130]
-    dropped = [c for c in CODE_POINTS if chr(c) in string.punctuation or unicodedata.category(chr(c))[0] == "P"]
+    dropped = [
+        c for c in CODE_POINTS if unicodedata.category(chr(c))[0] == "P" or chr(c) in string.punctuation
+    ]
     return {
         "kLower": shifts({c: ord(became) for c, became in lower.items()}),
         "kNamePunctuation": runs(dropped),

@@ -9,7 +9,7 @@ KINDS = ("random", "duplicated", "collinear", "planar", "grid")
 
 
 def cloud(kind: str, n: int, seed: int = 0) -> NDArray[np.float32]:  # (n, 3)
-    """random: a ball's box; duplicated: few distinct points; collinear, planar; grid: many equal distances."""
+    """random: a ball's box; duplicated: few distinct points; collinear; planar; grid: equal distances."""
     rng = np.random.default_rng([seed, n])
     x = rng.standard_normal((n, 3))
     if kind == "duplicated":

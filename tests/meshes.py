@@ -23,8 +23,9 @@ def write_shape(path: Path) -> Path:
         case suffix if suffix in MESH_SUFFIXES:
             mesh.export(path)
         case ".pcd":
-            header = "VERSION .7\nFIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\nWIDTH {n}\nHEIGHT 1\nPOINTS {n}\nDATA binary\n"
-            path.write_bytes(header.format(n=len(points)).encode() + points.astype("<f4").tobytes())
+            n = len(points)
+            header = f"FIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nWIDTH {n}\nHEIGHT 1\nPOINTS {n}\nDATA binary\n"
+            path.write_bytes(header.encode() + points.astype("<f4").tobytes())
         case ".npy":
             np.save(path, points)
         case ".npz":

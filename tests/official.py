@@ -1,8 +1,9 @@
-"""The published checkpoint's layout filled with reproducible numbers, which tests/data/parity.npz was computed from.
+"""The published checkpoint's layout filled with reproducible numbers; tests/data/parity.npz comes from these.
 
-parity.npz holds, for each cloud of CLOUDS: NAME.points (N, 3) on the unit sphere, y up; NAME.centers (3, 128) in the
-model's axes; NAME.patch_emb (384, 128) after the final norm; NAME.logits (128, 5) cosine / 0.07; NAME.pred (N,) the
-nearest centre's best part; and text (5, 1280), unit rows. They come from the method's own code, float32 on the CPU.
+parity.npz holds, for each cloud of CLOUDS: NAME.points (N, 3) on the unit sphere, y up; NAME.centers (3, 128)
+in the model's axes; NAME.patch_emb (384, 128) after the final norm; NAME.logits (128, 5) cosine / 0.07;
+NAME.pred (N,) the nearest centre's best part; and text (5, 1280), unit rows. The method's own code computed
+them in float32 on the CPU.
 """
 
 from __future__ import annotations
@@ -36,12 +37,14 @@ def parity() -> dict[str, NDArray[np.float32]]:
 
 
 def official_state(seed_model: int = 1, seed_proj: int = 2) -> State:
-    """{"model": ..., "proj": ...} as in the published file; standard normal draws, each tensor scaled by its role."""
+    """{"model": ..., "proj": ...} as in the published file: normal draws, each tensor scaled by its role."""
     seeds = {"model": seed_model, "proj": seed_proj}
     return {part: _filled(layout()[part], np.random.default_rng(seeds[part])) for part in ("model", "proj")}
 
 
-def _filled(rows: list[tuple[str, tuple[int, ...]]], rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
+def _filled(
+    rows: list[tuple[str, tuple[int, ...]]], rng: np.random.Generator
+) -> dict[str, NDArray[np.float32]]:
     state = {}
     for name, shape in rows:
         if name.endswith("num_batches_tracked"):

@@ -1,4 +1,4 @@
-"""Checkpoints: what is written is read back, and nothing that is not one of ours passes. The official pickle."""
+"""Checkpoints: what is written is read back, what is not one of ours is refused. The official pickle."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ def test_round_trip(tmp_path: Path) -> None:
     assert (after.config, after.text_space, after.temperature) == (TINY, "all-MiniLM-L6-v2", 0.07)
     assert (after.prompts, after.provenance, after.name) == ("part", before.provenance, "model")
     assert after.tensors.keys() == before.tensors.keys()
-    assert all(np.array_equal(after.tensors[k], v) and after.tensors[k].dtype == np.float32 for k, v in before.tensors.items())
+    assert all(
+        np.array_equal(after.tensors[k], v) and after.tensors[k].dtype == np.float32
+        for k, v in before.tensors.items()
+    )
 
 
 def test_half_size(tmp_path: Path) -> None:
@@ -40,8 +43,13 @@ def test_half_size(tmp_path: Path) -> None:
     save(tmp_path / "full.safetensors", before)
     save(tmp_path / "half.safetensors", before, half=True)
     after = load(tmp_path / "half.safetensors")
-    assert all(np.array_equal(after.tensors[k], v.astype(np.float16).astype(np.float32)) for k, v in before.tensors.items())
-    assert (tmp_path / "half.safetensors").stat().st_size < 0.6 * (tmp_path / "full.safetensors").stat().st_size
+    assert all(
+        np.array_equal(after.tensors[k], v.astype(np.float16).astype(np.float32))
+        for k, v in before.tensors.items()
+    )
+    assert (tmp_path / "half.safetensors").stat().st_size < 0.6 * (
+        tmp_path / "full.safetensors"
+    ).stat().st_size
 
 
 def test_missing_extra_and_misshapen_tensors(tmp_path: Path) -> None:
@@ -69,7 +77,11 @@ def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
     refuses(tmp_path / "none.safetensors", "no such checkpoint; expected a .safetensors file")
     refuses(tmp_path / "model.pt", "a pickle; convert it first: pa3d convert .*model.pt model.safetensors")
     whole = write_tiny(tmp_path / "whole.safetensors").read_bytes()
-    for name, data in (("cut", whole[: len(whole) // 2]), ("empty", b""), ("text", b"hello, this is no safetensors file")):
+    for name, data in (
+        ("cut", whole[: len(whole) // 2]),
+        ("empty", b""),
+        ("text", b"hello, this is no safetensors file"),
+    ):
         (tmp_path / f"{name}.safetensors").write_bytes(data)
         refuses(tmp_path / f"{name}.safetensors", "not a readable safetensors file")
     save_file({"x": np.zeros(2, np.float32)}, tmp_path / "other.safetensors")
@@ -102,7 +114,9 @@ def test_weights_that_are_not_finite(tmp_path: Path) -> None:
     checkpoint = random_checkpoint(TINY)
     checkpoint.tensors["norm.bias"][3] = np.nan
     save(tmp_path / "model.safetensors", checkpoint)
-    refuses(tmp_path / "model.safetensors", r"norm\.bias has NaN or infinite values; convert or train it again")
+    refuses(
+        tmp_path / "model.safetensors", r"norm\.bias has NaN or infinite values; convert or train it again"
+    )
 
 
 def test_embedded_checkpoint() -> None:
@@ -140,12 +154,21 @@ def test_convert_refuses_another_layout(tmp_path: Path, state: dict[str, Any]) -
         return {**state, part: {k: v for k, v in state[part].items() if k != key}}
 
     cases = [
-        (without("model", "blocks.blocks.3.mlp.fc1.bias"), r"model: missing key blocks\.blocks\.3\.mlp\.fc1\.bias"),
+        (
+            without("model", "blocks.blocks.3.mlp.fc1.bias"),
+            r"model: missing key blocks\.blocks\.3\.mlp\.fc1\.bias",
+        ),
         (without("proj", "proj.bias"), r"proj: missing key proj\.bias"),
         ({**state, "model": {**state["model"], "tail": np.zeros(1)}}, "model: extra key tail"),
         ({**state, "proj": {**state["proj"], "proj.scale": np.zeros(1)}}, r"proj: extra key proj\.scale"),
-        ({**state, "model": {**state["model"], "norm.bias": np.zeros(5)}}, r"norm\.bias has shape \(5,\), expected \(384,\)"),
-        ({**state, "model": {**state["model"], "norm.bias": 3.0}}, r"norm\.bias is a float, expected a tensor"),
+        (
+            {**state, "model": {**state["model"], "norm.bias": np.zeros(5)}},
+            r"norm\.bias has shape \(5,\), expected \(384,\)",
+        ),
+        (
+            {**state, "model": {**state["model"], "norm.bias": 3.0}},
+            r"norm\.bias is a float, expected a tensor",
+        ),
         ({"model": state["model"]}, r"expected a dictionary with 'model' and 'proj', found \['model'\]"),
         ({"state_dict": {}}, "expected a dictionary with 'model' and 'proj'"),
     ]

@@ -103,7 +103,10 @@ def test_reference_is_forced_by_the_environment(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize(
     ("backend", "message"),
-    [("fast", "PA3D_BACKEND is 'fast'; expected one of reference, native"), ("cuda", "this build has no cuda kernels")],
+    [
+        ("fast", "PA3D_BACKEND is 'fast'; expected one of reference, native"),
+        ("cuda", "this build has no cuda kernels"),
+    ],
 )
 def test_backends_that_cannot_run(monkeypatch: pytest.MonkeyPatch, backend: str, message: str) -> None:
     monkeypatch.setenv("PA3D_BACKEND", backend)
@@ -134,6 +137,8 @@ HOLED = np.where(np.arange(60).reshape(20, 3) == 31, np.nan, POINTS).astype(np.f
         (POINTS, 3, {"min_sq_norm": float("nan")}, ValueError, "min_sq_norm: expected a number >= 0"),
     ],
 )
-def test_errors(points: object, k: int, options: dict[str, float], error: type[Exception], message: str) -> None:
+def test_errors(
+    points: object, k: int, options: dict[str, float], error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=message):
         farthest_point_sample(points, k, **options)  # type: ignore[arg-type]

@@ -32,7 +32,9 @@ def test_hand_worked() -> None:
     assert interpolate(point, centers, values).tolist() == [[0.0], [0.0]]  # the lowest of two equally near
     assert interpolate(point, centers, values, 2)[1, 0] == pytest.approx(3.5)
     weights = np.array([1, 1, 17**-0.5])
-    assert interpolate(point, centers, values, 3)[1, 0] == pytest.approx(weights @ values[:, 0] / weights.sum(), rel=1e-6)
+    assert interpolate(point, centers, values, 3)[1, 0] == pytest.approx(
+        weights @ values[:, 0] / weights.sum(), rel=1e-6
+    )
     assert interpolate(point, centers, values, 3)[0, 0] == pytest.approx(0.0, abs=1e-6)  # on a centre
 
 
@@ -40,7 +42,9 @@ def test_hand_worked() -> None:
 @pytest.mark.parametrize("g", CENTERS)
 def test_equals_the_reference(isa: str, kind: str, g: int) -> None:
     points, centers, values = case(kind, 77, g, 5)
-    assert np.array_equal(interpolate(points, centers, values), interpolate_reference(points, centers, values))
+    assert np.array_equal(
+        interpolate(points, centers, values), interpolate_reference(points, centers, values)
+    )
     for k in {min(g, 2), min(g, 3)} - {1}:
         truth = exact(points, centers, values, k)
         error = np.abs(interpolate(points, centers, values, k) - truth).max()
@@ -62,7 +66,9 @@ def test_more_threads_change_nothing() -> None:
 
     points, centers, values = case("grid", 5000, 128, 6)
     for k in (1, 3):
-        assert np.array_equal(_C.interpolate(points, centers, values, k, 1), _C.interpolate(points, centers, values, k, 2))
+        assert np.array_equal(
+            _C.interpolate(points, centers, values, k, 1), _C.interpolate(points, centers, values, k, 2)
+        )
 
 
 def test_nearest_centers(isa: str) -> None:
@@ -82,7 +88,9 @@ def test_torch_tensors_and_gradients() -> None:
     # Linear in the values: the gradient of a sum is the column sum of the weights.
     values.requires_grad_()
     interpolate(points, centers, values, 3).sum().backward()
-    weights = torch.stack([interpolate(points, centers, row[:, None].contiguous(), 3)[:, 0] for row in torch.eye(5)])
+    weights = torch.stack(
+        [interpolate(points, centers, row[:, None].contiguous(), 3)[:, 0] for row in torch.eye(5)]
+    )
     torch.testing.assert_close(values.grad, weights.sum(1)[:, None].expand(5, 2))
 
 
@@ -95,7 +103,14 @@ POINTS, CENTRES, VALUES = case("random", 10, 4, 2)
         (POINTS, CENTRES, VALUES[:3].copy(), 1, ValueError, r"values: expected shape .4, C., got .3, 2."),
         (POINTS, CENTRES, VALUES[:, 0].copy(), 1, ValueError, r"values: expected shape .4, C., got .4,."),
         (POINTS, CENTRES, VALUES, 0, ValueError, r"k: expected 1\.\.3"),
-        (POINTS, CENTRES, VALUES, 4, ValueError, r"k: expected 1\.\.3 .and at most the number of centres., got 4"),
+        (
+            POINTS,
+            CENTRES,
+            VALUES,
+            4,
+            ValueError,
+            r"k: expected 1\.\.3 .and at most the number of centres., got 4",
+        ),
         (POINTS, CENTRES[:2].copy(), VALUES[:2].copy(), 3, ValueError, r"k: expected 1\.\.2"),
         (POINTS[None], CENTRES, VALUES, 1, ValueError, r"points: expected shape .N, 3., got .1, 10, 3."),
         (POINTS, CENTRES.astype(np.float64), VALUES, 1, TypeError, "centers: expected float32"),

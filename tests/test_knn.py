@@ -1,4 +1,4 @@
-"""k nearest neighbours: the native kernel at every level against the rule, indices and distances to the bit."""
+"""k nearest neighbours: the native kernel at every level against the rule, to the bit."""
 
 from __future__ import annotations
 
@@ -100,7 +100,13 @@ HOLED = np.where(np.arange(60).reshape(20, 3) == 31, np.inf, POINTS).astype(np.f
         (POINTS.astype(np.float16), POINTS, 1, TypeError, "queries: expected float32, got float16"),
         (POINTS, POINTS.astype(np.int32), 1, TypeError, "points: expected float32, got int32"),
         (POINTS[None], POINTS, 1, ValueError, r"queries: expected shape .N, 3., got .1, 20, 3."),
-        (np.stack([POINTS] * 2), POINTS[None], 1, ValueError, "queries: expected a batch of 1 as in points, got 2"),
+        (
+            np.stack([POINTS] * 2),
+            POINTS[None],
+            1,
+            ValueError,
+            "queries: expected a batch of 1 as in points, got 2",
+        ),
         (POINTS[::2], POINTS, 1, ValueError, "queries: expected a contiguous array"),
         (HOLED, POINTS, 1, ValueError, "queries: NaN or infinite values"),
         (POINTS, HOLED, 1, ValueError, "points: NaN or infinite values"),
@@ -114,7 +120,9 @@ def test_errors(queries: object, points: object, k: int, error: type[Exception],
 
 def test_kinds_of_arrays_must_not_mix() -> None:
     torch = pytest.importorskip("torch")
-    with pytest.raises(ValueError, match="expected all arrays of one kind on one device, got queries on cpu, points on numpy"):
+    with pytest.raises(
+        ValueError, match="expected all arrays of one kind on one device, got queries on cpu, points on numpy"
+    ):
         knn(torch.from_numpy(POINTS), POINTS, 1)
 
 

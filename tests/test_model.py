@@ -1,4 +1,4 @@
-"""The torch encoder: the native engine at sizes that straddle every block edge, gradients, stochastic depth."""
+"""The torch encoder: the native engine at sizes around every block edge, gradients, stochastic depth."""
 
 from __future__ import annotations
 
@@ -20,7 +20,15 @@ from pa3d.model import Encoder, PatchAligner  # noqa: E402
 from pa3d.torch_encoder import TorchEncoder  # noqa: E402
 
 SMALL = EncoderConfig(
-    patches=10, patch_size=7, dim=48, depth=2, heads=3, mlp_hidden=100, embed=(5, 9, 18, 33), pos_hidden=11, text_dim=21
+    patches=10,
+    patch_size=7,
+    dim=48,
+    depth=2,
+    heads=3,
+    mlp_hidden=100,
+    embed=(5, 9, 18, 33),
+    pos_hidden=11,
+    text_dim=21,
 )
 CONFIGS = {
     "small": SMALL,
@@ -59,7 +67,10 @@ def test_native_is_as_close_to_float64_as_torch(isa: str, config: EncoderConfig,
     native, plain = NativeEncoder(c, "fp32")(points), TorchEncoder(c, device="cpu")(points)
     assert np.array_equal(native.centers, plain.centers) and np.array_equal(native.members, plain.members)
     tokens, features = exact(c, points)
-    for got, reference, truth in ((native.tokens, plain.tokens, tokens), (native.features, plain.features, features)):
+    for got, reference, truth in (
+        (native.tokens, plain.tokens, tokens),
+        (native.features, plain.features, features),
+    ):
         assert got.shape == truth.shape and got.dtype == np.float32
         error, floor = np.abs(got - truth).max(), 64 * np.finfo(np.float32).eps * np.abs(truth).max()
         assert error <= max(2 * np.abs(reference - truth).max(), floor)

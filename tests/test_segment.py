@@ -45,7 +45,12 @@ def torus(rings: int = 24, sides: int = 12) -> Shape:
 
 
 def equal(a: Segmentation, b: Segmentation) -> bool:
-    pairs = [(a.labels, b.labels), (a.scores, b.scores), (a.face_labels, b.face_labels), (a.face_scores, b.face_scores)]
+    pairs = [
+        (a.labels, b.labels),
+        (a.scores, b.scores),
+        (a.face_labels, b.face_labels),
+        (a.face_scores, b.face_scores),
+    ]
     return all(x is y is None or x.tobytes() == y.tobytes() for x, y in pairs)
 
 
@@ -139,14 +144,21 @@ def test_threads_of_the_process_change_nothing(tmp_path: Path) -> None:
     model = write_tiny(tmp_path / "model.safetensors")
     np.save(tmp_path / "points.npy", cloud("random", 9000))
     code = (
-        "import sys, hashlib, pa3d; m, p = sys.argv[1:]; r = pa3d.Segmenter.from_pretrained(m).segment(p, ['seat', 'back'], "
-        "assign='smooth'); print(hashlib.sha256(r.labels.tobytes() + r.scores.tobytes()).hexdigest())"
+        "import sys, hashlib, pa3d; m, p = sys.argv[1:]; "
+        "r = pa3d.Segmenter.from_pretrained(m).segment(p, ['seat', 'back'], assign='smooth'); "
+        "print(hashlib.sha256(r.labels.tobytes() + r.scores.tobytes()).hexdigest())"
     )
     digests = set()
     for threads in ("1", "2"):
-        env = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "PA3D_CACHE": str(tmp_path / threads)}
+        env = {
+            "OMP_NUM_THREADS": threads,
+            "OPENBLAS_NUM_THREADS": threads,
+            "PA3D_CACHE": str(tmp_path / threads),
+        }
         command = [sys.executable, "-c", code, str(model), str(tmp_path / "points.npy")]
-        done = subprocess.run(command, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", **env}, check=True)
+        done = subprocess.run(
+            command, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", **env}, check=True
+        )
         digests.add(done.stdout)
     assert len(digests) == 1
 
@@ -155,7 +167,10 @@ def test_four_python_threads_at_once(segmenter: Segmenter) -> None:
     sources: list[Any] = [cloud("random", 3000, seed) for seed in range(6)] + [torus()]
     expected = [segmenter.segment(source, PARTS) for source in sources]
     with ThreadPoolExecutor(4) as pool:
-        jobs = [(i % len(sources), pool.submit(segmenter.segment, sources[i % len(sources)], PARTS)) for i in range(40)]
+        jobs = [
+            (i % len(sources), pool.submit(segmenter.segment, sources[i % len(sources)], PARTS))
+            for i in range(40)
+        ]
         assert all(equal(job.result(), expected[i]) for i, job in jobs)
 
 
@@ -275,7 +290,9 @@ def test_assign_modes(segmenter: Segmenter, vectors: np.ndarray, assign: Any, n:
     else:
         patches = [[g for g in range(128) if i in f.members[g]] for i in range(n)]
         assert n == 150 or any(not mine for mine in patches)
-        expected = np.stack([logits[mine].mean(axis=0) if mine else nearest[i] for i, mine in enumerate(patches)])
+        expected = np.stack(
+            [logits[mine].mean(axis=0) if mine else nearest[i] for i, mine in enumerate(patches)]
+        )
     assert np.allclose(r.scores, softmax(expected), atol=2e-4)
     assert (r.labels == expected.argmax(axis=1)).mean() > 0.998
 
@@ -378,7 +395,9 @@ def test_a_text_space_that_does_not_fit() -> None:
     from dataclasses import replace
 
     segmenter = Segmenter(random_checkpoint(replace(TINY, text_dim=100)))
-    with pytest.raises(InputError, match="a text space of 100 dimensions, but its text encoder all-MiniLM-L6-v2 gives 384"):
+    with pytest.raises(
+        InputError, match="a text space of 100 dimensions, but its text encoder all-MiniLM-L6-v2 gives 384"
+    ):
         segmenter.segment(cloud("random", 50), PARTS)
 
 
@@ -386,11 +405,13 @@ def test_bf16_where_the_processor_has_it() -> None:
     from pa3d import _C
 
     if not _C.supports("bf16"):
-        with pytest.raises(InputError, match="precision bf16 needs AVX-512 BF16"):
+        with pytest.raises(InputError, match="precision bf16 needs AVX-512"):
             Segmenter(random_checkpoint(TINY), precision="bf16")
         return
     points = cloud("random", 3000)
-    low, full = (Segmenter(random_checkpoint(TINY), precision=p).segment(points, PARTS) for p in ("bf16", "fp32"))
+    low, full = (
+        Segmenter(random_checkpoint(TINY), precision=p).segment(points, PARTS) for p in ("bf16", "fp32")
+    )
     assert low.settings["precision"] == "bf16" and (low.labels == full.labels).mean() > 0.95
 
 
@@ -412,7 +433,8 @@ def test_importing_and_segmenting_never_import_torch(tmp_path: Path) -> None:
     model = write_tiny(tmp_path / "model.safetensors")
     code = (
         "import sys, pa3d; assert 'numpy' not in sys.modules; "
-        f"pa3d.Segmenter.from_pretrained({str(model)!r}).segment([[0, 0, 0], [1, 2, 3], [3, 1, 0]], ['a', 'b']); "
+        f"seg = pa3d.Segmenter.from_pretrained({str(model)!r}); "
+        "seg.segment([[0, 0, 0], [1, 2, 3], [3, 1, 0]], ['a', 'b']); "
         "print(sorted({'torch', 'trimesh', 'plotly', 'PIL', 'scipy', 'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,11 +11,20 @@ from pa3d.checkpoint import Checkpoint, save
 from pa3d.config import EncoderConfig
 
 TINY = EncoderConfig(
-    dim=64, depth=2, heads=4, mlp_hidden=128, embed=(16, 32, 32, 64), pos_hidden=32, text_dim=384, drop_path=0.0
+    dim=64,
+    depth=2,
+    heads=4,
+    mlp_hidden=128,
+    embed=(16, 32, 32, 64),
+    pos_hidden=32,
+    text_dim=384,
+    drop_path=0.0,
 )
 
 
-def random_checkpoint(config: EncoderConfig, seed: int = 0, text_space: str = "all-MiniLM-L6-v2") -> Checkpoint:
+def random_checkpoint(
+    config: EncoderConfig, seed: int = 0, text_space: str = "all-MiniLM-L6-v2"
+) -> Checkpoint:
     """Weights that keep the size of activations, batch statistics included."""
     rng = np.random.default_rng(seed)
     tensors = {}

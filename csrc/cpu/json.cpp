@@ -42,13 +42,29 @@ class JsonParser {
     skip();
     Json json;
     switch (peek()) {
-      case '{': json.value_ = object(depth); break;
-      case '[': json.value_ = array(depth); break;
-      case '"': json.value_ = string(); break;
-      case 't': expect("true"); json.value_ = true; break;
-      case 'f': expect("false"); json.value_ = false; break;
-      case 'n': expect("null"); json.value_ = nullptr; break;
-      default: json.value_ = number();
+      case '{':
+        json.value_ = object(depth);
+        break;
+      case '[':
+        json.value_ = array(depth);
+        break;
+      case '"':
+        json.value_ = string();
+        break;
+      case 't':
+        expect("true");
+        json.value_ = true;
+        break;
+      case 'f':
+        expect("false");
+        json.value_ = false;
+        break;
+      case 'n':
+        expect("null");
+        json.value_ = nullptr;
+        break;
+      default:
+        json.value_ = number();
     }
     return json;
   }
@@ -88,7 +104,10 @@ class JsonParser {
     char32_t value = 0;
     for (int i = 0; i < 4; ++i) {
       const char c = peek();
-      const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+      const int digit = c >= '0' && c <= '9'   ? c - '0'
+                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                               : -1;
       if (digit < 0) fail();
       value = value << 4 | static_cast<char32_t>(digit);
       ++at_;
@@ -101,7 +120,9 @@ class JsonParser {
     ++at_;
     for (;;) {
       const size_t start = at_;
-      while (at_ < text_.size() && text_[at_] != '"' && text_[at_] != '\\' && static_cast<unsigned char>(text_[at_]) >= 0x20) ++at_;
+      while (at_ < text_.size() && text_[at_] != '"' && text_[at_] != '\\' &&
+             static_cast<unsigned char>(text_[at_]) >= 0x20)
+        ++at_;
       out.append(text_.substr(start, at_ - start));
       if (accept('"')) return out;
       if (!accept('\\')) fail();
@@ -176,9 +197,13 @@ static const T& get(const T* value, const char* what, const char* kind) {
   return *value;
 }
 
-const Json::Object& Json::object(const char* what) const { return get(std::get_if<Object>(&value_), what, "an object"); }
+const Json::Object& Json::object(const char* what) const {
+  return get(std::get_if<Object>(&value_), what, "an object");
+}
 const Json::Array& Json::array(const char* what) const { return get(std::get_if<Array>(&value_), what, "a list"); }
-const std::string& Json::string(const char* what) const { return get(std::get_if<std::string>(&value_), what, "a text"); }
+const std::string& Json::string(const char* what) const {
+  return get(std::get_if<std::string>(&value_), what, "a text");
+}
 bool Json::boolean(const char* what) const { return get(std::get_if<bool>(&value_), what, "true or false"); }
 double Json::number(const char* what) const { return get(std::get_if<double>(&value_), what, "a number"); }
 

@@ -68,27 +68,32 @@ static void knn_large(const Buckets& buckets, const float* query, int64_t k, Scr
     store(bound + b, d);
     least = vmin(least, d);
   }
-  int64_t home = 0;
+  // Boxes at the least distance (for a query inside the cloud, those that contain it) have to be visited in any case;
+  // with them, along the curve, as many as hold k points. They give a first radius.
+  const float closest = reduce_min(least);
+  int64_t home = -1, first = 0, last = 0;
+  Nearest found{s.keys.data(), k, std::max(2 * k + 32, k + 64)};
   for (int64_t b = 0; b < padded; b += PA3D_W) {
-    const uint32_t mask = mask_equal(load(bound + b), splat(reduce_min(least)));
-    if (mask) {
-      home = b + __builtin_ctz(mask);
-      break;
+    for (uint32_t mask = mask_equal(load(bound + b), splat(closest)); mask; mask &= mask - 1) {
+      const int64_t at = b + __builtin_ctz(mask);
+      if (home < 0) {
+        home = at;
+        const int64_t around = (k + buckets.size - 1) / buckets.size + 1;
+        last = std::min(buckets.count, std::max<int64_t>(0, home - around / 2) + around);
+        first = std::max<int64_t>(0, last - around);
+        for (int64_t i = first; i < last; ++i) found.visit(buckets, i, cx, cy, cz);
+      } else if (at >= last) {
+        found.visit(buckets, at, cx, cy, cz);
+      }
     }
   }
-  // The nearest box and, along the curve, as many as hold k points give a first radius.
-  const int64_t around = (k + buckets.size - 1) / buckets.size + 1;
-  const int64_t last = std::min(buckets.count, std::max<int64_t>(0, home - around / 2) + around);
-  const int64_t first = std::max<int64_t>(0, last - around);
-  Nearest found{s.keys.data(), k, std::max(4 * k, k + 128)};
-  for (int64_t b = first; b < last; ++b) found.visit(buckets, b, cx, cy, cz);
   found.shrink();
   const vf limit = splat(found.radius);
   int64_t boxes = 0;
   for (int64_t b = 0; b < padded; b += PA3D_W) {
     for (uint32_t mask = mask_less_equal(load(bound + b), limit); mask; mask &= mask - 1) {
       const int64_t at = b + __builtin_ctz(mask);
-      if (at >= buckets.count || (at >= first && at < last)) continue;
+      if (at >= buckets.count || bound[at] == closest || (at >= first && at < last)) continue;
       uint32_t bits;
       std::memcpy(&bits, bound + at, 4);
       s.boxes[boxes++] = static_cast<uint64_t>(bits) << 32 | static_cast<uint32_t>(at);
@@ -118,7 +123,7 @@ static void knn_rows_large(const Buckets& buckets, const float* queries, int64_t
   Scratch s;
   s.bound.resize(buckets.padded_count());
   s.boxes.resize(buckets.count);
-  s.keys.resize(std::max(4 * k, k + 128) + buckets.size + 8);
+  s.keys.resize(std::max(2 * k + 32, k + 64) + buckets.size + 8);
   for (int64_t q = begin; q < end; ++q)
     knn_large(buckets, queries + 3 * q, k, s, index + q * k, distance ? distance + q * k : nullptr);
 }

@@ -1,5 +1,5 @@
-// Workspaces of the calls in flight: taken, used, given back. Calls from several threads do not wait for each other, and
-// a call that finds one ready allocates nothing.
+// Workspaces of the calls in flight: taken, used, given back. Calls from several threads do not wait for each other,
+// and a call that finds one ready allocates nothing.
 #pragma once
 
 #include <memory>

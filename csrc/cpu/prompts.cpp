@@ -52,17 +52,20 @@ std::string clean_name(std::string_view name, const char* what) {
   return out;
 }
 
-std::vector<std::string> part_prompts(std::string_view part, const std::optional<std::string>& category, std::string_view mode) {
+std::vector<std::string> part_prompts(std::string_view part, const std::optional<std::string>& category,
+                                      std::string_view mode) {
   if (mode == "auto") mode = category ? "ensemble" : "part";
   if (mode != "part" && mode != "category" && mode != "ensemble")
-    throw std::invalid_argument("prompt mode '" + std::string(mode) + "' is unknown; expected auto, part, category or ensemble");
+    throw std::invalid_argument("prompt mode '" + std::string(mode) +
+                                "' is unknown; expected auto, part, category or ensemble");
   const std::string p = clean_name(part, "part name");
   std::vector<std::string> out;
   if (mode != "category")
     for (const char* pattern : kPart) out.push_back(fill(pattern, p, ""));
   if (mode == "part") return out;
   if (!category)
-    throw std::invalid_argument("prompt mode '" + std::string(mode) + "' needs the object's category; give one or use mode 'part'");
+    throw std::invalid_argument("prompt mode '" + std::string(mode) +
+                                "' needs the object's category; give one or use mode 'part'");
   const std::string c = clean_name(*category, "category");
   for (const char* pattern : kCategory) out.push_back(fill(pattern, p, c));
   return out;
@@ -73,7 +76,8 @@ void check_names(const std::vector<std::string>& parts) {
   std::set<std::string> seen;
   for (const std::string& part : parts) {
     const std::string name = clean_name(part, "part name");
-    if (!seen.insert(name).second) throw std::invalid_argument("part name '" + name + "' is given twice; give every name once");
+    if (!seen.insert(name).second)
+      throw std::invalid_argument("part name '" + name + "' is given twice; give every name once");
   }
 }
 

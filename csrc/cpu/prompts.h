@@ -14,7 +14,8 @@ std::string clean_name(std::string_view name, const char* what);
 
 // mode: "part", "category", "ensemble", or "auto" for "ensemble" with a category and "part" without. Throws
 // std::invalid_argument for another mode, or one that lacks its category.
-std::vector<std::string> part_prompts(std::string_view part, const std::optional<std::string>& category, std::string_view mode);
+std::vector<std::string> part_prompts(std::string_view part, const std::optional<std::string>& category,
+                                      std::string_view mode);
 
 // Throws std::invalid_argument for no names, or one that is given twice once cleaned.
 void check_names(const std::vector<std::string>& parts);

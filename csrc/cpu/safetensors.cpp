@@ -65,7 +65,8 @@ void SafeTensors::fail(const std::string& what) const { throw FileError(path_ + 
 SafeTensors::SafeTensors(const std::string& path) : path_(path), file_(path) {
   const std::string_view bytes = file_.view();
   uint64_t header = 0;
-  for (int i = 0; i < 8 && bytes.size() >= 8; ++i) header |= static_cast<uint64_t>(static_cast<unsigned char>(bytes[i])) << 8 * i;
+  for (int i = 0; i < 8 && bytes.size() >= 8; ++i)
+    header |= static_cast<uint64_t>(static_cast<unsigned char>(bytes[i])) << 8 * i;
   if (bytes.size() < 8 || header > kMaxHeader || header > bytes.size() - 8 || header == 0 || bytes[8] != '{')
     fail("not a safetensors file, or cut short");
   const std::string_view data = bytes.substr(8 + header);
@@ -88,13 +89,15 @@ SafeTensors::SafeTensors(const std::string& path) : path_(path), file_(path) {
     for (const Json& size : entry.at("shape", what.c_str()).array(what.c_str())) {
       tensor.shape.push_back(size.integer(what.c_str()));
       const int64_t n = tensor.shape.back();
-      if (n < 0 || (n > 0 && tensor.count > std::numeric_limits<int64_t>::max() / 8 / n)) fail(name + " has an impossible shape");
+      if (n < 0 || (n > 0 && tensor.count > std::numeric_limits<int64_t>::max() / 8 / n))
+        fail(name + " has an impossible shape");
       tensor.count *= n;
     }
     const Json::Array& offsets = entry.at("data_offsets", what.c_str()).array(what.c_str());
     if (offsets.size() != 2 || entry.object(what.c_str()).size() != 3) fail(name + " is badly described");
     const int64_t begin = offsets[0].integer(what.c_str()), end = offsets[1].integer(what.c_str());
-    if (begin < 0 || end < begin || static_cast<uint64_t>(end) > data.size()) fail(name + " lies beyond the end of the file; it was cut short");
+    if (begin < 0 || end < begin || static_cast<uint64_t>(end) > data.size())
+      fail(name + " lies beyond the end of the file; it was cut short");
     if (end - begin != tensor.count * width) fail(name + ": its size does not fit its shape");
     tensor.data = data.data() + begin;
     if (reinterpret_cast<uintptr_t>(tensor.data) % width != 0) fail(name + " is not aligned");
@@ -138,7 +141,8 @@ const std::string& SafeTensors::metadata(const std::string& key) const {
 
 void widen_half(const uint16_t* in, int64_t n, float* out) {
   for (int64_t i = 0; i < n; ++i) {
-    const uint32_t sign = static_cast<uint32_t>(in[i] & 0x8000) << 16, rest = static_cast<uint32_t>(in[i] & 0x7fff) << 13;
+    const uint32_t sign = static_cast<uint32_t>(in[i] & 0x8000) << 16, rest = static_cast<uint32_t>(in[i] & 0x7fff)
+                                                                              << 13;
     // Bits in place, the exponent is 112 too small: a product with 2^112 mends it, for subnormal numbers too.
     float value;
     std::memcpy(&value, &rest, 4);

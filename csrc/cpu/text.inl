@@ -38,8 +38,8 @@ struct PackedRows {
 
 // out (m, n) = act(A W^T scale + bias), or added to what is there, for the columns of panels [from, to).
 template <Act act, bool add>
-static void product(const float* a, int64_t m, int64_t stride, const PackedRows& w, int64_t from, int64_t to, float* panel,
-                    float* out, int64_t out_stride) {
+static void product(const float* a, int64_t m, int64_t stride, const PackedRows& w, int64_t from, int64_t to,
+                    float* panel, float* out, int64_t out_stride) {
   alignas(64) float tile[kMR * kNR];
   for (int64_t p = from; p < to; ++p) {
     w.widen(p, panel);
@@ -110,8 +110,8 @@ class TextEncoderOf : public TextEncoder {
       TextBlock& block = blocks_[i];
       const std::string layer = "layers." + std::to_string(i) + ".";
       auto add = [&](PackedRows& matrix, const char* name, int64_t n, int64_t k) {
-        jobs.push_back({&matrix, n, k, weights.integers(layer + name, n * k), weights.floats(layer + name + ".scale", n),
-                        weights.floats(layer + name + ".bias", n)});
+        jobs.push_back({&matrix, n, k, weights.integers(layer + name, n * k),
+                        weights.floats(layer + name + ".scale", n), weights.floats(layer + name + ".bias", n)});
       };
       add(block.qkv, "qkv", 3 * c.width, c.width);
       add(block.out, "out", c.width, c.width);
@@ -147,7 +147,8 @@ class TextEncoderOf : public TextEncoder {
     int64_t total = 0;
     for (int64_t i = 0; i < n; ++i) {
       if (lengths[i] < 1 || lengths[i] > c_.max_tokens)
-        throw std::invalid_argument("a text has " + std::to_string(lengths[i]) + " tokens; expected 1 to " + std::to_string(c_.max_tokens));
+        throw std::invalid_argument("a text has " + std::to_string(lengths[i]) + " tokens; expected 1 to " +
+                                    std::to_string(c_.max_tokens));
       total += lengths[i];
     }
     for (int64_t i = 0; i < total; ++i)
@@ -231,7 +232,8 @@ class TextEncoderOf : public TextEncoder {
     const float* position = positions_ + at * c_.width;
     const vf scale = splat(word_scale_[id]);
     for (int64_t i = 0; i < c_.width; i += PA3D_W)
-      store(row + i, __builtin_convertvector(*reinterpret_cast<const vs_any*>(word + i), vf) * scale + load(position + i));
+      store(row + i,
+            __builtin_convertvector(*reinterpret_cast<const vs_any*>(word + i), vf) * scale + load(position + i));
     embedding_norm_.apply(row, c_.width, c_.norm_eps);
   }
 

@@ -23,8 +23,8 @@ struct FoldPair {
 
 template <class Row, size_t n>
 const Row* find(const Row (&table)[n], char32_t point) {
-  const Row* row = std::upper_bound(std::begin(table), std::end(table), point,
-                                    [](char32_t p, const Row& r) { return p < r.first; });
+  const Row* row =
+      std::upper_bound(std::begin(table), std::end(table), point, [](char32_t p, const Row& r) { return p < r.first; });
   return row != std::begin(table) && point <= (row - 1)->last ? row - 1 : nullptr;
 }
 
@@ -74,7 +74,11 @@ std::vector<char32_t> decode_utf8(std::string_view bytes) {
   out.reserve(bytes.size());
   for (size_t i = 0; i < bytes.size();) {
     const auto lead = static_cast<unsigned char>(bytes[i]);
-    const int more = lead < 0x80 ? 0 : lead >= 0xc2 && lead < 0xe0 ? 1 : (lead & 0xf0) == 0xe0 ? 2 : lead >= 0xf0 && lead < 0xf5 ? 3 : -1;
+    const int more = lead < 0x80                   ? 0
+                     : lead >= 0xc2 && lead < 0xe0 ? 1
+                     : (lead & 0xf0) == 0xe0       ? 2
+                     : lead >= 0xf0 && lead < 0xf5 ? 3
+                                                   : -1;
     char32_t point = more <= 0 ? lead : lead & (0x3f >> more);
     bool good = more >= 0 && i + more < bytes.size();
     for (int j = 1; good && j <= more; ++j) {

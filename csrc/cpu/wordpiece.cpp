@@ -31,7 +31,8 @@ WordPiece::WordPiece(const std::string& path) {
     ids_.reserve(vocabulary.size());
     for (const auto& [name, number] : vocabulary) {
       const int64_t id = number.integer("a token's number");
-      if (id < 0 || id >= static_cast<int64_t>(vocabulary.size())) throw FileError("the token " + name + " has a number out of range");
+      if (id < 0 || id >= static_cast<int64_t>(vocabulary.size()))
+        throw FileError("the token " + name + " has a number out of range");
       const size_t start = names_.size();
       names_ += name;
       if (!ids_.emplace(std::string_view(names_).substr(start), static_cast<int32_t>(id)).second)

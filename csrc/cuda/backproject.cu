@@ -73,27 +73,29 @@ struct Taps {
   float weight[kTaps];
 };
 
-__device__ __forceinline__ int floor_divide(int64_t a, int b) {  // b > 0
-  return static_cast<int>(a >= 0 ? a / b : -((-a + b - 1) / b));
-}
+// b > 0
+__device__ __forceinline__ int floor_divide(int a, int b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
 
 template <int kTaps>
 __device__ __forceinline__ Taps<kTaps> taps_of(int pixel, int pixels, int tokens) {
   if constexpr (kTaps == 1) {
-    return {floor_divide(static_cast<int64_t>(pixel) * tokens, pixels), {1.0f}};
+    return {floor_divide(pixel * tokens, pixels), {1.0f}};
   } else {
     // (pixel + 1/2) tokens / pixels - 1/2 as a fraction, so that its whole part is exact.
-    const int64_t above = (2 * static_cast<int64_t>(pixel) + 1) * tokens - pixels;
+    const int above = (2 * pixel + 1) * tokens - pixels;
     const int below = 2 * pixels, whole = floor_divide(above, below);
-    const float t = static_cast<float>(above - static_cast<int64_t>(whole) * below) / static_cast<float>(below);
+    const float t = static_cast<float>(above - whole * below) / static_cast<float>(below);
     const float s = 1.0f - t;
-    if constexpr (kTaps == 2) return {whole, {s, t}};
-    // Keys' cubic convolution with A = -3/4, at distances 1 + t, t, 1 - t and 2 - t.
-    constexpr float a = -0.75f;
-    const float u = t + 1.0f, v = s + 1.0f;
-    return {whole - 1,
-            {((a * u - 5.0f * a) * u + 8.0f * a) * u - 4.0f * a, ((a + 2.0f) * t - (a + 3.0f)) * t * t + 1.0f,
-             ((a + 2.0f) * s - (a + 3.0f)) * s * s + 1.0f, ((a * v - 5.0f * a) * v + 8.0f * a) * v - 4.0f * a}};
+    if constexpr (kTaps == 2) {
+      return {whole, {s, t}};
+    } else {
+      // Keys' cubic convolution with A = -3/4, at distances 1 + t, t, 1 - t and 2 - t.
+      constexpr float a = -0.75f;
+      const float u = t + 1.0f, v = s + 1.0f;
+      return {whole - 1,
+              {((a * u - 5.0f * a) * u + 8.0f * a) * u - 4.0f * a, ((a + 2.0f) * t - (a + 3.0f)) * t * t + 1.0f,
+               ((a + 2.0f) * s - (a + 3.0f)) * s * s + 1.0f, ((a * v - 5.0f * a) * v + 8.0f * a) * v - 4.0f * a}};
+    }
   }
 }
 
@@ -118,7 +120,7 @@ struct GatherShared {
 };
 
 template <int kTaps, class Format>
-__global__ void __launch_bounds__(kGatherThreads)
+__global__ void __launch_bounds__(kGatherThreads, 4)
     gather_tokens(Grid grid, Images images, const int* __restrict__ counts, const int* __restrict__ ends,
                   const int* __restrict__ list, int cells, float* __restrict__ sum, int* __restrict__ count) {
   PA3D_DYNAMIC_SHARED(unsigned long long, weight);  // cells; two's complement
@@ -133,7 +135,6 @@ __global__ void __launch_bounds__(kGatherThreads)
     seen += n;
     const int* const pixels = list + (ends[pair] - n);
 
-    __syncthreads();
     if (threadIdx.x < 2) {
       shared.row[threadIdx.x] = threadIdx.x == 0 ? grid.rows : -1;
       shared.column[threadIdx.x] = threadIdx.x == 0 ? grid.columns : -1;
@@ -244,9 +245,9 @@ int pa3d_cuda_backproject(const void* tokens, int32_t dtype, int64_t views, int6
                           int64_t n_points, int32_t mode, float* sum, int32_t* count, void* workspace,
                           int64_t workspace_bytes, void* stream) {
   const int64_t needed = pa3d_cuda_backproject_workspace(views, height, width, n_points);
-  const int64_t most = int64_t{1} << 20;
+  const int64_t most = PA3D_CUDA_MAX_IMAGE_SIDE;
   const bool fits = needed >= 0 && rows >= 1 && rows <= most && columns >= 1 && columns <= most && channels >= 1 &&
-                    channels <= most && mode >= PA3D_CUDA_NEAREST && mode <= PA3D_CUDA_BICUBIC &&
+                    channels <= kMaxInt / 2 && mode >= PA3D_CUDA_NEAREST && mode <= PA3D_CUDA_BICUBIC &&
                     (dtype == PA3D_CUDA_FLOAT32 || dtype == PA3D_CUDA_BFLOAT16);
   const int of_tokens = dtype == PA3D_CUDA_BFLOAT16 ? check_pointer(static_cast<const uint16_t*>(tokens))
                                                     : check_pointer(static_cast<const float*>(tokens));

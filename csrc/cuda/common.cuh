@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 
 #ifdef PA3D_CUDA_HOST
 #include "cuda_host/cuda_host.h"

@@ -5,6 +5,8 @@
 // ones by its warp, both with atomicMin. Large ones, and those that must be clipped, go to a list a view; then a block
 // for every tile of the image bins this list, a stretch at a time, in shared memory, and every thread keeps the winner
 // of its own pixel. Working memory is bounded: 12 bytes a pixel at most, 16 a vertex, 4 a face, for every view.
+#include <cmath>
+
 #include "common.cuh"
 
 namespace pa3d {

@@ -3,8 +3,9 @@
     dataset = open_dataset("faust", "data/faust")
     results = evaluate(dataset, Segmenter.from_pretrained(), "pa3d")
 
-Which points are seen, what is offered, and how an absent part or an unlabelled point counts differs between papers;
-every such rule is a field of a `Protocol`, and every results.json carries the protocol it was made with.
+Which points are seen, what is offered, and how an absent part or an unlabelled point counts differs between
+papers; every such rule is a field of a `Protocol`, and every results.json carries the protocol it was made
+with.
 """
 
 from __future__ import annotations
@@ -19,16 +20,25 @@ _PUBLIC = {
     "PROTOCOLS": "pa3d.evaluate.protocols",
     "Protocol": "pa3d.evaluate.protocols",
     "Method": "pa3d.evaluate.methods",
-    "compare": "pa3d.evaluate.compare",
+    "compare": "pa3d.evaluate.paired",
     "evaluate": "pa3d.evaluate.run",
 }
 
-__all__ = sorted(_PUBLIC)
+__all__ = [
+    "PROTOCOLS",
+    "Dataset",
+    "LabelledShape",
+    "Method",
+    "Protocol",
+    "compare",
+    "evaluate",
+    "open_dataset",
+]
 
 if TYPE_CHECKING:
-    from pa3d.evaluate.compare import compare
     from pa3d.evaluate.datasets import Dataset, LabelledShape, open_dataset
     from pa3d.evaluate.methods import Method
+    from pa3d.evaluate.paired import compare
     from pa3d.evaluate.protocols import PROTOCOLS, Protocol
     from pa3d.evaluate.run import evaluate
 

@@ -4,8 +4,8 @@
     for i in range(len(dataset)):
         shape = dataset.load(i)
 
-`LAYOUTS` says how each is laid out. Opening lists the shapes and fails when the folder is not what it should be;
-a shape is read, and found broken, when it is loaded.
+`LAYOUTS` says how each is laid out. Opening lists the shapes and fails when the folder is not what it should
+be; a shape is read, and found broken, when it is loaded.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from pa3d.io import load
 from pa3d.shape import UP_AXES, Shape
 
 LAYOUTS = {
-    "shapenetpart": "synsetoffset2category.txt, train_test_split/shuffled_{train,val,test}_file_list.json and "
-    "SYNSET/ID.txt with rows 'x y z nx ny nz label'; or the HDF5 form: all_object_categories.txt, "
+    "shapenetpart": "synsetoffset2category.txt, train_test_split/shuffled_{train,val,test}_file_list.json "
+    "and SYNSET/ID.txt with rows 'x y z nx ny nz label'; or the HDF5 form: all_object_categories.txt, "
     "{train,val,test}_hdf5_file_list.txt and the .h5 files they name, with data, label and pid",
     "partnete": "[test/]CATEGORY/ID/ with pc.ply and label.npy (a pickled dict, key semantic_seg)",
     "faust": "*.npz with vertices, faces, face_labels, part_names; or meshes.txt, scans/*.obj and "
     "coarse_gt.json (mesh name -> part name of every vertex)",
     "scanobjectnn": "[object_dataset_complete_with_parts/]CATEGORY/ID.bin and ID_part.bin, and split_new.txt",
-    "objaverse": "[seenclass|unseen|shapenetpart/]CATEGORY_UID/ with points5000.pcd, label_map.json and labels.npy "
-    "(0 unlabelled) or mask2pts.npy or .pt (masks x points)",
-    "npz": "*.npz, at any depth, with points and labels, or vertices, faces and face_labels or vertex_labels; "
-    "part_names and category",
+    "objaverse": "[seenclass|unseen|shapenetpart/]CATEGORY_UID/ with points5000.pcd, label_map.json and "
+    "labels.npy (0 unlabelled) or mask2pts.npy or .pt (masks x points)",
+    "npz": "*.npz, at any depth, with points and labels, or vertices, faces and face_labels or "
+    "vertex_labels; part_names and category",
 }
 
 
@@ -97,7 +97,8 @@ class Dataset(ABC):
             return self._load(index).validate()
         except InputError:
             raise
-        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        except Exception as error:
+            # A parser of foreign bytes can stumble in more ways than can be listed; all mean a broken shape.
             reason = f"{type(error).__name__}: {error}"
             raise InputError(f"{self.ids[index]}: cannot be read ({reason}); get the file again") from error
 
@@ -114,7 +115,8 @@ def open_dataset(name: str, root: str | Path, *, split: str | None = None, up: s
     """A dataset by name (one of LAYOUTS) in a folder.
 
     split: "train", "val" or "test" of ShapeNetPart; "train", "test" or "all" of ScanObjectNN; a subfolder of
-        Objaverse-General or "all". None takes the one that papers report: test, all, all. The others have one split.
+        Objaverse-General or "all". None takes the one that papers report: test, all, all. The others have one
+        split.
     up: the axis of the dataset that points upwards.
     Raises InputError when the name or split is unknown or the folder is missing or laid out otherwise.
     """
@@ -125,7 +127,7 @@ def open_dataset(name: str, root: str | Path, *, split: str | None = None, up: s
     folder = Path(root)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected {name} laid out as {LAYOUTS[name]}")
-    kind: type[Dataset]
+    kind: Any
     if name == "shapenetpart":
         kind = ShapeNetPart if (folder / ShapeNetPart.categories_file).is_file() else ShapeNetPartHdf5
     elif name == "faust":
@@ -133,7 +135,7 @@ def open_dataset(name: str, root: str | Path, *, split: str | None = None, up: s
     else:
         kind = {"partnete": PartNetE, "scanobjectnn": ScanObjectNN, "objaverse": Objaverse, "npz": Npz}[name]
     default = {"shapenetpart": "test", "scanobjectnn": "all", "objaverse": "all"}.get(name, "test")
-    dataset = kind(folder, split or default, up)
+    dataset: Dataset = kind(folder, split or default, up)
     if not dataset.ids:
         raise dataset._refuse(f"a shape of split {dataset.split}")
     return dataset
@@ -148,7 +150,9 @@ class ShapeNetPart(Dataset):
 
     def __init__(self, root: Path, split: str, up: str) -> None:
         super().__init__(root, split, up)
-        rows = [line.split() for line in (root / self.categories_file).read_text().splitlines() if line.strip()]
+        rows = [
+            line.split() for line in (root / self.categories_file).read_text().splitlines() if line.strip()
+        ]
         self._category = {row[1]: row[0] for row in rows if len(row) == 2 and row[0] in self.label_sets}
         files = root / "train_test_split" / f"shuffled_{split}_file_list.json"
         if not files.is_file():
@@ -158,7 +162,9 @@ class ShapeNetPart(Dataset):
         except ValueError as error:
             raise InputError(f"{files}: not JSON ({error}); get the file again") from error
         if unknown := sorted({entry[0] for entry in listed} - set(self._category)):
-            raise InputError(f"{files}: lists {unknown[0]}, which {self.categories_file} does not know; get both again")
+            raise InputError(
+                f"{files}: lists {unknown[0]}, which {self.categories_file} does not know; get both again"
+            )
         self.ids = ["/".join(entry) for entry in listed]
 
     def _load(self, index: int) -> LabelledShape:
@@ -166,7 +172,9 @@ class ShapeNetPart(Dataset):
         category = self._category[key.split("/")[0]]
         table = np.loadtxt(self.root / f"{key}.txt", dtype=np.float32, ndmin=2)
         if table.shape[1] != 7:
-            raise InputError(f"{key}: rows of {table.shape[1]} numbers, expected 'x y z nx ny nz label'; get it again")
+            raise InputError(
+                f"{key}: rows of {table.shape[1]} numbers, expected 'x y z nx ny nz label'; get it again"
+            )
         return _shapenet(key, category, table[:, :3], table[:, 6].astype(np.int32), self)
 
 
@@ -200,14 +208,18 @@ class ShapeNetPartHdf5(Dataset):
         path, row = self._rows[index]
         with _open_hdf5(path) as file:
             points, part, category = file["data"][row], file["pid"][row], int(np.ravel(file["label"][row])[0])
-        return _shapenet(self.ids[index], self._categories[category], points, np.ravel(part).astype(np.int32), self)
+        return _shapenet(
+            self.ids[index], self._categories[category], points, np.ravel(part).astype(np.int32), self
+        )
 
 
 def _open_hdf5(path: Path) -> Any:
     try:
         import h5py
     except ImportError as error:
-        raise InputError("the HDF5 form of ShapeNetPart needs h5py; install it with pip install h5py") from error
+        raise InputError(
+            "the HDF5 form of ShapeNetPart needs h5py; install it with pip install h5py"
+        ) from error
     if not path.is_file():
         raise InputError(f"{path}: no such file, though the list of files names it; get the dataset again")
     try:
@@ -222,8 +234,8 @@ def _shapenet(
     names, first = labels.SHAPENETPART[category], labels.first_id(category)
     if part.min() < first or part.max() >= first + len(names):
         raise InputError(
-            f"{key}: labels {part.min()}..{part.max()}, expected {first}..{first + len(names) - 1} of {category}; "
-            "get the file again"
+            f"{key}: labels {part.min()}..{part.max()}, expected {first}..{first + len(names) - 1} of "
+            f"{category}; get the file again"
         )
     cloud = Shape(np.ascontiguousarray(points, np.float32), up=dataset.up, name=key)
     return LabelledShape(key, category, cloud, part - first, list(names), dataset.split)
@@ -238,10 +250,17 @@ class PartNetE(Dataset):
     def __init__(self, root: Path, split: str, up: str) -> None:
         super().__init__(root, "test", up)
         self._base = root / "test" if (root / "test").is_dir() else root
-        found = [path for path in sorted(self._base.iterdir()) if path.name in labels.PARTNETE and path.is_dir()]
+        found = [
+            path for path in sorted(self._base.iterdir()) if path.name in labels.PARTNETE and path.is_dir()
+        ]
         if not found:
             raise self._refuse("a folder named after a category, such as Bottle,")
-        self.ids = [f"{category.name}/{shape.name}" for category in found for shape in sorted(category.iterdir()) if shape.is_dir()]
+        self.ids = [
+            f"{category.name}/{shape.name}"
+            for category in found
+            for shape in sorted(category.iterdir())
+            if shape.is_dir()
+        ]
 
     def _load(self, index: int) -> LabelledShape:
         key = self.ids[index]
@@ -249,15 +268,18 @@ class PartNetE(Dataset):
         shape = load(folder / "pc.ply", up=self.up)
         content = load_pickled_dict(folder / "label.npy")
         if "semantic_seg" not in content:
-            raise InputError(f"{key}: label.npy has no semantic_seg, only {', '.join(map(str, content))}; get it again")
+            raise InputError(
+                f"{key}: label.npy has no semantic_seg, only {', '.join(map(str, content))}; get it again"
+            )
         part = np.asarray(content["semantic_seg"]).ravel().astype(np.int32)
         cloud = Shape(shape.points, colors=shape.colors, up=self.up, name=key)
         return LabelledShape(key, category, cloud, part, list(labels.PARTNETE[category]), self.split)
 
 
 class ScanObjectNN(Dataset):
-    """Real scans with their surroundings. Background, id 0 in the files, becomes -1; points of other things in the scan
-    are marked as scene: the object is the most frequent instance, other than 0, 1 and 2, which are none."""
+    """Real scans with their surroundings. Background, id 0 in the files, becomes -1; points of other things
+    in the scan are marked as scene: the object is the most frequent instance, other than 0, 1 and 2, which
+    are none."""
 
     name = "scanobjectnn"
     label_sets = labels.SCANOBJECTNN
@@ -295,14 +317,18 @@ class ScanObjectNN(Dataset):
         scene = instance != things[counts.argmax()] if len(things) else None
         cloud = Shape(np.ascontiguousarray(points[:, :3]), up=self.up, name=key)
         names = list(labels.SCANOBJECTNN[category])
-        return LabelledShape(key, category, cloud, np.maximum(part, -1).astype(np.int32), names, self.split, scene)
+        return LabelledShape(
+            key, category, cloud, np.maximum(part, -1).astype(np.int32), names, self.split, scene
+        )
 
 
 def _rows(path: Path, columns: int) -> NDArray[np.float32]:
     """float32 rows after one number, how many there are."""
     values = np.fromfile(path, "<f4")
     if len(values) < 1 + columns or (len(values) - 1) % columns or (len(values) - 1) // columns != values[0]:
-        raise InputError(f"{path.name}: {len(values)} numbers are not a count and rows of {columns}; get the file again")
+        raise InputError(
+            f"{path.name}: {len(values)} numbers are not a count and rows of {columns}; get the file again"
+        )
     return values[1:].reshape(-1, columns)
 
 
@@ -324,10 +350,15 @@ class Objaverse(Dataset):
     def _load(self, index: int) -> LabelledShape:
         key = self.ids[index]
         folder = self.root / key
-        names = {int(number): str(name) for number, name in json.loads((folder / "label_map.json").read_text()).items()}
+        names = {
+            int(number): str(name)
+            for number, name in json.loads((folder / "label_map.json").read_text()).items()
+        }
         numbers = sorted(number for number in names if number > 0)
         if numbers != list(range(1, len(numbers) + 1)):
-            raise InputError(f"{key}: label_map.json has the numbers {numbers}, expected 1, 2, ...; get it again")
+            raise InputError(
+                f"{key}: label_map.json has the numbers {numbers}, expected 1, 2, ...; get it again"
+            )
         shape = load(folder / "points5000.pcd", up=self.up)
         part = self._labels(folder, len(shape.points))
         category = folder.name.rsplit("_", 1)[0].replace("_", " ")
@@ -342,7 +373,9 @@ class Objaverse(Dataset):
             return np.load(folder / "labels.npy", allow_pickle=False).ravel().astype(np.int64) - 1
         masks = _masks(folder)
         if masks.ndim != 2 or masks.shape[1] != points:
-            raise InputError(f"{folder.name}: masks of shape {masks.shape} for {points} points; get the folder again")
+            raise InputError(
+                f"{folder.name}: masks of shape {masks.shape} for {points} points; get the folder again"
+            )
         part = np.full(points, -1, np.int64)
         for row in np.argsort(-masks.sum(axis=1), kind="stable"):
             part[masks[row]] = row
@@ -359,7 +392,9 @@ def _masks(folder: Path) -> NDArray[np.bool_]:
             raise InputError("mask2pts.pt needs torch; install it with pip install 'pa3d[torch]'") from error
         tensor = torch.load(folder / "mask2pts.pt", map_location="cpu", weights_only=True)
         return np.asarray(tensor.numpy(), bool)
-    raise InputError(f"{folder.name}: none of labels.npy, mask2pts.npy and mask2pts.pt is there; get the folder again")
+    raise InputError(
+        f"{folder.name}: none of labels.npy, mask2pts.npy and mask2pts.pt is there; get the folder again"
+    )
 
 
 def _unite(names: list[str]) -> tuple[list[str], list[int]]:
@@ -393,14 +428,18 @@ class Npz(Dataset):
             for name in names:
                 if name in content:
                     return content[name]
-            raise InputError(f"{key}: no {' or '.join(names)}, only {', '.join(content)}; expected {LAYOUTS['npz']}")
+            raise InputError(
+                f"{key}: no {' or '.join(names)}, only {', '.join(content)}; expected {LAYOUTS['npz']}"
+            )
 
         category = str(get("category"))
         part_names = [str(name) for name in get("part_names", "label_names")]
         points = np.ascontiguousarray(get("vertices", "points"), np.float32)
         if "faces" not in content:
             part = get("labels", "point_labels").astype(np.int32)
-            return LabelledShape(key, category, Shape(points, up=self.up, name=key), part, part_names, self.split)
+            return LabelledShape(
+                key, category, Shape(points, up=self.up, name=key), part, part_names, self.split
+            )
         mesh = Shape(points, np.ascontiguousarray(get("faces"), np.int32), up=self.up, name=key).validate()
         if "face_labels" in content:
             part = get("face_labels").astype(np.int32)
@@ -429,7 +468,11 @@ class FaustMeshes(Dataset):
         except ValueError as error:
             raise InputError(f"{root / 'coarse_gt.json'}: not JSON ({error}); get the file again") from error
         listing = root / "meshes.txt"
-        files = listing.read_text().split() if listing.is_file() else sorted(p.name for p in (root / "scans").glob("*.obj"))
+        files = (
+            listing.read_text().split()
+            if listing.is_file()
+            else sorted(p.name for p in (root / "scans").glob("*.obj"))
+        )
         self.ids = [Path(name).stem for name in files]
 
     def _load(self, index: int) -> LabelledShape:
@@ -445,14 +488,16 @@ class FaustMeshes(Dataset):
 def labels_of_faces(mesh: Shape, vertex_labels: NDArray[np.int32]) -> NDArray[np.int32]:  # (N,) -> (F,)
     """The label that most of a face's corners have; the lowest where all three differ."""
     if mesh.faces is None or vertex_labels.shape != (len(mesh.points),):
-        raise InputError(f"{mesh.name}: {len(vertex_labels)} labels for {len(mesh.points)} vertices; expected one each")
+        raise InputError(
+            f"{mesh.name}: {len(vertex_labels)} labels for {len(mesh.points)} vertices; expected one each"
+        )
     a, b, c = np.sort(vertex_labels[mesh.faces], axis=1).T
     return np.where(b == c, b, a).astype(np.int32)
 
 
 def labels_of_vertices(mesh: Shape, face_labels: NDArray[np.int32]) -> NDArray[np.int32]:  # (F,) -> (N,)
-    """The label with the largest area around each vertex, which decides on the seams between parts; the lowest among
-    equals, -1 for vertices without a face."""
+    """The label with the largest area around each vertex, which decides on the seams between parts; the
+    lowest among equals, -1 for vertices without a face."""
     if mesh.faces is None:
         raise InputError(f"{mesh.name}: a cloud has no faces")
     classes = int(face_labels.max()) + 2

@@ -1,13 +1,15 @@
-"""What can be evaluated: anything with `segment(shape, parts, category=...)`, a Segmenter among others, and baselines.
+"""What can be evaluated: anything with `segment(shape, parts, category=...)`, a Segmenter among others, and
+baselines.
 
-A baseline has `needs_truth`: it is also handed the true label of every point, and marks what a figure is worth. The
-majority of a shape and uniform guesses are the floor; true labels by patch are the ceiling that patches impose.
+A baseline has `needs_truth`: it is also handed the true label of every point, and marks what a figure is
+worth. The majority of a shape and uniform guesses are the floor; true labels by patch are the ceiling that
+patches impose.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +25,7 @@ from pa3d.segment import (
     Assign,
     Segmentation,
     Segmenter,
+    Stopwatch,
     apply_normalization,
     check_options,
     normalization,
@@ -33,15 +36,17 @@ from pa3d.text.prompts import Mode
 
 
 class Method(Protocol):
-    """What `evaluate` calls. It may also have `identity() -> dict`, which names it and its settings in the results, and
-    `zero`: if true, `segment` takes zero=True and labels -1 where no part's logit is above 0.
+    """What `evaluate` calls: segment(shape, parts, category=...).
 
+    segment gets a cloud of N points, K names and how the object is called or None. It returns labels (N,), an
+    index into the names or -1, and scores (N, K), probabilities. A method may also have `identity() -> dict`,
+    which names it and its settings in the results; `zero`, if true segment takes zero=True and labels -1
+    where no logit is above 0; and `needs_truth`, if true segment takes truth=, the true label of every point.
     To run in worker processes it must be picklable.
     """
 
-    def segment(self, shape: Shape, parts: Sequence[str], *, category: str | None) -> Segmentation:
-        """labels (N,) index into parts or -1, scores (N, K) probabilities, for every point of a cloud."""
-        ...
+    @property
+    def segment(self) -> Callable[..., Segmentation]: ...
 
 
 def identity(method: Any) -> dict[str, Any]:
@@ -50,8 +55,8 @@ def identity(method: Any) -> dict[str, Any]:
 
 
 class SegmenterMethod:
-    """A Segmenter of one thread that reads its checkpoint when first used, remembers text vectors, and travels to
-    other processes as the checkpoint's path or tensors."""
+    """A Segmenter of one thread that reads its checkpoint when first used, remembers text vectors, and
+    travels to other processes as the checkpoint's path or tensors."""
 
     zero = True
 
@@ -91,9 +96,11 @@ class SegmenterMethod:
         return self.segmenter.config
 
     def identity(self) -> dict[str, Any]:
-        """The checkpoint by name and content, and the settings; nothing that depends on where the file lies."""
+        """The checkpoint by name and content, and the settings; nothing of where the file lies."""
         checkpoint = self.segmenter.checkpoint
-        digest = hashlib.sha256(f"{checkpoint.config}{checkpoint.temperature!r}{checkpoint.text_space}".encode())
+        digest = hashlib.sha256(
+            f"{checkpoint.config}{checkpoint.temperature!r}{checkpoint.text_space}".encode()
+        )
         for name in sorted(checkpoint.tensors):
             digest.update(name.encode() + np.ascontiguousarray(checkpoint.tensors[name]).tobytes())
         return {
@@ -112,16 +119,21 @@ class SegmenterMethod:
         self, shape: Shape, parts: Sequence[str], *, category: str | None = None, zero: bool = False
     ) -> Segmentation:
         """zero: label -1 where no part's logit is above 0."""
-        vectors = self.embed(parts, category)
+        clock = Stopwatch()
+        with clock("model"):
+            segmenter = self.segmenter
+        with clock("text"):
+            vectors = self.embed(parts, category)
         names = list(parts)
         if zero:
-            # A vector and its opposite have logits a and -a at every point, so their probabilities multiply to
-            # 1 / Z^2, and exp(0) / Z is the share of a column of zeros.
+            # A vector and its opposite have logits a and -a at every point, so their probabilities multiply
+            # to 1 / Z^2, and exp(0) / Z is the share of a column of zeros.
             names.append(f"no {parts[0]}")
             vectors = np.concatenate([vectors, -vectors[:1]])
-        result = self.segmenter.segment(
+        result = segmenter.segment(
             shape, names, text_vectors=vectors, sample=self.sample, assign=self.assign, seed=self.seed
         )
+        result.timings = {**result.timings, **clock.seconds}
         if zero:
             count = len(parts)
             scores = result.scores.astype(np.float64)
@@ -148,7 +160,7 @@ class SegmenterMethod:
 
 
 class Majority:
-    """Every point gets the shape's most frequent true part: what a constant answer reaches at best, counted in points."""
+    """Every point gets the shape's most frequent true part: the best that a constant answer reaches."""
 
     needs_truth = True
 
@@ -183,14 +195,16 @@ class Uniform:
 
 
 class PatchOracle:
-    """Patches know their true part: each takes the most frequent label among its points, and every point that of the
-    nearest centre. The ceiling of anything that labels these patches. A patch is none of the parts only where that is
-    an answer (zero)."""
+    """Patches know their true part: each takes the most frequent label among its points, and every point that
+    of the nearest centre. The ceiling of anything that labels these patches. A patch is none of the parts
+    only where that is an answer (zero)."""
 
     needs_truth = True
     zero = True
 
-    def __init__(self, config: EncoderConfig | None = None, sample: int | None = DEFAULT_SAMPLE, seed: int = 0) -> None:
+    def __init__(
+        self, config: EncoderConfig | None = None, sample: int | None = DEFAULT_SAMPLE, seed: int = 0
+    ) -> None:
         self.config, self.sample, self.seed = config or EncoderConfig(), sample, seed
 
     def identity(self) -> dict[str, Any]:
@@ -210,14 +224,18 @@ class PatchOracle:
         n, c = len(shape.points), self.config
         used = np.arange(n)
         if self.sample is not None and self.sample < n:
-            used = np.sort(np.random.default_rng(self.seed).choice(n, self.sample, replace=False, shuffle=False))
+            used = np.sort(
+                np.random.default_rng(self.seed).choice(n, self.sample, replace=False, shuffle=False)
+            )
         center, radius = normalization(shape.points[used])
         points = apply_normalization(shape.points, center, radius)[:, TO_MODEL_AXES[shape.up]]
         seen = np.ascontiguousarray(points[used])
         centers, members = sample_and_group(seen, c.patches, c.patch_size, min_sq_norm=c.min_sq_norm)
         votes = np.zeros((len(members), len(parts) + 1), np.int64)
         for column in members.T:
-            np.add.at(votes, (np.arange(len(members)), truth[used[column]]), 1)  # -1 counts in the last column
+            np.add.at(
+                votes, (np.arange(len(members)), truth[used[column]]), 1
+            )  # -1 counts in the last column
         nearest = knn(np.ascontiguousarray(points), seen[centers], 1)[0][:, 0]
         if not zero:
             votes[:, -1] = 0

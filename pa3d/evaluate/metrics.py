@@ -1,7 +1,7 @@
 """Figures from labels: IoU by part, boundary IoU, calibration, and intervals by resampling shapes.
 
-Labels are indices 0..C-1 of the classes that count, -1 for none of them. Everything about parts follows from a shape's
-confusion matrix, so a rule for absent parts can be changed without predicting again.
+Labels are indices 0..C-1 of the classes that count, -1 for none of them. Everything about parts follows from
+a shape's confusion matrix, so a rule for absent parts can be changed without predicting again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def confusion_matrix(
     Raises InputError for labels outside -1..C-1 or of different lengths.
     """
     if truth.shape != predicted.shape or truth.ndim != 1:
-        raise InputError(f"labels have shapes {truth.shape} and {predicted.shape}; expected one length for both")
+        raise InputError(
+            f"labels have shapes {truth.shape} and {predicted.shape}; expected one length for both"
+        )
     for name, labels in (("true", truth), ("predicted", predicted)):
         if len(labels) and (labels.min() < -1 or labels.max() >= classes):
             found = f"{labels.min()}..{labels.max()}"
@@ -45,9 +47,9 @@ def confusion_matrix(
 def part_ious(confusion: NDArray[np.int64], absent: Absent) -> NDArray[np.float64]:  # (C,)
     """Intersection over union of every part of one shape, NaN for a part that does not count.
 
-    absent says what becomes of a part without a true point. "skip": it does not count (PatchAlign3D on ShapeNetPart).
-    "one": 1 when it is not predicted either, else 0 (PointNet's rule; COPS, PointCLIPv2, PatchAlign3D on FAUST).
-    "union": it does not count when it is not predicted either, else 0 (Find3D).
+    absent says what becomes of a part without a true point. "skip": it does not count (PatchAlign3D on
+    ShapeNetPart). "one": 1 when it is not predicted either, else 0 (PointNet's rule; COPS, PointCLIPv2,
+    PatchAlign3D on FAUST). "union": it does not count when it is not predicted either, else 0 (Find3D).
     """
     if absent not in ABSENT:
         raise InputError(f"absent-part rule {absent!r} is unknown; expected one of {', '.join(ABSENT)}")
@@ -73,7 +75,9 @@ def accuracy(confusion: NDArray[np.int64]) -> float | None:
     return float(np.trace(confusion) / total) if total else None
 
 
-def neighborhoods(points: NDArray[np.float32], k: int = BOUNDARY_NEIGHBORS) -> NDArray[np.int64]:  # (N, min(k, N))
+def neighborhoods(
+    points: NDArray[np.float32], k: int = BOUNDARY_NEIGHBORS
+) -> NDArray[np.int64]:  # (N, min(k, N))
     """Each point's k nearest, itself among them."""
     from pa3d.ops import knn
 
@@ -115,13 +119,13 @@ def calibration_bins(
 
 
 def expected_calibration_error(bins: NDArray[np.float64]) -> float | None:
-    """sum_b n_b / n |accuracy_b - confidence_b| (Naeini et al., AAAI 2015) of summed bins; None without points."""
+    """sum_b n_b / n |accuracy_b - confidence_b| (Naeini et al., AAAI 2015); None without points."""
     total = float(bins[:, 0].sum())
     return float(np.abs(bins[:, 2] - bins[:, 1]).sum() / total) if total else None
 
 
 def grouped_mean(values: ArrayLike, groups: Sequence[str] | None = None) -> float | None:
-    """The mean, or with groups the mean over groups of the means within: mIoU and cIoU from shapes. None without any."""
+    """The mean, or the mean over groups of the means within: mIoU and cIoU. None without values."""
     array = np.asarray(values, np.float64)
     if not len(array):
         return None
@@ -136,14 +140,15 @@ def bootstrap_interval(
     draws: int = 2000,
     seed: int = 0,
 ) -> tuple[float, float] | None:
-    """Percentile interval of `grouped_mean` when shapes are drawn anew with repetition, within their group if there are
-    groups (Efron and Tibshirani, 1993). The same seed gives the same interval. None without values."""
+    """Percentile interval of `grouped_mean` when shapes are drawn anew with repetition, within their group if
+    there are groups (Efron and Tibshirani, 1993). The same seed gives the same interval. None where a group,
+    or the whole, has fewer than two values: they cannot show how much they vary."""
     array = np.asarray(values, np.float64)
-    if not len(array):
+    rows = _rows(len(array), groups)
+    if not rows or min(map(len, rows)) < 2:
         return None
     rng = np.random.default_rng(seed)
     means = np.zeros(draws)
-    rows = _rows(len(array), groups)
     for group in rows:
         means += array[group[rng.integers(len(group), size=(draws, len(group)))]].mean(axis=1)
     low, high = np.quantile(means / len(rows), [(1 - level) / 2, (1 + level) / 2])

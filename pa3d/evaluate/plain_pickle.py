@@ -14,14 +14,20 @@ from pa3d.errors import InputError
 _ALLOWED = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
-    *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
+    *(
+        (f"numpy.{core}.multiarray", name)
+        for core in ("core", "_core")
+        for name in ("_reconstruct", "scalar")
+    ),
 }
 
 
 class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is neither array nor plain value")
+            raise pickle.UnpicklingError(
+                f"it asks for {module}.{name}, which is neither array nor plain value"
+            )
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
@@ -40,8 +46,11 @@ def load_pickled_dict(path: str | Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the file") from error
     except Exception as error:  # a damaged pickle can raise nearly anything
-        raise InputError(f"{path}: not a dictionary of arrays that is safe to read ({error}); get the file again") from error
+        raise InputError(
+            f"{path}: not a dictionary of arrays that is safe to read ({error}); get the file again"
+        ) from error
     value = content.item() if isinstance(content, np.ndarray) and content.ndim == 0 else content
     if not isinstance(value, dict):
-        raise InputError(f"{path}: expected a pickled dictionary as in PartNetE, found {type(value).__name__}")
+        found = type(value).__name__ if dtype.hasobject else f"an array of {dtype}"
+        raise InputError(f"{path}: expected a pickled dictionary as in PartNetE, found {found}")
     return value

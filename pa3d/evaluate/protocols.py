@@ -1,7 +1,7 @@
 """Protocols: every rule that turns a labelled shape and a prediction into figures, as one named record.
 
-A preset states how a paper counts; it does not turn a method into another. `PROTOCOLS` holds the presets, `resolve`
-applies what a preset does differently on a dataset.
+A preset states how a paper counts; it does not turn a method into another. `PROTOCOLS` holds the presets,
+`resolve` applies what a preset does differently on a dataset.
 """
 
 from __future__ import annotations
@@ -41,22 +41,23 @@ class Protocol:
     """How shapes are prepared and predictions counted.
 
     mesh: what of a mesh is labelled: "surface", `surface` points drawn by area; or "vertices".
-    points: how many of the points the method is given, drawn at random without repetition; a smaller cloud is given
-        whole. None gives all. Of a mesh's surface that many are drawn in the first place.
-    scored: "given", the points that the method is given, or "all", where the others take the label of the nearest.
-    normalize: what is done to the points before the method sees them: "sphere" (mean to 0, largest norm 1), "box"
-        (mean to 0, largest coordinate 0.75) or "none", which leaves it to the method.
+    points: how many of the points the method is given, drawn at random without repetition; a smaller cloud is
+        given whole. None gives all. Of a mesh's surface that many are drawn in the first place.
+    scored: "given", the points that the method is given, or "all", where the others take the label of the
+        nearest.
+    normalize: what is done to the points before the method sees them: "sphere" (mean to 0, largest norm 1),
+        "box" (mean to 0, largest coordinate 0.75) or "none", which leaves it to the method.
     axes: "dataset" tells the method the dataset's up axis, "y" says y for all, so that y and z are swapped.
     scene: whether the method sees points of a scan that are not the object.
     prompts: "part", "category" or "ensemble", as in pa3d.text.prompts.
-    offered: the names that a method may choose from, the parts of the shape's "category" or of the whole "dataset"; a
-        part of another category counts as none.
+    offered: the names that a method may choose from, the parts of the shape's "category" or of the whole
+        "dataset"; a part of another category counts as none.
     absent: see metrics.part_ious.
-    unlabelled: points without a label are "ignored"; or become a part more, which is averaged like the others, under
-        the name "other", "background" or that of the "category" (ignored where a part has that name); or "zero":
-        a column of logit 0 stands for them, and they count in unions but are not averaged.
-    averaging: the headline: "shapes" (mIoU), "categories" (cIoU), or "parts": each part over its shapes, then over the
-        parts of a category, then over categories (PartSLIP).
+    unlabelled: points without a label are "ignored"; or become a part more, which is averaged like the
+        others, under the name "other", "background" or that of the "category" (ignored where a part has that
+        name); or "zero": a column of logit 0 stands for them, and they count in unions but are not averaged.
+    averaging: the headline: "shapes" (mIoU), "categories" (cIoU), or "parts": each part over its shapes, then
+        over the parts of a category, then over categories (PartSLIP).
     seed: of everything that is drawn; the draws of a shape depend on it and on the shape's id alone.
     overrides: fields that differ on a dataset.
     """
@@ -82,7 +83,9 @@ class Protocol:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 expected = ", ".join(map(str, choices))
-                raise InputError(f"protocol {self.name}: {name} is {getattr(self, name)!r}; expected one of {expected}")
+                raise InputError(
+                    f"protocol {self.name}: {name} is {getattr(self, name)!r}; expected one of {expected}"
+                )
         if self.surface < 1 or (self.points is not None and self.points < 1) or self.seed < 0:
             raise InputError(f"protocol {self.name}: surface and points must be at least 1, seed at least 0")
 
@@ -96,12 +99,12 @@ PROTOCOLS = {
     for protocol in (
         Protocol(
             "pa3d",
-            "Every point is given and scored: all points of a cloud, 10,000 of a mesh's surface drawn by area.",
+            "Every point is given and scored: all of a cloud, 10,000 of a mesh's surface drawn by area.",
         ),
         Protocol(
             "patchalign3d",
-            "PatchAlign3D (arXiv 2601.02457): 2,048 points in the unit sphere, y and z swapped, part-only prompts, "
-            "nearest centre; absent parts are skipped, on FAUST they count 1.",
+            "PatchAlign3D (arXiv 2601.02457): 2,048 points in the unit sphere, y and z swapped, part-only "
+            "prompts, nearest centre; absent parts are skipped, on FAUST they count 1.",
             points=2048,
             normalize="sphere",
             axes="y",
@@ -109,7 +112,8 @@ PROTOCOLS = {
         ),
         Protocol(
             "cops",
-            "COPS (CVPR 2025): all points, a mesh by its vertices; a part absent from both counts 1.",
+            "COPS (Garosi et al., WACV 2025): all points, a mesh by its vertices; "
+            "a part absent from both counts 1.",
             mesh="vertices",
             normalize="sphere",
             absent="one",
@@ -117,8 +121,8 @@ PROTOCOLS = {
         ),
         Protocol(
             "find3d",
-            "Find3D (arXiv 2411.13550): 5,000 points are given, all are scored; prompts with the category, unlabelled "
-            "points are a column of logit 0, a part absent from both is skipped.",
+            "Find3D (arXiv 2411.13550): 5,000 points are given, all are scored; prompts with the category, "
+            "unlabelled points are a column of logit 0, a part absent from both is skipped.",
             points=5000,
             scored="all",
             normalize="box",
@@ -148,7 +152,8 @@ class Case:
     cloud: what the method is given; category: how the object is called, None where prompts leave it out;
     offered: the names to choose from; class_of: (len(offered),) the class that counts for each, -1 for none;
     classes: names of the classes that count, the shape's parts and perhaps one for unlabelled points;
-    truth: (P,) class of each scored point, -1 none; given_truth: the same, in numbers of offered, for the points given;
+    truth: (P,) class of each scored point, -1 none; given_truth: the same, in numbers of offered, for the
+        points given;
     nearest: (P,) the given point of each scored one, None when they are the same; points: (P, 3) scored.
     """
 
@@ -170,7 +175,9 @@ def prepare(shape: LabelledShape, protocol: Protocol, dataset: Dataset) -> Case:
     offered, class_of = _offered(classes, len(shape.part_names), protocol, dataset)
     given = draw(len(points), protocol.points, shape.id, protocol.seed)
     if not (part[given] >= 0).any():
-        raise InputError(f"{shape.id}: no labelled point among those that {protocol.name} draws; leave the shape out")
+        raise InputError(
+            f"{shape.id}: no labelled point among those that {protocol.name} draws; leave the shape out"
+        )
     cloud = np.ascontiguousarray(_normalized(points[given], protocol.normalize))
     up = shape.shape.up if protocol.axes == "dataset" else "y"
     nearest, scored = None, points[given]
@@ -246,7 +253,9 @@ def _offered(
     if dataset.label_sets is None:
         raise InputError(f"{dataset.name} has no names common to all shapes; use offered='category'")
     mine = {clean(name): number for number, name in enumerate(classes)}
-    every = {clean(name): name for name in (*classes, *(n for names in dataset.label_sets.values() for n in names))}
+    every = {
+        clean(name): name for name in (*classes, *(n for names in dataset.label_sets.values() for n in names))
+    }
     # By name, so that what is offered does not depend on the shape but for a class of unlabelled points.
     keys = sorted(every)
     return [every[key] for key in keys], np.array([mine.get(key, -1) for key in keys], np.int32)

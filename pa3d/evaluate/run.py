@@ -1,8 +1,9 @@
-"""The run: every shape of a dataset through a method, in one process or several, resumable, and the same every time.
+"""The run: every shape of a dataset through a method, in one process or several, resumable, and the same
+every time.
 
-Shapes are scored one by one, each by itself, so neither their order nor the number of workers changes a figure. Records
-are appended to records.jsonl as they come; results.json is written from them at the end and holds no times, which are in
-timings.json.
+Shapes are scored one by one, each by itself, so neither their order nor the number of workers changes a
+figure. Records are appended to records.jsonl as they come; results.json is written from them at the end and
+holds no times, which are in timings.json.
 """
 
 from __future__ import annotations
@@ -51,23 +52,31 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score a method on a dataset; returns what results.json holds.
 
-    out: folder for records.jsonl, results.json and timings.json. What it already holds of this evaluation is kept and
-        only the rest is scored, broken shapes anew; fresh starts over. None writes nothing.
+    out: folder for records.jsonl, results.json and timings.json. What it already holds of this evaluation is
+        kept and only the rest is scored, broken shapes anew; fresh starts over. None writes nothing.
     workers: processes of one thread each; 0 stays in this one.
     rotations: also score every shape under this many seeded rotations, "yaw" about the up axis or "any".
     limit: only so many shapes, evenly spread over the dataset.
-    changes: fields of the protocol to replace.
-    Raises InputError when the options cannot be used, when `out` holds another evaluation, or no shape could be scored.
-    A shape that cannot be read or segmented is left out and listed under "failed".
+    changes: fields of the protocol to replace. Raises InputError when the options cannot be used, when `out`
+    holds another evaluation, or no shape could be scored. A shape that cannot be read or segmented is left
+    out and listed under "failed".
     """
     if workers < 0 or rotations < 0 or (limit is not None and limit < 1):
-        raise InputError(f"workers {workers}, rotations {rotations}, limit {limit}: expected 0 or more, limit at least 1")
+        raise InputError(
+            f"workers {workers}, rotations {rotations}, limit {limit}: expected 0 or more, limit at least 1"
+        )
     used = resolve(protocol, dataset.name, **changes)
-    chosen = SegmenterMethod(method.checkpoint, precision=method.precision) if isinstance(method, Segmenter) else method
+    chosen = (
+        SegmenterMethod(method.checkpoint, precision=method.precision, device=method.device)
+        if isinstance(method, Segmenter)
+        else method
+    )
     if isinstance(chosen, SegmenterMethod):
         chosen.prompts = used.prompts  # type: ignore[assignment]
     if used.unlabelled == "zero" and not getattr(chosen, "zero", False):
-        raise InputError(f"protocol {used.name} needs a column of logit 0, which {identity(chosen)['name']} cannot give")
+        raise InputError(
+            f"protocol {used.name} needs a column of logit 0, which {identity(chosen)['name']} cannot give"
+        )
     turns = rotation_matrices(rotations, rotation_kind, "y" if used.axes == "y" else dataset.up, used.seed)
     job = Job(dataset, chosen, used, turns)
     indices = _spread(len(dataset), limit)
@@ -83,8 +92,9 @@ def evaluate(
     rows: dict[int, Row] = store.rows(indices) if store else {}
     start = time.perf_counter()
     todo = [index for index in indices if "record" not in rows.get(index, {})]
-    if isinstance(chosen, SegmenterMethod) and todo and dataset.label_sets:
+    if isinstance(chosen, SegmenterMethod) and todo:
         _embed(chosen, job)
+    embedded = time.perf_counter() - start
     for row in _rows(job, todo, workers):
         rows[row["index"]] = row
         if store:
@@ -96,9 +106,11 @@ def evaluate(
     if store:
         store.write("results.json", results)
         if todo:
-            store.write("timings.json", timings(list(rows.values()), wall, len(todo), workers))
+            store.write("timings.json", timings(list(rows.values()), wall, embedded, len(todo), workers))
     if not results["shapes"]:
-        raise InputError(f"none of {len(indices)} shapes could be scored; the first: {results['failed'][0]['reason']}")
+        raise InputError(
+            f"none of {len(indices)} shapes could be scored; the first: {results['failed'][0]['reason']}"
+        )
     return results
 
 
@@ -113,8 +125,8 @@ class Store:
         lines = self.path.read_bytes().split(b"\n") if self.path.is_file() and not fresh else []
         if lines and lines[0] != line:
             raise InputError(
-                f"{self.path}: holds another evaluation ({_difference(lines[0], head)} differs); choose another folder "
-                "or start over with --fresh"
+                f"{self.path}: holds another evaluation ({_difference(lines[0], head)} differs); "
+                "choose another folder or start over with --fresh"
             )
         # What follows the last line end was cut off by an interruption.
         self._kept = [json.loads(row) for row in lines[1:-1]]
@@ -135,9 +147,13 @@ class Store:
             file.write((json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def timings(rows: list[Row], wall: float, scored: int, workers: int) -> dict[str, Any]:
-    """Seconds a shape, split by stage. cold: the mean over each process's first shape; warm: median and 90th percentile
-    of all others; total: summed over shapes. wall: of this run, which scored so many shapes."""
+def timings(rows: list[Row], wall: float, names: float, scored: int, workers: int) -> dict[str, Any]:
+    """Seconds a shape, split by stage.
+
+    cold: the mean over each process's first shape; warm: median and 90th percentile of all others; total:
+    summed over shapes; wall: of this run, which scored so many shapes; names: of that, for the vectors of the
+    dataset's names.
+    """
     timed = [row for row in rows if "seconds" in row]
     stages = list(dict.fromkeys(stage for row in timed for stage in row["seconds"]))
 
@@ -153,6 +169,7 @@ def timings(rows: list[Row], wall: float, scored: int, workers: int) -> dict[str
 
     return {
         "wall": wall,
+        "names": names,
         "scored": scored,
         "workers": workers,
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
@@ -162,10 +179,14 @@ def timings(rows: list[Row], wall: float, scored: int, workers: int) -> dict[str
     }
 
 
-def _results(rows: dict[int, Row], indices: list[int], dataset: Dataset, protocol: Protocol) -> dict[str, Any]:
+def _results(
+    rows: dict[int, Row], indices: list[int], dataset: Dataset, protocol: Protocol
+) -> dict[str, Any]:
     records = [rows[index]["record"] for index in indices if "record" in rows[index]]
     failed = [
-        {"id": dataset.ids[index], "reason": rows[index]["error"]} for index in indices if "error" in rows[index]
+        {"id": dataset.ids[index], "reason": rows[index]["error"]}
+        for index in indices
+        if "error" in rows[index]
     ]
     return {
         "summary": summarize(records, protocol),
@@ -196,7 +217,9 @@ def _rows(job: Job, indices: list[int], workers: int) -> Iterator[Row]:
 
     with _one_thread():
         count = min(workers, len(indices))
-        pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_start, initargs=(job,))
+        pool = ProcessPoolExecutor(
+            count, mp_context=get_context("spawn"), initializer=_start, initargs=(job,)
+        )
         try:
             for future in as_completed([pool.submit(_score, index) for index in indices]):
                 yield future.result()

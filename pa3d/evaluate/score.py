@@ -17,9 +17,9 @@ from pa3d.evaluate.protocols import Case, Protocol, prepare
 from pa3d.segment import Stopwatch
 from pa3d.shape import Shape
 
-BOUNDARY_POINTS = 10_000  # neighbours are searched among these, drawn anew from larger shapes
+BOUNDARY_POINTS = 2048  # drawn from larger shapes, so that a boundary is about as wide on every shape
 # Stages of a Segmentation's timings that are not part of another.
-METHOD_STAGES = ("text", "points", "encode", "spread")
+METHOD_STAGES = ("model", "text", "points", "encode", "spread")
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Prediction:
 
 
 def baselines(method: Method, protocol: Protocol) -> dict[str, Method]:
-    """What stands beside every figure: the ceiling of the method's patches, the majority of each shape, chance."""
+    """What stands beside every figure: the ceiling of the method's patches, each shape's majority, chance."""
     oracle = PatchOracle(seed=protocol.seed)
     if isinstance(method, SegmenterMethod):
         oracle = PatchOracle(method.config, method.sample, method.seed)
@@ -79,7 +79,8 @@ def score_shape(job: Job, index: int) -> tuple[dict[str, Any], dict[str, float]]
     if job.rotations:
         with clock("rotations"):
             record["rotated"] = [
-                mean_iou(case, predict(job.method, case, protocol, np.array(r)), protocol) for r in job.rotations
+                mean_iou(case, predict(job.method, case, protocol, np.array(r)), protocol)
+                for r in job.rotations
             ]
     spent = {stage: seconds for stage, seconds in result.timings.items() if stage in METHOD_STAGES}
     return record, {**clock.seconds, **{f"method.{stage}": seconds for stage, seconds in spent.items()}}
@@ -88,8 +89,8 @@ def score_shape(job: Job, index: int) -> tuple[dict[str, Any], dict[str, float]]
 def predict(
     method: Method, case: Case, protocol: Protocol, rotation: NDArray[np.float64] | None = None
 ) -> Prediction:
-    """Run a method on a case, turned by a rotation (3, 3) if there is one. Raises InputError when what it returns does
-    not fit the case."""
+    """Run a method on a case, turned by a rotation (3, 3) if there is one. Raises InputError when what it
+    returns does not fit the case."""
     cloud = case.cloud
     if rotation is not None:
         turned = (cloud.points.astype(np.float64) @ rotation.T).astype(np.float32)
@@ -104,8 +105,8 @@ def predict(
     labels, scores = np.asarray(result.labels), np.asarray(result.scores)
     if labels.shape != (n,) or scores.shape != (n, k) or labels.min() < -1 or labels.max() >= k:
         raise InputError(
-            f"{cloud.name}: the method gave labels {labels.shape} and scores {scores.shape} for {n} points and {k} "
-            "parts; expected one label in -1..parts-1 and a row of scores for every point"
+            f"{cloud.name}: the method gave labels {labels.shape} and scores {scores.shape} for {n} "
+            f"points and {k} parts; expected one label in -1..parts-1 and a row of scores for every point"
         )
     of_label = scores[np.arange(n), np.maximum(labels, 0)].astype(np.float64)
     confidence = np.where(labels >= 0, of_label, 1 - scores.sum(axis=1, dtype=np.float64))
@@ -156,8 +157,8 @@ def boundary_iou(case: Case, result: Prediction, counts: NDArray[np.bool_], seed
 
 
 def rotation_matrices(count: int, kind: str, up: str, seed: int) -> list[list[list[float]]]:
-    """`count` seeded rotations, the same for every shape: "yaw" turns about the up axis, "any" is uniform over all
-    (Shoemake, Graphics Gems III, 1992)."""
+    """`count` seeded rotations, the same for every shape: "yaw" turns about the up axis, "any" is uniform
+    over all (Shoemake, Graphics Gems III, 1992)."""
     if kind not in ("yaw", "any"):
         raise InputError(f"rotations {kind!r} are unknown; expected yaw or any")
     rng = np.random.default_rng([seed, 7])

@@ -18,9 +18,10 @@ BASELINES = ("oracle", "majority", "random")
 def summarize(records: Sequence[Record], protocol: Protocol) -> dict[str, Any]:
     """The dataset's figures, each mean with its 95 % interval.
 
-    miou: mean over shapes; ciou: mean over categories of that; part_miou: each part over its shapes, then over the parts
-    of a category, then over categories. headline: the one that the protocol reports. by_rule: mIoU and cIoU of the same
-    predictions under each absent-part rule. baselines: the ceiling of the patches and the two trivial answers.
+    miou: mean over shapes; ciou: mean over categories of that; part_miou: each part over its shapes, then
+    over the parts of a category, then over categories. headline: the one that the protocol reports. by_rule:
+    mIoU and cIoU of the same predictions under each absent-part rule. baselines: the ceiling of the patches
+    and the two trivial answers.
     """
     scored = [record for record in records if record["miou"] is not None]
     by_category = [record["category"] for record in scored]
@@ -44,14 +45,15 @@ def summarize(records: Sequence[Record], protocol: Protocol) -> dict[str, Any]:
         name: _both([record["baselines"][name] for record in scored], by_category) for name in BASELINES
     }
     if scored and "rotated" in scored[0]:
-        turned = [_both(column, by_category)["miou"] for column in zip(*(r["rotated"] for r in scored), strict=True)]
+        columns = zip(*(record["rotated"] for record in scored), strict=True)
+        turned = [value for column in columns if (value := _both(column, by_category)["miou"]) is not None]
         figures["rotations"] = {"mious": turned, "mean": float(np.mean(turned)), "worst": min(turned)}
     return figures
 
 
 def categories(records: Sequence[Record]) -> dict[str, Any]:
-    """By category: shapes, mIoU, accuracy, baselines, the IoU of each part with how many shapes it counted on, and the
-    summed confusion (rows true, columns predicted, the last of both none)."""
+    """By category: shapes, mIoU, accuracy, baselines, the IoU of each part with how many shapes it counted
+    on, and the summed confusion (rows true, columns predicted, the last of both none)."""
     out: dict[str, Any] = {}
     for name in sorted({record["category"] for record in records}):
         mine = [record for record in records if record["category"] == name]
@@ -62,7 +64,9 @@ def categories(records: Sequence[Record]) -> dict[str, Any]:
             "miou": mean_counted([r["miou"] for r in mine if r["miou"] is not None]),
             "accuracy": mean_counted([r["accuracy"] for r in mine if r["accuracy"] is not None]),
             "baselines": {b: mean_counted([r["baselines"][b] for r in mine]) for b in BASELINES},
-            "parts": {p: {"iou": mean_counted(ious.get(p, [])), "shapes": len(ious.get(p, []))} for p in parts},
+            "parts": {
+                p: {"iou": mean_counted(ious.get(p, [])), "shapes": len(ious.get(p, []))} for p in parts
+            },
             "confusion": confusion,
         }
     return out

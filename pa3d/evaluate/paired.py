@@ -16,17 +16,21 @@ from pa3d.evaluate.run import FORMAT
 def compare(a: str | Path, b: str | Path, *, seed: int = 0) -> dict[str, Any]:
     """Paired differences of IoU, b minus a, over the shapes that both results.json hold.
 
-    miou, ciou: difference and its 95 % interval from shapes drawn anew in pairs, which leaves out what is merely hard
-    in a shape; better, worse, equal: shapes; unpaired: shapes that only one of them holds; categories: difference and
-    shapes of each; largest: the five shapes that lost and won most.
-    Raises InputError when a file is no results.json, or the two differ in dataset or protocol.
+    miou, ciou: difference and its 95 % interval from shapes drawn anew in pairs, which leaves out what is
+    merely hard in a shape; better, worse, equal: shapes; unpaired: shapes that only one of them holds;
+    categories: difference and shapes of each; largest: the five shapes that lost and won most. Raises
+    InputError when a file is no results.json, or the two differ in dataset or protocol.
     """
     first, second = _read(a), _read(b)
     for key in ("dataset", "protocol"):
         if first[key] != second[key]:
             names = [f for f in first[key] if first[key][f] != second[key].get(f)]
-            raise InputError(f"{a} and {b} differ in {key} ({', '.join(names)}); only like evaluations can be compared")
-    before, after = ({r["id"]: r for r in results["shapes"] if r["miou"] is not None} for results in (first, second))
+            raise InputError(
+                f"{a} and {b} differ in {key} ({', '.join(names)}); only like evaluations can be compared"
+            )
+    before, after = (
+        {r["id"]: r for r in results["shapes"] if r["miou"] is not None} for results in (first, second)
+    )
     ids = [key for key in before if key in after]
     if not ids:
         raise InputError(f"{a} and {b} have no shape in common; evaluate both on the same shapes")
@@ -46,7 +50,10 @@ def compare(a: str | Path, b: str | Path, *, seed: int = 0) -> dict[str, Any]:
         "worse": int((difference < 0).sum()),
         "equal": int((difference == 0).sum()),
         "categories": {
-            name: {"shapes": names.count(name), "difference": float(difference[[n == name for n in names]].mean())}
+            name: {
+                "shapes": names.count(name),
+                "difference": float(difference[[n == name for n in names]].mean()),
+            }
             for name in sorted(set(names))
         },
         "largest": [
@@ -57,14 +64,19 @@ def compare(a: str | Path, b: str | Path, *, seed: int = 0) -> dict[str, Any]:
 
 
 def _difference(values: np.ndarray, groups: list[str] | None, seed: int) -> dict[str, Any]:
-    return {"difference": grouped_mean(values, groups), "interval": bootstrap_interval(values, groups, seed=seed)}
+    return {
+        "difference": grouped_mean(values, groups),
+        "interval": bootstrap_interval(values, groups, seed=seed),
+    }
 
 
 def _read(path: str | Path) -> dict[str, Any]:
     try:
         results = json.loads(Path(path).read_text())
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give a results.json of pa3d eval") from error
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); give a results.json of pa3d eval"
+        ) from error
     except ValueError as error:
         raise InputError(f"{path}: not JSON ({error}); give a results.json of pa3d eval") from error
     if not isinstance(results, dict) or results.get("format") != FORMAT:

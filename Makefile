@@ -1,0 +1,68 @@
+# make demo: segment the example shapes.  make test: everything but the slow tests.  Both start from python3, pip and g++.
+PYTHON ?= python3
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+
+NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.inl') setup.py pyproject.toml
+PACKAGE := $(NATIVE) $(shell find pa3d -name '*.py' -o -name '*.pyi' -o -path 'pa3d/weights/*' -type f)
+FORMATTED := $(shell find csrc/*.cpp csrc/*.h csrc/cpu -name '*.cpp' -o -name '*.h' -o -name '*.inl')
+EXAMPLES := $(wildcard examples/*.glb examples/*.ply)
+PUBLIC := $(addprefix pa3d/,__init__.py cli.py errors.py shape.py segment.py checkpoint.py config.py native.py \
+	torch_encoder.py model.py io text ops report)
+DEV := .venv-dev/bin
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test test-slow lint format clean python
+
+demo: .venv/installed
+	@rm -rf out/demo && mkdir -p out/demo
+	@set -e; for shape in $(EXAMPLES); do \
+	  name=$$(basename $${shape%.*}); \
+	  .venv/bin/pa3d segment $$shape --parts examples/$$name.txt -o out/demo/$$name; echo; \
+	done
+	@echo "pictures, and pages to turn the shapes round in a browser:"
+	@ls $(foreach shape,$(EXAMPLES),out/demo/$(basename $(notdir $(shape)))/parts.{png,html})
+
+test: .venv-dev/installed
+	$(DEV)/python -m pytest -m "not slow" -n auto
+
+test-slow: .venv-dev/installed
+	$(DEV)/python -m pytest -m slow
+
+lint: .venv-dev/installed
+	$(DEV)/ruff check .
+	$(DEV)/ruff format --check .
+	$(DEV)/mypy $(PUBLIC)
+	$(DEV)/clang-format --dry-run -Werror $(FORMATTED)
+
+format: .venv-dev/installed
+	$(DEV)/ruff check --fix-only --quiet .
+	$(DEV)/ruff format .
+	$(DEV)/clang-format -i $(FORMATTED)
+
+clean:
+	rm -rf .venv .venv-dev build out *.egg-info .pytest_cache .mypy_cache .ruff_cache pa3d/_C.*.so
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp in each environment, so that a second call does nothing. Without torch, as users install it:
+.venv/installed: $(PACKAGE) README.md LICENSE NOTICE | python
+	$(call environment,.venv)
+	rm -rf build/lib* build/bdist*
+	.venv/bin/python -m pip install .
+	touch $@
+
+# With everything, editable: changed Python counts at once, changed C++ and requirements through this rule.
+.venv-dev/installed: $(NATIVE) constraints.txt | python
+	$(call environment,.venv-dev)
+	$(DEV)/python -m pip install -c constraints.txt -e '.[dev]'
+	touch $@
+
+# Some distributions split what venv needs to install pip into a package of its own; the pip that is there does it then.
+define environment
+	test -x $(1)/bin/pip || $(PYTHON) -m venv $(1) || \
+	  { $(PYTHON) -m venv --clear --without-pip $(1) && $(PYTHON) -m pip --python $(1)/bin/python install pip; }
+endef
+
+python:
+	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(None if sys.version_info >= (3, 11) else \
+	  f"pa3d needs Python 3.11 or later; $(PYTHON) is {v}. Name another: make PYTHON=python3.12")'

@@ -1,0 +1,137 @@
+// Python's side of cpu/segment.h: checks arrays, drops the GIL.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <array>
+#include <string>
+
+#include "bind.h"
+#include "cpu/segment.h"
+
+namespace py = pybind11;
+using pa3d::Floats;
+
+namespace {
+
+using Indices = py::array_t<int64_t, py::array::c_style>;
+using Labels = py::array_t<int32_t, py::array::c_style>;
+
+void require(bool good, const char* message) {
+  if (!good) throw py::value_error(message);
+}
+
+void require_points(const Floats& a, const char* message) {
+  require(a.ndim() == 2 && a.shape(0) >= 1 && a.shape(1) == 3, message);
+}
+
+void require_rows(const Floats& a, const char* message) {
+  require(a.ndim() == 2 && a.shape(0) >= 1 && a.shape(1) >= 1, message);
+}
+
+Indices draw(int64_t n, int64_t count, uint64_t seed) {
+  require(count >= 0 && count <= n, "draw: count must lie between 0 and n");
+  Indices index(count);
+  pa3d::draw(n, count, seed, index.mutable_data());
+  return index;
+}
+
+py::tuple normalization(const Floats& points) {
+  require_points(points, "points: expected shape (N, 3), N >= 1");
+  const pa3d::Normalization found = pa3d::normalization(points.data(), points.shape(0));
+  return py::make_tuple(py::array_t<double>(3, found.center), found.radius);
+}
+
+Floats normalize(const Floats& points, const std::array<double, 3>& center, double radius,
+                 const std::array<int, 3>& axes, int threads) {
+  require_points(points, "points: expected shape (N, 3), N >= 1");
+  for (int axis : axes) require(axis >= 0 && axis < 3, "axes: expected 0, 1 or 2");
+  const pa3d::Normalization to{{center[0], center[1], center[2]}, radius};
+  Floats out({points.shape(0), py::ssize_t{3}});
+  const float* const in = points.data();
+  float* const result = out.mutable_data();
+  const int64_t n = points.shape(0);
+  {
+    py::gil_scoped_release release;
+    pa3d::normalize(in, n, to, axes.data(), threads, result);
+  }
+  return out;
+}
+
+Floats unit_rows(const Floats& rows) {
+  require_rows(rows, "rows: expected shape (N, D), not empty");
+  Floats out({rows.shape(0), rows.shape(1)});
+  pa3d::unit_rows(rows.data(), rows.shape(0), rows.shape(1), out.mutable_data());
+  return out;
+}
+
+Floats unit_mean(const Floats& rows) {
+  require_rows(rows, "rows: expected shape (N, D), not empty");
+  Floats out(rows.shape(1));
+  pa3d::unit_mean(rows.data(), rows.shape(0), rows.shape(1), out.mutable_data());
+  return out;
+}
+
+Floats cosine_logits(const Floats& features, const Floats& vectors, float temperature) {
+  require_rows(features, "features: expected shape (G, D), not empty");
+  require_rows(vectors, "vectors: expected shape (K, D), not empty");
+  require(features.shape(1) == vectors.shape(1), "vectors: their width differs from that of the features");
+  Floats out({features.shape(0), vectors.shape(0)});
+  pa3d::cosine_logits(features.data(), features.shape(0), vectors.data(), vectors.shape(0), features.shape(1),
+                      temperature, out.mutable_data());
+  return out;
+}
+
+Floats softmax(const Floats& logits) {
+  require_rows(logits, "logits: expected shape (N, K), not empty");
+  Floats out({logits.shape(0), logits.shape(1)});
+  std::copy_n(logits.data(), logits.size(), out.mutable_data());
+  pa3d::softmax(out.mutable_data(), out.shape(0), out.shape(1));
+  return out;
+}
+
+py::tuple spread(const Floats& at, const Floats& centers, const Indices& members, const Floats& points,
+                 const Floats& logits, const std::string& assign, float none, int threads) {
+  require_points(at, "at: expected shape (N, 3), N >= 1");
+  require_points(centers, "centers: expected shape (G, 3), G >= 1");
+  require_points(points, "points: expected shape (N, 3), N >= 1");
+  require_rows(logits, "logits: expected shape (G, K), not empty");
+  const int64_t n = at.shape(0), g = centers.shape(0), k = logits.shape(1);
+  require(logits.shape(0) == g, "logits: expected a row a centre");
+  require(members.ndim() == 2 && members.shape(0) == g, "members: expected a row a centre");
+  for (int64_t i = 0; i < members.size(); ++i)
+    require(members.data()[i] >= 0 && members.data()[i] < points.shape(0), "members: an index lies outside the points");
+  require(assign == "nearest" || assign == "membership" || assign == "smooth",
+          "assign: expected nearest, membership or smooth");
+  const pa3d::Assign how = assign == "nearest"      ? pa3d::Assign::nearest
+                           : assign == "membership" ? pa3d::Assign::membership
+                                                    : pa3d::Assign::smooth;
+  const pa3d::Patches patches{centers.data(), g, members.data(), members.shape(1), points.data(), points.shape(0)};
+  Labels labels(n);
+  Floats scores({n, k});
+  const float *const in = at.data(), *const values = logits.data();
+  int32_t* const label = labels.mutable_data();
+  float* const score = scores.mutable_data();
+  {
+    py::gil_scoped_release release;
+    pa3d::spread(in, n, patches, values, k, how, none, threads, label, score);
+  }
+  return py::make_tuple(labels, scores);
+}
+
+}  // namespace
+
+void pa3d::bind_segment(py::module_& m) {
+  using namespace pybind11::literals;
+  m.def("draw", &::draw, "n"_a, "count"_a, "seed"_a);
+  m.def("normalization", &::normalization, py::arg("points").noconvert());
+  m.def("normalize", &::normalize, py::arg("points").noconvert(), "center"_a, "radius"_a, "axes"_a, "threads"_a = 0);
+  m.def("unit_rows", &::unit_rows, py::arg("rows").noconvert());
+  m.def("unit_mean", &::unit_mean, py::arg("rows").noconvert());
+  m.def("cosine_logits", &::cosine_logits, py::arg("features").noconvert(), py::arg("vectors").noconvert(),
+        "temperature"_a);
+  m.def("softmax", &::softmax, py::arg("logits").noconvert());
+  m.def("spread", &::spread, py::arg("at").noconvert(), py::arg("centers").noconvert(), py::arg("members").noconvert(),
+        py::arg("points").noconvert(), py::arg("logits").noconvert(), "assign"_a, "none"_a, "threads"_a = 0);
+}

@@ -1,0 +1,96 @@
+// Python's side of cpu/text.h, cpu/wordpiece.h and cpu/prompts.h: checks arrays, drops the GIL.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bind.h"
+#include "cpu/json.h"
+#include "cpu/pool.h"
+#include "cpu/prompts.h"
+#include "cpu/text.h"
+#include "cpu/wordpiece.h"
+
+namespace py = pybind11;
+using pa3d::Floats;
+
+namespace {
+
+using Ids = py::array_t<int32_t, py::array::c_style>;
+using Sizes = py::array_t<int64_t, py::array::c_style>;
+
+class TextEngine {
+ public:
+  // weights: the arrays of the weights' file, int16 and float32, C order; kept, not copied.
+  TextEngine(const py::dict& weights, int threads) : weights_(weights) {
+    pa3d::TextWeights source{[&](const std::string& name, int64_t count) { return find<int16_t>(name, count); },
+                             [&](const std::string& name, int64_t count) { return find<float>(name, count); }};
+    encoder_ = pa3d::make_text_encoder({}, source, threads);
+  }
+
+  Floats encode(const Ids& ids, const Sizes& lengths, int threads) {
+    int64_t total = 0;
+    const int64_t n = lengths.size();
+    for (int64_t i = 0; i < n; ++i) {
+      if (lengths.data()[i] < 0 || lengths.data()[i] > ids.size()) throw py::value_error("lengths: out of range");
+      total += lengths.data()[i];
+    }
+    if (total != ids.size())
+      throw py::value_error("lengths: expected a sum of " + std::to_string(ids.size()) + ", got " +
+                            std::to_string(total));
+    Floats out({n, encoder_->config().width});
+    const int32_t* const in = ids.data();
+    const int64_t* const sizes = lengths.data();
+    float* const result = out.mutable_data();
+    {
+      py::gil_scoped_release release;
+      const auto space = pool_.take([&] { return encoder_->workspace(); });
+      encoder_->encode(in, sizes, n, threads, *space, result);
+    }
+    return out;
+  }
+
+ private:
+  template <class T>
+  const T* find(const std::string& name, int64_t count) const {
+    if (!weights_.contains(name.c_str())) throw py::value_error("weights: no tensor named " + name);
+    const py::object value = weights_[name.c_str()];
+    if (!py::isinstance<py::array_t<T, py::array::c_style>>(value))
+      throw py::value_error("weights: " + name + " has another type");
+    const auto array = py::reinterpret_borrow<py::array>(value);
+    if (array.size() != count)
+      throw py::value_error("weights: " + name + " has " + std::to_string(array.size()) + " values, expected " +
+                            std::to_string(count));
+    return static_cast<const T*>(array.data());
+  }
+
+  py::dict weights_;  // word vectors are read from it
+  std::unique_ptr<pa3d::TextEncoder> encoder_;
+  pa3d::Pool<pa3d::TextEncoder::Workspace> pool_;
+};
+
+}  // namespace
+
+void pa3d::bind_text(py::module_& m) {
+  using namespace pybind11::literals;
+  py::register_exception<pa3d::FileError>(m, "FileError", PyExc_ValueError);
+  py::class_<TextEngine>(m, "TextEngine")
+      .def(py::init<const py::dict&, int>(), "weights"_a, "threads"_a = 0)
+      .def("encode", &TextEngine::encode, "ids"_a, "lengths"_a, "threads"_a = 0);
+  py::class_<pa3d::WordPiece>(m, "WordPiece")
+      .def(py::init<const std::string&>(), "path"_a)
+      .def(
+          "encode", [](const pa3d::WordPiece& self, const std::string& text) { return self.encode(text); }, "text"_a)
+      .def("size", &pa3d::WordPiece::size);
+  m.def("clean_name", [](const std::string& name) { return pa3d::clean_name(name, "part name"); }, "name"_a);
+  m.def(
+      "part_prompts",
+      [](const std::string& part, const std::optional<std::string>& category, const std::string& mode) {
+        return pa3d::part_prompts(part, category, mode);
+      },
+      "part"_a, "category"_a = py::none(), "mode"_a = "auto");
+}

@@ -1,0 +1,193 @@
+#include "segment.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "interpolate.h"
+#include "parallel.h"
+
+namespace pa3d {
+namespace {
+
+constexpr int64_t kGrain = 4096;
+
+// Sixteen partial sums, then their sum in order: fast without leaving the order to the compiler.
+float dot(const float* a, const float* b, int64_t n) {
+  constexpr int kLanes = 16;
+  float lane[kLanes] = {}, total = 0;
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes)
+    for (int l = 0; l < kLanes; ++l) lane[l] += a[i + l] * b[i + l];
+  for (int l = 0; i + l < n; ++l) lane[l] += a[i + l] * b[i + l];
+  for (float sum : lane) total += sum;
+  return total;
+}
+
+// exp for v <= 0, relative error 2e-7, the same bits everywhere (a system's expf differs between systems): the
+// polynomial of math.inl. Below -87 it gives 1e-38.
+float exp_nonpositive(float v) {
+  v = std::max(v, -87.0f);
+  const float magic = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
+  const float n = (v * 1.44269504f + magic) - magic;
+  float r = v - n * 0.693359375f;
+  r = r - n * -2.12194440e-4f;
+  float p = 1.381459921e-3f;
+  p = p * r + 8.368716902e-3f;
+  p = p * r + 4.166838804e-2f;
+  p = p * r + 1.666652063e-1f;
+  p = p * r + 4.999999345e-1f;
+  p = p * r * r + r + 1.0f;
+  const int32_t exponent = (static_cast<int32_t>(n) + 127) << 23;
+  float scale;
+  std::memcpy(&scale, &exponent, 4);
+  return p * scale;
+}
+
+int32_t label_of(const float* logits, const float* scores, int64_t k, float none) {
+  const int64_t best = std::max_element(logits, logits + k) - logits;
+  return *std::max_element(scores, scores + k) < none ? -1 : static_cast<int32_t>(best);
+}
+
+// Every row's scores and label where only a few rows occur: computed once, then copied to the points.
+void gather(const int32_t* index, int64_t n, std::vector<float> logits, int64_t k, float none, int threads,
+            int32_t* labels, float* scores) {
+  const int64_t rows = static_cast<int64_t>(logits.size()) / k;
+  std::vector<float> probability(logits);
+  softmax(probability.data(), rows, k);
+  std::vector<int32_t> label(rows);
+  for (int64_t i = 0; i < rows; ++i) label[i] = label_of(&logits[i * k], &probability[i * k], k, none);
+  parallel_for(n, kGrain, threads, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      if (labels) labels[i] = label[index[i]];
+      if (scores) std::copy_n(&probability[index[i] * k], k, scores + i * k);
+    }
+  });
+}
+
+// Mean logits of the patches that each point the encoder saw is in.
+std::vector<float> membership(const Patches& p, const float* logits, int64_t k, int threads) {
+  std::vector<double> total(p.n * k);
+  std::vector<int64_t> count(p.n), last(p.n, -1);
+  for (int64_t g = 0; g < p.g; ++g)
+    for (int64_t j = 0; j < p.m; ++j) {
+      const int64_t i = p.members[g * p.m + j];
+      if (last[i] == g) continue;  // patches of a small cloud repeat their points
+      last[i] = g;
+      ++count[i];
+      for (int64_t c = 0; c < k; ++c) total[i * k + c] += logits[g * k + c];
+    }
+  std::vector<float> mean(p.n * k);
+  interpolate(p.points, p.n, p.centers, p.g, logits, k, 1, threads, mean.data());
+  for (int64_t i = 0; i < p.n; ++i)
+    for (int64_t c = 0; c < k && count[i]; ++c)
+      mean[i * k + c] = static_cast<float>(total[i * k + c] / static_cast<double>(count[i]));
+  return mean;
+}
+
+}  // namespace
+
+void draw(int64_t n, int64_t count, uint64_t seed, int64_t* index) {
+  // Selection sampling (Knuth, The Art of Computer Programming 2, algorithm 3.4.2 S) on splitmix64.
+  uint64_t state = seed;
+  for (int64_t i = 0, left = count; left > 0; ++i) {
+    uint64_t z = state += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    z ^= z >> 31;
+    const double u = static_cast<double>(z >> 11) * 0x1p-53;
+    if (u * static_cast<double>(n - i) < static_cast<double>(left)) {
+      *index++ = i;
+      --left;
+    }
+  }
+}
+
+Normalization normalization(const float* points, int64_t n) {
+  Normalization out;
+  double* c = out.center;
+  for (int64_t i = 0; i < n; ++i)
+    for (int a = 0; a < 3; ++a) c[a] += points[3 * i + a];
+  for (int a = 0; a < 3; ++a) c[a] /= static_cast<double>(n);
+  double far = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const double x = points[3 * i] - c[0], y = points[3 * i + 1] - c[1], z = points[3 * i + 2] - c[2];
+    far = std::max(far, x * x + y * y + z * z);
+  }
+  out.radius = std::sqrt(far);
+  const double offset = std::max({std::abs(c[0]), std::abs(c[1]), std::abs(c[2])});
+  return offset <= 1e-6 && std::abs(out.radius - 1) <= 1e-6 ? Normalization{} : out;
+}
+
+void normalize(const float* points, int64_t n, const Normalization& to, const int axes[3], int threads, float* out) {
+  parallel_for(n, kGrain, threads, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      for (int a = 0; a < 3; ++a)
+        out[3 * i + a] = static_cast<float>((points[3 * i + axes[a]] - to.center[axes[a]]) / to.radius);
+  });
+}
+
+bool unit_rows(const float* in, int64_t n, int64_t d, float* out) {
+  bool good = true;
+  for (int64_t i = 0; i < n; ++i) {
+    const float* row = in + i * d;
+    const float norm = std::sqrt(dot(row, row, d));
+    good = good && norm > 0 && std::isfinite(norm);
+    for (int64_t j = 0; j < d; ++j) out[i * d + j] = row[j] / norm;
+  }
+  return good;
+}
+
+void unit_mean(const float* rows, int64_t n, int64_t d, float* out) {
+  std::vector<float> unit(n * d), mean(d);
+  unit_rows(rows, n, d, unit.data());
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < d; ++j) mean[j] += unit[i * d + j];
+  for (float& value : mean) value /= static_cast<float>(n);
+  unit_rows(mean.data(), 1, d, out);
+}
+
+void cosine_logits(const float* features, int64_t g, const float* vectors, int64_t k, int64_t d, float temperature,
+                   float* out) {
+  for (int64_t i = 0; i < g; ++i)
+    for (int64_t j = 0; j < k; ++j) out[i * k + j] = dot(features + i * d, vectors + j * d, d) / temperature;
+}
+
+void softmax(float* rows, int64_t n, int64_t k) {
+  for (int64_t i = 0; i < n; ++i, rows += k) {
+    const float most = *std::max_element(rows, rows + k);
+    float sum = 0;
+    for (int64_t j = 0; j < k; ++j) sum += rows[j] = exp_nonpositive(rows[j] - most);
+    for (int64_t j = 0; j < k; ++j) rows[j] /= sum;
+  }
+}
+
+void spread(const float* at, int64_t n, const Patches& p, const float* logits, int64_t k, Assign assign, float none,
+            int threads, int32_t* labels, float* scores) {
+  if (assign == Assign::smooth) {
+    std::vector<float> own;
+    if (scores == nullptr) own.resize(n * k);
+    float* const rows = scores ? scores : own.data();
+    interpolate(at, n, p.centers, p.g, logits, k, std::min<int64_t>(3, p.g), threads, rows);
+    parallel_for(n, kGrain, threads, [&](int64_t begin, int64_t end) {
+      std::vector<float> before(k);
+      for (int64_t i = begin; i < end; ++i) {
+        std::copy_n(rows + i * k, k, before.data());
+        softmax(rows + i * k, 1, k);
+        if (labels) labels[i] = label_of(before.data(), rows + i * k, k, none);
+      }
+    });
+    return;
+  }
+  std::vector<int32_t> index(n);
+  if (assign == Assign::nearest) {
+    nearest_centers(at, n, p.centers, p.g, 1, threads, index.data(), nullptr);
+    gather(index.data(), n, std::vector<float>(logits, logits + p.g * k), k, none, threads, labels, scores);
+  } else {
+    nearest_centers(at, n, p.points, p.n, 1, threads, index.data(), nullptr);
+    gather(index.data(), n, membership(p, logits, k, threads), k, none, threads, labels, scores);
+  }
+}
+
+}  // namespace pa3d

@@ -1,0 +1,53 @@
+// The arithmetic around the encoders, one implementation for Python and C: choosing points, bringing them to the unit
+// sphere, cosines, and labels at any points. Every sum has one order, so results do not depend on threads or processor.
+#pragma once
+
+#include <cstdint>
+
+namespace pa3d {
+
+// `count` <= n of the indices 0..n-1 without repetition, ascending, every choice equally likely.
+void draw(int64_t n, int64_t count, uint64_t seed, int64_t* index);
+
+struct Normalization {
+  double center[3] = {0, 0, 0}, radius = 1;
+};
+
+// Mean of points (n, 3) and the largest distance from it; (0, 1) for points that are normalised up to rounding already;
+// a radius of 0 when all are equal.
+Normalization normalization(const float* points, int64_t n);
+// out (n, 3): column a is axis axes[a] of (points - center) / radius.
+void normalize(const float* points, int64_t n, const Normalization& to, const int axes[3], int threads, float* out);
+
+// Rows (n, d) divided by their norms; false when a row is zero or not finite.
+bool unit_rows(const float* in, int64_t n, int64_t d, float* out);
+// The mean of the rows' directions, as a unit vector (d): one part from its prompts.
+void unit_mean(const float* rows, int64_t n, int64_t d, float* out);
+// out (g, k) = features (g, d) . vectors (k, d) / temperature
+void cosine_logits(const float* features, int64_t g, const float* vectors, int64_t k, int64_t d, float temperature,
+                   float* out);
+
+// softmax over rows (n, k), in place.
+void softmax(float* rows, int64_t n, int64_t k);
+
+enum class Assign { nearest, membership, smooth };
+
+// The encoder's patches of one shape, in the frame of the points that are asked for.
+struct Patches {
+  const float* centers;  // (g, 3)
+  int64_t g;
+  const int64_t* members;  // (g, m) indices into points; needed, like points, by membership alone
+  int64_t m;
+  const float* points;  // (n, 3)
+  int64_t n;
+};
+
+// Logits (g, k) of the patches to labels (n) and scores (n, k) at points (n, 3). A label is the first of the largest
+// logits, or -1 where its probability is below `none`. labels or scores may be null.
+//   nearest: of the nearest centre
+//   membership: the mean over the patches that the nearest point the encoder saw is in; its nearest centre's without
+//   any smooth: of the three nearest centres, weighted by inverse distance
+void spread(const float* at, int64_t n, const Patches& patches, const float* logits, int64_t k, Assign assign,
+            float none, int threads, int32_t* labels, float* scores);
+
+}  // namespace pa3d

@@ -1,0 +1,42 @@
+"""The example shapes: small, whole, and each with the names that make demo asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pa3d.cli import part_names
+from pa3d.io import load
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SHAPES = sorted(path for path in EXAMPLES.iterdir() if path.suffix != ".txt")
+
+
+def test_there_are_meshes_and_a_cloud() -> None:
+    assert {path.suffix for path in SHAPES} == {".glb", ".ply"} and len(SHAPES) >= 5
+
+
+@pytest.mark.parametrize("path", SHAPES, ids=lambda path: path.stem)
+def test_an_example(path: Path) -> None:
+    shape = load(path)
+    assert shape.up == "y" and shape.is_mesh == (path.suffix == ".glb")
+    assert path.stat().st_size < 300_000
+    assert 2 <= len(part_names(str(path.with_suffix(".txt")))) <= 8
+
+
+def test_they_can_be_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The script's shapes are the ones checked in, up to the rounding of another numpy."""
+    import runpy
+    import sys
+
+    import numpy as np
+
+    script = EXAMPLES.parent / "scripts" / "make_examples.py"
+    monkeypatch.setattr(sys, "argv", [str(script), "-o", str(tmp_path)])
+    runpy.run_path(str(script), run_name="__main__")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for p in EXAMPLES.iterdir())
+    for path in SHAPES:
+        again, checked_in = load(tmp_path / path.name), load(path)
+        assert again.points.shape == checked_in.points.shape
+        assert np.allclose(again.points, checked_in.points, atol=1e-4)
