@@ -66,3 +66,6 @@ endef
 python:
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(None if sys.version_info >= (3, 11) else \
 	  f"pa3d needs Python 3.11 or later; $(PYTHON) is {v}. Name another: make PYTHON=python3.12")'
+
+# make capi: build/capi/libpa3d.so, the library for programs without Python.
+include csrc/capi.mk

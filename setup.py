@@ -10,7 +10,7 @@ import sysconfig
 from pathlib import Path
 
 import pybind11
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
@@ -74,4 +74,10 @@ def _escape(path: str | Path) -> str:
     return str(path).replace("$", "$$").replace(" ", "$ ").replace(":", "$:")
 
 
-setup(ext_modules=[Extension("pa3d._C", SOURCES)], cmdclass={"build_ext": NinjaBuild})
+setup(
+    # The Triton sources lie beside csrc/, but a package of that name would collide with others: they go in as pa3d.kernels.
+    packages=[*find_packages(include=["pa3d*"]), "pa3d.kernels"],
+    package_dir={"pa3d.kernels": "kernels"},
+    ext_modules=[Extension("pa3d._C", SOURCES)],
+    cmdclass={"build_ext": NinjaBuild},
+)

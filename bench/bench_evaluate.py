@@ -68,9 +68,8 @@ def main() -> None:
         raise SystemExit(f"{len(results['failed'])} shapes failed: {results['failed'][:3]}")
     if not summary["baselines"]["oracle"]["miou"] > summary["baselines"]["random"]["miou"]:
         raise SystemExit("the ceiling is below chance: the labels are wrong")
-    print(
-        f"{len(dataset)} shapes in {timings['wall']:.1f} s, {options.workers} workers; {timings['machine']}"
-    )
+    print(f"{len(dataset)} shapes in {timings['wall']:.1f} s, {options.workers} workers; {timings['machine']}")
+    print(f"processor time {timings['cpu']:.1f} s, {1000 * timings['cpu'] / len(dataset):.1f} ms a shape")
     for stage, seconds in timings["stages"].items():
         warm, total = 1000 * (seconds["warm_median"] or 0), seconds["total"]
         print(f"{stage:<16}{warm:>8.2f} ms a shape, warm{total:>9.1f} s in all")

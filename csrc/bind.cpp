@@ -5,7 +5,6 @@
 
 #include <cstring>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
@@ -16,6 +15,7 @@
 #include "cpu/interpolate.h"
 #include "cpu/knn.h"
 #include "cpu/parallel.h"
+#include "cpu/pool.h"
 
 namespace py = pybind11;
 using pa3d::Floats;
@@ -155,46 +155,82 @@ class Engine {
   }
 
   py::tuple forward(const Floats& points, int threads) {
-    require_cloud(points, 2, "points");
-    const auto& c = encoder_->config();
-    const int64_t n = points.shape(0);
-    require(n < INT32_MAX, "points: too many");
-    py::array_t<int64_t> centers(c.patches), members({c.patches, c.patch_size});
-    py::array_t<float> tokens({c.patches, c.dim}), features({c.patches, c.text_dim});
-    const float* in = points.data();
-    int64_t *at = centers.mutable_data(), *near = members.mutable_data();
-    float *t = tokens.mutable_data(), *f = features.mutable_data();
-    pa3d::EncoderTimes times;
+    Call call = prepare(points);
     {
       py::gil_scoped_release release;
-      auto space = take();
-      encoder_->forward(in, n, threads, *space, at, near, t, f, &times);
-      give(std::move(space));
+      run(call, threads);
     }
-    py::dict spent;
-    spent["sample"] = times.sample;
-    spent["embed"] = times.embed;
-    spent["blocks"] = times.blocks;
-    spent["project"] = times.project;
-    return py::make_tuple(centers, members, tokens, features, spent);
+    return result(call);
+  }
+
+  // Clouds of any sizes. With at least as many clouds as threads each has one thread to itself, which spares them
+  // waiting for each other; what comes out is the same.
+  py::list forward_many(const std::vector<Floats>& clouds, int threads) {
+    std::vector<Call> calls;
+    for (const Floats& points : clouds) calls.push_back(prepare(points));
+    const int64_t n = static_cast<int64_t>(calls.size());
+    {
+      py::gil_scoped_release release;
+      if (n < pa3d::resolve_threads(threads)) {
+        for (Call& call : calls) run(call, threads);
+      } else {
+        pa3d::parallel_for(n, 1, threads, [&](int64_t begin, int64_t end) {
+          for (int64_t i = begin; i < end; ++i) run(calls[i], 1);
+        });
+      }
+    }
+    py::list out;
+    for (const Call& call : calls) out.append(result(call));
+    return out;
   }
 
  private:
-  std::unique_ptr<pa3d::Encoder::Workspace> take() {
-    std::lock_guard<std::mutex> lock(mutex_);
-    if (free_.empty()) return encoder_->workspace();
-    auto space = std::move(free_.back());
-    free_.pop_back();
-    return space;
+  // One cloud, the arrays its results go to, and their memory, which can be reached without the GIL.
+  struct Call {
+    py::array_t<int64_t> centers, members;
+    py::array_t<float> tokens, features;
+    const float* points;
+    int64_t n;
+    int64_t *center, *member;
+    float *token, *feature;
+    pa3d::EncoderTimes times;
+  };
+
+  Call prepare(const Floats& points) const {
+    require_cloud(points, 2, "points");
+    require(points.shape(0) < INT32_MAX, "points: too many");
+    const auto& c = encoder_->config();
+    Call call;
+    call.centers = py::array_t<int64_t>(c.patches);
+    call.members = py::array_t<int64_t>({c.patches, c.patch_size});
+    call.tokens = py::array_t<float>({c.patches, c.dim});
+    call.features = py::array_t<float>({c.patches, c.text_dim});
+    call.points = points.data();
+    call.n = points.shape(0);
+    call.center = call.centers.mutable_data();
+    call.member = call.members.mutable_data();
+    call.token = call.tokens.mutable_data();
+    call.feature = call.features.mutable_data();
+    return call;
   }
-  void give(std::unique_ptr<pa3d::Encoder::Workspace> space) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    free_.push_back(std::move(space));
+
+  void run(Call& call, int threads) {
+    const auto space = pool_.take([&] { return encoder_->workspace(); });
+    encoder_->forward(call.points, call.n, threads, *space, call.center, call.member, call.token, call.feature,
+                      &call.times);
+  }
+
+  static py::tuple result(const Call& call) {
+    py::dict spent;
+    spent["sample"] = call.times.sample;
+    spent["embed"] = call.times.embed;
+    spent["blocks"] = call.times.blocks;
+    spent["project"] = call.times.project;
+    return py::make_tuple(call.centers, call.members, call.tokens, call.features, spent);
   }
 
   std::unique_ptr<pa3d::Encoder> encoder_;
-  std::mutex mutex_;
-  std::vector<std::unique_ptr<pa3d::Encoder::Workspace>> free_;
+  pa3d::Pool<pa3d::Encoder::Workspace> pool_;
 };
 
 }  // namespace
@@ -217,7 +253,8 @@ PYBIND11_MODULE(_C, m) {
   m.def("nearest_centers", &nearest_centers, "points"_a, "centers"_a, "k"_a, "threads"_a = 0);
   py::class_<Engine>(m, "Engine")
       .def(py::init<const py::dict&, const std::string&, const py::dict&>(), "config"_a, "precision"_a, "weights"_a)
-      .def("forward", &Engine::forward, "points"_a, "threads"_a = 0);
+      .def("forward", &Engine::forward, "points"_a, "threads"_a = 0)
+      .def("forward_many", &Engine::forward_many, "clouds"_a, "threads"_a = 0);
   pa3d::bind_rasterize(m);
   pa3d::bind_segment(m);
   pa3d::bind_text(m);

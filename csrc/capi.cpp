@@ -92,7 +92,8 @@ pa3d::EncoderConfig parse_config(const std::string& text) {
       {"patches", &c.patches},       {"patch_size", &c.patch_size}, {"dim", &c.dim},
       {"depth", &c.depth},           {"heads", &c.heads},           {"mlp_hidden", &c.mlp_hidden},
       {"pos_hidden", &c.pos_hidden}, {"text_dim", &c.text_dim}};
-  for (const auto& [key, value] : pa3d::Json::parse(text).object("the configuration")) {
+  const pa3d::Json json = pa3d::Json::parse(text);
+  for (const auto& [key, value] : json.object("the configuration")) {
     const auto size =
         std::find_if(std::begin(sizes), std::end(sizes), [&key = key](const auto& s) { return key == s.first; });
     if (size != std::end(sizes)) {

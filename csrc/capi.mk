@@ -1,6 +1,5 @@
 # libpa3d.so: csrc/pa3d.h for programs without Python. Included by the Makefile; `make -f csrc/capi.mk` works alone.
 CAPI_OUT ?= build/capi
-CXX ?= c++
 
 CAPI_SOURCES := csrc/capi.cpp $(wildcard csrc/cpu/*.cpp)
 CAPI_OBJECTS := $(patsubst csrc/%.cpp,$(CAPI_OUT)/%.o,$(CAPI_SOURCES))

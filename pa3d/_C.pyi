@@ -81,6 +81,11 @@ class Engine:
         points: Floats,  # (N, 3)
         threads: int = 0,
     ) -> tuple[Indices, Indices, Floats, Floats, dict[str, float]]: ...  # (G,), (G, M), (G, C), (G, D)
+    def forward_many(
+        self,
+        clouds: list[Floats],  # (N, 3), N of any size
+        threads: int = 0,
+    ) -> list[tuple[Indices, Indices, Floats, Floats, dict[str, float]]]: ...
 
 def draw(n: int, count: int, seed: int) -> Indices: ...  # (count,)
 def normalization(

@@ -17,6 +17,7 @@ from pa3d.config import EncoderConfig
 from pa3d.errors import InputError
 
 EMBEDDED = Path(__file__).parent / "weights" / "pa3d-embedded.safetensors"
+FORMAT = 1
 OFFICIAL_SPACE = "open_clip/ViT-bigG-14/laion2b_s39b_b160k"
 OFFICIAL_TEMPERATURE = 0.07
 
@@ -26,6 +27,8 @@ class Checkpoint:
     """tensors: float32, named as in EncoderConfig.shapes. temperature: what cosines are divided by.
 
     text_space: name of the text encoder (pa3d.text.text_encoder). prompts: the default mode of pa3d.text.prompts.
+    precisions: lower precisions whose labels were checked against float32's, fastest first (scripts/check_precisions.py);
+    "auto" takes the first that the processor supports, float32 where there is none.
     """
 
     config: EncoderConfig
@@ -35,6 +38,7 @@ class Checkpoint:
     prompts: str = "auto"
     provenance: dict[str, Any] = field(default_factory=dict)
     name: str = ""
+    precisions: tuple[str, ...] = ()
 
 
 def save(path: str | Path, checkpoint: Checkpoint, *, half: bool = False) -> None:
@@ -47,14 +51,16 @@ def save(path: str | Path, checkpoint: Checkpoint, *, half: bool = False) -> Non
     dtype = np.float16 if half else np.float32
     tensors = {k: np.ascontiguousarray(v, dtype) for k, v in checkpoint.tensors.items()}
     meta = {
-        "format": "pa3d-1",
-        "config": json.dumps(checkpoint.config.to_dict()),
+        "format": FORMAT,
+        "config": checkpoint.config.to_dict(),
         "text_space": checkpoint.text_space,
-        "temperature": repr(float(checkpoint.temperature)),
+        "temperature": float(checkpoint.temperature),
         "prompts": checkpoint.prompts,
-        "provenance": json.dumps(checkpoint.provenance, sort_keys=True),
+        "provenance": checkpoint.provenance,
+        "precisions": list(checkpoint.precisions),
     }
-    data = serialize(tensors, metadata=meta)
+    # One entry: safetensors writes several in random order, and equal checkpoints should be equal files.
+    data = serialize(tensors, metadata={"pa3d": json.dumps(meta, sort_keys=True)})
     with atomic_write(path) as stream:
         stream.write(data)
 
@@ -70,22 +76,26 @@ def load(path: str | Path | None = None) -> Checkpoint:
 
     try:
         with safe_open(str(path), framework="numpy") as file:
-            meta = file.metadata() or {}
-            if meta.get("format") != "pa3d-1":
+            header = (file.metadata() or {}).get("pa3d")
+            if header is None:
                 raise InputError(f"{path}: safetensors, but not a checkpoint of pa3d; use pa3d convert for the official one")
             tensors = {k: file.get_tensor(k).astype(np.float32) for k in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a readable safetensors file ({error}); download or convert it again") from error
     try:
-        config = EncoderConfig.from_dict(json.loads(meta["config"]))
+        meta = json.loads(header)
+        if meta["format"] != FORMAT:
+            raise ValueError(f"format {meta['format']}, this version reads {FORMAT}")
+        config = EncoderConfig.from_dict(meta["config"])
         checkpoint = Checkpoint(
             config,
             tensors,
             meta["text_space"],
             float(meta["temperature"]),
-            meta.get("prompts", "auto"),
-            json.loads(meta.get("provenance", "{}")),
+            meta["prompts"],
+            meta["provenance"],
             path.stem,
+            tuple(meta["precisions"]),
         )
         if not 0 < checkpoint.temperature < float("inf"):
             raise ValueError(f"temperature {checkpoint.temperature}")

@@ -24,12 +24,15 @@ class Forward(NamedTuple):
     seconds: dict[str, float]
 
 
-def resolve_precision(precision: str) -> str:
-    """The precision that will run: what was asked for, never a lower one. Raises InputError when it cannot run here."""
+def resolve_precision(precision: str, verified: tuple[str, ...] = ()) -> str:
+    """The precision that will run: what was asked for, never a lower one. Raises InputError when it cannot run here.
+
+    verified: what a checkpoint's labels were checked at, fastest first; "auto" takes the first that runs here, or fp32.
+    """
     if precision not in PRECISIONS:
         raise InputError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
     if precision == "auto":
-        return "fp32"
+        return next((p for p in verified if p in PRECISIONS and _C.supports(p)), "fp32")
     if not _C.supports(precision):
         raise InputError(f"precision {precision} needs AVX-512 with BF16 and VNNI; the level in use is {_C.isa()}; use fp32 or auto")
     return precision
@@ -45,10 +48,15 @@ class NativeEncoder:
                 f"PA3D_ISA={rejected}: this processor has {_C.best_isa()}; "
                 "expected generic, avx2, avx512 or avx512_bf16, not above that"
             )
-        self.precision = resolve_precision(precision)
+        self.precision = resolve_precision(precision, checkpoint.precisions)
         self.threads = threads or 0
         self._engine = _C.Engine(checkpoint.config.to_dict(), self.precision, checkpoint.tensors)
 
     def __call__(self, points: NDArray[np.float32]) -> Forward:  # (N, 3) in the model's axes
         centers, members, tokens, features, seconds = self._engine.forward(points, self.threads)
         return Forward(points[centers], members, tokens, features, seconds)
+
+    def many(self, clouds: list[NDArray[np.float32]]) -> list[Forward]:  # each (N, 3), N of any size
+        """What calls one by one would give, to the bit; clouds run side by side where there are enough for all threads."""
+        found = self._engine.forward_many(clouds, self.threads)
+        return [Forward(points[out[0]], *out[1:]) for points, out in zip(clouds, found, strict=True)]

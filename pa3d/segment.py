@@ -9,18 +9,17 @@ in the text space, and every point takes the logits (cosine over temperature) of
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pa3d.checkpoint import Checkpoint, load
 from pa3d.errors import InputError
+from pa3d.profiling import Stopwatch, table
 from pa3d.shape import UP_AXES, Shape
 
 Assign = Literal["nearest", "membership", "smooth"]
@@ -115,30 +114,55 @@ class Segmenter:
         """
         return cls(load(path), precision=precision, device=device, threads=threads)
 
+    @overload
     def encode(
         self,
-        points: ArrayLike,  # (N, 3)
+        points: list[Any] | tuple[Any, ...],
         *,
         sample: int | None = None,
         up: str = "y",
         normalize: bool = True,
         seed: int = 0,
-    ) -> PatchFeatures:
+    ) -> list[PatchFeatures]: ...
+    @overload
+    def encode(
+        self,
+        points: ArrayLike,
+        *,
+        sample: int | None = None,
+        up: str = "y",
+        normalize: bool = True,
+        seed: int = 0,
+    ) -> PatchFeatures: ...
+    def encode(
+        self,
+        points: Any,  # (N, 3), or a list of them
+        *,
+        sample: int | None = None,
+        up: str = "y",
+        normalize: bool = True,
+        seed: int = 0,
+    ) -> PatchFeatures | list[PatchFeatures]:
         """Patch features of a cloud; once a shape, then `query` as often as one likes.
 
+        points: one cloud, or a list of clouds of any sizes, which gives a list of what each alone would give, to the
+            bit. Clouds of a list are encoded side by side, each on one thread, when there are at least as many as threads.
         sample: how many points to use, drawn at random with `seed`; None uses every point given.
         up: which axis of the points is up; "y" swaps y and z, as the official code does.
         normalize: centre on the mean and divide by the largest norm; False takes the points as they are.
         Raises InputError for points that are not (N, 3), empty, not finite or all equal.
         """
-        cloud = as_points(points)
         if up not in UP_AXES:
             raise InputError(f"up is {up!r}; expected x, y or z")
-        used = cloud[_draw(len(cloud), sample, seed)]
-        if normalize:
-            center, radius = normalization(used)
-            used = apply_normalization(used, center, radius)
-        return self._encode(np.ascontiguousarray(used[:, TO_MODEL_AXES[up]]))
+        if not _is_list_of_clouds(points):
+            return self._encode([_prepare(points, sample, up, normalize, seed)])[0]
+        clouds = []
+        for i, cloud in enumerate(points):
+            try:
+                clouds.append(_prepare(cloud, sample, up, normalize, seed))
+            except InputError as error:
+                raise InputError(f"cloud {i} of {len(points)}: {error}") from error
+        return self._encode(clouds)
 
     def segment(
         self,
@@ -152,6 +176,7 @@ class Segmenter:
         none: float | None = None,
         up: str | None = None,
         seed: int = 0,
+        profile: bool = False,
     ) -> Segmentation:
         """Name the parts of a mesh or cloud.
 
@@ -164,6 +189,7 @@ class Segmenter:
             centres weighted by inverse distance.
         none: points whose best probability is below this are labelled -1, none of these.
         up: the axis that points up; None takes the shape's own (glTF is y-up, everything else is read as y-up).
+        profile: print the milliseconds of each stage; the result's timings hold them in any case.
         Raises InputError for anything about these that cannot be used.
         """
         check_options(assign, none)
@@ -178,7 +204,8 @@ class Segmenter:
             axes = TO_MODEL_AXES[shape.up]
             used = np.ascontiguousarray(apply_normalization(used, center, radius)[:, axes])
         with clock("encode"):
-            encoded = self._encode(used)
+            encoded = self._encode([used])[0]
+        clock.split("encode", encoded.timings)
         with clock("spread"):
             logits = self._logits(encoded, vectors)
 
@@ -200,9 +227,10 @@ class Segmenter:
             "precision": self.precision,
             "device": self.device,
         }
-        timings = {**clock.seconds, **{f"encode.{k}": v for k, v in encoded.timings.items()}}
+        if profile:
+            print(table({"time": clock.seconds}))
         model = self.checkpoint.name
-        return Segmentation(shape, names, labels, scores, face_labels, face_scores, timings, model, settings)
+        return Segmentation(shape, names, labels, scores, face_labels, face_scores, clock.seconds, model, settings)
 
     def query(
         self,
@@ -254,29 +282,17 @@ class Segmenter:
             raise InputError("text_vectors: NaN, infinite or zero rows; expected unit vectors")
         return vectors / norms, list(parts)
 
-    def _encode(self, points: NDArray[np.float32]) -> PatchFeatures:
-        out = self._encoder(points)
-        return PatchFeatures(out.centers, out.members, out.tokens, out.features, points, out.seconds)
+    def _encode(self, clouds: list[NDArray[np.float32]]) -> list[PatchFeatures]:  # each (N, 3) in the model's axes
+        found = self._encoder.many(clouds) if len(clouds) > 1 else [self._encoder(cloud) for cloud in clouds]
+        return [
+            PatchFeatures(out.centers, out.members, out.tokens, out.features, points, out.seconds)
+            for points, out in zip(clouds, found, strict=True)
+        ]
 
     def _logits(self, encoded: PatchFeatures, vectors: NDArray[np.float32]) -> NDArray[np.float32]:  # (G, K)
         # einsum without BLAS: the sum's order must not depend on threads or on how many parts are asked for.
         cosine = np.einsum("gd,kd->gk", encoded.features, vectors)
         return (cosine / np.float32(self.checkpoint.temperature)).astype(np.float32)
-
-
-class Stopwatch:
-    """Seconds a stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
 def check_options(assign: str, none: float | None) -> None:
@@ -313,6 +329,25 @@ def as_points(points: ArrayLike) -> NDArray[np.float32]:  # (N, 3)
     except (TypeError, ValueError) as error:
         raise InputError(f"points: not numbers ({error}); expected an array of shape (N, 3)") from error
     return Shape(cloud, name="points").validate().points
+
+
+def _is_list_of_clouds(points: Any) -> bool:
+    """A list of (N, 3) arrays or nested lists, not the rows of one cloud."""
+    try:
+        return isinstance(points, list | tuple) and len(points) > 0 and np.ndim(points[0]) >= 2
+    except ValueError:  # rows of several lengths
+        return False
+
+
+def _prepare(
+    points: ArrayLike, sample: int | None, up: str, normalize: bool, seed: int
+) -> NDArray[np.float32]:  # (N, 3) in the model's axes
+    cloud = as_points(points)
+    used = cloud[_draw(len(cloud), sample, seed)]
+    if normalize:
+        center, radius = normalization(used)
+        used = apply_normalization(used, center, radius)
+    return np.ascontiguousarray(used[:, TO_MODEL_AXES[up]])
 
 
 def normalization(points: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:

@@ -46,3 +46,6 @@ class TorchEncoder:
             features = F.normalize(self._model.proj(encoded.tokens).float(), dim=-1)[0].cpu().numpy()
         tokens, centers, members = (a[0].cpu().numpy() for a in (encoded.tokens.float(), encoded.centers, encoded.members))
         return Forward(centers, members, tokens, features, {"all": time.perf_counter() - start})
+
+    def many(self, clouds: list[NDArray[np.float32]]) -> list[Forward]:  # each (N, 3), N of any size
+        return [self(points) for points in clouds]

@@ -100,9 +100,7 @@ def name_tables() -> dict[str, list[tuple[int, ...]]]:
     lower = {c: chr(c).lower() for c in CODE_POINTS if chr(c).lower() != chr(c)}
     assert [c for c, became in lower.items() if len(became) > 1] == [0x130]  # unicode.cpp knows this one
     del lower[0x130]
-    dropped = [
-        c for c in CODE_POINTS if unicodedata.category(chr(c))[0] == "P" or chr(c) in string.punctuation
-    ]
+    dropped = [c for c in CODE_POINTS if unicodedata.category(chr(c))[0] == "P" or chr(c) in string.punctuation]
     return {
         "kLower": shifts({c: ord(became) for c, became in lower.items()}),
         "kNamePunctuation": runs(dropped),

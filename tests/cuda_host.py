@@ -25,12 +25,16 @@ def compiler() -> str | None:
 
 
 def build(
-    folder: Path, sources: Sequence[Path] = SOURCES, options: Sequence[str] = ("-O1",), include: Path = CSRC
+    folder: Path,
+    sources: Sequence[Path] = SOURCES,
+    options: Sequence[str] = ("-O1",),
+    include: Path = CSRC,
+    ready: Sequence[Path] = (),
 ) -> Path:
-    """A shared library of these .cu files; include: where `cuda_host` lies."""
+    """A shared library of these .cu files and of objects made before; include: where `cuda_host` lies."""
     folder.mkdir(parents=True, exist_ok=True)
     flags = [*FLAGS, *options, "-Wno-unknown-pragmas", "-DPA3D_CUDA_HOST", f"-I{include}"]
-    objects = []
+    objects = [str(path) for path in ready]
     for source in sources:
         objects.append(str(folder / f"{source.stem}.o"))
         _run([str(compiler()), *flags, "-x", "c++", "-c", str(source), "-o", objects[-1]])
@@ -83,9 +87,7 @@ class Kernels:
         if code != OK:
             raise LaunchError(f"{name}: {code}, {self.library.pa3d_cuda_error(code).decode()}")
 
-    def fps(
-        self, points: NDArray[np.float32], k: int, start: int = 0, near: float = 0.0
-    ) -> NDArray[np.int64]:
+    def fps(self, points: NDArray[np.float32], k: int, start: int = 0, near: float = 0.0) -> NDArray[np.int64]:
         b, n, _ = points.shape
         index = np.full((b, k), -7, np.int64)
         work = workspace(self.bytes_for("fps", b, n, k))

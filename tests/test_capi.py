@@ -32,9 +32,7 @@ OK, INVALID, FILE, UNSUPPORTED = range(4)
 
 pytestmark = [
     pytest.mark.slow,  # compiles the kernels again, without Python
-    pytest.mark.skipif(
-        not shutil.which("make") or not shutil.which("cc"), reason="needs make and a C compiler"
-    ),
+    pytest.mark.skipif(not shutil.which("make") or not shutil.which("cc"), reason="needs make and a C compiler"),
 ]
 
 
@@ -141,9 +139,7 @@ class Native:
         self.check(self.lib.pa3d_segment_vectors(self.model, *given, options, pointer(labels), None))
         return labels
 
-    def embed(
-        self, parts: Sequence[str], category: str | None = None, prompts: str | None = None
-    ) -> np.ndarray:
+    def embed(self, parts: Sequence[str], category: str | None = None, prompts: str | None = None) -> np.ndarray:
         out = np.full((len(parts), 384), np.nan, np.float32)
         given = [text.encode() if text else None for text in (category, prompts)]
         count = c.c_int64(len(parts))
@@ -219,6 +215,7 @@ def test_the_program_gives_the_labels_of_python(built: Path, tmp_path: Path) -> 
 
 def test_the_program_says_what_is_wrong(built: Path, files: Path, tmp_path: Path) -> None:
     np.zeros(300, np.float32).tofile(tmp_path / "equal.f32")
+    cloud("random", 100).tofile(tmp_path / "good.f32")
     program, model = built / "segment", files / "tiny.safetensors"
     for arguments, message in (
         (
@@ -227,7 +224,7 @@ def test_the_program_says_what_is_wrong(built: Path, files: Path, tmp_path: Path
         ),
         ([model, tmp_path, tmp_path / "equal.f32", "auto", "seat"], "text encoder: .*No such file"),
         ([model, WEIGHTS, tmp_path / "equal.f32", "auto", "seat"], "segment: all 100 points are equal"),
-        ([model, WEIGHTS, tmp_path / "equal.f32", "auto", "seat", "Seat"], "part name 'seat' is given twice"),
+        ([model, WEIGHTS, tmp_path / "good.f32", "auto", "seat", "Seat"], "part name 'seat' is given twice"),
         ([model, WEIGHTS, tmp_path / "absent", "auto", "seat"], "absent: cannot be read"),
     ):
         run = subprocess.run([program, *arguments], capture_output=True, text=True)
@@ -303,9 +300,7 @@ def test_own_vectors(library: c.CDLL, tmp_path: Path) -> None:
     points = cloud("random", 500)
     vectors = np.random.default_rng(0).standard_normal((3, 40)).astype(np.float32) * 9
     with Native(library, path) as native:
-        expected = Segmenter.from_pretrained(path).segment(
-            points, PARTS[:3], text_vectors=vectors, sample=None
-        )
+        expected = Segmenter.from_pretrained(path).segment(points, PARTS[:3], text_vectors=vectors, sample=None)
         assert same(native.segment_vectors(points, vectors), expected.labels)
         with pytest.raises(RuntimeError, match="text space open_clip/ViT-B-32/openai of 40 dimensions"):
             native.segment(points, PARTS)

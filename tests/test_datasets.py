@@ -90,9 +90,7 @@ def test_shapenetpart_hdf5(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")
     base = tmp_path / "hdf5_data"
     base.mkdir()
-    (base / "all_object_categories.txt").write_text(
-        "\n".join(f"{name}\t{i}" for i, name in enumerate(SHAPENETPART))
-    )
+    (base / "all_object_categories.txt").write_text("\n".join(f"{name}\t{i}" for i, name in enumerate(SHAPENETPART)))
     (base / "test_hdf5_file_list.txt").write_text("./ply_data_test0.h5\nply_data_test1.h5\n")
     for number, category in enumerate(("Cap", "Table")):
         with h5py.File(base / f"ply_data_test{number}.h5", "w") as file:
@@ -104,9 +102,7 @@ def test_shapenetpart_hdf5(tmp_path: Path) -> None:
     assert dataset.ids[3] == "ply_data_test1/0001"
     shape = dataset.load(3)
     assert (shape.category, shape.labels.tolist()) == ("Table", [1] * 5)
-    with pytest.raises(
-        InputError, match=r"val_hdf5_file_list\.txt not found; expected shapenetpart laid out as"
-    ):
+    with pytest.raises(InputError, match=r"val_hdf5_file_list\.txt not found; expected shapenetpart laid out as"):
         open_dataset("shapenetpart", tmp_path, split="val")
 
 

@@ -117,9 +117,7 @@ def plain_forward(points: Array, tensors: dict[str, Array]) -> tuple[Array, Arra
 
     def layer_norm(x: Array, name: str) -> Array:
         x = x - x.mean(axis=-1, keepdims=True)
-        return (
-            x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + 1e-5) * w[f"{name}.weight"] + w[f"{name}.bias"]
-        )
+        return x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + 1e-5) * w[f"{name}.weight"] + w[f"{name}.bias"]
 
     def gelu(x: Array) -> Array:
         erf = np.vectorize(__import__("math").erf)
@@ -179,9 +177,7 @@ def plain_ious(
     return ious
 
 
-def test_patchalign3d_equals_a_plain_computation_on_shapenetpart(
-    tmp_path: Path, checkpoint: Checkpoint
-) -> None:
+def test_patchalign3d_equals_a_plain_computation_on_shapenetpart(tmp_path: Path, checkpoint: Checkpoint) -> None:
     """Caps and tables with more and with fewer than 2,048 points; one table lacks its drawer."""
     rng = np.random.default_rng(2)
     (tmp_path / "train_test_split").mkdir()
@@ -201,9 +197,7 @@ def test_patchalign3d_equals_a_plain_computation_on_shapenetpart(
         shape = dataset.load(i)
         used = draw(len(shape.labels), 2048, name, 0)
         assert len(used) == min(2048, len(shape.labels))
-        expected = plain_ious(
-            shape.shape.points[used], shape.labels[used], shape.part_names, checkpoint, "skip"
-        )
+        expected = plain_ious(shape.shape.points[used], shape.labels[used], shape.part_names, checkpoint, "skip")
         assert records[name]["iou"] == pytest.approx(expected, abs=1e-6)
         mean = np.mean([iou for iou in expected if iou is not None])
         assert records[name]["miou"] == pytest.approx(mean, abs=1e-6)
@@ -255,7 +249,7 @@ def test_pa3d_scores_every_point(chairs: Path) -> None:
 def test_meshes_are_scored_on_their_surface_or_vertices(tmp_path: Path) -> None:
     """Two triangles, one nine times the other: so are the points on them."""
     vertices = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [10, 0, 0], [13, 0, 0], [10, 3, 0]], np.float32)
-    content = {
+    content: dict[str, Any] = {
         "vertices": vertices,
         "faces": np.array([[0, 1, 2], [3, 4, 5]]),
         "face_labels": np.array([0, 1]),
@@ -321,9 +315,7 @@ def test_names_of_other_categories_can_be_offered(tmp_path: Path) -> None:
     class AlwaysBrim(Heights):
         def segment(self, shape: Shape, parts: Sequence[str], *, category: str | None) -> Segmentation:
             labels = np.array([parts.index("brim"), parts.index("wheel")] * 2, np.int32)
-            return Segmentation(
-                shape, list(parts), labels, np.full((4, len(parts)), 1 / len(parts), np.float32)
-            )
+            return Segmentation(shape, list(parts), labels, np.full((4, len(parts)), 1 / len(parts), np.float32))
 
     found = predict(AlwaysBrim(), case, resolve("pa3d", dataset.name, offered="dataset"))
     assert found.predicted.tolist() == [1, -1, 1, -1]
@@ -390,10 +382,7 @@ def test_baselines_by_hand() -> None:
     whole = EncoderConfig(patches=1, patch_size=8)
     assert PatchOracle(whole).segment(shape, ["a", "b"], truth=truth).labels.tolist() == [1] * 8
     mostly_none = np.array([1, 1, 0, 0, -1, -1, -1, -1], np.int32)
-    assert (
-        PatchOracle(whole).segment(shape, ["a", "b"], truth=mostly_none, zero=True).labels.tolist()
-        == [-1] * 8
-    )
+    assert PatchOracle(whole).segment(shape, ["a", "b"], truth=mostly_none, zero=True).labels.tolist() == [-1] * 8
     many = Shape(np.random.default_rng(0).random((3000, 3)).astype(np.float32), name="s")
     guessed = Uniform().segment(many, ["a", "b", "c"], truth=np.zeros(3000, np.int32))
     # Three standard deviations of a binomial count.
@@ -411,9 +400,7 @@ class Wrong(Heights):
 
 def test_methods_that_cannot_be_scored_are_refused(chairs: Path) -> None:
     dataset = open_dataset("npz", chairs)
-    with pytest.raises(
-        InputError, match=r"none of 6 shapes could be scored; the first: 0: the method gave labels"
-    ):
+    with pytest.raises(InputError, match=r"none of 6 shapes could be scored; the first: 0: the method gave labels"):
         evaluate(dataset, Wrong())
     with pytest.raises(InputError, match="find3d needs a column of logit 0, which Heights cannot give"):
         evaluate(dataset, Heights(), "find3d")
@@ -426,9 +413,7 @@ def test_methods_that_cannot_be_scored_are_refused(chairs: Path) -> None:
 # ---- the run ----
 
 
-def test_results_do_not_depend_on_workers_or_on_the_run(
-    tmp_path: Path, chairs: Path, checkpoint: Checkpoint
-) -> None:
+def test_results_do_not_depend_on_workers_or_on_the_run(tmp_path: Path, chairs: Path, checkpoint: Checkpoint) -> None:
     dataset = open_dataset("npz", chairs)
     model = tmp_path / "tiny.safetensors"
     save(model, checkpoint)
@@ -441,6 +426,7 @@ def test_results_do_not_depend_on_workers_or_on_the_run(
     timings = json.loads((tmp_path / "two" / "timings.json").read_text())
     assert timings["scored"] == 6
     assert timings["workers"] == 2
+    assert timings["cpu"] > 0
     for stage in ("read", "prepare", "method", "method.encode", "score", "baselines", "rotations"):
         assert timings["stages"][stage]["total"] > 0
 
@@ -472,9 +458,7 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_file(tmp_path: Path, chai
     evaluate(dataset, method, out=tmp_path / "broken", fresh=True)
     assert method.calls == 6
     assert (tmp_path / "broken" / "results.json").read_bytes() == whole
-    with pytest.raises(
-        InputError, match=r"holds another evaluation \(protocol differs\); choose another folder"
-    ):
+    with pytest.raises(InputError, match=r"holds another evaluation \(protocol differs\); choose another folder"):
         evaluate(dataset, Heights(), out=tmp_path / "broken", absent="one")
 
 
@@ -616,7 +600,7 @@ def test_command(tmp_path: Path, chairs: Path, checkpoint: Checkpoint) -> None:
     assert "http" not in page
     results = str(out / "results.json")
     compared = CliRunner().invoke(app, ["compare", results, results], catch_exceptions=False)
-    assert "mIoU  +0.00  (+0.00 to +0.00)" in compared.output
+    assert "mIoU  +0.00  (+0.00 to +0.00)\ncIoU  +0.00\n" in compared.output
     summary = CliRunner().invoke(app, [*command, "--json", "--no-pictures"], catch_exceptions=False)
     assert json.loads(summary.stdout)["shapes"] == 2
 

@@ -79,9 +79,7 @@ def test_a_vector_does_not_depend_on_threads(encoder: MiniLM, threads: str) -> N
         "sys.stdout.write(MiniLM().encode(sys.argv[1:]).tobytes().hex())"
     )
     env = os.environ | {f"{library}_NUM_THREADS": threads for library in ("OMP", "OPENBLAS", "MKL")}
-    run = subprocess.run(
-        [sys.executable, "-c", code, *TEXTS], env=env, capture_output=True, text=True, check=True
-    )
+    run = subprocess.run([sys.executable, "-c", code, *TEXTS], env=env, capture_output=True, text=True, check=True)
     assert run.stdout == encoder.encode(TEXTS).tobytes().hex()
 
 

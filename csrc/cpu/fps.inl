@@ -76,7 +76,7 @@ static void sample_small(const float* points, int64_t n, int64_t k, int64_t m, i
     chosen = first_equal(dist, where, where + kBlock, farthest);
     if (members) {
       for (int64_t i = n; i < padded; ++i) row[i] = inf;
-      select_smallest(row, n, padded, m, nullptr, keys.data(), &guess, members + g * m, distances ? distances + g * m : nullptr);
+      select_smallest(row, n, padded, m, keys.data(), &guess, members + g * m, distances ? distances + g * m : nullptr);
     }
   }
 }

@@ -197,10 +197,10 @@ static const T& get(const T* value, const char* what, const char* kind) {
   return *value;
 }
 
-const Json::Object& Json::object(const char* what) const {
+const Json::Object& Json::object(const char* what) const& {
   return get(std::get_if<Object>(&value_), what, "an object");
 }
-const Json::Array& Json::array(const char* what) const { return get(std::get_if<Array>(&value_), what, "a list"); }
+const Json::Array& Json::array(const char* what) const& { return get(std::get_if<Array>(&value_), what, "a list"); }
 const std::string& Json::string(const char* what) const {
   return get(std::get_if<std::string>(&value_), what, "a text");
 }

@@ -28,8 +28,10 @@ class Json {
   const Json* find(std::string_view key) const;  // null when this is no object or has no such key
   // These throw FileError that names `what` when the value is of another kind.
   const Json& at(std::string_view key, const char* what) const;
-  const Object& object(const char* what) const;
-  const Array& array(const char* what) const;
+  const Object& object(const char* what) const&;
+  const Object& object(const char* what) const&& = delete;  // it would not outlive the statement
+  const Array& array(const char* what) const&;
+  const Array& array(const char* what) const&& = delete;
   const std::string& string(const char* what) const;
   double number(const char* what) const;
   int64_t integer(const char* what) const;  // whole, at most 2^53 either way

@@ -19,14 +19,14 @@ static void knn_small(const float* x, const float* y, const float* z, int64_t n,
   for (int64_t i = 0; i < padded; i += PA3D_W)
     store(row + i, square_distance(load(x + i), load(y + i), load(z + i), cx, cy, cz));
   for (int64_t i = n; i < padded; ++i) row[i] = std::numeric_limits<float>::infinity();
-  select_smallest(row, n, padded, k, nullptr, s.keys.data(), &s.guess, index, distance);
+  select_smallest(row, n, padded, k, s.keys.data(), &s.guess, index, distance);
 }
 
 // The k nearest so far: keys of distance and index, cut back to k whenever they have become many.
 struct Nearest {
   uint64_t* keys;
   int64_t k, most, size = 0;
-  float radius = std::numeric_limits<float>::max();
+  float radius = std::numeric_limits<float>::infinity();
 
   void visit(const Buckets& buckets, int64_t b, vf cx, vf cy, vf cz) {
     const int64_t begin = b * buckets.size, end = std::min(begin + buckets.size, buckets.n);
@@ -76,6 +76,7 @@ static void knn_large(const Buckets& buckets, const float* query, int64_t k, Scr
   for (int64_t b = 0; b < padded; b += PA3D_W) {
     for (uint32_t mask = mask_equal(load(bound + b), splat(closest)); mask; mask &= mask - 1) {
       const int64_t at = b + __builtin_ctz(mask);
+      if (at >= buckets.count) break;
       if (home < 0) {
         home = at;
         const int64_t around = (k + buckets.size - 1) / buckets.size + 1;

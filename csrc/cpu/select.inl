@@ -8,16 +8,18 @@ static inline int count_below(const float* d, int64_t padded, float bound) {
   return count;
 }
 
-static inline int64_t gather_below(const float* d, int64_t padded, float bound, const int32_t* ids, uint64_t* keys) {
+// Keys of the distances up to the bound; what pads the last vector is left out even when the bound is infinite.
+static inline int64_t gather_below(const float* d, int64_t n, float bound, uint64_t* keys) {
   int64_t m = 0;
   const vf limit = splat(bound);
-  for (int64_t i = 0; i < padded; i += PA3D_W) {
+  for (int64_t i = 0; i < n; i += PA3D_W) {
     uint32_t mask = mask_less_equal(load(d + i), limit);
+    if (n - i < PA3D_W) mask &= (1u << (n - i)) - 1;
     for (; mask; mask &= mask - 1) {
       const int64_t j = i + __builtin_ctz(mask);
       uint32_t bits;
       std::memcpy(&bits, d + j, 4);
-      keys[m++] = static_cast<uint64_t>(bits) << 32 | static_cast<uint32_t>(ids ? ids[j] : static_cast<int32_t>(j));
+      keys[m++] = static_cast<uint64_t>(bits) << 32 | static_cast<uint32_t>(j);
     }
   }
   return m;
@@ -52,16 +54,16 @@ static inline void emit_smallest(uint64_t* keys, int64_t m, int64_t k, int64_t* 
 
 // d: a row of `padded` distances (a multiple of PA3D_W), those past n are +inf. keys: scratch of n + 8.
 // guess: a bound that served a row like this one, or 0; the new bound is left there.
-static inline void select_smallest(const float* d, int64_t n, int64_t padded, int64_t k, const int32_t* ids,
-                                   uint64_t* keys, float* guess, int64_t* index, float* distance) {
+static inline void select_smallest(const float* d, int64_t n, int64_t padded, int64_t k, uint64_t* keys, float* guess,
+                                   int64_t* index, float* distance) {
   const int64_t most = k + std::max<int64_t>(k, 32);
-  float bound = std::numeric_limits<float>::max();
+  float bound = std::numeric_limits<float>::infinity();
   if (most < n) {
     float low = -1.0f, high = bound;  // fewer than k below low, more than `most` below high
     float at = *guess > 0 ? *guess : reduce_max(load(d)) * static_cast<float>(k) / static_cast<float>(n);
     const float target = 0.5f * static_cast<float>(k + most);
     for (int step = 0; step < 64; ++step) {
-      if (!(at > low && at < high)) at = high < std::numeric_limits<float>::max() ? low + 0.5f * (high - low) : 2 * low + 1e-30f;
+      if (!(at > low && at < high)) at = high < std::numeric_limits<float>::infinity() ? low + 0.5f * (high - low) : 2 * low + 1e-30f;
       if (!(at > low && at < high)) break;  // no float lies between: equal distances jump over the window
       const int count = count_below(d, padded, at);
       if (count >= k && count <= most) {
@@ -77,9 +79,9 @@ static inline void select_smallest(const float* d, int64_t n, int64_t padded, in
       const float factor = target / static_cast<float>(count + 1);
       at *= std::min(4.0f, std::max(0.25f, factor));
     }
-    if (bound == std::numeric_limits<float>::max()) bound = high;
-    *guess = bound;
+    if (bound == std::numeric_limits<float>::infinity()) bound = high;
+    *guess = std::min(bound, std::numeric_limits<float>::max());
   }
-  const int64_t m = gather_below(d, padded, bound, ids, keys);
+  const int64_t m = gather_below(d, n, bound, keys);
   emit_smallest(keys, m, k, index, distance);
 }

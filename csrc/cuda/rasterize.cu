@@ -4,7 +4,7 @@
 // Triangles are sorted by the pixels of their bounding box. Tiny ones are drawn by the thread that set them up, medium
 // ones by its warp, both with atomicMin. Large ones, and those that must be clipped, go to a list a view; then a block
 // for every tile of the image bins this list, a stretch at a time, in shared memory, and every thread keeps the winner
-// of its own pixel. Working memory is bounded: 12 bytes a pixel at most, 16 a vertex, 4 a face, for every view.
+// of its own pixel. Working memory is bounded: 8 bytes a pixel, 16 a vertex and 4 a face, for every view.
 #include <cmath>
 
 #include "common.cuh"
@@ -243,7 +243,7 @@ __global__ void __launch_bounds__(kFaceThreads)
         offer(&keys[static_cast<int64_t>(y) * scene.width + x], key_at(mine, x, y));
   }
   const int lane = threadIdx.x % 32;
-  // The ballot also lets every lane see the triangles of its warp.
+  // Votes order no memory; this lets every lane see the triangles of its warp.
   __syncwarp();
   for (unsigned left = __ballot_sync(kAllLanes, size == Size::kMedium); left != 0; left &= left - 1) {
     const Triangle& t = shared.triangle[threadIdx.x - lane + __ffs(left) - 1];
@@ -360,6 +360,7 @@ __global__ void __launch_bounds__(kTileThreads)
       }
       __syncthreads();
     }
+    // Only for stretches of which nothing was binned: their length is read before it is reset.
     __syncthreads();
   }
   if (best == kEmpty) return;

@@ -39,26 +39,18 @@ def run(
     dataset: Annotated[
         str, typer.Argument(metavar="DATASET", help=f"One of {', '.join(DATASETS)}.", show_default=False)
     ],
-    root: Annotated[
-        Path, typer.Option("--root", metavar="FOLDER", help="Where the dataset lies.", show_default=False)
-    ],
+    root: Annotated[Path, typer.Option("--root", metavar="FOLDER", help="Where the dataset lies.", show_default=False)],
     out: Annotated[
         Path | None,
-        typer.Option(
-            "-o", "--out", metavar="FOLDER", help="Where results go.  [default: ./DATASET-PROTOCOL]"
-        ),
+        typer.Option("-o", "--out", metavar="FOLDER", help="Where results go.  [default: ./DATASET-PROTOCOL]"),
     ] = None,
-    protocol: Annotated[
-        str, typer.Option(metavar="pa3d|patchalign3d|cops|find3d", help="Whose rules.")
-    ] = "pa3d",
+    protocol: Annotated[str, typer.Option(metavar="pa3d|patchalign3d|cops|find3d", help="Whose rules.")] = "pa3d",
     split: Annotated[str | None, typer.Option(metavar="NAME", help="Split; papers' own if left out.")] = None,
     up: Annotated[str, typer.Option(metavar="x|y|z", help="The dataset's axis that points up.")] = "y",
     method: Annotated[str, typer.Option(metavar="|".join(METHODS), help="What is measured.")] = "model",
     model: Annotated[
         Path | None,
-        typer.Option(
-            "--model", metavar="FILE", help="A .safetensors checkpoint in place of the embedded one."
-        ),
+        typer.Option("--model", metavar="FILE", help="A .safetensors checkpoint in place of the embedded one."),
     ] = None,
     precision: Annotated[
         str, typer.Option(metavar="auto|fp32|bf16|int8", help="What the encoder computes in.")
@@ -71,31 +63,19 @@ def run(
     prompts: Annotated[
         str | None, typer.Option(metavar="part|category|ensemble", help="In place of the protocol's.")
     ] = None,
-    absent: Annotated[
-        str | None, typer.Option(metavar="skip|one|union", help="In place of the protocol's.")
-    ] = None,
+    absent: Annotated[str | None, typer.Option(metavar="skip|one|union", help="In place of the protocol's.")] = None,
     unlabelled: Annotated[
         str | None,
         typer.Option(metavar="ignored|other|background|category|zero", help="In place of the protocol's."),
     ] = None,
-    offered: Annotated[
-        str | None, typer.Option(metavar="category|dataset", help="In place of the protocol's.")
-    ] = None,
-    rotations: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Also score under N seeded rotations.")
-    ] = 0,
+    offered: Annotated[str | None, typer.Option(metavar="category|dataset", help="In place of the protocol's.")] = None,
+    rotations: Annotated[int, typer.Option(min=0, metavar="N", help="Also score under N seeded rotations.")] = 0,
     rotation_kind: Annotated[str, typer.Option(metavar="yaw|any", help="About the up axis, or any.")] = "yaw",
-    limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Only N shapes, evenly spread.")
-    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only N shapes, evenly spread.")] = None,
     workers: Annotated[int, typer.Option(min=1, metavar="N", help="Processes of one thread each.")] = 1,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of going on.")] = False,
-    no_pictures: Annotated[
-        bool, typer.Option("--no-pictures", help="Leave pictures out of report.html.")
-    ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print nothing unless something goes wrong.")
-    ] = False,
+    no_pictures: Annotated[bool, typer.Option("--no-pictures", help="Leave pictures out of report.html.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing unless something goes wrong.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON and nothing else.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
@@ -145,12 +125,8 @@ def run(
 
 @app.command()
 def compare(
-    a: Annotated[
-        Path, typer.Argument(metavar="A.json", help="results.json of the one before.", show_default=False)
-    ],
-    b: Annotated[
-        Path, typer.Argument(metavar="B.json", help="results.json of the one after.", show_default=False)
-    ],
+    a: Annotated[Path, typer.Argument(metavar="A.json", help="results.json of the one before.", show_default=False)],
+    b: Annotated[Path, typer.Argument(metavar="B.json", help="results.json of the one after.", show_default=False)],
     json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
@@ -167,10 +143,9 @@ def compare(
     if found["unpaired"]:
         typer.echo(f"{found['unpaired']} shapes are in one of them only and left out")
     for key, label in (("miou", "mIoU"), ("ciou", "cIoU")):
-        low, high = found[key]["interval"]
-        typer.echo(
-            f"{label:<6}{100 * found[key]['difference']:+.2f}  ({100 * low:+.2f} to {100 * high:+.2f})"
-        )
+        interval = found[key]["interval"]
+        between = f"  ({100 * interval[0]:+.2f} to {100 * interval[1]:+.2f})" if interval else ""
+        typer.echo(f"{label:<6}{100 * found[key]['difference']:+.2f}{between}")
     typer.echo(f"better {found['better']}, worse {found['worse']}, equal {found['equal']}")
     for name, row in found["categories"].items():
         typer.echo(f"{name:<20}{100 * row['difference']:+7.2f}  {row['shapes']:>5} shapes")

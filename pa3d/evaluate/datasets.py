@@ -106,9 +106,7 @@ class Dataset(ABC):
     def _load(self, index: int) -> LabelledShape: ...
 
     def _refuse(self, looked_for: str) -> InputError:
-        return InputError(
-            f"{self.root}: {looked_for} not found; expected {self.name} laid out as {LAYOUTS[self.name]}"
-        )
+        return InputError(f"{self.root}: {looked_for} not found; expected {self.name} laid out as {LAYOUTS[self.name]}")
 
 
 def open_dataset(name: str, root: str | Path, *, split: str | None = None, up: str = "y") -> Dataset:
@@ -150,9 +148,7 @@ class ShapeNetPart(Dataset):
 
     def __init__(self, root: Path, split: str, up: str) -> None:
         super().__init__(root, split, up)
-        rows = [
-            line.split() for line in (root / self.categories_file).read_text().splitlines() if line.strip()
-        ]
+        rows = [line.split() for line in (root / self.categories_file).read_text().splitlines() if line.strip()]
         self._category = {row[1]: row[0] for row in rows if len(row) == 2 and row[0] in self.label_sets}
         files = root / "train_test_split" / f"shuffled_{split}_file_list.json"
         if not files.is_file():
@@ -162,9 +158,7 @@ class ShapeNetPart(Dataset):
         except ValueError as error:
             raise InputError(f"{files}: not JSON ({error}); get the file again") from error
         if unknown := sorted({entry[0] for entry in listed} - set(self._category)):
-            raise InputError(
-                f"{files}: lists {unknown[0]}, which {self.categories_file} does not know; get both again"
-            )
+            raise InputError(f"{files}: lists {unknown[0]}, which {self.categories_file} does not know; get both again")
         self.ids = ["/".join(entry) for entry in listed]
 
     def _load(self, index: int) -> LabelledShape:
@@ -172,9 +166,7 @@ class ShapeNetPart(Dataset):
         category = self._category[key.split("/")[0]]
         table = np.loadtxt(self.root / f"{key}.txt", dtype=np.float32, ndmin=2)
         if table.shape[1] != 7:
-            raise InputError(
-                f"{key}: rows of {table.shape[1]} numbers, expected 'x y z nx ny nz label'; get it again"
-            )
+            raise InputError(f"{key}: rows of {table.shape[1]} numbers, expected 'x y z nx ny nz label'; get it again")
         return _shapenet(key, category, table[:, :3], table[:, 6].astype(np.int32), self)
 
 
@@ -208,18 +200,14 @@ class ShapeNetPartHdf5(Dataset):
         path, row = self._rows[index]
         with _open_hdf5(path) as file:
             points, part, category = file["data"][row], file["pid"][row], int(np.ravel(file["label"][row])[0])
-        return _shapenet(
-            self.ids[index], self._categories[category], points, np.ravel(part).astype(np.int32), self
-        )
+        return _shapenet(self.ids[index], self._categories[category], points, np.ravel(part).astype(np.int32), self)
 
 
 def _open_hdf5(path: Path) -> Any:
     try:
         import h5py
     except ImportError as error:
-        raise InputError(
-            "the HDF5 form of ShapeNetPart needs h5py; install it with pip install h5py"
-        ) from error
+        raise InputError("the HDF5 form of ShapeNetPart needs h5py; install it with pip install h5py") from error
     if not path.is_file():
         raise InputError(f"{path}: no such file, though the list of files names it; get the dataset again")
     try:
@@ -250,9 +238,7 @@ class PartNetE(Dataset):
     def __init__(self, root: Path, split: str, up: str) -> None:
         super().__init__(root, "test", up)
         self._base = root / "test" if (root / "test").is_dir() else root
-        found = [
-            path for path in sorted(self._base.iterdir()) if path.name in labels.PARTNETE and path.is_dir()
-        ]
+        found = [path for path in sorted(self._base.iterdir()) if path.name in labels.PARTNETE and path.is_dir()]
         if not found:
             raise self._refuse("a folder named after a category, such as Bottle,")
         self.ids = [
@@ -268,9 +254,7 @@ class PartNetE(Dataset):
         shape = load(folder / "pc.ply", up=self.up)
         content = load_pickled_dict(folder / "label.npy")
         if "semantic_seg" not in content:
-            raise InputError(
-                f"{key}: label.npy has no semantic_seg, only {', '.join(map(str, content))}; get it again"
-            )
+            raise InputError(f"{key}: label.npy has no semantic_seg, only {', '.join(map(str, content))}; get it again")
         part = np.asarray(content["semantic_seg"]).ravel().astype(np.int32)
         cloud = Shape(shape.points, colors=shape.colors, up=self.up, name=key)
         return LabelledShape(key, category, cloud, part, list(labels.PARTNETE[category]), self.split)
@@ -317,9 +301,7 @@ class ScanObjectNN(Dataset):
         scene = instance != things[counts.argmax()] if len(things) else None
         cloud = Shape(np.ascontiguousarray(points[:, :3]), up=self.up, name=key)
         names = list(labels.SCANOBJECTNN[category])
-        return LabelledShape(
-            key, category, cloud, np.maximum(part, -1).astype(np.int32), names, self.split, scene
-        )
+        return LabelledShape(key, category, cloud, np.maximum(part, -1).astype(np.int32), names, self.split, scene)
 
 
 def _rows(path: Path, columns: int) -> NDArray[np.float32]:
@@ -350,15 +332,10 @@ class Objaverse(Dataset):
     def _load(self, index: int) -> LabelledShape:
         key = self.ids[index]
         folder = self.root / key
-        names = {
-            int(number): str(name)
-            for number, name in json.loads((folder / "label_map.json").read_text()).items()
-        }
+        names = {int(number): str(name) for number, name in json.loads((folder / "label_map.json").read_text()).items()}
         numbers = sorted(number for number in names if number > 0)
         if numbers != list(range(1, len(numbers) + 1)):
-            raise InputError(
-                f"{key}: label_map.json has the numbers {numbers}, expected 1, 2, ...; get it again"
-            )
+            raise InputError(f"{key}: label_map.json has the numbers {numbers}, expected 1, 2, ...; get it again")
         shape = load(folder / "points5000.pcd", up=self.up)
         part = self._labels(folder, len(shape.points))
         category = folder.name.rsplit("_", 1)[0].replace("_", " ")
@@ -373,9 +350,7 @@ class Objaverse(Dataset):
             return np.load(folder / "labels.npy", allow_pickle=False).ravel().astype(np.int64) - 1
         masks = _masks(folder)
         if masks.ndim != 2 or masks.shape[1] != points:
-            raise InputError(
-                f"{folder.name}: masks of shape {masks.shape} for {points} points; get the folder again"
-            )
+            raise InputError(f"{folder.name}: masks of shape {masks.shape} for {points} points; get the folder again")
         part = np.full(points, -1, np.int64)
         for row in np.argsort(-masks.sum(axis=1), kind="stable"):
             part[masks[row]] = row
@@ -392,9 +367,7 @@ def _masks(folder: Path) -> NDArray[np.bool_]:
             raise InputError("mask2pts.pt needs torch; install it with pip install 'pa3d[torch]'") from error
         tensor = torch.load(folder / "mask2pts.pt", map_location="cpu", weights_only=True)
         return np.asarray(tensor.numpy(), bool)
-    raise InputError(
-        f"{folder.name}: none of labels.npy, mask2pts.npy and mask2pts.pt is there; get the folder again"
-    )
+    raise InputError(f"{folder.name}: none of labels.npy, mask2pts.npy and mask2pts.pt is there; get the folder again")
 
 
 def _unite(names: list[str]) -> tuple[list[str], list[int]]:
@@ -428,18 +401,14 @@ class Npz(Dataset):
             for name in names:
                 if name in content:
                     return content[name]
-            raise InputError(
-                f"{key}: no {' or '.join(names)}, only {', '.join(content)}; expected {LAYOUTS['npz']}"
-            )
+            raise InputError(f"{key}: no {' or '.join(names)}, only {', '.join(content)}; expected {LAYOUTS['npz']}")
 
         category = str(get("category"))
         part_names = [str(name) for name in get("part_names", "label_names")]
         points = np.ascontiguousarray(get("vertices", "points"), np.float32)
         if "faces" not in content:
             part = get("labels", "point_labels").astype(np.int32)
-            return LabelledShape(
-                key, category, Shape(points, up=self.up, name=key), part, part_names, self.split
-            )
+            return LabelledShape(key, category, Shape(points, up=self.up, name=key), part, part_names, self.split)
         mesh = Shape(points, np.ascontiguousarray(get("faces"), np.int32), up=self.up, name=key).validate()
         if "face_labels" in content:
             part = get("face_labels").astype(np.int32)
@@ -469,9 +438,7 @@ class FaustMeshes(Dataset):
             raise InputError(f"{root / 'coarse_gt.json'}: not JSON ({error}); get the file again") from error
         listing = root / "meshes.txt"
         files = (
-            listing.read_text().split()
-            if listing.is_file()
-            else sorted(p.name for p in (root / "scans").glob("*.obj"))
+            listing.read_text().split() if listing.is_file() else sorted(p.name for p in (root / "scans").glob("*.obj"))
         )
         self.ids = [Path(name).stem for name in files]
 
@@ -488,9 +455,7 @@ class FaustMeshes(Dataset):
 def labels_of_faces(mesh: Shape, vertex_labels: NDArray[np.int32]) -> NDArray[np.int32]:  # (N,) -> (F,)
     """The label that most of a face's corners have; the lowest where all three differ."""
     if mesh.faces is None or vertex_labels.shape != (len(mesh.points),):
-        raise InputError(
-            f"{mesh.name}: {len(vertex_labels)} labels for {len(mesh.points)} vertices; expected one each"
-        )
+        raise InputError(f"{mesh.name}: {len(vertex_labels)} labels for {len(mesh.points)} vertices; expected one each")
     a, b, c = np.sort(vertex_labels[mesh.faces], axis=1).T
     return np.where(b == c, b, a).astype(np.int32)
 

@@ -98,9 +98,7 @@ class SegmenterMethod:
     def identity(self) -> dict[str, Any]:
         """The checkpoint by name and content, and the settings; nothing of where the file lies."""
         checkpoint = self.segmenter.checkpoint
-        digest = hashlib.sha256(
-            f"{checkpoint.config}{checkpoint.temperature!r}{checkpoint.text_space}".encode()
-        )
+        digest = hashlib.sha256(f"{checkpoint.config}{checkpoint.temperature!r}{checkpoint.text_space}".encode())
         for name in sorted(checkpoint.tensors):
             digest.update(name.encode() + np.ascontiguousarray(checkpoint.tensors[name]).tobytes())
         return {
@@ -202,9 +200,7 @@ class PatchOracle:
     needs_truth = True
     zero = True
 
-    def __init__(
-        self, config: EncoderConfig | None = None, sample: int | None = DEFAULT_SAMPLE, seed: int = 0
-    ) -> None:
+    def __init__(self, config: EncoderConfig | None = None, sample: int | None = DEFAULT_SAMPLE, seed: int = 0) -> None:
         self.config, self.sample, self.seed = config or EncoderConfig(), sample, seed
 
     def identity(self) -> dict[str, Any]:
@@ -224,18 +220,14 @@ class PatchOracle:
         n, c = len(shape.points), self.config
         used = np.arange(n)
         if self.sample is not None and self.sample < n:
-            used = np.sort(
-                np.random.default_rng(self.seed).choice(n, self.sample, replace=False, shuffle=False)
-            )
+            used = np.sort(np.random.default_rng(self.seed).choice(n, self.sample, replace=False, shuffle=False))
         center, radius = normalization(shape.points[used])
         points = apply_normalization(shape.points, center, radius)[:, TO_MODEL_AXES[shape.up]]
         seen = np.ascontiguousarray(points[used])
         centers, members = sample_and_group(seen, c.patches, c.patch_size, min_sq_norm=c.min_sq_norm)
         votes = np.zeros((len(members), len(parts) + 1), np.int64)
         for column in members.T:
-            np.add.at(
-                votes, (np.arange(len(members)), truth[used[column]]), 1
-            )  # -1 counts in the last column
+            np.add.at(votes, (np.arange(len(members)), truth[used[column]]), 1)  # -1 counts in the last column
         nearest = knn(np.ascontiguousarray(points), seen[centers], 1)[0][:, 0]
         if not zero:
             votes[:, -1] = 0

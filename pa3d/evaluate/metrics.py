@@ -32,9 +32,7 @@ def confusion_matrix(
     Raises InputError for labels outside -1..C-1 or of different lengths.
     """
     if truth.shape != predicted.shape or truth.ndim != 1:
-        raise InputError(
-            f"labels have shapes {truth.shape} and {predicted.shape}; expected one length for both"
-        )
+        raise InputError(f"labels have shapes {truth.shape} and {predicted.shape}; expected one length for both")
     for name, labels in (("true", truth), ("predicted", predicted)):
         if len(labels) and (labels.min() < -1 or labels.max() >= classes):
             found = f"{labels.min()}..{labels.max()}"
@@ -75,9 +73,7 @@ def accuracy(confusion: NDArray[np.int64]) -> float | None:
     return float(np.trace(confusion) / total) if total else None
 
 
-def neighborhoods(
-    points: NDArray[np.float32], k: int = BOUNDARY_NEIGHBORS
-) -> NDArray[np.int64]:  # (N, min(k, N))
+def neighborhoods(points: NDArray[np.float32], k: int = BOUNDARY_NEIGHBORS) -> NDArray[np.int64]:  # (N, min(k, N))
     """Each point's k nearest, itself among them."""
     from pa3d.ops import knn
 

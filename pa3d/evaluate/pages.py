@@ -55,9 +55,7 @@ MOST_FAILURES = 20
 Results = dict[str, Any]
 
 
-def report_html(
-    results: Results, timings: dict[str, Any] | None, pictures: Sequence[tuple[str, bytes]] = ()
-) -> str:
+def report_html(results: Results, timings: dict[str, Any] | None, pictures: Sequence[tuple[str, bytes]] = ()) -> str:
     """The page of a results.json.
 
     timings: what timings.json holds. pictures: captions in HTML and PNGs, from `shape_pictures`.
@@ -129,9 +127,7 @@ def _caption(rank: str, record: Record) -> str:
 
     parts = "".join(
         f'<span class="key" style="background:{color}"></span>{escape(name)} {percent(iou)}'
-        for name, color, iou in zip(
-            record["parts"], part_colors(len(record["parts"])), record["iou"], strict=True
-        )
+        for name, color, iou in zip(record["parts"], part_colors(len(record["parts"])), record["iou"], strict=True)
     )
     ceiling = percent(record["baselines"]["oracle"])
     return (
@@ -168,17 +164,14 @@ def _figures(summary: dict[str, Any]) -> str:
 
     def pairs(names: dict[str, str], figures: dict[str, Any]) -> list[list[str]]:
         return [
-            [label, percent(figures[name]["miou"]), percent(figures[name]["ciou"])]
-            for name, label in names.items()
+            [label, percent(figures[name]["miou"]), percent(figures[name]["ciou"])] for name, label in names.items()
         ]
 
     rules = {rule: f"absent parts: {rule}" for rule in summary["by_rule"]}
     return (
         _table(["%", "", "95 % interval"], rows)
         + "<h3>What these are worth</h3>"
-        + _table(
-            ["%", "mIoU", "cIoU"], pairs({b: BASELINE_NAMES[b] for b in BASELINES}, summary["baselines"])
-        )
+        + _table(["%", "mIoU", "cIoU"], pairs({b: BASELINE_NAMES[b] for b in BASELINES}, summary["baselines"]))
         + "<h3>The same predictions under each rule for absent parts</h3>"
         + _table(["%", "mIoU", "cIoU"], pairs(rules, summary["by_rule"]))
     )
@@ -218,8 +211,7 @@ def _category(name: str, figures: dict[str, Any]) -> str:
         if confusion[i].sum() == 0:
             continue
         cells = "".join(
-            f'<td style="background:rgb(61 115 197 / {value:.2f})">{100 * value:.0f}</td>'
-            for value in share[i]
+            f'<td style="background:rgb(61 115 197 / {value:.2f})">{100 * value:.0f}</td>' for value in share[i]
         )
         rows += f"<tr><td>{escape(part)}</td>{cells}</tr>"
     header = "".join(f"<th>{escape(part)}</th>" for part in parts)
@@ -236,9 +228,9 @@ def _timings(timings: dict[str, Any] | None) -> str:
         cells = ["-" if figures[key] is None else f"{figures[key]:.4f}" for key in keys]
         rows.append([stage.replace("method.", "- "), *cells])
     about = (
-        f"{timings['scored']:,} shapes in {timings['wall']:.1f} s, {timings['workers'] or 'no'} workers "
-        f"of one thread each, {timings['names']:.1f} s of it for the vectors of the dataset's names; "
-        f"{timings['machine']}. Cold is the first shape of each process."
+        f"{timings['scored']:,} shapes in {timings['wall']:.1f} s, {timings['names']:.1f} s of it for the "
+        f"vectors of the dataset's names; {timings['cpu']:.1f} s of processor time for all shapes. Workers, one "
+        f"thread each: {timings['workers']}; {timings['machine']}. Cold is the first shape of each process."
     )
     header = ["stage", "cold", "warm, median", "warm, 90 %", "all shapes"]
     return f"<p>{escape(about)}</p>{_table(header, rows)}"

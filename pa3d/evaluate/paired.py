@@ -25,12 +25,8 @@ def compare(a: str | Path, b: str | Path, *, seed: int = 0) -> dict[str, Any]:
     for key in ("dataset", "protocol"):
         if first[key] != second[key]:
             names = [f for f in first[key] if first[key][f] != second[key].get(f)]
-            raise InputError(
-                f"{a} and {b} differ in {key} ({', '.join(names)}); only like evaluations can be compared"
-            )
-    before, after = (
-        {r["id"]: r for r in results["shapes"] if r["miou"] is not None} for results in (first, second)
-    )
+            raise InputError(f"{a} and {b} differ in {key} ({', '.join(names)}); only like evaluations can be compared")
+    before, after = ({r["id"]: r for r in results["shapes"] if r["miou"] is not None} for results in (first, second))
     ids = [key for key in before if key in after]
     if not ids:
         raise InputError(f"{a} and {b} have no shape in common; evaluate both on the same shapes")
@@ -74,9 +70,7 @@ def _read(path: str | Path) -> dict[str, Any]:
     try:
         results = json.loads(Path(path).read_text())
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); give a results.json of pa3d eval"
-        ) from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give a results.json of pa3d eval") from error
     except ValueError as error:
         raise InputError(f"{path}: not JSON ({error}); give a results.json of pa3d eval") from error
     if not isinstance(results, dict) or results.get("format") != FORMAT:

@@ -14,20 +14,14 @@ from pa3d.errors import InputError
 _ALLOWED = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
-    *(
-        (f"numpy.{core}.multiarray", name)
-        for core in ("core", "_core")
-        for name in ("_reconstruct", "scalar")
-    ),
+    *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
 }
 
 
 class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(
-                f"it asks for {module}.{name}, which is neither array nor plain value"
-            )
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is neither array nor plain value")
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 

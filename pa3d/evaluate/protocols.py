@@ -83,9 +83,7 @@ class Protocol:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 expected = ", ".join(map(str, choices))
-                raise InputError(
-                    f"protocol {self.name}: {name} is {getattr(self, name)!r}; expected one of {expected}"
-                )
+                raise InputError(f"protocol {self.name}: {name} is {getattr(self, name)!r}; expected one of {expected}")
         if self.surface < 1 or (self.points is not None and self.points < 1) or self.seed < 0:
             raise InputError(f"protocol {self.name}: surface and points must be at least 1, seed at least 0")
 
@@ -112,8 +110,7 @@ PROTOCOLS = {
         ),
         Protocol(
             "cops",
-            "COPS (Garosi et al., WACV 2025): all points, a mesh by its vertices; "
-            "a part absent from both counts 1.",
+            "COPS (Garosi et al., WACV 2025): all points, a mesh by its vertices; a part absent from both counts 1.",
             mesh="vertices",
             normalize="sphere",
             absent="one",
@@ -175,9 +172,7 @@ def prepare(shape: LabelledShape, protocol: Protocol, dataset: Dataset) -> Case:
     offered, class_of = _offered(classes, len(shape.part_names), protocol, dataset)
     given = draw(len(points), protocol.points, shape.id, protocol.seed)
     if not (part[given] >= 0).any():
-        raise InputError(
-            f"{shape.id}: no labelled point among those that {protocol.name} draws; leave the shape out"
-        )
+        raise InputError(f"{shape.id}: no labelled point among those that {protocol.name} draws; leave the shape out")
     cloud = np.ascontiguousarray(_normalized(points[given], protocol.normalize))
     up = shape.shape.up if protocol.axes == "dataset" else "y"
     nearest, scored = None, points[given]
@@ -253,9 +248,7 @@ def _offered(
     if dataset.label_sets is None:
         raise InputError(f"{dataset.name} has no names common to all shapes; use offered='category'")
     mine = {clean(name): number for number, name in enumerate(classes)}
-    every = {
-        clean(name): name for name in (*classes, *(n for names in dataset.label_sets.values() for n in names))
-    }
+    every = {clean(name): name for name in (*classes, *(n for names in dataset.label_sets.values() for n in names))}
     # By name, so that what is offered does not depend on the shape but for a class of unlabelled points.
     keys = sorted(every)
     return [every[key] for key in keys], np.array([mine.get(key, -1) for key in keys], np.int32)

@@ -79,16 +79,13 @@ def score_shape(job: Job, index: int) -> tuple[dict[str, Any], dict[str, float]]
     if job.rotations:
         with clock("rotations"):
             record["rotated"] = [
-                mean_iou(case, predict(job.method, case, protocol, np.array(r)), protocol)
-                for r in job.rotations
+                mean_iou(case, predict(job.method, case, protocol, np.array(r)), protocol) for r in job.rotations
             ]
     spent = {stage: seconds for stage, seconds in result.timings.items() if stage in METHOD_STAGES}
     return record, {**clock.seconds, **{f"method.{stage}": seconds for stage, seconds in spent.items()}}
 
 
-def predict(
-    method: Method, case: Case, protocol: Protocol, rotation: NDArray[np.float64] | None = None
-) -> Prediction:
+def predict(method: Method, case: Case, protocol: Protocol, rotation: NDArray[np.float64] | None = None) -> Prediction:
     """Run a method on a case, turned by a rotation (3, 3) if there is one. Raises InputError when what it
     returns does not fit the case."""
     cloud = case.cloud

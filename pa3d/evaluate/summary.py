@@ -64,9 +64,7 @@ def categories(records: Sequence[Record]) -> dict[str, Any]:
             "miou": mean_counted([r["miou"] for r in mine if r["miou"] is not None]),
             "accuracy": mean_counted([r["accuracy"] for r in mine if r["accuracy"] is not None]),
             "baselines": {b: mean_counted([r["baselines"][b] for r in mine]) for b in BASELINES},
-            "parts": {
-                p: {"iou": mean_counted(ious.get(p, [])), "shapes": len(ious.get(p, []))} for p in parts
-            },
+            "parts": {p: {"iou": mean_counted(ious.get(p, [])), "shapes": len(ious.get(p, []))} for p in parts},
             "confusion": confusion,
         }
     return out

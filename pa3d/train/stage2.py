@@ -260,7 +260,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--data", required=True, help="folder with one subfolder of shards a group")
     parser.add_argument("--out", required=True)
-    parser.add_argument("--weights", default="{}", help='JSON: how often each group is drawn, {"synth": 0.5}')
+    parser.add_argument("--options", default="{}", help='JSON: fields of Stage2Config, {"lr": 5e-4, "weights": {"synth": 2}}')
     parser.add_argument("--steps", type=int)
     parser.add_argument("--minutes", type=float, help="set the number of steps from the measured rate")
     parser.add_argument("--init", help="checkpoint to start from")
@@ -269,7 +269,15 @@ def main() -> None:
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    config = Stage2Config(weights=json.loads(args.weights), seed=args.seed)
+    options = json.loads(args.options)
+    unknown = set(options) - set(Stage2Config.__dataclass_fields__)
+    if unknown:
+        raise SystemExit(f"--options: no such field {', '.join(sorted(unknown))}; see pa3d.train.stage2.Stage2Config")
+    if "augmentation" in options:
+        options["augmentation"] = Augmentation(**options["augmentation"])
+    if "encoder" in options:
+        options["encoder"] = EncoderConfig.from_dict(options["encoder"])
+    config = replace(Stage2Config(**options), seed=args.seed)
     init = load(args.init) if args.init else None
     if init is not None:
         config = replace(config, encoder=init.config)

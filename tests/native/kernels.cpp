@@ -1,0 +1,318 @@
+// Every kernel at sizes around its edges, at every level of the processor and on several threads, compared with plain
+// loops where the rule is exact and with one thread elsewhere. A program of its own, so that sanitizers see nothing else.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <limits>
+#include <map>
+#include <numeric>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "cpu/cpuid.h"
+#include "cpu/encoder.h"
+#include "cpu/fps.h"
+#include "cpu/interpolate.h"
+#include "cpu/knn.h"
+#include "cpu/parallel.h"
+#include "cpu/rasterize.h"
+#include "cpu/segment.h"
+#include "cpu/text.h"
+
+namespace {
+
+using Floats = std::vector<float>;
+using Indices = std::vector<int64_t>;
+
+int64_t checks = 0;
+
+void check(bool good, const std::string& what) {
+  ++checks;
+  if (good) return;
+  std::fprintf(stderr, "%s: %s\n", pa3d::isa_name(pa3d::isa()), what.c_str());
+  std::exit(1);
+}
+
+// splitmix64, uniform in [-1, 1).
+class Random {
+ public:
+  explicit Random(uint64_t seed) : state_(seed) {}
+  uint64_t bits() {
+    uint64_t z = state_ += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+  }
+  float operator()() { return static_cast<float>(static_cast<double>(bits() >> 11) / 9007199254740992.0 * 2 - 1); }
+  int64_t below(int64_t n) { return static_cast<int64_t>(bits() % static_cast<uint64_t>(n)); }
+
+ private:
+  uint64_t state_;
+};
+
+Floats cloud(const std::string& kind, int64_t n, uint64_t seed) {
+  Random random(seed + static_cast<uint64_t>(n));
+  Floats points(3 * n);
+  for (int64_t i = 0; i < n; ++i)
+    for (int a = 0; a < 3; ++a) {
+      float& x = points[3 * i + a];
+      x = random();
+      if (kind == "grid") x = std::round(4 * x) / 4;
+      if (kind == "collinear" && a > 0) x = points[3 * i] * static_cast<float>(a) - 0.5f;
+    }
+  if (kind == "duplicated")
+    for (int64_t i = n / 8 + 1; i < n; ++i)
+      std::copy_n(points.begin() + 3 * random.below(n / 8 + 1), 3, points.begin() + 3 * i);
+  return points;
+}
+
+float distance(const float* a, const float* b) {
+  const float x = a[0] - b[0], y = a[1] - b[1], z = a[2] - b[2];
+  return (x * x + y * y) + z * z;
+}
+
+Indices plain_sample(const Floats& points, int64_t k, int64_t start, float near) {
+  const int64_t n = static_cast<int64_t>(points.size()) / 3;
+  const float origin[3] = {0, 0, 0};
+  Floats nearest(n, std::numeric_limits<float>::infinity());
+  for (int64_t i = 0; i < n; ++i)
+    if (near > 0 && distance(&points[3 * i], origin) <= near) nearest[i] = -1;
+  Indices out{start};
+  while (static_cast<int64_t>(out.size()) < k) {
+    for (int64_t i = 0; i < n; ++i) nearest[i] = std::min(nearest[i], distance(&points[3 * i], &points[3 * out.back()]));
+    out.push_back(std::max_element(nearest.begin(), nearest.end()) - nearest.begin());
+  }
+  return out;
+}
+
+Indices plain_neighbours(const float* query, const Floats& points, int64_t k) {
+  Indices order(points.size() / 3);
+  std::iota(order.begin(), order.end(), 0);
+  Floats d(order.size());
+  for (size_t i = 0; i < d.size(); ++i) d[i] = distance(query, &points[3 * i]);
+  std::partial_sort(order.begin(), order.begin() + k, order.end(),
+                    [&](int64_t a, int64_t b) { return d[a] < d[b] || (d[a] == d[b] && a < b); });
+  order.resize(k);
+  return order;
+}
+
+const char* const kKinds[] = {"random", "grid", "duplicated", "collinear"};
+
+void sampling() {
+  for (const char* kind : kKinds)
+    for (int64_t n : {1, 2, 15, 16, 17, 33, 100, 129, 1000, 8191, 8192, 8193}) {
+      const Floats points = cloud(kind, n, 1);
+      const int64_t k = std::min<int64_t>(n + 2, 21), m = std::min<int64_t>(n, 33);
+      for (float near : {0.0f, 0.3f}) {
+        const Indices expected = plain_sample(points, k, n / 2, near);
+        Indices index(k), again(k), members(k * m);
+        pa3d::farthest_point_sample(points.data(), n, k, n / 2, near, index.data());
+        check(index == expected, std::string("farthest_point_sample, ") + kind + ", " + std::to_string(n));
+        pa3d::sample_and_group(points.data(), n, k, m, n / 2, near, again.data(), members.data(), nullptr);
+        check(again == expected, std::string("sample_and_group, centres, ") + kind + ", " + std::to_string(n));
+        for (int64_t g : {int64_t{0}, k - 1}) {
+          const Indices row(members.begin() + g * m, members.begin() + (g + 1) * m);
+          check(row == plain_neighbours(&points[3 * index[g]], points, m), "sample_and_group, members");
+        }
+      }
+    }
+}
+
+void neighbours() {
+  for (const char* kind : kKinds)
+    for (int64_t n : {1, 2, 16, 17, 65, 1000, 2047, 2048, 4097}) {
+      const Floats points = cloud(kind, n, 2);
+      for (int64_t q : {1, 65, 200}) {
+        const Floats queries = cloud(kind, q, 3);
+        for (int64_t k : {int64_t{1}, std::min<int64_t>(n, 7), std::min<int64_t>(n, 33)})
+          for (int threads : {1, 3}) {
+            Indices index(q * k);
+            Floats far(q * k);
+            pa3d::knn(queries.data(), q, points.data(), n, k, threads, index.data(), far.data());
+            for (int64_t i : {int64_t{0}, q - 1}) {
+              const Indices row(index.begin() + i * k, index.begin() + (i + 1) * k);
+              check(row == plain_neighbours(&queries[3 * i], points, k), std::string("knn, ") + kind + ", " + std::to_string(n));
+              check(far[i * k] == distance(&queries[3 * i], &points[3 * row[0]]), "knn, distance");
+            }
+          }
+      }
+    }
+}
+
+void interpolation() {
+  for (int64_t g : {1, 2, 3, 15, 16, 17, 128, 2048, 2049})
+    for (int64_t n : {1, 77, 1023, 1025, 4100})
+      for (int64_t c : {1, 5})
+        for (int64_t k : {1, 2, 3}) {
+          if (k > g) continue;
+          const Floats points = cloud("grid", n, 4), centers = cloud("grid", g, 5), values = cloud("random", g * c, 6);
+          Floats one(n * c), three(n * c), far(n * k);
+          std::vector<int32_t> index(n * k);
+          pa3d::interpolate(points.data(), n, centers.data(), g, values.data(), c, k, 1, one.data());
+          pa3d::interpolate(points.data(), n, centers.data(), g, values.data(), c, k, 3, three.data());
+          check(one == three, "interpolate depends on threads");
+          pa3d::nearest_centers(points.data(), n, centers.data(), g, k, 3, index.data(), far.data());
+          const Indices last = plain_neighbours(&points[3 * (n - 1)], centers, k);
+          check(std::equal(last.begin(), last.end(), index.begin() + (n - 1) * k), "nearest_centers");
+        }
+}
+
+// Weights of any name, drawn once and kept.
+template <class T>
+class Weights {
+ public:
+  const T* operator()(const std::string& name, int64_t count) {
+    auto& held = held_[name];
+    if (held.empty()) {
+      Random random(std::hash<std::string>{}(name));
+      for (int64_t i = 0; i < count; ++i) held.push_back(value(random(), name));
+    }
+    return held.data();
+  }
+
+ private:
+  static T value(float x, const std::string& name) {
+    if (std::is_integral<T>::value) return static_cast<T>(32767 * x);
+    if (name.find("running_var") != std::string::npos) return static_cast<T>(1 + x / 2);
+    return static_cast<T>(x / 4);
+  }
+  std::map<std::string, std::vector<T>> held_;
+};
+
+struct Encoded {
+  Indices centers, members;
+  Floats tokens, features;
+  bool operator==(const Encoded& o) const {
+    return centers == o.centers && members == o.members && tokens == o.tokens && features == o.features;
+  }
+};
+
+Encoded encode(const pa3d::Encoder& encoder, const Floats& points, int threads, pa3d::Encoder::Workspace& space) {
+  const auto& c = encoder.config();
+  Encoded out{Indices(c.patches), Indices(c.patches * c.patch_size), Floats(c.patches * c.dim),
+              Floats(c.patches * c.text_dim)};
+  encoder.forward(points.data(), static_cast<int64_t>(points.size()) / 3, threads, space, out.centers.data(),
+                  out.members.data(), out.tokens.data(), out.features.data(), nullptr);
+  return out;
+}
+
+void encoding() {
+  pa3d::EncoderConfig small{10, 7, 48, 2, 3, 100, {5, 9, 18, 33}, 11, 21};
+  pa3d::EncoderConfig ones{1, 1, 1, 1, 1, 1, {1, 1, 1, 1}, 1, 1};
+  pa3d::EncoderConfig odd{33, 65, 34, 1, 2, 67, {17, 31, 65, 66}, 12, 130};
+  for (const auto& config : {small, ones, odd})
+    for (auto precision : {pa3d::Precision::fp32, pa3d::Precision::bf16, pa3d::Precision::int8}) {
+      if (!pa3d::supports(precision)) continue;
+      Weights<float> weights;
+      const auto encoder = pa3d::make_encoder(config, precision, std::ref(weights));
+      const std::vector<Floats> clouds = {cloud("random", 3, 7), cloud("random", 40, 8), cloud("grid", 300, 9)};
+      const auto space = encoder->workspace();
+      std::vector<Encoded> alone;
+      for (const Floats& points : clouds) {
+        alone.push_back(encode(*encoder, points, 1, *space));
+        for (int threads : {2, 3, 5})
+          check(encode(*encoder, points, threads, *space) == alone.back(), "the encoder depends on threads");
+        for (float x : alone.back().features) check(std::isfinite(x), "the encoder's features are not finite");
+      }
+      std::vector<Encoded> together(clouds.size());
+      pa3d::parallel_for(static_cast<int64_t>(clouds.size()), 1, 3, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          const auto own = encoder->workspace();
+          together[i] = encode(*encoder, clouds[i], 1, *own);
+        }
+      });
+      check(together == alone, "clouds encoded together differ");
+      std::vector<std::thread> callers;
+      std::vector<Encoded> called(2);
+      for (int i = 0; i < 2; ++i)
+        callers.emplace_back([&, i] {
+          const auto own = encoder->workspace();
+          called[i] = encode(*encoder, clouds[i], 2, *own);
+        });
+      for (std::thread& caller : callers) caller.join();
+      check(called[0] == alone[0] && called[1] == alone[1], "two callers at once differ");
+    }
+}
+
+void text() {
+  const pa3d::TextConfig config{50, 20, 64, 2, 128, 2, 1e-12f};
+  Weights<int16_t> integers;
+  Weights<float> floats;
+  const auto encoder = pa3d::make_text_encoder(config, {std::ref(integers), std::ref(floats)}, 3);
+  Random random(10);
+  const Indices lengths = {1, 20, 3, 7, 19, 2, 5};
+  std::vector<int32_t> ids(std::accumulate(lengths.begin(), lengths.end(), int64_t{0}));
+  for (int32_t& id : ids) id = static_cast<int32_t>(random.below(config.vocabulary));
+  const int64_t n = static_cast<int64_t>(lengths.size());
+  Floats one(n * config.width), many(n * config.width);
+  const auto space = encoder->workspace();
+  encoder->encode(ids.data(), lengths.data(), n, 1, *space, one.data());
+  for (int threads : {2, 3, 5}) {
+    encoder->encode(ids.data(), lengths.data(), n, threads, *space, many.data());
+    check(one == many, "the text encoder depends on threads");
+  }
+}
+
+void labelling() {
+  const int64_t n = 70001, g = 37, m = 9, k = 3, seen = 100;
+  Indices chosen(seen), members(g * m);
+  pa3d::draw(n, seen, 11, chosen.data());
+  check(std::is_sorted(chosen.begin(), chosen.end()) && chosen.back() < n, "draw");
+  const Floats raw = cloud("random", n, 12), centers = cloud("random", g, 13), logits = cloud("random", g * k, 14);
+  const Floats points = cloud("random", seen, 15);
+  Random random(16);
+  for (int64_t& member : members) member = random.below(seen);
+  const auto to = pa3d::normalization(raw.data(), n);
+  const int axes[3] = {0, 2, 1};
+  const pa3d::Patches patches{centers.data(), g, members.data(), m, points.data(), seen};
+  for (auto how : {pa3d::Assign::nearest, pa3d::Assign::membership, pa3d::Assign::smooth}) {
+    Floats at[2] = {Floats(3 * n), Floats(3 * n)}, scores[2] = {Floats(k * n), Floats(k * n)};
+    std::vector<int32_t> labels[2] = {std::vector<int32_t>(n), std::vector<int32_t>(n)};
+    for (int i = 0; i < 2; ++i) {
+      pa3d::normalize(raw.data(), n, to, axes, 2 * i + 1, at[i].data());
+      pa3d::spread(at[i].data(), n, patches, logits.data(), k, how, 0.4f, 2 * i + 1, labels[i].data(), scores[i].data());
+    }
+    check(at[0] == at[1] && labels[0] == labels[1] && scores[0] == scores[1], "labels depend on threads");
+  }
+}
+
+void pictures() {
+  const int64_t n = 300, f = 500, views = 3, height = 33, width = 47;
+  const Floats vertices = cloud("random", n, 17), radius(n, 0.05f);
+  Random random(18);
+  std::vector<int32_t> faces(3 * f);
+  for (int32_t& corner : faces) corner = static_cast<int32_t>(random.below(n));
+  std::vector<double> matrices;
+  for (double shift : {0.0, 0.4, -3.0})  // the last view has most of it behind the camera
+    matrices.insert(matrices.end(), {20, 0, 24, 40, 0, 20, 16, 30, 0, 0, 1, 2 + shift});
+  const std::vector<double> scale(views, 20.0);
+  const pa3d::RasterViews at{views, matrices.data(), true, 0.1, height, width};
+  std::vector<int32_t> id[2], dots[2];
+  Floats depth[2], weights[2];
+  for (int i = 0; i < 2; ++i) {
+    id[i].resize(views * height * width);
+    dots[i].resize(id[i].size());
+    depth[i].resize(id[i].size());
+    weights[i].resize(3 * id[i].size());
+    pa3d::rasterize(vertices.data(), n, faces.data(), f, at, 2 * i + 1, id[i].data(), depth[i].data(), weights[i].data());
+    pa3d::rasterize_points(vertices.data(), radius.data(), n, at, scale.data(), 2 * i + 1, dots[i].data(), nullptr);
+  }
+  check(id[0] == id[1] && depth[0] == depth[1] && weights[0] == weights[1] && dots[0] == dots[1],
+        "pictures depend on threads");
+}
+
+}  // namespace
+
+int main() {
+  const std::map<std::string, std::function<void()>> kernels = {
+      {"sampling", sampling}, {"neighbours", neighbours}, {"interpolation", interpolation}, {"encoding", encoding},
+      {"text", text},         {"labelling", labelling},   {"pictures", pictures}};
+  for (const char* level : {"generic", "avx2", "avx512", "avx512_bf16"}) {
+    if (!pa3d::set_isa(level)) continue;
+    for (const auto& [name, run] : kernels) run();
+    std::printf("%s: %lld checks\n", level, static_cast<long long>(checks));
+    std::fflush(stdout);
+  }
+}

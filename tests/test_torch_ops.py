@@ -1,0 +1,183 @@
+"""The operations as torch sees them: registered, traceable, differentiable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from pa3d import ops  # noqa: E402
+from pa3d.config import EncoderConfig  # noqa: E402
+from pa3d.model import Encoder  # noqa: E402
+from pa3d.ops import _torch  # noqa: E402
+from pa3d.ops.attention import patch_attention, patch_attention_reference  # noqa: E402
+
+TINY = EncoderConfig(patches=8, patch_size=4, dim=32, depth=2, heads=2, mlp_hidden=48, embed=(8, 16, 24, 16), pos_hidden=8)
+
+
+def cloud(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.randn(*shape, 3, generator=torch.Generator().manual_seed(sum(shape)), dtype=dtype)
+
+
+def indices(*shape: int, below: int) -> torch.Tensor:
+    return torch.randint(0, below, shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+def heads(dtype: torch.dtype, *shape: int) -> list[torch.Tensor]:
+    made = torch.randn(3, *shape, generator=torch.Generator().manual_seed(5), dtype=dtype)
+    return [x.clone().requires_grad_() for x in made]
+
+
+@pytest.fixture(autouse=True)
+def fresh_graphs() -> None:
+    torch._dynamo.reset()
+
+
+CASES: dict[str, tuple[Any, Callable[[], tuple[Any, ...]]]] = {
+    "farthest_point_sample": (_torch.farthest_point_sample, lambda: (cloud(2, 20), 5, 1, 1e-3)),
+    "farthest_point_sample without a batch": (_torch.farthest_point_sample, lambda: (cloud(20), 5)),
+    "knn": (_torch.knn, lambda: (cloud(2, 6), cloud(2, 20), 4)),
+    "sample_and_group": (_torch.sample_and_group, lambda: (cloud(2, 20), 5, 4, 0, 0.0)),
+    "sample_and_group of too few": (_torch.sample_and_group, lambda: (cloud(1, 3), 5, 7)),
+    "group": (_torch.group, lambda: (cloud(2, 9).requires_grad_(), indices(2, 3, below=9), indices(2, 3, 4, below=9))),
+    "interpolate 1": (_torch.interpolate, lambda: (cloud(11), cloud(5), cloud(5).requires_grad_(), 1)),
+    "interpolate 3": (_torch.interpolate, lambda: (cloud(11), cloud(5), cloud(5).requires_grad_(), 3)),
+    "patch_attention": (_torch.patch_attention, lambda: tuple(heads(torch.float32, 2, 3, 9, 16))),
+    "patch_attention bfloat16": (_torch.patch_attention, lambda: tuple(x.detach() for x in heads(torch.bfloat16, 1, 2, 5, 8))),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_opcheck(case: str):
+    op, arguments = CASES[case]
+    torch.library.opcheck(op, arguments())
+
+
+def test_opcheck_of_the_attention_backward():
+    q, k, v = (x.detach() for x in heads(torch.float32, 2, 3, 9, 16))
+    out, stats = _torch.patch_attention(q, k, v)
+    torch.library.opcheck(_torch.patch_attention_backward, (torch.ones_like(out), q, k, v, out, stats))
+
+
+def test_gradients_against_finite_differences():
+    wide = torch.float64
+    points, centers = cloud(9, dtype=wide), cloud(5, dtype=wide)
+    values = cloud(5, dtype=wide).requires_grad_()
+    for k in (1, 3):
+        assert torch.autograd.gradcheck(lambda v, k=k: _torch.interpolate(points, centers, v, k), values)
+    index, members = indices(2, 3, below=7), indices(2, 3, 4, below=7)
+    assert torch.autograd.gradcheck(lambda p: _torch.group(p, index, members), cloud(2, 7, dtype=wide).requires_grad_())
+    assert torch.autograd.gradcheck(lambda *x: _torch.patch_attention(*x)[0], heads(wide, 1, 2, 5, 4))
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_interpolate_gradient_equals_that_of_the_reference(k: int):
+    points, centers, values = cloud(50), cloud(7), cloud(7).requires_grad_()
+    grad = cloud(50)
+    for result in (ops.interpolate(points, centers, values, k), torch.ops.pa3d.interpolate(points, centers, values, k)):
+        expected = ops.interpolate_reference(points, centers, values, k)
+        ours, theirs = (torch.autograd.grad(x, values, grad)[0] for x in (result, expected))
+        assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("t", [1, 33, 129])
+def test_attention_op_against_float64(t: int):
+    """Error of values and gradients: at most twice that of the plain float32 version."""
+    results = []
+    for attention, dtype in (
+        (lambda *x: _torch.patch_attention(*x)[0], torch.float32),
+        (patch_attention_reference, torch.float32),
+        (patch_attention_reference, torch.float64),
+    ):
+        leaves = [x.detach().to(dtype).requires_grad_() for x in heads(torch.float32, 1, 6, t, 16)]
+        out = attention(*leaves)
+        results.append([out, *torch.autograd.grad(out.square().sum(), leaves)])
+    for actual, plain, exact in zip(*results, strict=True):
+        ours, theirs = ((x.double() - exact).square().mean().sqrt() for x in (actual, plain))
+        # the gradients of a single token's q and k are differences of equal numbers of this size
+        rounding = torch.finfo(torch.float32).eps * 8.0
+        assert ours <= max(2 * theirs, rounding)
+
+
+@pytest.mark.parametrize("numpy", [False, True])
+def test_patch_attention_function(numpy: bool):
+    q, k, v = (x.detach() for x in heads(torch.float32, 2, 3, 9, 16))
+    expected = torch.nn.functional.scaled_dot_product_attention(q.double(), k.double(), v.double())
+    out = patch_attention(*(x.numpy() if numpy else x for x in (q, k, v)))
+    assert torch.allclose(torch.as_tensor(out).double(), expected, atol=1e-5)
+
+
+def test_patch_attention_errors_by_name():
+    q = torch.zeros(1, 2, 3, 4)
+    with pytest.raises(ValueError, match=r"k: expected shape \(1, 2, 3, 4\) as q, got \(1, 2, 4, 4\)"):
+        patch_attention(q, torch.zeros(1, 2, 4, 4), q)
+    with pytest.raises(TypeError, match="v: expected float32 or bfloat16 or float16, got float64"):
+        patch_attention(q, q, q.double())
+    with pytest.raises(ValueError, match=r"q: expected shape \(B, H, T, D\)"):
+        patch_attention(q[0], q[0], q[0])
+    with pytest.raises(TypeError, match="q: expected a numpy array or a torch tensor, got list"):
+        patch_attention([0], q, q)
+    with pytest.raises(ValueError, match="q on cpu, k on numpy"):
+        patch_attention(q, q.numpy(), q)
+
+
+def pipeline(points: torch.Tensor) -> torch.Tensor:
+    """All operations in one graph."""
+    start = ops.farthest_point_sample(points, 6)
+    centers, members = ops.sample_and_group(points, 6, 4, min_sq_norm=1e-3)
+    patches = ops.group(points, centers, members)
+    near, _ = ops.knn(points, points, 2)
+    spread = ops.interpolate(points[0], points[0, :6].contiguous(), patches[0].flatten(1), 3)
+    return spread.sum() + patches.square().sum() + (start.sum() + near.sum()).float()
+
+
+def test_all_operations_compile_into_one_graph():
+    points = cloud(2, 20)
+    compiled = torch.compile(pipeline, fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(points), pipeline(points))
+
+
+def test_gradients_through_a_compiled_graph():
+    def loss(points: torch.Tensor) -> torch.Tensor:
+        centers, members = ops.sample_and_group(points.detach(), 6, 4)
+        return ops.group(points, centers, members).square().sum()
+
+    points = cloud(2, 20).requires_grad_()
+    (expected,) = torch.autograd.grad(loss(points), points)
+    (found,) = torch.autograd.grad(torch.compile(loss, fullgraph=True, backend="aot_eager")(points), points)
+    assert torch.allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)]
+)
+def test_encoder_compiles_into_one_graph(backend: str):
+    torch.manual_seed(0)
+    model, points = Encoder(TINY).eval(), cloud(2, 40)
+    with torch.no_grad():
+        expected, found = model(points), torch.compile(model, fullgraph=True, backend=backend)(points)
+    assert torch.equal(found.members, expected.members)
+    assert torch.allclose(found.tokens, expected.tokens, atol=1e-5)
+
+
+def test_encoder_exports():
+    """And runs at another number of points than it was traced with."""
+    torch.manual_seed(0)
+    model = Encoder(TINY).eval()
+    sizes = {"points": {1: torch.export.Dim("n", min=16, max=4096)}}
+    program = torch.export.export(model, (cloud(1, 40),), dynamic_shapes=sizes)
+    assert "pa3d.sample_and_group" in program.graph_module.print_readable(print_output=False)
+    for n in (40, 57):
+        with torch.no_grad():
+            expected, found = model(cloud(1, n)), program.module()(cloud(1, n))
+        assert torch.equal(found.members, expected.members)
+        assert torch.allclose(found.tokens, expected.tokens, atol=1e-5)
+
+
+def test_what_a_node_is_given_is_checked_when_it_runs():
+    compiled = torch.compile(lambda x: ops.knn(x, x, 2), fullgraph=True, backend="aot_eager")
+    with pytest.raises(ValueError, match="points: NaN or infinite values"):
+        compiled(torch.full((1, 4, 3), float("nan")))
