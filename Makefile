@@ -5,14 +5,14 @@ SHELL := /bin/bash
 
 NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.inl') setup.py pyproject.toml
 PACKAGE := $(NATIVE) $(shell find pa3d -name '*.py' -o -name '*.pyi' -o -path 'pa3d/weights/*' -type f)
-FORMATTED := $(shell find csrc/*.cpp csrc/*.h csrc/cpu -name '*.cpp' -o -name '*.h' -o -name '*.inl')
+FORMATTED := $(shell find csrc/*.cpp csrc/*.h csrc/cpu tests/native -name '*.cpp' -o -name '*.h' -o -name '*.inl')
 EXAMPLES := $(wildcard examples/*.glb examples/*.ply)
 PUBLIC := $(addprefix pa3d/,__init__.py cli.py errors.py shape.py segment.py checkpoint.py config.py native.py \
 	torch_encoder.py model.py io text ops report)
 DEV := .venv-dev/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow lint format clean python
+.PHONY: demo test test-slow lint format bench sanitize cuda-report clean python
 
 demo: .venv/installed
 	@rm -rf out/demo && mkdir -p out/demo
@@ -28,6 +28,14 @@ test: .venv-dev/installed
 
 test-slow: .venv-dev/installed
 	$(DEV)/python -m pytest -m slow
+
+# On a quiet machine: writes docs/benchmarks.md.
+bench: .venv-dev/installed
+	$(DEV)/python bench/report.py
+
+# Needs nvcc, no GPU: registers, spills and occupancy of every GPU kernel, into docs/gpu.md.
+cuda-report: .venv-dev/installed
+	$(DEV)/python scripts/cuda_report.py
 
 lint: .venv-dev/installed
 	$(DEV)/ruff check .
@@ -69,3 +77,6 @@ python:
 
 # make capi: build/capi/libpa3d.so, the library for programs without Python.
 include csrc/capi.mk
+
+# make sanitize: the kernels under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer.
+include tests/native/sanitize.mk

@@ -37,7 +37,9 @@ class NinjaBuild(build_ext):
         try:
             subprocess.run([sys.executable, "-m", "ninja", "-C", str(work), "-j", jobs], check=True)
         except subprocess.CalledProcessError as error:
-            raise SystemExit(f"building {ext.name} failed: a C++17 compiler is needed (g++ 10 or clang 12 and later)") from error
+            raise SystemExit(
+                f"building {ext.name} failed: a C++17 compiler is needed (g++ 10 or clang 12 and later)"
+            ) from error
 
     def _rules(self, ext: Extension, out: Path) -> str:
         cxx = os.environ.get("CXX", "c++")
@@ -75,7 +77,7 @@ def _escape(path: str | Path) -> str:
 
 
 setup(
-    # The Triton sources lie beside csrc/, but a package of that name would collide with others: they go in as pa3d.kernels.
+    # The Triton sources lie beside csrc/, but a package called kernels would collide: they go in as pa3d.kernels.
     packages=[*find_packages(include=["pa3d*"]), "pa3d.kernels"],
     package_dir={"pa3d.kernels": "kernels"},
     ext_modules=[Extension("pa3d._C", SOURCES)],

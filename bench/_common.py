@@ -1,7 +1,7 @@
 """What the benches share: a fair race between competitors, what the machine can do, and models.
 
-A race times its competitors in turns, A B C A B C ..., in one process, so that what slows the machine slows all of them,
-and compares medians. pytest-benchmark runs one after the other; its own columns stand beside, for a quick look.
+A race times its competitors in turns, A B C A B C ..., in one process, so that what slows the machine slows all of
+them, and compares medians. pytest-benchmark runs one after the other; its own columns stand beside, for a quick look.
 """
 
 from __future__ import annotations
@@ -69,13 +69,10 @@ class Race:
 
     def facts(self, name: str) -> dict[str, Any]:
         """What the report needs to know of one competitor."""
-        seconds = self.run().seconds[name]
-        low, high = np.quantile(seconds, [0.1, 0.9])
-        facts = {"race": self.name, "competitor": name, "median": self.median(name), "turns": len(seconds)}
-        facts |= {"p10": float(low), "p90": float(high), "threads": THREADS}
+        facts = {"race": self.name, "competitor": name, "median": self.median(name), "turns": self.seconds[name]}
         if name in self.work:
             amount, bound = self.work[name]
-            facts |= {"work_per_second": amount / self.median(name), "bound": bound}
+            facts |= {"work": amount, "work_per_second": amount / self.median(name), "bound": bound}
         return facts
 
 
@@ -177,7 +174,8 @@ def torch_variants(
     return variants
 
 
-TORCH_VARIANTS = ["torch eager fp32", "torch autocast bf16", "torch eager bf16", "torch.compile fp32", "torch.compile bf16"]
+TORCH_EAGER = ["torch eager fp32", "torch autocast bf16", "torch eager bf16"]
+TORCH_VARIANTS = [*TORCH_EAGER, "torch.compile fp32", "torch.compile bf16"]
 
 
 def native_precisions() -> list[str]:
@@ -215,7 +213,7 @@ MATRIX_FLOP = 2.0 * MATRIX**3
 
 @cache
 def roofline() -> dict[str, float]:
-    """What this machine reaches: FLOP/s in float32 and bf16 (large oneDNN products), bytes/s of a copy (read and written)."""
+    """FLOP/s that this machine reaches in float32 and bf16 (large oneDNN products), bytes/s of a copy, both ways."""
     import torch
 
     use_threads()
@@ -227,7 +225,8 @@ def roofline() -> dict[str, float]:
         "bf16": matrix_product("bfloat16"),
         "copy": lambda: target.copy_(source),
     }
-    race = Race("roofline", runs, {"fp32": (MATRIX_FLOP, "fp32"), "bf16": (MATRIX_FLOP, "bf16"), "copy": (moved, "copy")})
+    work = {"fp32": (MATRIX_FLOP, "fp32"), "bf16": (MATRIX_FLOP, "bf16"), "copy": (moved, "copy")}
+    race = Race("roofline", runs, work)
     return {name: race.facts(name)["work_per_second"] for name in runs}
 
 

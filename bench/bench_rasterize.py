@@ -20,13 +20,9 @@ from pa3d.ops.rasterize import rasterize_reference
 
 def bumpy_ball(n: int = 200) -> tuple[np.ndarray, np.ndarray]:
     """2 n^2 faces in the unit sphere, with folds that hide one another."""
-    lat, lon = np.meshgrid(
-        np.linspace(0.01, np.pi - 0.01, n + 1), np.arange(n) * 2 * np.pi / n, indexing="ij"
-    )
+    lat, lon = np.meshgrid(np.linspace(0.01, np.pi - 0.01, n + 1), np.arange(n) * 2 * np.pi / n, indexing="ij")
     r = 1 - 0.25 * np.sin(5 * lon) ** 2 * np.sin(lat)
-    v = np.stack([r * np.sin(lat) * np.cos(lon), np.cos(lat), r * np.sin(lat) * np.sin(lon)], -1).reshape(
-        -1, 3
-    )
+    v = np.stack([r * np.sin(lat) * np.cos(lon), np.cos(lat), r * np.sin(lat) * np.sin(lon)], -1).reshape(-1, 3)
     i, j = (a.ravel() for a in np.meshgrid(np.arange(n), np.arange(n), indexing="ij"))
     a, b = i * n + j, i * n + (j + 1) % n
     return v.astype(np.float32), np.concatenate([np.c_[a, b, b + n], np.c_[a, b + n, a + n]]).astype(np.int32)
@@ -72,17 +68,12 @@ def times(run: Callable[[], object], repeat: int) -> list[float]:
 
 def report(name: str, ms: list[float], views: int) -> float:
     median = statistics.median(ms)
-    print(
-        f"  {name:34s} median {median:8.2f} ms ({median / views:.2f} a view), "
-        f"min {min(ms):.2f}, max {max(ms):.2f}"
-    )
+    print(f"  {name:34s} median {median:8.2f} ms ({median / views:.2f} a view), min {min(ms):.2f}, max {max(ms):.2f}")
     return median
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=15)
     parser.add_argument("--size", type=int, default=500)
@@ -119,9 +110,7 @@ def main() -> None:
         f"{_C.isa()}, {platform.machine()}, numpy {np.__version__}"
     )
     plain = report("rasterize, ids", times(lambda: ours(False, False), options.repeat), len(cameras))
-    report(
-        "rasterize, ids, depth, barycentric", times(lambda: ours(True, True), options.repeat), len(cameras)
-    )
+    report("rasterize, ids, depth, barycentric", times(lambda: ours(True, True), options.repeat), len(cameras))
 
     try:
         from embreex import __version__ as version
@@ -141,12 +130,8 @@ def main() -> None:
     clear = off_edges(mine)
     agreement = float((theirs == mine)[clear].mean())
     if agreement < 0.999:
-        raise SystemExit(
-            f"ids agree with Embree's on {agreement:.4%} of the pixels off edges; expected 99.9 %"
-        )
-    rival = report(
-        f"embreex {version}, rays made before", times(embree, max(3, options.repeat // 3)), len(cameras)
-    )
+        raise SystemExit(f"ids agree with Embree's on {agreement:.4%} of the pixels off edges; expected 99.9 %")
+    rival = report(f"embreex {version}, rays made before", times(embree, max(3, options.repeat // 3)), len(cameras))
     overall = float((theirs == mine).mean())
     print(f"  ids agree on {agreement:.4%} off edges, {overall:.4%} overall; {rival / plain:.1f} x")
 

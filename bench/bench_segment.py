@@ -1,4 +1,4 @@
-"""The whole forward pass, a million points to labels, and `segment` on a mesh of 50,000 faces, warm and from a cold start."""
+"""The whole forward pass, a million points to labels, and `segment` on 50,000 faces, warm and from a cold start."""
 
 from __future__ import annotations
 
@@ -102,7 +102,8 @@ def labelling() -> Race:
     c = checkpoint.config
     segmenters = {name: Segmenter(checkpoint, precision=name[5:], threads=THREADS) for name in NATIVE}
     used = torch.from_numpy(segmenters["pa3d fp32"].encode(points, sample=2048).points)[None]
-    model = torch_variants(checkpoint, lambda module: module, *cut(used[0].numpy(), c), compiled=False)["torch eager fp32"]
+    first = cut(used[0].numpy(), c)
+    model = torch_variants(checkpoint, lambda module: module, *first, compiled=False)["torch eager fp32"]
     cloud, text = torch.from_numpy(points), torch.from_numpy(vectors)
 
     def reference() -> tuple[torch.Tensor, torch.Tensor]:
@@ -127,7 +128,8 @@ def labelling() -> Race:
 
 def bumpy_ball(n: int = 158) -> Shape:
     """2 n^2 faces."""
-    latitude, longitude = np.meshgrid(np.linspace(0.01, np.pi - 0.01, n + 1), np.arange(n) * 2 * np.pi / n, indexing="ij")
+    rows, columns = np.linspace(0.01, np.pi - 0.01, n + 1), np.arange(n) * 2 * np.pi / n
+    latitude, longitude = np.meshgrid(rows, columns, indexing="ij")
     r = 1 - 0.25 * np.sin(5 * longitude) ** 2 * np.sin(latitude)
     x, y, z = np.sin(latitude) * np.cos(longitude), np.cos(latitude), np.sin(latitude) * np.sin(longitude)
     vertices = np.stack([r * x, r * y, r * z], -1).reshape(-1, 3).astype(np.float32)

@@ -32,7 +32,8 @@ void require_cloud(const Floats& a, int rank, const char* name) {
           std::string(name) + ": expected a non-empty float32 array with a last axis of 3");
 }
 
-py::array_t<int64_t> farthest_point_sample(const Floats& points, int64_t k, int64_t start, float min_sq_norm, int threads) {
+py::array_t<int64_t> farthest_point_sample(const Floats& points, int64_t k, int64_t start, float min_sq_norm,
+                                           int threads) {
   require_cloud(points, 3, "points");
   const int64_t batch = points.shape(0), n = points.shape(1);
   require(k >= 1 && start >= 0 && start < n && n < INT32_MAX, "farthest_point_sample: k or start out of range");
@@ -70,7 +71,8 @@ py::tuple knn(const Floats& queries, const Floats& points, int64_t k, int thread
 py::tuple sample_and_group(const Floats& points, int64_t k, int64_t m, int64_t start, float min_sq_norm, int threads) {
   require_cloud(points, 3, "points");
   const int64_t batch = points.shape(0), n = points.shape(1);
-  require(k >= 1 && m >= 1 && m <= n && start >= 0 && start < n && n < INT32_MAX, "sample_and_group: k, m or start out of range");
+  require(k >= 1 && m >= 1 && m <= n && start >= 0 && start < n && n < INT32_MAX,
+          "sample_and_group: k, m or start out of range");
   py::array_t<int64_t> index({batch, k}), members({batch, k, m});
   const float* in = points.data();
   int64_t *out = index.mutable_data(), *near = members.mutable_data();
@@ -84,11 +86,13 @@ py::tuple sample_and_group(const Floats& points, int64_t k, int64_t m, int64_t s
   return py::make_tuple(index, members);
 }
 
-py::array_t<float> interpolate(const Floats& points, const Floats& centers, const Floats& values, int64_t k, int threads) {
+py::array_t<float> interpolate(const Floats& points, const Floats& centers, const Floats& values, int64_t k,
+                               int threads) {
   require_cloud(points, 2, "points");
   require_cloud(centers, 2, "centers");
   const int64_t n = points.shape(0), g = centers.shape(0);
-  require(values.ndim() == 2 && values.shape(0) == g && k >= 1 && k <= 3 && k <= g, "interpolate: values or k out of range");
+  require(values.ndim() == 2 && values.shape(0) == g && k >= 1 && k <= 3 && k <= g,
+          "interpolate: values or k out of range");
   const int64_t c = values.shape(1);
   py::array_t<float> out({n, c});
   const float *p = points.data(), *at = centers.data(), *v = values.data();
@@ -143,15 +147,13 @@ class Engine {
     c.text_dim = size("text_dim");
     c.min_sq_norm = config["min_sq_norm"].cast<float>();
     std::vector<Floats> held;  // keeps converted arrays alive while they are packed
-    encoder_ = pa3d::make_encoder(c, precision_of(precision),
-                                  [&](const std::string& name, int64_t count) {
-                                    require(weights.contains(name.c_str()), "weights: no tensor named " + name);
-                                    held.push_back(weights[name.c_str()].cast<Floats>());
-                                    require(held.back().size() == count, "weights: " + name + " has " +
-                                                                             std::to_string(held.back().size()) + " values, expected " +
-                                                                             std::to_string(count));
-                                    return held.back().data();
-                                  });
+    encoder_ = pa3d::make_encoder(c, precision_of(precision), [&](const std::string& name, int64_t count) {
+      require(weights.contains(name.c_str()), "weights: no tensor named " + name);
+      held.push_back(weights[name.c_str()].cast<Floats>());
+      require(held.back().size() == count, "weights: " + name + " has " + std::to_string(held.back().size()) +
+                                               " values, expected " + std::to_string(count));
+      return held.back().data();
+    });
   }
 
   py::tuple forward(const Floats& points, int threads) {
@@ -243,10 +245,10 @@ PYBIND11_MODULE(_C, m) {
   m.def("rejected_isa", [] { return pa3d::rejected_isa(); });
   m.def("set_isa", [](const std::string& name) { return pa3d::set_isa(name.c_str()); }, "name"_a);
   m.def("max_threads", [] { return pa3d::resolve_threads(0); });
-  m.def("supports", [](const std::string& precision) {
-    return pa3d::supports(precision_of(precision));
-  }, "precision"_a);
-  m.def("farthest_point_sample", &farthest_point_sample, "points"_a, "k"_a, "start"_a, "min_sq_norm"_a, "threads"_a = 0);
+  m.def(
+      "supports", [](const std::string& precision) { return pa3d::supports(precision_of(precision)); }, "precision"_a);
+  m.def("farthest_point_sample", &farthest_point_sample, "points"_a, "k"_a, "start"_a, "min_sq_norm"_a,
+        "threads"_a = 0);
   m.def("knn", &knn, "queries"_a, "points"_a, "k"_a, "threads"_a = 0);
   m.def("sample_and_group", &sample_and_group, "points"_a, "k"_a, "m"_a, "start"_a, "min_sq_norm"_a, "threads"_a = 0);
   m.def("interpolate", &interpolate, "points"_a, "centers"_a, "values"_a, "k"_a, "threads"_a = 0);

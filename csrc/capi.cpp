@@ -18,7 +18,6 @@
 #include "cpu/cpuid.h"
 #include "cpu/encoder.h"
 #include "cpu/json.h"
-#include "cpu/parallel.h"
 #include "cpu/pool.h"
 #include "cpu/prompts.h"
 #include "cpu/safetensors.h"
@@ -29,7 +28,7 @@
 namespace {
 
 constexpr const char* kTextSpace = "all-MiniLM-L6-v2";
-constexpr const char* kFormat = "pa3d-1";
+constexpr int64_t kFormat = 1;
 constexpr int kMaxThreads = 4096;
 
 // Rows are the model's axes: the official code swaps y and z of its y-up data.
@@ -76,23 +75,39 @@ void require_given(const void* pointer, const char* name) {
   if (pointer == nullptr) throw std::invalid_argument(std::string(name) + " is NULL");
 }
 
-pa3d::Precision resolve_precision(const std::string& name) {
-  if (name == "auto" || name == "fp32") return pa3d::Precision::fp32;
-  require(name == "bf16" || name == "int8", "precision '" + name + "' is not one of auto, fp32, bf16, int8");
-  const pa3d::Precision precision = name == "bf16" ? pa3d::Precision::bf16 : pa3d::Precision::int8;
-  if (!pa3d::supports(precision))
+constexpr std::pair<const char*, pa3d::Precision> kPrecisions[] = {
+    {"fp32", pa3d::Precision::fp32}, {"bf16", pa3d::Precision::bf16}, {"int8", pa3d::Precision::int8}};
+
+// verified: what the checkpoint's labels were checked at, fastest first; "auto" takes the first that runs here, or
+// fp32.
+std::string resolve_precision(const std::string& name, const std::vector<std::string>& verified) {
+  auto runs = [](const std::string& wanted) {
+    return std::any_of(std::begin(kPrecisions), std::end(kPrecisions),
+                       [&](const auto& p) { return wanted == p.first && pa3d::supports(p.second); });
+  };
+  if (name == "auto") {
+    const auto first = std::find_if(verified.begin(), verified.end(), runs);
+    return first == verified.end() ? "fp32" : *first;
+  }
+  require(name == "fp32" || name == "bf16" || name == "int8",
+          "precision '" + name + "' is not one of auto, fp32, bf16, int8");
+  if (!runs(name))
     throw Unsupported("precision " + name + " needs AVX-512 with BF16 and VNNI; the level in use is " +
                       pa3d::isa_name(pa3d::isa()) + "; use fp32 or auto");
-  return precision;
+  return name;
 }
 
-pa3d::EncoderConfig parse_config(const std::string& text) {
+pa3d::Precision precision_of(const std::string& name) {
+  return std::find_if(std::begin(kPrecisions), std::end(kPrecisions), [&](const auto& p) { return name == p.first; })
+      ->second;
+}
+
+pa3d::EncoderConfig parse_config(const pa3d::Json& json) {
   pa3d::EncoderConfig c;
   const std::pair<const char*, int64_t*> sizes[] = {
       {"patches", &c.patches},       {"patch_size", &c.patch_size}, {"dim", &c.dim},
       {"depth", &c.depth},           {"heads", &c.heads},           {"mlp_hidden", &c.mlp_hidden},
       {"pos_hidden", &c.pos_hidden}, {"text_dim", &c.text_dim}};
-  const pa3d::Json json = pa3d::Json::parse(text);
   for (const auto& [key, value] : json.object("the configuration")) {
     const auto size =
         std::find_if(std::begin(sizes), std::end(sizes), [&key = key](const auto& s) { return key == s.first; });
@@ -131,36 +146,42 @@ struct pa3d_model {
       throw Unsupported(std::string("PA3D_ISA=") + rejected + ": this processor has " +
                         pa3d::isa_name(pa3d::best_isa()) +
                         "; expected generic, avx2, avx512 or avx512_bf16, not above that");
-    const pa3d::Precision kind = resolve_precision(wanted);
-    precision = kind == pa3d::Precision::fp32 ? "fp32" : wanted;
     const pa3d::SafeTensors file(path);
-    if (!file.has_metadata("format") || file.metadata("format") != kFormat)
-      file.fail("safetensors, but not a checkpoint of pa3d");
+    if (!file.has_metadata("pa3d")) file.fail("safetensors, but not a checkpoint of pa3d");
+    std::vector<std::string> verified;
     try {
-      text_space = file.metadata("text_space");
-      prompts = file.has_metadata("prompts") ? file.metadata("prompts") : "auto";
-      temperature = static_cast<float>(pa3d::Json::parse(file.metadata("temperature")).number("temperature"));
+      const pa3d::Json meta = pa3d::Json::parse(file.metadata("pa3d"));
+      if (meta.at("format", "it").integer("format") != kFormat) throw pa3d::FileError("another version's format");
+      text_space = meta.at("text_space", "it").string("text_space");
+      prompts = meta.at("prompts", "it").string("prompts");
+      temperature = static_cast<float>(meta.at("temperature", "it").number("temperature"));
       if (!(temperature > 0)) throw pa3d::FileError("temperature is not above 0");
-      config = parse_config(file.metadata("config"));
+      for (const pa3d::Json& name : meta.at("precisions", "it").array("precisions"))
+        verified.push_back(name.string("a precision"));
+      config = parse_config(meta.at("config", "it"));
     } catch (const pa3d::FileError& error) {
       file.fail(std::string("its metadata is damaged (") + error.what() + ")");
     }
+    precision = resolve_precision(wanted, verified);
     std::vector<std::vector<float>> widened;  // alive until all is packed
     size_t read = 0;
     auto weights = [&](const std::string& name, int64_t count) -> const float* {
       const auto& tensor = file.tensor(name, count);
       ++read;
-      if (tensor.dtype == "F32") return reinterpret_cast<const float*>(tensor.data);
-      if (tensor.dtype != "F16") file.fail(name + " is " + tensor.dtype + ", expected F32 or F16");
-      widened.emplace_back(count);
-      const auto* half = reinterpret_cast<const uint16_t*>(tensor.data);
-      pa3d::parallel_for(count, 1 << 16, 0, [&](int64_t begin, int64_t end) {
-        pa3d::widen_half(half + begin, end - begin, widened.back().data() + begin);
-      });
-      return widened.back().data();
+      if (tensor.dtype != "F32" && tensor.dtype != "F16")
+        file.fail(name + " is " + tensor.dtype + ", expected F32 or F16");
+      const float* values = reinterpret_cast<const float*>(tensor.data);
+      if (tensor.dtype == "F16") {
+        widened.emplace_back(count);
+        pa3d::widen_half(reinterpret_cast<const uint16_t*>(tensor.data), count, widened.back().data());
+        values = widened.back().data();
+      }
+      if (!std::all_of(values, values + count, [](float v) { return std::isfinite(v); }))
+        file.fail(name + " has NaN or infinite values");
+      return values;
     };
     try {
-      encoder = pa3d::make_encoder(config, kind, weights);
+      encoder = pa3d::make_encoder(config, precision_of(precision), weights);
     } catch (const std::invalid_argument& error) {
       file.fail(error.what());
     }

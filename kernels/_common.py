@@ -1,5 +1,6 @@
 """What the kernels share: argument checks, bounded tuning, and arithmetic that the interpreter gets right as well."""
 
+# mypy: allow-untyped-defs
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -22,7 +23,7 @@ class Variant:
     """One kernel as it is compiled for a typical call: `report` turns each of its configurations into a cubin.
 
     signature: argument name -> Triton type; constexprs: what the caller fixes; configs: what tuning chooses from;
-    typical: sizes of such a call, of which Triton learns what constexprs are derived from and which are multiples of 16;
+    typical: sizes of such a call: constexprs are derived from some, and multiples of 16 are compiled as such;
     fp_fusion: whether a product and a sum may become one instruction.
     """
 
@@ -47,18 +48,20 @@ def tuned(
         return half if half and args[typed].element_size() == 2 else wide
 
     if INTERPRETED.value:
-        return triton.autotune(wide[:1], key=key)  # type: ignore[no-any-return]
+        return triton.autotune(wide[:1], key=key)
     every = wide + [c for c in half or [] if c not in wide]
-    return triton.autotune(every, key=key, prune_configs_by={"early_config_prune": prune})  # type: ignore[no-any-return]
+    return triton.autotune(every, key=key, prune_configs_by={"early_config_prune": prune})
 
 
 def refuse_interpreter() -> None:
     """For everything that measures: raises RuntimeError when the kernels would run on the interpreter."""
     if INTERPRETED.value:
-        raise RuntimeError("TRITON_INTERPRET is set: the kernels would run on the interpreter, whose times mean nothing; unset it")
+        raise RuntimeError("TRITON_INTERPRET is set: times on Triton's interpreter mean nothing; unset it")
 
 
-def check(name: str, x: Tensor, shape: str, dtypes: tuple[torch.dtype, ...], sizes: dict[str, int], dense: bool = True) -> None:
+def check(
+    name: str, x: Tensor, shape: str, dtypes: tuple[torch.dtype, ...], sizes: dict[str, int], dense: bool = True
+) -> None:
     """x must be a tensor like `shape`, say "B N 3", on the device the kernels run on.
 
     sizes: what the letters stand for; a letter not in it yet is bound by this call. dense=False asks only that the last
@@ -78,7 +81,8 @@ def check(name: str, x: Tensor, shape: str, dtypes: tuple[torch.dtype, ...], siz
     if 0 in x.shape:
         raise ValueError(f"{name}: expected no empty axis, got shape {tuple(x.shape)}")
     if not (x.is_contiguous() if dense else x.stride(-1) == 1):
-        raise ValueError(f"{name}: expected a contiguous {'tensor' if dense else 'last axis'}; make a contiguous copy first")
+        what = "tensor" if dense else "last axis"
+        raise ValueError(f"{name}: expected a contiguous {what}; make a contiguous copy first")
     expected_device = "cpu" if INTERPRETED.value else "cuda"
     if x.device.type != expected_device:
         how = "with TRITON_INTERPRET=1 set" if INTERPRETED.value else "by the Triton kernels"
@@ -89,14 +93,15 @@ def check_together(**tensors: Tensor) -> None:
     """All on one device."""
     devices = {name: x.device for name, x in tensors.items()}
     if len(set(devices.values())) > 1:
-        raise ValueError("expected all tensors on one device, got " + ", ".join(f"{n} on {d}" for n, d in devices.items()))
+        got = ", ".join(f"{name} on {device}" for name, device in devices.items())
+        raise ValueError(f"expected all tensors on one device, got {got}")
 
 
 def check_inference(**tensors: Tensor | None) -> None:
     """These kernels have no backward: a tensor that wants a gradient is an error, not a silent constant."""
     for name, x in tensors.items():
         if x is not None and x.requires_grad and torch.is_grad_enabled():
-            raise ValueError(f"{name}: requires a gradient, but this kernel is for inference; use torch.no_grad() or pa3d.model")
+            raise ValueError(f"{name}: requires a gradient, but this kernel is for inference; use torch.no_grad()")
 
 
 def on_device(x: Tensor) -> Any:
@@ -127,9 +132,8 @@ def dot(a, b):
 @triton.jit
 def narrow(x, dtype: tl.constexpr):
     """float32 to dtype, rounded to nearest even; the interpreter would cut bfloat16 off instead."""
-    if INTERPRETED:
-        if dtype == tl.bfloat16:
-            bits = x.to(tl.int32, bitcast=True)
-            bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & -65536
-            x = bits.to(tl.float32, bitcast=True)
+    if INTERPRETED and dtype == tl.bfloat16:
+        bits = x.to(tl.int32, bitcast=True)
+        bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & -65536
+        x = bits.to(tl.float32, bitcast=True)
     return x.to(dtype)

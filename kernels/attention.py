@@ -1,17 +1,19 @@
 """Attention over the tokens of a shape: softmax(q k^T / sqrt(D)) v for a class token and 128 patches, and their like.
 
-A program takes one head of one shape and a block of queries. Keys and values come in tiles of BLOCK_N and one last tile of
-TAIL, the least power of two that holds what remains: 129 keys are 128 + 16, all on chip, and are read once. Longer inputs
-go on over further tiles with a running maximum (Milakov and Gimelshein, arXiv 1805.02867; Dao et al., arXiv 2205.14135).
+A program takes one head of one shape and a block of queries. Keys and values come in tiles of BLOCK_N and one last tile
+of TAIL, the least power of two that holds what remains: 129 keys are 128 + 16, all on chip, and are read once. Longer
+inputs go on over further tiles with a running maximum (Milakov and Gimelshein, arXiv 1805.02867; Dao et al., arXiv
+2205.14135).
 
-Backward recomputes the probabilities from each row's stored maximum and sum, which apart keep more digits of large scores than
-their joint logarithm does. With P = softmax(S), dP = dO V^T:
+Backward recomputes the probabilities from each row's stored maximum and sum, which apart keep more digits of large
+scores than their joint logarithm does. With P = softmax(S), dP = dO V^T:
 
     dV = P^T dO,   dS = P * (dP - rowsum(dO * O)),   dQ = dS K / sqrt(D),   dK = dS^T Q / sqrt(D)
 
 float32, bfloat16 and float16 with float32 sums and softmax. Every sum has one order: results repeat to the bit.
 """
 
+# mypy: allow-untyped-defs
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -29,7 +31,7 @@ HEAD_DIMS = (16, 32, 64, 128)
 # float32 products run without tensor cores and hold their operands in registers: smaller tiles.
 CONFIGS_32 = [
     triton.Config({"BLOCK_M": 16, "BLOCK_N": 32}, num_warps=4, num_stages=1),
-    triton.Config({"BLOCK_M": 32, "BLOCK_N": 32}, num_warps=4, num_stages=1),
+    triton.Config({"BLOCK_M": 32, "BLOCK_N": 16}, num_warps=4, num_stages=1),
 ]
 CONFIGS_16 = [
     triton.Config({"BLOCK_M": 16, "BLOCK_N": 128}, num_warps=4, num_stages=1),
@@ -58,7 +60,7 @@ def patch_attention(
 
     Raises TypeError for a wrong kind or dtype, ValueError for a wrong shape, layout, head width or device.
     """
-    return _PatchAttention.apply(q, k, v)  # type: ignore[no-any-return]
+    return _PatchAttention.apply(q, k, v)
 
 
 def patch_attention_reference(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -79,7 +81,7 @@ class _PatchAttention(torch.autograd.Function):
 
 
 def attention_forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """The output and, for the backward, (2, B, H, T) float32: each row's maximum score in powers of 2, and 1 / its sum."""
+    """The output and, for the backward, (2, B, H, T) float32: a row's greatest score (log2) and 1 / its sum."""
     b, h, t, d = _check(q=q, k=k, v=v)
     out = _tokens_first(q)
     stats = torch.empty(2, b, h, t, dtype=torch.float32, device=q.device)
@@ -110,7 +112,7 @@ def attention_backward(
 
 def _check(**tensors: Tensor) -> tuple[int, int, int, int]:
     sizes: dict[str, int] = {}
-    dtypes = FLOATS
+    dtypes: tuple[torch.dtype, ...] = FLOATS
     for name, x in tensors.items():
         check(name, x, "B H T D", dtypes, sizes, dense=False)
         dtypes = (x.dtype,)

@@ -1,12 +1,15 @@
 """Tokens of 2D views carried to 3D points without ever building the upsampled image.
 
 A pixel's value is its view's token grid interpolated as PyTorch does (align_corners=False; bicubic by Keys' cubic with
-A = -0.75, "Cubic convolution interpolation for digital image processing", 1981), evaluated only at pixels that show a point.
+A = -0.75, "Cubic convolution interpolation for digital image processing", 1981), evaluated only at pixels that show a
+point.
 
-Deterministic: pixels are sorted by point, stably, and one program sums a point's pixels in their order; no float atomics.
-The token grid stays in cache, so what a pixel costs is its 16 taps. Not differentiable: the result is a training target.
+Deterministic: pixels are sorted by point, stably, and one program sums a point's pixels in their order; no float
+atomics. The token grid stays in cache, so what a pixel costs is its 16 taps. Not differentiable: the result is a
+training target.
 """
 
+# mypy: allow-untyped-defs
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -36,8 +39,8 @@ def backproject(
 ) -> tuple[Tensor, Tensor]:  # (P, C) float32, (P,) int64
     """Sums of the interpolated values over each point's pixels, and how many pixels those are.
 
-    Pixels whose point is not below n_points are skipped as those without one. Raises TypeError for a wrong kind or dtype,
-    ValueError for a wrong shape, layout, device, mode or n_points.
+    Pixels whose point is not below n_points are skipped as those without one. Raises TypeError for a wrong kind or
+    dtype, ValueError for a wrong shape, layout, device, mode or n_points.
     """
     sizes: dict[str, int] = {}
     check("tokens", tokens, "V gh gw C", FLOATS, sizes)
@@ -73,9 +76,7 @@ def backproject_reference(
 
 @tuned(CONFIGS, key=["c", "TAPS"])
 @triton.jit
-def kernel(
-    tokens, pixel, ends, out, gh, gw, c, h, w, TAPS: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr
-):
+def kernel(tokens, pixel, ends, out, gh, gw, c, h, w, TAPS: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr):
     point = tl.program_id(0).to(tl.int64)
     channel = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     end = tl.load(ends + point + 1)
@@ -102,7 +103,7 @@ def _tap(position, tap: tl.constexpr, size, upsampled, TAPS: tl.constexpr):
     """Index and weight of one of TAPS grid lines around a pixel.
 
     The source coordinate (position + 1/2) size / upsampled - 1/2 is split into whole part and rest as a fraction of
-    integers, so that the rest is rounded once. The nearest line is a jump and follows PyTorch's float arithmetic instead.
+    integers, so that the rest is rounded once. The nearest line is a jump and follows PyTorch's float arithmetic.
     """
     if TAPS == 1:
         ratio = size.to(tl.float32) / upsampled.to(tl.float32)

@@ -1,16 +1,18 @@
-"""A transformer block of pa3d.model in five launches: every LayerNorm, bias, GELU and residual rides on a matrix product.
+"""A transformer block of pa3d.model in five launches: LayerNorm, bias, GELU and residual ride on the matrix products.
 
     y = epilogue(LayerNorm(x) W^T + b)
 
-A program first takes mean and variance of its rows, then multiplies normalised tiles by tiles of W, and applies bias, exact
-GELU, x Phi(x), and the residual to the sums before they leave the chip. For inference: there is no backward; training goes
-through pa3d.model with `attention.patch_attention`. float32, bfloat16 and float16 with float32 statistics and sums.
+A program first takes mean and variance of its rows, then multiplies normalised tiles by tiles of W, and applies bias,
+exact GELU, x Phi(x), and the residual to the sums before they leave the chip. For inference: there is no backward;
+training goes through pa3d.model with `attention.patch_attention`. float32, bfloat16 and float16 with float32 statistics
+and sums.
 """
 
+# mypy: allow-untyped-defs
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -45,10 +47,10 @@ class BlockWeights(NamedTuple):
     eps: float
 
     @classmethod
-    def of(cls, block: nn.Module, dtype: torch.dtype) -> BlockWeights:
+    def of(cls, block: Any, dtype: torch.dtype) -> BlockWeights:
         """Those of a pa3d.model.Block."""
 
-        def pair(layer: nn.Module) -> tuple[Tensor, Tensor]:
+        def pair(layer: Any) -> tuple[Tensor, Tensor]:
             return layer.weight.detach().to(dtype).contiguous(), layer.bias.detach().to(dtype).contiguous()
 
         attn, mlp = block.attn, block.mlp
@@ -111,8 +113,8 @@ def linear(
 ) -> Tensor:  # (B, T, N)
     """GELU(LayerNorm(x) @ weight.T + bias) + residual, each part where it is asked for.
 
-    Raises TypeError for a wrong kind or dtype, ValueError for a wrong shape, layout or device, or where an input requires
-    a gradient and gradients are on.
+    Raises TypeError for a wrong kind or dtype, ValueError for a wrong shape, layout or device, or where an input
+    requires a gradient and gradients are on.
     """
     sizes: dict[str, int] = {}
     check("x", x, "B T K", FLOATS, sizes)

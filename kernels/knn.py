@@ -3,12 +3,13 @@
     key = bits(squared distance) << 32 | index
 
 Bits of non-negative floats order like the floats, so the least key is the nearest point, and the lowest index among
-equals. A tile's K least keys come sorted one way, the running ones the other way; the smaller of each pair are the K least
-of both and bitonic, so that one merge sorts them (Batcher, "Sorting networks and their applications", 1968).
+equals. A tile's K least keys come sorted one way, the running ones the other way; the smaller of each pair are the K
+least of both and bitonic, so that one merge sorts them (Batcher, "Sorting networks and their applications", 1968).
 
 Exact: the sum is (dx*dx + dy*dy) + dz*dz in float32 and the launch forbids fused multiply-add. Not differentiable.
 """
 
+# mypy: allow-untyped-defs
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -91,7 +92,8 @@ def kernel(queries, points, index, distance, q, n, k, K: tl.constexpr, BLOCK_Q: 
 
 
 def variants() -> Iterator[Variant]:
-    signature = {"queries": "*fp32", "points": "*fp32", "index": "*i64", "distance": "*fp32", "q": "i32", "n": "i32", "k": "i32"}
+    signature = {"queries": "*fp32", "points": "*fp32", "index": "*i64", "distance": "*fp32"}
+    signature |= dict.fromkeys(("q", "n", "k"), "i32")
     for k in (4, 32):
         sizes = {"q": 128, "n": 2048, "k": k}
         yield Variant(f"knn k={k}", kernel, signature, {"K": k}, CONFIGS, sizes, fp_fusion=False)

@@ -1,22 +1,24 @@
 """The mini-PointNet of pa3d.model on patches as they are cut: grouping, four layers and both maxima in one launch.
 
-A program takes PATCHES patches. It gathers their points and subtracts the centres. The first and the third layer are worked
-off in slices of BLOCK_H units, each of which goes straight into the sums of the layer behind it, so that only what the
-second and the fourth layer put out is ever whole, and that on chip. The third layer's weight on a patch's maximum is applied once a patch: W [g; f] = W_g g + W_f f. BatchNorm is folded
-into the layer before it, so this is the network in eval mode;
-there is no backward. bfloat16 and float16 with float32 sums; float32 products are left to pa3d.model, which multiplies them
-by a library at full precision.
+A program takes PATCHES patches. It gathers their points and subtracts the centres. The first and the third layer are
+worked off in slices of BLOCK_H units, each of which goes straight into the sums of the layer behind it, so that only
+what the second and the fourth layer put out is ever whole, and that on chip. The third layer's weight on a patch's
+maximum is applied once a patch: W [g; f] = W_g g + W_f f.
+
+BatchNorm is folded into the layer before it: this is the network in eval mode, without a backward. bfloat16 and float16
+with float32 sums; float32 products are left to pa3d.model, which multiplies them by a library.
 """
 
+# mypy: allow-untyped-defs
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import triton
 import triton.language as tl
-from torch import Tensor, nn
+from torch import Tensor
 
 from ._common import (
     INTEGERS,
@@ -58,14 +60,15 @@ class FoldedWeights(NamedTuple):
     b4: Tensor
 
 
-def fold(net: nn.Module, dtype: torch.dtype) -> FoldedWeights:
+def fold(net: Any, dtype: torch.dtype) -> FoldedWeights:
     """Weights of a pa3d.model.MiniPointNet with its running statistics folded in, in float64 and then rounded once."""
 
-    def layer(conv: nn.Module, norm: nn.Module | None, kind: torch.dtype) -> tuple[Tensor, Tensor]:
+    def layer(conv: Any, norm: Any, kind: torch.dtype) -> tuple[Tensor, Tensor]:
         weight, bias = conv.weight.detach().squeeze(-1).double(), conv.bias.detach().double()
         if norm is not None:
             scale = norm.weight.detach().double() / (norm.running_var.double() + norm.eps).sqrt()
-            weight, bias = weight * scale[:, None], (bias - norm.running_mean.double()) * scale + norm.bias.detach().double()
+            bias = (bias - norm.running_mean.double()) * scale + norm.bias.detach().double()
+            weight = weight * scale[:, None]
         return weight.to(kind).contiguous(), bias.float()
 
     conv1, norm1, _, conv2 = net.first_conv

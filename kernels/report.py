@@ -32,7 +32,7 @@ REGISTERS, SHARED, THREADS, BLOCKS, RESERVED = 65536, 228 * 1024, 2048, 32, 1024
 
 @dataclass(frozen=True)
 class Row:
-    """One compiled configuration. registers: a thread; spills: bytes of stack and local memory a thread; shared: bytes a block.
+    """One compiled configuration. registers: a thread; spills: bytes of stack and local memory a thread; shared: bytes.
 
     occupancy: the share of an SM's threads that can be resident, by the least of registers, shared memory and blocks.
     fused: fused multiply-add instructions in the machine code, which must be 0 where exactness forbids them.
@@ -49,7 +49,10 @@ class Row:
 
 
 def rows(only: str = "", capability: int = 90) -> Iterator[Row]:
-    """Compiles and reads every configuration of the kernels whose name starts with `only`. Raises RuntimeError on the interpreter."""
+    """Compiles and reads every configuration of the kernels whose name starts with `only`.
+
+    Raises RuntimeError on the interpreter, which compiles nothing.
+    """
     refuse_interpreter()
     for module in MODULES:
         for variant in module.variants():
@@ -66,7 +69,9 @@ def measure(variant: Variant, config: triton.Config, capability: int = 90) -> Ro
     threads, shared = 32 * compiled.metadata.num_warps, compiled.metadata.shared
     return Row(
         variant.name,
-        " ".join(f"{k}={v}" for k, v in config.kwargs.items()) + f" warps={config.num_warps} stages={config.num_stages}",
+        " ".join(
+            f"{k}={v}" for k, v in {**config.kwargs, "warps": config.num_warps, "stages": config.num_stages}.items()
+        ),
         threads,
         found["REG"],
         found["STACK"] + found["LOCAL"],
@@ -86,7 +91,8 @@ def compile_variant(variant: Variant, config: triton.Config, capability: int = 9
     signature = {name: "constexpr" if name in given else variant.signature[name] for name in kernel.arg_names}
     even = [n for n in kernel.arg_names if signature[n].startswith("*") or variant.typical.get(n, 1) % 16 == 0]
     aligned = {(kernel.arg_names.index(name),): [["tt.divisibility", 16]] for name in even}
-    source = ASTSource(kernel, signature, constexprs={(kernel.arg_names.index(k),): v for k, v in given.items()}, attrs=aligned)
+    fixed = {(kernel.arg_names.index(name),): value for name, value in given.items()}
+    source = ASTSource(kernel, signature, constexprs=fixed, attrs=aligned)
     options = {"num_warps": config.num_warps, "num_stages": config.num_stages, "enable_fp_fusion": variant.fp_fusion}
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
 
@@ -110,7 +116,8 @@ def _tool(name: str, *options: str, cubin: bytes) -> str:
 
 def markdown(table: list[Row]) -> str:
     lines = ["| kernel | configuration | registers | spills, B | shared, B | occupancy |", "|---|---|---|---|---|---|"]
-    lines += [f"| {r.kernel} | {r.config} | {r.registers} | {r.spills} | {r.shared} | {r.occupancy:.0%} |" for r in table]
+    for r in table:
+        lines.append(f"| {r.kernel} | {r.config} | {r.registers} | {r.spills} | {r.shared} | {r.occupancy:.0%} |")
     return "\n".join(lines)
 
 

@@ -19,10 +19,12 @@ _PUBLIC = {
 __all__ = [*_PUBLIC, "__version__"]
 
 if TYPE_CHECKING:
-    from pa3d.errors import InputError
-    from pa3d.io import load
-    from pa3d.segment import PatchFeatures, Segmentation, Segmenter
-    from pa3d.shape import Shape
+    from pa3d.errors import InputError as InputError
+    from pa3d.io import load as load
+    from pa3d.segment import PatchFeatures as PatchFeatures
+    from pa3d.segment import Segmentation as Segmentation
+    from pa3d.segment import Segmenter as Segmenter
+    from pa3d.shape import Shape as Shape
 
 
 def __getattr__(name: str) -> Any:

@@ -27,8 +27,8 @@ class Checkpoint:
     """tensors: float32, named as in EncoderConfig.shapes. temperature: what cosines are divided by.
 
     text_space: name of the text encoder (pa3d.text.text_encoder). prompts: the default mode of pa3d.text.prompts.
-    precisions: lower precisions whose labels were checked against float32's, fastest first (scripts/check_precisions.py);
-    "auto" takes the first that the processor supports, float32 where there is none.
+    precisions: lower precisions whose labels were checked against float32's (scripts/check_precisions.py), fastest
+    first; "auto" takes the first that the processor supports, float32 where there is none.
     """
 
     config: EncoderConfig
@@ -78,7 +78,9 @@ def load(path: str | Path | None = None) -> Checkpoint:
         with safe_open(str(path), framework="numpy") as file:
             header = (file.metadata() or {}).get("pa3d")
             if header is None:
-                raise InputError(f"{path}: safetensors, but not a checkpoint of pa3d; use pa3d convert for the official one")
+                raise InputError(
+                    f"{path}: safetensors, but not a checkpoint of pa3d; use pa3d convert for the official one"
+                )
             tensors = {k: file.get_tensor(k).astype(np.float32) for k in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a readable safetensors file ({error}); download or convert it again") from error
@@ -162,7 +164,9 @@ def convert_official(source: str | Path, target: str | Path) -> Checkpoint:
                 tensors[name] = value.float().numpy()
     check_tensors(config, tensors, str(source))
     provenance = {"source": source.name, "format": "PatchAlign3D", "epoch": str(raw.get("epoch", "unknown"))}
-    checkpoint = Checkpoint(config, tensors, OFFICIAL_SPACE, OFFICIAL_TEMPERATURE, "auto", provenance, Path(target).stem)
+    checkpoint = Checkpoint(
+        config, tensors, OFFICIAL_SPACE, OFFICIAL_TEMPERATURE, "auto", provenance, Path(target).stem
+    )
     save(target, checkpoint)
     return checkpoint
 
@@ -170,7 +174,9 @@ def convert_official(source: str | Path, target: str | Path) -> Checkpoint:
 def _check_names(expected: list[str], found: list[str], where: str) -> None:
     missing = [n for n in expected if n not in found]
     if missing:
-        raise InputError(f"{where}: missing key {missing[0]} ({len(missing)} missing); not a checkpoint of this encoder")
+        raise InputError(
+            f"{where}: missing key {missing[0]} ({len(missing)} missing); not a checkpoint of this encoder"
+        )
     extra = [n for n in found if n not in expected]
     if extra:
         raise InputError(f"{where}: extra key {extra[0]} ({len(extra)} extra); not a checkpoint of this encoder")

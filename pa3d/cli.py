@@ -1,4 +1,4 @@
-"""The command line: pa3d segment, convert, info.
+"""The command line: pa3d segment, profile, eval, convert, info.
 
 Only typer is imported at the top, so that help and wrong options answer at once; numpy, the engine, the
 report and rich come with the command that needs them, and torch with `convert` and `--device` alone.
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pa3d.errors import InputError
+from pa3d.evaluate.command import app as evaluation
 
 if TYPE_CHECKING:
     from pa3d.segment import Segmentation
@@ -29,14 +30,14 @@ app = typer.Typer(
     help="Names the parts of 3D shapes from free text.",
 )
 
+app.add_typer(evaluation, name="eval")
+
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing unless something goes wrong.")]
 Json = Annotated[bool, typer.Option("--json", help="Print a summary as JSON and nothing else.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Model = Annotated[
     Path | None,
-    typer.Option(
-        "--model", metavar="FILE", help="A .safetensors checkpoint of pa3d in place of the embedded model."
-    ),
+    typer.Option("--model", metavar="FILE", help="A .safetensors checkpoint of pa3d in place of the embedded model."),
 ]
 
 
@@ -68,9 +69,7 @@ def segment(
     ] = None,
     none: Annotated[
         float | None,
-        typer.Option(
-            min=0, max=1, metavar="T", help='Answer "none of these" where the best score is below T.'
-        ),
+        typer.Option(min=0, max=1, metavar="T", help='Answer "none of these" where the best score is below T.'),
     ] = None,
     up: Annotated[
         str | None,
@@ -89,9 +88,7 @@ def segment(
     ] = "auto",
     device: Annotated[str, typer.Option(help="cpu needs no torch; any other is a torch device.")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads of the encoder.")] = None,
-    no_pictures: Annotated[
-        bool, typer.Option("--no-pictures", help="Leave out parts.png and parts.html.")
-    ] = False,
+    no_pictures: Annotated[bool, typer.Option("--no-pictures", help="Leave out parts.png and parts.html.")] = False,
     quiet: Quiet = False,
     json: Json = False,
     debug: Debug = False,
@@ -139,10 +136,58 @@ def segment(
 
 
 @app.command()
-def convert(
-    source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="The published PatchAlign3D checkpoint (.pt).")
+def profile(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A mesh or a cloud.", show_default=False)],
+    parts: Annotated[
+        str, typer.Option("--parts", metavar="NAMES", help='Part names, "seat, back, leg".', show_default=False)
     ],
+    calls: Annotated[int, typer.Option("-n", "--calls", min=1, metavar="N", help="How many calls are timed.")] = 50,
+    sample: Annotated[
+        str, typer.Option(metavar="N|all", help="How many points of the surface the encoder sees.")
+    ] = "2048",
+    assign: Annotated[
+        str, typer.Option(metavar="nearest|membership|smooth", help="How points get the scores of patches.")
+    ] = "nearest",
+    model: Model = None,
+    precision: Annotated[
+        str, typer.Option(metavar="auto|fp32|bf16|int8", help="What the encoder computes in.")
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="cpu needs no torch; any other is a torch device.")] = "cpu",
+    threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads of the encoder.")] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show where the time of `pa3d segment` goes, files written aside.
+
+    Milliseconds a stage: the median of all calls but the first, their 90th and their 99th percentile.
+    """
+    from pa3d.io import load
+    from pa3d.profiling import Stopwatch, measure, percentiles, table
+
+    names, points = part_names(parts), sample_size(sample)
+    clock = Stopwatch()
+    with clock("read"):
+        shape = load(file)
+    with clock("model"):
+        from pa3d.segment import Segmenter
+
+        segmenter = Segmenter.from_pretrained(model, precision=precision, device=device, threads=threads)
+    options: dict[str, Any] = {"sample": points, "assign": assign}
+    with clock("first call"):
+        measure(segmenter, shape, names, 1, **options)
+    stages = percentiles(measure(segmenter, shape, names, calls, **options))
+    if json:
+        facts = {"name": shape.name, "points": len(shape.points), "parts": len(names), "calls": calls}
+        print_json({**facts, "precision": segmenter.precision, "once": clock.seconds, "stages": stages})
+        return
+    typer.echo(f"{shape.name}: {len(shape.points):,} points, {segmenter.precision}, {calls} calls")
+    typer.echo(table({p: {stage: found[p] for stage, found in stages.items()} for p in ("p50", "p90", "p99")}))
+    typer.echo("once: " + ", ".join(f"{stage} {1e3 * spent:.1f} ms" for stage, spent in clock.seconds.items()))
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The published PatchAlign3D checkpoint (.pt).")],
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="The .safetensors file to write.")],
     quiet: Quiet = False,
     debug: Debug = False,
@@ -190,9 +235,7 @@ def part_names(text: str) -> list[str]:
     """Names from a list with commas, or the lines of a file, less blank ones and those that begin with #."""
     is_file = os.path.isfile(text)
     if not is_file and (text.lower().endswith(".txt") or os.path.isdir(text)):
-        raise InputError(
-            f'--parts {text}: no such file; give a text file with a name a line, or "seat, back, leg"'
-        )
+        raise InputError(f'--parts {text}: no such file; give a text file with a name a line, or "seat, back, leg"')
     names = text.split(",")
     if is_file:
         try:
@@ -231,9 +274,7 @@ def check_can_write(folder: Path) -> None:
         with TemporaryFile(dir=existing) as file:
             file.write(b"pa3d")
     except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be written ({error.strerror}); choose another output folder"
-        ) from error
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another output folder") from error
 
 
 @contextmanager
@@ -328,9 +369,7 @@ def installation() -> dict[str, Any]:
         "threads": _C.max_threads(),
         "precision": {
             "auto": resolve_precision("auto"),
-            "available": [
-                precision for precision in PRECISIONS if precision != "auto" and _C.supports(precision)
-            ],
+            "available": [precision for precision in PRECISIONS if precision != "auto" and _C.supports(precision)],
         },
         "model": model,
         "text": {"encoder": MiniLM.space, "dim": MiniLM.dim, "cache": str(cache_folder())},
@@ -363,9 +402,7 @@ def describe(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     precision = facts["precision"]
     yield "precision", f"auto is {precision['auto']}; available: {', '.join(precision['available'])}"
     known = (
-        ""
-        if model["problem"]
-        else f"{model['parameters'] / 1e6:.2f} M parameters, text space {model['text_space']}"
+        "" if model["problem"] else f"{model['parameters'] / 1e6:.2f} M parameters, text space {model['text_space']}"
     )
     yield "model", model["problem"] or known
     yield "text encoder", f"{text['encoder']} ({text['dim']}-d), vectors kept in {text['cache']}"

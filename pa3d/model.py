@@ -66,7 +66,7 @@ class Encoder(nn.Module):
 
 
 class PatchAligner(nn.Module):
-    """An encoder with its projection to a text space and the temperature of stage 2 (kept as a logarithm of its inverse)."""
+    """An encoder, its projection to a text space, and the temperature of stage 2 (as the logarithm of its inverse)."""
 
     def __init__(self, config: EncoderConfig | None = None, temperature: float = 0.07) -> None:
         super().__init__()
@@ -98,12 +98,14 @@ class PatchAligner(nn.Module):
 
 
 class MiniPointNet(nn.Module):
-    """A patch's points (relative) -> one vector. Only the weights live in Conv1d and BatchNorm1d modules, for their names."""
+    """A patch's points (relative) -> one vector. Conv1d and BatchNorm1d modules hold the weights, for their names."""
 
     def __init__(self, widths: tuple[int, int, int, int]) -> None:
         super().__init__()
         w0, w1, w2, w3 = widths
-        self.first_conv = nn.Sequential(nn.Conv1d(3, w0, 1), nn.BatchNorm1d(w0), nn.ReLU(inplace=True), nn.Conv1d(w0, w1, 1))
+        self.first_conv = nn.Sequential(
+            nn.Conv1d(3, w0, 1), nn.BatchNorm1d(w0), nn.ReLU(inplace=True), nn.Conv1d(w0, w1, 1)
+        )
         self.second_conv = nn.Sequential(
             nn.Conv1d(2 * w1, w2, 1), nn.BatchNorm1d(w2), nn.ReLU(inplace=True), nn.Conv1d(w2, w3, 1)
         )

@@ -34,7 +34,9 @@ def resolve_precision(precision: str, verified: tuple[str, ...] = ()) -> str:
     if precision == "auto":
         return next((p for p in verified if p in PRECISIONS and _C.supports(p)), "fp32")
     if not _C.supports(precision):
-        raise InputError(f"precision {precision} needs AVX-512 with BF16 and VNNI; the level in use is {_C.isa()}; use fp32 or auto")
+        raise InputError(
+            f"precision {precision} needs AVX-512 with BF16 and VNNI; the level in use is {_C.isa()}; use fp32 or auto"
+        )
     return precision
 
 
@@ -57,6 +59,6 @@ class NativeEncoder:
         return Forward(points[centers], members, tokens, features, seconds)
 
     def many(self, clouds: list[NDArray[np.float32]]) -> list[Forward]:  # each (N, 3), N of any size
-        """What calls one by one would give, to the bit; clouds run side by side where there are enough for all threads."""
+        """What calls one by one would give, to the bit; clouds run side by side where there are enough of them."""
         found = self._engine.forward_many(clouds, self.threads)
         return [Forward(points[out[0]], *out[1:]) for points, out in zip(clouds, found, strict=True)]

@@ -1,7 +1,7 @@
 """Where the time goes: seconds a stage, percentiles over calls, and traces for Chrome's viewer.
 
-With PA3D_TRACE=file.json in the environment every stage becomes an event, and the file is written when the process ends;
-open it in chrome://tracing or ui.perfetto.dev. Events are added to those of a trace that is there already.
+With PA3D_TRACE=file.json in the environment every stage becomes an event, and the file is written when the process
+ends; open it in chrome://tracing or ui.perfetto.dev. Events are added to those of a trace that is there already.
 """
 
 from __future__ import annotations
@@ -75,10 +75,10 @@ class Trace:
             before = json.loads(self.path.read_bytes())["traceEvents"] if self.path.exists() else []
             with atomic_write(self.path, "w") as file:
                 json.dump({"traceEvents": before + self.events, "displayTimeUnit": "ms"}, file)
-        except (OSError, ValueError, KeyError, TypeError):
-            print(f"PA3D_TRACE={self.path}: holds something else than a trace; not written", file=sys.stderr)
-        except InputError as error:
+        except (InputError, OSError) as error:
             print(f"PA3D_TRACE: {error}", file=sys.stderr)
+        except (ValueError, KeyError, TypeError):
+            print(f"PA3D_TRACE={self.path}: holds something else than a trace; not written", file=sys.stderr)
         else:
             self.events = []
 

@@ -3,8 +3,8 @@
     seg = Segmenter.from_pretrained()
     result = seg.segment("chair.glb", ["seat", "back", "leg"])
 
-A shape is brought to the unit sphere and the model's axes, points on it are cut into patches, patches become unit vectors
-in the text space, and every point takes the logits (cosine over temperature) of the patches near it.
+A shape is brought to the unit sphere and the model's axes, points on it are cut into patches, patches become unit
+vectors in the text space, and every point takes the logits (cosine over temperature) of the patches near it.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class Segmenter:
         """Patch features of a cloud; once a shape, then `query` as often as one likes.
 
         points: one cloud, or a list of clouds of any sizes, which gives a list of what each alone would give, to the
-            bit. Clouds of a list are encoded side by side, each on one thread, when there are at least as many as threads.
+            bit. They are encoded side by side, each on one thread, when there are at least as many as threads.
         sample: how many points to use, drawn at random with `seed`; None uses every point given.
         up: which axis of the points is up; "y" swaps y and z, as the official code does.
         normalize: centre on the mean and divide by the largest norm; False takes the points as they are.
@@ -216,7 +216,9 @@ class Segmenter:
             scores, labels = spread(shape.points)
             face_scores = face_labels = None
             if shape.faces is not None:
-                face_scores, face_labels = spread(shape.points[shape.faces].mean(axis=1, dtype=np.float64).astype(np.float32))
+                face_scores, face_labels = spread(
+                    shape.points[shape.faces].mean(axis=1, dtype=np.float64).astype(np.float32)
+                )
         settings = {
             "category": category,
             "sample": sample,
@@ -253,7 +255,7 @@ class Segmenter:
             if encoder.dim != self.config.text_dim:
                 raise InputError(
                     f"the checkpoint lives in a text space of {self.config.text_dim} dimensions, but its text encoder "
-                    f"{self.checkpoint.text_space} gives {encoder.dim}; use the checkpoint's own encoder or text_vectors"
+                    f"{self.checkpoint.text_space} gives {encoder.dim}; use its own encoder or text_vectors"
                 )
             self._text = encoder
         mode: Any = self.checkpoint.prompts
@@ -362,9 +364,7 @@ def normalization(points: NDArray[np.float32]) -> tuple[NDArray[np.float64], flo
     return center, radius
 
 
-def apply_normalization(
-    points: NDArray[np.float32], center: NDArray[np.float64], radius: float
-) -> NDArray[np.float32]:
+def apply_normalization(points: NDArray[np.float32], center: NDArray[np.float64], radius: float) -> NDArray[np.float32]:
     return ((points - center) / radius).astype(np.float32)
 
 

@@ -45,7 +45,9 @@ class Shape:
             raise InputError(f"{self.name}: no points; give a mesh with faces or a cloud with at least one point")
         if not np.isfinite(pts).all():
             bad = int((~np.isfinite(pts).all(axis=1)).sum())
-            raise InputError(f"{self.name}: {bad} of {len(pts)} points have NaN or infinite coordinates; remove them first")
+            raise InputError(
+                f"{self.name}: {bad} of {len(pts)} points have NaN or infinite coordinates; remove them first"
+            )
         if self.up not in UP_AXES:
             raise InputError(f"{self.name}: up axis {self.up!r} is not one of x, y, z")
         if (pts == pts[0]).all():
@@ -68,7 +70,7 @@ class Shape:
         return 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1)
 
     def sample(self, n: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        """n points drawn uniformly by area: points (n, 3) float32 and the face of each (n,) int32. Same seed, same points."""
+        """n points drawn by area: points (n, 3) float32 and the face of each (n,) int32. Same seed, same points."""
         areas = self.face_areas()
         rng = np.random.default_rng(seed)
         cumulative = np.cumsum(areas)

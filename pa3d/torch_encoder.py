@@ -40,11 +40,16 @@ class TorchEncoder:
         import torch.nn.functional as F
 
         start = time.perf_counter()
-        with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        with (
+            torch.inference_mode(),
+            torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bf16"),
+        ):
             cloud = torch.from_numpy(points).to(self._device)[None]
             encoded = self._model.encoder(cloud)
             features = F.normalize(self._model.proj(encoded.tokens).float(), dim=-1)[0].cpu().numpy()
-        tokens, centers, members = (a[0].cpu().numpy() for a in (encoded.tokens.float(), encoded.centers, encoded.members))
+        tokens, centers, members = (
+            a[0].cpu().numpy() for a in (encoded.tokens.float(), encoded.centers, encoded.members)
+        )
         return Forward(centers, members, tokens, features, {"all": time.perf_counter() - start})
 
     def many(self, clouds: list[NDArray[np.float32]]) -> list[Forward]:  # each (N, 3), N of any size

@@ -1,6 +1,6 @@
 """Builds the shards that the embedded model was trained on: procedural objects and creatures, harvested shapes.
 
-    python scripts/build_embedded_corpus.py --train ../shared/data/train --sweethome DIR --webxr DIR --metaworld DIR -o shards/
+    python scripts/build_embedded_corpus.py --train DIR --sweethome DIR --webxr DIR --metaworld DIR -o shards/
 
 Folders of harvested sources are optional; each becomes a group. pa3d/weights/MODEL_CARD.md says where they come from.
 """

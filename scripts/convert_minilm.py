@@ -63,9 +63,7 @@ def convert_weights(source: dict[str, Array]) -> dict[str, np.ndarray]:
     for i in range(LAYERS):
         key, to = f"encoder.layer.{i}.", f"layers.{i}."
         qkv = [f"{key}attention.self.{name}" for name in ("query", "key", "value")]
-        linear(
-            f"{to}qkv", *(np.concatenate([source[f"{name}.{s}"] for name in qkv]) for s in ("weight", "bias"))
-        )
+        linear(f"{to}qkv", *(np.concatenate([source[f"{name}.{s}"] for name in qkv]) for s in ("weight", "bias")))
         for name, dense in (("out", "attention.output"), ("up", "intermediate"), ("down", "output")):
             linear(to + name, source[f"{key}{dense}.dense.weight"], source[f"{key}{dense}.dense.bias"])
         norm(f"{to}attention_norm", f"{key}attention.output.LayerNorm")

@@ -4,8 +4,8 @@
     python scripts/cuda_report.py --check    compiles and judges, writes nothing
 
 Every file of csrc/cuda is compiled for each architecture with warnings as errors. Registers, spills and shared memory
-are ptxas's own; occupancy follows from them and the limits of an SM. Fails when a kernel spills or uses local memory and
-is not in ACCEPTED. The Triton kernels follow where triton is installed, for sm_90.
+are ptxas's own; occupancy follows from them and the limits of an SM. Fails when a kernel spills or uses local memory
+and is not in ACCEPTED. The Triton kernels follow where triton is installed, for sm_90.
 """
 
 from __future__ import annotations

@@ -107,9 +107,7 @@ def torch_layers(w: Weights) -> list[torch.nn.TransformerEncoderLayer]:
         state: dict[str, torch.Tensor] = {}
         for s in ("weight", "bias"):
             state |= {f"{to}.{s}": torch.from_numpy(w[f"{key}{name}.{s}"]) for to, name in names.items()}
-            qkv = [
-                torch.from_numpy(w[f"{key}attention.self.{name}.{s}"]) for name in ("query", "key", "value")
-            ]
+            qkv = [torch.from_numpy(w[f"{key}attention.self.{name}.{s}"]) for name in ("query", "key", "value")]
             state[f"self_attn.in_proj_{s}"] = torch.cat(qkv)
         layer = torch.nn.TransformerEncoderLayer(
             384,
@@ -145,18 +143,14 @@ def main() -> None:
     model_dir = args.model_dir or installed_model_dir()
     data = (model_dir / "model.safetensors").read_bytes()
     if hashlib.sha256(data).hexdigest() != SHA256:
-        raise SystemExit(
-            f"{model_dir / 'model.safetensors'} is not the file that scripts/convert_minilm.py expects"
-        )
+        raise SystemExit(f"{model_dir / 'model.safetensors'} is not the file that scripts/convert_minilm.py expects")
     weights = load(data)
     tokenizer = Tokenizer.from_file(str(model_dir / "tokenizer.json"))
     tokenizer.no_padding()
 
     parts, others = words(PARTS), words(OTHERS)
     if (len(set(parts)), len(set(others)), len(set(parts + others))) != (200, 50, 250):
-        raise SystemExit(
-            f"{len(set(parts))} names and {len(set(others))} others; expected 200 and 50, all different"
-        )
+        raise SystemExit(f"{len(set(parts))} names and {len(set(others))} others; expected 200 and 50, all different")
     ids = [tokenizer.encode(text).ids for text in parts + others]
     vectors = np.stack([reference(weights, text) for text in ids])
     layers = torch_layers(weights)

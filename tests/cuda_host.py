@@ -153,7 +153,7 @@ class Kernels:
         total, count = np.full((n_points, c), np.nan, np.float32), np.full(n_points, -7, np.int32)
         work = workspace(self.bytes_for("backproject", v, h, w, n_points))
         arguments = (tokens, tokens.dtype == np.uint16, v, rows, columns, c, point_of_pixel, h, w, n_points)
-        self.checked("backproject", *arguments, MODES[mode], total, count, work, work.nbytes, None)
+        self.checked("backproject", *arguments, ctypes.c_int32(MODES[mode]), total, count, work, work.nbytes, None)
         return total, count
 
 
@@ -177,6 +177,8 @@ def _native(value: Any) -> Any:
         return ctypes.c_void_p(value.ctypes.data)
     if isinstance(value, ctypes.Structure):
         return ctypes.byref(value)
+    if isinstance(value, ctypes.c_int32):
+        return value
     if isinstance(value, bool | np.bool_):
         return ctypes.c_int32(int(value))
     if isinstance(value, float):

@@ -42,9 +42,7 @@ def official_state(seed_model: int = 1, seed_proj: int = 2) -> State:
     return {part: _filled(layout()[part], np.random.default_rng(seeds[part])) for part in ("model", "proj")}
 
 
-def _filled(
-    rows: list[tuple[str, tuple[int, ...]]], rng: np.random.Generator
-) -> dict[str, NDArray[np.float32]]:
+def _filled(rows: list[tuple[str, tuple[int, ...]]], rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
     state = {}
     for name, shape in rows:
         if name.endswith("num_batches_tracked"):

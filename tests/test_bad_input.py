@@ -115,9 +115,7 @@ def test_truncated_file(refused: Refused, model: Path, suffix: str) -> None:
 @pytest.mark.parametrize("suffix", [*MESH_SUFFIXES, *CLOUD_SUFFIXES])
 def test_another_kind_of_file_under_the_suffix(refused: Refused, model: Path, suffix: str) -> None:
     Path(f"wrong{suffix}").write_bytes(b"\x00\x01These are not the bytes that you are looking for.\n" * 9)
-    refused(
-        "segment", f"wrong{suffix}", "--parts", "a,b", "--model", model, match=rf"wrong\{suffix}: .*; \w+"
-    )
+    refused("segment", f"wrong{suffix}", "--parts", "a,b", "--model", model, match=rf"wrong\{suffix}: .*; \w+")
 
 
 def test_las_without_or_with_its_reader(refused: Refused, model: Path) -> None:
@@ -192,13 +190,9 @@ def test_shapes_without_extent(refused: Refused, model: Path) -> None:
     np.save("one.npy", np.full((1, 3), 2.5))
     Path("flat.off").write_text("OFF\n3 1 0\n0 0 0\n1 0 0\n2 0 0\n3 0 1 2\n")
     common = ("--parts", "a,b", "--model", model)
-    refused(
-        "segment", "same.npy", *common, match=r"same\.npy: all 9 points are equal; a shape needs an extent"
-    )
+    refused("segment", "same.npy", *common, match=r"same\.npy: all 9 points are equal; a shape needs an extent")
     refused("segment", "one.npy", *common, match=r"one\.npy: all 1 points are equal")
-    refused(
-        "segment", "flat.off", *common, match=r"flat\.off: every face has zero area; a shape needs a surface"
-    )
+    refused("segment", "flat.off", *common, match=r"flat\.off: every face has zero area; a shape needs a surface")
 
 
 def test_faces_of_missing_vertices(refused: Refused, model: Path) -> None:
@@ -214,9 +208,7 @@ def test_faces_of_missing_vertices(refused: Refused, model: Path) -> None:
     )
 
 
-def test_fewer_points_than_patches_work(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_fewer_points_than_patches_work(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.save(tmp_path / "few.npy", np.random.default_rng(0).random((5, 3)))
     args = [
         "segment",
@@ -285,9 +277,7 @@ def test_output_folders(refused: Refused, ring: Path, model: Path) -> None:
         match=r"taken/below: .*taken is a file, not a folder; choose another output folder",
     )
     if os.path.isdir("/proc"):
-        refused(
-            *common, "/proc/pa3d", match=r"/proc/pa3d: cannot be written \(.+\); choose another output folder"
-        )
+        refused(*common, "/proc/pa3d", match=r"/proc/pa3d: cannot be written \(.+\); choose another output folder")
     Path("ring-parts").write_text("mine")
     refused(*common[:-1], match=r"ring-parts: .*is a file, not a folder")
 
@@ -353,9 +343,7 @@ def test_a_pickle_in_disguise(refused: Refused, ring: Path) -> None:
     refused("segment", ring, "--parts", "a,b", "--model", "model.safetensors", match=message)
 
 
-def test_checkpoints_of_another_text_space(
-    refused: Refused, ring: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_checkpoints_of_another_text_space(refused: Refused, ring: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PA3D_OPENCLIP_WEIGHTS", raising=False)
     common = ("segment", ring, "--parts", "a,b", "--model")
     write_tiny(Path("wide.safetensors"), text_dim=512)
@@ -369,18 +357,14 @@ def test_checkpoints_of_another_text_space(
     )
 
 
-def test_a_checkpoint_in_openclip_space(
-    refused: Refused, ring: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_in_openclip_space(refused: Refused, ring: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     common = ("segment", ring, "--parts", "a,b", "--model", "clip.safetensors")
     write_tiny(Path("clip.safetensors"), text_space="open_clip/ViT-bigG-14/laion2b_s39b_b160k", text_dim=1280)
     monkeypatch.setitem(sys.modules, "open_clip", None)
     refused(*common, match=r"OpenCLIP text needs torch: pip install 'pa3d\[torch\]'")
 
 
-def test_openclip_weights_that_are_not_there(
-    refused: Refused, ring: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_openclip_weights_that_are_not_there(refused: Refused, ring: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("open_clip")
     common = ("segment", ring, "--parts", "a,b", "--model", "clip.safetensors")
     write_tiny(Path("clip.safetensors"), text_space="open_clip/ViT-B-32/no_such_tag", text_dim=512)
@@ -447,9 +431,7 @@ def test_convert_runs_no_code(refused: Refused, tmp_path: Path) -> None:
 
 def test_convert_targets(refused: Refused) -> None:
     Path("last.pt").touch()
-    refused(
-        "convert", "last.pt", "official.pt", match=r"official\.pt: expected a name that ends in \.safetensors"
-    )
+    refused("convert", "last.pt", "official.pt", match=r"official\.pt: expected a name that ends in \.safetensors")
     refused(
         "convert",
         "last.pt",
@@ -506,9 +488,9 @@ def test_missing_arguments(refused: Refused, ring: Path) -> None:
 def test_an_instruction_set_that_is_not_there(ring: Path, model: Path) -> None:
     args = ["segment", str(ring), "--parts", "a,b", "--model", str(model), "--no-pictures"]
     done = program(*args, cwd=ring.parent, PA3D_ISA="avx1024")
-    assert done.returncode == 2 and re.match(
-        "error: PA3D_ISA=avx1024: this processor has .*\n$", done.stderr
-    ), done.stderr
+    assert done.returncode == 2 and re.match("error: PA3D_ISA=avx1024: this processor has .*\n$", done.stderr), (
+        done.stderr
+    )
 
 
 def program(*args: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:

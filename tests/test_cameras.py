@@ -14,9 +14,7 @@ def test_look_at_hand_worked():
     pixel, depth = camera.project([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], (100, 200))
     np.testing.assert_allclose(depth[0], [3, 3, 3, 2], atol=1e-12)
     # Across the shorter side 90 degrees are 50 pixels at depth 1.
-    np.testing.assert_allclose(
-        pixel[0], [[100, 50], [100 + 50 / 3, 50], [100, 50 - 50 / 3], [100, 50]], atol=1e-9
-    )
+    np.testing.assert_allclose(pixel[0], [[100, 50], [100 + 50 / 3, 50], [100, 50 - 50 / 3], [100, 50]], atol=1e-9)
 
 
 def test_orthographic_hand_worked():

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -309,9 +310,10 @@ def test_own_vectors(library: c.CDLL, tmp_path: Path) -> None:
                 native.segment_vectors(points, bad.astype(np.float32))
 
 
-def test_info_and_version(library: c.CDLL, files: Path) -> None:
+def test_info_and_version(library: c.CDLL, tmp_path: Path) -> None:
     assert library.pa3d_version().decode() == pa3d.__version__
-    path = files / "tiny.safetensors"
+    path = tmp_path / "verified.safetensors"
+    save(path, replace(random_checkpoint(TINY), precisions=("int8", "bf16")))
     for precision in ("auto", *precisions()):
         with Native(library, path, precision) as native:
             i = native.info
@@ -403,19 +405,20 @@ def test_bad_models(library: c.CDLL, files: Path, tmp_path: Path) -> None:
     good = (files / "tiny.safetensors").read_bytes()
     size = int.from_bytes(good[:8], "little")
     header, data = json.loads(good[8 : 8 + size]), good[8 + size :]
+    about = json.loads(header["__metadata__"]["pa3d"])
+    config = about["config"]
 
     def packed(header: dict[str, Any], data: bytes = data) -> bytes:
         text = json.dumps(header).encode()
         text += b" " * (-len(text) % 8)
         return len(text).to_bytes(8, "little") + text + data
 
-    def meta(**values: str) -> dict[str, Any]:
-        return header | {"__metadata__": header["__metadata__"] | values}
+    def meta(**values: Any) -> dict[str, Any]:
+        return header | {"__metadata__": {"pa3d": json.dumps(about | values)}}
 
     def entry(name: str, **values: Any) -> dict[str, Any]:
         return header | {name: header[name] | values}
 
-    config = json.loads(header["__metadata__"]["config"])
     last = max((v["data_offsets"], k) for k, v in header.items() if k != "__metadata__")[1]
     assert load(library, tmp_path, packed(header)) == (OK, "")
     cases = [
@@ -427,17 +430,19 @@ def test_bad_models(library: c.CDLL, files: Path, tmp_path: Path) -> None:
         (b"\xff" * 16, "cut short"),
         (packed({}), "bytes are left over"),
         (packed({k: v for k, v in header.items() if k != "__metadata__"}), "not a checkpoint of pa3d"),
-        (packed(meta(format="other")), "not a checkpoint of pa3d"),
-        (packed(meta(temperature="warm")), r"its metadata is damaged \(not JSON"),
-        (packed(meta(temperature="0")), "temperature is not above 0"),
-        (packed(meta(config="{}")), r"has \d+ values, expected"),
-        (packed(meta(config="[]")), "the configuration is not an object"),
-        (packed(meta(config=json.dumps(config | {"new": 1}))), "an unknown field new"),
-        (packed(meta(config=json.dumps(config | {"depth": 1.5}))), "depth is not a whole number"),
-        (packed(meta(config=json.dumps(config | {"depth": 0}))), "depth is out of range"),
-        (packed(meta(config=json.dumps(config | {"heads": 3}))), "dim 64 is not a multiple of heads 3"),
-        (packed(meta(config=json.dumps(config | {"depth": 3}))), "no tensor named blocks.blocks.2"),
-        (packed(meta(config=json.dumps(config | {"depth": 1}))), "tensors that are not this encoder's"),
+        (packed(header | {"__metadata__": {"pa3d": "{,}"}}), r"its metadata is damaged \(not JSON"),
+        (packed(meta(format=2)), "another version's format"),
+        (packed(meta(temperature="warm")), r"its metadata is damaged \(temperature is not a number"),
+        (packed(header, data[:-4] + b"\0\0\xc0\x7f"), "has NaN or infinite values"),
+        (packed(meta(temperature=0)), "temperature is not above 0"),
+        (packed(meta(config={})), r"has \d+ values, expected"),
+        (packed(meta(config=[])), "the configuration is not an object"),
+        (packed(meta(config=config | {"new": 1})), "an unknown field new"),
+        (packed(meta(config=config | {"depth": 1.5})), "depth is not a whole number"),
+        (packed(meta(config=config | {"depth": 0})), "depth is out of range"),
+        (packed(meta(config=config | {"heads": 3})), "dim 64 is not a multiple of heads 3"),
+        (packed(meta(config=config | {"depth": 3})), "no tensor named blocks.blocks.2"),
+        (packed(meta(config=config | {"depth": 1})), "tensors that are not this encoder's"),
         (packed(entry(last, dtype="Q4")), "has the unknown type Q4"),
         (packed(entry(last, shape=[-1])), "has an impossible shape"),
         (packed(entry(last, shape=[2**40, 2**40])), "has an impossible shape"),

@@ -33,8 +33,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert (after.prompts, after.provenance, after.name) == ("part", before.provenance, "model")
     assert after.tensors.keys() == before.tensors.keys()
     assert all(
-        np.array_equal(after.tensors[k], v) and after.tensors[k].dtype == np.float32
-        for k, v in before.tensors.items()
+        np.array_equal(after.tensors[k], v) and after.tensors[k].dtype == np.float32 for k, v in before.tensors.items()
     )
 
 
@@ -44,12 +43,9 @@ def test_half_size(tmp_path: Path) -> None:
     save(tmp_path / "half.safetensors", before, half=True)
     after = load(tmp_path / "half.safetensors")
     assert all(
-        np.array_equal(after.tensors[k], v.astype(np.float16).astype(np.float32))
-        for k, v in before.tensors.items()
+        np.array_equal(after.tensors[k], v.astype(np.float16).astype(np.float32)) for k, v in before.tensors.items()
     )
-    assert (tmp_path / "half.safetensors").stat().st_size < 0.6 * (
-        tmp_path / "full.safetensors"
-    ).stat().st_size
+    assert (tmp_path / "half.safetensors").stat().st_size < 0.6 * (tmp_path / "full.safetensors").stat().st_size
 
 
 def test_missing_extra_and_misshapen_tensors(tmp_path: Path) -> None:
@@ -114,9 +110,7 @@ def test_weights_that_are_not_finite(tmp_path: Path) -> None:
     checkpoint = random_checkpoint(TINY)
     checkpoint.tensors["norm.bias"][3] = np.nan
     save(tmp_path / "model.safetensors", checkpoint)
-    refuses(
-        tmp_path / "model.safetensors", r"norm\.bias has NaN or infinite values; convert or train it again"
-    )
+    refuses(tmp_path / "model.safetensors", r"norm\.bias has NaN or infinite values; convert or train it again")
 
 
 def test_embedded_checkpoint() -> None:

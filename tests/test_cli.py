@@ -48,9 +48,7 @@ def test_segment(here: Path, capsys: Capture) -> None:
     assert [line.split("  ")[0].lstrip("\u2588 ") for line in lines[2:4]] == ["inner side", "outer side"]
     shares = [float(line.split("%")[0].split()[-1]) for line in lines[2:4]]
     assert sum(shares) == pytest.approx(100, abs=0.2)
-    assert all(
-        stage in lines[4] for stage in ("load", "model", "text", "points", "encode", "spread", "write")
-    )
+    assert all(stage in lines[4] for stage in ("load", "model", "text", "points", "encode", "spread", "write"))
     names = ["labels.npz", "parts.glb", "parts.png", "parts.html", "summary.json"]
     assert lines[5] == "out/: " + ", ".join(names) and len(lines) == 6
     assert sorted(os.listdir("out")) == sorted(names)
@@ -98,9 +96,7 @@ def test_json(here: Path, capsys: Capture) -> None:
     assert err == ""
     summary: dict[str, Any] = json.loads(out)
     assert [part["name"] for part in summary["parts"]] == ["inner side", "outer side"]
-    assert sum(part["share"] for part in summary["parts"]) + summary["none"]["share"] == pytest.approx(
-        1, abs=1e-5
-    )
+    assert sum(part["share"] for part in summary["parts"]) + summary["none"]["share"] == pytest.approx(1, abs=1e-5)
     assert summary["settings"]["none"] == 0.9
     assert summary["files"]["parts"] == "ring-parts/parts.glb"  # the default folder
     assert all(Path(path).is_file() for path in summary["files"].values())
@@ -171,10 +167,7 @@ def test_convert(here: Path, capsys: Capture) -> None:
     save_pickle(here / "last.pt", dict(official_state()))
     assert pa3d("convert", "last.pt", "official.safetensors") == 0
     out, err = capsys.readouterr()
-    assert (
-        out.startswith("official.safetensors: 22.35 M parameters, text space open_clip/ViT-bigG-14/")
-        and err == ""
-    )
+    assert out.startswith("official.safetensors: 22.35 M parameters, text space open_clip/ViT-bigG-14/") and err == ""
     assert load("official.safetensors").config.text_dim == 1280
     assert pa3d("convert", "last.pt", "again.safetensors", "--quiet") == 0
     assert capsys.readouterr() == ("", "")
@@ -188,18 +181,14 @@ def test_info(capsys: Capture) -> None:
     assert facts["pa3d"] == __version__ and facts["isa"]["in_use"] == _C.isa()
     assert facts["precision"]["auto"] == "fp32" and "fp32" in facts["precision"]["available"]
     assert facts["text"]["encoder"] == "all-MiniLM-L6-v2"
-    assert (
-        facts["model"]["file"] == str(EMBEDDED) and (facts["model"]["problem"] is None) == EMBEDDED.exists()
-    )
+    assert facts["model"]["file"] == str(EMBEDDED) and (facts["model"]["problem"] is None) == EMBEDDED.exists()
     assert facts["extras"].keys() == {"torch", "open_clip", "laspy"}
     assert pa3d("info") == 0
     out = capsys.readouterr().out
     assert f"pa3d          {__version__}" in out and f"instructions  {_C.isa()}" in out
 
 
-def test_info_says_what_is_missing_and_how_to_get_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
+def test_info_says_what_is_missing_and_how_to_get_it(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     import importlib.metadata as metadata
 
     real = metadata.version
@@ -226,8 +215,7 @@ def test_version_and_help(capsys: Capture) -> None:
     assert pa3d("segment", "--help") == 0
     out = capsys.readouterr().out
     options = (
-        "parts out category none up sample assign seed model precision device threads "
-        "no-pictures quiet json debug"
+        "parts out category none up sample assign seed model precision device threads no-pictures quiet json debug"
     )
     assert all(f"--{option}" in out for option in options.split())
 
@@ -259,18 +247,14 @@ def test_too_little_memory(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
 
     monkeypatch.setattr(Segmenter, "segment", huge)
     assert pa3d(*SEGMENT) == 2
-    assert (
-        capsys.readouterr().err == "error: not enough memory; thin the shape out or use a smaller --sample\n"
-    )
+    assert capsys.readouterr().err == "error: not enough memory; thin the shape out or use a smaller --sample\n"
 
 
 CODE = "import sys; from pa3d.cli import main; main(); print(*sorted(sys.modules), file=sys.stderr)"
 
 
 def imported(*args: str, cwd: Path | None = None) -> set[str]:
-    done = subprocess.run(
-        [sys.executable, "-c", CODE, *args], capture_output=True, text=True, cwd=cwd, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", CODE, *args], capture_output=True, text=True, cwd=cwd, check=True)
     return {name.split(".")[0] for name in done.stderr.split()}
 
 

@@ -53,12 +53,8 @@ def test_human_parts_nest(seed: int) -> None:
     for outer, names in inner.items():
         for name in names:
             assert not (mask(cloud, name) & ~mask(cloud, outer)).any(), (name, outer)
-    assert (mask(cloud, "hand") | mask(cloud, "forearm") | mask(cloud, "upper arm")).sum() == mask(
-        cloud, "arm"
-    ).sum()
-    assert (mask(cloud, "foot") | mask(cloud, "shin") | mask(cloud, "thigh")).sum() == mask(
-        cloud, "leg"
-    ).sum()
+    assert (mask(cloud, "hand") | mask(cloud, "forearm") | mask(cloud, "upper arm")).sum() == mask(cloud, "arm").sum()
+    assert (mask(cloud, "foot") | mask(cloud, "shin") | mask(cloud, "thigh")).sum() == mask(cloud, "leg").sum()
 
 
 def test_human_stands_upright() -> None:
@@ -106,9 +102,7 @@ def test_hidden_points_are_left_out() -> None:
     parent = "root"
     for i in range(3):
         joint = rig.bone(f"rod{i}", parent, [0.4 + 0.3 * i, 0, 0])
-        rig.primitives.append(
-            Limb(f"rod{i}", "rod", joint, joint + np.array([0.3, 0, 0]), (0.05, 0.05), group="rod")
-        )
+        rig.primitives.append(Limb(f"rod{i}", "rod", joint, joint + np.array([0.3, 0, 0]), (0.05, 0.05), group="rod"))
         parent = f"rod{i}"
     rig.primitives.insert(0, Ball("root", "ball", np.zeros(3), (0.4, 0.4, 0.4)))
     body = rig.build()
@@ -123,7 +117,5 @@ def test_rotations() -> None:
     np.testing.assert_allclose(turn(2, 90) @ [1, 0, 0], [0, 1, 0], atol=1e-12)
     for target in ([0, 1, 0], [-1, 0, 0], [0.3, -0.2, 0.9]):
         rotation = aim([1, 0, 0], target)
-        np.testing.assert_allclose(
-            rotation @ [1, 0, 0], np.array(target) / np.linalg.norm(target), atol=1e-12
-        )
+        np.testing.assert_allclose(rotation @ [1, 0, 0], np.array(target) / np.linalg.norm(target), atol=1e-12)
         np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)

@@ -6,13 +6,16 @@ that is already built, as the run under sanitizers does.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import importlib.util
 import multiprocessing
 import os
 import re
 import shutil
 import subprocess
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -344,6 +347,71 @@ def test_upsampling_is_that_of_torch() -> None:
             np.testing.assert_allclose(got, expected.numpy(), rtol=0, atol=1e-12)
 
 
+def test_torch_wrappers_hand_over_their_arguments(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    from pa3d.ops import _cuda
+
+    def host_workspace(like: object, name: str, *sizes: int) -> Any:
+        return torch.from_numpy(workspace(kernels.bytes_for(name, *sizes)))
+
+    monkeypatch.setattr(_cuda, "DEVICE", "cpu")
+    monkeypatch.setattr(_cuda, "library", lambda: kernels.library)
+    monkeypatch.setattr(_cuda, "_workspace", host_workspace)
+    monkeypatch.setattr(torch.cuda, "device", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: types.SimpleNamespace(cuda_stream=0))
+
+    points, queries = clouds("random", 90, 2), clouds("grid", 7, 2)
+    values = np.random.default_rng(0).standard_normal((2, 7, 3)).astype(np.float32)
+    vertices, faces, cameras, size = scene(3)
+    matrices, radius = cameras.matrices(size), np.full(90, 0.1, np.float32)
+    tokens = np.random.default_rng(1).standard_normal((2, 4, 5, 6)).astype(np.float32)
+    pixels = projection(2, (20, 21), 9)
+    half = torch.from_numpy(tokens).bfloat16()
+    p, q, v, f, m, t, i = map(torch.from_numpy, (points, queries, vertices, faces, matrices, tokens, pixels))
+    scale = torch.full((len(cameras),), cameras.scale(size), dtype=torch.float64)
+    view = (cameras.perspective, cameras.near, size)
+    cases = [
+        ((_cuda.farthest_point_sample(p, 9, 4, 1),), (kernels.fps(points, 9, 4, 1.0),)),
+        (_cuda.knn(q, p, 5), kernels.knn(queries, points, 5)),
+        (_cuda.sample_and_group(p, 6, 8, 2, 0.0), kernels.sample_and_group(points, 6, 8, 2)[:2]),
+        ((_cuda.interpolate(p, q, torch.from_numpy(values), 3),), (kernels.interpolate(points, queries, values, 3),)),
+        (_cuda.rasterize(v, f, m, *view, True), kernels.rasterize(vertices, faces, cameras, size)),
+        (
+            _cuda.rasterize_points(p[0], torch.from_numpy(radius), m, scale, *view),
+            kernels.rasterize_points(points[0], radius, cameras, size),
+        ),
+        (_cuda.backproject(t, i, 9, "bilinear"), kernels.backproject(tokens, pixels, 9, "bilinear")),
+        (_cuda.backproject(half, i, 9), kernels.backproject(half.view(torch.int16).numpy().view(np.uint16), pixels, 9)),
+    ]
+    for got, want in cases:
+        for a, b in zip(got, want, strict=True):
+            np.testing.assert_array_equal(a.numpy(), b)
+    assert _cuda.rasterize(v, f, m, *view, False)[2] is None
+    with pytest.raises(RuntimeError, match="knn: a size or an option is out of range"):
+        _cuda.knn(q, p, 91)
+    with pytest.raises(TypeError, match="points: expected float32, got torch.float64"):
+        _cuda.farthest_point_sample(p.double(), 9, 4, 0.0)
+    with pytest.raises(ValueError, match="points: expected a contiguous tensor"):
+        _cuda.farthest_point_sample(p[:, ::2], 9, 4, 0.0)
+    monkeypatch.setattr(_cuda, "DEVICE", "cuda")
+    with pytest.raises(ValueError, match="points: expected a tensor on cuda, got one on cpu"):
+        _cuda.farthest_point_sample(p, 9, 4, 0.0)
+
+
+def test_why_the_kernels_cannot_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from pa3d.ops import _cuda
+
+    monkeypatch.setattr(_cuda, "LIBRARY", tmp_path / "libpa3d_cuda.so")
+    assert _cuda.unavailable() == "not built: install with PA3D_CUDA=1 where nvcc is"
+    _cuda.LIBRARY.write_text("not a library")
+    monkeypatch.setattr(os.path, "exists", lambda _: False)
+    assert _cuda.unavailable() == "no NVIDIA GPU is visible"
+    monkeypatch.setattr(os.path, "exists", lambda _: True)
+    _cuda.library.cache_clear()
+    if importlib.util.find_spec("torch") is not None:
+        assert "file too short" in str(_cuda.unavailable()) or "invalid ELF header" in str(_cuda.unavailable())
+
+
 def everything(kernels: Kernels) -> list[NDArray[Any]]:
     """Each kernel once, on sizes that fill no block evenly."""
     points, large = clouds("grid", 600, 2), clouds("duplicated", 17_000, 1)
@@ -628,7 +696,7 @@ def test_under_sanitizers(tmp_path: Path) -> None:
     asan = subprocess.run(where, capture_output=True, text=True, check=True).stdout.strip()
     if not Path(asan).is_file():
         pytest.skip("the compiler has no AddressSanitizer")
-    options = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
+    options = ("-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
     environment = os.environ | {
         "PA3D_CUDA_HOST_LIBRARY": str(build(tmp_path, options=options)),
         "LD_PRELOAD": asan,

@@ -137,8 +137,6 @@ HOLED = np.where(np.arange(60).reshape(20, 3) == 31, np.nan, POINTS).astype(np.f
         (POINTS, 3, {"min_sq_norm": float("nan")}, ValueError, "min_sq_norm: expected a number >= 0"),
     ],
 )
-def test_errors(
-    points: object, k: int, options: dict[str, float], error: type[Exception], message: str
-) -> None:
+def test_errors(points: object, k: int, options: dict[str, float], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         farthest_point_sample(points, k, **options)  # type: ignore[arg-type]

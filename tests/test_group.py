@@ -52,9 +52,7 @@ def test_torch_tensors_and_gradients() -> None:
     centers, members = sample_and_group(points.detach(), 4, 6)
     patches = group(points, centers, members)
     assert patches.shape == (2, 4, 6, 3)
-    assert np.array_equal(
-        patches.detach().numpy(), group(points.detach().numpy(), centers.numpy(), members.numpy())
-    )
+    assert np.array_equal(patches.detach().numpy(), group(points.detach().numpy(), centers.numpy(), members.numpy()))
     weights = torch.from_numpy(cloud("random", 48)).reshape(2, 4, 6, 3)
     (patches * weights).sum().backward()
     expected = torch.zeros(2, 30, 3)

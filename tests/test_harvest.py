@@ -28,9 +28,7 @@ class GlbWriter:
 
     def accessor(self, array: np.ndarray, kind: str) -> int:
         component = {"float32": 5126, "uint16": 5123, "uint8": 5121}[array.dtype.name]
-        self.json["bufferViews"].append(
-            {"buffer": 0, "byteOffset": len(self.binary), "byteLength": array.nbytes}
-        )
+        self.json["bufferViews"].append({"buffer": 0, "byteOffset": len(self.binary), "byteLength": array.nbytes})
         self.binary += array.tobytes() + b"\0" * (-array.nbytes % 4)
         view = len(self.json["bufferViews"]) - 1
         self.json["accessors"].append(
@@ -194,9 +192,7 @@ def test_library_archive_with_catalogue(tmp_path: Path) -> None:
 
 
 def test_ac3d_objects_offsets_and_overlays(tmp_path: Path) -> None:
-    triangle = (
-        "numvert 3\n0 0 0\n1 0 0\n0 1 0\nnumsurf 1\nSURF {}\nmat 0\nrefs 3\n0 0 0\n1 0 0\n2 0 0\nkids 0\n"
-    )
+    triangle = "numvert 3\n0 0 0\n1 0 0\n0 1 0\nnumsurf 1\nSURF {}\nmat 0\nrefs 3\n0 0 0\n1 0 0\n2 0 0\nkids 0\n"
     text = (
         'AC3Db\nMATERIAL "" rgb 1 1 1\nOBJECT world\nkids 2\n'
         'OBJECT group\nname "wing_left"\nloc 0 0 3\nkids 2\n'
@@ -206,9 +202,7 @@ def test_ac3d_objects_offsets_and_overlays(tmp_path: Path) -> None:
     )  # fmt: skip
     shape = parse_ac3d(text, "aircraft", "x")
     assert shape.names == [("poly", "wing_left"), ("Fuselage",)]
-    np.testing.assert_allclose(
-        shape.vertices, [[0, 0, 3], [1, 0, 3], [0, 1, 3], [1, 0, 0], [2, 0, 0], [1, 1, 0]]
-    )
+    np.testing.assert_allclose(shape.vertices, [[0, 0, 3], [1, 0, 3], [0, 1, 3], [1, 0, 0], [2, 0, 0], [1, 1, 0]])
     (tmp_path / "plane.ac").write_text(text)
     [mesh] = harvest(tmp_path)
     assert mesh.parts == [("wing",), ("fuselage", "body")]

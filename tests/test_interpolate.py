@@ -42,9 +42,7 @@ def test_hand_worked() -> None:
 @pytest.mark.parametrize("g", CENTERS)
 def test_equals_the_reference(isa: str, kind: str, g: int) -> None:
     points, centers, values = case(kind, 77, g, 5)
-    assert np.array_equal(
-        interpolate(points, centers, values), interpolate_reference(points, centers, values)
-    )
+    assert np.array_equal(interpolate(points, centers, values), interpolate_reference(points, centers, values))
     for k in {min(g, 2), min(g, 3)} - {1}:
         truth = exact(points, centers, values, k)
         error = np.abs(interpolate(points, centers, values, k) - truth).max()
@@ -88,9 +86,7 @@ def test_torch_tensors_and_gradients() -> None:
     # Linear in the values: the gradient of a sum is the column sum of the weights.
     values.requires_grad_()
     interpolate(points, centers, values, 3).sum().backward()
-    weights = torch.stack(
-        [interpolate(points, centers, row[:, None].contiguous(), 3)[:, 0] for row in torch.eye(5)]
-    )
+    weights = torch.stack([interpolate(points, centers, row[:, None].contiguous(), 3)[:, 0] for row in torch.eye(5)])
     torch.testing.assert_close(values.grad, weights.sum(1)[:, None].expand(5, 2))
 
 

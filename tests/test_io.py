@@ -60,9 +60,7 @@ def ply_bytes(encoding: str, *, colors: bool = False, mixed: bool = True, faces:
         body += "".join(" ".join(map(str, (7, len(p), *p))) + "\n" for p in polygons)
         return (header + body).encode()
     order = "<" if "little" in encoding else ">"
-    data = b"".join(
-        struct.pack(f"{order}fdf{len(c)}B", *xyz, *c) for xyz, c in zip(CORNERS, rgb, strict=True)
-    )
+    data = b"".join(struct.pack(f"{order}fdf{len(c)}B", *xyz, *c) for xyz, c in zip(CORNERS, rgb, strict=True))
     data += b"".join(struct.pack(f"{order}BB{len(p)}i", 7, len(p), *p) for p in polygons)
     return header.encode() + data
 
@@ -86,9 +84,7 @@ def glb_bytes(document: dict, binary: bytes) -> bytes:
     text = json.dumps(document).encode()
     text += b" " * (-len(text) % 4)
     binary += b"\0" * (-len(binary) % 4)
-    chunks = (
-        struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(binary), b"BIN\0") + binary
-    )
+    chunks = struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(binary), b"BIN\0") + binary
     return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
 
 
@@ -221,9 +217,7 @@ def test_obj_variants(tmp_path: Path) -> None:
             text.replace("v 9 9 9", "v 9 9 9 1 1 1").replace("v 0 0 1\n", "v 0 0 1 0 0 0\n"),
         )
     )
-    np.testing.assert_array_equal(
-        colored.colors, [[255] * 3, [255, 0, 0], [0, 255, 0], [0, 0, 128], [0, 0, 0]]
-    )
+    np.testing.assert_array_equal(colored.colors, [[255] * 3, [255, 0, 0], [0, 255, 0], [0, 0, 128], [0, 0, 0]])
 
 
 @pytest.mark.parametrize("data", [stl_bytes(), stl_bytes() + b"appended", stl_text(), stl_text().upper()])
@@ -289,27 +283,17 @@ def test_glb_agrees_with_trimesh_on_a_scene(tmp_path: Path) -> None:
     rotation = trimesh.transformations.rotation_matrix(0.7, [1, 2, 3], [0.1, 0, 0])
     scene = trimesh.Scene()
     scene.graph.update(frame_from="world", frame_to="group", matrix=rotation)
-    scene.add_geometry(
-        ball, "ball", "left", "group", transform=trimesh.transformations.translation_matrix([2, 0, 0])
-    )
+    scene.add_geometry(ball, "ball", "left", "group", transform=trimesh.transformations.translation_matrix([2, 0, 0]))
     scene.add_geometry(trimesh.creation.box(), "box", "mirrored", "group", transform=np.diag([-2.0, 1, 3, 1]))
-    scene.graph.update(
-        frame_from="group", frame_to="again", matrix=np.diag([0.5, 0.5, 0.5, 1]), geometry="ball"
-    )
+    scene.graph.update(frame_from="group", frame_to="again", matrix=np.diag([0.5, 0.5, 0.5, 1]), geometry="ball")
     (tmp_path / "a.glb").write_bytes(scene.export(file_type="glb"))
 
     shape, expected = load(tmp_path / "a.glb"), read_with_trimesh(tmp_path / "a.glb")
     assert shape.faces is not None and expected.faces is not None and expected.colors is not None
-    np.testing.assert_allclose(
-        soup(shape.points, shape.faces), soup(expected.points, expected.faces), atol=2e-5
-    )
+    np.testing.assert_allclose(soup(shape.points, shape.faces), soup(expected.points, expected.faces), atol=2e-5)
     volume = trimesh.Trimesh(shape.points, shape.faces, process=False).volume
-    assert volume == pytest.approx(
-        trimesh.Trimesh(expected.points, expected.faces, process=False).volume, rel=1e-5
-    )
-    assert shape.colors is not None and sorted(map(tuple, shape.colors)) == sorted(
-        map(tuple, expected.colors)
-    )
+    assert volume == pytest.approx(trimesh.Trimesh(expected.points, expected.faces, process=False).volume, rel=1e-5)
+    assert shape.colors is not None and sorted(map(tuple, shape.colors)) == sorted(map(tuple, expected.colors))
 
 
 def test_glb_primitives_that_share_vertices_do_not_repeat_them(tmp_path: Path) -> None:
@@ -341,9 +325,7 @@ def test_glb_skin_is_posed_by_its_joints(tmp_path: Path) -> None:
         binary += b"\0" * (-len(binary) % 4)
         document["bufferViews"].append({"buffer": 0, "byteOffset": len(binary), "byteLength": len(data)})
         view = len(document["bufferViews"]) - 1
-        document["accessors"].append(
-            {"bufferView": view, "componentType": component, "count": count, "type": kind}
-        )
+        document["accessors"].append({"bufferView": view, "componentType": component, "count": count, "type": kind})
         binary += data
     document["buffers"][0]["byteLength"] = len(binary)
     document["meshes"][0]["primitives"][0]["attributes"] |= {"JOINTS_0": 2, "WEIGHTS_0": 3}
@@ -384,9 +366,7 @@ def test_glb_beyond_the_core_is_left_to_trimesh(tmp_path: Path) -> None:
     document["accessors"].append({"bufferView": 2, "componentType": 5123, "count": 4, "type": "SCALAR"})
     document["meshes"][0]["primitives"] = [{"attributes": {"POSITION": 0}, "indices": 2, "mode": 5}]
     shape = load(write(tmp_path, "a.glb", glb_bytes(document, binary)))
-    np.testing.assert_array_equal(
-        soup(shape.points, shape.faces), soup(CORNERS, np.array([[0, 1, 3], [1, 2, 3]]))
-    )
+    np.testing.assert_array_equal(soup(shape.points, shape.faces), soup(CORNERS, np.array([[0, 1, 3], [1, 2, 3]])))
 
 
 def test_glb_and_other_common_formats_do_not_import_trimesh(tmp_path: Path) -> None:
@@ -459,8 +439,7 @@ def test_text(tmp_path: Path, name: str, text: str, colored: bool) -> None:
 
 def test_text_columns_named_by_a_header(tmp_path: Path) -> None:
     text = "id,x,y,z,intensity,r,g,b\n" + "".join(
-        f"{i},{x},{y},{z},0.5,{r},{g},{b}\n"
-        for i, ((x, y, z), (r, g, b)) in enumerate(zip(CLOUD, COLORS, strict=True))
+        f"{i},{x},{y},{z},0.5,{r},{g},{b}\n" for i, ((x, y, z), (r, g, b)) in enumerate(zip(CLOUD, COLORS, strict=True))
     )
     shape = load(write(tmp_path, "a.csv", text))
     np.testing.assert_array_equal(shape.points, CLOUD)

@@ -34,9 +34,7 @@ Encode = Callable[[np.ndarray], tuple[np.ndarray, ...]]  # points, y up -> cente
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("official")
-    pickle = save_pickle(
-        folder / "stage2_last.pt", {**official_state(), "temp": 0.07, "args": {}, "epoch": 9}
-    )
+    pickle = save_pickle(folder / "stage2_last.pt", {**official_state(), "temp": 0.07, "args": {}, "epoch": 9})
     convert_official(pickle, folder / "official.safetensors")
     return folder / "official.safetensors"
 
@@ -58,9 +56,7 @@ def test_torch_module(name: str) -> None:
 
     state = official_state()
     encoder = Encoder(EncoderConfig()).eval()
-    encoder.load_state_dict(
-        {k: torch.from_numpy(v) for k, v in state["model"].items()}
-    )  # strict: every name, no other
+    encoder.load_state_dict({k: torch.from_numpy(v) for k, v in state["model"].items()})  # strict: every name, no other
     points = torch.from_numpy(parity()[f"{name}.points"][:, [0, 2, 1]].copy())[None]
     with torch.inference_mode():
         out = encoder(points)

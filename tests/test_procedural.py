@@ -46,9 +46,7 @@ def test_the_same_seed_gives_the_same_object_and_another_seed_another() -> None:
     for category in ("chair", "cap", "camera", "airplane"):
         first, again, other = synthesize(category, 5), synthesize(category, 5), synthesize(category, 6)
         assert np.array_equal(first.vertices, again.vertices) and first.parts == again.parts
-        assert first.vertices.shape != other.vertices.shape or not np.array_equal(
-            first.vertices, other.vertices
-        )
+        assert first.vertices.shape != other.vertices.shape or not np.array_equal(first.vertices, other.vertices)
 
 
 def test_a_name_covers_the_whole_part_or_is_absent() -> None:
@@ -68,10 +66,7 @@ def test_natural_poses() -> None:
         visor = [i for i, names in enumerate(cap.parts) if "visor" in names]
         assert cap.vertices[cap.faces[np.isin(cap.face_parts, visor)]][..., 2].mean() > 0.1
         assert heights(synthesize("table", seed), "tabletop").mean() > 0
-        assert (
-            heights(synthesize("bottle", seed), "body").mean()
-            < heights(synthesize("bottle", seed), "neck").mean()
-        )
+        assert heights(synthesize("bottle", seed), "body").mean() < heights(synthesize("bottle", seed), "neck").mean()
 
 
 def test_enough_families_and_none_of_them_held_out() -> None:

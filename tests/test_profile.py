@@ -103,12 +103,14 @@ def test_command_as_json(shape: tuple[str, str], capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["-n", "0"], "0 is not in the range x>=1"),
+        (["-n", "0"], "Invalid value for '-n'"),
         (["--sample", "few"], "--sample few: expected a whole number"),
         (["--precision", "fp8"], "precision 'fp8' is not one of"),
     ],
 )
-def test_command_errors(shape: tuple[str, str], capsys: pytest.CaptureFixture[str], more: list[str], message: str) -> None:
+def test_command_errors(
+    shape: tuple[str, str], capsys: pytest.CaptureFixture[str], more: list[str], message: str
+) -> None:
     file, model = shape
     assert main(["profile", file, "--parts", "seat", "--model", model, *more]) == 2
     assert message in capsys.readouterr().err

@@ -14,9 +14,7 @@ from pa3d.ops.rasterize import (
     rasterize_reference,
 )
 
-pytestmark = pytest.mark.skipif(
-    not hasattr(_C, "rasterize"), reason="the extension was built without rasterize"
-)
+pytestmark = pytest.mark.skipif(not hasattr(_C, "rasterize"), reason="the extension was built without rasterize")
 
 ISAS = ("generic", "avx2", "avx512")
 
@@ -32,16 +30,12 @@ def isa(request):
 
 def pixel_camera(size: int) -> Cameras:
     """World (x, y, z) lands on pixel (x, size - y), depth 10 - z."""
-    return Cameras.look_at(
-        [[size / 2, size / 2, 10.0]], [[size / 2, size / 2, 0.0]], fov=None, half_extent=size / 2
-    )
+    return Cameras.look_at([[size / 2, size / 2, 10.0]], [[size / 2, size / 2, 0.0]], fov=None, half_extent=size / 2)
 
 
 def native(vertices, faces, cameras, size, threads=1):
     matrices = cameras.matrices(size)
-    return _C.rasterize(
-        vertices, faces, matrices, cameras.perspective, cameras.near, *size, True, True, threads
-    )
+    return _C.rasterize(vertices, faces, matrices, cameras.perspective, cameras.near, *size, True, True, threads)
 
 
 def cube() -> tuple[np.ndarray, np.ndarray]:
@@ -221,9 +215,7 @@ def test_floor_under_the_camera_is_clipped_at_the_near_plane(isa):
     depth = camera.scale(100) / (rows + 0.5 - 50)
     # Corners lie up to 32768 pixels away and move by half a subpixel; a row moves by no more than they do.
     slope = depth**2 / camera.scale(100)
-    np.testing.assert_allclose(
-        out.depth[0, 50:], np.repeat(depth[:, None], 100, 1), atol=(slope * 2**-10).max()
-    )
+    np.testing.assert_allclose(out.depth[0, 50:], np.repeat(depth[:, None], 100, 1), atol=(slope * 2**-10).max())
 
 
 def test_near_plane_hides_what_is_closer():
@@ -297,9 +289,7 @@ def test_ids_alone(isa):
     vertices, faces = sphere(8)
     out = rasterize(vertices, faces, Cameras.preset("front"), 32, barycentric=False)
     assert out.barycentric is None
-    np.testing.assert_array_equal(
-        out.face_id, rasterize(vertices, faces, Cameras.preset("front"), 32).face_id
-    )
+    np.testing.assert_array_equal(out.face_id, rasterize(vertices, faces, Cameras.preset("front"), 32).face_id)
 
 
 def test_nothing_to_draw():

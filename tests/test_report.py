@@ -109,23 +109,15 @@ def test_rows_of_a_cloud_count_points() -> None:
     result = cloud()
     top, bottom, none = part_rows(result)
     assert top.count + bottom.count == 3000 and none.count == 0 and none.share == 0
-    assert top.share == pytest.approx(top.count / 3000, abs=1e-6) and top.mean_confidence == pytest.approx(
-        0.8
-    )
+    assert top.share == pytest.approx(top.count / 3000, abs=1e-6) and top.mean_confidence == pytest.approx(0.8)
 
 
 def test_summary() -> None:
     facts = json.loads(json.dumps(summary(ball())))
-    assert (
-        facts["shape"]["kind"] == "mesh"
-        and facts["shape"]["faces"] == 1280
-        and facts["shape"]["vertices"] == 642
-    )
+    assert facts["shape"]["kind"] == "mesh" and facts["shape"]["faces"] == 1280 and facts["shape"]["vertices"] == 642
     assert facts["shape"]["area"] == pytest.approx(4 * np.pi, rel=0.01)
     assert [part["name"] for part in facts["parts"]] == ["cap", "right half", "never"]
-    assert sum(part["share"] for part in facts["parts"]) + facts["none"]["share"] == pytest.approx(
-        1, abs=1e-5
-    )
+    assert sum(part["share"] for part in facts["parts"]) + facts["none"]["share"] == pytest.approx(1, abs=1e-5)
     assert facts["seconds"] == {"load": 0.25, "encode": 0.3333}
     assert facts["model"] == "a model" and facts["settings"] == {"seed": 0, "none": None}
     assert facts["versions"].keys() == {"pa3d", "python", "numpy", "machine"}
@@ -184,9 +176,7 @@ def test_labels_npz() -> None:
         assert set(archive.files) == {"labels", "scores", "part_names"}
     # Equal results give equal bytes: no member may carry the time of writing.
     assert labels_npz(ball()) == data
-    assert {info.date_time for info in zipfile.ZipFile(io.BytesIO(data)).infolist()} == {
-        (1980, 1, 1, 0, 0, 0)
-    }
+    assert {info.date_time for info in zipfile.ZipFile(io.BytesIO(data)).infolist()} == {(1980, 1, 1, 0, 0, 0)}
     assert labels_npz(replace(result, part_names=["cap", "größe", "x"])) != data
 
 
@@ -258,9 +248,7 @@ def test_parts_ply(tmp_path: Path, origin: tuple[float, float, float]) -> None:
         ]
     )
     np.testing.assert_array_equal(np.frombuffer(body, row)["label"], result.labels)
-    np.testing.assert_array_equal(
-        np.frombuffer(body, row)["confidence"], confidence(result.scores, result.labels)
-    )
+    np.testing.assert_array_equal(np.frombuffer(body, row)["confidence"], confidence(result.scores, result.labels))
 
 
 # --- picture ---
@@ -410,16 +398,10 @@ def test_page_needs_no_network_and_escapes_names() -> None:
     page = parts_html(result)
     own = own_scripts(page)
     assert (
-        "http" not in own
-        and "src=" not in own.replace("&lt;img src=x&gt;", "")
-        and "@" not in data_of(page)["points"]
+        "http" not in own and "src=" not in own.replace("&lt;img src=x&gt;", "") and "@" not in data_of(page)["points"]
     )
     assert [part["name"] for part in data_of(page)["parts"]][:3] == result.part_names
-    assert (
-        page.count("</html>") == 1
-        and "<img" not in own
-        and not re.search(r"<(script|link)[^>]+(src|href)=", own)
-    )
+    assert page.count("</html>") == 1 and "<img" not in own and not re.search(r"<(script|link)[^>]+(src|href)=", own)
 
 
 def test_page_is_simplified_when_large(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -491,9 +473,7 @@ def test_page_script_draws_the_parts(tmp_path: Path, kind: str) -> None:
         assert [trace["color"] for trace in parts] == [row.color for row in present]
         assert all(trace["last"] == trace["points"] - 1 for trace in (*parts, heat))
     else:
-        assert [trace["points"] for trace in parts] == [row.count for row in present] and heat[
-            "points"
-        ] == 3000
+        assert [trace["points"] for trace in parts] == [row.count for row in present] and heat["points"] == 3000
         np.testing.assert_allclose(heat["heat"], result.scores[:5, 1], atol=0.5 / 255 + 1e-6)
 
 

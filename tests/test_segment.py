@@ -156,9 +156,7 @@ def test_threads_of_the_process_change_nothing(tmp_path: Path) -> None:
             "PA3D_CACHE": str(tmp_path / threads),
         }
         command = [sys.executable, "-c", code, str(model), str(tmp_path / "points.npy")]
-        done = subprocess.run(
-            command, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", **env}, check=True
-        )
+        done = subprocess.run(command, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", **env}, check=True)
         digests.add(done.stdout)
     assert len(digests) == 1
 
@@ -167,10 +165,7 @@ def test_four_python_threads_at_once(segmenter: Segmenter) -> None:
     sources: list[Any] = [cloud("random", 3000, seed) for seed in range(6)] + [torus()]
     expected = [segmenter.segment(source, PARTS) for source in sources]
     with ThreadPoolExecutor(4) as pool:
-        jobs = [
-            (i % len(sources), pool.submit(segmenter.segment, sources[i % len(sources)], PARTS))
-            for i in range(40)
-        ]
+        jobs = [(i % len(sources), pool.submit(segmenter.segment, sources[i % len(sources)], PARTS)) for i in range(40)]
         assert all(equal(job.result(), expected[i]) for i, job in jobs)
 
 
@@ -290,9 +285,7 @@ def test_assign_modes(segmenter: Segmenter, vectors: np.ndarray, assign: Any, n:
     else:
         patches = [[g for g in range(128) if i in f.members[g]] for i in range(n)]
         assert n == 150 or any(not mine for mine in patches)
-        expected = np.stack(
-            [logits[mine].mean(axis=0) if mine else nearest[i] for i, mine in enumerate(patches)]
-        )
+        expected = np.stack([logits[mine].mean(axis=0) if mine else nearest[i] for i, mine in enumerate(patches)])
     assert np.allclose(r.scores, softmax(expected), atol=2e-4)
     assert (r.labels == expected.argmax(axis=1)).mean() > 0.998
 
@@ -409,9 +402,7 @@ def test_bf16_where_the_processor_has_it() -> None:
             Segmenter(random_checkpoint(TINY), precision="bf16")
         return
     points = cloud("random", 3000)
-    low, full = (
-        Segmenter(random_checkpoint(TINY), precision=p).segment(points, PARTS) for p in ("bf16", "fp32")
-    )
+    low, full = (Segmenter(random_checkpoint(TINY), precision=p).segment(points, PARTS) for p in ("bf16", "fp32"))
     assert low.settings["precision"] == "bf16" and (low.labels == full.labels).mean() > 0.95
 
 

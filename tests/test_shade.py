@@ -17,9 +17,7 @@ from pa3d.multiview.shade import (
     sample_texture,
 )
 
-pytestmark = pytest.mark.skipif(
-    not hasattr(_C, "rasterize"), reason="the extension was built without rasterize"
-)
+pytestmark = pytest.mark.skipif(not hasattr(_C, "rasterize"), reason="the extension was built without rasterize")
 
 SQUARE = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]], np.float32)
 HALVES = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
@@ -53,9 +51,7 @@ def test_texture_hand_worked():
     # Texels 2 x 2, u to the right, v upwards; texel centres at 1/4 and 3/4.
     image = np.zeros((2, 2, 3), np.uint8)
     image[0, 0], image[0, 1], image[1, 0], image[1, 1] = 0, 80, 160, 240
-    uv = np.array(
-        [[0.25, 0.75], [0.75, 0.75], [0.25, 0.25], [0.75, 0.25], [0.5, 0.5], [0.5, 0.75], [1.25, -0.25]]
-    )
+    uv = np.array([[0.25, 0.75], [0.75, 0.75], [0.25, 0.25], [0.75, 0.25], [0.5, 0.5], [0.5, 0.75], [1.25, -0.25]])
     got = sample_texture(image, uv)[:, 0] * 255
     np.testing.assert_allclose(got, [0, 80, 160, 240, 120, 40, 0], atol=1e-9)
     # Exactly between the last and the first column the image repeats: the mean of both.
@@ -86,9 +82,7 @@ def test_a_face_without_image_is_grey():
 def test_normals_of_a_ball():
     vertices, faces = ball()
     n = corner_normals(vertices, faces)
-    area = (
-        np.linalg.norm(np.cross(*(vertices[faces[:, i]] - vertices[faces[:, 0]] for i in (1, 2))), axis=1) > 0
-    )
+    area = np.linalg.norm(np.cross(*(vertices[faces[:, i]] - vertices[faces[:, 0]] for i in (1, 2))), axis=1) > 0
     cosine = np.einsum("fkc,fkc->fk", n[area], vertices[faces[area]])
     assert np.abs(cosine).min() > np.cos(2 * np.pi / 40)
     out = render(vertices, faces, FACING, 64, style="normals", background="black", supersample=1)[0]
@@ -124,9 +118,7 @@ def test_light_comes_from_above_on_the_left():
     vertices, faces = ball()
     out = render(vertices, faces, FACING, 60)[0].astype(int)
     assert out[15, 20, 0] > out[45, 40, 0] + 20
-    assert (out[0, 0] == 255).all() and (
-        render(vertices, faces, FACING, 60, background="black")[0, 0, 0] == 0
-    ).all()
+    assert (out[0, 0] == 255).all() and (render(vertices, faces, FACING, 60, background="black")[0, 0, 0] == 0).all()
 
 
 def test_depth_is_inverted():
@@ -141,9 +133,7 @@ def test_supersampling_averages():
     np.testing.assert_allclose(downsample(image, 2), [[image[:, :2].mean((0, 1)), image[:, 2:].mean((0, 1))]])
     # An edge through the middle of column 4 at 9 pixels: half of its samples see the square.
     half = SQUARE * np.float32([0.5, 1, 1]) - np.float32([0.5, 0, 0])
-    out = render(
-        half, HALVES, FACING, 9, face_colors=np.zeros((2, 3), np.uint8), style="unlit", supersample=2
-    )[0]
+    out = render(half, HALVES, FACING, 9, face_colors=np.zeros((2, 3), np.uint8), style="unlit", supersample=2)[0]
     assert (out[:, :4] == 0).all() and (out[:, 5:] == 255).all() and set(np.unique(out[:, 4])) <= {127, 128}
 
 

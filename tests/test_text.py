@@ -150,9 +150,7 @@ def test_text_encoder_names() -> None:
     assert text_encoder("open_clip/ViT-B-32/openai").space == "open_clip/ViT-B-32/openai"
     assert text_encoder("open_clip/ViT-B-32//some/file.pt").space == "open_clip/ViT-B-32//some/file.pt"
     for space in ("", "minilm", "open_clip", "open_clip/RN50", "open_clip/RN50/", "openclip/RN50/openai"):
-        with pytest.raises(
-            InputError, match=r"unknown; expected all-MiniLM-L6-v2 .* or open_clip/NAME/PRETRAINED"
-        ):
+        with pytest.raises(InputError, match=r"unknown; expected all-MiniLM-L6-v2 .* or open_clip/NAME/PRETRAINED"):
             text_encoder(space)
     with pytest.raises(InputError, match="are embedded; leave `weights` out"):
         text_encoder("all-MiniLM-L6-v2", weights="file.pt")
@@ -399,9 +397,7 @@ def test_openclip_failed_download(tiny: Path, monkeypatch: pytest.MonkeyPatch) -
         raise ConnectionError("network is unreachable")
 
     monkeypatch.setattr(open_clip.factory, "download_pretrained", offline)
-    with pytest.raises(
-        InputError, match=r"could not be downloaded.*unreachable.*PA3D_OPENCLIP_WEIGHTS=FILE or"
-    ):
+    with pytest.raises(InputError, match=r"could not be downloaded.*unreachable.*PA3D_OPENCLIP_WEIGHTS=FILE or"):
         text_encoder("open_clip/ViT-B-32/laion2b_s34b_b79k").encode(["seat"])
 
 

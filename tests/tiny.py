@@ -22,9 +22,7 @@ TINY = EncoderConfig(
 )
 
 
-def random_checkpoint(
-    config: EncoderConfig, seed: int = 0, text_space: str = "all-MiniLM-L6-v2"
-) -> Checkpoint:
+def random_checkpoint(config: EncoderConfig, seed: int = 0, text_space: str = "all-MiniLM-L6-v2") -> Checkpoint:
     """Weights that keep the size of activations, batch statistics included."""
     rng = np.random.default_rng(seed)
     tensors = {}

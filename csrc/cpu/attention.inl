@@ -35,7 +35,8 @@ static void attend(const float* qkv, int64_t stride, int64_t tokens, int64_t dim
     for (int64_t p = 0; p < panels; ++p) {
       multiply_rows<F32, kMR>(rows, q + row * stride, stride, s.keys.data() + p * head_dim * kNR, head_dim, tile);
       for (int i = 0; i < rows; ++i)
-        for (int j = 0; j < kNR; j += PA3D_W) store(s.scores.data() + i * padded + p * kNR + j, load(tile + i * kNR + j) * splat(scale));
+        for (int j = 0; j < kNR; j += PA3D_W)
+          store(s.scores.data() + i * padded + p * kNR + j, load(tile + i * kNR + j) * splat(scale));
     }
     float inverse[kMR];
     for (int i = 0; i < rows; ++i) {

@@ -23,7 +23,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds(Clock::time_point from, Clock::time_point to) { return std::chrono::duration<double>(to - from).count(); }
+double seconds(Clock::time_point from, Clock::time_point to) {
+  return std::chrono::duration<double>(to - from).count();
+}
 
 #ifdef _OPENMP
 int thread_id() { return omp_get_thread_num(); }
@@ -51,8 +53,8 @@ namespace pa3d {
 bool supports(Precision precision) { return precision == Precision::fp32 || isa() >= Isa::avx512_bf16; }
 
 std::unique_ptr<Encoder> make_encoder(const EncoderConfig& c, Precision precision, const WeightSource& weights) {
-  for (int64_t size : {c.patches, c.patch_size, c.dim, c.depth, c.heads, c.mlp_hidden, c.embed[0], c.embed[1], c.embed[2],
-                       c.embed[3], c.pos_hidden, c.text_dim})
+  for (int64_t size : {c.patches, c.patch_size, c.dim, c.depth, c.heads, c.mlp_hidden, c.embed[0], c.embed[1],
+                       c.embed[2], c.embed[3], c.pos_hidden, c.text_dim})
     if (size < 1) throw std::invalid_argument("encoder configuration: every size must be at least 1");
   if (c.dim % c.heads != 0)
     throw std::invalid_argument("encoder configuration: dim " + std::to_string(c.dim) + " is not a multiple of heads " +
@@ -60,10 +62,12 @@ std::unique_ptr<Encoder> make_encoder(const EncoderConfig& c, Precision precisio
   if (precision != Precision::fp32) {
 #if defined(__x86_64__)
     if (supports(precision))
-      return precision == Precision::bf16 ? avx512_bf16::encoder_bf16(c, weights) : avx512_bf16::encoder_int8(c, weights);
+      return precision == Precision::bf16 ? avx512_bf16::encoder_bf16(c, weights)
+                                          : avx512_bf16::encoder_int8(c, weights);
 #endif
-    throw std::invalid_argument(std::string("precisions bf16 and int8 need AVX-512 with BF16 and VNNI; the level in use is ") +
-                                isa_name(isa()) + "; use fp32 or auto");
+    throw std::invalid_argument(
+        std::string("precisions bf16 and int8 need AVX-512 with BF16 and VNNI; the level in use is ") +
+        isa_name(isa()) + "; use fp32 or auto");
   }
 #if defined(__x86_64__)
   if (isa() >= Isa::avx512) return avx512::encoder_fp32(c, weights);

@@ -43,8 +43,8 @@ class Encoder {
   virtual const EncoderConfig& config() const = 0;
 };
 
-// Packs the weights for the level of the processor in use. Throws std::invalid_argument for a bad configuration, or when
-// the precision needs instructions that this level lacks.
+// Packs the weights for the level of the processor in use. Throws std::invalid_argument for a bad configuration, or
+// when the precision needs instructions that this level lacks.
 std::unique_ptr<Encoder> make_encoder(const EncoderConfig& config, Precision precision, const WeightSource& weights);
 bool supports(Precision precision);
 

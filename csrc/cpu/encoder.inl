@@ -53,7 +53,8 @@ struct Block {
     norm1.load_weights(weights, name + "norm1", c.dim);
     norm2.load_weights(weights, name + "norm2", c.dim);
     qkv.pack(weights(name + "attn.qkv.weight", 3 * c.dim * c.dim), 3 * c.dim, c.dim, c.dim, nullptr);
-    proj.pack(weights(name + "attn.proj.weight", c.dim * c.dim), c.dim, c.dim, c.dim, weights(name + "attn.proj.bias", c.dim));
+    proj.pack(weights(name + "attn.proj.weight", c.dim * c.dim), c.dim, c.dim, c.dim,
+              weights(name + "attn.proj.bias", c.dim));
     fc1.pack(weights(name + "mlp.fc1.weight", c.mlp_hidden * c.dim), c.mlp_hidden, c.dim, c.dim,
              weights(name + "mlp.fc1.bias", c.mlp_hidden));
     fc2.pack(weights(name + "mlp.fc2.weight", c.dim * c.mlp_hidden), c.dim, c.mlp_hidden, c.mlp_hidden,
@@ -76,7 +77,8 @@ class EncoderOf : public Encoder {
     cls_pos_.resize(aligned(c.dim));
     std::copy_n(weights("cls_token", c.dim), c.dim, cls_token_.data());
     std::copy_n(weights("cls_pos", c.dim), c.dim, cls_pos_.data());
-    pos1_.pack(weights("pos_embed.0.weight", c.pos_hidden * 3), c.pos_hidden, 3, 3, weights("pos_embed.0.bias", c.pos_hidden));
+    pos1_.pack(weights("pos_embed.0.weight", c.pos_hidden * 3), c.pos_hidden, 3, 3,
+               weights("pos_embed.0.bias", c.pos_hidden));
     pos2_.pack(weights("pos_embed.2.weight", c.dim * c.pos_hidden), c.dim, c.pos_hidden, c.pos_hidden,
                weights("pos_embed.2.bias", c.dim));
     for (int64_t i = 0; i < c.depth; ++i)
@@ -100,7 +102,8 @@ class EncoderOf : public Encoder {
                float* tokens, float* features, EncoderTimes* times) const override {
     Space& s = static_cast<Space&>(workspace);
     const int64_t g = c_.patches, m = c_.patch_size, t = g + 1, dim = c_.dim;
-    const int64_t ld = aligned(dim), ld_qkv = aligned(3 * dim), ld_pos = aligned(c_.pos_hidden), ld_text = aligned(c_.text_dim);
+    const int64_t ld = aligned(dim), ld_qkv = aligned(3 * dim), ld_pos = aligned(c_.pos_hidden),
+                  ld_text = aligned(c_.text_dim);
     const int64_t head_dim = dim / c_.heads;
     const int want = resolve_threads(threads);
     s.centers.reserve(g * kAlign);
@@ -143,10 +146,12 @@ class EncoderOf : public Encoder {
         embed_.run(points, centers, members, m, i * kPatchesAtOnce, std::min(g, (i + 1) * kPatchesAtOnce), s.embed[id],
                    s.pooled);
       share(pos1_.panels, id, team, &from, &to);
-      linear<F32, F32, Act::gelu>({s.centers.data(), kAlign}, g, pos1_, from, to, s.pos_hidden.data(), ld_pos);
+      linear<F32, F32, Act::gelu>({s.centers.data(), kAlign, nullptr, nullptr}, g, pos1_, from, to, s.pos_hidden.data(),
+                                  ld_pos);
       barrier();
       share(pos2_.panels, id, team, &from, &to);
-      linear<F32, F32, Act::none>({s.pos_hidden.data(), ld_pos}, g, pos2_, from, to, s.pos.data() + ld, ld);
+      linear<F32, F32, Act::none>({s.pos_hidden.data(), ld_pos, nullptr, nullptr}, g, pos2_, from, to,
+                                  s.pos.data() + ld, ld);
       share(embed_.reduce.panels, id, team, &from, &to);
       linear<T, F32, Act::none>(s.pooled.rows(), g, embed_.reduce, from, to, s.x.data() + ld, ld);
       if (id == 0) {
@@ -160,8 +165,8 @@ class EncoderOf : public Encoder {
         for (int64_t r = from; r < to; ++r)
           for (int64_t i = 0; i < dim; i += PA3D_W)
             store(&s.x[r * ld + i], load(&s.x[r * ld + i]) + load(&s.pos[r * ld + i]));
-        normalize_rows<Stage>(s.x.data(), ld, dim, from, to, block.norm1.gain.data(), block.norm1.shift.data(), c_.norm_eps,
-                              s.normed.row(0), ld);
+        normalize_rows<Stage>(s.x.data(), ld, dim, from, to, block.norm1.gain.data(), block.norm1.shift.data(),
+                              c_.norm_eps, s.normed.row(0), ld);
         s.normed.encode(from, to);
         barrier();
         share(block.qkv.panels, id, team, &from, &to);
@@ -170,7 +175,8 @@ class EncoderOf : public Encoder {
         const int64_t parts = (team + c_.heads - 1) / c_.heads;
         for (int64_t unit = id; unit < c_.heads * parts; unit += team) {
           share(t, static_cast<int>(unit % parts), static_cast<int>(parts), &from, &to);
-          attend<Stage>(s.qkv.data(), ld_qkv, t, dim, unit / parts, head_dim, from, to, s.attention[id], s.attended.row(0), ld);
+          attend<Stage>(s.qkv.data(), ld_qkv, t, dim, unit / parts, head_dim, from, to, s.attention[id],
+                        s.attended.row(0), ld);
         }
         barrier();
         encode_all(s.attended, t, id, team);
@@ -178,8 +184,8 @@ class EncoderOf : public Encoder {
         linear_residual<T>(s.attended.rows(), t, block.proj, from, to, s.x.data(), ld);
         barrier();
         share(t, id, team, &from, &to);
-        normalize_rows<Stage>(s.x.data(), ld, dim, from, to, block.norm2.gain.data(), block.norm2.shift.data(), c_.norm_eps,
-                              s.normed.row(0), ld);
+        normalize_rows<Stage>(s.x.data(), ld, dim, from, to, block.norm2.gain.data(), block.norm2.shift.data(),
+                              c_.norm_eps, s.normed.row(0), ld);
         s.normed.encode(from, to);
         barrier();
         share(block.fc1.panels, id, team, &from, &to);
@@ -194,7 +200,6 @@ class EncoderOf : public Encoder {
       share(g, id, team, &from, &to);
       normalize_rows<Stage>(s.x.data() + ld, ld, dim, from, to, norm_.gain.data(), norm_.shift.data(), c_.norm_eps,
                             s.normed.row(0), ld);
-      s.normed.encode(from, to);
       if (tokens) {  // in float32 whatever the precision; qkv is free by now
         normalize_rows<F32>(s.x.data() + ld, ld, dim, from, to, norm_.gain.data(), norm_.shift.data(), c_.norm_eps,
                             s.qkv.data(), ld_qkv);
@@ -202,7 +207,8 @@ class EncoderOf : public Encoder {
       }
       barrier();
       share(proj_.panels, id, team, &from, &to);
-      linear<T, F32, Act::none>(s.normed.rows(), g, proj_, from, to, s.unit.data(), ld_text);
+      linear<Stage, F32, Act::none>({s.normed.row(0), ld, nullptr, nullptr}, g, proj_, from, to, s.unit.data(),
+                                    ld_text);
       barrier();
       share(g, id, team, &from, &to);
       for (int64_t r = from; r < to; ++r) {
@@ -244,7 +250,7 @@ class EncoderOf : public Encoder {
   Buffer<float> cls_token_, cls_pos_;
   std::vector<Block<T>> blocks_;
   Norm norm_;
-  Packed<T> proj_;
+  Packed<Stage> proj_;  // not in int8: its error would go straight into the features, and it is a small share
 };
 
 #if PA3D_LEVEL < 3

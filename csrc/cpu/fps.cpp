@@ -24,7 +24,8 @@ constexpr int64_t kLargeCloud = 8192;
 
 }  // namespace
 
-void farthest_point_sample(const float* points, int64_t n, int64_t k, int64_t start, float min_sq_norm, int64_t* index) {
+void farthest_point_sample(const float* points, int64_t n, int64_t k, int64_t start, float min_sq_norm,
+                           int64_t* index) {
   if (n < kLargeCloud) {
     PA3D_DISPATCH(sample_small)(points, n, k, 0, start, min_sq_norm, index, nullptr, nullptr);
     return;

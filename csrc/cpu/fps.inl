@@ -10,7 +10,8 @@ namespace PA3D_NS {
 
 constexpr int64_t kBlock = 128;
 
-// dist = min(dist, distance to the centre) over [begin, end); returns the largest dist. row, if given, gets the distances.
+// dist = min(dist, distance to the centre) over [begin, end); returns the largest dist. row, if given, gets the
+// distances.
 template <bool kRow>
 static inline float update_block(const float* x, const float* y, const float* z, float* dist, float* row, int64_t begin,
                                  int64_t end, float cx, float cy, float cz) {

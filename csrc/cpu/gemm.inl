@@ -1,13 +1,13 @@
 // Matrix products of activations with packed weights, C (m, n) = A (m, k) W^T, in float32, bf16 and int8.
 //
-// Weights lie in panels of kNR columns: [panel][k][kNR] for float32, [panel][k/2][kNR][2] for bf16, [panel][k/4][kNR][4]
-// for int8: one 32-bit lane a column in all three, so they share one kernel. It holds an MR x kNR tile of C in registers,
-// streams one panel and broadcasts A, so panels are read once for all rows that fit the cache. Every element of C is
-// summed over k in order by one thread: results do not depend on how work is cut.
+// Weights lie in panels of kNR columns: [panel][k][kNR] for float32, [panel][k/2][kNR][2] for bf16,
+// [panel][k/4][kNR][4] for int8: one 32-bit lane a column in all three, so they share one kernel. It holds an MR x kNR
+// tile of C in registers, streams one panel and broadcasts A, so panels are read once for all rows that fit the cache.
+// Every element of C is summed over k in order by one thread: results do not depend on how work is cut.
 //
-// int8: weights are rounded to [-127, 127] with a scale a column, activations to 128 + [-127, 127] with a scale a row
-// (found from the row itself), and the 128 is taken out again through the columns' sums.
-// Included inside foreach_isa.h, after vec.inl and math.inl.
+// int8: weights are rounded to [-127, 127] with a scale a column, activations to [0, 255] with a scale and a zero point
+// a row, found from the row itself; the zero point is taken out again through the columns' sums. Included inside
+// foreach_isa.h, after vec.inl and math.inl.
 
 constexpr int kNV = 2;
 constexpr int kNR = kNV * PA3D_W;
@@ -17,13 +17,13 @@ constexpr int kMR = PA3D_LEVEL >= 2 ? 12 : PA3D_LEVEL == 1 ? 6 : 4;
 constexpr int64_t kAlign = 64;
 static inline int64_t aligned(int64_t n) { return (n + kAlign - 1) / kAlign * kAlign; }
 
-// Rows of activations as a product reads them; scale (a row) is used by int8 alone.
+// Rows of activations as a product reads them; scale and zero (one a row) are used by int8 alone.
 template <class T>
 struct Rows {
   typename T::A* data = nullptr;
   int64_t stride = 0;
   float* scale = nullptr;
-  Rows from(int64_t row) const { return {data + row * stride, stride, scale ? scale + row : nullptr}; }
+  int32_t* zero = nullptr;
 };
 
 struct F32 {
@@ -74,16 +74,22 @@ struct I8 {
 #endif
 
 #if PA3D_LEVEL >= 3
-// One float32 row as an int8 operand.
+// One float32 row as an int8 operand: value = scale * (q - zero), with zero itself exact.
 static inline void encode_row(const float* row, int64_t width, const Rows<I8>& out) {
-  vf most = vf{};
-  for (int64_t i = 0; i < width; i += PA3D_W) most = vmax(most, (vf)_mm512_abs_ps((__m512)load(row + i)));
-  const float top = std::max(reduce_max(most), 1e-20f);
-  const vf factor = splat(127.0f / top);
-  *out.scale = top / 127.0f;
+  vf low = vf{}, high = vf{};
   for (int64_t i = 0; i < width; i += PA3D_W) {
-    const __m512i q = _mm512_add_epi32(_mm512_cvtps_epi32((__m512)(load(row + i) * factor)), _mm512_set1_epi32(128));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out.data + i), _mm512_cvtepi32_epi8(q));
+    low = vmin(low, load(row + i));
+    high = vmax(high, load(row + i));
+  }
+  const float least = reduce_min(low), scale = std::max((reduce_max(high) - least) / 255.0f, 1e-20f);
+  const float zero = std::nearbyint(-least / scale);
+  *out.scale = scale;
+  *out.zero = static_cast<int32_t>(zero);
+  const vf factor = splat(1.0f / scale), shift = splat(zero);
+  for (int64_t i = 0; i < width; i += PA3D_W) {
+    const __m512i q = _mm512_cvtps_epi32((__m512)(load(row + i) * factor + shift));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out.data + i),
+                     _mm512_cvtusepi32_epi8(_mm512_max_epi32(q, _mm512_setzero_si512())));
   }
 }
 #endif
@@ -97,6 +103,7 @@ struct Staged {
   Buffer<typename Stage::A> stage;
   Buffer<typename T::A> coded;
   Buffer<float> scale;
+  Buffer<int32_t> zero;
   int64_t stride = 0;
 
   void reserve(int64_t rows, int64_t width) {
@@ -105,6 +112,7 @@ struct Staged {
     if constexpr (T::kScaled) {
       coded.reserve(rows * stride);
       scale.reserve(rows);
+      zero.reserve(rows);
     }
   }
   typename Stage::A* row(int64_t r) { return stage.data() + r * stride; }
@@ -114,8 +122,10 @@ struct Staged {
     (void)from, (void)to;
   }
   Rows<T> rows(int64_t from = 0) {
-    if constexpr (T::kScaled) return {coded.data() + from * stride, stride, scale.data() + from};
-    else return {stage.data() + from * stride, stride, nullptr};
+    if constexpr (T::kScaled)
+      return {coded.data() + from * stride, stride, scale.data() + from, zero.data() + from};
+    else
+      return {stage.data() + from * stride, stride, nullptr, nullptr};
   }
 };
 
@@ -124,9 +134,9 @@ template <class T>
 struct Packed {
   int64_t n = 0, k = 0, panels = 0;
   Buffer<typename T::W> data;
-  Buffer<float> bias;  // padded with zeros
+  Buffer<float> bias;   // padded with zeros
   Buffer<float> scale;  // int8: of each column
-  Buffer<int32_t> offset;  // int8: 128 times the sum of each column
+  Buffer<int32_t> sum;  // int8: of each column
 
   // w (n, k) with rows of length `stride`; bias (n) or null.
   void pack(const float* w, int64_t rows, int64_t columns, int64_t stride, const float* b) {
@@ -139,7 +149,7 @@ struct Packed {
     if (b) std::copy_n(b, n, bias.data());
     if constexpr (T::kScaled) {
       scale.resize(padded);
-      offset.resize(padded);
+      sum.resize(padded);
     }
     for (int64_t row = 0; row < n; ++row) {
       const float* from = w + row * stride;
@@ -148,14 +158,14 @@ struct Packed {
       if constexpr (T::kScaled) {
         float top = 1e-20f;
         for (int64_t i = 0; i < columns; ++i) top = std::max(top, std::fabs(from[i]));
-        int32_t sum = 0;
+        int32_t total = 0;
         for (int64_t i = 0; i < columns; ++i) {
           const int32_t q = static_cast<int32_t>(std::lrint(from[i] * (127.0f / top)));
           at(i) = static_cast<typename T::W>(q);
-          sum += q;
+          total += q;
         }
         scale[row] = top / 127.0f;
-        offset[row] = 128 * sum;
+        sum[row] = total;
       } else {
         for (int64_t i = 0; i < columns; ++i) at(i) = T::encode(from[i]);
       }
@@ -200,14 +210,15 @@ static inline void multiply_rows(int rows, const typename T::A* a, int64_t strid
 
 #if PA3D_LEVEL >= 3
 // Integer sums to floats, in place.
-static inline void rescale(const Packed<I8>& w, const float* row_scale, int rows, int64_t column, float* tile) {
+static inline void rescale(const Packed<I8>& w, const float* row_scale, const int32_t* row_zero, int rows,
+                           int64_t column, float* tile) {
   for (int j = 0; j < kNR; j += PA3D_W) {
-    const vi offset = load(w.offset.data() + column + j);
+    const vi sum = load(w.sum.data() + column + j);
     const vf scale = load(w.scale.data() + column + j);
     for (int i = 0; i < rows; ++i) {
       float* at = tile + i * kNR + j;
-      const vi sum = (vi)load(at) - offset;
-      store(at, __builtin_convertvector(sum, vf) * (scale * splat(row_scale[i])));
+      const vi product = (vi)load(at) - sum * splat(row_zero[i]);
+      store(at, __builtin_convertvector(product, vf) * (scale * splat(row_scale[i])));
     }
   }
 }
@@ -215,13 +226,14 @@ static inline void rescale(const Packed<I8>& w, const float* row_scale, int rows
 
 // finish(row, rows, column, tile) takes each finished float32 tile of panels [from, to).
 template <class T, class Finish>
-static inline void multiply(const Rows<T>& a, int64_t m, const Packed<T>& w, int64_t from, int64_t to, const Finish& finish) {
+static inline void multiply(const Rows<T>& a, int64_t m, const Packed<T>& w, int64_t from, int64_t to,
+                            const Finish& finish) {
   alignas(64) float tile[kMR * kNR];
   for (int64_t p = from; p < to; ++p)
     for (int64_t row = 0; row < m; row += kMR) {
       const int rows = static_cast<int>(std::min<int64_t>(kMR, m - row));
       multiply_rows<T, kMR>(rows, a.data + row * a.stride, a.stride, w.panel(p), w.k, tile);
-      if constexpr (T::kScaled) rescale(w, a.scale + row, rows, p * kNR, tile);
+      if constexpr (T::kScaled) rescale(w, a.scale + row, a.zero + row, rows, p * kNR, tile);
       finish(row, rows, p * kNR, tile);
     }
 }
@@ -243,7 +255,8 @@ static inline void linear(const Rows<T>& a, int64_t m, const Packed<T>& w, int64
     for (int j = 0; j < kNV; ++j) {
       const vf b = load(w.bias.data() + column + j * PA3D_W);
       for (int i = 0; i < rows; ++i)
-        O::put(out + (row + i) * out_stride + column + j * PA3D_W, activate<act>(load(tile + i * kNR + j * PA3D_W) + b));
+        O::put(out + (row + i) * out_stride + column + j * PA3D_W,
+               activate<act>(load(tile + i * kNR + j * PA3D_W) + b));
     }
   });
 }

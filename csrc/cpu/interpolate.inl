@@ -57,8 +57,8 @@ static inline void nearest_group(const float* points, int64_t count, const float
 }
 
 // index and distance hold (end - begin, k), counted from begin.
-static void nearest_rows(const float* points, int64_t begin, int64_t end, const float* centers, int64_t g, int64_t padded,
-                         int64_t k, int32_t* index, float* distance) {
+static void nearest_rows(const float* points, int64_t begin, int64_t end, const float* centers, int64_t g,
+                         int64_t padded, int64_t k, int32_t* index, float* distance) {
   constexpr int kU = 4;
   constexpr int64_t kStep = kU * PA3D_W;
   for (int64_t i = begin; i < end; i += kStep) {

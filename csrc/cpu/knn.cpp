@@ -38,7 +38,8 @@ void knn(const float* queries, int64_t q, const float* points, int64_t n, int64_
   });
 }
 
-void knn(const Buckets& buckets, const float* queries, int64_t q, int64_t k, int threads, int64_t* index, float* distance) {
+void knn(const Buckets& buckets, const float* queries, int64_t q, int64_t k, int threads, int64_t* index,
+         float* distance) {
   parallel_for(q, 16, threads, [&](int64_t begin, int64_t end) {
     PA3D_DISPATCH(knn_rows_large)(buckets, queries, begin, end, k, index, distance);
   });

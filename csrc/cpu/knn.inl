@@ -55,7 +55,8 @@ struct Nearest {
   }
 };
 
-static void knn_large(const Buckets& buckets, const float* query, int64_t k, Scratch& s, int64_t* index, float* distance) {
+static void knn_large(const Buckets& buckets, const float* query, int64_t k, Scratch& s, int64_t* index,
+                      float* distance) {
   const int64_t padded = buckets.padded_count();
   const vf cx = splat(query[0]), cy = splat(query[1]), cz = splat(query[2]), zero = splat(0.0f);
   float* bound = s.bound.data();
@@ -109,8 +110,8 @@ static void knn_large(const Buckets& buckets, const float* query, int64_t k, Scr
   emit_smallest(found.keys, found.size, k, index, distance);
 }
 
-static void knn_rows_small(const float* queries, int64_t begin, int64_t end, const float* soa, int64_t n, int64_t padded,
-                           int64_t k, int64_t* index, float* distance) {
+static void knn_rows_small(const float* queries, int64_t begin, int64_t end, const float* soa, int64_t n,
+                           int64_t padded, int64_t k, int64_t* index, float* distance) {
   Scratch s;
   s.row.resize(padded);
   s.keys.resize(n + 8);

@@ -1,6 +1,7 @@
 // The mini-PointNet over a few patches at a time, so that everything between the points and the pooled feature stays in
 // the cache. Its second layer sees each point's feature behind the patch's maximum; the product with the maximum is the
-// same for all points of a patch and is computed once: W [g; f] = W_g g + W_f f. BatchNorm is folded into the layer before it.
+// same for all points of a patch and is computed once: W [g; f] = W_g g + W_f f. BatchNorm is folded into the layer
+// before it.
 
 constexpr int64_t kPatchesAtOnce = 4;
 
@@ -41,8 +42,8 @@ struct PatchEmbed {
   }
 
   // y = scale * (W x) + shift equals BatchNorm(W x + b) with the running statistics.
-  static void fold(const WeightSource& weights, const std::string& layer, int64_t n, float eps, std::vector<float>& scale,
-                   std::vector<float>& shift) {
+  static void fold(const WeightSource& weights, const std::string& layer, int64_t n, float eps,
+                   std::vector<float>& scale, std::vector<float>& shift) {
     const float *gamma = weights(layer + "1.weight", n), *beta = weights(layer + "1.bias", n);
     const float *mean = weights(layer + "1.running_mean", n), *var = weights(layer + "1.running_var", n);
     const float* bias = weights(layer + "0.bias", n);
@@ -80,7 +81,8 @@ struct PatchEmbed {
         const vf x = splat(p[0] - c[0]), y = splat(p[1] - c[1]), z = splat(p[2] - c[2]);
         typename Stage::A* row = s.hidden.row(g * patch_size + j);
         for (int64_t i = 0; i < w0; i += PA3D_W) {
-          const vf v = load(&first[i]) * x + load(&first[w0 + i]) * y + load(&first[2 * w0 + i]) * z + load(&first_bias[i]);
+          const vf v =
+              load(&first[i]) * x + load(&first[w0 + i]) * y + load(&first[2 * w0 + i]) * z + load(&first_bias[i]);
           Stage::put(row + i, vmax(v, splat(0.0f)));
         }
       }
@@ -91,13 +93,14 @@ struct PatchEmbed {
     s.feature.encode(0, rows);
     s.maximum.encode(0, patches);
     linear<T, F32, Act::none>(s.maximum.rows(), patches, pooled, 0, pooled.panels, s.from_pooled.data(), w2);
-    multiply<T>(s.feature.rows(), rows, local, 0, local.panels, [&](int64_t row, int count, int64_t column, const float* tile) {
-      for (int i = 0; i < count; ++i) {
-        const float* add = s.from_pooled.data() + (row + i) / patch_size * w2 + column;
-        for (int j = 0; j < kNR; j += PA3D_W)
-          Stage::put(s.wide.row(row + i) + column + j, vmax(load(tile + i * kNR + j) + load(add + j), splat(0.0f)));
-      }
-    });
+    multiply<T>(
+        s.feature.rows(), rows, local, 0, local.panels, [&](int64_t row, int count, int64_t column, const float* tile) {
+          for (int i = 0; i < count; ++i) {
+            const float* add = s.from_pooled.data() + (row + i) / patch_size * w2 + column;
+            for (int j = 0; j < kNR; j += PA3D_W)
+              Stage::put(s.wide.row(row + i) + column + j, vmax(load(tile + i * kNR + j) + load(add + j), splat(0.0f)));
+          }
+        });
     s.wide.encode(0, rows);
     // A panel at a time: its maximum over each patch is taken from the float32 tiles, the panel is never written out.
     for (int64_t p = 0; p < last.panels; ++p) {

@@ -63,7 +63,8 @@ static inline void select_smallest(const float* d, int64_t n, int64_t padded, in
     float at = *guess > 0 ? *guess : reduce_max(load(d)) * static_cast<float>(k) / static_cast<float>(n);
     const float target = 0.5f * static_cast<float>(k + most);
     for (int step = 0; step < 64; ++step) {
-      if (!(at > low && at < high)) at = high < std::numeric_limits<float>::infinity() ? low + 0.5f * (high - low) : 2 * low + 1e-30f;
+      if (!(at > low && at < high))
+        at = high < std::numeric_limits<float>::infinity() ? low + 0.5f * (high - low) : 2 * low + 1e-30f;
       if (!(at > low && at < high)) break;  // no float lies between: equal distances jump over the window
       const int count = count_below(d, padded, at);
       if (count >= k && count <= most) {

@@ -1,9 +1,9 @@
 // Token grids gathered to points without storing their upsampled images. Upsampling and adding up are both linear, so a
-// point's sum is one weight a token times the token: first the weights of all its pixels in a view are added up over the
-// token grid, in shared memory, then each token is read once a point instead of once a pixel and tap.
+// point's sum is one weight a token times the token: first the weights of all its pixels in a view are added up over
+// the token grid, in shared memory, then each token is read once a point instead of once a pixel and tap.
 //
-// Weights are added as whole multiples of 2^-32. Whole numbers add up to the same in every order, so the result does not
-// depend on which pixel or block comes first; tokens are then visited in a fixed order.
+// Weights are added as whole multiples of 2^-32. Whole numbers add up to the same in every order, so the result does
+// not depend on which pixel or block comes first; tokens are then visited in a fixed order.
 #include "common.cuh"
 
 namespace pa3d {
@@ -225,8 +225,8 @@ struct Workspace {
 };
 
 bool sizes_fit(int64_t views, int64_t height, int64_t width, int64_t n_points) {
-  return views >= 1 && views <= PA3D_CUDA_MAX_BATCH && height >= 1 && height <= PA3D_CUDA_MAX_IMAGE_SIDE && width >= 1 &&
-         width <= PA3D_CUDA_MAX_IMAGE_SIDE && n_points >= 1 && n_points <= kMaxInt / 2 &&
+  return views >= 1 && views <= PA3D_CUDA_MAX_BATCH && height >= 1 && height <= PA3D_CUDA_MAX_IMAGE_SIDE &&
+         width >= 1 && width <= PA3D_CUDA_MAX_IMAGE_SIDE && n_points >= 1 && n_points <= kMaxInt / 2 &&
          views * height * width <= kMaxInt && views * n_points <= kMaxInt * 64;
 }
 
@@ -275,7 +275,8 @@ int pa3d_cuda_backproject(const void* tokens, int32_t dtype, int64_t views, int6
 
   const int cells = static_cast<int>(rows * columns < kMaxCells ? rows * columns : kMaxCells);
   const auto gather = [&](auto kernel) {
-    return status(launch(kernel, dim3(static_cast<unsigned>(n_points), blocks_for(channels, kGatherThreads * kChannelsEach)),
+    return status(launch(kernel,
+                         dim3(static_cast<unsigned>(n_points), blocks_for(channels, kGatherThreads * kChannelsEach)),
                          dim3(kGatherThreads), cells * sizeof(unsigned long long), queue, grid, images, w.counts,
                          w.cursor, w.list, cells, sum, count));
   };

@@ -14,7 +14,7 @@
 
 // Shared memory of a block: one object of a trivial type, and an array whose size the launch gives.
 #define PA3D_SHARED(type, name) __shared__ type name
-#define PA3D_DYNAMIC_SHARED(type, name)         \
+#define PA3D_DYNAMIC_SHARED(type, name)          \
   extern __shared__ uint4 pa3d_dynamic_shared[]; \
   type* const name = reinterpret_cast<type*>(pa3d_dynamic_shared)
 

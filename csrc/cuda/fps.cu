@@ -1,19 +1,18 @@
 // Farthest point sampling. A cloud that one block can hold is sampled by one block, in one launch. A larger one takes a
-// launch for every centre: the order of launches in a stream is the only barrier, so nothing has to be resident at once,
-// nothing can deadlock, and a graph captures it as it is.
+// launch for every centre: the order of launches in a stream is the only barrier, so nothing has to be resident at
+// once, nothing can deadlock, and a graph captures it as it is.
 #include "fps.cuh"
 
 namespace pa3d {
 namespace cuda {
 
 template <int kThreads, int kPoints, bool kRegisters>
-__global__ void __launch_bounds__(kThreads)
-    fps_block(const float* __restrict__ points, int n, int k, int start, float min_sq_norm, int64_t* __restrict__ index) {
+__global__ void __launch_bounds__(kThreads) fps_block(const float* __restrict__ points, int n, int k, int start,
+                                                      float min_sq_norm, int64_t* __restrict__ index) {
   PA3D_SHARED(ArgmaxShared<kThreads>, shared);
   int64_t* const out = index + static_cast<int64_t>(blockIdx.x) * k;
   sample_cloud<kThreads, kPoints, kRegisters>(points + static_cast<int64_t>(blockIdx.x) * n * 3, n, k, start,
-                                              min_sq_norm, shared,
-                                              [out](int step, int chosen) { out[step] = chosen; });
+                                              min_sq_norm, shared, [out](int step, int chosen) { out[step] = chosen; });
 }
 
 constexpr int kStepThreads = 256;

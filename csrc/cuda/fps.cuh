@@ -31,8 +31,8 @@ struct ArgmaxShared {
   Argmax warp[2][kThreads / 32];
 };
 
-// The same over a block, known to all threads, with a single barrier. `parity` alternates from call to call: a buffer is
-// written again two calls later, and the barrier in between is behind everybody who reads it.
+// The same over a block, known to all threads, with a single barrier. `parity` alternates from call to call: a buffer
+// is written again two calls later, and the barrier in between is behind everybody who reads it.
 template <int kThreads>
 __device__ __forceinline__ Argmax block_argmax(Argmax mine, int parity, ArgmaxShared<kThreads>& s) {
   const int lane = threadIdx.x % 32;
@@ -54,16 +54,18 @@ __device__ __forceinline__ void sample_cloud(const float* __restrict__ points, i
                                              float min_sq_norm, ArgmaxShared<kThreads>& s, const Emit& emit) {
   constexpr int kHeld = kRegisters ? kPoints : 1;
   float x[kHeld], y[kHeld], z[kHeld], distance[kPoints];
+  const float* const mine = points + 3 * threadIdx.x;
 #pragma unroll
   for (int j = 0; j < kPoints; ++j) {
-    const int i = j * kThreads + threadIdx.x;
-    const float* const p = points + 3 * min(i, n - 1);
-    const float px = p[0], py = p[1], pz = p[2];
-    distance[j] = i < n ? first_distance(px, py, pz, min_sq_norm) : -1.0f;
+    distance[j] = -1.0f;
+    if (kRegisters) x[j % kHeld] = y[j % kHeld] = z[j % kHeld] = 0.0f;
+    if (j * kThreads + static_cast<int>(threadIdx.x) >= n) continue;
+    const float* const p = mine + 3 * kThreads * j;
+    distance[j] = first_distance(p[0], p[1], p[2], min_sq_norm);
     if (kRegisters) {
-      x[j % kHeld] = px;
-      y[j % kHeld] = py;
-      z[j % kHeld] = pz;
+      x[j % kHeld] = p[0];
+      y[j % kHeld] = p[1];
+      z[j % kHeld] = p[2];
     }
   }
   int chosen = start;
@@ -74,18 +76,12 @@ __device__ __forceinline__ void sample_cloud(const float* __restrict__ points, i
 #pragma unroll
     for (int j = 0; j < kPoints; ++j) {
       const int i = j * kThreads + threadIdx.x;
-      float px, py, pz;
       if (kRegisters) {
-        px = x[j % kHeld];
-        py = y[j % kHeld];
-        pz = z[j % kHeld];
-      } else {
-        const float* const p = points + 3 * min(i, n - 1);
-        px = p[0];
-        py = p[1];
-        pz = p[2];
+        distance[j] = fminf(distance[j], square_distance(x[j % kHeld], y[j % kHeld], z[j % kHeld], cx, cy, cz));
+      } else if (i < n) {
+        const float* const p = mine + 3 * kThreads * j;
+        distance[j] = fminf(distance[j], square_distance(p[0], p[1], p[2], cx, cy, cz));
       }
-      distance[j] = fminf(distance[j], square_distance(px, py, pz, cx, cy, cz));
       const int bits = __float_as_int(distance[j]);
       if (bits > best.distance) best = {bits, i};
     }

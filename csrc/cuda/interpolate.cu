@@ -1,5 +1,5 @@
-// Values at centres spread to points: a thread finds the nearest centres of one point, then the block writes the rows of
-// its points together, so that neighbouring threads write neighbouring values.
+// Values at centres spread to points: a thread finds the nearest centres of one point, then the block writes the rows
+// of its points together, so that neighbouring threads write neighbouring values.
 #include "common.cuh"
 
 namespace pa3d {
@@ -99,8 +99,8 @@ int pa3d_cuda_interpolate(const float* points, const float* centers, const float
                           int64_t g, int64_t c, int64_t k, float* out, void* stream) {
   const bool fits = batch >= 1 && batch <= PA3D_CUDA_MAX_BATCH && n >= 1 && n <= kMaxInt / 2 && g >= 1 &&
                     g <= kMaxInt / 2 && c >= 1 && c <= kMaxInt && k >= 1 && k <= 3 && k <= g;
-  const int bad = first_of({check_size(fits), check_pointer(points), check_pointer(centers), check_pointer(values),
-                            check_pointer(out)});
+  const int bad = first_of(
+      {check_size(fits), check_pointer(points), check_pointer(centers), check_pointer(values), check_pointer(out)});
   if (bad != PA3D_CUDA_OK) return bad;
   const auto run = [&](auto kernel) {
     return status(launch(kernel, dim3(blocks_for(n, kSpreadThreads), static_cast<unsigned>(batch)),

@@ -3,8 +3,8 @@
 // Every function returns at once; the work is queued on `stream` (a cudaStream_t, null for the default one) of the
 // current device, never waits for the host, allocates nothing and may be captured into a graph. Pointers are device
 // memory, aligned to their element type; a workspace is aligned to 256 bytes and at least as large as the matching
-// *_workspace function says, which returns -1 for sizes its operation refuses. Its content means nothing before or after.
-// Devices of compute capability 8.0 and later.
+// *_workspace function says, which returns -1 for sizes its operation refuses. Its content means nothing before or
+// after. Devices of compute capability 8.0 and later.
 #pragma once
 
 #include <stdint.h>
@@ -95,7 +95,8 @@ PA3D_CUDA_API int pa3d_cuda_rasterize_points(const float* points, const float* r
 // Token grids (views, rows, columns, channels) of float32 or bfloat16, upsampled to height x width without being
 // stored, and added up over the pixels of each point: sum (n_points, channels), count (n_points,) pixels.
 // point_of_pixel (views, height, width); a pixel with an id outside 0 .. n_points - 1 belongs to none. Upsampling is
-// PyTorch's with align_corners=False: nearest, bilinear, or bicubic with A = -0.75. The result is the same in every run.
+// PyTorch's with align_corners=False: nearest, bilinear, or bicubic with A = -0.75. The result is the same in every
+// run.
 PA3D_CUDA_API int64_t pa3d_cuda_backproject_workspace(int64_t views, int64_t height, int64_t width, int64_t n_points);
 PA3D_CUDA_API int pa3d_cuda_backproject(const void* tokens, int32_t dtype, int64_t views, int64_t rows, int64_t columns,
                                         int64_t channels, const int32_t* point_of_pixel, int64_t height, int64_t width,

@@ -24,8 +24,8 @@ struct Point {
   Real x, y, z;
 };
 
-// A projected vertex: subpixels, and nearness, 1 / depth under perspective, else -depth. u is kUnsafe where it has to be
-// clipped or is not finite.
+// A projected vertex: subpixels, and nearness, 1 / depth under perspective, else -depth. u is kUnsafe where it has to
+// be clipped or is not finite.
 struct Corner {
   int u, v;
   Real q;
@@ -88,7 +88,8 @@ __device__ __forceinline__ Corner project(const Scene& s, const Point& p) {
   return safe ? to_corner(s, p) : Corner{kUnsafe, 0, 0.0};
 }
 
-__device__ __forceinline__ bool make_box(const Corner& a, const Corner& b, const Corner& c, const Box& within, Box* box) {
+__device__ __forceinline__ bool make_box(const Corner& a, const Corner& b, const Corner& c, const Box& within,
+                                         Box* box) {
   constexpr int half = kSubpixels / 2;
   static_assert(kSubpixels == 1 << 10, "pixels are subpixels >> 10");
   box->x0 = max((min(min(a.u, b.u), c.u) + half - 1) >> 10, within.x0);
@@ -98,12 +99,11 @@ __device__ __forceinline__ bool make_box(const Corner& a, const Corner& b, const
   return box->x0 <= box->x1 && box->y0 <= box->y1;
 }
 
-__device__ __forceinline__ long long place(const Corner& c) {
-  return static_cast<long long>(c.v) * (1ll << 32) + c.u;
-}
+__device__ __forceinline__ long long place(const Corner& c) { return static_cast<long long>(c.v) * (1ll << 32) + c.u; }
 
 __device__ __forceinline__ bool set_up(Corner a, Corner b, Corner c, int face, const Box& box, Triangle* t) {
-  const long long area = static_cast<long long>(b.u - a.u) * (c.v - a.v) - static_cast<long long>(b.v - a.v) * (c.u - a.u);
+  const long long area =
+      static_cast<long long>(b.u - a.u) * (c.v - a.v) - static_cast<long long>(b.v - a.v) * (c.u - a.u);
   if (area == 0) return false;
   if (area < 0) {
     const Corner other = b;
@@ -256,8 +256,8 @@ __global__ void __launch_bounds__(kFaceThreads)
 }
 
 // Sutherland-Hodgman; a cut edge always runs from its inner to its outer end, so that both faces of a shared edge get
-// the same corner. polygon holds three corners at first; the result, of the returned number of corners, lies in it or in
-// next: *result says where.
+// the same corner. polygon holds three corners at first; the result, of the returned number of corners, lies in it or
+// in next: *result says where.
 __device__ __forceinline__ int clip(const Scene& s, Point* polygon, Point* next, Point** result) {
   int n = 3;
   for (int plane = 0; plane < 5; ++plane) {
@@ -313,8 +313,9 @@ __global__ void __launch_bounds__(kTileThreads)
   const int view = blockIdx.z, count = hard_count[view];
   if (count == 0) return;
   const int x = blockIdx.x * kTile + threadIdx.x % kTile, y = blockIdx.y * kTile + threadIdx.x / kTile;
-  const Box tile = {static_cast<int>(blockIdx.x) * kTile, min(static_cast<int>(blockIdx.x) * kTile + kTile, scene.width) - 1,
-                    static_cast<int>(blockIdx.y) * kTile, min(static_cast<int>(blockIdx.y) * kTile + kTile, scene.height) - 1};
+  const Box tile = {
+      static_cast<int>(blockIdx.x) * kTile, min(static_cast<int>(blockIdx.x) * kTile + kTile, scene.width) - 1,
+      static_cast<int>(blockIdx.y) * kTile, min(static_cast<int>(blockIdx.y) * kTile + kTile, scene.height) - 1};
   const double* const matrix = scene.matrices + 12 * view;
   corners += static_cast<int64_t>(view) * scene.n_vertices;
   hard += static_cast<int64_t>(view) * scene.n_faces;
@@ -344,8 +345,7 @@ __global__ void __launch_bounds__(kTileThreads)
           add_triangle(a, b, c, face, tile, s);
         } else {
           Point* polygon = s.polygon[0][threadIdx.x];
-          for (int i = 0; i < 3; ++i)
-            polygon[i] = transform(matrix, scene.vertices + 3 * static_cast<int64_t>(f[i]));
+          for (int i = 0; i < 3; ++i) polygon[i] = transform(matrix, scene.vertices + 3 * static_cast<int64_t>(f[i]));
           const int sides = clip(scene, polygon, s.polygon[1][threadIdx.x], &polygon);
           for (int i = 2; i < sides; ++i)
             add_triangle(to_corner(scene, polygon[0]), to_corner(scene, polygon[i - 1]), to_corner(scene, polygon[i]),
@@ -381,14 +381,15 @@ struct DiscShared {
 };
 
 // A thread projects a point, its warp draws it.
-__global__ void __launch_bounds__(kDiscThreads)
-    draw_discs(Scene scene, const float* __restrict__ radius, const double* __restrict__ scale, unsigned long long* keys) {
+__global__ void __launch_bounds__(kDiscThreads) draw_discs(Scene scene, const float* __restrict__ radius,
+                                                           const double* __restrict__ scale, unsigned long long* keys) {
   PA3D_SHARED(DiscShared, shared);
   const int id = blockIdx.x * kDiscThreads + threadIdx.x, view = blockIdx.y;
   keys += static_cast<int64_t>(view) * scene.height * scene.width;
   bool visible = false;
   if (id < scene.n_vertices) {
-    const Corner c = project(scene, transform(scene.matrices + 12 * view, scene.vertices + 3 * static_cast<int64_t>(id)));
+    const Corner c =
+        project(scene, transform(scene.matrices + 12 * view, scene.vertices + 3 * static_cast<int64_t>(id)));
     if (c.u != kUnsafe) {
       const int r = snap(Real(radius[id]) * scale[view] * (scene.perspective ? c.q : Real(1.0)));
       const Box box = {max((c.u - r) >> 10, 0), min((c.u + r) >> 10, scene.width - 1), max((c.v - r) >> 10, 0),
@@ -504,8 +505,8 @@ Scene scene_of(const float* vertices, int64_t n_vertices, const int32_t* faces, 
 }
 
 int clear(const Workspace& w, const pa3d_cuda_views& views, cudaStream_t queue) {
-  const int code = status(
-      cudaMemsetAsync(w.keys, 0xff, views.count * views.height * views.width * sizeof(*w.keys), queue));
+  const int code =
+      status(cudaMemsetAsync(w.keys, 0xff, views.count * views.height * views.width * sizeof(*w.keys), queue));
   return code != PA3D_CUDA_OK ? code : status(cudaMemsetAsync(w.hard_count, 0, views.count * sizeof(int), queue));
 }
 
@@ -559,8 +560,8 @@ int pa3d_cuda_rasterize(const float* vertices, int64_t n_vertices, const int32_t
 }
 
 int pa3d_cuda_rasterize_points(const float* points, const float* radius, int64_t n, const pa3d_cuda_views* views,
-                               const double* scale, int32_t* id, float* depth, void* workspace,
-                               int64_t workspace_bytes, void* stream) {
+                               const double* scale, int32_t* id, float* depth, void* workspace, int64_t workspace_bytes,
+                               void* stream) {
   int code = check_views(views);
   if (code != PA3D_CUDA_OK) return code;
   const int64_t needed = pa3d_cuda_rasterize_workspace(0, 0, views->count, views->height, views->width);

@@ -2,9 +2,10 @@
 //
 // Every thread of a block is a fibre. A fibre runs until it meets others (a barrier, a warp operation), sleeps, or now
 // and then touches an atomic; then another one is picked by a random generator with a seed. Code that lacks a barrier
-// therefore meets orders in which it fails. Shared memory starts as garbage. Reported as errors of the launch, instead of
-// a hang or a silent success: a barrier not all threads reach, warp operations whose lanes disagree about mask or place,
-// and threads that sleep for ever. Several blocks are under way at a time, in an order that the seed permutes too.
+// therefore meets orders in which it fails. Shared memory starts as garbage. Reported as errors of the launch, instead
+// of a hang or a silent success: a barrier not all threads reach, warp operations whose lanes disagree about mask or
+// place, and threads that sleep for ever. Several blocks are under way at a time, in an order that the seed permutes
+// too.
 //
 // What it does not check: memory ordering (a fibre is never interrupted between two plain accesses, and sees all that
 // others wrote), speed, and what a real compiler makes of the code. One launch at a time, from one thread. x86-64 and
@@ -70,8 +71,15 @@ constexpr size_t kStackBytes = 64 << 10;
 enum class Op { kNone, kBarrier, kSyncwarp, kBallot, kMatch, kShuffle, kMax, kMin, kAdd };
 
 inline const char* name_of(Op op) {
-  constexpr const char* names[] = {"", "__syncthreads", "__syncwarp", "__ballot_sync", "__match_any_sync",
-                                   "__shfl_sync", "__reduce_max_sync", "__reduce_min_sync", "__reduce_add_sync"};
+  constexpr const char* names[] = {"",
+                                   "__syncthreads",
+                                   "__syncwarp",
+                                   "__ballot_sync",
+                                   "__match_any_sync",
+                                   "__shfl_sync",
+                                   "__reduce_max_sync",
+                                   "__reduce_min_sync",
+                                   "__reduce_add_sync"};
   return names[static_cast<int>(op)];
 }
 
@@ -278,7 +286,7 @@ class Machine {
     for (const auto& block : running_) {
       std::vector<std::pair<std::string, int>> groups;
       for (const Fiber* const fiber : block->fibers) {
-        const std::string text = fiber->done                ? "finished"
+        const std::string text = fiber->done              ? "finished"
                                  : fiber->op == Op::kNone ? "running"
                                                           : name_of(fiber->op) + where(fiber->line);
         const auto at = std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.first == text; });
@@ -384,8 +392,8 @@ class Machine {
     }
     auto fiber = std::make_unique<Fiber>();
     // The lowest pages stay forbidden: a kernel that needs more stack faults instead of writing into its neighbour's.
-    void* const memory =
-        mmap(nullptr, kStackBytes + kGuardBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* const memory = mmap(nullptr, kStackBytes + kGuardBytes, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) std::abort();
     mprotect(memory, kGuardBytes, PROT_NONE);
     fiber->stack = static_cast<char*>(memory);
@@ -593,8 +601,7 @@ namespace cuda {
 template <class... Parameters, class... Arguments>
 cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t,
                    Arguments&&... arguments) {
-  return cuda_host::machine().run(grid, block, shared_bytes,
-                                  [=]() { kernel(static_cast<Parameters>(arguments)...); });
+  return cuda_host::machine().run(grid, block, shared_bytes, [=]() { kernel(static_cast<Parameters>(arguments)...); });
 }
 
 }  // namespace cuda

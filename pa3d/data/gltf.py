@@ -57,9 +57,7 @@ class Gltf:
             self._folder = folder
             unknown = set(self.json.get("extensionsRequired", [])) - _SUPPORTED
             if unknown:
-                raise InputError(
-                    f"{name}: requires {', '.join(sorted(unknown))}; export it without compression"
-                )
+                raise InputError(f"{name}: requires {', '.join(sorted(unknown))}; export it without compression")
             self._buffers: dict[int, bytes] = {}
             self.nodes, self.reachable = self._tree()
         except (KeyError, IndexError, TypeError, ValueError, struct.error) as error:
@@ -91,19 +89,13 @@ class Gltf:
             else:
                 index = np.arange(len(vertices))
             if len(index) and index.max() >= len(vertices):
-                raise InputError(
-                    f"{self.name}: a face points beyond its {len(vertices)} vertices; export it again"
-                )
+                raise InputError(f"{self.name}: a face points beyond its {len(vertices)} vertices; export it again")
             material = materials[entry["material"]].get("name", "") if "material" in entry else ""
             primitive = Primitive(vertices, index[: len(index) // 3 * 3].reshape(-1, 3), material)
             if "JOINTS_0" in attributes:
                 sets = [k for k in ("0", "1") if f"JOINTS_{k}" in attributes]
-                primitive.joints = np.hstack([self.accessor(attributes[f"JOINTS_{k}"]) for k in sets]).astype(
-                    np.int64
-                )
-                weights = np.hstack([self.accessor(attributes[f"WEIGHTS_{k}"]) for k in sets]).astype(
-                    np.float64
-                )
+                primitive.joints = np.hstack([self.accessor(attributes[f"JOINTS_{k}"]) for k in sets]).astype(np.int64)
+                weights = np.hstack([self.accessor(attributes[f"WEIGHTS_{k}"]) for k in sets]).astype(np.float64)
                 primitive.weights = _unit_sum(weights)
             found.append(primitive)
         return found
@@ -158,9 +150,7 @@ class Gltf:
             elif self._folder is not None and (self._folder / uri).is_file():
                 self._buffers[index] = (self._folder / uri).read_bytes()
             else:
-                raise InputError(
-                    f"{self.name}: its buffer {uri} is not beside it; put it there or export a .glb"
-                )
+                raise InputError(f"{self.name}: its buffer {uri} is not beside it; put it there or export a .glb")
         return self._buffers[index]
 
     def _tree(self) -> tuple[list[Node], list[int]]:

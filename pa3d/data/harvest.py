@@ -230,9 +230,7 @@ def _origin(path: Path) -> tuple[str, str]:
 
 
 def _category(path: Path) -> str:
-    known = next(
-        (name for pattern, name in KNOWN_CATEGORIES if re.search(pattern, path.as_posix().lower())), None
-    )
+    known = next((name for pattern, name in KNOWN_CATEGORIES if re.search(pattern, path.as_posix().lower())), None)
     if known:
         return known
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", path.stem)
@@ -332,18 +330,14 @@ def parse_obj(data: bytes, category: str, id: str) -> NamedMesh:
     return NamedMesh(points, faces, np.array(piece, np.int64)[owner], list(names), category, id)
 
 
-def _fans(
-    corners: NDArray[np.int64], sizes: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _fans(corners: NDArray[np.int64], sizes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Triangles (F, 3) of polygons laid end to end in corners, and the polygon of each."""
     fans = np.maximum(sizes - 2, 0)
     owner = np.repeat(np.arange(len(sizes)), fans)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]) if len(sizes) else np.zeros(0, np.int64)
     step = np.arange(len(owner)) - np.repeat(np.cumsum(fans) - fans, fans)
     first = starts[owner].astype(np.int64)
-    return np.stack([corners[first], corners[first + step + 1], corners[first + step + 2]], 1).reshape(
-        -1, 3
-    ), owner
+    return np.stack([corners[first], corners[first + step + 1], corners[first + step + 2]], 1).reshape(-1, 3), owner
 
 
 def _read_archive(path: Path, category: str) -> Iterator[NamedMesh | str]:
@@ -362,22 +356,14 @@ def _read_archive(path: Path, category: str) -> Iterator[NamedMesh | str]:
             if suffix not in (".obj", ".ac"):
                 continue
             about = catalogue.get(member, {})
-            kind = (
-                category
-                or re.sub(r"\W+", " ", about.get("name", "")).strip().lower()
-                or _category(Path(member))
-            )
+            kind = category or re.sub(r"\W+", " ", about.get("name", "")).strip().lower() or _category(Path(member))
             id = f"{path.stem}/{Path(member).stem}"
             data = archive.read(member)
             if suffix == ".obj" and not _worth_reading(data, kind):
                 yield "fewer than two meaningful part names"
                 continue
             try:
-                shape = (
-                    parse_obj(data, kind, id)
-                    if suffix == ".obj"
-                    else parse_ac3d(data.decode("latin-1"), kind, id)
-                )
+                shape = parse_obj(data, kind, id) if suffix == ".obj" else parse_ac3d(data.decode("latin-1"), kind, id)
             except InputError as error:
                 yield _reason(error)
                 continue
@@ -408,9 +394,7 @@ def _catalogue(archive: zipfile.ZipFile) -> dict[str, dict[str, str]]:
 
 
 def _read_ac3d(path: Path, category: str) -> Iterator[NamedMesh]:
-    yield parse_ac3d(
-        path.read_text("latin-1"), category or _category(path), f"{path.parent.name}/{path.stem}"
-    )
+    yield parse_ac3d(path.read_text("latin-1"), category or _category(path), f"{path.parent.name}/{path.stem}")
 
 
 def parse_ac3d(text: str, category: str, id: str) -> NamedMesh:
@@ -506,9 +490,7 @@ def parse_mjcf(path: Path, root: ElementTree.Element, category: str) -> NamedMes
     defaults = _mjcf_defaults(root)
     builder = _Builder()
 
-    def walk(
-        body: ElementTree.Element, frame: NDArray[np.float64], names: tuple[str, ...], inherited: str
-    ) -> None:
+    def walk(body: ElementTree.Element, frame: NDArray[np.float64], names: tuple[str, ...], inherited: str) -> None:
         for child in body:
             if child.tag == "body":
                 own = child.get("name")
@@ -524,9 +506,7 @@ def parse_mjcf(path: Path, root: ElementTree.Element, category: str) -> NamedMes
                 vertices, faces = solid
                 placed = frame @ _mjcf_frame(child, radians)
                 raws = tuple(
-                    n
-                    for n in (setting.get("mesh"), setting.get("name"), setting.get("material"), *names)
-                    if n
+                    n for n in (setting.get("mesh"), setting.get("name"), setting.get("material"), *names) if n
                 )
                 builder.add(vertices @ placed[:3, :3].T + placed[:3, 3], faces, raws)
 
@@ -599,9 +579,7 @@ def _mjcf_solid(
         asset = assets.get(setting["mesh"])
         if asset is None:
             return None
-        file = next(
-            (p for p in (meshes / asset.get("file", ""), folder / asset.get("file", "")) if p.is_file()), None
-        )
+        file = next((p for p in (meshes / asset.get("file", ""), folder / asset.get("file", "")) if p.is_file()), None)
         if file is None:
             return None
         kind = file.suffix[1:].lower()

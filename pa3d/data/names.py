@@ -277,9 +277,7 @@ def clean_words(raw: str) -> list[str]:
     )
     text = re.sub(r"xr_?standard|\.(jpe?g|png|tga|bmp)\b|_end\b", " ", text, flags=re.I)
     text = re.sub(r"poly_?surface", " ", text, flags=re.I)
-    text = re.sub(
-        r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])", " ", text
-    )
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])", " ", text)
     tokens = [t.lower() for t in re.split(r"[^A-Za-z]+", text) if t]
     tokens = _rejoined(_first_of_repeated(tokens))
     words: list[str] = []

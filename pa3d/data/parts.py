@@ -7,6 +7,7 @@ same point answers to every granularity its author or generator knew.
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import tarfile
@@ -68,7 +69,9 @@ class PartMesh:
                 for name in synonyms:
                     names[name] = names.get(name, np.zeros(n, bool)) | mine
         masks = np.stack(list(names.values())) if names else np.zeros((0, n), bool)
-        return PartCloud(points.astype(np.float32), list(names), masks, self.category, self.source, self.license, self.id)
+        return PartCloud(
+            points.astype(np.float32), list(names), masks, self.category, self.source, self.license, self.id
+        )
 
 
 def write_shards(records: Iterable[PartCloud], folder: str | Path, *, shard_size: int = 500) -> int:
@@ -79,28 +82,28 @@ def write_shards(records: Iterable[PartCloud], folder: str | Path, *, shard_size
     """
     out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
-    count, tar, partial = 0, None, None
-    try:
-        for record in records:
-            if tar is None:
-                partial = out / f".shard-{count // shard_size:05d}.tar.part"
-                tar = tarfile.open(partial, "w")
-            key = f"{count:07d}"
-            meta = {k: getattr(record, k) for k in ("names", "category", "source", "license", "id")}
-            meta["points"] = len(record.points)
-            _add(tar, f"{key}.points.npy", _npy(record.points.astype(np.float32)))
-            _add(tar, f"{key}.masks.npy", _npy(np.packbits(record.masks, axis=1)))
-            _add(tar, f"{key}.json", json.dumps(meta, sort_keys=True).encode())
-            count += 1
-            if count % shard_size == 0:
-                tar.close()
-                tar = _publish(partial)
-    finally:
-        if tar is not None:
-            tar.close()
-    if tar is not None:
-        _publish(partial)
+    count = 0
+    for number, shard in enumerate(_chunks(records, shard_size)):
+        target = out / f"shard-{number:05d}.tar"
+        partial = out / f".{target.name}.part"
+        with tarfile.open(partial, "w") as tar:
+            for record in shard:
+                key = f"{count:07d}"
+                meta = {k: getattr(record, k) for k in ("names", "category", "source", "license", "id")}
+                meta["points"] = len(record.points)
+                _add(tar, f"{key}.points.npy", _npy(record.points.astype(np.float32)))
+                _add(tar, f"{key}.masks.npy", _npy(np.packbits(record.masks, axis=1)))
+                _add(tar, f"{key}.json", json.dumps(meta, sort_keys=True).encode())
+                count += 1
+        os.replace(partial, target)
     return count
+
+
+def _chunks(records: Iterable[PartCloud], size: int) -> Iterator[Iterator[PartCloud]]:
+    """Runs of at most `size` records, each to be used up before the next."""
+    records = iter(records)
+    for first in records:
+        yield itertools.chain([first], itertools.islice(records, size - 1))
 
 
 def read_shards(folder: str | Path) -> Iterator[PartCloud]:
@@ -144,8 +147,3 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     info = tarfile.TarInfo(name)
     info.size = len(data)
     tar.addfile(info, io.BytesIO(data))
-
-
-def _publish(partial: Path | None) -> None:
-    if partial is not None:
-        os.replace(partial, partial.with_name(partial.name[1:].removesuffix(".part")))

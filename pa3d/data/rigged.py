@@ -86,9 +86,7 @@ class RiggedCharacter:
         """Read the skinned meshes of a .glb or .gltf file. Raises InputError when it has none."""
         path = Path(path)
         gltf = Gltf.load(path)
-        return cls.from_gltf(
-            gltf, category=category or path.stem, source=source, license=license, id=id or path.stem
-        )
+        return cls.from_gltf(gltf, category=category or path.stem, source=source, license=license, id=id or path.stem)
 
     @classmethod
     def from_gltf(
@@ -96,9 +94,7 @@ class RiggedCharacter:
     ) -> RiggedCharacter:
         """The character of a parsed file; held weapons (alternatives laid over each other) are left out."""
         skeleton = _Skeleton(gltf)
-        meshes = [
-            _mesh_of_node(gltf, skeleton, index) for index in gltf.reachable if gltf.nodes[index].mesh >= 0
-        ]
+        meshes = [_mesh_of_node(gltf, skeleton, index) for index in gltf.reachable if gltf.nodes[index].mesh >= 0]
         pieces = [piece for mesh in meshes for piece in mesh]
         if not pieces:
             raise InputError(f"{gltf.name}: no skinned triangles; expected a mesh with a skin")
@@ -106,21 +102,15 @@ class RiggedCharacter:
         pivots, frame = _upright(skeleton, vertices)
         vertices = vertices @ frame.T
         piece = np.repeat(np.arange(len(details)), [count for count, _, _ in details])
-        hips = [
-            i for i, names in enumerate(skeleton.part_of) if skeleton.human and names[:1] == ("upper leg",)
-        ]
+        hips = [i for i, names in enumerate(skeleton.part_of) if skeleton.human and names[:1] == ("upper leg",)]
         if hips:
             longest = 0.04 * float(np.ptp(vertices[:, 1]))
-            vertices, faces, joints, weights, piece = _subdivided(
-                vertices, faces, joints, weights, piece, longest
-            )
+            vertices, faces, joints, weights, piece = _subdivided(vertices, faces, joints, weights, piece, longest)
         label = _face_joints(faces, joints, weights)
         if hips:
             # A leg's weights reach up to the belt in sparse rigs; the coarse cut is at the hip joint.
             above = vertices[faces][:, :, 1].mean(1) > pivots[hips, 1].mean()
-            torso = sorted(
-                (names[:1] != ("hips",), i) for i, names in enumerate(skeleton.part_of) if "torso" in names
-            )
+            torso = sorted((names[:1] != ("hips",), i) for i, names in enumerate(skeleton.part_of) if "torso" in names)
             if torso:
                 label[above & np.isin(label, hips)] = torso[0][1]
         face_parts, parts = _label(label, piece, details, skeleton)
@@ -152,9 +142,7 @@ class RiggedCharacter:
             above = self.parents[joint]
             if above >= 0:
                 parent = motion[above]
-                own = np.concatenate(
-                    [parent[:, :3] @ own[:, :3], parent[:, :3] @ own[:, 3:] + parent[:, 3:]], 1
-                )
+                own = np.concatenate([parent[:, :3] @ own[:, :3], parent[:, :3] @ own[:, 3:] + parent[:, 3:]], 1)
             motion[joint] = own
         blended = np.zeros((len(self.vertices), 3, 4))
         for k in range(self.joints.shape[1]):
@@ -192,9 +180,7 @@ _LIMITS: tuple[tuple[str, tuple[float, float, float]], ...] = (
 )
 
 
-def random_rotations(
-    character: RiggedCharacter, rng: np.random.Generator, amount: float
-) -> NDArray[np.float64]:
+def random_rotations(character: RiggedCharacter, rng: np.random.Generator, amount: float) -> NDArray[np.float64]:
     """One rotation a joint, (J, 3, 3): limbs of humans by anatomy, every other joint within _LIMITS."""
     count = len(character.parents)
     rotations = np.tile(np.eye(3), (count, 1, 1))
@@ -209,9 +195,7 @@ def random_rotations(
         elif kind in ("upper leg", "up leg", "thigh") and side:
             raise_forward = _about([1, 0, 0], amount * np.radians(rng.uniform(-75, 30)))
             spread = _about([0, 0, 1], amount * np.radians(side * rng.uniform(-4, 35)))
-            rotations[joint] = (
-                spread @ raise_forward @ _about([0, 1, 0], amount * np.radians(rng.uniform(-20, 20)))
-            )
+            rotations[joint] = spread @ raise_forward @ _about([0, 1, 0], amount * np.radians(rng.uniform(-20, 20)))
         elif kind in ("lower leg", "low leg", "shin", "calf") and side:
             rotations[joint] = _about([1, 0, 0], amount * np.radians(rng.uniform(0, 95)))
         else:
@@ -221,9 +205,7 @@ def random_rotations(
     return rotations
 
 
-def _shoulder_rotation(
-    along: NDArray[np.float64], rng: np.random.Generator, amount: float
-) -> NDArray[np.float64]:
+def _shoulder_rotation(along: NDArray[np.float64], rng: np.random.Generator, amount: float) -> NDArray[np.float64]:
     """From the bind direction to a random one: from hanging to overhead, swung forward or back, twisted."""
     now = np.arcsin(np.clip(along[1], -1, 1))
     wanted = np.radians(rng.uniform(-80, 70))
@@ -259,9 +241,7 @@ class _Skeleton:
 
     def __init__(self, gltf: Gltf) -> None:
         self.nodes: list[int] = []
-        self.skins: list[
-            tuple[NDArray[np.int64], NDArray[np.float64]]
-        ] = []  # joints here, mesh-to-scene placement
+        self.skins: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []  # joints here, mesh-to-scene placement
         positions: list[NDArray[np.float64]] = []
         for number in range(len(gltf.json.get("skins", []))):
             joints, inverse_bind = gltf.skin(number)
@@ -299,9 +279,7 @@ class _Skeleton:
             self.part_of.append(names)
 
 
-_Piece = tuple[
-    NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], tuple[str, ...], str
-]
+_Piece = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], tuple[str, ...], str]
 
 
 def _mesh_of_node(gltf: Gltf, skeleton: _Skeleton, index: int) -> list[_Piece]:
@@ -344,9 +322,7 @@ def _concatenate(
         (np.pad(j, ((0, 0), (0, width - j.shape[1]))), np.pad(w, ((0, 0), (0, width - w.shape[1]))))
         for _, _, j, w, _, _ in pieces
     ]
-    faces = np.concatenate([piece[1] + start for piece, start in zip(pieces, starts, strict=False)]).astype(
-        np.int32
-    )
+    faces = np.concatenate([piece[1] + start for piece, start in zip(pieces, starts, strict=False)]).astype(np.int32)
     details = [(len(piece[1]), piece[4], piece[5]) for piece in pieces]
     return (
         np.concatenate([piece[0] for piece in pieces]),
@@ -357,9 +333,7 @@ def _concatenate(
     )
 
 
-def _upright(
-    skeleton: _Skeleton, vertices: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _upright(skeleton: _Skeleton, vertices: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Joint positions and the rotation that bring left to +x and head above feet to +y."""
     positions = skeleton.positions
     sides = np.array([joint_side(n) for n in skeleton.names])

@@ -194,7 +194,7 @@ class Uniform:
 
 class PatchOracle:
     """Patches know their true part: each takes the most frequent label among its points, and every point that
-    of the nearest centre. The ceiling of anything that labels these patches. A patch is none of the parts
+    of the nearest centre. About the best that labels of these patches can do. A patch is none of the parts
     only where that is an answer (zero)."""
 
     needs_truth = True

@@ -60,9 +60,7 @@ def load(path: str | os.PathLike[str], *, up: str | None = None) -> Shape:
     except DamagedError as error:
         raise InputError(f"{path.name}: {error}") from None
     except MemoryError:
-        raise InputError(
-            f"{path.name}: needs more memory than there is; thin it out or export it again"
-        ) from None
+        raise InputError(f"{path.name}: needs more memory than there is; thin it out or export it again") from None
     except OSError as error:
         raise InputError(f"{path.name}: cannot be read ({error.strerror or error}); check the file") from None
     except Exception as error:
@@ -143,9 +141,7 @@ def check_writable_folder(path: str | os.PathLike[str]) -> Path:
     Raises InputError otherwise.
     """
     folder = Path(path)
-    existing = next(
-        parent for parent in (folder.absolute(), *folder.absolute().parents) if os.path.exists(parent)
-    )
+    existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if os.path.exists(parent))
     if not os.path.isdir(existing):
         raise InputError(f"{folder}: {existing} is a file, not a folder; choose another output folder")
     if not os.access(existing, os.W_OK | os.X_OK):

@@ -59,9 +59,7 @@ def read_gltf(path: Path) -> Geometry:
 def _chunks(data: bytes) -> tuple[Any, bytes]:
     """The JSON document and the binary chunk of a GLB."""
     if data[:4] != b"glTF" or len(data) < 20:
-        raise DamagedError(
-            "is no GLB file: it does not begin with 'glTF'", "check the suffix or export it again"
-        )
+        raise DamagedError("is no GLB file: it does not begin with 'glTF'", "check the suffix or export it again")
     version, length = struct.unpack_from("<II", data, 4)
     if version != 2:
         raise DamagedError(f"is GLB of version {version}", "convert it to version 2")
@@ -100,9 +98,7 @@ class _Scene:
             node = nodes[number]
             if "mesh" not in node:
                 continue
-            joints = (
-                self._joint_matrices(self.document["skins"][node["skin"]], world) if "skin" in node else None
-            )
+            joints = self._joint_matrices(self.document["skins"][node["skin"]], world) if "skin" in node else None
             for primitive in meshes[node["mesh"]]["primitives"]:
                 self._add(primitive, matrix, joints)
         if not self.faces:
@@ -131,9 +127,7 @@ class _Scene:
             stack += [(child, world[number]) for child in reversed(node.get("children", []))]
         return world
 
-    def _joint_matrices(
-        self, skin: Json, world: dict[int, Matrix]
-    ) -> NDArray[np.float64] | None:  # (J, 4, 4)
+    def _joint_matrices(self, skin: Json, world: dict[int, Matrix]) -> NDArray[np.float64] | None:  # (J, 4, 4)
         """From mesh to world for each joint of a skin; the mesh's own node then has no say (spec 3.7.3.3)."""
         if not all(joint in world for joint in skin["joints"]):
             return None
@@ -178,9 +172,7 @@ class _Scene:
         mirrored = not skinned and np.linalg.det(matrix[:3, :3]) < 0
         self.faces.append(faces[:, ::-1] if mirrored else faces)
 
-    def _blend(
-        self, attributes: Json, joints: NDArray[np.float64], n: int
-    ) -> NDArray[np.float64]:  # (n, 4, 4)
+    def _blend(self, attributes: Json, joints: NDArray[np.float64], n: int) -> NDArray[np.float64]:  # (n, 4, 4)
         """The weighted mean of each vertex's joint matrices."""
         numbers = self._accessor(attributes["JOINTS_0"]).astype(np.int64)
         weights = self._accessor(attributes["WEIGHTS_0"]).astype(np.float64)
@@ -228,9 +220,7 @@ def _buffer(entry: Json, binary: bytes, folder: Path) -> bytes:
     try:
         return (folder / unquote(uri)).read_bytes()
     except OSError:
-        raise DamagedError(
-            f"needs the file {uri[:60]!r} beside it", "copy that, too, or export as GLB"
-        ) from None
+        raise DamagedError(f"needs the file {uri[:60]!r} beside it", "copy that, too, or export as GLB") from None
 
 
 def _local_matrix(node: Json) -> Matrix:

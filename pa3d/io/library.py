@@ -35,9 +35,7 @@ def read_with_trimesh(path: Path) -> Geometry:
     points = [np.asarray(mesh.vertices, np.float64) for mesh in meshes]
     starts = np.cumsum([0, *map(len, points)])
     faces = [np.asarray(mesh.faces, np.int64) + start for mesh, start in zip(meshes, starts, strict=False)]
-    return Geometry(
-        np.concatenate(points), np.concatenate(faces), join_colors(points, [*map(_colors, meshes)])
-    )
+    return Geometry(np.concatenate(points), np.concatenate(faces), join_colors(points, [*map(_colors, meshes)]))
 
 
 def _colors(mesh: trimesh.Trimesh) -> NDArray[np.uint8] | None:  # (N, 3)

@@ -64,11 +64,7 @@ def _layout(header: dict[str, list[str]]) -> tuple[int, Layout]:
             points *= int(header["HEIGHT"][0])
     except (KeyError, ValueError, IndexError):
         raise DamagedError("is damaged: an entry of its PCD header is missing or no number") from None
-    if (
-        not len(names) == len(types) == len(sizes) == len(repetitions)
-        or min(repetitions, default=0) < 1
-        or points < 0
-    ):
+    if not len(names) == len(types) == len(sizes) == len(repetitions) or min(repetitions, default=0) < 1 or points < 0:
         raise DamagedError("is damaged: FIELDS, SIZE, TYPE and COUNT of its header do not fit together")
     if unknown := [f"{t} {s}" for t, s in zip(types, sizes, strict=True) if s not in SIZES.get(t, ())]:
         raise DamagedError(f"is damaged: it has a field of unknown TYPE and SIZE {unknown[0]}")

@@ -79,18 +79,14 @@ def read_ply(path: Path) -> Geometry:
     if not vertex.keys() >= {"x", "y", "z"}:
         raise DamagedError("has no vertices with x, y and z")
     points = np.stack([vertex[axis] for axis in "xyz"], axis=1).astype(np.float64)
-    channels = next(
-        ([vertex[c] for c in names] for names in COLOR_NAMES if vertex.keys() >= set(names)), None
-    )
+    channels = next(([vertex[c] for c in names] for names in COLOR_NAMES if vertex.keys() >= set(names)), None)
     if channels and encoding == "ascii" and max(channel.max() for channel in channels) > 1:
         channels = [channel.astype(np.int64) for channel in channels]
     return Geometry(points, _faces(columns.get("face", {})), byte_colors(channels) if channels else None)
 
 
 def _faces(columns: Columns) -> NDArray[np.int64] | None:  # (F, 3)
-    lists = [
-        name for name in (*INDEX_NAMES, *columns) if name in columns and columns[name].lengths is not None
-    ]
+    lists = [name for name in (*INDEX_NAMES, *columns) if name in columns and columns[name].lengths is not None]
     if not lists:
         return None
     index = columns[lists[0]]
@@ -100,9 +96,7 @@ def _faces(columns: Columns) -> NDArray[np.int64] | None:  # (F, 3)
 def _header(data: bytes) -> tuple[str, list[Element], int]:
     """Encoding, elements, and where the data begin."""
     if not data.startswith(b"ply"):
-        raise DamagedError(
-            "is no PLY file: it does not begin with 'ply'", "check the suffix or export it again"
-        )
+        raise DamagedError("is no PLY file: it does not begin with 'ply'", "check the suffix or export it again")
     end = data.find(b"end_header", 0, 1 << 20)
     newline = data.find(b"\n", end)
     if end < 0 or newline < 0:

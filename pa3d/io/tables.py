@@ -37,9 +37,7 @@ def read_text(path: Path) -> Geometry:
             columns = list(range(6 if _leading_numbers(head[skip]) >= 6 else 3))
         file.seek(0)
         try:
-            table = np.loadtxt(
-                file, delimiter=_separator(head[skip]), skiprows=skip, usecols=columns, ndmin=2
-            )
+            table = np.loadtxt(file, delimiter=_separator(head[skip]), skiprows=skip, usecols=columns, ndmin=2)
         except ValueError as error:
             reason = str(error).split(";")[0].rstrip(".")
             raise DamagedError(f"is damaged after line {skip}: {reason}", "give every row x y z") from None
@@ -86,14 +84,11 @@ def read_npz(path: Path) -> Geometry:
     with np.load(path, allow_pickle=False) as archive:
         keys = {name.lower(): name for name in archive.files}
         points_key, faces_key, colors_key = (
-            next((keys[key] for key in wanted if key in keys), None)
-            for wanted in (POINT_KEYS, FACE_KEYS, COLOR_KEYS)
+            next((keys[key] for key in wanted if key in keys), None) for wanted in (POINT_KEYS, FACE_KEYS, COLOR_KEYS)
         )
         if points_key is None:
             held = ", ".join(archive.files[:8]) or "nothing"
-            raise DamagedError(
-                f"holds {held}; expected an array named {', '.join(POINT_KEYS)}", "save it again"
-            )
+            raise DamagedError(f"holds {held}; expected an array named {', '.join(POINT_KEYS)}", "save it again")
         geometry = _from_table(_as_table(archive[points_key], points_key))
         if colors_key is not None:
             colors = archive[colors_key]
@@ -103,9 +98,7 @@ def read_npz(path: Path) -> Geometry:
             return geometry
         faces = archive[faces_key]
     if faces.ndim != 2 or faces.shape[1] != 3 or faces.dtype.kind not in "iu":
-        raise DamagedError(
-            f"has faces {faces.shape} of {faces.dtype}; expected integers (F, 3)", "save it again"
-        )
+        raise DamagedError(f"has faces {faces.shape} of {faces.dtype}; expected integers (F, 3)", "save it again")
     return geometry._replace(faces=faces.astype(np.int64))
 
 
@@ -113,9 +106,7 @@ def read_las(path: Path) -> Geometry:
     try:
         import laspy
     except ImportError:
-        raise DamagedError(
-            "is LAS or LAZ, which needs the package laspy", "pip install 'pa3d[las]'"
-        ) from None
+        raise DamagedError("is LAS or LAZ, which needs the package laspy", "pip install 'pa3d[las]'") from None
     las = laspy.read(path)
     channels = ("red", "green", "blue")
     has_colors = set(las.point_format.dimension_names).issuperset(channels)
@@ -125,9 +116,7 @@ def read_las(path: Path) -> Geometry:
 
 def _as_table(array: NDArray[Any], name: str) -> NDArray[np.float64]:
     if array.ndim != 2 or array.shape[1] < 3 or array.dtype.kind not in "fiu":
-        raise DamagedError(
-            f"has {name} {array.shape} of {array.dtype}; expected numbers (N, 3)", "save it again"
-        )
+        raise DamagedError(f"has {name} {array.shape} of {array.dtype}; expected numbers (N, 3)", "save it again")
     return np.array(array[:, :6], np.float64)
 
 

@@ -68,11 +68,7 @@ class Cameras:
     def scale(self, size: int | tuple[int, int]) -> float:
         """Pixels a world unit: at depth 1 under perspective, at any depth otherwise."""
         half = min(image_size(size)) / 2
-        return (
-            half / float(np.tan(np.radians(self.fov) / 2))
-            if self.fov is not None
-            else half / self.half_extent
-        )
+        return half / float(np.tan(np.radians(self.fov) / 2)) if self.fov is not None else half / self.half_extent
 
     def matrices(self, size: int | tuple[int, int]) -> NDArray[np.float64]:  # (V, 3, 4)
         """World points (x, y, z, 1) to (X, Y, depth): pixels are (X, Y) / depth under perspective, (X, Y)
@@ -145,9 +141,7 @@ class Cameras:
         perspective (3.07 at 40 degrees), 3 for orthographic ones.
         """
         a, e = np.broadcast_arrays(np.radians(azimuth), np.radians(elevation))
-        direction = np.stack([np.cos(e) * np.sin(a), np.sin(e), np.cos(e) * np.cos(a)], axis=-1).reshape(
-            -1, 3
-        )
+        direction = np.stack([np.cos(e) * np.sin(a), np.sin(e), np.cos(e) * np.cos(a)], axis=-1).reshape(-1, 3)
         return Cameras.look_at(direction * _fit(distance, fov), fov=fov, half_extent=half_extent)
 
     @staticmethod
@@ -168,9 +162,7 @@ class Cameras:
             )
         step = 360.0 / count
         azimuth = [step * (i + 0.5 * (ring % 2)) for ring in range(len(elevations)) for i in range(count)]
-        return Cameras.orbit(
-            azimuth, np.repeat(elevations, count), distance=distance, fov=fov, half_extent=half_extent
-        )
+        return Cameras.orbit(azimuth, np.repeat(elevations, count), distance=distance, fov=fov, half_extent=half_extent)
 
     @staticmethod
     def icosahedral(
@@ -223,11 +215,7 @@ class Cameras:
 def image_size(size: int | tuple[int, int]) -> tuple[int, int]:
     """An image size, one number or (height, width), as (height, width). Raises TypeError or ValueError."""
     pair = (size, size) if isinstance(size, int | np.integer) else size
-    if (
-        not isinstance(pair, tuple | list)
-        or len(pair) != 2
-        or not all(isinstance(s, int | np.integer) for s in pair)
-    ):
+    if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(s, int | np.integer) for s in pair):
         raise TypeError(f"size: expected an integer or (height, width), got {size!r}")
     height, width = int(pair[0]), int(pair[1])
     if not (1 <= height <= 16384 and 1 <= width <= 16384):

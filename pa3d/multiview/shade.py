@@ -85,9 +85,7 @@ def render(
             albedo = base_color(faces, face, weights, face_colors, vertex_colors, texture)
         else:
             albedo = np.empty((len(face), 3))
-        out[v] = _picture(
-            view, seen, raster.depth[0], normal, flat[face, 0], albedo, style, paper, supersample
-        )
+        out[v] = _picture(view, seen, raster.depth[0], normal, flat[face, 0], albedo, style, paper, supersample)
     return out
 
 
@@ -173,9 +171,7 @@ def base_color(
     return color
 
 
-def sample_texture(
-    image: NDArray[np.uint8], uv: Floats
-) -> Floats:  # (h, w, 3 or 4), (P, 2) -> (P, 3) in 0..1
+def sample_texture(image: NDArray[np.uint8], uv: Floats) -> Floats:  # (h, w, 3 or 4), (P, 2) -> (P, 3) in 0..1
     """Bilinear samples of an image that repeats; texel centres lie at (i + 0.5) / size, v runs upwards."""
     h, w = image.shape[:2]
     x, y = uv[:, 0] * w - 0.5, (1.0 - uv[:, 1]) * h - 0.5
@@ -274,9 +270,7 @@ def _picture(
     elif style in ("lit", "normals"):
         to_viewer = _to_viewer(camera, seen)
         turned = normal * np.where(np.einsum("pc,pc->p", geometry, to_viewer) < 0, -1.0, 1.0)[:, None]
-        image[seen] = (
-            (turned + 1) / 2 if style == "normals" else albedo * _light(camera, turned, to_viewer)[:, None]
-        )
+        image[seen] = (turned + 1) / 2 if style == "normals" else albedo * _light(camera, turned, to_viewer)[:, None]
     else:
         raise ValueError(f"style: expected lit, unlit, depth or normals, got {style!r}")
     return np.rint(np.clip(downsample(image, supersample), 0, 1) * 255).astype(np.uint8)
@@ -317,9 +311,7 @@ def _check_colors(name: str, colors: Colors | None, n: int) -> None:
     if colors is None:
         return
     if not isinstance(colors, np.ndarray) or colors.dtype != np.uint8:
-        raise TypeError(
-            f"{name}: expected a uint8 array, got {getattr(colors, 'dtype', type(colors).__name__)}"
-        )
+        raise TypeError(f"{name}: expected a uint8 array, got {getattr(colors, 'dtype', type(colors).__name__)}")
     if colors.shape != (n, 3):
         raise ValueError(f"{name}: expected shape ({n}, 3), got {colors.shape}")
 
@@ -331,13 +323,9 @@ def _check_supersample(supersample: int) -> None:
 
 def _check_texture(texture: Texture, n_faces: int) -> None:
     if texture.corner_uv.shape != (n_faces, 3, 2):
-        raise ValueError(
-            f"texture.corner_uv: expected shape ({n_faces}, 3, 2), got {texture.corner_uv.shape}"
-        )
+        raise ValueError(f"texture.corner_uv: expected shape ({n_faces}, 3, 2), got {texture.corner_uv.shape}")
     if texture.face_image.shape != (n_faces,):
         raise ValueError(f"texture.face_image: expected shape ({n_faces},), got {texture.face_image.shape}")
     for i, image in enumerate(texture.images):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (3, 4):
-            raise ValueError(
-                f"texture.images[{i}]: expected (h, w, 3 or 4) uint8, got {image.shape} {image.dtype}"
-            )
+            raise ValueError(f"texture.images[{i}]: expected (h, w, 3 or 4) uint8, got {image.shape} {image.dtype}")

@@ -2,8 +2,8 @@
 
 torch.compile and torch.export cannot look into C++ or Triton. Each operation is registered with a fake kernel that only
 works out shapes, so that a graph holds it as one node; the implementation is the ordinary function, which checks its
-arguments and finds its backend when the node runs. float64, which no kernel takes, goes to the plain references: gradients
-are checked in it. Imported where tensors are traced or differentiated, never without torch.
+arguments and finds its backend when the node runs. float64, which no kernel takes, goes to the plain references:
+gradients are checked in it. Imported where tensors are traced or differentiated, never without torch.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ interpolate.register_autograd(_interpolate_backward, setup_context=_interpolate_
 def patch_attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """The output, and for the backward (2, B, H, T): each row's maximum score in powers of two, and 1 / its sum."""
     if _on_triton(q):
-        return _kernels().attention_forward(q.detach(), k.detach(), v.detach())  # type: ignore[no-any-return]
+        return _kernels().attention_forward(q.detach(), k.detach(), v.detach())
     scores = _scores(q, k)
     peak = scores.amax(-1, keepdim=True)
     weights = (scores - peak).exp2()
@@ -150,7 +150,7 @@ def patch_attention_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     if _on_triton(q):
         saved = (x.detach() for x in (grad, q, k, v, out, stats))
-        return _kernels().attention_backward(*saved)  # type: ignore[no-any-return]
+        return _kernels().attention_backward(*saved)
     p = (_scores(q, k) - stats[0][..., None]).exp2() * stats[1][..., None]
     wide = [x.to(p.dtype) for x in (grad, q, k, v, out)]
     g, query, key, value, o = wide
@@ -161,9 +161,7 @@ def patch_attention_backward(
 
 
 @patch_attention_backward.register_fake
-def _(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, stats: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def _(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, stats: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return _tokens_first(q), _tokens_first(q), _tokens_first(q)
 
 
@@ -204,4 +202,5 @@ def _kernels() -> Any:
     try:
         return importlib.import_module("pa3d.kernels.attention")
     except ImportError as error:
-        raise ValueError(f"the Triton kernels cannot be loaded ({error}); install triton, or set PA3D_BACKEND=reference") from error
+        reason = f"the Triton kernels cannot be loaded ({error})"
+        raise ValueError(f"{reason}; install triton, or set PA3D_BACKEND=reference") from error

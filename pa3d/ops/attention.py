@@ -2,8 +2,8 @@
 
     out = softmax(q k^T / sqrt(D)) v
 
-without mask or dropout, softmax in float32 (Vaswani et al., arXiv 1706.03762). A shape has a class token and 128 patches, so
-the whole of k and v fits on chip. Differentiable in all three.
+without mask or dropout, softmax in float32 (Vaswani et al., arXiv 1706.03762). A shape has a class token and 128
+patches, so the whole of k and v fits on chip. Differentiable in all three.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 
 import numpy as np
 
-from pa3d.ops._dispatch import Array, check_alike, is_tensor
+from pa3d.ops._dispatch import Array, check_alike, is_tensor, namespace
 
 
 def patch_attention(
@@ -23,42 +23,33 @@ def patch_attention(
     """Attention of T tokens among each other, for each of B shapes and H heads.
 
     CUDA tensors go to the Triton kernel, tensors on the CPU to torch's own attention, numpy arrays to the reference.
-    PA3D_BACKEND=reference or triton forces those. Raises TypeError for a wrong kind or dtype, ValueError for a wrong shape
-    or device, or a forced backend that cannot run.
+    PA3D_BACKEND=reference or triton forces those. Raises TypeError for a wrong kind or dtype, ValueError for a wrong
+    shape or device, or a forced backend that cannot run.
     """
     for name, x in (("q", q), ("k", k), ("v", v)):
         _check(name, x, q)
     check_alike(q=q, k=k, v=v)
     forced = os.environ.get("PA3D_BACKEND", "")
+    if forced == "triton" and not is_tensor(q):
+        raise ValueError("PA3D_BACKEND=triton takes torch tensors, got numpy arrays; unset it or convert them")
     if not is_tensor(q) or forced == "reference":
-        if forced == "triton":
-            raise ValueError("PA3D_BACKEND=triton takes torch tensors, got numpy arrays; unset it or convert them")
         return patch_attention_reference(q, k, v)
-    import torch
-
     if forced == "triton" or (q.is_cuda and not forced):
         from pa3d.ops import _torch
 
         return _torch.patch_attention(q, k, v)[0]
-    return torch.nn.functional.scaled_dot_product_attention(q, k, v)
+    return namespace(q).nn.functional.scaled_dot_product_attention(q, k, v)
 
 
 def patch_attention_reference(q: Array, k: Array, v: Array) -> Array:
     """The rule in plain array code; softmax in float32 at least."""
     scale = q.shape[-1] ** -0.5
     if is_tensor(q):
-        wide = q.dtype.itemsize == 8
-        scores = (q @ k.transpose(-1, -2) * scale).softmax(-1, dtype=None if wide else _float32())
-        return scores.to(v.dtype) @ v
+        wide = q.dtype if q.dtype.itemsize == 8 else namespace(q).float32
+        return (q @ k.transpose(-1, -2) * scale).softmax(-1, dtype=wide).to(v.dtype) @ v
     scores = q @ np.swapaxes(k, -1, -2) * np.float32(scale)
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     return weights / weights.sum(-1, keepdims=True) @ v
-
-
-def _float32() -> Array:
-    import torch
-
-    return torch.float32
 
 
 def _check(name: str, x: Array, q: Array) -> None:

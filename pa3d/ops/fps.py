@@ -26,7 +26,7 @@ def farthest_point_sample(
     min_sq_norm: when above 0, points whose squared norm is <= this are never picked after the start (the sampler that
         the published weights were trained with uses 1e-3); when none may be picked the index is 0.
     k may exceed N: once every point coincides with a chosen one, the lowest pickable index repeats.
-    Raises TypeError for a wrong kind or dtype, ValueError for a wrong shape, layout, k, start or non-finite coordinates.
+    Raises TypeError for a wrong kind or dtype, ValueError for a wrong shape, layout, k, start or NaN, infinite values.
     """
     rank = check_points("points", points)
     n = points.shape[-2]

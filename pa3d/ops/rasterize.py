@@ -114,9 +114,7 @@ def rasterize_points(
         check_floats("radius", radius)
         check_alike(points=points, radius=radius)
         if tuple(radius.shape) != (len(points),):
-            raise ValueError(
-                f"radius: expected a number or shape ({len(points)},), got {tuple(radius.shape)}"
-            )
+            raise ValueError(f"radius: expected a number or shape ({len(points)},), got {tuple(radius.shape)}")
         check_finite("radius", radius)
         radii = _host(radius)
     if len(radii) and not (radii.min() >= 0 and radii.max() < np.inf):
@@ -157,9 +155,7 @@ def rasterize_reference(
                 rows, columns = rows[wins], columns[wins]
                 nearness[v, rows, columns] = value[wins]
                 ids[v, rows, columns] = f
-                weights[v, rows, columns] = _weights(
-                    points[face], cameras.perspective, columns + 0.5, rows + 0.5
-                )
+                weights[v, rows, columns] = _weights(points[face], cameras.perspective, columns + 0.5, rows + 0.5)
     return Raster(ids, _depth(nearness, ids, cameras.perspective), weights)
 
 
@@ -192,9 +188,7 @@ def _transform(matrix: NDArray[np.float64], points: NDArray[np.float32]) -> NDAr
         return np.stack([m[0] * x + m[1] * y + m[2] * z + m[3] for m in matrix], axis=1)
 
 
-def _plane_distances(
-    points: NDArray[np.float64], perspective: bool, near: float
-) -> NDArray[np.float64]:  # (n, 5)
+def _plane_distances(points: NDArray[np.float64], perspective: bool, near: float) -> NDArray[np.float64]:  # (n, 5)
     """Signed distances to the near plane and the four guard planes; inside is >= 0."""
     x, y, z = points.T
     reach = _GUARD * z if perspective else np.full_like(z, _GUARD)
@@ -301,9 +295,7 @@ def _check_faces(faces: Array, n: int) -> None:
     if not (faces.is_contiguous() if is_tensor(faces) else faces.flags.c_contiguous):
         raise ValueError("faces: expected a contiguous array; make a contiguous copy first")
     if len(faces) and (int(faces.min()) < 0 or int(faces.max()) >= n):
-        raise ValueError(
-            f"faces: expected indices from 0 to {n - 1}, got {int(faces.min())} to {int(faces.max())}"
-        )
+        raise ValueError(f"faces: expected indices from 0 to {n - 1}, got {int(faces.min())} to {int(faces.max())}")
 
 
 def _host(x: Array) -> np.ndarray:

@@ -42,16 +42,12 @@ def write_outputs(
         from pa3d.report.page import parts_html
 
         contents["parts.html"] = parts_html(result).encode()
-    contents["summary.json"] = (
-        json.dumps(summary(result), indent=2, ensure_ascii=False, default=str) + "\n"
-    ).encode()
+    contents["summary.json"] = (json.dumps(summary(result), indent=2, ensure_ascii=False, default=str) + "\n").encode()
 
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(
-            f"{target}: cannot be created ({error.strerror}); choose another output folder"
-        ) from error
+        raise InputError(f"{target}: cannot be created ({error.strerror}); choose another output folder") from error
     kinds = {"labels.npz": "labels", "parts.png": "picture", "parts.html": "page", "summary.json": "summary"}
     written = {}
     for name, content in contents.items():

@@ -27,9 +27,7 @@ def part_colors(count: int) -> list[str]:  # "#RRGGBB" each
 
 
 def to_rgb(colors: list[str]) -> NDArray[np.uint8]:  # (n, 3)
-    return np.array([[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in colors], np.uint8).reshape(
-        -1, 3
-    )
+    return np.array([[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in colors], np.uint8).reshape(-1, 3)
 
 
 def to_linear(colors: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -76,9 +76,7 @@ def parts_glb(result: Segmentation) -> bytes:
         if len(faces) == 0:
             continue
         blobs.append(faces.astype(index_type).tobytes())
-        accessors.append(
-            {"bufferView": len(blobs) - 1, "componentType": kind, "count": faces.size, "type": "SCALAR"}
-        )
+        accessors.append({"bufferView": len(blobs) - 1, "componentType": kind, "count": faces.size, "type": "SCALAR"})
         look = {
             "baseColorFactor": [*color.round(6).tolist(), 1.0],
             "metallicFactor": 0.0,
@@ -97,9 +95,7 @@ def parts_glb(result: Segmentation) -> bytes:
 
     binary, views = b"", []
     for i, blob in enumerate(blobs):
-        views.append(
-            {"buffer": 0, "byteOffset": len(binary), "byteLength": len(blob), "target": 34963 if i else 34962}
-        )
+        views.append({"buffer": 0, "byteOffset": len(binary), "byteLength": len(blob), "target": 34963 if i else 34962})
         binary += blob + b"\0" * (-len(blob) % 4)
     document = {
         **{"asset": {"version": "2.0", "generator": "pa3d"}, "scene": 0, "scenes": [{"nodes": [0]}]},
@@ -108,9 +104,7 @@ def parts_glb(result: Segmentation) -> bytes:
     }
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
-    chunks = (
-        struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(binary), b"BIN\0") + binary
-    )
+    chunks = struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(binary), b"BIN\0") + binary
     return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
 
 

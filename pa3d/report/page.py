@@ -67,9 +67,7 @@ def parts_html(result: Segmentation) -> str:
         "labels": _base64(labels, "<i4"),
         "scores": _base64(np.rint(scores.T * 255), "u1"),
     }
-    facts = "  ·  ".join(
-        [size, *([f"model {result.model}"] if result.model else []), *([note] if note else [])]
-    )
+    facts = "  ·  ".join([size, *([f"model {result.model}"] if result.model else []), *([note] if note else [])])
     # The characters that could end the script element are written as escapes.
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     fields = {

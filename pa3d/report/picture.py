@@ -154,9 +154,7 @@ def _cameras(points: NDArray[np.float32], tile: tuple[int, int]) -> tuple[float,
     cameras = Cameras.look_at(targets + distance * away, targets, fov=FOV)
     # What reaches farthest across each view, and some of all the rest.
     reach = points @ cameras.view[:, :2, :3].reshape(-1, 3).T.astype(np.float32)
-    sample = np.concatenate(
-        [points[:: max(1, len(points) // 2000)], points[reach.argmin(0)], points[reach.argmax(0)]]
-    )
+    sample = np.concatenate([points[:: max(1, len(points) // 2000)], points[reach.argmin(0)], points[reach.argmax(0)]])
     middle = np.array(tile[::-1]) / 2
     for _ in range(4):
         pixels, _ = cameras.project(sample, tile)
@@ -226,8 +224,7 @@ def _light(shape: Drawable, camera: Cameras) -> NDArray[np.float32]:  # (F, 3) o
     normals[behind] *= -1
     half = KEY / np.linalg.norm(KEY) + np.array([0, 0, -1.0])  # between the light and the eye
     key, rim, shine = (
-        np.maximum(normals @ (towards / np.linalg.norm(towards)).astype(np.float32), 0)
-        for towards in (KEY, RIM, half)
+        np.maximum(normals @ (towards / np.linalg.norm(towards)).astype(np.float32), 0) for towards in (KEY, RIM, half)
     )
     light = AMBIENT + KEY_LIGHT * key + RIM_LIGHT * rim + SHINE * shine**24 - SKY_LIGHT * normals[..., 1]
     return np.asarray(light, np.float32)
@@ -315,9 +312,7 @@ def _legend(draw: Any, rows: list[PartRow], is_mesh: bool, x: tuple[int, int], b
     if len(shown) > room:
         hidden = len(shown) - room + 1
         shown = sorted(shown, key=lambda row: -row.share)[: room - 1]
-        draw.text(
-            (left, top + 8 + (room - 1) * pitch), f"and {hidden} more with smaller shares", FADED, _font(15)
-        )
+        draw.text((left, top + 8 + (room - 1) * pitch), f"and {hidden} more with smaller shares", FADED, _font(15))
     size = min(19, pitch - 10)
     for i, row in enumerate(shown):
         y = top + 8 + i * pitch
@@ -327,9 +322,7 @@ def _legend(draw: Any, rows: list[PartRow], is_mesh: bool, x: tuple[int, int], b
         share = f"{100 * row.share:.1f} %" if present else "absent"
         trust = f"{row.mean_confidence:.2f}" if row.mean_confidence is not None and row.label >= 0 else "-"
         figures = _font(size - 2)
-        draw.text(
-            (share_right - draw.textlength(share, figures), y + 1), share, INK if present else FADED, figures
-        )
+        draw.text((share_right - draw.textlength(share, figures), y + 1), share, INK if present else FADED, figures)
         draw.text(
             (confidence_right - draw.textlength(trust, figures), y + 1),
             trust,

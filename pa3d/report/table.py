@@ -47,9 +47,7 @@ def part_rows(result: Segmentation) -> list[PartRow]:
             label=label,
             color=color,
             share=round(float(weight[label + 1] / weight.sum()), 6),
-            mean_confidence=round(float(trust[label + 1] / weight[label + 1]), 6)
-            if weight[label + 1] > 0
-            else None,
+            mean_confidence=round(float(trust[label + 1] / weight[label + 1]), 6) if weight[label + 1] > 0 else None,
             count=int(count[label + 1]),
         )
         for name, color, label in zip(names, colors, [*range(n_parts), -1], strict=True)

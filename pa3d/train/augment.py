@@ -22,7 +22,9 @@ class Augmentation:
     jitter: float = 0.004
     crop: float = 0.1
 
-    def __call__(self, points: NDArray[np.float32], rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    def __call__(
+        self, points: NDArray[np.float32], rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """points (N, 3), y up -> moved points (N, 3) and which of them are kept (N,)."""
         keep = np.ones(len(points), bool)
         if rng.random() < self.crop:

@@ -44,7 +44,9 @@ class TextBank:
 
     def fill(self, pairs: Iterable[tuple[str, str | None]]) -> None:
         """Compute the vectors of these now, so that no step waits for one."""
-        for category, group in itertools.groupby(sorted(set(pairs), key=lambda p: (p[1] or "", p[0])), key=lambda p: p[1]):
+        for category, group in itertools.groupby(
+            sorted(set(pairs), key=lambda p: (p[1] or "", p[0])), key=lambda p: p[1]
+        ):
             names = [name for name, _ in group]
             vectors = embed_parts(self._encoder, names, category)
             self._vectors.update({(name, category): v for name, v in zip(names, vectors, strict=True)})
@@ -104,12 +106,12 @@ class Corpus:
         valid = np.zeros((size, widest), bool)
         for row, (_, _, _, text, _) in zip(valid, shapes, strict=True):
             row[: len(text)] = True
-        patches, centers, targets, text, ids = zip(*shapes, strict=True)
+        patches, centers, targets, texts, ids = zip(*shapes, strict=True)
         return Batch(
             torch.from_numpy(np.stack(patches)),
             torch.from_numpy(np.stack(centers)),
             padded(list(targets), 1),
-            padded(list(text), 0),
+            padded(list(texts), 0),
             torch.from_numpy(valid),
             list(ids),
         )

@@ -19,9 +19,7 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from pa3d.checkpoint import Checkpoint, load, save
 from pa3d.config import EncoderConfig
@@ -43,9 +41,9 @@ EMBEDDED_CONFIG = EncoderConfig(
 class Stage2Config:
     """One run. weights: how often each group (folder of shards) is drawn; a group not named gets 1.
 
-    freeze: "none" trains everything; "official" the published recipe: last block, final norm, reduce_dim, class token and
-    its position, projection and temperature. The learning rate rises over `warmup` steps and falls to zero, linearly,
-    over the last `decay` of the run.
+    freeze: "none" trains everything; "official" the published recipe: last block, final norm, reduce_dim, class token
+    and its position, projection and temperature. The learning rate rises over `warmup` steps and falls to zero,
+    linearly, over the last `decay` of the run.
     """
 
     encoder: EncoderConfig = EMBEDDED_CONFIG
@@ -63,7 +61,7 @@ class Stage2Config:
     ema: float = 0.998
     seed: int = 0
     save_every: int = 100
-    augmentation: Augmentation = Augmentation()
+    augmentation: Augmentation = field(default_factory=Augmentation)
 
 
 def trainable(name: str, config: Stage2Config) -> bool:
@@ -71,7 +69,14 @@ def trainable(name: str, config: Stage2Config) -> bool:
     if config.freeze == "none":
         return True
     last = f"encoder.blocks.blocks.{config.encoder.depth - 1}."
-    open_names = ("encoder.norm.", "encoder.reduce_dim.", "encoder.cls_token", "encoder.cls_pos", "proj.", "logit_scale")
+    open_names = (
+        "encoder.norm.",
+        "encoder.reduce_dim.",
+        "encoder.cls_token",
+        "encoder.cls_pos",
+        "proj.",
+        "logit_scale",
+    )
     return name.startswith((last, *open_names))
 
 
@@ -144,7 +149,8 @@ class Trainer:
 
     def checkpoint(self, provenance: dict[str, Any]) -> Checkpoint:
         """The moving average as a checkpoint."""
-        model = PatchAligner(self.config.encoder)
+        with torch.random.fork_rng(devices=[]):  # building a model draws numbers that training must not miss
+            model = PatchAligner(self.config.encoder)
         model.load_state_dict(self.average)
         tensors = {k: v.float().numpy() for k, v in model.tensors().items()}
         temperature = 1.0 / float(model.scale.detach())
@@ -164,9 +170,14 @@ def read_groups(folder: str | Path) -> dict[str, list[PartCloud]]:
 
 
 def train(
-    config: Stage2Config, groups: dict[str, list[PartCloud]], out: str | Path, *, minutes: float | None = None, init: Checkpoint | None = None
+    config: Stage2Config,
+    groups: dict[str, list[PartCloud]],
+    out: str | Path,
+    *,
+    minutes: float | None = None,
+    init: Checkpoint | None = None,
 ) -> Checkpoint:
-    """Run to the last step (or for `minutes`, which then sets the last step from the measured rate), resuming from `out`."""
+    """Run to the last step, resuming from `out`; with `minutes`, the measured rate sets which step is the last."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     config = _resumed_config(out) or config
@@ -211,10 +222,16 @@ def train(
             if trainer.step % 20 == 0:
                 rate = done * config.batch / seconds
                 left = (trainer.config.steps - trainer.step) * seconds / max(1, done) / 60
-                line = {"step": trainer.step, "loss": round(smooth, 4), "shapes_per_s": round(rate, 1), "minutes_left": round(left, 1)}
+                line = {
+                    "step": trainer.step,
+                    "loss": round(smooth, 4),
+                    "shapes_per_s": round(rate, 1),
+                    "minutes_left": round(left, 1),
+                }
                 log.write(json.dumps(line) + "\n")
                 log.flush()
-                print(f"step {trainer.step}/{trainer.config.steps}  loss {smooth:.4f}  {rate:.1f} shapes/s  {left:.1f} min left", flush=True)
+                done_so_far = f"step {trainer.step}/{trainer.config.steps}  loss {smooth:.4f}"
+                print(f"{done_so_far}  {rate:.1f} shapes/s  {left:.1f} min left", flush=True)
             if trainer.step % config.save_every == 0 or trainer.step == trainer.config.steps:
                 _save_state(state_file, trainer.state())
                 save(out / "model.safetensors", trainer.checkpoint(_provenance(trainer, groups)))
@@ -260,7 +277,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--data", required=True, help="folder with one subfolder of shards a group")
     parser.add_argument("--out", required=True)
-    parser.add_argument("--options", default="{}", help='JSON: fields of Stage2Config, {"lr": 5e-4, "weights": {"synth": 2}}')
+    parser.add_argument(
+        "--options", default="{}", help='JSON: fields of Stage2Config, {"lr": 5e-4, "weights": {"synth": 2}}'
+    )
     parser.add_argument("--steps", type=int)
     parser.add_argument("--minutes", type=float, help="set the number of steps from the measured rate")
     parser.add_argument("--init", help="checkpoint to start from")

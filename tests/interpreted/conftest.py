@@ -20,7 +20,7 @@ collect_ignore_glob = [] if os.environ.get("TRITON_INTERPRET") == "1" else ["tes
 
 @pytest.fixture(autouse=True, scope="session")
 def whole_arrays_for_xor() -> None:
-    """The interpreter folds xor, on which Triton's sorting networks rest, element by element in Python: minutes a test."""
+    """The interpreter folds xor, on which Triton's sorting networks rest, element by element: minutes a test."""
     import triton.language as tl
     from triton.runtime.interpreter import ReduceOps
 
@@ -56,7 +56,7 @@ def use_config(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any, Any],
 
 @pytest.fixture
 def close() -> Callable[..., None]:
-    """The error against float64 (root mean square) is at most twice that of a plain version, or the rounding of the result.
+    """The error against float64, root mean square, is at most twice a plain version's, or the rounding of the result.
 
     terms: the largest of the terms a result is the sum of, where those cancel: their rounding counts then.
     """

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
+
 from kernels import attention as module
 from kernels import report
 from kernels._common import triton_type
-from torch import Tensor
 
 SIZES = [1, 15, 31, 32, 33, 127, 128, 129]
 HALVES = [torch.bfloat16, torch.float16]
@@ -76,9 +77,7 @@ def test_long_input(close):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_every_configuration(dtype: torch.dtype, use_config, close):
     for variant in module.variants():
-        if variant.constexprs["D"] == 32 and str(dtype).endswith(
-            f"{ {'fp32': 'float32', 'bf16': 'bfloat16'}.get(variant.name.split()[2]) }"
-        ):
+        if variant.name.endswith(f"{triton_type(dtype)} D=32"):
             for config in variant.configs:
                 use_config(variant.kernel, config)
                 check(*inputs(130, 32, dtype, heads=1), close)
@@ -98,9 +97,7 @@ def test_scores_far_from_zero(close):
 
 def test_gradients_repeat_to_the_bit():
     q, k, v = (x.detach().requires_grad_() for x in inputs(65, 32, torch.float32))
-    first, second = (
-        torch.autograd.grad(module.patch_attention(q, k, v).square().sum(), (q, k, v)) for _ in range(2)
-    )
+    first, second = (torch.autograd.grad(module.patch_attention(q, k, v).square().sum(), (q, k, v)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
@@ -122,5 +119,5 @@ def test_errors_by_name():
 
 
 def test_nothing_is_measured_on_the_interpreter():
-    with pytest.raises(RuntimeError, match="TRITON_INTERPRET is set: .* mean nothing; unset it"):
+    with pytest.raises(RuntimeError, match=r"TRITON_INTERPRET is set: .* mean nothing; unset it"):
         next(report.rows())

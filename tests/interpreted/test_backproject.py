@@ -2,15 +2,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from kernels import backproject as module
 from torch import Tensor
+
+from kernels import backproject as module
 
 MODES = list(module.TAPS)
 
 
-def views(
-    v: int, grid: tuple[int, int], image: tuple[int, int], c: int, points: int
-) -> tuple[Tensor, Tensor]:
+def views(v: int, grid: tuple[int, int], image: tuple[int, int], c: int, points: int) -> tuple[Tensor, Tensor]:
     torch.manual_seed(v + c + points)
     pixels = torch.randint(0, points, (v, *image))
     pixels[torch.rand(pixels.shape) < 0.8] = -1
@@ -40,9 +39,7 @@ def test_widths(c: int, mode: str, close):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(
-    "grid, image", [((1, 1), (5, 3)), ((7, 5), (7, 5)), ((5, 9), (4, 3)), ((3, 2), (16, 33))]
-)
+@pytest.mark.parametrize("grid, image", [((1, 1), (5, 3)), ((7, 5), (7, 5)), ((5, 9), (4, 3)), ((3, 2), (16, 33))])
 def test_grids_and_images(grid: tuple[int, int], image: tuple[int, int], mode: str, close):
     check(*views(3, grid, image, 4, 11), 11, mode, close)
 

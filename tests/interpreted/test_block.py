@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from kernels import block as module
 from torch import Tensor
 
+from kernels import block as module
 from pa3d.config import EncoderConfig
 from pa3d.model import Block
 

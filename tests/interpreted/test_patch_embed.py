@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from kernels import patch_embed as module
 from torch import Tensor
 
+from kernels import patch_embed as module
 from pa3d.model import MiniPointNet
 from pa3d.ops import sample_and_group
 
@@ -26,9 +26,7 @@ def patches(batch: int, n: int, g: int, m: int) -> tuple[Tensor, Tensor, Tensor]
     return (points, *sample_and_group(points, g, m))
 
 
-def check(
-    widths: tuple[int, int, int, int], cloud: tuple[Tensor, Tensor, Tensor], dtype: torch.dtype, close
-) -> None:
+def check(widths: tuple[int, int, int, int], cloud: tuple[Tensor, Tensor, Tensor], dtype: torch.dtype, close) -> None:
     net, (points, centers, members) = network(widths), cloud
     weights = module.fold(net, dtype)
     batch = torch.arange(len(points))

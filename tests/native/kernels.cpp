@@ -1,5 +1,6 @@
 // Every kernel at sizes around its edges, at every level of the processor and on several threads, compared with plain
-// loops where the rule is exact and with one thread elsewhere. A program of its own, so that sanitizers see nothing else.
+// loops where the rule is exact and with one thread elsewhere. A program of its own, so that sanitizers see nothing
+// else.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -81,7 +82,8 @@ Indices plain_sample(const Floats& points, int64_t k, int64_t start, float near)
     if (near > 0 && distance(&points[3 * i], origin) <= near) nearest[i] = -1;
   Indices out{start};
   while (static_cast<int64_t>(out.size()) < k) {
-    for (int64_t i = 0; i < n; ++i) nearest[i] = std::min(nearest[i], distance(&points[3 * i], &points[3 * out.back()]));
+    for (int64_t i = 0; i < n; ++i)
+      nearest[i] = std::min(nearest[i], distance(&points[3 * i], &points[3 * out.back()]));
     out.push_back(std::max_element(nearest.begin(), nearest.end()) - nearest.begin());
   }
   return out;
@@ -133,7 +135,8 @@ void neighbours() {
             pa3d::knn(queries.data(), q, points.data(), n, k, threads, index.data(), far.data());
             for (int64_t i : {int64_t{0}, q - 1}) {
               const Indices row(index.begin() + i * k, index.begin() + (i + 1) * k);
-              check(row == plain_neighbours(&queries[3 * i], points, k), std::string("knn, ") + kind + ", " + std::to_string(n));
+              check(row == plain_neighbours(&queries[3 * i], points, k),
+                    std::string("knn, ") + kind + ", " + std::to_string(n));
               check(far[i * k] == distance(&queries[3 * i], &points[3 * row[0]]), "knn, distance");
             }
           }
@@ -272,7 +275,8 @@ void labelling() {
     std::vector<int32_t> labels[2] = {std::vector<int32_t>(n), std::vector<int32_t>(n)};
     for (int i = 0; i < 2; ++i) {
       pa3d::normalize(raw.data(), n, to, axes, 2 * i + 1, at[i].data());
-      pa3d::spread(at[i].data(), n, patches, logits.data(), k, how, 0.4f, 2 * i + 1, labels[i].data(), scores[i].data());
+      pa3d::spread(at[i].data(), n, patches, logits.data(), k, how, 0.4f, 2 * i + 1, labels[i].data(),
+                   scores[i].data());
     }
     check(at[0] == at[1] && labels[0] == labels[1] && scores[0] == scores[1], "labels depend on threads");
   }
@@ -296,7 +300,8 @@ void pictures() {
     dots[i].resize(id[i].size());
     depth[i].resize(id[i].size());
     weights[i].resize(3 * id[i].size());
-    pa3d::rasterize(vertices.data(), n, faces.data(), f, at, 2 * i + 1, id[i].data(), depth[i].data(), weights[i].data());
+    pa3d::rasterize(vertices.data(), n, faces.data(), f, at, 2 * i + 1, id[i].data(), depth[i].data(),
+                    weights[i].data());
     pa3d::rasterize_points(vertices.data(), radius.data(), n, at, scale.data(), 2 * i + 1, dots[i].data(), nullptr);
   }
   check(id[0] == id[1] && depth[0] == depth[1] && weights[0] == weights[1] && dots[0] == dots[1],
@@ -306,9 +311,13 @@ void pictures() {
 }  // namespace
 
 int main() {
-  const std::map<std::string, std::function<void()>> kernels = {
-      {"sampling", sampling}, {"neighbours", neighbours}, {"interpolation", interpolation}, {"encoding", encoding},
-      {"text", text},         {"labelling", labelling},   {"pictures", pictures}};
+  const std::map<std::string, std::function<void()>> kernels = {{"sampling", sampling},
+                                                                {"neighbours", neighbours},
+                                                                {"interpolation", interpolation},
+                                                                {"encoding", encoding},
+                                                                {"text", text},
+                                                                {"labelling", labelling},
+                                                                {"pictures", pictures}};
   for (const char* level : {"generic", "avx2", "avx512", "avx512_bf16"}) {
     if (!pa3d::set_isa(level)) continue;
     for (const auto& [name, run] : kernels) run();

@@ -1,8 +1,7 @@
-# The kernels under sanitizers, as programs of their own. Included by the Makefile; `make -f tests/native/sanitize.mk sanitize` works alone.
+# The kernels under sanitizers, as programs of their own. Included by the Makefile; works alone with make -f, too.
 SANITIZE_OUT ?= build/sanitize
-CXX ?= c++
 
-SANITIZE_SOURCES := $(filter-out csrc/cpu/%_tables.cpp,$(wildcard csrc/cpu/*.cpp)) tests/native/kernels.cpp
+SANITIZE_SOURCES := $(wildcard csrc/cpu/*.cpp) tests/native/kernels.cpp
 SANITIZE_FLAGS := -O1 -g -std=c++17 -fopenmp -fno-omit-frame-pointer -Wall -Wextra -Wno-psabi -Wno-unknown-pragmas \
 	-Wno-maybe-uninitialized -Icsrc -ffp-contract=off
 ADDRESS := -fsanitize=address,undefined -fno-sanitize-recover=all
@@ -12,7 +11,7 @@ THREAD_OBJECTS := $(SANITIZE_SOURCES:%.cpp=$(SANITIZE_OUT)/thread/%.o) $(SANITIZ
 
 .PHONY: sanitize
 sanitize: $(SANITIZE_OUT)/kernels-address $(SANITIZE_OUT)/kernels-thread
-	OMP_NUM_THREADS=3 ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 $(SANITIZE_OUT)/kernels-address
+	ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 $(SANITIZE_OUT)/kernels-address
 	$(SANITIZE_OUT)/kernels-thread
 
 $(SANITIZE_OUT)/kernels-address: $(ADDRESS_OBJECTS)

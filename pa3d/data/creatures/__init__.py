@@ -28,9 +28,7 @@ class Creature:
 
 
 CREATURES: dict[str, Creature] = {
-    "human": Creature(
-        human, pose_human, ("person", "human", "human body", "man", "woman", "boy", "girl", "character")
-    ),
+    "human": Creature(human, pose_human, ("person", "human", "human body", "man", "woman", "boy", "girl", "character")),
     **{kind: Creature(make, pose_animal, (kind, *words)) for kind, (make, words) in ANIMALS.items()},
 }
 

@@ -1,4 +1,3 @@
-# ruff: noqa: RUF005  (array + list adds a vector here)
 """Animals: rigs of four-legged animals, birds, fish, reptiles, insects and others, with random proportions.
 
 An animal stands on or near y = 0, faces +z and is about one unit long.
@@ -72,9 +71,7 @@ def _chain(
         joint = rig.bone(name, parent, points[i])
         key = keys if isinstance(keys, str) else keys[i]
         end = np.asarray(points[i + 1], np.float64)
-        rig.primitives.append(
-            Limb(name, key, joint, end, (radii[i], radii[i + 1]), k, group, flat=flat, axis=axis)
-        )
+        rig.primitives.append(Limb(name, key, joint, end, (radii[i], radii[i + 1]), k, group, flat=flat, axis=axis))
         parent = name
     return parent
 
@@ -115,13 +112,7 @@ def quadruped(q: Quadruped, rng: Rng) -> Rig:
         "tail": TAIL,
         "ear": ("ear", "ears", *HEAD),
     }
-    foot = (
-        ("hoof", "hooves", "foot")
-        if q.foot == "hoof"
-        else ("paw", "foot")
-        if q.foot == "paw"
-        else ("foot", "feet")
-    )
+    foot = ("hoof", "hooves", "foot") if q.foot == "hoof" else ("paw", "foot") if q.foot == "paw" else ("foot", "feet")
     for limb in ("front leg", "back leg"):
         upper = "shoulder" if limb == "front leg" else "haunch"
         rig.parts |= {limb: (f"upper {limb}", *LEGS[limb]), f"lower {limb}": (f"lower {limb}", *LEGS[limb])}
@@ -161,9 +152,7 @@ def quadruped(q: Quadruped, rng: Rng) -> Rig:
         base + 0.5 * length * _ray(angle - 4),
         base + 0.5 * length * (_ray(angle - 4) + _ray(bend)),
     ]
-    last = _chain(
-        rig, "neck", "ribs", points, (thick * 1.35, thick * 1.02, thick * 0.9), "neck", "neck", k=0.06
-    )
+    last = _chain(rig, "neck", "ribs", points, (thick * 1.35, thick * 1.02, thick * 0.9), "neck", "neck", k=0.06)
     rig.blend["neck"] = 0.08
     size, nod = v(q.head[0]), q.head[1] + rng.normal(0, 6)
     rig.bone("head", last, points[-1])
@@ -414,9 +403,7 @@ def _horns(
         rig.blend[group] = 0.012
 
 
-def _legs(
-    rig: Rig, rng: Rng, q: Quadruped, y: float, high: float, wide: float, places: tuple[float, float]
-) -> None:
+def _legs(rig: Rig, rng: Rng, q: Quadruped, y: float, high: float, wide: float, places: tuple[float, float]) -> None:
     r, girth = _vary(rng, q.leg_radius), rng.uniform(0.95, 1.15)
     paw = 1.35 if q.foot == "paw" else 1.12 if q.foot == "hoof" else 1.25
     for name, z, parent, upper in (
@@ -625,18 +612,14 @@ def bird(b: Bird, rng: Rng) -> Rig:
             folded |= {f"wing0{tag}": ((0, 72, -12), (4, 6, 5)), f"wing1{tag}": ((0, 12, 0), (3, 5, 4))}
     rig.moods += [folded] * (1 if b.flies else 3)
     if b.flies:
-        rig.moods.append(
-            {f"leg{i}{tag}": ((55 if i == 0 else 20, 0, 0), (6, 0, 3)) for i in (0, 1) for tag in "LR"}
-        )
+        rig.moods.append({f"leg{i}{tag}": ((55 if i == 0 else 20, 0, 0), (6, 0, 3)) for i in (0, 1) for tag in "LR"})
     return rig
 
 
 def fish(kind: str, rng: Rng) -> Rig:
     """A fish, shark, dolphin or whale: a chain along z with fins."""
     v = partial(_vary, rng)
-    wide, high = {"fish": (0.1, 0.22), "shark": (0.14, 0.14), "dolphin": (0.14, 0.15), "whale": (0.24, 0.22)}[
-        kind
-    ]
+    wide, high = {"fish": (0.1, 0.22), "shark": (0.14, 0.14), "dolphin": (0.14, 0.15), "whale": (0.24, 0.22)}[kind]
     wide, high = v(wide, 0.2), v(high, 0.2)
     rig = Rig(cell=0.013, softness=0.03)
     rig.parts = {
@@ -794,9 +777,7 @@ def tyrannosaur(rng: Rng) -> Rig:
     rig.bone("root", None, [0, y, 0])
     rig.bone("ribs", "root", [0, y + 0.05, 0.2])
     _ball(rig, "root", "body", [0, y, -0.02], (girth * 0.85, girth, 0.3), 0.1)
-    _ball(
-        rig, "ribs", "body", [0, y + 0.1, 0.28], (girth * 0.78, girth * 0.9, 0.26), 0.1, rotation=turn(0, -25)
-    )
+    _ball(rig, "ribs", "body", [0, y + 0.1, 0.28], (girth * 0.78, girth * 0.9, 0.26), 0.1, rotation=turn(0, -25))
     neck = np.array([0, y + 0.2, 0.42])
     up = neck + v(0.28) * _ray(52)
     _chain(rig, "neck", "ribs", [neck, up], (0.14, 0.105), "neck", "neck", k=0.06)
@@ -918,9 +899,7 @@ def octopus(rng: Rng) -> Rig:
     length, thick = _vary(rng, 0.75), _vary(rng, 0.065)
     for arm in range(8):
         spin = turn(1, 22.5 + 45 * arm)
-        line = [
-            spin @ np.array([0, 0.32 - 0.2 * np.sqrt(s), 0.13 + length * s]) for s in (0, 0.25, 0.5, 0.75, 1)
-        ]
+        line = [spin @ np.array([0, 0.32 - 0.2 * np.sqrt(s), 0.13 + length * s]) for s in (0, 0.25, 0.5, 0.75, 1)]
         _chain(
             rig,
             f"arm{arm}-",
@@ -976,9 +955,7 @@ def arthropod(kind: str, rng: Rng) -> Rig:
                 base = np.array([side * size * 0.4, y + size * 0.6, 0.16 + size * 1.2])
                 middle = base + [side * 0.05, 0.1, 0.06]
                 for a, b in ((base, middle), (middle, middle + [side * 0.04, 0.02, 0.13])):
-                    rig.primitives.append(
-                        Limb("head", "antenna", a, b, (0.02, 0.018), 0.008, f"antenna{side}")
-                    )
+                    rig.primitives.append(Limb("head", "antenna", a, b, (0.02, 0.018), 0.008, f"antenna{side}"))
                 rig.blend[f"antenna{side}"] = 0.008
     pairs = 4 if kind in ("spider", "crab") else 3
     reach, thick = v(0.55 if kind in ("spider", "crab") else 0.4), v(0.028, 0.2)
@@ -986,9 +963,7 @@ def arthropod(kind: str, rng: Rng) -> Rig:
         for i in range(pairs):
             yaw = np.radians(90 + (i - (pairs - 1) / 2) * (28 if kind != "crab" else 18))
             out = np.array([side * np.sin(yaw), 0, np.cos(yaw)])
-            start = np.array(
-                [side * (0.08 * slim if kind != "crab" else 0.26), y - 0.03, 0.09 * ((pairs - 1) / 2 - i)]
-            )
+            start = np.array([side * (0.08 * slim if kind != "crab" else 0.26), y - 0.03, 0.09 * ((pairs - 1) / 2 - i)])
             knee = start + out * reach * 0.45 + [0, 0.14 * reach / 0.5, 0]
             foot = start + out * reach - [0, y - 0.04, 0]
             _chain(
@@ -1010,8 +985,7 @@ def arthropod(kind: str, rng: Rng) -> Rig:
         if kind == "crab":
             rig.parts["claw"] = ("claw", "pincer", "arm")
             line = [
-                np.array([side * x, y + h, z])
-                for x, h, z in ((0.24, 0, 0.14), (0.42, 0.05, 0.28), (0.3, 0.05, 0.44))
+                np.array([side * x, y + h, z]) for x, h, z in ((0.24, 0, 0.14), (0.42, 0.05, 0.28), (0.3, 0.05, 0.44))
             ]
             last = _chain(rig, "claw", "root", line, (0.045, 0.05, 0.06), "claw", f"claw{tag}", tag=tag)
             for finger in (-0.05, 0.05):
@@ -1137,9 +1111,7 @@ QUADRUPEDS: dict[str, tuple[Quadruped, tuple[str, ...]]] = {
         ("dog", "puppy"),
     ),
     "fox": (
-        Quadruped(
-            0.48, 0.042, (0.13, 0.155), (0.22, 42, 0.085), (0.11, -12), (0.14, 0.035), tail=(0.65, 0.075, -12)
-        ),
+        Quadruped(0.48, 0.042, (0.13, 0.155), (0.22, 42, 0.085), (0.11, -12), (0.14, 0.035), tail=(0.65, 0.075, -12)),
         ("animal",),
     ),
     "cat": (
@@ -1304,9 +1276,7 @@ QUADRUPEDS: dict[str, tuple[Quadruped, tuple[str, ...]]] = {
         ("bunny", "hare", "animal"),
     ),
     "mouse": (
-        Quadruped(
-            0.18, 0.038, (0.19, 0.19), (0.1, 15, 0.12), (0.14, -12), (0.13, 0.04), "round", (0.85, 0.026, -8)
-        ),
+        Quadruped(0.18, 0.038, (0.19, 0.19), (0.1, 15, 0.12), (0.14, -12), (0.13, 0.04), "round", (0.85, 0.026, -8)),
         ("rat", "animal"),
     ),
     "camel": (
@@ -1340,9 +1310,7 @@ QUADRUPEDS: dict[str, tuple[Quadruped, tuple[str, ...]]] = {
         ("rhinoceros", "animal"),
     ),
     "sauropod": (
-        Quadruped(
-            0.55, 0.1, (0.25, 0.27), (1.2, 48, 0.11), (0.1, -12), (0.1, 0.055), "", (1.4, 0.13, -14), "pad"
-        ),
+        Quadruped(0.55, 0.1, (0.25, 0.27), (1.2, 48, 0.11), (0.1, -12), (0.1, 0.055), "", (1.4, 0.13, -14), "pad"),
         ("dinosaur", "brontosaurus"),
     ),
     "triceratops": (

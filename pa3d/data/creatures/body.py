@@ -18,12 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float32]
 Rotations = Mapping[str, NDArray[np.float64]]  # bone -> (3, 3), relative to its parent, axes of the rest pose
-Motion = dict[
-    str, tuple[tuple[float, float, float], tuple[float, float, float]]
-]  # bone -> mean, spread (degrees)
-Relabel = Callable[
-    [Array, list[str], NDArray[np.int64]], None
-]  # vertices, keys, key of each vertex (edited in place)
+Motion = dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]]  # bone -> mean, spread (degrees)
+Relabel = Callable[[Array, list[str], NDArray[np.int64]], None]  # vertices, keys, key of each vertex (edited in place)
 
 
 @dataclass
@@ -94,9 +90,7 @@ class Ball:
         slope = np.sqrt(np.einsum("ij,ij->i", q, q))
         small = np.float32(min(self.radii))
         scale = np.minimum(inner, 4) / np.maximum(slope, 1e-6)
-        return np.where(inner > 1e-3, (inner - 1) * np.maximum(scale, small * 0.5), -small), np.zeros_like(
-            inner
-        )
+        return np.where(inner > 1e-3, (inner - 1) * np.maximum(scale, small * 0.5), -small), np.zeros_like(inner)
 
     def box(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         reach = np.asarray(self.radii, np.float64)
@@ -236,9 +230,7 @@ class Body:
             need -= len(seen)
         return np.concatenate(points), np.concatenate(keys), hidden
 
-    def _inside(
-        self, points: Array, owner: NDArray[np.int64], transforms: NDArray[np.float64]
-    ) -> NDArray[np.bool_]:
+    def _inside(self, points: Array, owner: NDArray[np.int64], transforms: NDArray[np.float64]) -> NDArray[np.bool_]:
         out = np.zeros(len(points), bool)
         for i, name in enumerate(self.rig.bones):
             far = np.flatnonzero(self.hops[i][owner] > 1)

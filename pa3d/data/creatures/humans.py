@@ -1,4 +1,3 @@
-# ruff: noqa: RUF005  (array + list adds a vector here)
 """People: a rig with random build, and random poses within plausible joint limits.
 
 The body is one unit tall, faces +z and rests with its arms at half height. Cuts follow the anatomy as
@@ -58,17 +57,13 @@ def human(rng: Rng) -> Rig:
     fat = float(np.clip(rng.normal(0, 0.45), -0.7, 1.3))
     muscle = float(np.clip(rng.normal(0.3 if not female else 0.0, 0.4), -0.4, 1.2))
     width = 1 + 0.14 * fat + 0.05 * muscle
-    head = rng.uniform(0.062, 0.069) * (
-        rng.uniform(1.15, 1.4) if child else rng.uniform(1.1, 2.0) if toy else 1
-    )
+    head = rng.uniform(0.062, 0.069) * (rng.uniform(1.15, 1.4) if child else rng.uniform(1.1, 2.0) if toy else 1)
     neck = rng.uniform(0.018, 0.04) * (0.8 if child or toy else 1)
     chin = 1 - 2 * head * 0.96
     collar = chin - neck
     crotch = collar * rng.uniform(0.535, 0.575) * (0.92 if child else rng.uniform(0.8, 1) if toy else 1)
     trunk = collar - crotch
-    shoulder = (rng.uniform(0.098, 0.108) if female else rng.uniform(0.108, 0.122)) * (
-        1 + 0.05 * fat + 0.05 * muscle
-    )
+    shoulder = (rng.uniform(0.098, 0.108) if female else rng.uniform(0.108, 0.122)) * (1 + 0.05 * fat + 0.05 * muscle)
     shoulder *= collar / 0.835
     hip = rng.uniform(0.044, 0.051) * (1.06 if female else 1) * (1 + 0.12 * max(fat, 0))
     limb = (1 + 0.2 * fat + 0.13 * muscle) * (rng.uniform(0.9, 1.5) if toy else 1.08 if child else 1)
@@ -332,9 +327,7 @@ def human(rng: Rng) -> Rig:
         key[low & (v[:, 1] >= height) & back & (v[:, 1] < crotch + 0.2 * trunk)] = number["buttocks"]
         middle = np.isin(key, [number["belly"], number["pelvis"]]) & (v[:, 1] >= crotch + 0.3 * trunk)
         key[middle] = number["belly"]
-        key[np.isin(key, [number["belly"], number["chest"]]) & (v[:, 1] > crotch + 0.56 * trunk)] = number[
-            "chest"
-        ]
+        key[np.isin(key, [number["belly"], number["chest"]]) & (v[:, 1] > crotch + 0.56 * trunk)] = number["chest"]
         key[(key == number["chest"]) & (v[:, 1] <= crotch + 0.56 * trunk)] = number["belly"]
         key[(key == number["belly"]) & back] = number["lower back"]
         key[(key == number["chest"]) & back] = number["upper back"]
@@ -570,9 +563,7 @@ def _legs(rng: Rng, mode: str) -> tuple[list[tuple[float, float, float]], float]
 def pose_human(rig: Rig, rng: Rng) -> dict[str, Rotation]:
     """Random rotations of a human's bones."""
     n, u = rng.normal, rng.uniform
-    rest_arm = {
-        side: np.array([side * np.sin(np.radians(50)), -np.cos(np.radians(50)), 0]) for side in (1, -1)
-    }
+    rest_arm = {side: np.array([side * np.sin(np.radians(50)), -np.cos(np.radians(50)), 0]) for side in (1, -1)}
     mode = str(rng.choice(LEG_MODES, p=LEG_ODDS / LEG_ODDS.sum()))
     legs, lean = _legs(rng, mode)
     if rng.random() < 0.5:

@@ -69,9 +69,7 @@ def laptop(b: Builder) -> None:
         )
     angle, st, sh = b.u(80, 140), b.u(0.012, 0.035), d * b.u(0.9, 1)
     lid = (
-        box(w, sh, st, (0, sh / 2, -st / 2), bevel=b.u(0, 0.01))
-        if b.chance()
-        else box(w, sh, st, (0, sh / 2, -st / 2))
+        box(w, sh, st, (0, sh / 2, -st / 2), bevel=b.u(0, 0.01)) if b.chance() else box(w, sh, st, (0, sh / 2, -st / 2))
     )
     lean = 90 - angle
     b.add(lid.turn("x", lean).at(0, t, -d / 2), "lid, screen" if b.chance(0.3) else "screen")
@@ -155,17 +153,13 @@ def keyboard(b: Builder) -> None:
     w, d, t = 1.0, b.u(0.28, 0.45), b.u(0.02, 0.06)
     b.add(box(w, t, d, (0, t / 2, 0), bevel=b.u(0, 0.012)), "body")
     pad = w * b.u(0.7, 0.95)
-    b.add(
-        keys(pad, d * 0.85, b.n(4, 6), b.n(10, 16), b.u(0.015, 0.035)).at(-(w - pad) / 2 + 0.02, t, 0), "key"
-    )
+    b.add(keys(pad, d * 0.85, b.n(4, 6), b.n(10, 16), b.u(0.015, 0.035)).at(-(w - pad) / 2 + 0.02, t, 0), "key")
     if pad < 0.8:
         b.add(keys(w - pad - 0.06, d * 0.7, 4, 3, 0.02).at(pad / 2 + 0.02, t, 0), "key")
     if b.chance(0.4):
         b.add(
             tube(
-                bezier(
-                    (0, t / 2, -d / 2), (0, 0, -d), (b.u(-0.5, 0.5), 0, -d), (b.u(-0.5, 0.5), 0, -d - 0.4)
-                ),
+                bezier((0, t / 2, -d / 2), (0, 0, -d), (b.u(-0.5, 0.5), 0, -d), (b.u(-0.5, 0.5), 0, -d - 0.4)),
                 0.012,
                 6,
             ),
@@ -193,9 +187,7 @@ def mouse(b: Builder) -> None:
     b.add(cylinder(0.06, 0.035, (0, h * 0.87, d * 0.4), axis="x"), "wheel")
     if b.chance(0.55):
         b.add(
-            tube(
-                bezier((0, 0, d), (0, 0, d + 0.4), (0.3, 0, d + 0.3), (b.u(-0.4, 0.4), 0, d + 0.8)), 0.018, 6
-            ),
+            tube(bezier((0, 0, d), (0, 0, d + 0.4), (0.3, 0, d + 0.3), (b.u(-0.4, 0.4), 0, d + 0.8)), 0.018, 6),
             "cord",
         )
 
@@ -307,9 +299,7 @@ def camera(b: Builder) -> None:
             if b.chance(0.35):
                 b.add(box(0.2, 0.16, 0.14, (x, top + 0.24, 0.02), bevel=0.02), "flash")
         elif b.chance(0.7):
-            b.add(
-                box(b.u(0.12, 0.22), b.u(0.06, 0.1), 0.03, (-w * 0.3, h * 0.34, d / 2), bevel=0.01), "flash"
-            )
+            b.add(box(b.u(0.12, 0.22), b.u(0.06, 0.1), 0.03, (-w * 0.3, h * 0.34, d / 2), bevel=0.01), "flash")
             b.add(box(0.1, 0.07, 0.025, (w * 0.08 - x, h * 0.38, d / 2)), "viewfinder")
         if b.chance(0.4):
             b.add(box(w * 0.6, h * 0.7, 0.015, (-0.05, 0, -d / 2 - 0.005)), "screen, display")
@@ -378,9 +368,7 @@ def remote(b: Builder) -> None:
                 "button",
             )
     b.add(
-        torus(w * 0.28, 0.03, (0, t / 2, -h * 0.38))
-        if b.chance()
-        else cylinder(w * 0.1, 0.04, (0, t / 2, -h * 0.42)),
+        torus(w * 0.28, 0.03, (0, t / 2, -h * 0.38)) if b.chance() else cylinder(w * 0.1, 0.04, (0, t / 2, -h * 0.42)),
         "button",
     )
 
@@ -419,8 +407,7 @@ def controller(b: Builder) -> None:
             "button",
         )
     b.add(
-        box(0.14, 0.03, 0.045, (-0.3, top, 0.09 if b.chance() else -0.08))
-        + box(0.045, 0.03, 0.14, (-0.3, top, 0.09)),
+        box(0.14, 0.03, 0.045, (-0.3, top, 0.09 if b.chance() else -0.08)) + box(0.045, 0.03, 0.14, (-0.3, top, 0.09)),
         "d-pad, directional pad, button",
     )
     if b.chance():
@@ -551,9 +538,7 @@ def front_door(
             size = h * b.u(0.15, 0.4)
             pieces.append(
                 (
-                    tube(
-                        [(hx, -size, 0.03), (hx, -size, 0.09), (hx, size, 0.09), (hx, size, 0.03)], 0.016, 8
-                    ),
+                    tube([(hx, -size, 0.03), (hx, -size, 0.09), (hx, size, 0.09), (hx, size, 0.03)], 0.016, 8),
                     "handle, door handle",
                 )
             )
@@ -592,17 +577,13 @@ def refrigerator(b: Builder) -> None:
     angle = b.u(30, 120) if b.chance(0.3) else 0
     if kind == "side":
         for s, hinge in ((-1, "left"), (1, "right")):
-            front_door(
-                b, w / 2 - 0.005, h * 0.98, d / 2, h / 2, hinge, angle if b.chance(0.7) else 0, x=s * w / 4
-            )
+            front_door(b, w / 2 - 0.005, h * 0.98, d / 2, h / 2, hinge, angle if b.chance(0.7) else 0, x=s * w / 4)
     else:
         split = b.u(0.25, 0.4) * h if kind == "two" else 0.0
         hinge = b.pick("left", "right")
         upper = b.chance()
         if split:
-            front_door(
-                b, w, split * 0.97, d / 2, h - split / 2 if upper else split / 2, hinge, angle * b.n(0, 1)
-            )
+            front_door(b, w, split * 0.97, d / 2, h - split / 2 if upper else split / 2, hinge, angle * b.n(0, 1))
         rest = h - split
         front_door(b, w, rest * 0.98, d / 2, rest / 2 if upper else split + rest / 2, hinge, angle)
     if angle:
@@ -666,9 +647,7 @@ def microwave(b: Builder) -> None:
         b.add(cylinder(0.22, 0.02, (-side / 2, 0.06, 0)), "plate")
 
 
-@family(
-    "washing machine", names={**BODY, "button": ("knob", "control button"), "drum": ("tub", "inner drum")}
-)
+@family("washing machine", names={**BODY, "button": ("knob", "control button"), "drum": ("tub", "inner drum")})
 def washing_machine(b: Builder) -> None:
     w, h, d = b.u(0.6, 0.7), b.u(0.8, 0.95), b.u(0.5, 0.65)
     b.add(box(w, h, d, (0, h / 2, 0), bevel=0.015), "body")
@@ -688,9 +667,7 @@ def washing_machine(b: Builder) -> None:
     y = h * 0.91
     b.add(box(w * 0.3, 0.09, 0.02, (-w * 0.3, y, d / 2 + 0.005)), "detergent drawer, drawer")
     for i in range(b.n(2, 5)):
-        b.add(
-            cylinder(0.022, 0.03, (w * (0.05 + 0.09 * i), y, d / 2 + 0.01), axis="z", segments=12), "button"
-        )
+        b.add(cylinder(0.022, 0.03, (w * (0.05 + 0.09 * i), y, d / 2 + 0.01), axis="z", segments=12), "button")
     b.add(cylinder(0.05, 0.05, (-w * 0.05, y, d / 2 + 0.02), axis="z"), "knob, dial")
 
 
@@ -757,9 +734,7 @@ def coffee_machine(b: Builder) -> None:
             "container",
         )
         b.add(
-            tube([(0, h * 0.4, r), (0, h * 0.4, r + 0.12), (0, 0.15, r + 0.1), (0, 0.13, r)], 0.02).at(
-                0, 0, d * 0.2
-            ),
+            tube([(0, h * 0.4, r), (0, h * 0.4, r + 0.12), (0, 0.15, r + 0.1), (0, 0.13, r)], 0.02).at(0, 0, d * 0.2),
             "handle, container",
         )
     else:
@@ -826,9 +801,7 @@ def microphone(b: Builder) -> None:
 def vacuum(b: Builder) -> None:
     b.add(ellipsoid(0.2, 0.17, 0.28, (0, 0.18, -0.3)), "body")
     b.sides(cylinder(0.12, 0.05, (0.2, 0.12, -0.35), axis="x"), "wheel")
-    b.add(
-        tube(bezier((0, 0.2, -0.05), (0, 0.5, 0.3), (0, 1.1, -0.2), (0, 0.95, 0.05), steps=24), 0.03), "hose"
-    )
+    b.add(tube(bezier((0, 0.2, -0.05), (0, 0.5, 0.3), (0, 1.1, -0.2), (0, 0.95, 0.05), steps=24), 0.03), "hose")
     b.add(rod((0, 0.95, 0.05), (0, 0.06, 0.55), 0.022), "pipe, wand, tube")
     b.add(box(b.u(0.25, 0.4), 0.06, 0.13, (0, 0.03, 0.6), bevel=0.02), "head")
     b.add(tube(arc(0.08, 0, 180, (0, 0.33, -0.3), plane="zy"), 0.016), "handle")

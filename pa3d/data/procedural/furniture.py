@@ -94,9 +94,7 @@ def star_base(b: Builder, top: float, reach: float, leg_names: str, column_names
 
 
 def chair_base(b: Builder, w: float, d: float, top: float) -> None:
-    style = b.pick(
-        "four", "four", "splayed", "splayed", "star", "sled", "panel", "cantilever", "pedestal", "folding"
-    )
+    style = b.pick("four", "four", "splayed", "splayed", "star", "sled", "panel", "cantilever", "pedestal", "folding")
     r = b.u(0.015, 0.04)
     if style in ("four", "splayed"):
         splay = b.u(0.03, 0.12) if style == "splayed" else 0
@@ -118,9 +116,7 @@ def chair_base(b: Builder, w: float, d: float, top: float) -> None:
     elif style == "cantilever":
         for s in (-1, 1):
             x = s * (w / 2 - r)
-            b.add(
-                tube([(x, top, -d * 0.3), (x, top - r, d / 2), (x, r, d / 2), (x, r, -d / 2)], r * 0.7), "leg"
-            )
+            b.add(tube([(x, top, -d * 0.3), (x, top - r, d / 2), (x, r, d / 2), (x, r, -d / 2)], r * 0.7), "leg")
         b.add(rod((-w / 2 + r, r, -d / 2), (w / 2 - r, r, -d / 2), r * 0.7), "leg")
     elif style == "pedestal":
         foot = b.u(0.16, 0.25)
@@ -187,20 +183,14 @@ def chair_back(b: Builder, w: float, d: float, y: float, h: float, t: float) -> 
     z = -d / 2 + t / 2
     pieces: list[tuple[Mesh, str]] = []
     if style == "panel":
-        pieces.append(
-            (box(w * b.u(0.8, 1), h, t, (0, h / 2, 0), bevel=b.u(0, t / 2), top=b.u(0.75, 1)), "back")
-        )
+        pieces.append((box(w * b.u(0.8, 1), h, t, (0, h / 2, 0), bevel=b.u(0, t / 2), top=b.u(0.75, 1)), "back"))
     elif style == "round":
         gap = h * b.u(0.1, 0.4)
         tall = h - gap
-        oval = np.stack(
-            [np.cos(np.linspace(0, 6.05, 25)) * w * 0.42, np.sin(np.linspace(0, 6.05, 25)) * tall / 2], 1
-        )
+        oval = np.stack([np.cos(np.linspace(0, 6.05, 25)) * w * 0.42, np.sin(np.linspace(0, 6.05, 25)) * tall / 2], 1)
         pieces.append((extrude(oval, t, at=(0, gap + tall / 2, 0)), "back"))
         for s in (-1, 1):
-            pieces.append(
-                (rod((s * w * 0.25, 0, 0), (s * w * 0.25, gap + tall * 0.2, 0), t * 0.4), "back post, back")
-            )
+            pieces.append((rod((s * w * 0.25, 0, 0), (s * w * 0.25, gap + tall * 0.2, 0), t * 0.4), "back post, back"))
     elif style in ("curved", "shell", "low rail"):
         low = h * 0.7 if style == "low rail" else 0 if style == "shell" else h * b.u(0, 0.4)
         curve = b.u(0.05, 0.2)
@@ -219,9 +209,7 @@ def chair_back(b: Builder, w: float, d: float, y: float, h: float, t: float) -> 
     else:
         post = b.u(0.012, 0.03)
         for s in (-1, 1):
-            pieces.append(
-                (rod((s * (w / 2 - post), 0, 0), (s * (w / 2 - post), h, 0), post), "back post, back")
-            )
+            pieces.append((rod((s * (w / 2 - post), 0, 0), (s * (w / 2 - post), h, 0), post), "back post, back"))
         rail = h * b.u(0.08, 0.2)
         pieces.append((box(w, rail, t, (0, h - rail / 2, 0), bevel=t * 0.3), "top rail, back"))
         inner = w - 2 * post
@@ -261,9 +249,7 @@ def chair_arms(b: Builder, w: float, d: float, y: float) -> None:
         b.sides(box(t, h + 0.02, length, (x, y + h / 2, (z0 + z1) / 2), bevel=t * 0.3), "arm")
     elif style == "hung":
         b.sides(bar((x, y + h, z0), (x, y + h * b.u(0.9, 1.2), z1), t, t * 0.7), "arm")
-        b.sides(
-            bar((x, y, z0 + 0.04), (x, y + h, z0 + 0.04), t * 0.8, t * 0.6, up=(0, 0, 1)), "arm support, arm"
-        )
+        b.sides(bar((x, y, z0 + 0.04), (x, y + h, z0 + 0.04), t * 0.8, t * 0.6, up=(0, 0, 1)), "arm support, arm")
     else:
         b.sides(
             tube(
@@ -326,9 +312,7 @@ def upholstered(b: Builder, w: float, seats: int) -> None:
     if b.chance(0.5):
         for i in range(seats):
             x = ((i + 0.5) / seats - 0.5) * inner
-            pad = box(inner / seats - gap, back_h, back_t * 0.6, (0, back_h / 2, 0), bevel=soft).turn(
-                "x", -lean
-            )
+            pad = box(inner / seats - gap, back_h, back_t * 0.6, (0, back_h / 2, 0), bevel=soft).turn("x", -lean)
             b.add(pad.at(x, y + cushion * 0.9, -d / 2 + back_t * 0.8), "back cushion, back")
     b.add(
         box(w if b.chance() else inner, back_h, back_t * 0.7, (0, back_h / 2, 0), bevel=soft)
@@ -345,11 +329,7 @@ def upholstered(b: Builder, w: float, seats: int) -> None:
             b.sides(box(arm_w, y - foot + arm_h, d, (x, foot + (y - foot + arm_h) / 2, 0), bevel=soft), "arm")
     if b.chance(0.3):
         size = b.u(0.25, 0.35)
-        pillow = (
-            box(size, size, 0.12, bevel=0.05)
-            .turn("x", -20)
-            .at(b.u(-0.3, 0.3) * inner, y + cushion + size / 2, 0)
-        )
+        pillow = box(size, size, 0.12, bevel=0.05).turn("x", -20).at(b.u(-0.3, 0.3) * inner, y + cushion + size / 2, 0)
         b.add(pillow, "pillow, throw pillow")
 
 
@@ -413,9 +393,7 @@ def stool(b: Builder) -> None:
     elif kind == "three":
         for angle in np.radians([90, 210, 330]):
             c, s = np.cos(angle), np.sin(angle)
-            b.add(
-                rod((c * w * 0.3, y, s * w * 0.3), (c * w * 0.55, 0, s * w * 0.55), b.u(0.015, 0.03)), "leg"
-            )
+            b.add(rod((c * w * 0.3, y, s * w * 0.3), (c * w * 0.55, 0, s * w * 0.55), b.u(0.015, 0.03)), "leg")
     elif kind == "star":
         star_base(b, y, w * 0.7, "leg", "column, leg", b.chance())
     else:
@@ -426,9 +404,7 @@ def stool(b: Builder) -> None:
             b.add(rod((-w * 0.35, y * 0.35, 0), (w * 0.35, y * 0.35, 0), 0.01), "footrest, foot ring")
     shape = b.pick("round", "square", "saddle")
     if shape == "round":
-        b.add(
-            lathe([(0, y), (w / 2 * 0.96, y), (w / 2, y + t / 2), (w / 2 * 0.93, y + t), (0, y + t)]), "seat"
-        )
+        b.add(lathe([(0, y), (w / 2 * 0.96, y), (w / 2, y + t / 2), (w / 2 * 0.93, y + t), (0, y + t)]), "seat")
     elif shape == "square":
         b.add(box(w, t, w, (0, y + t / 2, 0), bevel=b.u(0, t / 2)), "seat")
     else:
@@ -469,9 +445,7 @@ def bench(b: Builder) -> None:
             slat = box(w, h / count * 0.75, t, (0, h * (i + 0.7) / (count + 0.2), 0)).turn("x", -lean)
             b.add(slat.at(0, y + t, -d / 2), "slat, back" if count > 1 else "back")
         for x in (-w * 0.42, w * 0.42):
-            b.add(
-                box(0.05, h, t, (x, h / 2, -t)).turn("x", -lean).at(0, y + t * 0.5, -d / 2), "back post, back"
-            )
+            b.add(box(0.05, h, t, (x, h / 2, -t)).turn("x", -lean).at(0, y + t * 0.5, -d / 2), "back post, back")
         if b.chance():
             b.sides(box(0.05, 0.03, d, (w / 2 - 0.03, y + 0.2, 0)), "arm")
             b.sides(
@@ -584,9 +558,9 @@ def pull(
     style = style or b.pick("bar", "knob", "bow", "cup")
     if style == "knob":
         r = min(size * 0.3, 0.025)
-        mesh = lathe(
-            [(0, 0), (r * 0.4, 0), (r * 0.4, r * 0.8), (r, r), (r * 0.8, r * 1.9), (0, r * 2)], 12
-        ).turn("x", 90)
+        mesh = lathe([(0, 0), (r * 0.4, 0), (r * 0.4, r * 0.8), (r, r), (r * 0.8, r * 1.9), (0, r * 2)], 12).turn(
+            "x", 90
+        )
     elif style == "bar":
         mesh = rod((-size / 2, 0, 0.03), (size / 2, 0, 0.03), 0.008, segments=8)
         mesh += rod((-size * 0.4, 0, 0), (-size * 0.4, 0, 0.03), 0.006, segments=6) + rod(
@@ -620,9 +594,7 @@ def drawers(
             b.add(box(fw, fh, 0.02, (x, y, z)), "drawer front, drawer")
             if z > at[2]:
                 open_box = [box(fw * 0.94, 0.01, d * 0.9, (x, y - fh * 0.42, z - d * 0.45))]
-                open_box += [
-                    box(0.01, fh * 0.8, d * 0.9, (x + s * fw * 0.46, y, z - d * 0.45)) for s in (-1, 1)
-                ]
+                open_box += [box(0.01, fh * 0.8, d * 0.9, (x + s * fw * 0.46, y, z - d * 0.45)) for s in (-1, 1)]
                 for side in open_box:
                     b.add(side, "drawer")
             if style != "none":
@@ -685,9 +657,7 @@ CABINET_WORDS = {
 }
 
 
-def carcass(
-    b: Builder, w: float, h: float, d: float, y: float, t: float, names: str = "cabinet frame"
-) -> None:
+def carcass(b: Builder, w: float, h: float, d: float, y: float, t: float, names: str = "cabinet frame") -> None:
     """A box open to the front: sides, top, bottom, back."""
     for s in (-1, 1):
         b.add(box(t, h, d, (s * (w - t) / 2, y + h / 2, 0)), f"side panel, {names}")
@@ -789,9 +759,7 @@ def cabinet(b: Builder) -> None:
     cuts = np.cumsum([0, *(b.u(0.5, 1.5) for _ in range(rows))])
     levels = y + t + cuts / cuts[-1] * (h - 2 * t)
     for c in range(1, columns):
-        b.add(
-            box(t, h - 2 * t, d * 0.95, (edges[c], y + h / 2, 0)), "divider, vertical divider, cabinet frame"
-        )
+        b.add(box(t, h - 2 * t, d * 0.95, (edges[c], y + h / 2, 0)), "divider, vertical divider, cabinet frame")
     for r in range(rows):
         if r:
             b.add(box(w - 2 * t, t, d * 0.95, (0, levels[r], 0)), "shelf, cabinet frame")
@@ -935,9 +903,7 @@ def ladder(b: Builder) -> None:
             for i in range(count):
                 y = h * (i + 0.7) / (count + 0.3)
                 half = w / 2 * (1 - 0.2 * y / h)
-                rung = (
-                    box(2 * half, r, 0.08, (0, y, 0)) if flat else rod((-half, y, 0), (half, y, 0), r * 0.8)
-                )
+                rung = box(2 * half, r, 0.08, (0, y, 0)) if flat else rod((-half, y, 0), (half, y, 0), r * 0.8)
                 b.add(rung.at(0, -h, 0).turn("x", -fold), "rung")
         else:
             for y in (0.15 * h, 0.6 * h):

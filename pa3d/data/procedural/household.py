@@ -67,9 +67,7 @@ def lamp(b: Builder) -> None:
         else:
             foot = b.u(0.1, 0.2)
             b.add(
-                lathe(
-                    [(0, 0), (foot, 0), (foot, 0.02), (foot * b.u(0.2, 0.8), b.u(0.03, 0.07)), (0, 0.08)], 28
-                )
+                lathe([(0, 0), (foot, 0), (foot, 0.02), (foot * b.u(0.2, 0.8), b.u(0.03, 0.07)), (0, 0.08)], 28)
                 if b.chance(0.75)
                 else box(2 * foot, 0.04, 2 * foot, (0, 0.02, 0), bevel=0.01),
                 "base",
@@ -77,9 +75,7 @@ def lamp(b: Builder) -> None:
             t = np.linspace(0, 1, 16)
             thick = b.u(0.01, 0.025)
             belly = b.u(0.03, 0.13) if kind == "table" and b.chance(0.6) else 0
-            body = thick + belly * np.sin(np.pi * np.minimum(1, t * b.u(1, 1.6))) ** 2 * (
-                1 + 0.2 * np.sin(t * 12)
-            )
+            body = thick + belly * np.sin(np.pi * np.minimum(1, t * b.u(1, 1.6))) ** 2 * (1 + 0.2 * np.sin(t * 12))
             b.add(
                 lathe([(0, 0.03), *np.stack([body, 0.03 + tall * t], 1), (0, tall)]),
                 "body, pole" if belly else "pole",
@@ -104,9 +100,7 @@ def lamp(b: Builder) -> None:
             b.add(cylinder(0.025, 0.05, tuple(q), axis="x"), "joint, hinge")
         sr, tilt = b.u(0.07, 0.13), b.u(-60, 10)
         b.add(
-            lathe([(sr, -0.12), (sr * 0.9, -0.06), (0.03, 0.03), (0.03, 0.06), (0, 0.06)])
-            .turn("x", tilt)
-            .at(*s),
+            lathe([(sr, -0.12), (sr * 0.9, -0.06), (0.03, 0.03), (0.03, 0.06), (0, 0.06)]).turn("x", tilt).at(*s),
             "shade",
         )
         b.add(sphere(0.035, (0, -0.07, 0)).turn("x", tilt).at(*s), "bulb")
@@ -129,14 +123,10 @@ def lamp(b: Builder) -> None:
                 b.add(shade(again, 0.11, 0.13).at(x, 0.08, z), "shade")
     else:
         b.add(
-            cylinder(0.1, 0.03, (0, 0, -0.2), axis="z")
-            if b.chance()
-            else box(0.14, 0.25, 0.03, (0, 0, -0.2)),
+            cylinder(0.1, 0.03, (0, 0, -0.2), axis="z") if b.chance() else box(0.14, 0.25, 0.03, (0, 0, -0.2)),
             "bracket, base",
         )
-        b.add(
-            tube(bezier((0, 0, -0.2), (0, -0.1, -0.05), (0, -0.1, 0.02), (0, 0.05, 0.02)), 0.014), "arm, pole"
-        )
+        b.add(tube(bezier((0, 0, -0.2), (0, -0.1, -0.05), (0, -0.1, 0.02), (0, 0.05, 0.02)), 0.014), "arm, pole")
         b.add(shade(b, r * 0.7, h * 0.7).at(0, 0.12, 0.02), "shade")
         b.add(sphere(0.035, (0, 0.1, 0.02)), "bulb")
 
@@ -307,9 +297,7 @@ def faucet(b: Builder) -> None:
     if kind == "arch":
         path = bezier((0, 0.1, 0), (0, h + 0.4, 0), (0, h + 0.5, out), (0, h * 0.5 + 0.1, out), steps=20)
     elif kind == "straight":
-        path = np.array(
-            [(0, 0.15, 0), (0, 0.18, 0.05), (0, 0.18 + h * 0.4, out), (0, 0.14 + h * 0.4, out + 0.02)]
-        )
+        path = np.array([(0, 0.15, 0), (0, 0.18, 0.05), (0, 0.18 + h * 0.4, out), (0, 0.14 + h * 0.4, out + 0.02)])
     else:
         path = np.array([(0, 0.1, 0), (0, h + 0.15, 0), (0, h + 0.15, out), (0, h + 0.05, out)])
     b.add(
@@ -362,9 +350,7 @@ def sink(b: Builder) -> None:
     b.add(cylinder(0.03, 0.01, (0, -h + 0.045, 0)), "drain")
     z = -d / 2 - 0.01
     b.add(
-        tube(
-            bezier((0, 0, z), (0, b.u(0.25, 0.45), z), (0, b.u(0.25, 0.4), z + 0.2), (0, 0.1, z + 0.2)), 0.02
-        ),
+        tube(bezier((0, 0, z), (0, b.u(0.25, 0.45), z), (0, b.u(0.25, 0.4), z + 0.2), (0, 0.1, z + 0.2)), 0.02),
         "spout, faucet",
     )
     b.add(cylinder(0.035, 0.06, (0, 0.03, z)), "faucet")
@@ -391,9 +377,7 @@ def bathtub(b: Builder) -> None:
     if b.chance():
         for x in (-1, 1):
             for z in (-1, 1):
-                b.add(
-                    rod((x * w * 0.33, 0.05, z * d * 0.33), (x * w * 0.36, -0.12, z * d * 0.38), 0.03), "foot"
-                )
+                b.add(rod((x * w * 0.33, 0.05, z * d * 0.33), (x * w * 0.36, -0.12, z * d * 0.38), 0.03), "foot")
 
 
 @family(
@@ -419,9 +403,7 @@ def potted_plant(b: Builder) -> None:
         for _ in range(b.n(1, 6)):
             s = b.u(0.14, 0.26)
             b.add(
-                ellipsoid(
-                    s, s * b.u(0.8, 1.2), s, (b.u(-0.14, 0.14), h + 0.38 + b.u(-0.1, 0.2), b.u(-0.14, 0.14))
-                ),
+                ellipsoid(s, s * b.u(0.8, 1.2), s, (b.u(-0.14, 0.14), h + 0.38 + b.u(-0.1, 0.2), b.u(-0.14, 0.14))),
                 "foliage, leaf",
             )
     elif kind == "cactus":
@@ -482,9 +464,7 @@ def tree(b: Builder) -> None:
         for _ in range(b.n(1, 7)):
             s = b.u(0.22, 0.4)
             b.add(
-                ellipsoid(
-                    s, s * b.u(0.8, 1.2), s, (b.u(-0.25, 0.25), h + 0.2 + b.u(-0.1, 0.25), b.u(-0.25, 0.25))
-                ),
+                ellipsoid(s, s * b.u(0.8, 1.2), s, (b.u(-0.25, 0.25), h + 0.2 + b.u(-0.1, 0.25), b.u(-0.25, 0.25))),
                 "foliage",
             )
         for s in (-1, 1):
@@ -741,9 +721,7 @@ def safe(b: Builder) -> None:
                 )
             )
     for a in (0, 60, 120):
-        pieces.append(
-            (rod((-0.1, 0, 0.08), (0.1, 0, 0.08), 0.012).turn("z", a).at(w * 0.3, -h * 0.15, 0), "handle")
-        )
+        pieces.append((rod((-0.1, 0, 0.08), (0.1, 0, 0.08), 0.012).turn("z", a).at(w * 0.3, -h * 0.15, 0), "handle"))
     for mesh, names in pieces:
         b.add(mesh.turn("y", angle).at(-w * 0.43, h / 2, d / 2), names)
 
@@ -784,9 +762,7 @@ def mailbox(b: Builder) -> None:
     w, d, h, post = b.u(0.25, 0.35), b.u(0.45, 0.6), b.u(0.12, 0.2), b.u(0.4, 0.9)
     outline = np.concatenate([[(-w / 2, 0)], [(w / 2, 0)], arc(w / 2, 0, 180, (0, h, 0), steps=12)[:, :2]])
     b.add(extrude(outline, d, at=(0, post, 0)), "body")
-    b.add(
-        extrude(outline, 0.02).turn("x", b.u(0, 95) if b.chance() else 0).at(0, post, d / 2 + 0.015), "door"
-    )
+    b.add(extrude(outline, 0.02).turn("x", b.u(0, 95) if b.chance() else 0).at(0, post, d / 2 + 0.015), "door")
     b.add(box(0.07, post, 0.07, (0, post / 2, 0)), "pole")
     b.add(
         box(0.015, 0.2, 0.03, (w / 2 + 0.01, post + h + 0.05, 0))

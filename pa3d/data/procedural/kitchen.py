@@ -28,9 +28,7 @@ from pa3d.data.procedural.primitives import (
 from pa3d.data.procedural.registry import Builder, family
 
 
-def wall(
-    b: Builder, r: float, h: float, taper: float = 0.3, belly: float = 0.3, steps: int = 14
-) -> np.ndarray:
+def wall(b: Builder, r: float, h: float, taper: float = 0.3, belly: float = 0.3, steps: int = 14) -> np.ndarray:
     """A random vessel profile (steps, 2) from the foot to the rim at height h; r is its widest radius."""
     t = np.linspace(0, 1, steps)
     kind = b.pick("straight", "cone", "belly", "tulip", "foot")
@@ -64,9 +62,7 @@ def side_handle(
     if kind == "c":
         path = bezier(a, a + (out * 1.2, 0.1 * out, 0), c + (out * 1.2, -0.1 * out, 0), c, steps=16)
     elif kind == "ear":
-        path = bezier(
-            a, a + (out, out * 0.6, 0), c + (out * 1.3, out * 0.4, 0), c + (out * 0.3, 0, 0), c, steps=16
-        )
+        path = bezier(a, a + (out, out * 0.6, 0), c + (out * 1.3, out * 0.4, 0), c + (out * 0.3, 0, 0), c, steps=16)
     elif kind == "square":
         path = np.array(
             [
@@ -97,9 +93,7 @@ def small_lid(b: Builder, r: float, y: float, names: str = "lid", knob: str = "l
     lip = r * b.u(0.03, 0.1)
     t = np.linspace(0, np.pi / 2, 8)
     b.add(
-        lathe(
-            [(0, y), (r, y), (r, y + lip), *np.stack([r * 0.98 * np.cos(t), y + lip + rise * np.sin(t)], 1)]
-        ),
+        lathe([(0, y), (r, y), (r, y + lip), *np.stack([r * 0.98 * np.cos(t), y + lip + rise * np.sin(t)], 1)]),
         names,
     )
     kind = b.pick("ball", "post", "loop", "none")
@@ -355,9 +349,7 @@ def spout(b: Builder, profile: np.ndarray, h: float) -> None:
     if kind == "straight":
         path = np.linspace((-r * 0.9, y, 0), (-r - out, y + rise, 0), 6)
     elif kind == "curved":
-        path = bezier(
-            (-r * 0.85, y, 0), (-r - out * 0.7, y, 0), (-r - out * 0.5, y + rise, 0), (-r - out, y + rise, 0)
-        )
+        path = bezier((-r * 0.85, y, 0), (-r - out * 0.7, y, 0), (-r - out * 0.5, y + rise, 0), (-r - out, y + rise, 0))
     else:
         path = bezier(
             (-r * 0.85, h * 0.2, 0),
@@ -606,9 +598,7 @@ def vase(b: Builder) -> None:
     b.add(lathe([(0, 0), *np.stack([side, h * t], 1)]), "body")
     s = np.linspace(0, 1, 8)
     lip = neck * (1 + b.u(0, 0.9) * s**3 - 0.1 * np.sin(np.pi * s))
-    b.add(
-        lathe([*np.stack([lip, h + neck_h * s], 1), *np.stack([lip * 0.9, h + neck_h * s], 1)[::-1]]), "neck"
-    )
+    b.add(lathe([*np.stack([lip, h + neck_h * s], 1), *np.stack([lip * 0.9, h + neck_h * s], 1)[::-1]]), "neck")
     if b.chance(0.4):
         profile = np.array([*np.stack([side, h * t], 1), *np.stack([lip, h + neck_h * s], 1)[1:]])
         state = b.rng.integers(1 << 30)
@@ -642,9 +632,7 @@ def box_(b: Builder) -> None:
         b.add(lid.at(0, h, -d / 2), "lid")
     elif kind == "flaps":
         for s in (-1, 1):
-            flap = box(w, t, d / 2, (0, 0, s * d / 4)).turn(
-                "x", -s * b.u(40, 210) if b.chance(0.8) else 0, (0, 0, 0)
-            )
+            flap = box(w, t, d / 2, (0, 0, s * d / 4)).turn("x", -s * b.u(40, 210) if b.chance(0.8) else 0, (0, 0, 0))
             b.add(flap.turn("y", 180).at(0, h, s * d / 2), "flap, lid")
             side = box(w / 2, t, d, (s * w / 4, 0, 0)).turn("z", s * b.u(-70, 60))
             b.add(side.at(s * w / 2, h, 0), "flap, lid")
@@ -655,9 +643,7 @@ def box_(b: Builder) -> None:
         if b.chance():
             b.add(box(0.1, 0.12, 0.03, (0, h, d / 2), bevel=0.01), "lock, latch")
     elif kind == "loose":
-        b.add(
-            hollow_box(w * 1.03, b.u(0.05, 0.2), d * 1.03, t, corner=corner).turn("x", 180).at(0, h, 0), "lid"
-        )
+        b.add(hollow_box(w * 1.03, b.u(0.05, 0.2), d * 1.03, t, corner=corner).turn("x", 180).at(0, h, 0), "lid")
     else:
         b.add(box(w * 1.01, 0.04, d * 1.01, (0, h + 0.02, 0), corner=corner), "lid")
         if b.chance():
@@ -792,9 +778,7 @@ def eating(b: Builder, head: Mesh, length: float) -> None:
     wide, t = b.u(0.02, 0.05), b.u(0.01, 0.02)
     path = bezier((0, 0.02, -0.02), (0, 0.08, -length * 0.3), (0, 0, -length))
     b.add(
-        sweep(
-            path, rounded_rectangle(wide, t, t * 0.4), up=(0, 1, 0), sizes=np.linspace(0.6, 1.5, len(path))
-        ),
+        sweep(path, rounded_rectangle(wide, t, t * 0.4), up=(0, 1, 0), sizes=np.linspace(0.6, 1.5, len(path))),
         "handle",
     )
 
@@ -805,9 +789,7 @@ def spoon(b: Builder) -> None:
 
     def bowl_(u: np.ndarray, v: np.ndarray) -> np.ndarray:
         angle, r = 2 * np.pi * v, 0.02 + 0.98 * u
-        return np.stack(
-            [w * r * np.cos(angle), depth * (r**2 - 1) + 0.02, d / 2 + d / 2 * r * np.sin(angle)], -1
-        )
+        return np.stack([w * r * np.cos(angle), depth * (r**2 - 1) + 0.02, d / 2 + d / 2 * r * np.sin(angle)], -1)
 
     eating(b, sheet(bowl_, 0.01, 7, 20), b.u(0.5, 0.9))
 

@@ -63,9 +63,7 @@ WORDINGS: dict[str, tuple[str, ...]] = {
 class Builder:
     """Collects meshes with their part names; also the family's source of randomness."""
 
-    def __init__(
-        self, rng: np.random.Generator, wordings: Mapping[str, tuple[str, ...]] | None = None
-    ) -> None:
+    def __init__(self, rng: np.random.Generator, wordings: Mapping[str, tuple[str, ...]] | None = None) -> None:
         self.rng = rng
         self.wordings = {**WORDINGS, **(wordings or {})}
         self._used: dict[str, tuple[str, ...]] = {}

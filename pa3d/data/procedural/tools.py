@@ -72,9 +72,7 @@ def scissors(b: Builder) -> None:
         pieces.append((extrude(edge, 0.014, at=(0, 0, s * 0.008)).turn("z", s * angle), "blade"))
         r, oval = (r1 if s < 0 else r2), b.u(1, 1.7)
         shank = [(0, -0.04, s * 0.008), (-s * r * 0.1, -back * 0.5, 0), (-s * r * 0.25, -back, 0)]
-        pieces.append(
-            (tube(bezier(*shank), np.linspace(wide * 0.35, t, 14), 8).turn("z", s * angle), "handle")
-        )
+        pieces.append((tube(bezier(*shank), np.linspace(wide * 0.35, t, 14), 8).turn("z", s * angle), "handle"))
         ring = arc(r, 0, 360, (-s * r * 0.95, -back - r * oval * 0.8, 0), r2=r * oval, steps=25)[:-1]
         pieces.append((tube(ring, t, 8, closed=True).turn("z", s * angle), "handle"))
     pieces.append((cylinder(b.u(0.018, 0.035), 0.05, axis="z"), "screw"))
@@ -100,8 +98,7 @@ def hammer(b: Builder) -> None:
     else:
         b.add(box(0.14, size * 1.2, size, (0, h, 0), bevel=0.01), "head")
         b.add(
-            cylinder(size * 0.45, 0.1, (0.1, h, 0), axis="x")
-            + cylinder(size * 0.65, 0.06, (0.17, h, 0), axis="x"),
+            cylinder(size * 0.45, 0.1, (0.1, h, 0), axis="x") + cylinder(size * 0.65, 0.06, (0.17, h, 0), axis="x"),
             "face, striking face, head",
         )
         if kind == "claw":
@@ -236,9 +233,7 @@ def broom(b: Builder) -> None:
         b.add(stack(ellipse(1, 0.5), [(0, w / 2), (tall, w * 0.3), (tall * 1.6, 0.03)]), "bristle")
 
 
-@family(
-    "rake", names={"tine": ("tooth", "prong"), "head": ("rake head",), "handle": ("pole", "stick", "shaft")}
-)
+@family("rake", names={"tine": ("tooth", "prong"), "head": ("rake head",), "handle": ("pole", "stick", "shaft")})
 def rake(b: Builder) -> None:
     h, w, count = b.u(0.9, 1.2), b.u(0.3, 0.5), b.n(6, 14)
     b.add(rod((0, 0.1, 0), (0, h, 0), 0.02), "handle")
@@ -538,9 +533,7 @@ def fretted(b: Builder, neck_y: float, long: float, w: float, depth: float) -> N
     for i in range(3):
         y = top + hl * (0.3 + 0.25 * i)
         for s in (-1, 1):
-            b.add(
-                ellipsoid(0.025, 0.014, 0.02, (s * (hw / 2 + 0.025), y, -0.01)), "tuning peg, peg, headstock"
-            )
+            b.add(ellipsoid(0.025, 0.014, 0.02, (s * (hw / 2 + 0.025), y, -0.01)), "tuning peg, peg, headstock")
 
 
 GUITAR = {
@@ -594,9 +587,7 @@ def guitar(b: Builder) -> None:
     else:
         depth = 0.06
         outline = (
-            np.array(
-                [(-0.07, 0.4), (-0.5, -0.5), (-0.3, -0.55), (0, -0.1), (0.3, -0.55), (0.5, -0.5), (0.07, 0.4)]
-            )
+            np.array([(-0.07, 0.4), (-0.5, -0.5), (-0.3, -0.55), (0, -0.1), (0.3, -0.55), (0.5, -0.5), (0.07, 0.4)])
             * long
             * 0.8
         )
@@ -701,9 +692,7 @@ def racket(b: Builder) -> None:
             x, y = w * q, h * np.sqrt(1 - q * q)
             b.add(rod((x, -y, 0), (x, y, 0), 0.004, segments=4), "strings, head")
             b.add(
-                rod(
-                    (-w * np.sqrt(1 - q * q), h * q, 0), (w * np.sqrt(1 - q * q), h * q, 0), 0.004, segments=4
-                ),
+                rod((-w * np.sqrt(1 - q * q), h * q, 0), (w * np.sqrt(1 - q * q), h * q, 0), 0.004, segments=4),
                 "strings, head",
             )
         for s in (-1, 1):

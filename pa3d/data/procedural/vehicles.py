@@ -64,9 +64,7 @@ def airplane(b: Builder) -> None:
     r = b.u(0.05, 0.09) if kind != "glider" else b.u(0.03, 0.05)
     s = np.linspace(0, 1, 20)
     nose, rear = b.u(0.4, 0.9), b.u(0.5, 1.1)
-    radius = r * np.minimum(
-        np.minimum(1, (s * 6 + 0.001) ** nose), np.minimum(1, ((1 - s) * 2.6 + 0.02) ** rear)
-    )
+    radius = r * np.minimum(np.minimum(1, (s * 6 + 0.001) ** nose), np.minimum(1, ((1 - s) * 2.6 + 0.02) ** rear))
     path = np.stack([0 * s, 0.5 * r * np.maximum(s - 0.6, 0) * 2, 0.5 - s], 1)
     b.add(tube(path, radius, 18), "body")
     low = b.pick("low", "mid", "high")
@@ -82,9 +80,7 @@ def airplane(b: Builder) -> None:
         chord = b.u(0.07, 0.12)
     z = b.u(-0.02, 0.1)
     for level in (y, y + b.u(0.14, 0.2)) if kind == "biplane" else (y,):
-        half = blade(
-            [(r * 0.3, level, z, chord, 1), (span, level + dihedral, z - sweep_, chord * taper, 0.9)], 0.1
-        )
+        half = blade([(r * 0.3, level, z, chord, 1), (span, level + dihedral, z - sweep_, chord * taper, 0.9)], 0.1)
         b.sides(half, "wing")
         if kind == "biplane" and level == y:
             for x in (span * 0.4, span * 0.75):
@@ -293,13 +289,10 @@ def car(b: Builder) -> None:
     else:
         for x in (-0.2, 0.2):
             b.add(
-                box(w * 0.3, 0.1, 0.05, (x * w, belt + 0.04, -0.05))
-                + box(w * 0.3, 0.04, 0.12, (x * w, belt, 0.0)),
+                box(w * 0.3, 0.1, 0.05, (x * w, belt + 0.04, -0.05)) + box(w * 0.3, 0.04, 0.12, (x * w, belt, 0.0)),
                 "seat",
             )
-        b.add(
-            box(w * 0.85, 0.12, 0.012, (0, belt + 0.05, cowl)).turn("x", -30, (0, belt, cowl)), "windshield"
-        )
+        b.add(box(w * 0.85, 0.12, 0.012, (0, belt + 0.05, cowl)).turn("x", -30, (0, belt, cowl)), "windshield")
     if kind == "pickup":
         b.add(hollow_box(w * 0.98, 0.1, 0.45, 0.02, (0, belt + 0.01, -0.27)), "truck bed, cargo bed, body")
     axle = b.u(0.28, 0.34)
@@ -426,25 +419,19 @@ def motorbike(b: Builder) -> None:
     b.add(wheel(r, w * b.u(1, 1.3), spokes).at(0, r, zr), "wheel")
     head = np.array([0, r * 2 + b.u(0.12, 0.22), zf - b.u(0.14, 0.28)])
     for s in (-1, 1):
-        b.add(
-            rod((s * (w / 2 + 0.015), r, zf), (s * 0.04, head[1], head[2]), 0.014), "front fork, fork, frame"
-        )
+        b.add(rod((s * (w / 2 + 0.015), r, zf), (s * 0.04, head[1], head[2]), 0.014), "front fork, fork, frame")
         b.add(rod((s * (w / 2 + 0.02), r, zr), (s * 0.04, r * 1.1, zr * 0.2), 0.014), "swingarm, frame")
         b.add(rod((s * 0.03, r * 1.0, 0), (s * 0.03, head[1] - 0.05, head[2] - 0.02), 0.014), "frame")
     seat_y = r * 2 + b.u(-0.02, 0.06)
     b.add(
         sweep(
-            bezier(
-                (0, seat_y + 0.02, 0.02), (0, seat_y - 0.01, -0.15), (0, seat_y + b.u(0.02, 0.1), zr - 0.06)
-            ),
+            bezier((0, seat_y + 0.02, 0.02), (0, seat_y - 0.01, -0.15), (0, seat_y + b.u(0.02, 0.1), zr - 0.06)),
             rounded_rectangle(b.u(0.1, 0.16), 0.06, 0.02),
             up=(0, 1, 0),
         ),
         "seat",
     )
-    tank = ellipsoid(
-        b.u(0.07, 0.1), b.u(0.06, 0.09), b.u(0.13, 0.18), (0, seat_y + 0.07, (head[2] + 0.02) / 2 + 0.03)
-    )
+    tank = ellipsoid(b.u(0.07, 0.1), b.u(0.06, 0.09), b.u(0.13, 0.18), (0, seat_y + 0.07, (head[2] + 0.02) / 2 + 0.03))
     b.add(tank, "gas tank")
     size = b.u(0.14, 0.2)
     b.add(
@@ -544,9 +531,7 @@ def bicycle(b: Builder) -> None:
     b.add(rod(post, (0, seat_y, post[2] - 0.03), t * 0.8), "seat post, frame")
     b.add(
         extrude(
-            np.array(
-                [(0.0, 0.12), (0.03, 0.1), (0.03, 0), (0.08, -0.1), (-0.08, -0.1), (-0.03, 0), (-0.03, 0.1)]
-            ),
+            np.array([(0.0, 0.12), (0.03, 0.1), (0.03, 0), (0.08, -0.1), (-0.08, -0.1), (-0.03, 0), (-0.03, 0.1)]),
             0.04,
             axis="y",
             at=(0, seat_y, post[2] - 0.03),
@@ -686,14 +671,11 @@ def rocket(b: Builder) -> None:
 def skateboard(b: Builder) -> None:
     w, long, t = b.u(0.2, 0.32), 1.0, b.u(0.012, 0.03)
     kick = b.u(0, 0.5)
-    outline = (
-        rounded_rectangle(w, long, w / 2 * b.u(0.5, 1), 7) if b.chance(0.7) else ellipse(w / 2, long / 2, 30)
-    )
+    outline = rounded_rectangle(w, long, w / 2 * b.u(0.5, 1), 7) if b.chance(0.7) else ellipse(w / 2, long / 2, 30)
     z = np.linspace(-0.5, 0.5, 21)
     half = np.array(
         [
-            np.max(np.abs(outline[:, 0]))
-            * max(0.02, 1 - max(0.0, (abs(q) - 0.5 + w / 2) / (w / 2)) ** 2) ** 0.5
+            np.max(np.abs(outline[:, 0])) * max(0.02, 1 - max(0.0, (abs(q) - 0.5 + w / 2) / (w / 2)) ** 2) ** 0.5
             for q in z
         ]
     )
@@ -707,16 +689,13 @@ def skateboard(b: Builder) -> None:
     for zz in (-0.3, 0.3):
         drop = -r - b.u(0.01, 0.03)
         b.add(
-            rod((-w * 0.4, drop, zz), (w * 0.4, drop, zz), 0.012)
-            + box(0.08, -drop, 0.08, (0, drop / 2, zz), top=1.2),
+            rod((-w * 0.4, drop, zz), (w * 0.4, drop, zz), 0.012) + box(0.08, -drop, 0.08, (0, drop / 2, zz), top=1.2),
             "truck",
         )
         b.sides(cylinder(r, ww, (w * 0.4, drop, zz), axis="x"), "wheel")
     if b.chance(0.1):
         b.add(
-            sweep(
-                arc(w * 0.4, 0, 180, (0, t, 0.2), r2=0.06), rounded_rectangle(0.06, 0.01), up=(0.001, 0.01, 1)
-            ),
+            sweep(arc(w * 0.4, 0, 180, (0, t, 0.2), r2=0.06), rounded_rectangle(0.06, 0.01), up=(0.001, 0.01, 1)),
             "belt for foot, foot strap",
         )
 
@@ -774,9 +753,7 @@ def cart(b: Builder) -> None:
             b.add(box(w, 0.025, d, (0, y, 0)), "shelf, tray")
         for x in (-1, 1):
             for z in (-1, 1):
-                b.add(
-                    rod((x * w * 0.48, low, z * d * 0.48), (x * w * 0.48, 0.88, z * d * 0.48), 0.014), "frame"
-                )
+                b.add(rod((x * w * 0.48, low, z * d * 0.48), (x * w * 0.48, 0.88, z * d * 0.48), 0.014), "frame")
     elif kind == "wagon":
         b.add(hollow_box(w, b.u(0.15, 0.35), d, 0.02, (0, low + 0.1, 0)), "body")
     else:
@@ -819,9 +796,7 @@ def tank(b: Builder) -> None:
     tr = w * b.u(0.3, 0.42)
     yaw = b.u(-60, 60) if b.chance(0.4) else 0
     b.add(
-        lathe([(tr, 0), (tr, 0.06), (tr * 0.75, 0.13), (0, 0.14)], b.n(6, 24))
-        .turn("y", yaw)
-        .at(0, 0.1 + h, -0.03),
+        lathe([(tr, 0), (tr, 0.06), (tr * 0.75, 0.13), (0, 0.14)], b.n(6, 24)).turn("y", yaw).at(0, 0.1 + h, -0.03),
         "turret",
     )
     b.add(

@@ -69,9 +69,7 @@ def cap(b: Builder) -> None:
                 36,
             )
             if kind == "trucker":
-                crown = crown.bend(
-                    lambda v: v + np.array([0, 1, 0]) * np.maximum(v[:, 2:], 0) * v[:, 1:2] * 0.35
-                )
+                crown = crown.bend(lambda v: v + np.array([0, 1, 0]) * np.maximum(v[:, 2:], 0) * v[:, 1:2] * 0.35)
         b.add(crown.scale(1, 1, long / r), "crown")
     reach, curve, drop, width = b.u(0.25, 0.75), b.u(0, 0.35), b.u(-0.05, 0.3), b.u(45, 88)
     square = b.u(0.3, 1.1)
@@ -117,17 +115,13 @@ def hat(b: Builder) -> None:
     crown = lathe(rows, 36)
     if kind in ("fedora", "cowboy"):
         crown = crown.bend(
-            lambda v: (
-                v * np.where(v[:, 1:2] > 0.3 * tall, [1 - 0.25 * np.clip(v[0, 0] + 1, 0, 1), 1, 1], [1, 1, 1])
-            )
+            lambda v: v * np.where(v[:, 1:2] > 0.3 * tall, [1 - 0.25 * np.clip(v[0, 0] + 1, 0, 1), 1, 1], [1, 1, 1])
         )
     b.add(crown.scale(1, 1, long / r), "crown")
     if b.chance(0.4):
         inside = np.array([(x * 0.96, y * 0.96) for x, y in rows])
         b.add(lathe(inside, 36).scale(1, 1, long / r), "crown")
-    wide = {"top": b.u(0.1, 0.2), "bowler": b.u(0.08, 0.22), "fedora": b.u(0.12, 0.3)}.get(
-        kind, b.u(0.2, 0.65)
-    )
+    wide = {"top": b.u(0.1, 0.2), "bowler": b.u(0.08, 0.22), "fedora": b.u(0.12, 0.3)}.get(kind, b.u(0.2, 0.65))
     curl = b.u(0.3, 1) if kind == "cowboy" else b.u(-0.2, 0.35)
     droop = b.u(0, 0.35) if kind in ("sun", "bowler") else b.u(-0.1, 0.15)
     wave = b.u(0, 0.05) if kind == "sun" else 0
@@ -177,9 +171,7 @@ def helmet(b: Builder) -> None:
         )
     if b.chance(0.3):
         b.add(
-            sweep(
-                arc(0.52, 30, 150, plane="zy", r2=tall + 0.01), rounded_rectangle(0.06, 0.04), up=(0, 1, 0.01)
-            ),
+            sweep(arc(0.52, 30, 150, plane="zy", r2=tall + 0.01), rounded_rectangle(0.06, 0.04), up=(0, 1, 0.01)),
             "ridge, crest",
         )
 
@@ -319,9 +311,7 @@ def suitcase(b: Builder) -> None:
                 "telescopic handle, pull handle, handle",
             )
         if b.chance(0.4):
-            b.add(
-                tube(arc(0.1, -90, 90, (w / 2, h / 2, 0), plane="xy", r2=0.12), 0.015), "side handle, handle"
-            )
+            b.add(tube(arc(0.1, -90, 90, (w / 2, h / 2, 0), plane="xy", r2=0.12), 0.015), "side handle, handle")
     b.add(tube(arc(w * 0.13, 0, 180, (0, h, 0), r2=0.07), b.u(0.012, 0.022)), "handle")
     for _ in range(b.n(0, 5)):
         y = h * b.u(0.1, 0.9)
@@ -353,17 +343,13 @@ def shoe(b: Builder) -> None:
         return v
 
     b.add(stack(outline, [(0, 0.97), (t / 2, 1), (t, 0.98)]).bend(lift), "sole")
-    collar = {"sneaker": b.u(0.28, 0.45), "boot": b.u(0.6, 1.0), "heel": b.u(0.15, 0.25), "slipper": 0.2}[
-        kind
-    ]
+    collar = {"sneaker": b.u(0.28, 0.45), "boot": b.u(0.6, 1.0), "heel": b.u(0.15, 0.25), "slipper": 0.2}[kind]
     loops = []
     for q in np.linspace(0, 1, 8):
         y = t + q * collar
         front = 1 - (1 - (0.0 if kind != "slipper" else 0.3)) * min(1, q * 2.2) ** 0.7 * 0.62
         zz = np.where(z > 0, z * long / 2 * front, z * long / 2 * (1 - 0.05 * q))
-        loops.append(
-            np.stack([outline[:, 0] * (0.97 - 0.25 * q if q < 0.95 else 0.72), np.full(24, y), zz], 1)
-        )
+        loops.append(np.stack([outline[:, 0] * (0.97 - 0.25 * q if q < 0.95 else 0.72), np.full(24, y), zz], 1))
     upper = np.stack(loops)
     b.add(open_skin(upper).bend(lift), "upper")
     if kind == "heel":
@@ -419,17 +405,13 @@ def eyeglasses(b: Builder) -> None:
     rim = b.chance(0.85)
     b.sides(extrude(shape, 0.01, at=(x, 0, 0)), "lens")
     if rim:
-        b.sides(
-            tube(np.stack([shape[:, 0] + x, shape[:, 1], 0 * shape[:, 0]], 1), t, 8, closed=True), "frame"
-        )
+        b.sides(tube(np.stack([shape[:, 0] + x, shape[:, 1], 0 * shape[:, 0]], 1), t, 8, closed=True), "frame")
     b.add(
         tube(bezier((-gap / 2 - 0.01, 0.02, 0), (0, h * 0.3, 0.03), (gap / 2 + 0.01, 0.02, 0)), t),
         "bridge, frame",
     )
     long, spread, fold = b.u(0.8, 1.1), b.u(-4, 8), b.chance(0.2)
-    leg = tube(
-        bezier((0, 0, 0), (0, 0.02, -long * 0.6), (0, 0, -long * 0.75), (0, -0.18, -long)), t * b.u(0.8, 1.5)
-    )
+    leg = tube(bezier((0, 0, 0), (0, 0.02, -long * 0.6), (0, 0, -long * 0.75), (0, -0.18, -long)), t * b.u(0.8, 1.5))
     if b.chance():
         leg = leg.scale(0.6, 1.6, 1)
     for sign in (-1, 1):
@@ -476,9 +458,7 @@ def headphones(b: Builder) -> None:
                 "ear pad, earcup",
             )
     if b.chance(0.3):
-        b.add(
-            tube(bezier((-w, -0.1, 0.1), (-w, -0.3, 0.4), (-0.15, -0.3, 0.5)), 0.015), "microphone, mic boom"
-        )
+        b.add(tube(bezier((-w, -0.1, 0.1), (-w, -0.3, 0.4), (-0.15, -0.3, 0.5)), 0.015), "microphone, mic boom")
     if b.chance(0.45):
         side = (-w, -0.05 - r * oval, 0)
         b.add(
@@ -514,9 +494,7 @@ def earbuds(b: Builder) -> None:
         )
     b.add(
         tube(
-            bezier(
-                (0, -0.1, 0), (b.u(-0.2, 0.2), -0.3, 0), (b.u(-0.2, 0.2), -0.5, 0.1), (0, -0.7, 0), steps=18
-            ),
+            bezier((0, -0.1, 0), (b.u(-0.2, 0.2), -0.3, 0), (b.u(-0.2, 0.2), -0.5, 0.1), (0, -0.7, 0), steps=18),
             0.018,
             8,
         ),
@@ -549,9 +527,7 @@ def watch(b: Builder) -> None:
     )
     for angle in (b.u(0, 360), b.u(0, 360)):
         b.add(
-            box(0.015, 0.01, r * b.u(0.4, 0.7), (0, 0, r * 0.25))
-            .turn("y", angle)
-            .at(0, lift + t / 2 + 0.016, 0),
+            box(0.015, 0.01, r * b.u(0.4, 0.7), (0, 0, r * 0.25)).turn("y", angle).at(0, lift + t / 2 + 0.016, 0),
             "hand, dial",
         )
     b.add(cylinder(0.03, 0.05, (r + 0.02, lift, 0), axis="x"), "crown")

@@ -1,0 +1,260 @@
+"""Runs the benches, writes docs/benchmarks.md and draws docs/benchmarks.png.
+
+    python bench/report.py [--quick] [--device cpu] [--json FILE]
+
+A quick run shows that everything works, not how fast it is: it leaves the largest sizes and torch.compile out, and
+writes to out/ unless told otherwise. Nothing is written when a check fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+BENCHES = ("fps", "knn", "patch_embed", "attention", "interpolate", "segment")
+FPSAMPLE = tuple(f"fpsample h={h}" for h in (3, 5, 7, 9))
+EAGER, SCIPY = (("torch eager fp32",),), (("scipy cKDTree",),)
+ENCODE = "encode 2048 points, batch 1"
+UNITS = {"fp32": ("GFLOP/s", "float32"), "bf16": ("GFLOP/s", "bf16"), "copy": ("GB/s", "copy")}
+
+METHOD = """\
+This machine reaches {fp32:.0f} GFLOP/s in float32 and {bf16:.0f} GFLOP/s in bf16 (a large oneDNN product), and copies
+at {copy:.1f} GB/s, read and written; the last column of the tables below is measured against that. The work of an
+encoder is counted with the pooled half of its second layer once a patch; that of samplers and searches as if every
+distance were computed, so skipping can exceed any rate.
+
+Competitors of one table run in turns in one process, after their results were compared. A ratio is one of medians over
+turns; behind it stands the range from the tenth to the ninetieth percentile of the turns' own ratios. The torch module
+takes its patches from the kernels of pa3d, so the whole difference is in the network.
+"""
+
+Races = dict[str, dict[str, dict[str, Any]]]  # race -> competitor -> facts
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing that must hold. Of each group of rivals the fastest counts, and groups add up."""
+
+    number: str
+    what: str
+    race: str
+    ours: str
+    rivals: tuple[tuple[str, ...], ...]
+    against: str
+    at_least: float
+    aim: float | None = None
+
+
+LINES = (
+    Line("1", "encode 2,048 points, float32", ENCODE, "pa3d fp32", EAGER, "torch, eager float32", 1.5, 1.8),
+    Line("2", "the same, bf16", ENCODE, "pa3d bf16", EAGER, "torch, eager float32", 3.5, 4.5),
+    Line(
+        "2", "the same, bf16", ENCODE, "pa3d bf16", (("torch eager bf16", "torch autocast bf16"),),
+        "torch, eager bf16 or autocast, the faster", 1.3, 1.7,
+    ),
+    Line("3", "the same, int8", ENCODE, "pa3d int8", EAGER, "torch, eager float32", 5, 8),
+    Line("5", "FPS 2,048 to 128", "fps 2048 to 128", "pa3d", (FPSAMPLE,), "fpsample's best", 6),
+    Line("5", "FPS 100,000 to 1,024", "fps 100000 to 1024", "pa3d", (FPSAMPLE,), "fpsample's best", 3),
+    Line("5", "FPS 1,000,000 to 4,096", "fps 1000000 to 4096", "pa3d", (FPSAMPLE,), "fpsample's best", 2),
+    Line(
+        "6", "sample and group 2,048 to 128 x 32", "sample and group 2048 to 128 x 32", "pa3d",
+        (FPSAMPLE, ("scipy cKDTree", "torch cdist topk")), "fpsample's best and the faster of scipy and torch", 6,
+    ),
+    Line("7", "kNN 1,024 x 100,000, k = 32", "knn 1024 x 100000, k = 32", "pa3d", SCIPY, "scipy, all workers", 4),
+    Line(
+        "8", "interpolate 1,000,000 points from 128 centres, nearest", "interpolate 1000000 from 128, k = 1", "pa3d",
+        SCIPY, "scipy, all workers", 10,
+    ),
+    Line(
+        "9", "one million points to labels, float32", "1000000 points to labels, 5 parts", "pa3d fp32",
+        (("torch reference path",),), "the reference path in torch", 10,
+    ),
+    Line("10", "encode, float32 at the AVX2 level", ENCODE, "pa3d fp32, AVX2", EAGER, "torch, eager float32", 1),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """ratio: of medians. low, high: tenth and ninetieth percentile over turns."""
+
+    number: str
+    what: str
+    against: str
+    ratio: float
+    low: float
+    high: float
+    target: str
+    holds: bool
+    share: float  # of the target reached; 1 just holds
+
+
+def judge(races: Races) -> list[Outcome]:
+    """The lines that were measured, in their order."""
+    outcomes = []
+    for line in LINES:
+        race = races.get(line.race, {})
+        names = [min(group, key=lambda name: race[name]["median"]) for group in line.rivals if set(group) <= set(race)]
+        if line.ours not in race or len(names) < len(line.rivals):
+            continue
+        ours = race[line.ours]
+        ratio = sum(race[name]["median"] for name in names) / ours["median"]
+        turns = np.sum([race[name]["turns"] for name in names], axis=0) / ours["turns"]
+        target = f">= {line.at_least:g} x" + (f", aim {line.aim:g} x" if line.aim else "")
+        outcomes.append(_outcome(line.number, line.what, line.against, ratio, turns, target, ratio / line.at_least))
+    race = races.get(ENCODE, {})
+    if {"pa3d bf16", "oneDNN product bf16"} <= set(race):
+        ours, product = race["pa3d bf16"], race["oneDNN product bf16"]
+        fewer = product["work"] / ours["work"]
+        ratio = ours["median"] / product["median"] * fewer
+        turns = np.array(ours["turns"]) / product["turns"] * fewer
+        against = "time of its FLOP at the rate of a large oneDNN product"
+        outcomes.append(_outcome("4", "encode, bf16", against, ratio, turns, "<= 1.35 x", 1.35 / ratio))
+    return sorted(outcomes, key=lambda outcome: int(outcome.number))
+
+
+def _outcome(number: str, what: str, against: str, ratio: float, turns: Any, target: str, share: float) -> Outcome:
+    low, high = np.quantile(turns, [0.1, 0.9])
+    return Outcome(number, what, against, ratio, float(low), float(high), target, share >= 1, share)
+
+
+def write(machine: dict[str, Any], races: Races, outcomes: list[Outcome], quick: bool, picture: str) -> str:
+    """The page."""
+    peak = machine["roofline"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    page = ["# Benchmarks", "", "`make bench` writes this page.", ""]
+    if quick:
+        page += ["**A quick run: it shows that the benches work, its figures mean little.**", ""]
+    page += [
+        f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads, {machine['isa']}; "
+        f"{machine['system']}, Python {machine['python']}, {versions}; commit {machine['commit']}.",
+        "",
+        METHOD.format(fp32=peak["fp32"] / 1e9, bf16=peak["bf16"] / 1e9, copy=peak["copy"] / 1e9),
+        "",
+        "## What must hold",
+        "",
+        f"![how much of each target is reached]({picture})",
+        "",
+        "| # | what | against | ratio | 10-90 % | target | holds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for o in outcomes:
+        ratio, spread, holds = f"{o.ratio:.2f} x", f"{o.low:.2f}-{o.high:.2f}", "yes" if o.holds else "**no**"
+        row = (o.number, o.what, o.against, ratio, spread, o.target, holds)
+        page.append("| " + " | ".join(row) + " |")
+    for name, race in races.items():
+        page += ["", f"## {name}", "", "| | median | 10-90 % | time against the first | rate | of the machine's |"]
+        page += ["|---|---|---|---|---|---|"]
+        first = next(iter(race.values()))["median"]
+        for competitor, facts in race.items():
+            low, high = np.quantile(facts["turns"], [0.1, 0.9])
+            row = (competitor, _time(facts["median"]), f"{_time(low)}-{_time(high)}", f"{facts['median'] / first:.2f}")
+            page.append("| " + " | ".join((*row, *_rate(facts, peak))) + " |")
+    return "\n".join(page) + "\n"
+
+
+def _time(seconds: float) -> str:
+    if seconds >= 1:
+        return f"{seconds:.2f} s"
+    return f"{1e3 * seconds:.2f} ms" if seconds >= 1e-3 else f"{1e6 * seconds:.0f} us"
+
+
+def _rate(facts: dict[str, Any], peak: dict[str, float]) -> tuple[str, str]:
+    if "bound" not in facts:
+        return "", ""
+    unit, what = UNITS[facts["bound"]]
+    rate = facts["work_per_second"]
+    return f"{rate / 1e9:.1f} {unit}", f"{100 * rate / peak[facts['bound']]:.0f} % ({what})"
+
+
+def draw(outcomes: list[Outcome], path: Path) -> None:
+    """A bar a line: how much of the target is reached, on a logarithmic axis."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(9, 0.45 * len(outcomes) + 1.2))
+    names = [f"{o.number}  {o.what}\nagainst {o.against}" for o in outcomes][::-1]
+    shares = [o.share for o in outcomes][::-1]
+    axes.barh(names, shares, color=["#2a7f62" if share >= 1 else "#b4413c" for share in shares], height=0.6)
+    axes.axvline(1, color="black", linewidth=1)
+    axes.set_xscale("log")
+    axes.set_xlim(min(0.5, *shares) * 0.8, max(2, *shares) * 1.6)
+    for row, o in enumerate(outcomes[::-1]):
+        axes.text(o.share * 1.04, row, f"{o.ratio:.2f} x (target {o.target})", va="center", fontsize=7)
+    axes.set_xlabel("share of the target that is reached")
+    axes.tick_params(axis="y", labelsize=7)
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+    pyplot.close(figure)
+
+
+def measure(quick: bool, threads: int) -> tuple[dict[str, Any], Races]:
+    """All benches in one process. Raises SystemExit when a check fails."""
+    files = [str(ROOT / "bench" / f"bench_{name}.py") for name in BENCHES]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PA3D_BENCH_QUICK": str(int(quick))}
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch) / "benchmarks.json"
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+        command += [f"--benchmark-json={out}", "--benchmark-columns=median,iqr,rounds", *files]
+        if subprocess.run(command, cwd=ROOT, env=environment).returncode:
+            raise SystemExit("a bench failed; nothing is written")
+        found = json.loads(out.read_text())
+    races: Races = {}
+    for row in found["benchmarks"]:
+        facts = row["extra_info"]
+        races.setdefault(facts["race"], {})[facts["competitor"]] = facts
+    return found["machine_info"]["pa3d"], races
+
+
+def check_device(device: str) -> None:
+    if device == "cpu":
+        return
+    import torch
+
+    if device != "cuda":
+        raise SystemExit(f"--device {device}: expected cpu or cuda")
+    if not torch.cuda.is_available():
+        raise SystemExit("--device cuda: torch finds no GPU here; run it on a machine with one, or take --device cpu")
+    raise SystemExit("--device cuda: these benches compare kernels of the processor; there are none of the GPU's yet")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--out", type=Path, default=None, help="a folder; docs, or out after a quick run")
+    parser.add_argument("--json", type=Path, default=None, help="keep what was measured; with --redo, read it")
+    parser.add_argument("--redo", action="store_true", help="measure nothing, write the page from --json again")
+    options = parser.parse_args()
+    check_device(options.device)
+    if options.redo:
+        machine, races = json.loads(options.json.read_text())
+    else:
+        machine, races = measure(options.quick, options.threads)
+    if options.json and not options.redo:
+        options.json.write_text(json.dumps([machine, races]))
+    folder = options.out or ROOT / ("out" if options.quick else "docs")
+    folder.mkdir(parents=True, exist_ok=True)
+    outcomes = judge(races)
+    draw(outcomes, folder / "benchmarks.png")
+    (folder / "benchmarks.md").write_text(write(machine, races, outcomes, options.quick, "benchmarks.png"))
+    for o in outcomes:
+        verdict = "holds" if o.holds else "MISSED"
+        print(f"{o.number:>3}  {o.ratio:7.2f} x  {o.target:<22}{verdict:<8}{o.what}, against {o.against}")
+    print(f"{sum(o.holds for o in outcomes)} of {len(outcomes)} hold; {folder / 'benchmarks.md'}")
+
+
+if __name__ == "__main__":
+    main()
