@@ -12,7 +12,7 @@ PUBLIC := $(addprefix pa3d/,__init__.py cli.py errors.py shape.py segment.py che
 DEV := .venv-dev/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow lint format bench sanitize cuda-report clean python
+.PHONY: demo test test-slow test-triton lint format bench sanitize cuda-report clean python
 
 demo: .venv/installed
 	@rm -rf out/demo && mkdir -p out/demo
@@ -28,6 +28,10 @@ test: .venv-dev/installed
 
 test-slow: .venv-dev/installed
 	$(DEV)/python -m pytest -m slow
+
+# On Triton's interpreter, which must be chosen before the first import: a process of its own.
+test-triton: .venv-dev/installed
+	TRITON_INTERPRET=1 $(DEV)/python -m pytest tests/interpreted
 
 # On a quiet machine: writes docs/benchmarks.md.
 bench: .venv-dev/installed

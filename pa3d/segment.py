@@ -17,6 +17,7 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pa3d import _C
 from pa3d.checkpoint import Checkpoint, load
 from pa3d.errors import InputError
 from pa3d.profiling import Stopwatch, table
@@ -27,7 +28,7 @@ ASSIGN = ("nearest", "membership", "smooth")
 DEFAULT_SAMPLE = 2048
 
 # Rows are the model's axes. The official code swaps y and z of its y-up data; z-up data is in the model's axes already.
-TO_MODEL_AXES = {"x": (1, 2, 0), "y": (0, 2, 1), "z": (0, 1, 2)}
+TO_MODEL_AXES: dict[str, tuple[int, int, int]] = {"x": (1, 2, 0), "y": (0, 2, 1), "z": (0, 1, 2)}
 
 
 @dataclass
@@ -84,6 +85,7 @@ class Segmenter:
         self.checkpoint = checkpoint
         self.config = checkpoint.config
         self.device = device
+        self._threads = threads or 0
         self._text: Any = None
         if device == "cpu":
             from pa3d.native import NativeEncoder
@@ -192,6 +194,8 @@ class Segmenter:
         profile: print the milliseconds of each stage; the result's timings hold them in any case.
         Raises InputError for anything about these that cannot be used.
         """
+        from pa3d.ops import spread
+
         check_options(assign, none)
         clock = Stopwatch()
         with clock("load"):
@@ -202,23 +206,22 @@ class Segmenter:
             used = _sample_shape(shape, sample, seed)
             center, radius = normalization(used)
             axes = TO_MODEL_AXES[shape.up]
-            used = np.ascontiguousarray(apply_normalization(used, center, radius)[:, axes])
+            used = apply_normalization(used, center, radius, axes, self._threads)
         with clock("encode"):
             encoded = self._encode([used])[0]
         clock.split("encode", encoded.timings)
         with clock("spread"):
             logits = self._logits(encoded, vectors)
 
-            def spread(points: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-                at = np.ascontiguousarray(apply_normalization(points, center, radius)[:, axes])
-                return _labels(_spread(at, encoded, logits, assign), none)
+            def labels_at(points: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+                at, e = apply_normalization(points, center, radius, axes, self._threads), encoded
+                return spread(at, e.centers, e.members, e.points, logits, assign, none or 0.0, self._threads)
 
-            scores, labels = spread(shape.points)
-            face_scores = face_labels = None
+            labels, scores = labels_at(shape.points)
+            face_labels = face_scores = None
             if shape.faces is not None:
-                face_scores, face_labels = spread(
-                    shape.points[shape.faces].mean(axis=1, dtype=np.float64).astype(np.float32)
-                )
+                centroids = shape.points[shape.faces].mean(axis=1, dtype=np.float64).astype(np.float32)
+                face_labels, face_scores = labels_at(centroids)
         settings = {
             "category": category,
             "sample": sample,
@@ -244,14 +247,14 @@ class Segmenter:
     ) -> NDArray[np.float32]:  # (G, K)
         """Probability of each part at each patch; rows sum to one."""
         vectors, _ = self._part_vectors(parts, category, text_vectors)
-        return softmax(self._logits(features, vectors))
+        return _C.softmax(self._logits(features, vectors))
 
     def embed_text(self, parts: Sequence[str], category: str | None = None) -> NDArray[np.float32]:  # (K, D)
         """Unit vectors of part names in this model's text space."""
         from pa3d.text import embed_parts, text_encoder
 
         if self._text is None:
-            encoder = text_encoder(self.checkpoint.text_space)
+            encoder = text_encoder(self.checkpoint.text_space, threads=self._threads or None)
             if encoder.dim != self.config.text_dim:
                 raise InputError(
                     f"the checkpoint lives in a text space of {self.config.text_dim} dimensions, but its text encoder "
@@ -279,10 +282,10 @@ class Segmenter:
                 f"text_vectors have shape {vectors.shape}, expected {expected}: one row a part in the text space of "
                 f"this checkpoint, {self.checkpoint.text_space}"
             )
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        if not np.isfinite(vectors).all() or not (norms > 0).all():
+        unit = _C.unit_rows(np.ascontiguousarray(vectors))
+        if not np.isfinite(unit).all():
             raise InputError("text_vectors: NaN, infinite or zero rows; expected unit vectors")
-        return vectors / norms, list(parts)
+        return unit, list(parts)
 
     def _encode(self, clouds: list[NDArray[np.float32]]) -> list[PatchFeatures]:  # each (N, 3) in the model's axes
         found = self._encoder.many(clouds) if len(clouds) > 1 else [self._encoder(cloud) for cloud in clouds]
@@ -292,9 +295,7 @@ class Segmenter:
         ]
 
     def _logits(self, encoded: PatchFeatures, vectors: NDArray[np.float32]) -> NDArray[np.float32]:  # (G, K)
-        # einsum without BLAS: the sum's order must not depend on threads or on how many parts are asked for.
-        cosine = np.einsum("gd,kd->gk", encoded.features, vectors)
-        return (cosine / np.float32(self.checkpoint.temperature)).astype(np.float32)
+        return _C.cosine_logits(encoded.features, np.ascontiguousarray(vectors), self.checkpoint.temperature)
 
 
 def check_options(assign: str, none: float | None) -> None:
@@ -345,32 +346,30 @@ def _prepare(
     points: ArrayLike, sample: int | None, up: str, normalize: bool, seed: int
 ) -> NDArray[np.float32]:  # (N, 3) in the model's axes
     cloud = as_points(points)
-    used = cloud[_draw(len(cloud), sample, seed)]
-    if normalize:
-        center, radius = normalization(used)
-        used = apply_normalization(used, center, radius)
-    return np.ascontiguousarray(used[:, TO_MODEL_AXES[up]])
+    used, axes = cloud[_draw(len(cloud), sample, seed)], TO_MODEL_AXES[up]
+    if not normalize:
+        return np.ascontiguousarray(used[:, axes])
+    center, radius = normalization(used)
+    return apply_normalization(used, center, radius, axes)
 
 
 def normalization(points: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
     """Mean and largest distance from it, in float64; (0, 1) for points that are normalised up to rounding already."""
-    center = points.mean(axis=0, dtype=np.float64)
-    offsets = points - center
-    radius = float(np.sqrt(np.einsum("nd,nd->n", offsets, offsets).max()))
+    center, radius = _C.normalization(np.ascontiguousarray(points))
     if radius == 0:
         raise InputError("all sampled points are equal; a shape needs an extent")
-    if np.abs(center).max() <= 1e-6 and abs(radius - 1) <= 1e-6:
-        return np.zeros(3), 1.0
     return center, radius
 
 
-def apply_normalization(points: NDArray[np.float32], center: NDArray[np.float64], radius: float) -> NDArray[np.float32]:
-    return ((points - center) / radius).astype(np.float32)
-
-
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:  # (..., K)
-    e = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
+def apply_normalization(
+    points: NDArray[np.float32],  # (N, 3)
+    center: NDArray[np.float64],  # (3,)
+    radius: float,
+    axes: tuple[int, int, int] = (0, 1, 2),
+    threads: int = 0,
+) -> NDArray[np.float32]:  # (N, 3)
+    """(points - center) / radius in float64, then the axes in the order asked for."""
+    return _C.normalize(np.ascontiguousarray(points), center, radius, axes, threads)
 
 
 def _check_draw(sample: int | None, seed: int) -> None:
@@ -393,36 +392,3 @@ def _sample_shape(shape: Shape, sample: int | None, seed: int) -> NDArray[np.flo
         return shape.points[_draw(len(shape.points), sample, seed)]
     _check_draw(sample, seed)
     return shape.sample(sample, seed)[0]
-
-
-def _spread(
-    points: NDArray[np.float32],  # (N, 3)
-    encoded: PatchFeatures,
-    logits: NDArray[np.float32],  # (G, K)
-    assign: str,
-) -> NDArray[np.float32]:  # (N, K)
-    from pa3d.ops import interpolate
-
-    if assign == "nearest":
-        return interpolate(points, encoded.centers, logits)
-    if assign == "smooth":
-        return interpolate(points, encoded.centers, logits, min(3, len(logits)))
-    total = np.zeros((len(encoded.points), logits.shape[1]), np.float64)
-    count = np.zeros(len(encoded.points))
-    members = encoded.members
-    for g in range(len(members)):
-        mine = np.unique(members[g])
-        total[mine] += logits[g]
-        count[mine] += 1
-    covered = count > 0
-    mean = interpolate(encoded.points, encoded.centers, logits)
-    mean[covered] = (total[covered] / count[covered, None]).astype(np.float32)
-    return interpolate(points, encoded.points, mean)
-
-
-def _labels(logits: NDArray[np.float32], none: float | None) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    scores = softmax(logits)
-    labels = logits.argmax(axis=1).astype(np.int32)
-    if none is not None:
-        labels[scores.max(axis=1) < none] = -1
-    return scores, labels

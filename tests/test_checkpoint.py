@@ -87,23 +87,44 @@ def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"config": "{"}, "its metadata is damaged"),
+        ("{", "its metadata is damaged"),
+        ("[]", "its metadata is damaged"),
         ({"config": None}, "its metadata is damaged .'config'"),
+        ({"format": 2}, "its metadata is damaged .format 2, this version reads 1"),
         ({"temperature": "warm"}, "its metadata is damaged"),
-        ({"temperature": "0"}, "its metadata is damaged .temperature"),
-        ({"temperature": "nan"}, "its metadata is damaged .temperature"),
-        ({"config": json.dumps({**TINY.to_dict(), "depth": 0})}, "EncoderConfig.depth is 0"),
-        ({"config": json.dumps({**TINY.to_dict(), "novel": 1})}, "unknown fields novel"),
+        ({"temperature": 0}, "its metadata is damaged .temperature"),
+        ({"temperature": float("nan")}, "its metadata is damaged .temperature"),
+        ({"config": {**TINY.to_dict(), "depth": 0}}, "EncoderConfig.depth is 0"),
+        ({"config": {**TINY.to_dict(), "novel": 1}}, "unknown fields novel"),
     ],
 )
-def test_damaged_metadata(tmp_path: Path, changes: dict[str, str | None], message: str) -> None:
+def test_damaged_metadata(tmp_path: Path, changes: str | dict[str, object], message: str) -> None:
     from safetensors import safe_open
 
     path = write_tiny(tmp_path / "model.safetensors")
-    with safe_open(str(path), framework="numpy") as file:
-        meta = {k: v for k, v in {**file.metadata(), **changes}.items() if v is not None}
-    save_file(random_checkpoint(TINY).tensors, path, metadata=meta)
+    if not isinstance(changes, str):
+        with safe_open(str(path), framework="numpy") as file:
+            meta = {**json.loads(file.metadata()["pa3d"]), **changes}
+        changes = json.dumps({k: v for k, v in meta.items() if v is not None})
+    save_file(random_checkpoint(TINY).tensors, path, metadata={"pa3d": changes})
     refuses(path, message)
+
+
+def test_equal_checkpoints_are_equal_files(tmp_path: Path) -> None:
+    files = [write_tiny(tmp_path / f"{i}.safetensors").read_bytes() for i in range(3)]
+    assert files[0] == files[1] == files[2]
+
+
+@pytest.mark.parametrize(
+    ("verified", "expected"), [((), "fp32"), (("int8", "bf16"), "int8"), (("bf16",), "bf16"), (("unknown",), "fp32")]
+)
+def test_auto_takes_what_was_checked(verified: tuple[str, ...], expected: str) -> None:
+    from pa3d import _C
+    from pa3d.native import resolve_precision
+
+    if expected != "fp32" and not _C.supports(expected):
+        pytest.skip(f"this processor has no {expected}")
+    assert resolve_precision("auto", verified) == expected
 
 
 def test_weights_that_are_not_finite(tmp_path: Path) -> None:

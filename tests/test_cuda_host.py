@@ -389,7 +389,7 @@ def test_torch_wrappers_hand_over_their_arguments(kernels: Kernels, monkeypatch:
     assert _cuda.rasterize(v, f, m, *view, False)[2] is None
     with pytest.raises(RuntimeError, match="knn: a size or an option is out of range"):
         _cuda.knn(q, p, 91)
-    with pytest.raises(TypeError, match="points: expected float32, got torch.float64"):
+    with pytest.raises(TypeError, match=r"points: expected float32, got torch\.float64"):
         _cuda.farthest_point_sample(p.double(), 9, 4, 0.0)
     with pytest.raises(ValueError, match="points: expected a contiguous tensor"):
         _cuda.farthest_point_sample(p[:, ::2], 9, 4, 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,8 @@ def resident() -> int:
 @pytest.mark.slow
 @pytest.mark.skipif(not STATM.exists(), reason="needs /proc")
 def test_ten_thousand_calls() -> None:
-    segmenter = Segmenter(random_checkpoint(TINY), threads=2)
-    clouds = [cloud("random", n) for n in (40, 300, 2100)]
+    segmenter = Segmenter(random_checkpoint(replace(TINY, patches=16, depth=1)), threads=2)
+    clouds = [cloud("random", n) for n in (40, 300, 900)]
     first = segmenter.segment(clouds[0], PARTS)
 
     def call(i: int) -> None:

@@ -9,6 +9,7 @@ from pa3d.ops.fps import farthest_point_sample, farthest_point_sample_reference
 from pa3d.ops.group import group, sample_and_group, sample_and_group_reference
 from pa3d.ops.interpolate import interpolate, interpolate_reference
 from pa3d.ops.knn import knn, knn_reference
+from pa3d.ops.spread import spread, spread_reference
 
 __all__ = [
     "farthest_point_sample",
@@ -20,4 +21,6 @@ __all__ = [
     "knn_reference",
     "sample_and_group",
     "sample_and_group_reference",
+    "spread",
+    "spread_reference",
 ]

@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pa3d import _C
 from pa3d.errors import InputError
 from pa3d.text.cache import VectorCache
 from pa3d.text.prompts import Mode, clean, prompts
@@ -44,7 +45,9 @@ class TextEncoder(Protocol):
         ...
 
 
-def text_encoder(space: str, *, weights: str | None = None, device: str = "cpu") -> TextEncoder:
+def text_encoder(
+    space: str, *, weights: str | None = None, device: str = "cpu", threads: int | None = None
+) -> TextEncoder:
     """The encoder of a text space.
 
     space: "all-MiniLM-L6-v2" or "open_clip/NAME/PRETRAINED", PRETRAINED a tag of OpenCLIP or the path of a
@@ -52,6 +55,7 @@ def text_encoder(space: str, *, weights: str | None = None, device: str = "cpu")
     weights: for OpenCLIP, a local checkpoint to read in place of downloading the tag's; the space stays the
         same. The environment variable PA3D_OPENCLIP_WEIGHTS does this too.
     device: for OpenCLIP, a torch device.
+    threads: for the embedded encoder, how many a call may use; None takes what OpenMP would.
     Raises InputError for a space that is neither.
     """
     if space == EMBEDDED:
@@ -59,7 +63,7 @@ def text_encoder(space: str, *, weights: str | None = None, device: str = "cpu")
             raise InputError(f"the weights of {EMBEDDED} are embedded; leave `weights` out")
         from pa3d.text.minilm import MiniLM
 
-        return MiniLM()
+        return MiniLM(threads=threads)
     family, _, rest = space.partition("/")
     name, _, pretrained = rest.partition("/")
     if family == "open_clip" and name and pretrained:
@@ -92,7 +96,7 @@ def embed_parts(
     if missing:
         encoded = encoder.encode([text for i in missing for text in prompt_sets[i]])
         for i, block in zip(missing, np.split(encoded, len(missing)), strict=True):
-            vectors[i] = vector = _unit(_unit(block).mean(axis=0))
+            vectors[i] = vector = _C.unit_mean(np.ascontiguousarray(block, np.float32))
             if store:
                 store.put(prompt_sets[i], vector)
     return np.stack([vector for vector in vectors if vector is not None])
@@ -110,7 +114,3 @@ def check_names(parts: Sequence[str]) -> None:
             alike = f" ({seen[name]!r} and {part!r} read the same)" if seen[name] != part else ""
             raise InputError(f"part name {name!r} is given twice{alike}; give every name once")
         seen[name] = part
-
-
-def _unit(x: NDArray[np.float32]) -> NDArray[np.float32]:  # (..., D)
-    return x / np.sqrt((x * x).sum(axis=-1, keepdims=True))
