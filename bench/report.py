@@ -35,8 +35,7 @@ distance were computed, so skipping can exceed any rate.
 
 Competitors of one table run in turns in one process, after their results were compared. A ratio is one of medians over
 turns; behind it stands the range from the tenth to the ninetieth percentile of the turns' own ratios. The torch module
-takes its patches from the kernels of pa3d, so the whole difference is in the network.
-"""
+takes its patches from the kernels of pa3d, so the whole difference is in the network."""
 
 Races = dict[str, dict[str, dict[str, Any]]]  # race -> competitor -> facts
 

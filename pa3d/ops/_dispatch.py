@@ -27,6 +27,16 @@ def namespace(x: Array) -> Any:
     return sys.modules["torch"] if is_tensor(x) else np
 
 
+def is_traced(*arrays: Array) -> bool:
+    """Whether torch.compile or torch.export is recording: arrays then have no values to check or hand on."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return False
+    tensors = [x for x in arrays if isinstance(x, torch.Tensor)]
+    plain = (torch.Tensor, torch.nn.Parameter)
+    return bool(tensors) and (torch.compiler.is_dynamo_compiling() or any(type(x) not in plain for x in tensors))
+
+
 def choose(*arrays: Array) -> str:
     """The backend for these arrays: `native` or `reference`."""
     on_cpu = all(not is_tensor(x) or x.device.type == "cpu" for x in arrays)

@@ -11,7 +11,7 @@ PatchAlign3D (arXiv 2601.02457). Not differentiable: the result is indices.
 
 from __future__ import annotations
 
-from pa3d.ops._dispatch import Array, check_count, check_points, choose, like, namespace, to_numpy
+from pa3d.ops._dispatch import Array, check_count, check_points, choose, is_traced, like, namespace, to_numpy
 
 
 def farthest_point_sample(
@@ -28,6 +28,10 @@ def farthest_point_sample(
     k may exceed N: once every point coincides with a chosen one, the lowest pickable index repeats.
     Raises TypeError for a wrong kind or dtype, ValueError for a wrong shape, layout, k, start or NaN, infinite values.
     """
+    if is_traced(points):
+        from pa3d.ops import _torch
+
+        return _torch.farthest_point_sample(points, k, start, min_sq_norm)
     rank = check_points("points", points)
     n = points.shape[-2]
     check_count("k", k, 1, None)

@@ -15,6 +15,7 @@ from pa3d.ops._dispatch import (
     check_points,
     choose,
     is_tensor,
+    is_traced,
     like,
     to_numpy,
 )
@@ -35,6 +36,10 @@ def sample_and_group(
     With fewer points than `size` every patch holds all of them, and members repeat from the nearest on.
     Raises as the two operations do.
     """
+    if is_traced(points):
+        from pa3d.ops import _torch
+
+        return _torch.sample_and_group(points, patches, size, start, min_sq_norm)
     rank = check_points("points", points)
     n = points.shape[-2]
     check_count("patches", patches, 1, None)
@@ -74,6 +79,10 @@ def group(
     neighbors_index: Array,  # (B, G, M) int64
 ) -> Array:  # (B, G, M, 3)
     """Member coordinates relative to their centre. Differentiable in points with torch."""
+    if is_traced(points, centers_index, neighbors_index):
+        from pa3d.ops import _torch
+
+        return _torch.group(points, centers_index, neighbors_index)
     check_points("points", points, batched=True)
     check_alike(points=points, centers_index=centers_index, neighbors_index=neighbors_index)
     b, g, m = neighbors_index.shape

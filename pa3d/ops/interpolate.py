@@ -4,7 +4,7 @@ k = 1 copies the nearest centre's row (lowest index among equals). k = 3 weighs 
 
     out = sum_j w_j v_j / sum_j w_j,   w_j = 1 / (|x - c_j| + 1e-8)
 
-as PointNet++ does (Qi et al., arXiv 1706.02413). Differentiable in the values through the reference form.
+as PointNet++ does (Qi et al., arXiv 1706.02413). Differentiable in the values.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pa3d.ops._dispatch import (
     check_points,
     choose,
     is_tensor,
+    is_traced,
     like,
     to_numpy,
 )
@@ -34,6 +35,10 @@ def interpolate(
 
     Raises TypeError for a wrong kind or dtype, ValueError for a wrong shape, layout, device, k or non-finite input.
     """
+    if is_traced(points, centers, values):
+        from pa3d.ops import _torch
+
+        return _torch.interpolate(points, centers, values, k)
     check_points("points", points, batched=False)
     check_points("centers", centers, batched=False)
     check_floats("values", values)
@@ -42,8 +47,11 @@ def interpolate(
         raise ValueError(f"values: expected shape ({centers.shape[0]}, C), got {tuple(values.shape)}")
     check_finite("values", values)
     check_count("k", k, 1, min(3, centers.shape[0]), " (and at most the number of centres)")
-    differentiable = is_tensor(values) and values.requires_grad
-    if choose(points, centers, values) == "native" and not differentiable:
+    if is_tensor(values) and values.requires_grad:
+        from pa3d.ops import _torch
+
+        return _torch.interpolate(points, centers, values, k)
+    if choose(points, centers, values) == "native":
         from pa3d import _C
 
         return like(_C.interpolate(to_numpy(points), to_numpy(centers), to_numpy(values), k), points)

@@ -15,6 +15,7 @@ from pa3d.ops._dispatch import (
     check_points,
     choose,
     is_tensor,
+    is_traced,
     like,
     namespace,
     to_numpy,
@@ -31,6 +32,10 @@ def knn(
     Raises TypeError for a wrong kind or dtype, ValueError for a wrong shape, layout, device, k outside 1..N or
     non-finite coordinates.
     """
+    if is_traced(queries, points):
+        from pa3d.ops import _torch
+
+        return _torch.knn(queries, points, k)
     rank = check_points("points", points)
     check_points("queries", queries, batched=rank == 3)
     check_alike(queries=queries, points=points)
