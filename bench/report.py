@@ -188,7 +188,7 @@ def draw(outcomes: list[Outcome], path: Path) -> None:
     axes.barh(names, shares, color=["#2a7f62" if share >= 1 else "#b4413c" for share in shares], height=0.6)
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log")
-    axes.set_xlim(min(0.5, *shares) * 0.8, max(2, *shares) * 1.6)
+    axes.set_xlim(min(0.5, *shares) * 0.8, max(2, *shares) * 3)
     for row, o in enumerate(outcomes[::-1]):
         axes.text(o.share * 1.04, row, f"{o.ratio:.2f} x (target {o.target})", va="center", fontsize=7)
     axes.set_xlabel("share of the target that is reached")
