@@ -66,21 +66,34 @@ class Shape:
         """Area of every face in squared source units, float64."""
         if self.faces is None:
             raise InputError(f"{self.name}: a cloud has no faces")
-        a, b, c = (self.points[self.faces[:, i]].astype(np.float64) for i in range(3))
-        return 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1)
+        return triangle_areas(self.points, self.faces)
 
     def sample(self, n: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         """n points drawn by area: points (n, 3) float32 and the face of each (n,) int32. Same seed, same points."""
-        areas = self.face_areas()
-        rng = np.random.default_rng(seed)
-        cumulative = np.cumsum(areas)
-        if not cumulative[-1] > 0:
-            raise InputError(f"{self.name}: every face has zero area; a shape needs a surface")
-        # Stratified along the cumulative area: the same marginal law as independent draws, but more even.
-        where = (np.arange(n) + rng.random(n)) / n * cumulative[-1]
-        face = np.minimum(np.searchsorted(cumulative, where, side="right"), len(areas) - 1).astype(np.int32)
-        r1, r2 = np.sqrt(rng.random(n)), rng.random(n)
-        weights = np.stack([1 - r1, r1 * (1 - r2), r1 * r2], axis=1)
-        assert self.faces is not None
-        corners = self.points[self.faces[face]].astype(np.float64)
-        return np.einsum("nij,ni->nj", corners, weights).astype(np.float32), face
+        if self.faces is None:
+            raise InputError(f"{self.name}: a cloud has no faces")
+        return sample_triangles(self.points, self.faces, n, np.random.default_rng(seed), self.name)
+
+
+def sample_triangles(
+    vertices: NDArray[np.float32],  # (V, 3)
+    faces: NDArray[np.int32],  # (F, 3)
+    n: int,
+    rng: np.random.Generator,
+    name: str = "mesh",
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """n points drawn by area, (n, 3), and the face of each, (n,). Raises InputError when nothing has an area."""
+    cumulative = np.cumsum(triangle_areas(vertices, faces))
+    if not len(cumulative) or not cumulative[-1] > 0:
+        raise InputError(f"{name}: every face has zero area; no surface to sample")
+    # Stratified along the cumulative area: the same marginal law as independent draws, but more even.
+    where = (np.arange(n) + rng.random(n)) / n * cumulative[-1]
+    face = np.minimum(np.searchsorted(cumulative, where, side="right"), len(faces) - 1).astype(np.int32)
+    r1, r2 = np.sqrt(rng.random(n)), rng.random(n)
+    weights = np.stack([1 - r1, r1 * (1 - r2), r1 * r2], axis=1)
+    return np.einsum("nij,ni->nj", vertices[faces[face]].astype(np.float64), weights).astype(np.float32), face
+
+
+def triangle_areas(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> NDArray[np.float64]:  # (F,)
+    a, b, c = (vertices[faces[:, i]].astype(np.float64) for i in range(3))
+    return 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1)

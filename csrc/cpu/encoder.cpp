@@ -17,6 +17,7 @@
 #include "cpuid.h"
 #include "fps.h"
 #include "parallel.h"
+#include "team.h"
 
 namespace pa3d {
 namespace {
@@ -26,18 +27,6 @@ using Clock = std::chrono::steady_clock;
 double seconds(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
 }
-
-#ifdef _OPENMP
-int thread_id() { return omp_get_thread_num(); }
-int team_size() { return omp_get_num_threads(); }
-void barrier() {
-#pragma omp barrier
-}
-#else
-int thread_id() { return 0; }
-int team_size() { return 1; }
-void barrier() {}
-#endif
 
 }  // namespace
 }  // namespace pa3d

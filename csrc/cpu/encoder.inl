@@ -62,12 +62,6 @@ struct Block {
   }
 };
 
-// The share [from, to) of n that falls to thread `id` of `team`.
-static inline void share(int64_t n, int id, int team, int64_t* from, int64_t* to) {
-  *from = n * id / team;
-  *to = n * (id + 1) / team;
-}
-
 template <class T>
 class EncoderOf : public Encoder {
  public:

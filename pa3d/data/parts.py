@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa3d.errors import InputError
+from pa3d.shape import sample_triangles
 
 
 @dataclass
@@ -53,14 +54,7 @@ class PartMesh:
 
     def sample(self, n: int, rng: np.random.Generator) -> PartCloud:
         """n area-weighted surface points; names that no point carries are dropped."""
-        a, b, c = (self.vertices[self.faces[:, i]].astype(np.float64) for i in range(3))
-        cumulative = np.cumsum(np.linalg.norm(np.cross(b - a, c - a), axis=1))
-        if not len(cumulative) or not cumulative[-1] > 0:
-            raise InputError(f"{self.id or 'mesh'}: no surface to sample; expected faces with positive area")
-        where = (np.arange(n) + rng.random(n)) / n * cumulative[-1]
-        face = np.minimum(np.searchsorted(cumulative, where, side="right"), len(cumulative) - 1)
-        r1, r2 = np.sqrt(rng.random(n))[:, None], rng.random(n)[:, None]
-        points = (1 - r1) * a[face] + r1 * (1 - r2) * b[face] + r1 * r2 * c[face]
+        points, face = sample_triangles(self.vertices, self.faces, n, rng, self.id or "mesh")
         part = self.face_parts[face]
         names: dict[str, NDArray[np.bool_]] = {}
         for index, synonyms in enumerate(self.parts):
