@@ -94,7 +94,9 @@ def star_base(b: Builder, top: float, reach: float, leg_names: str, column_names
 
 
 def chair_base(b: Builder, w: float, d: float, top: float) -> None:
-    style = b.pick("four", "four", "splayed", "splayed", "star", "sled", "panel", "cantilever", "pedestal", "folding")
+    style = b.pick(
+        "four", "four", "splayed", "splayed", "star", "sled", "panel", "cantilever", "pedestal", "folding", "slab"
+    )
     r = b.u(0.015, 0.04)
     if style in ("four", "splayed"):
         splay = b.u(0.03, 0.12) if style == "splayed" else 0
@@ -118,6 +120,17 @@ def chair_base(b: Builder, w: float, d: float, top: float) -> None:
             x = s * (w / 2 - r)
             b.add(tube([(x, top, -d * 0.3), (x, top - r, d / 2), (x, r, d / 2), (x, r, -d / 2)], r * 0.7), "leg")
         b.add(rod((-w / 2 + r, r, -d / 2), (w / 2 - r, r, -d / 2), r * 0.7), "leg")
+    elif style == "slab":  # boards as wide as the seat: upright, leaning, crossed, or one that comes forward
+        wide, t = w * b.u(0.5, 1), b.u(0.015, 0.06)
+        kind = b.pick("upright", "leaning", "crossed", "forward")
+        spread = {"upright": 0.0, "leaning": b.u(0.04, 0.2), "crossed": -d * 0.8, "forward": 0.0}[kind]
+        if kind == "forward":
+            b.add(bar((0, top, -d * b.u(0.2, 0.5)), (0, 0, d * b.u(0.1, 0.5)), wide, t), "leg")
+            b.add(box(wide, t, d * b.u(0.7, 1.1), (0, t / 2, 0)), "foot, leg")
+        else:
+            for s in (-1, 1):
+                z = s * d * 0.4
+                b.add(bar((0, top, z), (0, 0, z + s * spread), wide, t), "leg")
     elif style == "pedestal":
         foot = b.u(0.16, 0.25)
         b.add(
@@ -260,12 +273,32 @@ def chair_arms(b: Builder, w: float, d: float, y: float) -> None:
         )
 
 
+def flowing_seat(b: Builder, w: float, d: float, y: float, t: float) -> None:
+    """Seat and back as one bent board, rounded or curled where they meet."""
+    tall, lean, curl = b.u(0.3, 0.75), b.u(0.0, 0.25), b.u(-0.12, 0.12)
+    dip = b.u(0, 0.08)
+
+    def seat(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        along = v * d - d / 2
+        return np.stack([(u - 0.5) * w, y + t - dip * np.sin(np.pi * v) + 0.02 * v**4, along], -1)
+
+    def back(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        z = -d / 2 - lean * v + curl * np.sin(np.pi * v) - curl * v**3
+        return np.stack([(u - 0.5) * w * (1 - 0.1 * v), y + t + tall * v, z], -1)
+
+    b.add(sheet(seat, t, 9, 14), "seat")
+    b.add(sheet(back, t, 9, 14), "back")
+
+
 def draw_chair(b: Builder, arms: float) -> None:
     w, d, y = b.u(0.36, 0.6), b.u(0.36, 0.55), b.u(0.3, 0.5)
     t = b.u(0.015, 0.06)
     chair_base(b, w, d, y)
-    chair_seat(b, w, d, y, t)
-    chair_back(b, w * b.u(0.85, 1.0), d, y + t * 0.5, b.u(0.28, 0.75), b.u(0.015, 0.06))
+    if b.chance(0.15):
+        flowing_seat(b, w, d, y, t)
+    else:
+        chair_seat(b, w, d, y, t)
+        chair_back(b, w * b.u(0.85, 1.0), d, y + t * 0.5, b.u(0.28, 0.75), b.u(0.015, 0.06))
     if b.chance(arms):
         chair_arms(b, w, d, y + t)
 

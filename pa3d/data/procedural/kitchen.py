@@ -319,7 +319,7 @@ def jar(b: Builder) -> None:
 
 
 KETTLE = {
-    "body": ("pot body", "kettle body", "main body", "base body", "container"),
+    "body": ("pot body", "kettle body", "main body", "container"),
     "lid": ("cover", "cap", "top lid"),
     "handle": ("grip", "handle or grip", "kettle handle"),
     "spout": ("nozzle", "beak", "pouring spout"),
@@ -359,7 +359,7 @@ def spout(b: Builder, profile: np.ndarray, h: float) -> None:
             steps=18,
         )
     sizes = np.linspace(size * b.u(1.1, 1.8), size * b.u(0.5, 0.8), len(path))
-    b.add(tube(path, sizes, 12), "spout")
+    b.add(tube(path, sizes, 12), "spout, base body")
 
 
 def draw_kettle(b: Builder) -> None:
@@ -379,7 +379,7 @@ def draw_kettle(b: Builder) -> None:
         shape = 1 - 0.65 * t**1.5 + 0.12 * np.sin(np.pi * t)
     profile = np.stack([r * shape / shape.max(), h * t], 1)
     mouth = float(profile[-1, 0])
-    b.add(lathe([(0, 0), *profile, (mouth * 0.9, h)]), "body")
+    b.add(lathe([(0, 0), *profile, (mouth * 0.9, h)]), "body, base body")
     small_lid(b, mouth * b.u(0.8, 1), h)
     spout(b, profile, h)
     place = b.pick("side", "side", "over", "over", "top")

@@ -37,7 +37,10 @@ HAT = {
 
 @family("cap", names=HAT)
 def cap(b: Builder) -> None:
-    """Baseball caps, flat caps, visors: a crown and a brim to the front only."""
+    """Baseball caps, flat caps, peaked caps, visors: a crown and a brim to the front only."""
+    if b.chance(0.2):
+        peaked_cap(b)
+        return
     r, tall, long = 0.5, b.u(0.3, 0.62), b.u(0.5, 0.65)
     power = b.u(2, 3.5)
     kind = b.pick("baseball", "baseball", "baseball", "military", "flat", "trucker")
@@ -86,6 +89,38 @@ def cap(b: Builder) -> None:
         b.add(ellipsoid(0.04, 0.02, 0.04, (0, tall + 0.005, 0)), "button, crown" if b.chance() else "crown")
     if b.chance(0.25):
         b.add(lathe([(r * 1.01, 0), (r * 1.01, tall * 0.22)], 36).scale(1, 1, long / r), "band, crown")
+
+
+def peaked_cap(b: Builder) -> None:
+    """The cap of officers and drivers: a band, a wide flat top that overhangs it, a short peak under its front."""
+    r, long, band = b.u(0.34, 0.42), b.u(0.42, 0.5), b.u(0.1, 0.24)
+    over, rise = b.u(1.08, 1.5), b.u(0.04, 0.2)
+    top = band + rise
+    rows = [(r, 0), (r, band), (r * over, top), (r * over * 0.97, top + 0.02), (r * over * 0.5, top + b.u(0.0, 0.08))]
+    rows.append((0, rows[-1][1]))
+    tilt = b.u(-0.1, 0.35)  # the front of the top stands higher
+    sway = b.u(0, 0.25)  # and the top may lie further back
+    lift = np.array([0, 1, 0]) * tilt
+    back = np.array([0, 0, -1]) * sway
+
+    def lean(v: np.ndarray) -> np.ndarray:
+        height = np.clip(v[:, 1:2] / top, 0, 1)
+        return v + (lift * v[:, 2:] + back * 0.3) * height**2
+
+    for inner in range(2 if b.chance(0.5) else 1):
+        k = 1 - 0.04 * inner
+        shell = np.array([(x * k, y * k) for x, y in rows])
+        b.add(lathe(shell, 36).scale(1, 1, long / r).bend(lean), "crown")
+    if b.chance(0.3):
+        b.add(lathe([(r * 1.01, 0), (r * 1.01, band * 0.95)], 36).scale(1, 1, long / r), "band, crown")
+    reach, drop, width = b.u(0.12, 0.32), b.u(0.15, 0.9), b.u(50, 80)
+
+    def peak(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        angle = np.radians((2 * u - 1) * width)
+        out = v * reach * np.maximum(np.cos((2 * u - 1) * np.pi / 2), 0) ** 0.6
+        return np.stack([r * np.sin(angle) * (1 + 0.1 * v), 0.01 - drop * out, long * np.cos(angle) + out], -1)
+
+    b.add(sheet(peak, b.u(0.008, 0.025), 25, 9), "visor, brim")
 
 
 @family("hat", names=HAT)
@@ -178,10 +213,14 @@ def helmet(b: Builder) -> None:
 
 @family("beanie", names=HAT)
 def beanie(b: Builder) -> None:
-    tall, fold = b.u(0.5, 0.85), b.u(0.12, 0.25)
-    b.add(ellipsoid(0.42, tall, 0.46, low=0, segments=32), "crown")
+    tall, fold, thick = b.u(0.45, 0.85), b.u(0.12, 0.38), b.u(0.0, 0.05)
+    boxy = b.u(0.6, 1)  # below one the sides stand straighter than a ball's
+    t = np.linspace(0, np.pi / 2, 14)
+    crown = lathe(np.stack([0.42 * np.cos(t) ** boxy, tall * np.sin(t)], 1), 32)
+    b.add(crown.scale(1, 1, b.u(1.0, 1.15)), "crown")
+    out = 0.425 + thick
     b.add(
-        lathe([(0.43, 0), (0.46, 0.02), (0.46, fold), (0.42, fold + 0.02)], 32).scale(1, 1, 1.08),
+        lathe([(0.42, 0), (out, 0.02), (out, fold), (0.41, fold + 0.02)], 32).scale(1, 1, 1.08),
         "cuff, folded edge, brim",
     )
     if b.chance(0.6):
