@@ -257,6 +257,7 @@ PYBIND11_MODULE(_C, m) {
       .def(py::init<const py::dict&, const std::string&, const py::dict&>(), "config"_a, "precision"_a, "weights"_a)
       .def("forward", &Engine::forward, "points"_a, "threads"_a = 0)
       .def("forward_many", &Engine::forward_many, "clouds"_a, "threads"_a = 0);
+  pa3d::bind_backproject(m);
   pa3d::bind_rasterize(m);
   pa3d::bind_segment(m);
   pa3d::bind_text(m);

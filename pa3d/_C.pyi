@@ -49,6 +49,14 @@ def nearest_centers(
     k: int,
     threads: int = 0,
 ) -> tuple[Ids, Floats]: ...  # (N, k)
+def backproject(
+    tokens: NDArray[Any],  # (V, gh, gw, C) float32, or the bits of bfloat16 as uint16
+    point_of_pixel: NDArray[np.integer],  # (V, H, W) int32 or int64
+    n_points: int,
+    mode: str,
+    per_view: bool = False,
+    threads: int = 0,
+) -> tuple[Floats, Indices]: ...  # (P, C), (P,)
 def rasterize(
     vertices: Floats,  # (N, 3)
     faces: Ids,  # (F, 3)

@@ -1,0 +1,65 @@
+// Python's side of cpu/backproject.h: checks arrays, drops the GIL.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <string>
+
+#include "bind.h"
+#include "cpu/backproject.h"
+
+namespace py = pybind11;
+
+namespace {
+
+template <class T>
+using Packed = py::array_t<T, py::array::c_style>;
+
+pa3d::Upsampling upsampling_of(const std::string& mode) {
+  if (mode == "nearest") return pa3d::Upsampling::nearest;
+  if (mode == "bilinear") return pa3d::Upsampling::bilinear;
+  if (mode == "bicubic") return pa3d::Upsampling::bicubic;
+  throw py::value_error("mode: expected nearest, bilinear or bicubic, got " + mode);
+}
+
+void require(bool good, const char* message) {
+  if (!good) throw py::value_error(message);
+}
+
+// tokens: float32, or the bits of bfloat16 as uint16.
+py::tuple backproject(const py::array& tokens, const py::array& point_of_pixel, int64_t n_points,
+                      const std::string& mode, bool per_view, int threads) {
+  const bool bfloat16 = py::isinstance<Packed<uint16_t>>(tokens);
+  const bool wide = py::isinstance<Packed<int64_t>>(point_of_pixel);
+  require((bfloat16 || py::isinstance<Packed<float>>(tokens)) && tokens.ndim() == 4,
+          "tokens: expected a contiguous array (V, gh, gw, C) of float32 or uint16");
+  require((wide || py::isinstance<Packed<int32_t>>(point_of_pixel)) && point_of_pixel.ndim() == 3,
+          "point_of_pixel: expected a contiguous array (V, H, W) of int32 or int64");
+  const pa3d::TokenGrids grids = {tokens.data(),   bfloat16,        tokens.shape(0),
+                                  tokens.shape(1), tokens.shape(2), tokens.shape(3)};
+  const pa3d::PixelMap pixels = {point_of_pixel.data(), wide, point_of_pixel.shape(1), point_of_pixel.shape(2)};
+  require(point_of_pixel.shape(0) == grids.views, "point_of_pixel: expected as many views as tokens");
+  require(tokens.size() > 0 && point_of_pixel.size() > 0, "tokens, point_of_pixel: expected no empty axis");
+  require(grids.rows <= INT16_MAX && grids.columns <= INT16_MAX && pixels.height <= INT16_MAX &&
+              pixels.width <= INT16_MAX,
+          "tokens, point_of_pixel: expected at most 32767 rows and columns");
+  require(n_points >= 1 && n_points <= INT32_MAX, "n_points: expected 1 to 2147483647");
+  const pa3d::Upsampling how = upsampling_of(mode);
+  // From numpy.zeros: rows of points that no pixel shows then never take memory.
+  const py::object zeros = py::module_::import("numpy").attr("zeros");
+  Packed<float> sum = zeros(py::make_tuple(n_points, grids.channels), py::dtype::of<float>());
+  Packed<int64_t> count = zeros(py::make_tuple(n_points), py::dtype::of<int64_t>());
+  float* const total = sum.mutable_data();
+  int64_t* const seen = count.mutable_data();
+  {
+    py::gil_scoped_release release;
+    pa3d::backproject(grids, pixels, n_points, how, per_view, threads, total, seen);
+  }
+  return py::make_tuple(sum, count);
+}
+
+}  // namespace
+
+void pa3d::bind_backproject(py::module_& m) {
+  m.def("backproject", &::backproject, py::arg("tokens"), py::arg("point_of_pixel"), py::arg("n_points"),
+        py::arg("mode"), py::arg("per_view") = false, py::arg("threads") = 0);
+}

@@ -1,0 +1,112 @@
+"""Features of 2D views carried to 3D points without ever building the upsampled images.
+
+A pixel's value is its view's token grid interpolated as torch.nn.functional.interpolate does with
+align_corners=False (bicubic: Keys' cubic with A = -0.75, "Cubic convolution interpolation for digital image
+processing", 1981; borders clamped). With T_vt token t of view v and w_t(x) its weight at pixel x,
+
+    sum_p = sum_v sum_t (sum_{x shows p in v} w_t(x)) T_vt
+
+Weights depend on a pixel's row and column alone, so a point's weights are added up over the grid first and
+every token is read once a point: what (H, W, C) numbers a view would have held is never computed.
+
+Sums are equal to the bit for any number of threads and at every instruction level. Not differentiable: the
+result is a training target.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+
+from pa3d.ops._dispatch import Array, check_alike, check_count, choose, is_tensor, like, to_numpy
+
+Mode = Literal["bicubic", "bilinear", "nearest"]
+
+_MAX_SIDE = 32767
+
+
+def backproject(
+    tokens: Array,  # (V, gh, gw, C) float32, or bfloat16 as a torch tensor
+    point_of_pixel: Array,  # (V, H, W) int32 or int64, -1 for none
+    n_points: int,
+    *,
+    mode: Mode = "bicubic",
+    per_view: bool = False,
+) -> tuple[Array, Array]:  # sum (P, C) float32, count (P,) int64
+    """Sums of interpolated tokens over each point's pixels, and the number of those pixels.
+
+    per_view: the pixels that show a point in one view count as one, their mean, and `count` is the number of
+    views that see the point. Either way `sum / count` is a mean; points that nothing shows have zeros. numpy
+    has no bfloat16: give float32, or a torch tensor. NaN in a token reaches the points that have a pixel
+    beside it. Raises TypeError for a wrong kind or dtype, ValueError for a wrong shape, layout, device, mode
+    or index.
+    """
+    _check("tokens", tokens, ("float32", "bfloat16"), ("V", "gh", "gw", "C"))
+    _check("point_of_pixel", point_of_pixel, ("int32", "int64"), ("V", "H", "W"))
+    check_alike(tokens=tokens, point_of_pixel=point_of_pixel)
+    if len(tokens) != len(point_of_pixel):
+        raise ValueError(
+            f"point_of_pixel: expected {len(tokens)} views as tokens have, got shape {tuple(point_of_pixel.shape)}"
+        )
+    for name, shape in (("tokens", tokens.shape[1:3]), ("point_of_pixel", point_of_pixel.shape[1:])):
+        if max(shape) > _MAX_SIDE:
+            raise ValueError(f"{name}: expected at most {_MAX_SIDE} rows and columns, got {shape[0]} x {shape[1]}")
+    check_count("n_points", n_points, 1, 2**31 - 1)
+    low, high = int(point_of_pixel.min()), int(point_of_pixel.max())
+    if low < -1 or high >= n_points:
+        raise ValueError(f"point_of_pixel: expected -1 or indices from 0 to {n_points - 1}, got {low} to {high}")
+    if mode not in get_args(Mode):
+        raise ValueError(f"mode: expected {', '.join(get_args(Mode)[:-1])} or {get_args(Mode)[-1]}, got {mode!r}")
+    if choose(tokens, point_of_pixel) == "native":
+        from pa3d import _C
+
+        total, count = _C.backproject(_bits(tokens), to_numpy(point_of_pixel), int(n_points), mode, per_view)
+        return like(total, tokens), like(count, tokens)
+    if is_tensor(tokens):
+        return backproject_reference(tokens, point_of_pixel, n_points, mode=mode, per_view=per_view)
+    import torch
+
+    given = torch.from_numpy(tokens), torch.from_numpy(point_of_pixel)
+    total, count = backproject_reference(*given, n_points, mode=mode, per_view=per_view)
+    return total.numpy(), count.numpy()
+
+
+def backproject_reference(
+    tokens: Array, point_of_pixel: Array, n_points: int, *, mode: Mode = "bicubic", per_view: bool = False
+) -> tuple[Array, Array]:
+    """The rule in plain torch: each view's whole image, then sums by point. Tensors of any float dtype."""
+    import torch
+
+    wide = tokens.float() if tokens.dtype == torch.bfloat16 else tokens
+    total = wide.new_zeros(n_points, tokens.shape[3])
+    count = torch.zeros(n_points, dtype=torch.int64, device=tokens.device)
+    size = point_of_pixel.shape[1:]
+    for grid, points in zip(wide.permute(0, 3, 1, 2), point_of_pixel.flatten(1).long(), strict=True):
+        image = torch.nn.functional.interpolate(grid[None], size, mode=mode)[0].flatten(1).T  # (H W, C)
+        shown = points >= 0
+        pixels = torch.bincount(points[shown], minlength=n_points)
+        view = torch.zeros_like(total).index_add_(0, points[shown], image[shown])
+        total += view / pixels.clamp(min=1)[:, None] if per_view else view
+        count += (pixels > 0) if per_view else pixels
+    return total, count
+
+
+def _check(name: str, x: Array, dtypes: tuple[str, str], axes: tuple[str, ...]) -> None:
+    if not isinstance(x, np.ndarray) and not is_tensor(x):
+        raise TypeError(f"{name}: expected a numpy array or a torch tensor, got {type(x).__name__}")
+    if str(x.dtype).removeprefix("torch.") not in dtypes:
+        raise TypeError(f"{name}: expected {' or '.join(dtypes)}, got {x.dtype}; convert it first")
+    if x.ndim != len(axes) or min(x.shape) < 1:
+        raise ValueError(f"{name}: expected shape ({', '.join(axes)}) without an empty axis, got {tuple(x.shape)}")
+    if not (x.is_contiguous() if is_tensor(x) else x.flags.c_contiguous):
+        raise ValueError(f"{name}: expected a contiguous array; make a contiguous copy first")
+
+
+def _bits(tokens: Array) -> np.ndarray:
+    """float32 as it is, bfloat16 as uint16, in the same memory."""
+    if not is_tensor(tokens) or str(tokens.dtype) == "torch.float32":
+        return to_numpy(tokens)
+    import torch
+
+    return tokens.detach().view(torch.int16).numpy().view(np.uint16)
