@@ -14,6 +14,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,11 @@ from pa3d.shape import sample_triangles
 
 @dataclass
 class PartCloud:
-    """Points on a shape's surface, y up, with one boolean mask a part name (masks may overlap)."""
+    """Points on a shape's surface, y up, with one boolean mask a part name (masks may overlap).
+
+    centers, patch_features: what stage 1 is taught, unit vectors (pa3d prepare); None where there is none.
+    provenance: how the record came to be: the file, and for prepared ones the views and the backbone.
+    """
 
     points: NDArray[np.float32]  # (P, 3)
     names: list[str]  # L
@@ -33,6 +38,9 @@ class PartCloud:
     source: str
     license: str
     id: str
+    centers: NDArray[np.float32] | None = None  # (G, 3)
+    patch_features: NDArray[np.float32] | None = None  # (G, D)
+    provenance: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -71,8 +79,7 @@ class PartMesh:
 def write_shards(records: Iterable[PartCloud], folder: str | Path, *, shard_size: int = 500) -> int:
     """Write records as WebDataset tar shards ``shard-00000.tar`` ...; returns how many records were written.
 
-    A record is three members: ``KEY.points.npy`` (P, 3) float32, ``KEY.masks.npy`` (L, ceil(P/8)) bits of the masks,
-    ``KEY.json`` (names, category, source, license, id, points). A shard appears under its name only when complete.
+    A record's members are those of `record_members`. A shard appears under its name only when complete.
     """
     out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
@@ -82,15 +89,33 @@ def write_shards(records: Iterable[PartCloud], folder: str | Path, *, shard_size
         partial = out / f".{target.name}.part"
         with tarfile.open(partial, "w") as tar:
             for record in shard:
-                key = f"{count:07d}"
-                meta = {k: getattr(record, k) for k in ("names", "category", "source", "license", "id")}
-                meta["points"] = len(record.points)
-                _add(tar, f"{key}.points.npy", _npy(record.points.astype(np.float32)))
-                _add(tar, f"{key}.masks.npy", _npy(np.packbits(record.masks, axis=1)))
-                _add(tar, f"{key}.json", json.dumps(meta, sort_keys=True).encode())
+                for kind, data in record_members(record).items():
+                    _add(tar, f"{count:07d}.{kind}", data)
                 count += 1
         os.replace(partial, target)
     return count
+
+
+def record_members(record: PartCloud) -> dict[str, bytes]:
+    """The files that hold a record in a shard, by what follows the key in their names.
+
+    ``points.npy`` (P, 3) float32; ``masks.npy`` (L, ceil(P/8)) bits of the masks; ``centers.npy`` (G, 3) float32 and
+    ``features.npy`` (G, D) float16, where there are any; ``json``: names, category, source, license, id, points,
+    and provenance where it is known. Equal records give equal bytes.
+    """
+    meta: dict[str, Any] = {k: getattr(record, k) for k in ("names", "category", "source", "license", "id")}
+    meta["points"] = len(record.points)
+    if record.provenance:
+        meta["provenance"] = record.provenance
+    members = {
+        "points.npy": _npy(record.points.astype(np.float32)),
+        "masks.npy": _npy(np.packbits(record.masks, axis=1)),
+    }
+    if record.centers is not None and record.patch_features is not None:
+        members["centers.npy"] = _npy(record.centers.astype(np.float32))
+        members["features.npy"] = _npy(record.patch_features.astype(np.float16))
+    members["json"] = json.dumps(meta, sort_keys=True).encode()
+    return members
 
 
 def _chunks(records: Iterable[PartCloud], size: int) -> Iterator[Iterator[PartCloud]]:
@@ -125,8 +150,15 @@ def _record(shard: Path, key: str, members: dict[str, bytes]) -> PartCloud:
         points = np.load(io.BytesIO(members["points.npy"]), allow_pickle=False)
         bits = np.load(io.BytesIO(members["masks.npy"]), allow_pickle=False)
         masks = np.unpackbits(bits, axis=1, count=meta["points"]).astype(bool)
-        names = meta["names"]
-        return PartCloud(points, names, masks, meta["category"], meta["source"], meta["license"], meta["id"])
+        record = PartCloud(
+            points, meta["names"], masks, meta["category"], meta["source"], meta["license"], meta["id"],
+            provenance=meta.get("provenance", {}),
+        )  # fmt: skip
+        if "features.npy" in members:
+            record.centers = np.load(io.BytesIO(members["centers.npy"]), allow_pickle=False)
+            features = np.load(io.BytesIO(members["features.npy"]), allow_pickle=False)
+            record.patch_features = features.astype(np.float32)
+        return record
     except (KeyError, ValueError) as error:
         raise InputError(f"{shard}: record {key} is damaged ({error}); write the shard again") from error
 
