@@ -1,0 +1,69 @@
+"""Features of views gathered to points, none left without one.
+
+A point's feature is the mean over the views that see it, as in the method's first stage (arXiv 2601.02457) and in
+COPS: within a view the mean over the pixels that show the point, then the mean of those, so that a view from
+nearby weighs as much as one from afar. `average="pixels"` takes every pixel of every view once instead. Points
+that no view sees take the mean of their 20 nearest seen points.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pa3d.ops._dispatch import Array, check_alike, check_count, check_points, is_tensor, namespace
+from pa3d.ops.backproject import Mode, backproject
+from pa3d.ops.knn import knn
+
+NEIGHBORS = 20
+
+
+def point_features(
+    tokens: Array,  # (V, gh, gw, C) float32, or bfloat16 as a torch tensor
+    point_of_pixel: Array,  # (V, H, W) int32 or int64, -1 for none
+    points: Array,  # (P, 3) float32
+    *,
+    mode: Mode = "bicubic",
+    average: Literal["views", "pixels"] = "views",
+    neighbors: int = NEIGHBORS,
+) -> tuple[Array, Array]:  # features (P, C) float32, seen (P,) bool
+    """Interpolated tokens averaged over what shows each point; what nothing shows takes its neighbours' mean.
+
+    When no view sees any point, features are zero. Raises TypeError or ValueError as `backproject` does, and for
+    points that are not finite or not as many as indices.
+    """
+    if average not in ("views", "pixels"):
+        raise ValueError(f"average: expected views or pixels, got {average!r}")
+    check_count("neighbors", neighbors, 1, None)
+    check_points("points", points, batched=False)
+    check_alike(tokens=tokens, points=points)
+    features, count = backproject(tokens, point_of_pixel, len(points), mode=mode, per_view=average == "views")
+    seen = count > 0
+    # In place: the sums are the largest array here.
+    features /= _column(count.clip(1), features)
+    fill_unseen(features, points, seen, neighbors)
+    return features, seen
+
+
+def fill_unseen(
+    features: Array,  # (P, C) float32, changed in place
+    points: Array,  # (P, 3) float32
+    seen: Array,  # (P,) bool
+    neighbors: int = NEIGHBORS,
+) -> None:
+    """Points that are not seen take the mean of their nearest seen ones, at most `neighbors` of them."""
+    if bool(seen.all()) or not bool(seen.any()):
+        return
+    near, _ = knn(points[~seen], points[seen], min(neighbors, int(seen.sum())))
+    rows = _indices(seen)[near]  # (U, k)
+    total = features[rows[:, 0]]
+    for k in range(1, rows.shape[1]):
+        total += features[rows[:, k]]
+    features[~seen] = total / rows.shape[1]
+
+
+def _column(count: Array, like: Array) -> Array:  # (P,) -> (P, 1) of like's dtype
+    return count.to(like.dtype)[:, None] if is_tensor(count) else count.astype(like.dtype)[:, None]
+
+
+def _indices(mask: Array) -> Any:
+    return namespace(mask).nonzero(mask, as_tuple=True)[0] if is_tensor(mask) else mask.nonzero()[0]
