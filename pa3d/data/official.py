@@ -1,14 +1,14 @@
 """The training data of Find3D's engine and PatchAlign3D as they lie on disk: reading, writing, a tiny set of them.
 
-    ROOT/labeled/points/UID/points.pt                     (P, C >= 3) floats, the first three x, y, z
-    ROOT/labeled/points/UID/point2face.pt                 (P,) integers, the face each point lies on
-    ROOT/labeled/rendered/CATEGORY_UID/oriented/          UID is what follows the last underscore
-        imgs/                                             a picture a view, in the order of their names
-        pix2face.pt                                       (V, H, W) integers, -1 where no face is seen
-        masks/merged/mask2points.pt                       (M, P) bool, or numbers of which > 0 counts
-        masks/merged/mask_labels.txt                      a label a line, M lines; equal labels are united
-        patch_dino/patch_features.pt                      a dict of centers_xyz (G, 3), patch_feats (G, D), feature_dim D
-    ROOT/labeled/split/{train,val}.txt                    CATEGORY_UID a line
+    ROOT/labeled/points/UID/points.pt               (P, C >= 3) floats, the first three x, y, z
+    ROOT/labeled/points/UID/point2face.pt           (P,) integers, the face each point lies on
+    ROOT/labeled/rendered/CATEGORY_UID/oriented/    UID is what follows the last underscore
+        imgs/                                       a picture a view, in the order of the numbers in their names
+        pix2face.pt                                 (V, H, W) integers, -1 where no face is seen
+        masks/merged/mask2points.pt                 (M, P) bool, or numbers of which > 0 counts
+        masks/merged/mask_labels.txt                a label a line, M lines; equal labels are united
+        patch_dino/patch_features.pt                a dict: centers_xyz (G, 3), patch_feats (G, D), feature_dim D
+    ROOT/labeled/split/{train,val}.txt              CATEGORY_UID a line
 
 Points are as the encoder sees them, z up: a shape that is y up is written with y and z exchanged
 (`pa3d.segment.TO_MODEL_AXES`), which is what the method does to a shape at inference. Needs torch.

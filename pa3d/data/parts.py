@@ -48,7 +48,7 @@ class PartMesh:
     """A triangle mesh, y up, whose faces belong to named parts.
 
     faces: (F, 3) int32; face_parts: (F,) int32 index into parts, -1 for none;
-    parts: for every part its names, finest first, then coarser ones or synonyms.
+    parts: for every part its names, finest first, then coarser ones or synonyms; provenance as of a PartCloud.
     """
 
     vertices: NDArray[np.float32]  # (V, 3)
@@ -59,9 +59,14 @@ class PartMesh:
     source: str = ""
     license: str = ""
     id: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict)
 
     def sample(self, n: int, rng: np.random.Generator) -> PartCloud:
         """n area-weighted surface points; names that no point carries are dropped."""
+        return self.sample_with_faces(n, rng)[0]
+
+    def sample_with_faces(self, n: int, rng: np.random.Generator) -> tuple[PartCloud, NDArray[np.int32]]:
+        """As sample, with the face of every point (n,)."""
         points, face = sample_triangles(self.vertices, self.faces, n, rng, self.id or "mesh")
         part = self.face_parts[face]
         names: dict[str, NDArray[np.bool_]] = {}
@@ -71,9 +76,8 @@ class PartMesh:
                 for name in synonyms:
                     names[name] = names.get(name, np.zeros(n, bool)) | mine
         masks = np.stack(list(names.values())) if names else np.zeros((0, n), bool)
-        return PartCloud(
-            points.astype(np.float32), list(names), masks, self.category, self.source, self.license, self.id
-        )
+        cloud = PartCloud(points, list(names), masks, self.category, self.source, self.license, self.id)
+        return cloud, face
 
 
 def write_shards(records: Iterable[PartCloud], folder: str | Path, *, shard_size: int = 500) -> int:

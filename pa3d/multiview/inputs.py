@@ -1,0 +1,231 @@
+"""What `pa3d prepare` reads: files, members of archives and shapes of the official layout, one source a shape.
+
+Where a file names parts (pa3d.data.harvest) its shape comes with them, else with its geometry alone, which is all that
+stage 1 needs. An .npz mesh may hold labels of its own: face_labels (F,) with -1 for none, part_names, and category.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pa3d.data.harvest import NamedMesh, harvest, parse_ac3d, parse_mjcf
+from pa3d.data.official import is_official, official_entries
+from pa3d.data.parts import PartCloud, PartMesh
+from pa3d.data.sources import category_of, origin
+from pa3d.errors import InputError
+from pa3d.io import SUFFIXES, load
+from pa3d.multiview.targets import Subject
+from pa3d.shape import UP_AXES
+
+Kind = Literal["file", "member", "official"]
+
+_NAMED = (".glb", ".gltf", ".obj", ".ac", ".xml", ".fbx")
+_ARCHIVES = (".sh3f", ".zip")
+_MEMBERS = (".glb", ".obj", ".ac")
+# Tables may hold anything; in a folder they are taken for notes, by name they are read.
+_NOTES = (".txt", ".csv", ".asc", ".npy")
+_Y_UP = (".glb", ".gltf", ".ac", ".xml", ".sh3f")  # by their format, or by what reads them
+_CATALOGUE = "PluginFurnitureCatalog.properties"
+# Columns of a y-up shape, and their signs, from one whose axis up is x or z: rotations by a quarter turn.
+_TURNS = {"x": ((1, 0, 2), (-1, 1, 1)), "y": ((0, 1, 2), (1, 1, 1)), "z": ((0, 2, 1), (1, 1, -1))}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One shape: a file, the member of an archive, or a line of the split of an official layout at path."""
+
+    path: str
+    member: str = ""
+    kind: Kind = "file"
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.member}" if self.member else self.path
+
+
+def list_sources(where: str | Path, *, split: str = "train") -> list[Source]:
+    """Every shape of a folder (searched whole, sorted), of one file, or of a text file with a path a line; once each.
+
+    A folder in the official layout gives the shapes of a split. Lines of a list are relative to its folder; blank ones
+    and those that begin with # are passed over. Raises InputError when there is no shape, or a path does not exist.
+    """
+    path = Path(where)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; give shapes, a folder of them, or a list with a path a line")
+    if path.is_dir() and is_official(path):
+        return [Source(str(path), entry, "official") for entry in dict.fromkeys(official_entries(path, split))]
+    paths = _listed(path) if path.is_file() and _is_list(path) else [path]
+    sources: dict[Source, None] = {}
+    for given in paths:
+        if not given.exists():
+            raise InputError(f"{path}: lists {given}, which does not exist; correct the list")
+        files = sorted(p for p in given.rglob("*") if _is_shape(p)) if given.is_dir() else [given]
+        sources |= dict.fromkeys(source for file in files for source in _sources(file))
+    if not sources:
+        expected = ", ".join(sorted({*SUFFIXES, *_NAMED, *_ARCHIVES} - {*_NOTES}))
+        raise InputError(f"{path}: no shapes here; expected files such as {expected}")
+    return list(sources)
+
+
+def read_source(source: Source, *, up: str = "y") -> Subject:
+    """The shape of a source, y up. up: the axis of files whose format does not say it.
+
+    Raises InputError when it cannot be read or holds no shape. Not for official ones (pa3d.data.official).
+    """
+    if up not in UP_AXES:
+        raise InputError(f"up axis {up!r} is unknown; give one of x, y, z")
+    if source.kind == "member":
+        subject = _read_member(source)
+    else:
+        path = Path(source.path)
+        subject = _read_file(path, path.suffix.lower())
+    if Path(source.path).suffix.lower() not in _Y_UP:
+        _turn(subject.shape, up)
+    subject.shape.provenance["file"] = Path(source.path).name + (f":{source.member}" if source.member else "")
+    return subject
+
+
+def _is_list(path: Path) -> bool:
+    """A .lst file, or a .txt one whose first entry is not a row of numbers."""
+    if path.suffix.lower() not in (".txt", ".lst"):
+        return False
+    with path.open(encoding="utf-8", errors="replace") as file:
+        first = next((line for line in file if line.strip() and not line.startswith("#")), "")
+    return not all(re.fullmatch(r"[-+.\deE]+", word) for word in first.replace(",", " ").split())
+
+
+def _listed(path: Path) -> list[Path]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not UTF-8 text; give a list with a path a line") from None
+    return [path.parent / line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def _is_shape(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if suffix in _NOTES or suffix not in (*SUFFIXES, *_NAMED, *_ARCHIVES) or not path.is_file():
+        return False
+    if suffix != ".xml":
+        return True
+    with path.open("rb") as file:
+        return b"<mujoco" in file.read(4096) and not path.stem.endswith("dependencies")
+
+
+def _sources(file: Path) -> Iterator[Source]:
+    if file.suffix.lower() not in _ARCHIVES:
+        yield Source(str(file))
+        return
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = sorted(name for name in archive.namelist() if Path(name).suffix.lower() in _MEMBERS)
+    except (zipfile.BadZipFile, OSError):
+        names = [""]  # reported with the other broken ones, when its turn comes
+    for name in names:
+        yield Source(str(file), name, "member")
+
+
+def _read_file(path: Path, suffix: str, license: str = "", source: str = "") -> Subject:
+    if suffix in _NAMED and path.is_file():
+        named = next(harvest([path], license=license, source=source), None)
+        if named is not None:
+            return Subject(named)
+    known_source, known_license = origin(path)
+    about = (category_of(path), source or known_source, license or known_license, f"{path.parent.name}/{path.stem}")
+    if suffix in (".ac", ".xml") and path.is_file():
+        return Subject(_bare(_parse(path, suffix), about))
+    shape = load(path)
+    # An origin away from zero only moves the shape, which is brought to the unit sphere anyway.
+    if shape.faces is None:
+        return Subject(PartCloud(shape.points, [], np.zeros((0, len(shape.points)), bool), *about), shape.colors)
+    mesh = PartMesh(shape.points, shape.faces, np.full(len(shape.faces), -1, np.int32), [], *about)
+    if suffix == ".npz":
+        _add_labels(mesh, path)
+    return Subject(mesh, shape.colors)
+
+
+def _parse(path: Path, suffix: str) -> NamedMesh:
+    category, id = category_of(path), f"{path.parent.name}/{path.stem}"
+    try:
+        if suffix == ".ac":
+            return parse_ac3d(path.read_text("latin-1"), category, id)
+        return parse_mjcf(path, ElementTree.parse(path).getroot(), category)
+    except (ElementTree.ParseError, OSError) as error:
+        raise InputError(f"{path.name}: cannot be read ({error}); export it again") from error
+
+
+def _bare(shape: NamedMesh, about: tuple[str, str, str, str]) -> PartMesh:
+    faces = shape.faces.astype(np.int32)
+    if not len(faces):
+        raise InputError(f"{about[3]}: no triangles; expected a mesh")
+    return PartMesh(shape.vertices.astype(np.float32), faces, np.full(len(faces), -1, np.int32), [], *about)
+
+
+def _add_labels(mesh: PartMesh, path: Path) -> None:
+    with np.load(path, allow_pickle=False) as arrays:
+        if not {"face_labels", "part_names"} <= set(arrays.files):
+            return
+        labels, names = arrays["face_labels"], [str(name) for name in arrays["part_names"]]
+        mesh.category = str(arrays["category"]) if "category" in arrays.files else mesh.category
+    if labels.shape != (len(mesh.faces),) or labels.min(initial=-1) < -1 or labels.max(initial=-1) >= len(names):
+        raise InputError(f"{path.name}: expected face_labels ({len(mesh.faces)},) from -1 to {len(names) - 1}")
+    mesh.face_parts, mesh.parts = labels.astype(np.int32), [(name,) for name in names]
+
+
+def _read_member(source: Source) -> Subject:
+    """The member unpacked beside its library's catalogue, into an archive of the same name with nothing else in it."""
+    path, suffix = Path(source.path), Path(source.member).suffix.lower()
+    known_source, known_license = origin(path)
+    with tempfile.TemporaryDirectory(prefix="pa3d-") as folder:
+        small = Path(folder) / path.name
+        try:
+            with zipfile.ZipFile(path) as archive, zipfile.ZipFile(small, "w") as one:
+                names = archive.namelist()
+                for name in (source.member, *([_CATALOGUE] if _CATALOGUE in names else [])):
+                    one.writestr(name, archive.read(name))
+                catalogue = archive.read(_CATALOGUE).decode("latin-1") if _CATALOGUE in names else ""
+                data = archive.read(source.member)
+        except (zipfile.BadZipFile, KeyError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+            raise InputError(f"{source}: cannot be unpacked ({error}); download the archive again") from error
+        named = next(harvest([small], license=known_license, source=known_source), None)
+        if named is not None:
+            return Subject(named)
+        file = Path(folder) / Path(source.member).name
+        file.write_bytes(data)
+        subject = _read_file(file, suffix, known_license, known_source)
+    subject.shape.id = f"{path.stem}/{file.stem}"
+    _look_up(subject.shape, source.member, catalogue)
+    return subject
+
+
+def _look_up(shape: PartMesh | PartCloud, member: str, catalogue: str) -> None:
+    """What a furniture library says of a model: its name, and a rotation that sets it upright."""
+    number = re.search(rf"^model#(\d+)\s*=\s*/?{re.escape(member)}\s*$", catalogue, re.M)
+    if number is None:
+        return
+    about = dict(re.findall(rf"^(name|modelRotation)#{number[1]}\s*=\s*(.+?)\s*$", catalogue, re.M))
+    shape.category = " ".join(re.findall(r"\w+", about.get("name", "").lower())) or shape.category
+    if "modelRotation" in about and isinstance(shape, PartMesh):
+        turn = np.array(about["modelRotation"].split(), np.float32).reshape(3, 3)
+        shape.vertices = shape.vertices @ turn.T
+
+
+def _turn(shape: PartMesh | PartCloud, up: str) -> None:
+    columns, signs = _TURNS[up]
+
+    def turned(points: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.ascontiguousarray(points[:, columns] * np.array(signs, np.float32))
+
+    if isinstance(shape, PartMesh):
+        shape.vertices = turned(shape.vertices)
+    else:
+        shape.points = turned(shape.points)

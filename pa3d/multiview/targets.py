@@ -1,0 +1,226 @@
+"""From a shape to what stage 1 is taught: points, views, tokens, point features, patch targets.
+
+Points are drawn from the surface by area (`pa3d.shape.sample_triangles`), seeded by the shape's id, and brought to the
+unit sphere; this bounds their number and is what the encoder sees at inference, where one point a face, the
+published way, follows the modeller's triangles. A pixel shows the point nearest to the place it sees; every second
+pixel of every second row is asked, some six a point and view, closer together than tokens by a factor of eight. A
+cloud's views are discs. Targets: farthest point sampling, the mean of each centre's nearest points' unit features,
+of unit length.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pa3d.data.parts import PartCloud, PartMesh
+from pa3d.errors import InputError
+from pa3d.multiview.backbones import Backbone
+from pa3d.multiview.cameras import PRESETS, Cameras
+from pa3d.multiview.features import point_features
+from pa3d.multiview.shade import Texture, disc_radius, render, render_points
+from pa3d.ops import farthest_point_sample, knn
+from pa3d.ops.rasterize import rasterize, rasterize_points
+from pa3d.profiling import Stopwatch
+from pa3d.segment import apply_normalization, normalization
+
+MAX_FACES = 400_000
+_MAX_DISCS = 65_536
+_EVERY = 2
+
+
+@dataclass(frozen=True)
+class ViewOptions:
+    """views: a preset of `Cameras`, or a number: azimuths evenly around, elevations 30 and -20 in turn, as in around10.
+    size: pixels a side; points: drawn from the surface; patches, patch_size: G and M of the targets.
+    """
+
+    views: str = "10"
+    size: int = 518
+    points: int = 8192
+    patches: int = 128
+    patch_size: int = 32
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.views not in PRESETS and not (self.views.isdecimal() and 1 <= int(self.views) <= 1000):
+            raise InputError(f"views {self.views!r}: expected a number from 1 to 1000 or one of {', '.join(PRESETS)}")
+        if not 32 <= self.size <= 4096:
+            raise InputError(f"size {self.size}: expected 32 to 4096 pixels")
+        if not 1 <= self.patch_size <= self.points or not 1 <= self.patches <= self.points:
+            raise InputError(
+                f"{self.patches} patches of {self.patch_size} points: expected at least 1, and not more than "
+                f"the {self.points} points"
+            )
+        if self.points > 1_000_000 or self.seed < 0:
+            raise InputError(f"points {self.points}, seed {self.seed}: expected at most 1000000, and 0 or more")
+
+    def cameras(self) -> Cameras:
+        if self.views in PRESETS:
+            return Cameras.preset(self.views)
+        count = int(self.views)
+        elevation = np.resize([30.0, -20.0], count)
+        return Cameras.orbit(
+            -180.0 + 360.0 / count * np.arange(count), elevation, distance=3.0, fov=None, half_extent=1.0
+        )
+
+
+@dataclass
+class Subject:
+    """A shape to be prepared. colors: of a mesh's vertices or a cloud's points, (N, 3) uint8; texture: of a mesh."""
+
+    shape: PartMesh | PartCloud
+    colors: NDArray[np.uint8] | None = None
+    texture: Texture | None = None
+
+
+@dataclass
+class Views:
+    """What the views of a shape show.
+
+    images: (V, H, W, 3) uint8; point_of_pixel: (V, H, W) int32 index of the record's points, -1 for none;
+    face_of_pixel: (V, H, W) int32, and point_face: (P,) int32, the face of each point; None for clouds.
+    """
+
+    images: NDArray[np.uint8]
+    point_of_pixel: NDArray[np.int32]
+    face_of_pixel: NDArray[np.int32] | None = None
+    point_face: NDArray[np.int32] | None = None
+
+
+def prepare_shape(
+    subject: Subject, backbone: Backbone, options: ViewOptions, clock: Stopwatch | None = None
+) -> tuple[PartCloud, Views]:
+    """The record of a shape, in the unit sphere, y up, with patch targets; and its views.
+
+    Raises InputError when the shape has no surface, too many faces, or nothing that a view shows.
+    """
+    clock = clock or Stopwatch()
+    with clock("points"):
+        record, face, vertices = draw_points(subject.shape, options)
+    if isinstance(subject.shape, PartMesh):
+        views = _mesh_views(subject, record, vertices, face, options, clock)
+    else:
+        views = _cloud_views(subject, record, vertices, options, clock)
+    with clock("backbone"):
+        tokens = tokens_of(views.images, backbone)
+    add_targets(record, tokens, views.point_of_pixel, options, clock)
+    record.provenance |= {"backbone": backbone.name, "views": options.views, "size": options.size}
+    return record, views
+
+
+def tokens_of(images: NDArray[np.uint8], backbone: Backbone) -> NDArray[np.float32]:  # (V, H, W, 3) -> (V, gh, gw, C)
+    """The backbone's tokens of all views, computed one view at a time, which bounds the memory."""
+    return np.concatenate([backbone(images[v : v + 1]) for v in range(len(images))])
+
+
+def draw_points(
+    shape: PartMesh | PartCloud, options: ViewOptions
+) -> tuple[PartCloud, NDArray[np.int32], NDArray[np.float32]]:
+    """A record of the shape's points in the unit sphere; the face of each; and the vertices or points, moved alike.
+
+    A cloud with fewer points than asked for keeps those it has. provenance holds center and radius, with which
+    points * radius + center are the source's.
+    """
+    rng = np.random.default_rng([options.seed, zlib.crc32(shape.id.encode())])
+    if isinstance(shape, PartMesh):
+        if len(shape.faces) > MAX_FACES:
+            raise InputError(f"{shape.id}: {len(shape.faces)} faces; expected at most {MAX_FACES}, simplify it first")
+        if not np.isfinite(shape.vertices).all():
+            raise InputError(f"{shape.id}: NaN or infinite coordinates; remove them first")
+        record, face = shape.sample_with_faces(options.points, rng)
+        vertices = shape.vertices
+    else:
+        vertices, face = shape.points, np.full(len(shape.points), -1, np.int32)
+        chosen = np.arange(len(vertices))
+        if len(chosen) > options.points:
+            chosen = np.sort(rng.choice(len(vertices), options.points, replace=False))
+        record = PartCloud(
+            vertices[chosen], shape.names, shape.masks[:, chosen], shape.category, shape.source, shape.license, shape.id
+        )
+        face = face[chosen]
+    center, radius = normalization(record.points)
+    record.points = apply_normalization(record.points, center, radius)
+    record.provenance = {**getattr(shape, "provenance", {}), "center": [float(c) for c in center], "radius": radius}
+    return record, face, apply_normalization(np.ascontiguousarray(vertices), center, radius)
+
+
+def add_targets(
+    record: PartCloud,
+    tokens: NDArray[np.float32],  # (V, gh, gw, C)
+    point_of_pixel: NDArray[np.int32],  # (V, H, W)
+    options: ViewOptions,
+    clock: Stopwatch | None = None,
+) -> None:
+    """Give a record its centres and patch features. Raises InputError when no view shows any of its points."""
+    clock = clock or Stopwatch()
+    with clock("features"):
+        features, seen = point_features(tokens, point_of_pixel, record.points)
+    if not seen.any():
+        raise InputError(f"{record.id}: no view shows any of it; check its scale and its faces")
+    with clock("targets"):
+        unit = _unit(features)
+        patches, size = min(options.patches, len(unit)), min(options.patch_size, len(unit))
+        record.centers = record.points[farthest_point_sample(record.points[None], patches)[0]]
+        members, _ = knn(record.centers, record.points, size)
+        total = unit[members[:, 0]]
+        for k in range(1, size):  # one member at a time: G x C numbers at once, not G x M x C
+            total += unit[members[:, k]]
+        record.patch_features = _unit(total)
+
+
+def _mesh_views(
+    subject: Subject,
+    record: PartCloud,
+    vertices: NDArray[np.float32],
+    face: NDArray[np.int32],
+    options: ViewOptions,
+    clock: Stopwatch,
+) -> Views:
+    mesh, cameras, size = subject.shape, options.cameras(), options.size
+    assert isinstance(mesh, PartMesh)
+    faces = np.ascontiguousarray(mesh.faces, np.int32)
+    with clock("render"):
+        images = render(
+            vertices, faces, cameras, size, vertex_colors=subject.colors, texture=subject.texture, supersample=1
+        )
+    faces_seen = np.empty(images.shape[:3], np.int32)
+    points_seen = np.full(images.shape[:3], -1, np.int32)
+    for v in range(len(cameras)):
+        with clock("rasterize"):
+            raster = rasterize(vertices, faces, cameras[v], size)
+            faces_seen[v] = raster.face_id[0]
+        with clock("assign"):
+            some, weights = raster.face_id[0, ::_EVERY, ::_EVERY], raster.barycentric[0, ::_EVERY, ::_EVERY]  # type: ignore[index]
+            seen = some >= 0
+            places = np.einsum("nkc,nk->nc", vertices[faces[some[seen]]], weights[seen])
+            if len(places):
+                nearest, _ = knn(np.ascontiguousarray(places), record.points, 1)
+                points_seen[v, ::_EVERY, ::_EVERY][seen] = nearest[:, 0]
+    return Views(images, points_seen, faces_seen, face)
+
+
+def _cloud_views(
+    subject: Subject, record: PartCloud, points: NDArray[np.float32], options: ViewOptions, clock: Stopwatch
+) -> Views:
+    cameras, size = options.cameras(), options.size
+    drawn = points[:: -(-len(points) // _MAX_DISCS)]
+    colors = None if subject.colors is None else subject.colors[:: -(-len(points) // _MAX_DISCS)]
+    drawn = np.ascontiguousarray(drawn)
+    radius = disc_radius(drawn)
+    with clock("render"):
+        images = render_points(drawn, cameras, size, point_colors=colors, radius=radius, supersample=1)
+    with clock("rasterize"):
+        disc = rasterize_points(drawn, radius, cameras, size).point_id
+    with clock("assign"):
+        nearest, _ = knn(drawn, record.points, 1)
+        points_seen = np.where(disc >= 0, nearest[:, 0].astype(np.int32)[disc], np.int32(-1))
+    return Views(images, points_seen)
+
+
+def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.maximum(length, 1e-12)
