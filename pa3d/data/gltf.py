@@ -173,12 +173,23 @@ class Gltf:
         tops = [i for i, node in enumerate(nodes) if node.parent < 0]
         if scenes:
             tops = scenes[self.json.get("scene", 0)].get("nodes", tops)
+        rooted: set[int] = {-1}  # nodes from which the way up is known to end
+        for index in range(len(nodes)):
+            chain: set[int] = set()
+            while index not in rooted:
+                if index in chain:
+                    raise InputError(f"{self.name}: its nodes form a loop; export it again")
+                chain.add(index)
+                index = nodes[index].parent
+            rooted |= chain
         order: list[int] = []
+        met: set[int] = set()
         pending = list(reversed(tops))
         while pending:
             index = pending.pop()
-            if index in order or len(order) > len(nodes):
+            if index in met:
                 raise InputError(f"{self.name}: its nodes form a loop; export it again")
+            met.add(index)
             order.append(index)
             if nodes[index].parent >= 0:
                 nodes[index].world = nodes[nodes[index].parent].world @ nodes[index].world

@@ -1,14 +1,15 @@
 """Training records from shapes whose authors named their parts: no labelling, only reading and judging names.
 
 Read by suffix: .glb and .gltf (nodes, materials; skins by pa3d.data.rigged), .obj (groups, objects,
-materials), .ac (AC3D objects), .xml (MJCF bodies and meshes), .sh3f and .zip (archives of these; a Sweet
-Home 3D library's catalogue gives names, categories and axes). A shape is kept when at least two parts have
-names (pa3d.data.names) and they cover at least 60 % of its surface; everything else is counted in the
-report with its reason.
+materials), .ac (AC3D objects), .xml (MJCF bodies and meshes), .sh3f and .zip (archives of GLB, OBJ and AC3D; a
+Sweet Home 3D library's catalogue gives names, categories and axes). A shape is kept when at least two parts have
+names (pa3d.data.names) and they cover at least 60 % of its surface; everything else is listed in the report
+with its reason. docs/harvest.md has all rules.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import xml.etree.ElementTree as ElementTree
@@ -26,33 +27,17 @@ from pa3d.data.gltf import Gltf
 from pa3d.data.names import BODY_PARTS, clean_words, is_body, part_names
 from pa3d.data.parts import PartMesh
 from pa3d.data.rigged import RiggedCharacter
+from pa3d.data.sources import category_of, corrections, origin
 from pa3d.errors import InputError
+from pa3d.shape import triangle_areas
 
 MIN_NAMES = 2
 MIN_SURFACE = 0.6
 MAX_ONE_PART = 0.96
 _MIN_SHARE = 0.003
 _MAX_FACES = 400_000
+_MAX_BYTES = 1 << 30  # of a file, or of a member of an archive once unpacked
 
-# Path pattern: source, licence (SPDX). The first match counts; what the caller says goes before it.
-KNOWN_SOURCES: tuple[tuple[str, str, str], ...] = (
-    (r"webxr|dist/profiles", "webxr-input-profiles", "MIT"),
-    (r"metaworld", "metaworld", "MIT"),
-    (r"flightgear", "flightgear", "GPL-2.0-or-later"),
-    (r"quaternius", "quaternius", "CC0-1.0"),
-    (r"kenney", "kenney", "CC0-1.0"),
-    (r"kaykit", "kaykit", "CC0-1.0"),
-    (r"blendswap-cc-0\.sh3f", "sweethome3d", "CC0-1.0"),
-    (r"\.sh3f", "sweethome3d", "CC-BY-3.0"),
-)
-# Path pattern: what the shape is, where the file's own name does not say it.
-KNOWN_CATEGORIES: tuple[tuple[str, str], ...] = (
-    (r"webxr.*hand/|profiles/generic-.*hand/", "hand"),
-    (r"webxr|dist/profiles", "controller"),
-    (r"flightgear", "aircraft"),
-    (r"modular_|knight|kaykit_adventurers|cyberpunk_pack/character", "person"),
-    (r"mech_pack|enemy_(2legs|large|flying)", "robot"),
-)
 # Not surface: motion blur, light cones, shadows and collision stand-ins.
 _OVERLAY = re.compile(
     r"prop.?(disc|disk|blur)|disque|blur|shadow|ombre|light.?(cone|map)|halo|flare|^flash|collision|contrail|vapou?r|"
@@ -63,12 +48,32 @@ _OVERLAY = re.compile(
 
 @dataclass
 class HarvestReport:
-    """What a harvest kept, and why it left the rest. names counts shapes a part name."""
+    """What a harvest kept, and why it left the rest.
+
+    kept: shapes a source; dropped: shapes a reason; names: shapes a part name; unnamed: words of pieces that
+    got no name; licenses: shapes a licence; left: (shape or file, reason) of everything dropped, in order.
+    """
 
     kept: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
     names: Counter[str] = field(default_factory=Counter)
     unnamed: Counter[str] = field(default_factory=Counter)
+    licenses: Counter[str] = field(default_factory=Counter)
+    left: list[tuple[str, str]] = field(default_factory=list)
+
+    def keep(self, record: PartMesh) -> None:
+        self.kept[record.source] += 1
+        self.licenses[record.license] += 1
+        self.names.update({name for names in record.parts for name in names})
+
+    def drop(self, where: str, reason: str) -> None:
+        self.dropped[reason] += 1
+        self.left.append((where, reason))
+
+    @property
+    def unreadable(self) -> list[tuple[str, str]]:
+        """Files that could not be read, and why."""
+        return [(where, reason) for where, reason in self.left if reason.startswith("unreadable")]
 
     def common_names(self, shapes: int = 5) -> list[str]:
         """Part names that at least so many shapes carry, the commonest first."""
@@ -76,19 +81,22 @@ class HarvestReport:
 
     def __str__(self) -> str:
         kept = ", ".join(f"{source} {count}" for source, count in self.kept.most_common())
+        licenses = ", ".join(f"{license} {count}" for license, count in self.licenses.most_common())
         dropped = "\n".join(f"  {count:5d}  {reason}" for reason, count in self.dropped.most_common())
         return (
             f"kept {self.kept.total()} shapes ({kept}) with {len(self.names)} part names, "
             f"{len(self.common_names())} of them in 5 shapes or more\n"
-            f"dropped {self.dropped.total()}:\n{dropped}"
-        )
+            f"licences: {licenses or '-'}\n"
+            f"dropped {self.dropped.total()}{':' if self.dropped else ''}\n{dropped}"
+        ).rstrip()
 
 
 @dataclass
 class NamedMesh:
     """A mesh in pieces as its author cut it. faces: (F, 3); piece: (F,) index into names.
 
-    names: for every piece the raw names that could say what it is, the most telling first.
+    names: for every piece the raw names that could say what it is, the most telling first; copyright: what the
+    file says of it.
     """
 
     vertices: NDArray[np.float64]  # (V, 3), y up
@@ -97,6 +105,24 @@ class NamedMesh:
     names: list[tuple[str, ...]]
     category: str
     id: str
+    copyright: str = ""
+
+
+@dataclass
+class Harvested:
+    """A shape that was kept: its record in the pose of the file, the rig when it has one, and its file."""
+
+    mesh: PartMesh
+    character: RiggedCharacter | None
+    file: Path
+
+
+@dataclass
+class _Unusable:
+    """What a reader found no shape in, and why."""
+
+    id: str
+    reason: str
 
 
 def harvest(
@@ -109,25 +135,45 @@ def harvest(
 ) -> Iterator[PartMesh]:
     """Records of every usable shape in files, archives and folders (searched whole), in sorted order.
 
-    license, source and category hold for all of them; where empty, a table of known sources and the file's
-    name decide ("unknown" else). Unreadable and meaningless shapes are counted in the report, not raised.
+    license, source and category hold for all of them; where empty, pa3d.data.sources and the file's name decide
+    ("unknown" else). Unreadable and meaningless shapes are listed in the report, not raised.
     Raises InputError for a path that does not exist.
     """
+    found = survey(paths, license=license, source=source, category=category, report=report)
+    return (shape.mesh for shape in found)
+
+
+def survey(
+    paths: str | Path | Iterable[str | Path],
+    *,
+    license: str = "",
+    source: str = "",
+    category: str = "",
+    report: HarvestReport | None = None,
+) -> Iterator[Harvested]:
+    """As harvest, with the rig of skinned characters, so that they can be posed anew."""
     report = report if report is not None else HarvestReport()
+    seen: set[bytes] = set()
     for path in _files(paths):
         for shape in _shapes(path, category, report):
-            known_source, known_license = _origin(path)
+            known_source, known_license = origin(path, shape.copyright)
+            character = shape if isinstance(shape, RiggedCharacter) else None
             if isinstance(shape, RiggedCharacter):
                 record, reason = _judge(shape.bind())
             else:
-                record, reason = to_part_mesh(shape, report)
-            if record is None:
-                report.dropped[reason] += 1
+                record, reason = to_part_mesh(shape, report, known_source)
+            if record is not None:
+                record.source, record.license = source or known_source, license or known_license
+                mark = _fingerprint(record)
+                reason = "the same mesh as another shape" if mark in seen else ""
+                seen.add(mark)
+            if record is None or reason:
+                report.drop(shape.id, reason)
                 continue
-            record.source, record.license = source or known_source, license or known_license
-            report.kept[record.source] += 1
-            report.names.update({name for names in record.parts for name in names})
-            yield record
+            if character is not None:
+                character.source, character.license = record.source, record.license
+            report.keep(record)
+            yield Harvested(record, character, path)
 
 
 def characters(
@@ -142,23 +188,29 @@ def characters(
             gltf = Gltf.load(path)
             if not gltf.json.get("skins"):
                 continue
-            known_source, known_license = _origin(path)
+            known_source, known_license = origin(path)
             yield RiggedCharacter.from_gltf(
-                gltf, category=_category(path), source=known_source, license=license or known_license,
+                gltf, category=category_of(path), source=known_source, license=license or known_license,
                 id=f"{path.parent.name}/{path.stem}",
             )  # fmt: skip
         except InputError as error:
-            report.dropped[_reason(error)] += 1
+            report.drop(str(path), _reason(error))
 
 
-def to_part_mesh(shape: NamedMesh, report: HarvestReport | None = None) -> tuple[PartMesh | None, str]:
+def to_part_mesh(
+    shape: NamedMesh, report: HarvestReport | None = None, source: str = ""
+) -> tuple[PartMesh | None, str]:
     """The record of a named mesh, or None and the reason why there is none."""
+    wrong = corrections(source, shape.id)
+    if wrong is None:
+        return None, "names that mislead, found by eye"
     parts: dict[tuple[str, ...], int] = {}
     index = np.full(len(shape.names), -1, np.int32)
     found = [next((n for raw in raws if (n := part_names(raw, shape.category))), ()) for raws in shape.names]
+    found = [part_names(wrong[names[0]]) if names and names[0] in wrong else names for names in found]
     alive = is_body({names[0] for names in found if names})
     for piece, (raws, names) in enumerate(zip(shape.names, found, strict=True)):
-        if names and names[0] in BODY_PARTS and not alive:
+        if names and not alive and (names[0] in BODY_PARTS or "clothes" in names):
             names = names[:1]
         if names:
             index[piece] = parts.setdefault(names, len(parts))
@@ -179,8 +231,7 @@ def _judge(record: PartMesh) -> tuple[PartMesh | None, str]:
         return None, f"more than {_MAX_FACES} faces"
     if not np.isfinite(record.vertices).all():
         return None, "vertices that are not finite"
-    a, b, c = (record.vertices[record.faces[:, i]].astype(np.float64) for i in range(3))
-    area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    area = triangle_areas(record.vertices, record.faces)
     total = area.sum()
     if not total > 0:
         return None, "no surface"
@@ -198,43 +249,51 @@ def _judge(record: PartMesh) -> tuple[PartMesh | None, str]:
     return record, ""
 
 
+def _fingerprint(record: PartMesh) -> bytes:
+    """Equal for meshes that are equal, whatever their names and place."""
+    used = record.vertices[record.faces.ravel()]
+    low, high = used.min(axis=0), used.max(axis=0)
+    extent = max(float((high - low).max()), 1e-30)
+    grid = np.rint((used - low) * (4096 / extent)).astype(np.int16)
+    return hashlib.sha256(grid.tobytes() + record.face_parts.tobytes()).digest()
+
+
 def _files(paths: str | Path | Iterable[str | Path]) -> Iterator[Path]:
-    for given in [paths] if isinstance(paths, (str, Path)) else paths:
-        path = Path(given)
+    given = [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
+    for path in given:
         if not path.exists():
             raise InputError(f"{path}: no such file or folder; expected shapes to harvest")
+        if path.is_file() and path.suffix.lower() not in _READERS:
+            raise InputError(f"{path}: unsupported suffix {path.suffix!r}; expected one of {', '.join(_READERS)}")
+    listed: set[Path] = set()
+    for path in given:
         found = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        yield from (p for p in found if p.suffix.lower() in _READERS)
+        for file in found:
+            if file.suffix.lower() in _READERS and (real := file.resolve()) not in listed:
+                listed.add(real)
+                yield file
 
 
 def _shapes(path: Path, category: str, report: HarvestReport) -> Iterator[NamedMesh | RiggedCharacter]:
+    """What a file's reader gives; whatever else it says or stumbles over goes into the report."""
     try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise InputError(f"{path}: larger than {_MAX_BYTES >> 30} GiB; split it")
         for shape in _READERS[path.suffix.lower()](path, category):
-            if isinstance(shape, str):
-                report.dropped[shape] += 1
+            if isinstance(shape, _Unusable):
+                report.drop(shape.id, shape.reason)
             else:
                 yield shape
-    except InputError as error:
-        report.dropped[_reason(error)] += 1
+    except Exception as error:
+        # A parser of foreign bytes can stumble in more ways than it can list; all mean a damaged file.
+        report.drop(str(path), _reason(error))
 
 
-def _reason(error: InputError) -> str:
-    return "unreadable: " + re.sub(r"^.*?: ", "", str(error)).partition(";")[0]
-
-
-def _origin(path: Path) -> tuple[str, str]:
-    """Source and licence of a file by the table of known sources."""
-    where = path.absolute().as_posix().lower()
-    known = ((source, license) for pattern, source, license in KNOWN_SOURCES if re.search(pattern, where))
-    return next(known, (path.parent.name, "unknown"))
-
-
-def _category(path: Path) -> str:
-    known = next((name for pattern, name in KNOWN_CATEGORIES if re.search(pattern, path.as_posix().lower())), None)
-    if known:
-        return known
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", path.stem)
-    return " ".join(re.findall(r"[a-z]+", words.lower())) or path.stem
+def _reason(error: Exception) -> str:
+    if isinstance(error, InputError):
+        return "unreadable: " + re.sub(r"^.*?: ", "", str(error)).partition(";")[0]
+    first = (str(error).splitlines() or [""])[0][:80]
+    return f"unreadable: damaged ({type(error).__name__}{': ' + first if first else ''})"
 
 
 class _Builder:
@@ -262,12 +321,18 @@ class _Builder:
 
 
 def _read_gltf(path: Path, category: str) -> Iterator[NamedMesh | RiggedCharacter]:
-    gltf = Gltf.load(path)
-    category, id = category or _category(path), f"{path.parent.name}/{path.stem}"
+    yield _shape_of(Gltf.load(path), category or category_of(path), f"{path.parent.name}/{path.stem}")
+
+
+def _shape_of(gltf: Gltf, category: str, id: str) -> NamedMesh | RiggedCharacter:
+    copyright = str((gltf.json.get("asset") or {}).get("copyright", ""))
+    shape: NamedMesh | RiggedCharacter
     if gltf.json.get("skins"):
-        yield RiggedCharacter.from_gltf(gltf, category=category, id=id)
-        return
-    yield gltf_pieces(gltf, category, id)
+        shape = RiggedCharacter.from_gltf(gltf, category=category, id=id)
+    else:
+        shape = gltf_pieces(gltf, category, id)
+    shape.copyright = copyright
+    return shape
 
 
 def gltf_pieces(gltf: Gltf, category: str, id: str) -> NamedMesh:
@@ -293,7 +358,7 @@ def gltf_pieces(gltf: Gltf, category: str, id: str) -> NamedMesh:
 
 
 def _read_obj(path: Path, category: str) -> Iterator[NamedMesh]:
-    yield parse_obj(path.read_bytes(), category or _category(path), f"{path.parent.name}/{path.stem}")
+    yield parse_obj(path.read_bytes(), category or category_of(path), f"{path.parent.name}/{path.stem}")
 
 
 def parse_obj(data: bytes, category: str, id: str) -> NamedMesh:
@@ -340,8 +405,8 @@ def _fans(corners: NDArray[np.int64], sizes: NDArray[np.int64]) -> tuple[NDArray
     return np.stack([corners[first], corners[first + step + 1], corners[first + step + 2]], 1).reshape(-1, 3), owner
 
 
-def _read_archive(path: Path, category: str) -> Iterator[NamedMesh | str]:
-    """OBJ and AC3D members of a zip; a furniture library's catalogue says what each is and how it is turned.
+def _read_archive(path: Path, category: str) -> Iterator[NamedMesh | RiggedCharacter | _Unusable]:
+    """GLB, OBJ and AC3D members of a zip; a furniture library's catalogue says what each is and how it is turned.
 
     A member that cannot be used is yielded as the reason why, so that the others are still read.
     """
@@ -353,23 +418,35 @@ def _read_archive(path: Path, category: str) -> Iterator[NamedMesh | str]:
         catalogue = _catalogue(archive)
         for member in sorted(archive.namelist()):
             suffix = Path(member).suffix.lower()
-            if suffix not in (".obj", ".ac"):
+            if suffix not in (".glb", ".obj", ".ac"):
                 continue
             about = catalogue.get(member, {})
-            kind = category or re.sub(r"\W+", " ", about.get("name", "")).strip().lower() or _category(Path(member))
+            kind = (
+                category
+                or re.sub(r"\W+", " ", about.get("name", "")).strip().lower()
+                or category_of(path.parent / Path(member).name)
+            )
             id = f"{path.stem}/{Path(member).stem}"
-            data = archive.read(member)
-            if suffix == ".obj" and not _worth_reading(data, kind):
-                yield "fewer than two meaningful part names"
-                continue
             try:
-                shape = parse_obj(data, kind, id) if suffix == ".obj" else parse_ac3d(data.decode("latin-1"), kind, id)
-            except InputError as error:
-                yield _reason(error)
+                if archive.getinfo(member).file_size > _MAX_BYTES:
+                    raise InputError(f"{id}: larger than {_MAX_BYTES >> 30} GiB; split it")
+                data = archive.read(member)
+                if suffix == ".obj" and not _worth_reading(data, kind):
+                    yield _Unusable(id, "fewer than two meaningful part names")
+                    continue
+                shape: NamedMesh | RiggedCharacter
+                if suffix == ".glb":
+                    shape = _shape_of(Gltf(data, name=Path(member).name), kind, id)
+                elif suffix == ".obj":
+                    shape = parse_obj(data, kind, id)
+                else:
+                    shape = parse_ac3d(data.decode("latin-1"), kind, id)
+                if "modelRotation" in about and isinstance(shape, NamedMesh):
+                    turn = np.array(about["modelRotation"].split(), float).reshape(3, 3)
+                    shape.vertices = shape.vertices @ turn.T
+            except Exception as error:  # as in _shapes: one damaged member leaves the others
+                yield _Unusable(f"{path}/{member}", _reason(error))
                 continue
-            if "modelRotation" in about:
-                turn = np.array(about["modelRotation"].split(), float).reshape(3, 3)
-                shape.vertices = shape.vertices @ turn.T
             yield shape
 
 
@@ -394,7 +471,7 @@ def _catalogue(archive: zipfile.ZipFile) -> dict[str, dict[str, str]]:
 
 
 def _read_ac3d(path: Path, category: str) -> Iterator[NamedMesh]:
-    yield parse_ac3d(path.read_text("latin-1"), category or _category(path), f"{path.parent.name}/{path.stem}")
+    yield parse_ac3d(path.read_text("latin-1"), category or category_of(path), f"{path.parent.name}/{path.stem}")
 
 
 def parse_ac3d(text: str, category: str, id: str) -> NamedMesh:
@@ -473,7 +550,7 @@ def _read_mjcf(path: Path, category: str) -> Iterator[NamedMesh]:
         raise InputError(f"{path}: not readable XML ({error})") from error
     if root.tag != "mujoco" or path.stem.endswith("dependencies"):
         return
-    yield parse_mjcf(path, root, category or _category(path))
+    yield parse_mjcf(path, root, category or category_of(path))
 
 
 def parse_mjcf(path: Path, root: ElementTree.Element, category: str) -> NamedMesh:
@@ -598,12 +675,18 @@ def _mjcf_solid(
     return np.asarray(solid.vertices, float), np.asarray(solid.faces, np.int64)
 
 
+def _read_fbx(path: Path, category: str) -> Iterator[NamedMesh]:
+    """FBX files are listed, not read: the bindings on PyPI are alphas, and one crashed on a file of two meshes."""
+    raise InputError(f"{path}: FBX is not read, export it as GLB; Blender's importer reads it")
+
+
 _READERS = {
     ".glb": _read_gltf,
     ".gltf": _read_gltf,
     ".obj": _read_obj,
     ".ac": _read_ac3d,
     ".xml": _read_mjcf,
+    ".fbx": _read_fbx,
     ".sh3f": _read_archive,
     ".zip": _read_archive,
 }

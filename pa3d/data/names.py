@@ -140,7 +140,7 @@ _ALIASES = {
     "matress": "mattress", "pillows": "pillow", "blanquet": "blanket", "coverlet": "bedspread",
     "colcha": "bedspread", "sobrecolchon": "bedspread", "cadira": "seat", "zitting": "seat", "sit": "seat",
     "asiento": "seat", "assise": "seat", "leuning": "backrest", "dossier": "backrest",
-    "respaldo": "backrest", "seatback": "backrest", "poten": "leg", "achterpoten": "back leg",
+    "respaldo": "backrest", "seatback": "backrest", "poten": "leg", "potes": "leg", "achterpoten": "back leg",
     "voorpoten": "front leg", "pied": "leg", "pieds": "leg", "pata": "leg", "patas": "leg",
     "plateau": "tabletop", "socle": "base", "zocalo": "base", "tapa": "lid", "cosins": "cushion",
     "cosin": "cushion", "coixi": "cushion", "cojin": "cushion", "cojines": "cushion", "marco": "frame",
@@ -173,7 +173,7 @@ _ALIASES = {
     "flaperon": "flap", "elevon": "elevator", "beacon": "light", "luz": "light", "luces": "light",
     "lampe": "light", "tubos": "pipe", "cannon": "gun", "carenage": "fairing", "prplr": "propeller",
     "axe": "axle", "escape": "exhaust", "tubosescape": "exhaust pipe", "glases": "glasses",
-    "teclado": "keyboard", "teclas": "key", "soporte": "support", "silla": "chair", "mixer": "tap",
+    "teclado": "keyboard", "teclas": "key", "soporte": "support", "silla": "chair",
     "coj": "cushion", "letto": "bed", "cama": "bed", "mesa": "table", "armario": "wardrobe", "couch": "sofa",
 }  # fmt: skip
 
@@ -181,9 +181,15 @@ _ALIASES = {
 _WHOLE = {
     "turn signal", "gas tank", "steering wheel", "shower head", "landing gear", "license plate", "air intake",
     "light bulb", "exhaust pipe", "nose cone", "clock face", "clock hand", "trunk lid", "chopping board",
-    "grip button", "dial plate", "fire wood",
+    "grip button", "dial plate", "fire wood", "screw head",
 }  # fmt: skip
 
+
+# Parts of larger things that are the whole of their own category: an oven's "oven" is all of it.
+_NOT_OF_ITSELF = set(_words("oven plug fan rack elevator stove"))
+# Whole things by other words: a bar chair's "stool" says no more than "chair".
+_SAME_THING = (set(_words("chair armchair stool bench seat")), set(_words("lamp chandelier lantern light")),
+               set(_words("tv television monitor")), set(_words("fridge refrigerator")), set(_words("toy doll")))  # fmt: skip
 
 # Words that mean a part only of some things (a plant's "shade" is a colour).
 _ONLY_OF = {"shade": re.compile("lamp|light|lantern|chandelier|window")}
@@ -308,7 +314,7 @@ def part_names(raw: str, category: str = "") -> tuple[str, ...]:
             if " ".join(words[start : start + size]) in COARSER:
                 nouns.append(start + size - 1)
     if not nouns:
-        own = set(clean_words(category))
+        own = _own_words(category)
         things = [word for word in words if word in OBJECTS and word not in own]
         return (things[-1],) if things else ()
     last = max(nouns)
@@ -322,6 +328,8 @@ def part_names(raw: str, category: str = "") -> tuple[str, ...]:
         start -= 1
         if words[start] in _PLACES:
             break
+    if words[last] in _NOT_OF_ITSELF and words[last] in _own_words(category):
+        return ()
     names: list[str] = []
     for begin in range(start, last + 1):
         name = " ".join(words[begin : last + 1])
@@ -406,6 +414,14 @@ def joint_names(raw: str) -> tuple[str, ...]:
         if re.search(pattern, words):
             return names
     return ()
+
+
+@lru_cache(maxsize=4096)
+def _own_words(category: str) -> frozenset[str]:
+    """Words for a category: its own, those that end one of them (armchair: chair), and words for the same thing."""
+    own = set(clean_words(category))
+    own |= {thing for thing in OBJECTS for word in own if word.endswith(thing)}
+    return frozenset(own.union(*(words for words in _SAME_THING if words & own)))
 
 
 def _fits(word: str, category: str) -> bool:

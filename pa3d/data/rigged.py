@@ -68,6 +68,7 @@ class RiggedCharacter:
     source: str = ""
     license: str = ""
     id: str = ""
+    copyright: str = ""
 
     def __post_init__(self) -> None:
         depth = np.zeros(len(self.parents), int)

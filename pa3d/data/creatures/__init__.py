@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pa3d.data.creatures.animals import ANIMALS, pose_animal
 from pa3d.data.creatures.body import Body, Rig
 from pa3d.data.creatures.humans import human, pose_human
-from pa3d.data.parts import PartCloud
+from pa3d.data.parts import PartCloud, PartMesh
 from pa3d.errors import InputError
 
 POSES_PER_BODY = 12  # a body costs about twenty times as much as a pose, so that consecutive seeds share one
@@ -40,14 +40,9 @@ def synthesize_creature(kind: str, seed: int, points: int = 4096) -> PartCloud:
     same record; seeds 12 i to 12 i + 11 share a body in different poses and stretches. Raises InputError
     for an unknown kind, a negative seed, or fewer than one point.
     """
-    if kind not in CREATURES:
-        raise InputError(f"kind {kind!r} is unknown; expected one of {', '.join(CREATURES)}")
-    if seed < 0 or points < 1:
-        raise InputError(f"seed {seed}, points {points}: expected a seed of 0 or more and at least one point")
-    creature = CREATURES[kind]
-    body = _body(kind, seed // POSES_PER_BODY)
-    rng = np.random.default_rng([seed, 1, *kind.encode()])
-    stretch = np.exp(rng.normal(0, 0.05, 3))
+    if points < 1:
+        raise InputError(f"points {points}: expected at least one")
+    creature, body, rng, stretch = _drawn(kind, seed)
     for _ in range(4):
         transforms = body.transforms(creature.pose(body.rig, rng), stretch)
         cloud, keys, hidden = body.sample(points, transforms, rng)
@@ -69,6 +64,35 @@ def synthesize_creature(kind: str, seed: int, points: int = 4096) -> PartCloud:
         "MIT",
         f"{kind}-{seed}",
     )
+
+
+def creature_mesh(kind: str, seed: int) -> PartMesh:
+    """A creature of this kind as a closed mesh in a random pose, limbs that reach into each other included.
+
+    The same body as synthesize_creature with that seed, in a pose of its own. Raises InputError as that does.
+    """
+    creature, body, rng, stretch = _drawn(kind, seed)
+    vertices = body.pose(body.transforms(creature.pose(body.rig, rng), stretch))
+    return PartMesh(
+        vertices.astype(np.float32),
+        body.faces,
+        body.face_keys.astype(np.int32),
+        list(body.rig.parts.values()),
+        category=str(rng.choice(body.rig.categories or creature.categories)),
+        source="pa3d creatures",
+        license="MIT",
+        id=f"{kind}-{seed}",
+    )
+
+
+def _drawn(kind: str, seed: int) -> tuple[Creature, Body, np.random.Generator, NDArray[np.float64]]:
+    """The kind, its body, the source of randomness of this seed, and how the body is stretched."""
+    if kind not in CREATURES:
+        raise InputError(f"kind {kind!r} is unknown; expected one of {', '.join(CREATURES)}")
+    if seed < 0:
+        raise InputError(f"seed {seed}: expected a seed of 0 or more")
+    rng = np.random.default_rng([seed, 1, *kind.encode()])
+    return CREATURES[kind], _body(kind, seed // POSES_PER_BODY), rng, np.exp(rng.normal(0, 0.05, 3))
 
 
 @lru_cache(maxsize=64)
