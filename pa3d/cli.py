@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pa3d.data.command import harvest, synth
 from pa3d.errors import InputError
 from pa3d.evaluate.command import app as evaluation
 
@@ -31,6 +32,8 @@ app = typer.Typer(
 )
 
 app.add_typer(evaluation, name="eval")
+app.command()(harvest)
+app.command()(synth)
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing unless something goes wrong.")]
 Json = Annotated[bool, typer.Option("--json", help="Print a summary as JSON and nothing else.")]
@@ -79,8 +82,8 @@ def segment(
         str, typer.Option(metavar="N|all", help="How many points of the surface the encoder sees.")
     ] = "2048",
     assign: Annotated[
-        str, typer.Option(metavar="nearest|membership|smooth", help="How points get the scores of patches.")
-    ] = "nearest",
+        str, typer.Option(metavar="smooth|nearest|membership", help="How points get the scores of patches.")
+    ] = "smooth",
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the surface samples.")] = 0,
     model: Model = None,
     precision: Annotated[
@@ -146,8 +149,8 @@ def profile(
         str, typer.Option(metavar="N|all", help="How many points of the surface the encoder sees.")
     ] = "2048",
     assign: Annotated[
-        str, typer.Option(metavar="nearest|membership|smooth", help="How points get the scores of patches.")
-    ] = "nearest",
+        str, typer.Option(metavar="smooth|nearest|membership", help="How points get the scores of patches.")
+    ] = "smooth",
     model: Model = None,
     precision: Annotated[
         str, typer.Option(metavar="auto|fp32|bf16|int8", help="What the encoder computes in.")

@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -82,8 +82,9 @@ def harvest(
         written = write_shards(records(), folder)
         if not kept:
             reasons = ", ".join(f"{count} {reason}" for reason, count in report.dropped.most_common(4))
+            where = ", ".join(map(str, paths))
             raise InputError(
-                f"no shape with two named parts in {', '.join(map(str, paths))} ({reasons or 'no files of a known kind'}); "
+                f"no shape with two named parts in {where} ({reasons or 'no files of a known kind'}); "
                 "see docs/harvest.md for what counts as a name"
             )
         settings = {"points": points, "draws": draws, "poses": poses, "seed": seed}

@@ -188,8 +188,11 @@ _WHOLE = {
 # Parts of larger things that are the whole of their own category: an oven's "oven" is all of it.
 _NOT_OF_ITSELF = set(_words("oven plug fan rack elevator stove"))
 # Whole things by other words: a bar chair's "stool" says no more than "chair".
-_SAME_THING = (set(_words("chair armchair stool bench seat")), set(_words("lamp chandelier lantern light")),
-               set(_words("tv television monitor")), set(_words("fridge refrigerator")), set(_words("toy doll")))  # fmt: skip
+_SAME_THING = tuple(
+    set(_words(same))
+    for same in ("chair armchair stool bench", "lamp chandelier lantern light", "tv television monitor",
+                 "fridge refrigerator", "toy doll")
+)  # fmt: skip
 
 # Words that mean a part only of some things (a plant's "shade" is a colour).
 _ONLY_OF = {"shade": re.compile("lamp|light|lantern|chandelier|window")}

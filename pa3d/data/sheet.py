@@ -41,9 +41,9 @@ def views(mesh: PartMesh, labels: NDArray[np.int32], colors: list[str], size: tu
 
     from pa3d.report.picture import Drawable, corner_normals, draw_views
 
-    used, faces = np.unique(mesh.faces, return_inverse=True)
+    used, corners = np.unique(mesh.faces, return_inverse=True)
     points = mesh.vertices[used].astype(np.float64)
-    faces = np.ascontiguousarray(faces.reshape(-1, 3), np.int32)
+    faces: NDArray[np.int32] = corners.reshape(-1, 3).astype(np.int32)
     low, high = points.min(axis=0), points.max(axis=0)
     unit = ((points - (low + high) / 2) / max(float(np.linalg.norm(high - low)) / 2, 1e-12)).astype(np.float32)
     palette = (to_rgb([NONE, *colors]) / 255).astype(np.float32)

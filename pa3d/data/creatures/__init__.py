@@ -41,7 +41,7 @@ def synthesize_creature(kind: str, seed: int, points: int = 4096) -> PartCloud:
     for an unknown kind, a negative seed, or fewer than one point.
     """
     if points < 1:
-        raise InputError(f"points {points}: expected at least one")
+        raise InputError(f"points {points}: expected at least one point")
     creature, body, rng, stretch = _drawn(kind, seed)
     for _ in range(4):
         transforms = body.transforms(creature.pose(body.rig, rng), stretch)
