@@ -4,6 +4,7 @@
     attention    attention over the tokens of a shape, forward and backward
     block        LayerNorm, linear, GELU and residual of a transformer block in one pass each (inference)
     patch_embed  grouping, mini-PointNet and its maxima (inference)
+    encoder      the whole forward pass of the model on these (inference)
     backproject  2D tokens to points without the upsampled image
     report       what each kernel takes on a GPU, from the compiler alone
 

@@ -27,6 +27,7 @@ from torch import Tensor
 from ._common import FLOATS, Variant, check, check_together, dot, narrow, on_device, power_of_two, triton_type, tuned
 
 HEAD_DIMS = (16, 32, 64, 128)
+MAX_HEADS = 65535  # shapes times heads: the second axis of a grid
 
 # float32 products run without tensor cores and hold their operands in registers: smaller tiles.
 CONFIGS_32 = [
@@ -120,8 +121,8 @@ def _check(**tensors: Tensor) -> tuple[int, int, int, int]:
     check_together(**tensors)
     if sizes["D"] not in HEAD_DIMS:
         raise ValueError(f"q: expected a head width of {', '.join(map(str, HEAD_DIMS))}, got {sizes['D']}")
-    if sizes["B"] * sizes["H"] > 65535:
-        raise ValueError(f"q: expected at most 65535 heads in a batch, got {sizes['B'] * sizes['H']}")
+    if sizes["B"] * sizes["H"] > MAX_HEADS:
+        raise ValueError(f"q: expected at most {MAX_HEADS} heads in a batch, got {sizes['B'] * sizes['H']}")
     return sizes["B"], sizes["H"], sizes["T"], sizes["D"]
 
 

@@ -36,11 +36,13 @@ def backproject(
     point_of_pixel: Tensor,  # (V, H, W) int64 or int32; below 0: none
     n_points: int,
     mode: str = "bicubic",
+    per_view: bool = False,
 ) -> tuple[Tensor, Tensor]:  # (P, C) float32, (P,) int64
     """Sums of the interpolated values over each point's pixels, and how many pixels those are.
 
-    Pixels whose point is not below n_points are skipped as those without one. Raises TypeError for a wrong kind or
-    dtype, ValueError for a wrong shape, layout, device, mode or n_points.
+    Pixels whose point is not below n_points are skipped as those without one. per_view: the pixels that show a point in
+    one view count as one, their mean; that takes a launch a view. Raises TypeError for a wrong kind or dtype, ValueError
+    for a wrong shape, layout, device, mode or n_points.
     """
     sizes: dict[str, int] = {}
     check("tokens", tokens, "V gh gw C", FLOATS, sizes)
@@ -50,6 +52,15 @@ def backproject(
         raise ValueError(f"mode: expected one of {', '.join(TAPS)}, got {mode!r}")
     if n_points < 1:
         raise ValueError(f"n_points: expected at least 1, got {n_points}")
+    if per_view:
+        total = torch.zeros(n_points, sizes["C"], dtype=torch.float32, device=tokens.device)
+        views = torch.zeros(n_points, dtype=torch.int64, device=tokens.device)
+        for view in range(sizes["V"]):
+            one = slice(view, view + 1)
+            value, pixels = backproject(tokens[one], point_of_pixel[one], n_points, mode)
+            total += value / pixels.clamp(min=1)[:, None]
+            views += pixels > 0
+        return total, views
     c, h, w = sizes["C"], sizes["H"], sizes["W"]
     point, pixel = torch.sort(point_of_pixel.reshape(-1), stable=True)
     ends = torch.searchsorted(point, torch.arange(n_points + 1, dtype=point.dtype, device=point.device))

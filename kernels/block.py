@@ -4,8 +4,8 @@
 
 A program first takes mean and variance of its rows, then multiplies normalised tiles by tiles of W, and applies bias,
 exact GELU, x Phi(x), and the residual to the sums before they leave the chip. For inference: there is no backward;
-training goes through pa3d.model with `attention.patch_attention`. float32, bfloat16 and float16 with float32 statistics
-and sums.
+training goes through pa3d.model. float32, bfloat16 and float16 with float32 statistics and sums. Between blocks the sum
+of all residuals may stay in float32 while the products are of 16 bits.
 """
 
 # mypy: allow-untyped-defs
@@ -35,7 +35,7 @@ CONFIGS_16 = [
 
 
 class BlockWeights(NamedTuple):
-    """Weights of one block under the names of pa3d.model.Block, all of one dtype."""
+    """Weights of one block under the names of pa3d.model.Block: matrices of one dtype, vectors in float32."""
 
     norm1: tuple[Tensor, Tensor]  # (C,), (C,)
     qkv: Tensor  # (3C, C)
@@ -51,7 +51,8 @@ class BlockWeights(NamedTuple):
         """Those of a pa3d.model.Block."""
 
         def pair(layer: Any) -> tuple[Tensor, Tensor]:
-            return layer.weight.detach().to(dtype).contiguous(), layer.bias.detach().to(dtype).contiguous()
+            kind = torch.float32 if layer.weight.ndim == 1 else dtype
+            return layer.weight.detach().to(kind).contiguous(), layer.bias.detach().float().contiguous()
 
         attn, mlp = block.attn, block.mlp
         qkv = attn.qkv.weight.detach().to(dtype).contiguous()
@@ -59,7 +60,7 @@ class BlockWeights(NamedTuple):
         return cls(*both, attn.heads, block.norm1.eps)
 
 
-def transformer_block(x: Tensor, weights: BlockWeights) -> Tensor:  # (B, T, C) -> (B, T, C)
+def transformer_block(x: Tensor, weights: BlockWeights) -> Tensor:  # (B, T, C) -> (B, T, C) of the dtype of x
     """x + attention, then + MLP: what pa3d.model.Block does in eval mode. Errors as those of the parts."""
     attended = patch_attention(*norm_qkv(x, *weights.norm1, weights.qkv, weights.heads, eps=weights.eps))
     b, t, c = x.shape
@@ -103,34 +104,36 @@ def mlp(
 
 def linear(
     x: Tensor,  # (B, T, K) float32, bfloat16 or float16
-    weight: Tensor,  # (N, K), of the dtype of x as everything else
-    bias: Tensor | None,  # (N,)
+    weight: Tensor,  # (N, K), of the dtype of x, or of 16 bits where x is float32
+    bias: Tensor | None,  # (N,), of the dtype of weight or float32, as the other vectors
     *,
     norm: tuple[Tensor, Tensor] | None = None,  # weight and bias (K,) of a LayerNorm in front
     gelu: bool = False,
-    residual: Tensor | None = None,  # (B, T, N)
+    residual: Tensor | None = None,  # (B, T, N), of the dtype of weight or float32
     eps: float = 1e-5,
-) -> Tensor:  # (B, T, N)
+) -> Tensor:  # (B, T, N), of the dtype of residual, or else of weight
     """GELU(LayerNorm(x) @ weight.T + bias) + residual, each part where it is asked for.
 
-    Raises TypeError for a wrong kind or dtype, ValueError for a wrong shape, layout or device, or where an input
-    requires a gradient and gradients are on.
+    The product is one of numbers of weight's dtype. Raises TypeError for a wrong kind or dtype, ValueError for a wrong
+    shape, layout or device, or where an input requires a gradient and gradients are on.
     """
     sizes: dict[str, int] = {}
     check("x", x, "B T K", FLOATS, sizes)
     optional = {"bias": (bias, "N"), "residual": (residual, "B T N")}
     if norm:
         optional |= {"norm weight": (norm[0], "K"), "norm bias": (norm[1], "K")}
-    check("weight", weight, "N K", (x.dtype,), sizes)
+    check("weight", weight, "N K", FLOATS if x.dtype == torch.float32 else (x.dtype,), sizes)
+    either = tuple(dict.fromkeys((weight.dtype, torch.float32)))
     given = {"x": x, "weight": weight}
     for name, (tensor, shape) in optional.items():
         if tensor is not None:
-            check(name, tensor, shape, (x.dtype,), sizes)
+            check(name, tensor, shape, either, sizes)
             given[name] = tensor
     check_together(**given)
     check_inference(**given)
     rows, n, width = sizes["B"] * sizes["T"], sizes["N"], sizes["K"]
-    out = torch.empty(sizes["B"], sizes["T"], n, dtype=x.dtype, device=x.device)
+    dtype = weight.dtype if residual is None else residual.dtype
+    out = torch.empty(sizes["B"], sizes["T"], n, dtype=dtype, device=x.device)
     norm_weight, norm_bias = norm or (None, None)
     with on_device(x):
         linear_kernel[lambda meta: (triton.cdiv(rows, meta["BLOCK_M"]), triton.cdiv(n, meta["BLOCK_N"]))](
@@ -158,7 +161,7 @@ def linear_reference(
     return y if residual is None else y + residual
 
 
-@tuned(CONFIGS_32, CONFIGS_16, key=["rows", "n", "width", "NORM"], typed="x")
+@tuned(CONFIGS_32, CONFIGS_16, key=["rows", "n", "width", "NORM"], typed="weight")
 @triton.jit
 def linear_kernel(
     x, norm_weight, norm_bias, weight, bias, residual, out, rows, n, width, eps,
@@ -193,7 +196,9 @@ def linear_kernel(
             gamma = tl.load(norm_weight + k, mask=there, other=0.0).to(tl.float32)
             beta = tl.load(norm_bias + k, mask=there, other=0.0).to(tl.float32)
             normal = (tile.to(tl.float32) - mean[:, None]) * scale[:, None]
-            tile = narrow(normal * gamma[None, :] + beta[None, :], out.dtype.element_ty)
+            tile = narrow(normal * gamma[None, :] + beta[None, :], weight.dtype.element_ty)
+        elif x.dtype.element_ty != weight.dtype.element_ty:
+            tile = narrow(tile, weight.dtype.element_ty)
         at = weight + col.to(tl.int64)[None, :] * width + k[:, None]
         acc += dot(tile, tl.load(at, mask=inside & there[:, None], other=0.0))
 
@@ -213,11 +218,15 @@ def variants() -> Iterator[Variant]:
         "fc1": {"NORM": True, "BIAS": True, "GELU": True, "RESIDUAL": False},
         "fc2": {"NORM": False, "BIAS": True, "GELU": False, "RESIDUAL": True},
     }
-    for dtype in FLOATS:
-        kind = triton_type(dtype)
-        tensors = ("x", "norm_weight", "norm_bias", "weight", "bias", "residual", "out")
-        signature = dict.fromkeys(tensors, f"*{kind}") | dict.fromkeys(("rows", "n", "width"), "i32") | {"eps": "fp32"}
+    # One dtype throughout, and products of 16 bits between float32 residuals, as `encoder` has them.
+    for dtype, stream in ((d, s) for d in FLOATS for s in dict.fromkeys((d, torch.float32))):
+        kind, wide = triton_type(dtype), triton_type(stream)
         for use, flags in uses.items():
+            signature = dict.fromkeys(("norm_weight", "norm_bias", "bias"), "*fp32")
+            signature |= {"x": f"*{kind if use == 'fc2' else wide}", "weight": f"*{kind}", "residual": f"*{wide}"}
+            signature |= {"out": f"*{wide if use == 'fc2' else kind}", "eps": "fp32"}
+            signature |= dict.fromkeys(("rows", "n", "width"), "i32")
             configs = CONFIGS_32 if dtype.itemsize == 4 else CONFIGS_16
             sizes = {"rows": 129, "n": 384, "width": 1536 if use == "fc2" else 384}
-            yield Variant(f"block {use} {kind}", linear_kernel, signature, flags, configs, sizes)
+            name = f"block {use} {kind}" + ("" if stream == dtype else f", residuals {wide}")
+            yield Variant(name, linear_kernel, signature, flags, configs, sizes)

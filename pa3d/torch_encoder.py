@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +13,17 @@ from pa3d.checkpoint import Checkpoint
 from pa3d.errors import InputError
 from pa3d.native import Forward
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 class TorchEncoder:
-    """precision "auto" and "fp32" compute in float32, "bf16" under autocast."""
+    """precision "auto" and "fp32" compute in float32, "bf16" in bfloat16 with float32 sums.
+
+    On a CUDA device the forward pass is recorded into a graph the first time a number of points comes, and replayed;
+    PA3D_CUDA_GRAPHS=0 runs it kernel by kernel. bf16 goes through the fused kernels of pa3d.kernels.encoder where they
+    can run, else through autocast.
+    """
 
     def __init__(self, checkpoint: Checkpoint, precision: str = "auto", device: str = "cuda") -> None:
         try:
@@ -34,23 +44,49 @@ class TorchEncoder:
         self._model = PatchAligner(checkpoint.config)
         self._model.load_tensors({k: torch.from_numpy(v) for k, v in checkpoint.tensors.items()})
         self._model.eval().requires_grad_(False).to(self._device)
+        self._fused = self._fused_kernels(checkpoint)
+        self._recordings: Any = None
+        if self._device.type == "cuda" and os.environ.get("PA3D_CUDA_GRAPHS") != "0":
+            from pa3d.graphs import Cuda, Recordings
+
+            self._recordings = Recordings(self.forward, Cuda(self._device))
 
     def __call__(self, points: NDArray[np.float32]) -> Forward:  # (N, 3) in the model's axes
-        import torch
-        import torch.nn.functional as F
-
         start = time.perf_counter()
-        with (
-            torch.inference_mode(),
-            torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bf16"),
-        ):
+        if self._recordings is not None:
+            found = self._recordings(points)
+        else:
+            import torch
+
             cloud = torch.from_numpy(points).to(self._device)[None]
-            encoded = self._model.encoder(cloud)
-            features = F.normalize(self._model.proj(encoded.tokens).float(), dim=-1)[0].cpu().numpy()
-        tokens, centers, members = (
-            a[0].cpu().numpy() for a in (encoded.tokens.float(), encoded.centers, encoded.members)
-        )
+            found = [result.cpu().numpy() for result in self.forward(cloud)]
+        features, tokens, centers, members = (a[0] for a in found)
         return Forward(centers, members, tokens, features, {"all": time.perf_counter() - start})
 
     def many(self, clouds: list[NDArray[np.float32]]) -> list[Forward]:  # each (N, 3), N of any size
         return [self(points) for points in clouds]
+
+    def forward(self, cloud: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # (B, N, 3) on the device
+        """features (B, G, D), tokens (B, G, C), centers (B, G, 3), float32; members (B, G, M). Waits for no GPU."""
+        import torch
+        import torch.nn.functional as F
+
+        with torch.inference_mode():
+            if self._fused is not None:
+                return self._fused(cloud)
+            # A cache of narrowed weights would tie a recording to memory that autocast gives up behind it.
+            half = self.precision == "bf16"
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=half, cache_enabled=False):
+                encoded = self._model.encoder(cloud)
+                features = F.normalize(self._model.proj(encoded.tokens).float(), dim=-1)
+            return features, encoded.tokens.float(), encoded.centers, encoded.members
+
+    def _fused_kernels(self, checkpoint: Checkpoint) -> Any:
+        """The fused encoder, where this precision and device have one."""
+        from pa3d.ops import _triton
+
+        wanted = self._device.type == "cuda" and self.precision == "bf16" and not os.environ.get("PA3D_BACKEND")
+        if not wanted or _triton.unavailable() is not None:
+            return None
+        encoder = _triton.kernels("encoder")
+        return encoder.FusedEncoder(self._model) if encoder.refused(checkpoint.config) is None else None

@@ -145,7 +145,12 @@ class Kernels:
         return ids, depth
 
     def backproject(
-        self, tokens: NDArray[Any], point_of_pixel: NDArray[np.int32], n_points: int, mode: str = "bicubic"
+        self,
+        tokens: NDArray[Any],
+        point_of_pixel: NDArray[np.int32],
+        n_points: int,
+        mode: str = "bicubic",
+        per_view: bool = False,
     ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         """tokens: float32, or uint16 that holds bfloat16."""
         v, rows, columns, c = tokens.shape
@@ -153,7 +158,8 @@ class Kernels:
         total, count = np.full((n_points, c), np.nan, np.float32), np.full(n_points, -7, np.int32)
         work = workspace(self.bytes_for("backproject", v, h, w, n_points))
         arguments = (tokens, tokens.dtype == np.uint16, v, rows, columns, c, point_of_pixel, h, w, n_points)
-        self.checked("backproject", *arguments, ctypes.c_int32(MODES[mode]), total, count, work, work.nbytes, None)
+        options = (ctypes.c_int32(MODES[mode]), per_view)
+        self.checked("backproject", *arguments, *options, total, count, work, work.nbytes, None)
         return total, count
 
 

@@ -39,8 +39,9 @@ from cuda_host import (
     workspace,
 )
 from numpy.typing import NDArray
+from tiny import TINY, random_checkpoint
 
-from pa3d import _C
+from pa3d import _C, ops
 from pa3d.multiview.cameras import Cameras
 from pa3d.ops import (
     farthest_point_sample_reference,
@@ -48,7 +49,8 @@ from pa3d.ops import (
     knn_reference,
     sample_and_group_reference,
 )
-from pa3d.ops.rasterize import rasterize_points_reference, rasterize_reference
+from pa3d.ops.backproject import backproject
+from pa3d.ops.rasterize import rasterize, rasterize_points, rasterize_points_reference, rasterize_reference
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux") or compiler() is None,
@@ -347,18 +349,30 @@ def test_upsampling_is_that_of_torch() -> None:
             np.testing.assert_allclose(got, expected.numpy(), rtol=0, atol=1e-12)
 
 
-def test_torch_wrappers_hand_over_their_arguments(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def seam(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """torch, with pa3d.ops on the kernels that the host runs: tensors on the CPU stand for those of a GPU."""
     torch = pytest.importorskip("torch")
-    from pa3d.ops import _cuda
+    from pa3d.ops import _cuda, _dispatch
 
     def host_workspace(like: object, name: str, *sizes: int) -> Any:
         return torch.from_numpy(workspace(kernels.bytes_for(name, *sizes)))
 
     monkeypatch.setattr(_cuda, "DEVICE", "cpu")
     monkeypatch.setattr(_cuda, "library", lambda: kernels.library)
+    monkeypatch.setattr(_cuda, "unavailable", lambda: None)
     monkeypatch.setattr(_cuda, "_workspace", host_workspace)
     monkeypatch.setattr(torch.cuda, "device", lambda _: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: types.SimpleNamespace(cuda_stream=0))
+    for name in ("_dispatch", "backproject", "rasterize"):
+        monkeypatch.setattr(sys.modules[f"pa3d.ops.{name}"], "on_gpu", _dispatch.is_tensor)
+    monkeypatch.setenv("PA3D_BACKEND", "cuda")
+    return torch
+
+
+def test_torch_wrappers_hand_over_their_arguments(kernels: Kernels, seam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = seam
+    from pa3d.ops import _cuda
 
     points, queries = clouds("random", 90, 2), clouds("grid", 7, 2)
     values = np.random.default_rng(0).standard_normal((2, 7, 3)).astype(np.float32)
@@ -367,26 +381,27 @@ def test_torch_wrappers_hand_over_their_arguments(kernels: Kernels, monkeypatch:
     tokens = np.random.default_rng(1).standard_normal((2, 4, 5, 6)).astype(np.float32)
     pixels = projection(2, (20, 21), 9)
     half = torch.from_numpy(tokens).bfloat16()
-    p, q, v, f, m, t, i = map(torch.from_numpy, (points, queries, vertices, faces, matrices, tokens, pixels))
-    scale = torch.full((len(cameras),), cameras.scale(size), dtype=torch.float64)
+    p, q, v, f, t, i = map(torch.from_numpy, (points, queries, vertices, faces, tokens, pixels))
+    scale = np.full(len(cameras), cameras.scale(size))
     view = (cameras.perspective, cameras.near, size)
     cases = [
         ((_cuda.farthest_point_sample(p, 9, 4, 1),), (kernels.fps(points, 9, 4, 1.0),)),
         (_cuda.knn(q, p, 5), kernels.knn(queries, points, 5)),
         (_cuda.sample_and_group(p, 6, 8, 2, 0.0), kernels.sample_and_group(points, 6, 8, 2)[:2]),
         ((_cuda.interpolate(p, q, torch.from_numpy(values), 3),), (kernels.interpolate(points, queries, values, 3),)),
-        (_cuda.rasterize(v, f, m, *view, True), kernels.rasterize(vertices, faces, cameras, size)),
+        (_cuda.rasterize(v, f, matrices, *view, True), kernels.rasterize(vertices, faces, cameras, size)),
         (
-            _cuda.rasterize_points(p[0], torch.from_numpy(radius), m, scale, *view),
+            _cuda.rasterize_points(p[0], torch.from_numpy(radius), matrices, scale, *view),
             kernels.rasterize_points(points[0], radius, cameras, size),
         ),
         (_cuda.backproject(t, i, 9, "bilinear"), kernels.backproject(tokens, pixels, 9, "bilinear")),
+        (_cuda.backproject(t, i, 9, "nearest", True), kernels.backproject(tokens, pixels, 9, "nearest", True)),
         (_cuda.backproject(half, i, 9), kernels.backproject(half.view(torch.int16).numpy().view(np.uint16), pixels, 9)),
     ]
     for got, want in cases:
         for a, b in zip(got, want, strict=True):
             np.testing.assert_array_equal(a.numpy(), b)
-    assert _cuda.rasterize(v, f, m, *view, False)[2] is None
+    assert _cuda.rasterize(v, f, matrices, *view, False)[2] is None
     with pytest.raises(RuntimeError, match="knn: a size or an option is out of range"):
         _cuda.knn(q, p, 91)
     with pytest.raises(TypeError, match=r"points: expected float32, got torch\.float64"):
@@ -398,18 +413,180 @@ def test_torch_wrappers_hand_over_their_arguments(kernels: Kernels, monkeypatch:
         _cuda.farthest_point_sample(p, 9, 4, 0.0)
 
 
+def test_operations_reach_the_kernels(seam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every operation by its public name, forced to `cuda`, against the kernels of the processor."""
+    p, q = torch_clouds(seam, 90, 2), torch_clouds(seam, 7, 2)
+    values = seam.randn(7, 5, generator=seam.Generator().manual_seed(0))
+    vertices, faces, cameras, size = scene(3)
+    v, f = seam.from_numpy(vertices), seam.from_numpy(faces)
+    tokens = seam.randn(3, 4, 5, 6, generator=seam.Generator().manual_seed(1))
+    pixels = seam.from_numpy(np.maximum(projection(3, (20, 21), 9), -1).clip(max=8))
+    views = Cameras.preset("around10")[:2]
+
+    def everywhere() -> list[Any]:
+        return [
+            ops.farthest_point_sample(p, 9, start=3, min_sq_norm=1e-3),
+            ops.farthest_point_sample(p[0], 120),
+            *ops.knn(q, p, 5),
+            *ops.knn(q[0], p[0], 90),
+            *ops.sample_and_group(p, 6, 8),
+            *ops.sample_and_group(q[0], 6, 17),  # more members than points
+            *(ops.interpolate(p[0], q[0], values, k) for k in (1, 3)),
+            *rasterize(v, f, cameras, size),
+            *rasterize(v, f, cameras, size, barycentric=False)[:2],
+            *rasterize_points(p[0], 0.1, views, size),
+            *rasterize_points(p[0], seam.full((90,), 0.2), views, size),
+        ]
+
+    def backprojections() -> list[Any]:
+        given = [(tokens, pixels), (tokens.bfloat16(), pixels.long())]
+        options = [(mode, each) for mode in ("nearest", "bilinear", "bicubic") for each in (False, True)]
+        return [backproject(*g, 9, mode=mode, per_view=each) for g in given for mode, each in options]
+
+    got, sums = everywhere(), backprojections()
+    monkeypatch.setenv("PA3D_BACKEND", "native")
+    for a, b in zip(got, everywhere(), strict=True):
+        assert seam.equal(a, b)
+    for (a, a_count), (b, b_count) in zip(sums, backprojections(), strict=True):
+        assert seam.equal(a_count, b_count)
+        # Both add a point's weights in their own way; its largest sums are of some hundred pixels.
+        assert (a - b).abs().max() <= 1e-6 * b.abs().max()
+
+
+def torch_clouds(torch: Any, n: int, batch: int) -> Any:
+    return torch.from_numpy(clouds("random", n, batch))
+
+
+def test_nothing_waits_for_the_gpu(seam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No value reaches the host and nothing is copied between devices while operations and encoder run."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    from pa3d.torch_encoder import TorchEncoder
+
+    waits = (
+        "_local_scalar_dense",
+        "nonzero",
+        "masked_select",
+        "equal",
+        "_to_copy",
+        "unique",
+        "is_pinned",
+        "_pin_memory",
+    )
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            name = func.overloadpacket.__name__
+            narrows = name == "_to_copy" and "device" not in (kwargs or {})
+            assert narrows or not any(name.startswith(wait) for wait in waits), name
+            return func(*args, **kwargs or {})
+
+    p, q, values = torch_clouds(seam, 60, 2), torch_clouds(seam, 7, 2), seam.ones(7, 3)
+    vertices, faces, cameras, size = scene(3)
+    v, f, pixels = map(seam.from_numpy, (vertices, faces, projection(2, (20, 21), 9)))
+    encoders = [TorchEncoder(random_checkpoint(TINY), precision, "cpu") for precision in ("fp32", "bf16")]
+    with Watch():
+        ops.farthest_point_sample(p, 9)
+        ops.knn(q, p, 5)
+        ops.group(p, *ops.sample_and_group(p, 6, 80))
+        ops.interpolate(p[0], q[0], values, 3)
+        rasterize(v, f, cameras, size)
+        rasterize_points(p[0], 0.1, cameras, size)
+        backproject(seam.ones(2, 4, 5, 6), pixels, 9)
+        for encoder in encoders:
+            encoder.forward(p)
+    with pytest.raises(AssertionError, match="_local_scalar_dense"), Watch():
+        p.sum().item()
+
+
+def test_the_encoder_on_these_kernels(seam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pa3d.torch_encoder import TorchEncoder
+
+    encoder, points = TorchEncoder(random_checkpoint(TINY), device="cpu"), clouds("random", 300, 1)[0]
+    found = encoder(points)
+    monkeypatch.setenv("PA3D_BACKEND", "native")
+    for got, want in zip(found[:4], encoder(points)[:4], strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
 def test_why_the_kernels_cannot_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from pa3d.ops import _cuda
 
     monkeypatch.setattr(_cuda, "LIBRARY", tmp_path / "libpa3d_cuda.so")
-    assert _cuda.unavailable() == "not built: install with PA3D_CUDA=1 where nvcc is"
+    monkeypatch.setattr(_cuda, "gpu_is_visible", lambda: False)
+    unbuilt = "libpa3d_cuda.so is not built: install pa3d with PA3D_CUDA=1 where nvcc is"
+    assert str(_cuda.unavailable()).startswith(f"no NVIDIA GPU is visible; {unbuilt}")
+    monkeypatch.setattr(_cuda, "gpu_is_visible", lambda: True)
+    assert str(_cuda.unavailable()).startswith(unbuilt)
     _cuda.LIBRARY.write_text("not a library")
-    monkeypatch.setattr(os.path, "exists", lambda _: False)
-    assert _cuda.unavailable() == "no NVIDIA GPU is visible"
-    monkeypatch.setattr(os.path, "exists", lambda _: True)
+    monkeypatch.setattr(_cuda, "gpu_is_visible", lambda: False)
+    assert str(_cuda.unavailable()).startswith("no NVIDIA GPU is visible")
+    monkeypatch.setattr(_cuda, "gpu_is_visible", lambda: True)
     _cuda.library.cache_clear()
-    if importlib.util.find_spec("torch") is not None:
+    if importlib.util.find_spec("torch") is None:
+        assert _cuda.unavailable() == "torch is not installed: pip install 'pa3d[torch]'"
+    else:
         assert "file too short" in str(_cuda.unavailable()) or "invalid ELF header" in str(_cuda.unavailable())
+
+
+def test_a_forced_backend_says_why_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pa3d.ops import _cuda, _triton
+
+    points = clouds("random", 20, 1)
+    for backend, module in (("cuda", _cuda), ("triton", _triton)):
+        monkeypatch.setenv("PA3D_BACKEND", backend)
+        monkeypatch.setattr(module, "unavailable", lambda: "no NVIDIA GPU is visible")
+        with pytest.raises(
+            ValueError, match=f"PA3D_BACKEND={backend} cannot run here: no NVIDIA GPU is visible; unset"
+        ):
+            ops.knn(points, points, 3)
+        monkeypatch.setattr(module, "unavailable", lambda: None)
+        with pytest.raises(
+            ValueError, match=f"PA3D_BACKEND={backend} takes torch tensors on cuda only, got a numpy arr"
+        ):
+            ops.knn(points, points, 3)
+    monkeypatch.setattr(_cuda, "DEVICE", "cpu")  # numpy arrays are there, but no tensors
+    monkeypatch.setenv("PA3D_BACKEND", "cuda")
+    with pytest.raises(ValueError, match="takes torch tensors on cpu only, got a numpy array"):
+        ops.farthest_point_sample(points, 3)
+    with pytest.raises(ValueError, match="spread has no cuda kernel; unset it or take one of reference, native"):
+        ops.spread(points[0], points[0, :3], np.zeros((3, 2), np.int64), points[0], np.zeros((3, 2), np.float32))
+
+
+def test_a_forced_backend_names_its_limits(seam: Any) -> None:
+    many = torch_clouds(seam, 1100, 1)
+    with pytest.raises(
+        ValueError, match="PA3D_BACKEND=cuda cannot run knn: it finds at most 1024 neighbours, not 1025"
+    ):
+        ops.knn(many[:, :2].contiguous(), many, 1025)
+    with pytest.raises(ValueError, match="cannot run sample_and_group: it finds at most 1024 neighbours, not 1025"):
+        ops.sample_and_group(many, 2, 1025)
+    with pytest.raises(ValueError, match="expected a contiguous array"):
+        ops.farthest_point_sample(many[:, ::2], 3)
+
+
+@pytest.mark.parametrize("bad", [np.nan, -np.nan, np.inf, -np.inf, 3e38])
+def test_values_that_are_not_looked_at_do_no_harm(kernels: Kernels, bad: float) -> None:
+    """CUDA tensors may hold anything; indices stay within the cloud, and NaN is the farthest of all."""
+    points = clouds("random", 200, 2)
+    points[:, ::3] = np.float32(bad)
+    centers, members, _ = kernels.sample_and_group(points, 20, 32)
+    for found in (centers, members, kernels.fps(points, 20), *kernels.knn(points[:, :7].copy(), points, 150)[:1]):
+        assert found.min() >= 0 and found.max() < 200
+    near, _ = kernels.knn(points[:, 1:2].copy(), points, 200)
+    assert set(near[0, 0, -67:]) == set(range(0, 200, 3))
+    values = np.ones((2, 200, 2), np.float32)
+    assert kernels.interpolate(points, points, values, 3).shape == (2, 200, 2)
+
+
+def test_upload(kernels: Kernels) -> None:
+    for count in (1, 15, 255, 256, 257, 1000):
+        table, out = np.random.default_rng(count).standard_normal(count), np.full(count + 1, 7.0)
+        kernels.checked("upload", table, table.nbytes, out, None)
+        np.testing.assert_array_equal(out[:-1], table)
+        assert out[-1] == 7
+    assert kernels.call("upload", table, 12, out, None) == SIZE and kernels.call("upload", None, 8, out, None) == NULL
+    assert kernels.call("upload", table, 8, out.view(np.uint8)[4:], None) == ALIGNMENT
 
 
 def everything(kernels: Kernels) -> list[NDArray[Any]]:
@@ -674,7 +851,7 @@ def test_codes_of_images(kernels: Kernels) -> None:
     work = workspace(needed)
 
     def backproject(dtype: int = 0, mode: int = 2, tokens: Any = tokens, work_bytes: int = needed) -> int:
-        arguments = (tokens, dtype, 1, 2, 2, 3, pixels, 8, 8, 4, mode, total, count, work, work_bytes, None)
+        arguments = (tokens, dtype, 1, 2, 2, 3, pixels, 8, 8, 4, mode, False, total, count, work, work_bytes, None)
         return kernels.call("backproject", *arguments)
 
     assert backproject() == OK and backproject(mode=3) == SIZE and backproject(dtype=2) == SIZE

@@ -105,7 +105,7 @@ def test_reference_is_forced_by_the_environment(monkeypatch: pytest.MonkeyPatch)
     ("backend", "message"),
     [
         ("fast", "PA3D_BACKEND is 'fast'; expected one of reference, native"),
-        ("cuda", "this build has no cuda kernels"),
+        ("triton", "farthest_point_sample has no triton kernel; unset it or take one of reference, native, cuda"),
     ],
 )
 def test_backends_that_cannot_run(monkeypatch: pytest.MonkeyPatch, backend: str, message: str) -> None:

@@ -122,7 +122,8 @@ struct GatherShared {
 template <int kTaps, class Format>
 __global__ void __launch_bounds__(kGatherThreads, 4)
     gather_tokens(Grid grid, Images images, const int* __restrict__ counts, const int* __restrict__ ends,
-                  const int* __restrict__ list, int cells, float* __restrict__ sum, int* __restrict__ count) {
+                  const int* __restrict__ list, int cells, bool per_view, float* __restrict__ sum,
+                  int* __restrict__ count) {
   PA3D_DYNAMIC_SHARED(unsigned long long, weight);  // cells; two's complement
   PA3D_SHARED(GatherShared, shared);
   const int point = blockIdx.x, first_channel = blockIdx.y * (kGatherThreads * kChannelsEach) + threadIdx.x;
@@ -132,7 +133,8 @@ __global__ void __launch_bounds__(kGatherThreads, 4)
     const int64_t pair = static_cast<int64_t>(view) * images.n_points + point;
     const int n = counts[pair];
     if (n == 0) continue;
-    seen += n;
+    seen += per_view ? 1 : n;
+    const float scale = static_cast<float>(1 / kOne) / static_cast<float>(per_view ? n : 1);
     const int* const pixels = list + (ends[pair] - n);
 
     if (threadIdx.x < 2) {
@@ -188,7 +190,7 @@ __global__ void __launch_bounds__(kGatherThreads, 4)
         for (int i = 0; i < rows * across; ++i) {
           const unsigned long long whole = weight[i];
           if (whole == 0) continue;
-          const float w = static_cast<float>(static_cast<long long>(whole)) * static_cast<float>(1 / kOne);
+          const float w = static_cast<float>(static_cast<long long>(whole)) * scale;
           const int64_t token = of_view + static_cast<int64_t>(row + i / across) * grid.columns + column + i % across;
 #pragma unroll
           for (int j = 0; j < kChannelsEach; ++j) {
@@ -242,7 +244,7 @@ int64_t pa3d_cuda_backproject_workspace(int64_t views, int64_t height, int64_t w
 
 int pa3d_cuda_backproject(const void* tokens, int32_t dtype, int64_t views, int64_t rows, int64_t columns,
                           int64_t channels, const int32_t* point_of_pixel, int64_t height, int64_t width,
-                          int64_t n_points, int32_t mode, float* sum, int32_t* count, void* workspace,
+                          int64_t n_points, int32_t mode, int32_t per_view, float* sum, int32_t* count, void* workspace,
                           int64_t workspace_bytes, void* stream) {
   const int64_t needed = pa3d_cuda_backproject_workspace(views, height, width, n_points);
   const int64_t most = PA3D_CUDA_MAX_IMAGE_SIDE;
@@ -278,7 +280,7 @@ int pa3d_cuda_backproject(const void* tokens, int32_t dtype, int64_t views, int6
     return status(launch(kernel,
                          dim3(static_cast<unsigned>(n_points), blocks_for(channels, kGatherThreads * kChannelsEach)),
                          dim3(kGatherThreads), cells * sizeof(unsigned long long), queue, grid, images, w.counts,
-                         w.cursor, w.list, cells, sum, count));
+                         w.cursor, w.list, cells, per_view != 0, sum, count));
   };
   if (dtype == PA3D_CUDA_FLOAT32) {
     if (mode == PA3D_CUDA_NEAREST) return gather(gather_tokens<1, Float32>);

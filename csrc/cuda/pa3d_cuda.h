@@ -45,6 +45,9 @@ PA3D_CUDA_API const char* pa3d_cuda_error(int code);
 PA3D_CUDA_API int pa3d_cuda_device_count(void);
 // Makes `device` the calling thread's current one in this library's runtime.
 PA3D_CUDA_API int pa3d_cuda_set_device(int device);
+// Copies a small table, `bytes` a multiple of 8, from the host to the device. Its values travel as arguments of
+// launches, 2 KB each: `host` may change once this returns, and a captured graph keeps the values.
+PA3D_CUDA_API int pa3d_cuda_upload(const void* host, int64_t bytes, void* device, void* stream);
 
 // Farthest point sampling, with the rule and the results of cpu/fps.h. points (batch, n, 3), index (batch, k).
 PA3D_CUDA_API int64_t pa3d_cuda_fps_workspace(int64_t batch, int64_t n, int64_t k);
@@ -95,13 +98,14 @@ PA3D_CUDA_API int pa3d_cuda_rasterize_points(const float* points, const float* r
 // Token grids (views, rows, columns, channels) of float32 or bfloat16, upsampled to height x width without being
 // stored, and added up over the pixels of each point: sum (n_points, channels), count (n_points,) pixels.
 // point_of_pixel (views, height, width); a pixel with an id outside 0 .. n_points - 1 belongs to none. Upsampling is
-// PyTorch's with align_corners=False: nearest, bilinear, or bicubic with A = -0.75. The result is the same in every
+// PyTorch's with align_corners=False: nearest, bilinear, or bicubic with A = -0.75. Where per_view is not 0, the pixels
+// that show a point in one view count as one, their mean, and count is that of views. The result is the same in every
 // run.
 PA3D_CUDA_API int64_t pa3d_cuda_backproject_workspace(int64_t views, int64_t height, int64_t width, int64_t n_points);
 PA3D_CUDA_API int pa3d_cuda_backproject(const void* tokens, int32_t dtype, int64_t views, int64_t rows, int64_t columns,
                                         int64_t channels, const int32_t* point_of_pixel, int64_t height, int64_t width,
-                                        int64_t n_points, int32_t mode, float* sum, int32_t* count, void* workspace,
-                                        int64_t workspace_bytes, void* stream);
+                                        int64_t n_points, int32_t mode, int32_t per_view, float* sum, int32_t* count,
+                                        void* workspace, int64_t workspace_bytes, void* stream);
 
 #ifdef __cplusplus
 }

@@ -15,9 +15,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 LIBRARY = Path(__file__).resolve().parent.parent / "libpa3d_cuda.so"
-VERSION = 1  # of pa3d_cuda.h
+VERSION = 2  # of pa3d_cuda.h
 MAX_NEIGHBORS = 1024
+MAX_SIDE = 16384  # of an image
 DEVICE = "cuda"  # the type of device tensors must be on
 
 Tensor = Any  # torch.Tensor; torch is imported where it is needed
@@ -26,18 +30,29 @@ _MODES = {"nearest": 0, "bilinear": 1, "bicubic": 2}
 
 
 def unavailable() -> str | None:
-    """Why these kernels cannot run here, in words for `pa3d info`; None where they can."""
+    """Why these kernels cannot run here, everything that is missing, in words; None where they can."""
+    missing = [] if gpu_is_visible() else ["no NVIDIA GPU is visible"]
     if not LIBRARY.is_file():
-        return "not built: install with PA3D_CUDA=1 where nvcc is"
-    if not any(os.path.exists(device) for device in ("/dev/nvidiactl", "/dev/dxg")):
-        return "no NVIDIA GPU is visible"
+        missing.append(f"{LIBRARY.name} is not built: install pa3d with PA3D_CUDA=1 where nvcc is")
     if importlib.util.find_spec("torch") is None:
-        return "torch is not installed: pip install 'pa3d[torch]'"
+        missing.append("torch is not installed: pip install 'pa3d[torch]'")
+    if missing:
+        return "; ".join(missing)
     try:
         library()
     except (OSError, ValueError) as error:
         return str(error)
     return None
+
+
+def refused_neighbors(k: int) -> dict[str, str]:
+    """For `choose`: empty where k neighbours can be found."""
+    return {} if k <= MAX_NEIGHBORS else {"cuda": f"it finds at most {MAX_NEIGHBORS} neighbours, not {k}"}
+
+
+def gpu_is_visible() -> bool:
+    """Whether the driver shows its device, on Linux or under WSL. Loads nothing."""
+    return any(os.path.exists(device) for device in ("/dev/nvidiactl", "/dev/dxg"))
 
 
 @functools.cache
@@ -115,7 +130,7 @@ class _Views(ctypes.Structure):
 def rasterize(
     vertices: Tensor,  # (N, 3) float32
     faces: Tensor,  # (F, 3) int32
-    matrices: Tensor,  # (V, 3, 4) float64, on the same device: Cameras.matrices(size)
+    matrices: NDArray[np.float64],  # (V, 3, 4): Cameras.matrices(size)
     perspective: bool,
     near: float,
     size: tuple[int, int],
@@ -123,12 +138,12 @@ def rasterize(
 ) -> tuple[Tensor, Tensor, Tensor | None]:  # as pa3d.ops.rasterize.Raster
     n, _ = _checked("vertices", vertices, "float32", 2, 3)
     f, _ = _checked("faces", faces, "int32", 2, 3, device=vertices.device)
-    v = _checked("matrices", matrices, "float64", 3, 4, device=vertices.device)[0]
+    v = len(matrices)
     ids = faces.new_empty(v, *size)
     depth = vertices.new_empty(v, *size)
     weights = vertices.new_empty(v, *size, 3) if barycentric else None
-    work = _workspace(vertices, "rasterize", n, f, v, *size)
-    views = _Views(matrices.data_ptr(), near, v, *size, perspective)
+    work, on_device = _workspace(vertices, "rasterize", n, f, v, *size), _upload(vertices, matrices)
+    views = _Views(on_device.data_ptr(), near, v, *size, perspective)
     _run(vertices, "rasterize", vertices, n, faces, f, views, ids, depth, weights, work, work.numel())
     return ids, depth, weights
 
@@ -136,22 +151,25 @@ def rasterize(
 def rasterize_points(
     points: Tensor,  # (N, 3) float32
     radius: Tensor,  # (N,) float32
-    matrices: Tensor,  # (V, 3, 4) float64
-    scale: Tensor,  # (V,) float64
+    matrices: NDArray[np.float64],  # (V, 3, 4)
+    scale: NDArray[np.float64],  # (V,)
     perspective: bool,
     near: float,
     size: tuple[int, int],
 ) -> tuple[Tensor, Tensor]:  # as pa3d.ops.rasterize.PointRaster
     n, _ = _checked("points", points, "float32", 2, 3)
     _checked("radius", radius, "float32", 1, n, device=points.device)
-    v = _checked("matrices", matrices, "float64", 3, 4, device=points.device)[0]
-    _checked("scale", scale, "float64", 1, v, device=points.device)
+    v = len(matrices)
     torch = sys.modules["torch"]
     ids = torch.empty(v, *size, dtype=torch.int32, device=points.device)
     depth = points.new_empty(v, *size)
-    work = _workspace(points, "rasterize", 0, 0, v, *size)
-    views = _Views(matrices.data_ptr(), near, v, *size, perspective)
-    _run(points, "rasterize_points", points, radius, n, views, scale, ids, depth, work, work.numel())
+    work, on_device, scales = (
+        _workspace(points, "rasterize", 0, 0, v, *size),
+        _upload(points, matrices),
+        _upload(points, scale),
+    )
+    views = _Views(on_device.data_ptr(), near, v, *size, perspective)
+    _run(points, "rasterize_points", points, radius, n, views, scales, ids, depth, work, work.numel())
     return ids, depth
 
 
@@ -160,8 +178,9 @@ def backproject(
     point_of_pixel: Tensor,  # (V, H, W) int32; outside 0 .. n_points - 1: none
     n_points: int,
     mode: str = "bicubic",
+    per_view: bool = False,
 ) -> tuple[Tensor, Tensor]:  # sums (P, C) float32, pixels (P,) int64
-    """Sums of upsampled tokens over each point's pixels; the same in every run."""
+    """Sums of upsampled tokens over each point's pixels, as pa3d.ops.backproject; the same in every run."""
     torch = sys.modules["torch"]
     kind = "bfloat16" if tokens.dtype == torch.bfloat16 else "float32"
     v, rows, columns, c = _checked("tokens", tokens, kind, 4)
@@ -171,9 +190,8 @@ def backproject(
     total = torch.empty(n_points, c, dtype=torch.float32, device=tokens.device)
     count = torch.empty(n_points, dtype=torch.int32, device=tokens.device)
     work = _workspace(tokens, "backproject", v, h, w, n_points)
-    upsampling = ctypes.c_int32(_MODES[mode])
-    given = (tokens, kind == "bfloat16", v, rows, columns, c, point_of_pixel, h, w, n_points, upsampling)
-    _run(tokens, "backproject", *given, total, count, work, work.numel())
+    given = (tokens, kind == "bfloat16", v, rows, columns, c, point_of_pixel, h, w, n_points)
+    _run(tokens, "backproject", *given, ctypes.c_int32(_MODES[mode]), per_view, total, count, work, work.numel())
     return total, count.long()
 
 
@@ -202,6 +220,14 @@ def _workspace(like: Tensor, name: str, *sizes: int) -> Tensor:
     return torch.empty(max(needed, 1), dtype=torch.uint8, device=like.device)
 
 
+def _upload(like: Tensor, table: NDArray[np.float64]) -> Tensor:
+    """A small table on the device of like. Its values travel as arguments of a launch, so nothing waits for a copy."""
+    table = np.ascontiguousarray(table, np.float64)
+    out = like.new_empty(table.shape, dtype=sys.modules["torch"].float64)
+    _run(like, "upload", ctypes.c_void_p(table.ctypes.data), table.nbytes, out)
+    return out
+
+
 def _run(like: Tensor, name: str, *arguments: Any) -> None:
     """Queues a kernel on the current stream of like's device. Raises RuntimeError with the library's reason."""
     torch, loaded = sys.modules["torch"], library()
@@ -221,7 +247,7 @@ def _native(value: Any) -> Any:
         return ctypes.c_void_p(value.data_ptr())
     if isinstance(value, ctypes.Structure):
         return ctypes.byref(value)
-    if isinstance(value, ctypes.c_int32):
+    if isinstance(value, ctypes.c_int32 | ctypes.c_void_p):
         return value
     if isinstance(value, bool):
         return ctypes.c_int32(value)

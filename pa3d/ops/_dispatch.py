@@ -1,18 +1,36 @@
 """The one seam between operations and their backends, and the checks that all of them share.
 
-numpy arrays and torch CPU tensors go to the C++ kernels; tensors on another device go to the plain tensor code, on that
-device. PA3D_BACKEND forces one: `reference` or `native`; one that cannot run on what it is given raises.
+numpy arrays and torch CPU tensors go to the C++ kernels, CUDA tensors to csrc/cuda or to the Triton kernels, on their
+device and its current stream. Where those are not there, and for tensors elsewhere, the plain tensor code runs, on the
+device of the tensors. PA3D_BACKEND forces one; one that cannot run raises and says why.
+
+Values of CUDA tensors are not looked at: a check for NaN would wait for the GPU and could not be captured into a graph.
+The kernels read and write nothing outside their arrays whatever the values are.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 BACKENDS = ("reference", "native", "cuda", "triton")
+
+# Kernels beside the plain reference, the preferred one first. CUDA before Triton: it is compiled when pa3d is
+# installed, while Triton compiles and times its configurations in the first call of every size.
+KERNELS = {
+    "farthest_point_sample": ("native", "cuda"),
+    "sample_and_group": ("native", "cuda"),
+    "knn": ("native", "cuda", "triton"),
+    "interpolate": ("native", "cuda"),
+    "spread": ("native",),
+    "rasterize": ("native", "cuda"),
+    "backproject": ("native", "cuda", "triton"),
+    "patch_attention": ("triton",),
+}
 
 Array = Any  # numpy.ndarray or torch.Tensor; torch is never imported here
 
@@ -20,6 +38,10 @@ Array = Any  # numpy.ndarray or torch.Tensor; torch is never imported here
 def is_tensor(x: Array) -> bool:
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(x, torch.Tensor)
+
+
+def on_gpu(x: Array) -> bool:
+    return is_tensor(x) and x.device.type == "cuda"
 
 
 def namespace(x: Array) -> Any:
@@ -37,19 +59,72 @@ def is_traced(*arrays: Array) -> bool:
     return bool(tensors) and (torch.compiler.is_dynamo_compiling() or any(type(x) not in plain for x in tensors))
 
 
-def choose(*arrays: Array) -> str:
-    """The backend for these arrays: `native` or `reference`."""
-    on_cpu = all(not is_tensor(x) or x.device.type == "cpu" for x in arrays)
+def choose(*arrays: Array, op: str = "", refused: Mapping[str, str] | None = None) -> str:
+    """The backend for these arrays, one of BACKENDS.
+
+    op: a row of KERNELS; without one, an operation with a native kernel alone. refused: backend -> why it cannot take
+    this call though it has a kernel. Raises ValueError for a forced backend that cannot run, with the reason.
+    """
+    kernels, refused = KERNELS.get(op, ("native",)), refused or {}
     forced = os.environ.get("PA3D_BACKEND", "")
     if not forced:
-        return "native" if on_cpu else "reference"
+        fitting = ("native",) if _on(arrays, "cpu") else ("cuda", "triton") if _on(arrays, "cuda") else ()
+        able = (k for k in kernels if k in fitting and k not in refused and unavailable(k) is None)
+        return next(able, "reference")
     if forced not in BACKENDS:
         raise ValueError(f"PA3D_BACKEND is {forced!r}; expected one of {', '.join(BACKENDS)}")
-    if forced == "native" and not on_cpu:
-        raise ValueError("PA3D_BACKEND=native takes arrays on the CPU only; move them there or unset it")
-    if forced in ("cuda", "triton"):
-        raise ValueError(f"PA3D_BACKEND={forced}: this build has no {forced} kernels; unset it or use native")
+    if forced == "reference":
+        return forced
+    if forced not in kernels:
+        what, others = op or "this operation", ", ".join(("reference", *kernels))
+        raise ValueError(f"PA3D_BACKEND={forced}: {what} has no {forced} kernel; unset it or take one of {others}")
+    reason = unavailable(forced)
+    if reason is not None:
+        raise ValueError(f"PA3D_BACKEND={forced} cannot run here: {reason}; unset it or take another backend")
+    device = device_of(forced)
+    if not _on(arrays, device) or (forced != "native" and not all(map(is_tensor, arrays))):
+        expected = "arrays on the CPU" if forced == "native" else f"torch tensors on {device}"
+        got = ", ".join(sorted({place(x) for x in arrays}))
+        raise ValueError(f"PA3D_BACKEND={forced} takes {expected} only, got {got}; move them there or unset it")
+    if forced in refused:
+        raise ValueError(f"PA3D_BACKEND={forced} cannot run {op}: {refused[forced]}; unset it")
     return forced
+
+
+def unavailable(backend: str) -> str | None:
+    """Why a backend cannot run on this machine whatever it is given, or None."""
+    if backend == "cuda":
+        from pa3d.ops import _cuda
+
+        return _cuda.unavailable()
+    if backend == "triton":
+        from pa3d.ops import _triton
+
+        return _triton.unavailable()
+    return None
+
+
+def device_of(backend: str) -> str:
+    """The type of device whose arrays a backend takes."""
+    if backend == "cuda":
+        from pa3d.ops import _cuda
+
+        return _cuda.DEVICE
+    if backend == "triton":
+        from pa3d.ops import _triton
+
+        return _triton.device()
+    return "cpu"
+
+
+def place(x: Array) -> str:
+    """Where an array is, in words."""
+    return f"a tensor on {x.device}" if is_tensor(x) else "a numpy array"
+
+
+def _on(arrays: tuple[Array, ...], device: str) -> bool:
+    """Whether all are tensors on this type of device; numpy arrays are on the CPU."""
+    return all(x.device.type == device if is_tensor(x) else device == "cpu" for x in arrays)
 
 
 def check_points(name: str, x: Array, *, batched: bool | None = None) -> int:
@@ -79,6 +154,8 @@ def check_floats(name: str, x: Array) -> None:
 
 
 def check_finite(name: str, x: Array) -> None:
+    if on_gpu(x):  # asking would wait for it
+        return
     xp = namespace(x)
     if not bool(xp.isfinite(x).all()):
         raise ValueError(f"{name}: NaN or infinite values; expected finite coordinates")

@@ -8,15 +8,15 @@ gradients are checked in it. Imported where tensors are traced or differentiated
 
 from __future__ import annotations
 
-import importlib
 import math
-import os
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.library import custom_op
 
+from pa3d.ops import _triton
+from pa3d.ops.attention import backend as attention_backend
 from pa3d.ops.fps import farthest_point_sample as _farthest
 from pa3d.ops.group import gather
 from pa3d.ops.group import group as _relative
@@ -129,8 +129,8 @@ interpolate.register_autograd(_interpolate_backward, setup_context=_interpolate_
 @custom_op("pa3d::patch_attention", mutates_args=())
 def patch_attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """The output, and for the backward (2, B, H, T): each row's maximum score in powers of two, and 1 / its sum."""
-    if _on_triton(q):
-        return _kernels().attention_forward(q.detach(), k.detach(), v.detach())
+    if attention_backend(q, k, v) == "triton":
+        return _triton.kernels("attention").attention_forward(q.detach(), k.detach(), v.detach())
     scores = _scores(q, k)
     peak = scores.amax(-1, keepdim=True)
     weights = (scores - peak).exp2()
@@ -148,9 +148,9 @@ def _(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 def patch_attention_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, stats: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    if _on_triton(q):
+    if attention_backend(q, k, v) == "triton":
         saved = (x.detach() for x in (grad, q, k, v, out, stats))
-        return _kernels().attention_backward(*saved)
+        return _triton.kernels("attention").attention_backward(*saved)
     p = (_scores(q, k) - stats[0][..., None]).exp2() * stats[1][..., None]
     wide = [x.to(p.dtype) for x in (grad, q, k, v, out)]
     g, query, key, value, o = wide
@@ -191,16 +191,3 @@ def _tokens_first(x: Tensor) -> Tensor:
     """(B, H, T, D) over memory (B, T, H, D), as the kernel lays its results out."""
     b, h, t, d = x.shape
     return x.new_empty((b, t, h, d)).transpose(1, 2)
-
-
-def _on_triton(x: Tensor) -> bool:
-    forced = os.environ.get("PA3D_BACKEND", "")
-    return forced == "triton" or (x.is_cuda and not forced)
-
-
-def _kernels() -> Any:
-    try:
-        return importlib.import_module("pa3d.kernels.attention")
-    except ImportError as error:
-        reason = f"the Triton kernels cannot be loaded ({error})"
-        raise ValueError(f"{reason}; install triton, or set PA3D_BACKEND=reference") from error

@@ -12,7 +12,8 @@ import os
 
 import numpy as np
 
-from pa3d.ops._dispatch import Array, check_alike, is_tensor, namespace
+from pa3d.ops import _triton
+from pa3d.ops._dispatch import Array, check_alike, choose, is_tensor, namespace
 
 
 def patch_attention(
@@ -22,23 +23,35 @@ def patch_attention(
 ) -> Array:  # (B, H, T, D)
     """Attention of T tokens among each other, for each of B shapes and H heads.
 
-    CUDA tensors go to the Triton kernel, tensors on the CPU to torch's own attention, numpy arrays to the reference.
-    PA3D_BACKEND=reference or triton forces those. Raises TypeError for a wrong kind or dtype, ValueError for a wrong
-    shape or device, or a forced backend that cannot run.
+    CUDA tensors go to the Triton kernel where it can take them, other tensors to torch's own attention, numpy arrays to
+    the reference. PA3D_BACKEND=reference or triton forces those. Raises TypeError for a wrong kind or dtype, ValueError
+    for a wrong shape or device, or a forced backend that cannot run.
     """
     for name, x in (("q", q), ("k", k), ("v", v)):
         _check(name, x, q)
     check_alike(q=q, k=k, v=v)
-    forced = os.environ.get("PA3D_BACKEND", "")
-    if forced == "triton" and not is_tensor(q):
-        raise ValueError("PA3D_BACKEND=triton takes torch tensors, got numpy arrays; unset it or convert them")
-    if not is_tensor(q) or forced == "reference":
-        return patch_attention_reference(q, k, v)
-    if forced == "triton" or (q.is_cuda and not forced):
+    if backend(q, k, v) == "triton":
         from pa3d.ops import _torch
 
         return _torch.patch_attention(q, k, v)[0]
+    if not is_tensor(q) or os.environ.get("PA3D_BACKEND"):
+        return patch_attention_reference(q, k, v)
     return namespace(q).nn.functional.scaled_dot_product_attention(q, k, v)
+
+
+def backend(q: Array, k: Array, v: Array) -> str:
+    """`triton` or `reference`. Raises ValueError for a forced backend that cannot run."""
+    b, h, _, d = q.shape
+    refused = {}
+    if d not in _triton.HEAD_WIDTHS:
+        refused["triton"] = f"it takes heads of {', '.join(map(str, _triton.HEAD_WIDTHS))} numbers, not {d}"
+    elif b * h > _triton.MAX_HEADS:
+        refused["triton"] = f"it takes at most {_triton.MAX_HEADS} heads in a batch, not {b * h}"
+    elif is_tensor(q) and q.dtype.itemsize > 4:
+        refused["triton"] = "it takes no float64"
+    elif is_tensor(q) and any(x.stride(-1) != 1 for x in (q, k, v)):
+        refused["triton"] = "it takes tensors whose last axis is contiguous"
+    return choose(q, k, v, op="patch_attention", refused=refused)
 
 
 def patch_attention_reference(q: Array, k: Array, v: Array) -> Array:

@@ -19,7 +19,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from pa3d.ops._dispatch import Array, check_alike, check_count, choose, is_tensor, like, to_numpy
+from pa3d.ops import _cuda, _triton
+from pa3d.ops._dispatch import Array, check_alike, check_count, choose, is_tensor, like, on_gpu, to_numpy
 
 Mode = Literal["bicubic", "bilinear", "nearest"]
 
@@ -53,12 +54,23 @@ def backproject(
         if max(shape) > _MAX_SIDE:
             raise ValueError(f"{name}: expected at most {_MAX_SIDE} rows and columns, got {shape[0]} x {shape[1]}")
     check_count("n_points", n_points, 1, 2**31 - 1)
-    low, high = int(point_of_pixel.min()), int(point_of_pixel.max())
-    if low < -1 or high >= n_points:
-        raise ValueError(f"point_of_pixel: expected -1 or indices from 0 to {n_points - 1}, got {low} to {high}")
     if mode not in get_args(Mode):
         raise ValueError(f"mode: expected {', '.join(get_args(Mode)[:-1])} or {get_args(Mode)[-1]}, got {mode!r}")
-    if choose(tokens, point_of_pixel) == "native":
+    sides = (*tokens.shape[1:3], *point_of_pixel.shape[1:])
+    refused = {} if max(sides) <= _cuda.MAX_SIDE else {"cuda": f"it takes at most {_cuda.MAX_SIDE} rows and columns"}
+    backend = choose(tokens, point_of_pixel, op="backproject", refused=refused)
+    if backend in ("native", "reference") or not on_gpu(point_of_pixel):
+        # The kernels of a GPU take other indices for none; asking it here would wait for it.
+        low, high = int(point_of_pixel.min()), int(point_of_pixel.max())
+        if low < -1 or high >= n_points:
+            raise ValueError(f"point_of_pixel: expected -1 or indices from 0 to {n_points - 1}, got {low} to {high}")
+    if backend == "cuda":
+        if str(point_of_pixel.dtype) != "torch.int32":
+            point_of_pixel = point_of_pixel.clamp(-1, n_points).int()
+        return _cuda.backproject(tokens, point_of_pixel, n_points, mode, per_view)
+    if backend == "triton":
+        return _triton.kernels("backproject").backproject(tokens, point_of_pixel, n_points, mode, per_view)
+    if backend == "native":
         from pa3d import _C
 
         total, count = _C.backproject(_bits(tokens), to_numpy(point_of_pixel), int(n_points), mode, per_view)

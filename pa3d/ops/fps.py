@@ -39,10 +39,15 @@ def farthest_point_sample(
     if not min_sq_norm >= 0:
         raise ValueError(f"min_sq_norm: expected a number >= 0, got {min_sq_norm}")
     batch = points if rank == 3 else points[None]
-    if choose(points) == "native":
+    backend = choose(points, op="farthest_point_sample")
+    if backend == "native":
         from pa3d import _C
 
         out = like(_C.farthest_point_sample(to_numpy(batch), k, start, min_sq_norm), points)
+    elif backend == "cuda":
+        from pa3d.ops import _cuda
+
+        out = _cuda.farthest_point_sample(batch, k, start, min_sq_norm)
     else:
         out = farthest_point_sample_reference(batch, k, start=start, min_sq_norm=min_sq_norm)
     return out if rank == 3 else out[0]

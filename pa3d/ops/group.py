@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pa3d.ops import _cuda
 from pa3d.ops._dispatch import (
     Array,
     check_alike,
@@ -17,6 +18,7 @@ from pa3d.ops._dispatch import (
     is_tensor,
     is_traced,
     like,
+    namespace,
     to_numpy,
 )
 from pa3d.ops.fps import farthest_point_sample_reference
@@ -47,15 +49,19 @@ def sample_and_group(
     check_count("start", start, 0, n - 1)
     batch = points if rank == 3 else points[None]
     found = min(size, n)
-    if choose(points) == "native":
+    backend = choose(points, op="sample_and_group", refused=_cuda.refused_neighbors(found))
+    if backend == "native":
         from pa3d import _C
 
         pair = _C.sample_and_group(to_numpy(batch), patches, found, start, min_sq_norm)
         centers, members = (like(a, points) for a in pair)
+    elif backend == "cuda":
+        centers, members = _cuda.sample_and_group(batch, patches, found, start, min_sq_norm)
     else:
         centers, members = sample_and_group_reference(batch, patches, found, start=start, min_sq_norm=min_sq_norm)
     if found < size:
-        members = members[..., [j % found for j in range(size)]]
+        times, rest = divmod(size, found)
+        members = namespace(members).concatenate([members] * times + [members[..., :rest]], -1)
     return (centers, members) if rank == 3 else (centers[0], members[0])
 
 

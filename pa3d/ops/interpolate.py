@@ -51,10 +51,15 @@ def interpolate(
         from pa3d.ops import _torch
 
         return _torch.interpolate(points, centers, values, k)
-    if choose(points, centers, values) == "native":
+    backend = choose(points, centers, values, op="interpolate")
+    if backend == "native":
         from pa3d import _C
 
         return like(_C.interpolate(to_numpy(points), to_numpy(centers), to_numpy(values), k), points)
+    if backend == "cuda":
+        from pa3d.ops import _cuda
+
+        return _cuda.interpolate(points[None], centers[None], values[None], k)[0]
     return interpolate_reference(points, centers, values, k)
 
 

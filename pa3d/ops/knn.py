@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pa3d.ops import _cuda, _triton
 from pa3d.ops._dispatch import (
     Array,
     check_alike,
@@ -44,10 +45,16 @@ def knn(
     check_count("k", k, 1, points.shape[-2], " (the number of points)")
     if rank == 2:
         queries, points = queries[None], points[None]
-    if choose(queries, points) == "native":
+    refused = _cuda.refused_neighbors(k) | _triton.refused_neighbors(k)
+    backend = choose(queries, points, op="knn", refused=refused)
+    if backend == "native":
         from pa3d import _C
 
         index, distance = (like(a, points) for a in _C.knn(to_numpy(queries), to_numpy(points), k))
+    elif backend == "cuda":
+        index, distance = _cuda.knn(queries, points, k)
+    elif backend == "triton":
+        index, distance = _triton.kernels("knn").knn(queries, points, k)
     else:
         index, distance = knn_reference(queries, points, k)
     return (index, distance) if rank == 3 else (index[0], distance[0])

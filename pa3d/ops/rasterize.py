@@ -26,6 +26,8 @@ from pa3d.ops._dispatch import (
     choose,
     is_tensor,
     like,
+    namespace,
+    on_gpu,
     to_numpy,
 )
 
@@ -71,7 +73,13 @@ def rasterize(
         raise ValueError(f"vertices: expected shape (N, 3), got {tuple(vertices.shape)}")
     _check_faces(faces, len(vertices))
     check_alike(vertices=vertices, faces=faces)
-    if choose(vertices) == "native":
+    backend = choose(vertices, faces, op="rasterize")
+    if backend == "cuda":
+        from pa3d.ops import _cuda
+
+        view = cameras.matrices((height, width)), cameras.perspective, cameras.near, (height, width)
+        return Raster(*_cuda.rasterize(vertices, faces, *view, barycentric))
+    if backend == "native":
         from pa3d import _C
 
         out = _C.rasterize(
@@ -86,6 +94,7 @@ def rasterize(
             barycentric,
         )
     else:
+        _check_faces(_host(faces), len(vertices))
         out = rasterize_reference(_host(vertices), _host(faces), cameras, (height, width))
     ids, depth, weights = (None if a is None else _same_kind(a, vertices) for a in out)
     return Raster(ids, depth, weights if barycentric else None)
@@ -109,20 +118,27 @@ def rasterize_points(
     if points.ndim != 2 or points.shape[1] != 3:
         raise ValueError(f"points: expected shape (N, 3), got {tuple(points.shape)}")
     if isinstance(radius, int | float):
-        radii = np.full(len(points), radius, np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as that
+            _check_radii(*[float(np.float32(radius))] * 2)
+        radius = namespace(points).full_like(points[:, 0], radius)
     else:
         check_floats("radius", radius)
         check_alike(points=points, radius=radius)
         if tuple(radius.shape) != (len(points),):
             raise ValueError(f"radius: expected a number or shape ({len(points)},), got {tuple(radius.shape)}")
-        check_finite("radius", radius)
-        radii = _host(radius)
-    if len(radii) and not (radii.min() >= 0 and radii.max() < np.inf):
-        raise ValueError(f"radius: expected finite numbers >= 0, got {radii.min()} to {radii.max()}")
-    if choose(points) == "native":
+        if len(radius) and not on_gpu(radius):
+            check_finite("radius", radius)
+            _check_radii(float(radius.min()), float(radius.max()))
+    backend, scale = choose(points, op="rasterize"), np.full(len(cameras), cameras.scale((height, width)))
+    if backend == "cuda":
+        from pa3d.ops import _cuda
+
+        view = cameras.matrices((height, width)), scale, cameras.perspective, cameras.near, (height, width)
+        return PointRaster(*_cuda.rasterize_points(points, radius, *view))
+    radii = _host(radius)
+    if backend == "native":
         from pa3d import _C
 
-        scale = np.full(len(cameras), cameras.scale((height, width)))
         out = _C.rasterize_points(
             to_numpy(points),
             radii,
@@ -294,8 +310,14 @@ def _check_faces(faces: Array, n: int) -> None:
         raise ValueError(f"faces: expected shape (F, 3), got {tuple(faces.shape)}")
     if not (faces.is_contiguous() if is_tensor(faces) else faces.flags.c_contiguous):
         raise ValueError("faces: expected a contiguous array; make a contiguous copy first")
-    if len(faces) and (int(faces.min()) < 0 or int(faces.max()) >= n):
+    # The CUDA kernel leaves such faces out; asking it here would wait for the GPU.
+    if len(faces) and not on_gpu(faces) and (int(faces.min()) < 0 or int(faces.max()) >= n):
         raise ValueError(f"faces: expected indices from 0 to {n - 1}, got {int(faces.min())} to {int(faces.max())}")
+
+
+def _check_radii(least: float, greatest: float) -> None:
+    if not (least >= 0 and greatest < np.inf):
+        raise ValueError(f"radius: expected finite numbers >= 0, got {least} to {greatest}")
 
 
 def _host(x: Array) -> np.ndarray:

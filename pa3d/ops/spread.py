@@ -40,7 +40,7 @@ def spread(
     for name, array in (("at", at), ("centers", centers), ("points", points)):
         check_points(name, array, batched=False)
     check_floats("logits", logits)
-    if choose(at, logits) == "native":
+    if choose(at, logits, op="spread") == "native":
         from pa3d import _C
 
         return _C.spread(at, centers, members, points, logits, assign, none, threads)

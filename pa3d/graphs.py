@@ -1,0 +1,125 @@
+"""A forward pass recorded into a CUDA graph, once for every number of points, and replayed.
+
+A forward pass is some two hundred small kernels, and starting them one by one takes the host longer than running them
+takes the GPU; a graph starts them all at once. It is tied to the memory it was recorded with: points are copied into a
+buffer of fixed size before a replay, and results out of fixed buffers behind it, through pinned memory on both sides.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Forward = Callable[[Tensor], tuple[Tensor, ...]]  # (1, N, 3) -> results of any shape and dtype
+
+
+class Gpu(Protocol):
+    """What recording needs of a GPU. Everything it queues runs in order, on one stream."""
+
+    def empty(self, *shape: int) -> Tensor:
+        """float32 memory on the GPU that no recording uses for anything else."""
+
+    def pinned(self, like: Tensor) -> Tensor:
+        """Memory of the host that copies to and from the GPU reach without its help."""
+
+    def record(self, run: Callable[[], tuple[Tensor, ...]]) -> tuple[Callable[[], None], tuple[Tensor, ...]]:
+        """What queues everything that `run` does, and the tensors it leaves its results in. run must not wait."""
+
+    def copy(self, to: Tensor, of: Tensor) -> None:
+        """Queues a copy between the GPU and pinned memory."""
+
+    def wait(self) -> None:
+        """Until all that is queued is done."""
+
+
+class Cuda:
+    """A stream of its own on a CUDA device, and one pool of memory for all of its recordings."""
+
+    WARM_UPS = 3  # runs before a recording: libraries make their workspaces, Triton compiles and times its kernels
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device)
+        # Recordings may take turns with each other's scratch memory: they never run side by side.
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def empty(self, *shape: int) -> Tensor:
+        return torch.empty(shape, dtype=torch.float32, device=self._device)
+
+    def pinned(self, like: Tensor) -> Tensor:
+        return torch.empty(like.shape, dtype=like.dtype, pin_memory=True)
+
+    def record(self, run: Callable[[], tuple[Tensor, ...]]) -> tuple[Callable[[], None], tuple[Tensor, ...]]:
+        graph = torch.cuda.CUDAGraph()
+        torch.cuda.synchronize(self._device)  # weights and buffers may still be on their way on another stream
+        with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
+            for _ in range(self.WARM_UPS):
+                run()
+            self._stream.synchronize()
+            # thread_local: what other threads do with the GPU meanwhile does not spoil the recording
+            with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
+                results = run()
+
+        def replay() -> None:
+            with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
+                graph.replay()
+
+        return replay, results
+
+    def copy(self, to: Tensor, of: Tensor) -> None:
+        with torch.cuda.stream(self._stream):
+            to.copy_(of, non_blocking=True)
+
+    def wait(self) -> None:
+        self._stream.synchronize()
+
+
+class Recording:
+    """One forward pass over a fixed number of points."""
+
+    def __init__(self, forward: Forward, n: int, gpu: Gpu) -> None:
+        self._gpu = gpu
+        self._points = gpu.empty(1, n, 3)
+        self._given = gpu.pinned(self._points)
+        # Warming up looks at the points: no two are equal, so that every kernel has its usual work.
+        self._given.copy_(torch.randn(1, n, 3, generator=torch.Generator().manual_seed(0)))
+        gpu.copy(self._points, self._given)
+        gpu.wait()
+        self._replay, self._results = gpu.record(lambda: forward(self._points))
+        self._taken = [gpu.pinned(result) for result in self._results]
+
+    def __call__(self, points: NDArray[np.float32]) -> list[NDArray]:  # (N, 3)
+        self._given[0].copy_(torch.from_numpy(points))
+        self._gpu.copy(self._points, self._given)
+        self._replay()
+        for taken, result in zip(self._taken, self._results, strict=True):
+            self._gpu.copy(taken, result)
+        self._gpu.wait()
+        return [taken.numpy().copy() for taken in self._taken]
+
+
+class Recordings:
+    """A recording for each number of points that comes, the `keep` last used of them. Callable from several threads."""
+
+    def __init__(self, forward: Forward, gpu: Gpu, keep: int = 8) -> None:
+        self._forward, self._gpu, self._keep = forward, gpu, keep
+        self._by_size: dict[int, Recording] = {}  # the last used at the end
+        self._lock = threading.Lock()
+
+    def __call__(self, points: NDArray[np.float32]) -> list[NDArray]:  # (N, 3)
+        """The results of forward(points[None]), copied to the host."""
+        n = len(points)
+        with self._lock:
+            recording = self._by_size.pop(n, None)
+            if recording is None:
+                while len(self._by_size) >= self._keep:
+                    del self._by_size[next(iter(self._by_size))]
+                recording = Recording(self._forward, n, self._gpu)
+            self._by_size[n] = recording
+            return recording(points)
