@@ -2,7 +2,10 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <cstdlib>
+#include <new>
 #include <string>
+#include <vector>
 
 #include "bind.h"
 #include "cpu/backproject.h"
@@ -25,6 +28,16 @@ void require(bool good, const char* message) {
   if (!good) throw py::value_error(message);
 }
 
+// Pages that nothing is written to take no memory: rows of points that no pixel shows. numpy would ask for huge pages.
+template <class T>
+Packed<T> zeros(const std::vector<int64_t>& shape) {
+  size_t n = 1;
+  for (const int64_t side : shape) n *= static_cast<size_t>(side);
+  T* const values = static_cast<T*>(std::calloc(n, sizeof(T)));
+  if (values == nullptr) throw std::bad_alloc();
+  return Packed<T>(shape, values, py::capsule(values, [](void* memory) { std::free(memory); }));
+}
+
 // tokens: float32, or the bits of bfloat16 as uint16.
 py::tuple backproject(const py::array& tokens, const py::array& point_of_pixel, int64_t n_points,
                       const std::string& mode, bool per_view, int threads) {
@@ -39,15 +52,13 @@ py::tuple backproject(const py::array& tokens, const py::array& point_of_pixel, 
   const pa3d::PixelMap pixels = {point_of_pixel.data(), wide, point_of_pixel.shape(1), point_of_pixel.shape(2)};
   require(point_of_pixel.shape(0) == grids.views, "point_of_pixel: expected as many views as tokens");
   require(tokens.size() > 0 && point_of_pixel.size() > 0, "tokens, point_of_pixel: expected no empty axis");
-  require(grids.rows <= INT16_MAX && grids.columns <= INT16_MAX && pixels.height <= INT16_MAX &&
-              pixels.width <= INT16_MAX,
-          "tokens, point_of_pixel: expected at most 32767 rows and columns");
+  require(
+      grids.rows <= INT16_MAX && grids.columns <= INT16_MAX && pixels.height <= INT16_MAX && pixels.width <= INT16_MAX,
+      "tokens, point_of_pixel: expected at most 32767 rows and columns");
   require(n_points >= 1 && n_points <= INT32_MAX, "n_points: expected 1 to 2147483647");
   const pa3d::Upsampling how = upsampling_of(mode);
-  // From numpy.zeros: rows of points that no pixel shows then never take memory.
-  const py::object zeros = py::module_::import("numpy").attr("zeros");
-  Packed<float> sum = zeros(py::make_tuple(n_points, grids.channels), py::dtype::of<float>());
-  Packed<int64_t> count = zeros(py::make_tuple(n_points), py::dtype::of<int64_t>());
+  Packed<float> sum = zeros<float>({n_points, grids.channels});
+  Packed<int64_t> count = zeros<int64_t>({n_points});
   float* const total = sum.mutable_data();
   int64_t* const seen = count.mutable_data();
   {

@@ -15,8 +15,8 @@
 namespace pa3d {
 namespace {
 
-// Taps that fall outside the grid get cells of their own, so that four of them are always in a row; they are folded into
-// the border afterwards.
+// Taps that fall outside the grid get cells of their own, so that four of them are always in a row; they are folded
+// into the border afterwards.
 constexpr int64_t kPadBefore = 2, kPadding = 5;
 
 struct TokenWeight {

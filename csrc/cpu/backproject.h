@@ -22,8 +22,8 @@ struct PixelMap {
   int64_t height = 0, width = 0;  // height * width < 2^31
 };
 
-// sum (n_points, channels) and count (n_points,), zero at first. per_view: a view's pixels count as one, their mean, and
-// views are counted instead of pixels.
+// sum (n_points, channels) and count (n_points,), zero at first. per_view: a view's pixels count as one, their mean,
+// and views are counted instead of pixels.
 void backproject(const TokenGrids& grids, const PixelMap& pixels, int64_t n_points, Upsampling mode, bool per_view,
                  int threads, float* sum, int64_t* count);
 
