@@ -40,9 +40,9 @@ def backproject(
 ) -> tuple[Tensor, Tensor]:  # (P, C) float32, (P,) int64
     """Sums of the interpolated values over each point's pixels, and how many pixels those are.
 
-    Pixels whose point is not below n_points are skipped as those without one. per_view: the pixels that show a point in
-    one view count as one, their mean; that takes a launch a view. Raises TypeError for a wrong kind or dtype, ValueError
-    for a wrong shape, layout, device, mode or n_points.
+    Pixels whose point is not below n_points are skipped as those without one. per_view: the pixels that show a point
+    in one view count as one, their mean; that takes a launch a view. Raises TypeError for a wrong kind or dtype,
+    ValueError for a wrong shape, layout, device, mode or n_points.
     """
     sizes: dict[str, int] = {}
     check("tokens", tokens, "V gh gw C", FLOATS, sizes)

@@ -63,7 +63,7 @@ class Cuda:
                 run()
             self._stream.synchronize()
             # thread_local: what other threads do with the GPU meanwhile does not spoil the recording
-            with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
                 results = run()
 
         def replay() -> None:
