@@ -354,6 +354,7 @@ def installation() -> dict[str, Any]:
     from pa3d import _C, __version__
     from pa3d.checkpoint import EMBEDDED, load
     from pa3d.native import PRECISIONS, resolve_precision
+    from pa3d.ops._dispatch import unavailable
     from pa3d.text.cache import cache_folder
     from pa3d.text.minilm import MiniLM
 
@@ -381,6 +382,7 @@ def installation() -> dict[str, Any]:
             "open_clip": extra("open-clip-torch", "torch", "the text of the official weights"),
             "laspy": extra("laspy", "las", "LAS and LAZ files"),
         },
+        "gpu": {name: unavailable(name) for name in ("cuda", "triton")},  # why its kernels cannot run, or None
     }
 
 
@@ -411,6 +413,8 @@ def describe(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "text encoder", f"{text['encoder']} ({text['dim']}-d), vectors kept in {text['cache']}"
     for name, found in facts["extras"].items():
         yield name, f"{found['version'] or found['problem']} (for {found['for']})"
+    for name, problem in facts["gpu"].items():
+        yield name, f"kernels cannot run: {problem}" if problem else "kernels can run"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

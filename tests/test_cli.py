@@ -183,6 +183,7 @@ def test_info(capsys: Capture) -> None:
     assert facts["text"]["encoder"] == "all-MiniLM-L6-v2"
     assert facts["model"]["file"] == str(EMBEDDED) and (facts["model"]["problem"] is None) == EMBEDDED.exists()
     assert facts["extras"].keys() == {"torch", "open_clip", "laspy"}
+    assert facts["gpu"].keys() == {"cuda", "triton"}
     assert pa3d("info") == 0
     out = capsys.readouterr().out
     assert f"pa3d          {__version__}" in out and f"instructions  {_C.isa()}" in out
@@ -203,6 +204,23 @@ def test_info_says_what_is_missing_and_how_to_get_it(monkeypatch: pytest.MonkeyP
     out = capsys.readouterr().out
     assert "torch         not installed; pip install 'pa3d[torch]' (for convert, --device, training)" in out
     assert "laspy         not installed; pip install 'pa3d[las]' (for LAS and LAZ files)" in out
+
+
+def test_info_says_why_gpu_kernels_cannot_run(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    from pa3d.ops import _cuda, _triton
+
+    monkeypatch.setattr(_cuda, "gpu_is_visible", lambda: False)
+    monkeypatch.setattr(_cuda, "LIBRARY", Path("nowhere") / "libpa3d_cuda.so")
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    assert pa3d("info") == 0
+    out = capsys.readouterr().out
+    assert "cuda          kernels cannot run: no NVIDIA GPU is visible; libpa3d_cuda.so is not built: " in out
+    assert "triton        kernels cannot run: no NVIDIA GPU is visible" in out
+    for module in (_cuda, _triton):
+        monkeypatch.setattr(module, "unavailable", lambda: None)
+    assert pa3d("info") == 0
+    out = capsys.readouterr().out
+    assert "cuda          kernels can run" in out and "triton        kernels can run" in out
 
 
 def test_version_and_help(capsys: Capture) -> None:

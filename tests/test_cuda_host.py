@@ -514,7 +514,8 @@ def test_why_the_kernels_cannot_run(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
     monkeypatch.setattr(_cuda, "LIBRARY", tmp_path / "libpa3d_cuda.so")
     monkeypatch.setattr(_cuda, "gpu_is_visible", lambda: False)
-    unbuilt = "libpa3d_cuda.so is not built: install pa3d with PA3D_CUDA=1 where nvcc is"
+    monkeypatch.setattr(_cuda, "_how_to_build", lambda: "there is no nvcc on PATH")
+    unbuilt = "libpa3d_cuda.so is not built: there is no nvcc on PATH"
     assert str(_cuda.unavailable()).startswith(f"no NVIDIA GPU is visible; {unbuilt}")
     monkeypatch.setattr(_cuda, "gpu_is_visible", lambda: True)
     assert str(_cuda.unavailable()).startswith(unbuilt)

@@ -11,6 +11,7 @@ import ctypes
 import functools
 import importlib.util
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def unavailable() -> str | None:
     """Why these kernels cannot run here, everything that is missing, in words; None where they can."""
     missing = [] if gpu_is_visible() else ["no NVIDIA GPU is visible"]
     if not LIBRARY.is_file():
-        missing.append(f"{LIBRARY.name} is not built: install pa3d with PA3D_CUDA=1 where nvcc is")
+        missing.append(f"{LIBRARY.name} is not built: {_how_to_build()}")
     if importlib.util.find_spec("torch") is None:
         missing.append("torch is not installed: pip install 'pa3d[torch]'")
     if missing:
@@ -43,6 +44,15 @@ def unavailable() -> str | None:
     except (OSError, ValueError) as error:
         return str(error)
     return None
+
+
+@functools.cache
+def _how_to_build() -> str:
+    home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
+    nvcc = shutil.which("nvcc") or shutil.which("nvcc", path=os.path.join(home, "bin"))
+    if nvcc is not None:
+        return f"install pa3d with PA3D_CUDA=1, nvcc is {nvcc}"
+    return f"there is no nvcc on PATH or in {home}/bin; install the CUDA toolkit, then pa3d with PA3D_CUDA=1"
 
 
 def refused_neighbors(k: int) -> dict[str, str]:
