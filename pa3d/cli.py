@@ -19,6 +19,7 @@ import typer
 from pa3d.data.command import harvest, synth
 from pa3d.errors import InputError
 from pa3d.evaluate.command import app as evaluation
+from pa3d.multiview.prepare_command import prepare
 
 if TYPE_CHECKING:
     from pa3d.segment import Segmentation
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 
 app.add_typer(evaluation, name="eval")
+app.command()(prepare)
 app.command()(harvest)
 app.command()(synth)
 

@@ -73,6 +73,7 @@ def evaluate(
     )
     if isinstance(chosen, SegmenterMethod):
         chosen.prompts = used.prompts  # type: ignore[assignment]
+        chosen.assign = chosen.asked or used.assign  # type: ignore[assignment]
     if used.unlabelled == "zero" and not getattr(chosen, "zero", False):
         raise InputError(
             f"protocol {used.name} needs a column of logit 0, which {identity(chosen)['name']} cannot give"
@@ -208,7 +209,7 @@ def _rows(job: Job, indices: list[int], workers: int) -> Iterator[Row]:
         return
     from concurrent.futures import ProcessPoolExecutor, as_completed
 
-    with _one_thread():
+    with one_thread():
         count = min(workers, len(indices))
         pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_start, initargs=(job,))
         try:
@@ -242,7 +243,7 @@ def _score(index: int) -> Row:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Processes started within use one thread each, whichever library asks."""
     before = {name: os.environ.get(name) for name in ONE_THREAD}
     os.environ.update(dict.fromkeys(ONE_THREAD, "1"))

@@ -118,7 +118,8 @@ def _is_shape(path: Path) -> bool:
     if suffix != ".xml":
         return True
     with path.open("rb") as file:
-        return b"<mujoco" in file.read(4096) and not path.stem.endswith("dependencies")
+        # Models are what begins so; fragments to be included begin with <mujocoinclude.
+        return re.search(rb"<mujoco[\s>]", file.read(4096)) is not None
 
 
 def _sources(file: Path) -> Iterator[Source]:
