@@ -376,7 +376,7 @@ pa3d_status pa3d_model_info(const pa3d_model* model, pa3d_info* info) {
   });
 }
 
-pa3d_options pa3d_default_options(void) { return {PA3D_UP_Y, PA3D_NEAREST, 0.0f, 2048, 0, 0}; }
+pa3d_options pa3d_default_options(void) { return {PA3D_UP_Y, PA3D_SMOOTH, 0.0f, 2048, 0, 0}; }
 
 pa3d_status pa3d_embed_text(const pa3d_text* text, const char* const* parts, int64_t count, const char* category,
                             const char* prompts, int threads, float* vectors) {

@@ -99,7 +99,7 @@ typedef struct pa3d_options {
   int threads;        /* 0: what OpenMP would take */
 } pa3d_options;
 
-/* up y, nearest, none 0, sample 2048, seed 0, threads 0. Wherever options are asked for, NULL means these. */
+/* up y, smooth, none 0, sample 2048, seed 0, threads 0. Wherever options are asked for, NULL means these. */
 PA3D_API pa3d_options pa3d_default_options(void);
 
 /* vectors (count, 384): one unit vector a part, the mean over the prompts made from its name.

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,9 +23,13 @@ from pa3d.errors import InputError
 from pa3d.profiling import Stopwatch, table
 from pa3d.shape import UP_AXES, Shape
 
+if TYPE_CHECKING:
+    from pa3d.keypoints import Keypoints
+
 Assign = Literal["nearest", "membership", "smooth"]
 ASSIGN = ("nearest", "membership", "smooth")
 DEFAULT_SAMPLE = 2048
+DEFAULT_ASSIGN: Assign = "smooth"
 
 # Rows are the model's axes. The official code swaps y and z of its y-up data; z-up data is in the model's axes already.
 TO_MODEL_AXES: dict[str, tuple[int, int, int]] = {"x": (1, 2, 0), "y": (0, 2, 1), "z": (0, 1, 2)}
@@ -174,7 +178,7 @@ class Segmenter:
         category: str | None = None,
         text_vectors: ArrayLike | None = None,  # (K, D)
         sample: int | None = DEFAULT_SAMPLE,
-        assign: Assign = "nearest",
+        assign: Assign = DEFAULT_ASSIGN,
         none: float | None = None,
         up: str | None = None,
         seed: int = 0,
@@ -186,9 +190,9 @@ class Segmenter:
         text_vectors: unit vectors (K, D) that take the place of the text encoder; they are normalised.
         sample: points the encoder sees: drawn by area from a mesh, at random from a cloud; None uses every point of a
             cloud and every vertex of a mesh.
-        assign: how a point gets its logits: from the "nearest" patch centre; the mean over the patches that its nearest
-            sampled point is a "membership" member of (the nearest centre's where there is none); or "smooth", three
-            centres weighted by inverse distance.
+        assign: how a point gets its logits: "smooth", from the three nearest patch centres, weighted by inverse
+            distance; from the "nearest" centre, as the paper does; or the mean over the patches that its nearest
+            sampled point is a "membership" member of (the nearest centre's where there is none).
         none: points whose best probability is below this are labelled -1, none of these.
         up: the axis that points up; None takes the shape's own (glTF is y-up, everything else is read as y-up).
         profile: print the milliseconds of each stage; the result's timings hold them in any case.
@@ -248,6 +252,31 @@ class Segmenter:
         """Probability of each part at each patch; rows sum to one."""
         vectors, _ = self._part_vectors(parts, category, text_vectors)
         return _C.softmax(self._logits(features, vectors))
+
+    def keypoints(
+        self,
+        path_or_shape_or_points: str | Path | Shape | ArrayLike,
+        names: Sequence[str] | None = None,
+        *,
+        like: Any = None,
+        category: str | None = None,
+        count: int = 1,
+        sample: int | None = DEFAULT_SAMPLE,
+        up: str | None = None,
+        seed: int = 0,
+    ) -> Keypoints:
+        """Named points of a mesh or cloud, by text or like those of annotated shapes; pa3d.keypoints has the rules.
+
+        names: any words; "tip of the leg" is a place on a part (also end, top, bottom, centre). like: an annotated
+            shape, or several, as a JSON file or a dict {"file": ..., "keypoints": [{"name", "position"}]}.
+        count: how many of each name. The rest as in segment. Raises InputError for anything that cannot be used.
+        """
+        from pa3d.keypoints import find_keypoints
+
+        return find_keypoints(
+            self, path_or_shape_or_points, names,
+            like=like, category=category, count=count, sample=sample, up=up, seed=seed,
+        )  # fmt: skip
 
     def embed_text(self, parts: Sequence[str], category: str | None = None) -> NDArray[np.float32]:  # (K, D)
         """Unit vectors of part names in this model's text space."""

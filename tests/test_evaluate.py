@@ -335,7 +335,7 @@ def test_a_class_of_unlabelled_points_never_doubles_a_part(chairs: Path, tmp_pat
 
 def test_the_zero_column_equals_logits_with_a_zero(chairs: Path, checkpoint: Checkpoint) -> None:
     points = open_dataset("npz", chairs).load(1).shape.points
-    method = SegmenterMethod(checkpoint)
+    method = SegmenterMethod(checkpoint, assign="nearest")
     names = ["seat", "back", "leg"]
     segmenter = Segmenter(checkpoint, threads=1)
     features = segmenter.encode(points)

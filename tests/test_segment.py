@@ -94,7 +94,7 @@ def test_a_file(segmenter: Segmenter, tmp_path: Path) -> None:
 
 def test_faces_are_labelled_at_their_centroids(segmenter: Segmenter) -> None:
     shape = torus()
-    r = segmenter.segment(shape, PARTS)
+    r = segmenter.segment(shape, PARTS, assign="nearest")
     centroids = shape.points[shape.faces].mean(axis=1, dtype=np.float64).astype(np.float32)
     used = shape.sample(2048, 0)[0]
     center = used.mean(axis=0, dtype=np.float64)

@@ -58,8 +58,9 @@ def run(
     device: Annotated[str, typer.Option(help="cpu, or a torch device.")] = "cpu",
     sample: Annotated[int, typer.Option(min=1, metavar="N", help="Points that the encoder sees.")] = 2048,
     assign: Annotated[
-        str, typer.Option(metavar="nearest|membership|smooth", help="How points get scores.")
-    ] = "nearest",
+        str | None,
+        typer.Option(metavar="smooth|nearest|membership", help="How points get scores, in place of the protocol's."),
+    ] = None,
     prompts: Annotated[
         str | None, typer.Option(metavar="part|category|ensemble", help="In place of the protocol's.")
     ] = None,
@@ -181,7 +182,7 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _method(name: str, model: Path | None, precision: str, device: str, sample: int, assign: str) -> Any:
+def _method(name: str, model: Path | None, precision: str, device: str, sample: int, assign: str | None) -> Any:
     from pa3d.evaluate import methods
 
     if name == "model":

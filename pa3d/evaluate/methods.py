@@ -20,6 +20,7 @@ from pa3d.checkpoint import Checkpoint, load
 from pa3d.config import EncoderConfig
 from pa3d.evaluate.protocols import shape_seed
 from pa3d.segment import (
+    DEFAULT_ASSIGN,
     DEFAULT_SAMPLE,
     TO_MODEL_AXES,
     Assign,
@@ -67,15 +68,16 @@ class SegmenterMethod:
         precision: str = "auto",
         device: str = "cpu",
         sample: int | None = DEFAULT_SAMPLE,
-        assign: Assign = "nearest",
+        assign: Assign | None = None,
         seed: int = 0,
     ) -> None:
-        """checkpoint: a path, one in memory, or None for the embedded one. Else as in Segmenter.segment.
-        Raises InputError."""
-        check_options(assign, None)
+        """checkpoint: a path, one in memory, or None for the embedded one. assign: None takes the
+        protocol's. Else as in Segmenter.segment. Raises InputError."""
+        check_options(assign or DEFAULT_ASSIGN, None)
         self.checkpoint = checkpoint
         self.precision, self.device = precision, device
-        self.sample, self.assign, self.seed = sample, assign, seed
+        self.sample, self.seed = sample, seed
+        self.asked, self.assign = assign, assign or DEFAULT_ASSIGN
         self.prompts: Mode = "auto"  # `evaluate` sets what its protocol says
         self._segmenter: Segmenter | None = None
         self._text_encoder: TextEncoder | None = None

@@ -18,7 +18,7 @@ from pa3d.errors import InputError
 from pa3d.evaluate.datasets import Dataset, LabelledShape, labels_of_vertices
 from pa3d.evaluate.labels import spoken
 from pa3d.evaluate.metrics import ABSENT, Absent
-from pa3d.segment import apply_normalization, normalization
+from pa3d.segment import ASSIGN, apply_normalization, normalization
 from pa3d.shape import Shape
 from pa3d.text import clean
 
@@ -29,6 +29,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "normalize": ("none", "sphere", "box"),
     "axes": ("dataset", "y"),
     "prompts": ("part", "category", "ensemble"),
+    "assign": ASSIGN,
     "offered": ("category", "dataset"),
     "absent": ABSENT,
     "unlabelled": get_args(Unlabelled),
@@ -50,6 +51,8 @@ class Protocol:
     axes: "dataset" tells the method the dataset's up axis, "y" says y for all, so that y and z are swapped.
     scene: whether the method sees points of a scan that are not the object.
     prompts: "part", "category" or "ensemble", as in pa3d.text.prompts.
+    assign: how points get the scores of patches where the method has patches and leaves it open, as in
+        Segmenter.segment.
     offered: the names that a method may choose from, the parts of the shape's "category" or of the whole
         "dataset"; a part of another category counts as none.
     absent: see metrics.part_ious.
@@ -72,6 +75,7 @@ class Protocol:
     axes: str = "dataset"
     scene: bool = False
     prompts: str = "part"
+    assign: str = "nearest"
     offered: str = "category"
     absent: Absent = "skip"
     unlabelled: Unlabelled = "ignored"
@@ -98,6 +102,7 @@ PROTOCOLS = {
         Protocol(
             "pa3d",
             "Every point is given and scored: all of a cloud, 10,000 of a mesh's surface drawn by area.",
+            assign="smooth",
         ),
         Protocol(
             "patchalign3d",
