@@ -1,9 +1,10 @@
 """Runs the benches, writes docs/benchmarks.md and draws docs/benchmarks.png.
 
-    python bench/report.py [--quick] [--device cpu] [--json FILE]
+    python bench/report.py [--quick] [--device cpu|cuda] [--json FILE]
 
 A quick run shows that everything works, not how fast it is: it leaves the largest sizes and torch.compile out, and
-writes to out/ unless told otherwise. Nothing is written when a check fails.
+writes to out/ unless told otherwise. Nothing is written when a check fails. --device cuda runs bench/gpu.py instead and
+writes docs/benchmarks-gpu.md; where there is no GPU it says so and stops.
 """
 
 from __future__ import annotations
@@ -36,6 +37,13 @@ distance were computed, so skipping can exceed any rate.
 Competitors of one table run in turns in one process, after their results were compared. A ratio is one of medians over
 turns; behind it stands the range from the tenth to the ninetieth percentile of the turns' own ratios. The torch module
 takes its patches from the kernels of pa3d, so the whole difference is in the network."""
+
+GPU_METHOD = """\
+This card reaches {fp32:.1f} Tflop/s in float32 and {bf16:.0f} in bf16 (a large cuBLAS product), and copies at
+{copy:.2f} TB/s, read and written; the last column is measured against that. Times lie between two CUDA events around
+ten calls, queued one behind the other by Python, so that launching binds what is small. Competitors of one table run in
+turns in one process, after their results were compared. Samplers and searches are counted as if every distance were
+computed once."""
 
 Races = dict[str, dict[str, dict[str, Any]]]  # race -> competitor -> facts
 
@@ -150,15 +158,36 @@ def write(machine: dict[str, Any], races: Races, outcomes: list[Outcome], quick:
         ratio, spread, holds = f"{o.ratio:.2f} x", f"{o.low:.2f}-{o.high:.2f}", "yes" if o.holds else "**no**"
         row = (o.number, o.what, o.against, ratio, spread, o.target, holds)
         page.append("| " + " | ".join(row) + " |")
+    return "\n".join(page + tables(races, peak, "machine")) + "\n"
+
+
+def tables(races: Races, peak: dict[str, float], of: str) -> list[str]:
+    """One a race. peak: what the machine or the card reaches, for the last column."""
+    lines = []
     for name, race in races.items():
-        page += ["", f"## {name}", "", "| | median | 10-90 % | time against the first | rate | of the machine's |"]
-        page += ["|---|---|---|---|---|---|"]
+        lines += ["", f"## {name}", "", f"| | median | 10-90 % | time against the first | rate | of the {of}'s |"]
+        lines += ["|---|---|---|---|---|---|"]
         first = next(iter(race.values()))["median"]
         for competitor, facts in race.items():
             low, high = np.quantile(facts["turns"], [0.1, 0.9])
             row = (competitor, _time(facts["median"]), f"{_time(low)}-{_time(high)}", f"{facts['median'] / first:.2f}")
-            page.append("| " + " | ".join((*row, *_rate(facts, peak))) + " |")
-    return "\n".join(page) + "\n"
+            lines.append("| " + " | ".join((*row, *_rate(facts, peak))) + " |")
+    return lines
+
+
+def write_gpu(card: dict[str, str], machine: dict[str, Any], peak: dict[str, float], races: Races, quick: bool) -> str:
+    """The page of a GPU."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    page = ["# Benchmarks on a GPU", "", "`python bench/report.py --device cuda` writes this page.", ""]
+    if quick:
+        page += ["**A quick run: it shows that the benches work, its figures mean little.**", ""]
+    page += [
+        f"{card['card']}; driver {card['driver']}, CUDA {card['cuda']}; {machine['processor']}; {machine['system']}, "
+        f"Python {machine['python']}, {versions}; commit {machine['commit']}.",
+        "",
+        GPU_METHOD.format(fp32=peak["fp32"] / 1e12, bf16=peak["bf16"] / 1e12, copy=peak["copy"] / 1e12),
+    ]
+    return "\n".join(page + tables(races, peak, "card")) + "\n"
 
 
 def _time(seconds: float) -> str:
@@ -216,28 +245,40 @@ def measure(quick: bool, threads: int) -> tuple[dict[str, Any], Races]:
     return found["machine_info"]["pa3d"], races
 
 
-def check_device(device: str) -> None:
-    if device == "cpu":
-        return
-    import torch
+def run_on_gpu(options: argparse.Namespace) -> None:
+    """Measures and writes the page. Raises SystemExit when nothing can be measured, or a check fails."""
+    os.environ["PA3D_BENCH_QUICK"] = str(int(options.quick))
+    import gpu
+    from _common import machine
 
-    if device != "cuda":
-        raise SystemExit(f"--device {device}: expected cpu or cuda")
-    if not torch.cuda.is_available():
-        raise SystemExit("--device cuda: torch finds no GPU here; run it on a machine with one, or take --device cpu")
-    raise SystemExit("--device cuda: these benches compare kernels of the processor; there are none of the GPU's yet")
+    reason = gpu.refusal()
+    if reason is not None:
+        raise SystemExit(f"--device cuda: {reason}")
+    try:
+        peak, races = gpu.measure()
+    except AssertionError as error:
+        raise SystemExit(f"a check failed, nothing is written: {error}") from error
+    found = [gpu.card(), machine(), peak, races]
+    if options.json:
+        options.json.write_text(json.dumps(found))
+    folder = options.out or ROOT / ("out" if options.quick else "docs")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "benchmarks-gpu.md").write_text(write_gpu(*found, options.quick))
+    print(folder / "benchmarks-gpu.md")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="cuda: bench/gpu.py, its own page")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--out", type=Path, default=None, help="a folder; docs, or out after a quick run")
     parser.add_argument("--json", type=Path, default=None, help="keep what was measured; with --redo, read it")
     parser.add_argument("--redo", action="store_true", help="measure nothing, write the page from --json again")
     options = parser.parse_args()
-    check_device(options.device)
+    if options.device == "cuda":
+        run_on_gpu(options)
+        return
     if options.redo:
         machine, races = json.loads(options.json.read_text())
     else:

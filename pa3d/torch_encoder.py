@@ -41,9 +41,9 @@ class TorchEncoder:
             reason = str(error).splitlines()[0]
             raise InputError(f"device {device!r} cannot be used ({reason}); use device='cpu'") from error
         self.precision = "fp32" if precision == "auto" else precision
-        self._model = PatchAligner(checkpoint.config)
-        self._model.load_tensors({k: torch.from_numpy(v) for k, v in checkpoint.tensors.items()})
-        self._model.eval().requires_grad_(False).to(self._device)
+        self.model = PatchAligner(checkpoint.config)
+        self.model.load_tensors({k: torch.from_numpy(v) for k, v in checkpoint.tensors.items()})
+        self.model.eval().requires_grad_(False).to(self._device)
         self._fused = self._fused_kernels(checkpoint)
         self._recordings: Any = None
         if self._device.type == "cuda" and os.environ.get("PA3D_CUDA_GRAPHS") != "0":
@@ -77,8 +77,8 @@ class TorchEncoder:
             # A cache of narrowed weights would tie a recording to memory that autocast gives up behind it.
             half = self.precision == "bf16"
             with torch.autocast(self._device.type, torch.bfloat16, enabled=half, cache_enabled=False):
-                encoded = self._model.encoder(cloud)
-                features = F.normalize(self._model.proj(encoded.tokens).float(), dim=-1)
+                encoded = self.model.encoder(cloud)
+                features = F.normalize(self.model.proj(encoded.tokens).float(), dim=-1)
             return features, encoded.tokens.float(), encoded.centers, encoded.members
 
     def _fused_kernels(self, checkpoint: Checkpoint) -> Any:
@@ -89,4 +89,4 @@ class TorchEncoder:
         if not wanted or _triton.unavailable() is not None:
             return None
         encoder = _triton.kernels("encoder")
-        return encoder.FusedEncoder(self._model) if encoder.refused(checkpoint.config) is None else None
+        return encoder.FusedEncoder(self.model) if encoder.refused(checkpoint.config) is None else None

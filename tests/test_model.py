@@ -51,7 +51,7 @@ def exact(c: Checkpoint, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     model = PatchAligner(c.config).double().eval()
     model.load_tensors({k: torch.from_numpy(v).double() for k, v in c.tensors.items()})
     with torch.inference_mode():
-        found = TorchEncoder(c, device="cpu")._model.encoder(torch.from_numpy(points)[None])
+        found = TorchEncoder(c, device="cpu").model.encoder(torch.from_numpy(points)[None])
         at = torch.from_numpy(points).double()
         centers = found.centers.double()
         patches = at[found.members] - centers[:, :, None]
@@ -113,7 +113,7 @@ def test_gradients_reach_every_weight() -> None:
 
 def test_batches_are_independent() -> None:
     c = random_checkpoint(SMALL)
-    encoder = TorchEncoder(c, device="cpu")._model.encoder
+    encoder = TorchEncoder(c, device="cpu").model.encoder
     clouds = torch.from_numpy(np.stack([sphere(60, seed) for seed in range(3)]))
     together = encoder(clouds)
     for b in range(3):
