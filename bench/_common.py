@@ -29,7 +29,7 @@ QUICK = os.environ.get("PA3D_BENCH_QUICK") == "1"
 THREADS = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
 TURNS = 5 if QUICK else 25
 TURN = 0.05 if QUICK else 0.2  # seconds a competitor runs before the next has its turn
-LIMIT = 6.0 if QUICK else 60.0  # seconds after which no further turn begins
+LIMIT = 6.0 if QUICK else 25.0  # seconds after which no further turn begins
 
 Run = Callable[[], object]
 
