@@ -98,8 +98,8 @@ def text_vectors() -> np.ndarray:
 
 @cache
 def labelling() -> Race:
-    """By the nearest centre, as the paper does. The reference path is the torch module, plain tensor code around it, and
-    the same points for the encoder.
+    """By the nearest centre, as the paper does. The reference path is the torch module, plain tensor code around it,
+    and the same points for the encoder.
     """
     checkpoint, points, vectors = official_checkpoint(), random_cloud(MILLION), text_vectors()
     c = checkpoint.config
