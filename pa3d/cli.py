@@ -19,7 +19,9 @@ import typer
 from pa3d.data.command import harvest, synth
 from pa3d.errors import InputError
 from pa3d.evaluate.command import app as evaluation
+from pa3d.keypoints_command import keypoints
 from pa3d.multiview.prepare_command import prepare
+from pa3d.train.command import app as training
 
 if TYPE_CHECKING:
     from pa3d.segment import Segmentation
@@ -33,9 +35,11 @@ app = typer.Typer(
 )
 
 app.add_typer(evaluation, name="eval")
+app.add_typer(training, name="train")
 app.command()(prepare)
 app.command()(harvest)
 app.command()(synth)
+app.command()(keypoints)
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing unless something goes wrong.")]
 Json = Annotated[bool, typer.Option("--json", help="Print a summary as JSON and nothing else.")]
@@ -78,7 +82,9 @@ def segment(
     ] = None,
     up: Annotated[
         str | None,
-        typer.Option(metavar="x|y|z", help="The axis of the file that points up.  [default: y]"),
+        typer.Option(
+            metavar="x|y|z|auto", help="The axis of the file that points up; auto looks for it.  [default: y]"
+        ),
     ] = None,
     sample: Annotated[
         str, typer.Option(metavar="N|all", help="How many points of the surface the encoder sees.")
@@ -116,7 +122,7 @@ def segment(
         check_names(names)
         clock = Stopwatch()
         with clock("load"):
-            shape = load(file, up=up)
+            shape = load(file, up=None if up == "auto" else up)
         with clock("model"):
             segmenter = Segmenter.from_pretrained(model, precision=precision, device=device, threads=threads)
         result = segmenter.segment(
@@ -126,6 +132,7 @@ def segment(
             sample=points,
             assign=assign,  # type: ignore[arg-type]
             none=none,
+            up="auto" if up == "auto" else None,
             seed=seed,
         )
         result.timings = {**clock.seconds, **{k: v for k, v in result.timings.items() if k != "load"}}

@@ -10,7 +10,7 @@ vectors in the text space, and every point takes the logits (cosine over tempera
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -25,6 +25,7 @@ from pa3d.shape import UP_AXES, Shape
 
 if TYPE_CHECKING:
     from pa3d.keypoints import Keypoints
+    from pa3d.orient import Upright
 
 Assign = Literal["nearest", "membership", "smooth"]
 ASSIGN = ("nearest", "membership", "smooth")
@@ -154,18 +155,18 @@ class Segmenter:
         points: one cloud, or a list of clouds of any sizes, which gives a list of what each alone would give, to the
             bit. They are encoded side by side, each on one thread, when there are at least as many as threads.
         sample: how many points to use, drawn at random with `seed`; None uses every point given.
-        up: which axis of the points is up; "y" swaps y and z, as the official code does.
+        up: which axis of the points is up; "y" swaps y and z, as the official code does. "auto" looks for it, see
+            pa3d.orient; centres are those of the points turned upright then.
         normalize: centre on the mean and divide by the largest norm; False takes the points as they are.
         Raises InputError for points that are not (N, 3), empty, not finite or all equal.
         """
-        if up not in UP_AXES:
-            raise InputError(f"up is {up!r}; expected x, y or z")
+        check_up(up)
         if not _is_list_of_clouds(points):
-            return self._encode([_prepare(points, sample, up, normalize, seed)])[0]
+            return self._encode([self._prepare(points, sample, up, normalize, seed)])[0]
         clouds = []
         for i, cloud in enumerate(points):
             try:
-                clouds.append(_prepare(cloud, sample, up, normalize, seed))
+                clouds.append(self._prepare(cloud, sample, up, normalize, seed))
             except InputError as error:
                 raise InputError(f"cloud {i} of {len(points)}: {error}") from error
         return self._encode(clouds)
@@ -194,7 +195,8 @@ class Segmenter:
             distance; from the "nearest" centre, as the paper does; or the mean over the patches that its nearest
             sampled point is a "membership" member of (the nearest centre's where there is none).
         none: points whose best probability is below this are labelled -1, none of these.
-        up: the axis that points up; None takes the shape's own (glTF is y-up, everything else is read as y-up).
+        up: the axis that points up; None takes the shape's own (glTF is y-up, everything else is read as y-up). "auto"
+            looks for it, whatever the shape says: some milliseconds more; the direction found is in the settings.
         profile: print the milliseconds of each stage; the result's timings hold them in any case.
         Raises InputError for anything about these that cannot be used.
         """
@@ -203,13 +205,20 @@ class Segmenter:
         check_options(assign, none)
         clock = Stopwatch()
         with clock("load"):
-            shape = as_shape(path_or_shape_or_points, up)
+            shape = as_shape(path_or_shape_or_points, None if up == "auto" else up)
         with clock("text"):
             vectors, names = self._part_vectors(parts, category, text_vectors)
+        upright, posed = None, shape
         with clock("points"):
             used = _sample_shape(shape, sample, seed)
+        if up == "auto":
+            with clock("upright"):
+                upright = self._upright(used)
+                used = turned(used, upright.rotation)
+                posed = replace(shape, points=turned(shape.points, upright.rotation), up="y")
+        with clock("points"):
             center, radius = normalization(used)
-            axes = TO_MODEL_AXES[shape.up]
+            axes = TO_MODEL_AXES[posed.up]
             used = apply_normalization(used, center, radius, axes, self._threads)
         with clock("encode"):
             encoded = self._encode([used])[0]
@@ -221,21 +230,23 @@ class Segmenter:
                 at, e = apply_normalization(points, center, radius, axes, self._threads), encoded
                 return spread(at, e.centers, e.members, e.points, logits, assign, none or 0.0, self._threads)
 
-            labels, scores = labels_at(shape.points)
+            labels, scores = labels_at(posed.points)
             face_labels = face_scores = None
-            if shape.faces is not None:
-                centroids = shape.points[shape.faces].mean(axis=1, dtype=np.float64).astype(np.float32)
+            if posed.faces is not None:
+                centroids = posed.points[posed.faces].mean(axis=1, dtype=np.float64).astype(np.float32)
                 face_labels, face_scores = labels_at(centroids)
         settings = {
             "category": category,
             "sample": sample,
             "assign": assign,
             "none": none,
-            "up": shape.up,
+            "up": shape.up if upright is None else "auto",
             "seed": seed,
             "precision": self.precision,
             "device": self.device,
         }
+        if upright is not None:
+            settings["up_found"] = {"direction": upright.up.round(6).tolist(), "agreement": round(upright.agreement, 6)}
         if profile:
             print(table({"time": clock.seconds}))
         model = self.checkpoint.name
@@ -316,6 +327,22 @@ class Segmenter:
             raise InputError("text_vectors: NaN, infinite or zero rows; expected unit vectors")
         return unit, list(parts)
 
+    def _upright(self, points: NDArray[np.float32]) -> Upright:
+        from pa3d.orient import embedded_estimator
+
+        return embedded_estimator(self._threads or None)(points)
+
+    def _prepare(
+        self, points: ArrayLike, sample: int | None, up: str, normalize: bool, seed: int
+    ) -> NDArray[np.float32]:  # (N, 3) in the model's axes
+        cloud = as_points(points)
+        used = cloud[_draw(len(cloud), sample, seed)]
+        if up == "auto":
+            used, up = turned(used, self._upright(used).rotation), "y"
+        if not normalize:
+            return np.ascontiguousarray(used[:, TO_MODEL_AXES[up]])
+        return apply_normalization(used, *normalization(used), TO_MODEL_AXES[up])
+
     def _encode(self, clouds: list[NDArray[np.float32]]) -> list[PatchFeatures]:  # each (N, 3) in the model's axes
         found = self._encoder.many(clouds) if len(clouds) > 1 else [self._encoder(cloud) for cloud in clouds]
         return [
@@ -325,6 +352,12 @@ class Segmenter:
 
     def _logits(self, encoded: PatchFeatures, vectors: NDArray[np.float32]) -> NDArray[np.float32]:  # (G, K)
         return _C.cosine_logits(encoded.features, np.ascontiguousarray(vectors), self.checkpoint.temperature)
+
+
+def check_up(up: str) -> None:
+    """Raise InputError for what is neither an axis nor "auto"."""
+    if up != "auto" and up not in UP_AXES:
+        raise InputError(f"up is {up!r}; expected x, y, z or auto")
 
 
 def check_options(assign: str, none: float | None) -> None:
@@ -337,8 +370,8 @@ def check_options(assign: str, none: float | None) -> None:
 
 def as_shape(source: str | Path | Shape | ArrayLike, up: str | None = None) -> Shape:
     """A validated Shape from a file, a Shape or an (N, 3) array; up overrides its axis."""
-    if up is not None and up not in UP_AXES:
-        raise InputError(f"up is {up!r}; expected x, y or z")
+    if up is not None:
+        check_up(up)
     if isinstance(source, str | Path):
         from pa3d.io import load as load_file
 
@@ -346,8 +379,6 @@ def as_shape(source: str | Path | Shape | ArrayLike, up: str | None = None) -> S
     if isinstance(source, Shape):
         shape = source.validate()
         if up is not None and up != shape.up:
-            from dataclasses import replace
-
             shape = replace(shape, up=up)
         return shape
     return Shape(as_points(source), up=up or "y", name="points").validate()
@@ -371,15 +402,8 @@ def _is_list_of_clouds(points: Any) -> bool:
         return False
 
 
-def _prepare(
-    points: ArrayLike, sample: int | None, up: str, normalize: bool, seed: int
-) -> NDArray[np.float32]:  # (N, 3) in the model's axes
-    cloud = as_points(points)
-    used, axes = cloud[_draw(len(cloud), sample, seed)], TO_MODEL_AXES[up]
-    if not normalize:
-        return np.ascontiguousarray(used[:, axes])
-    center, radius = normalization(used)
-    return apply_normalization(used, center, radius, axes)
+def turned(points: NDArray[np.float32], rotation: NDArray[np.float64]) -> NDArray[np.float32]:  # (N, 3), (3, 3)
+    return np.ascontiguousarray(points.astype(np.float64) @ rotation.T, np.float32)
 
 
 def normalization(points: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
