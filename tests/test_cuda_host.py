@@ -209,7 +209,7 @@ def test_rasterize_against_the_reference(kernels: Kernels, seed: int) -> None:
     assert np.abs(weights - expected.barycentric).max() <= 2**-22
 
 
-@pytest.mark.parametrize("n", [1, 31, 32, 33, 127, 128, 129, 2048])
+@pytest.mark.parametrize("n", SIZES)
 def test_rasterize_numbers_of_faces(kernels: Kernels, n: int) -> None:
     rng = np.random.default_rng(n)
     corners = rng.uniform(-1, 1, (n, 1, 3)) + rng.normal(0, 0.1, (n, 3, 3))
@@ -237,7 +237,7 @@ def test_rasterize_leaves_out_faces_without_corners(kernels: Kernels) -> None:
     assert (nothing[0] == -1).all() and np.isinf(nothing[1]).all() and (nothing[2] == 0).all()
 
 
-@pytest.mark.parametrize("n", [1, 31, 33, 127, 129, 500])
+@pytest.mark.parametrize("n", [1, 15, 31, 32, 33, 127, 128, 129, 500])
 def test_rasterize_points(kernels: Kernels, n: int) -> None:
     rng = np.random.default_rng(n)
     points = rng.normal(0, 0.6, (n, 3)).astype(np.float32)
@@ -323,6 +323,54 @@ def test_backproject(kernels: Kernels, case: tuple[Any, ...], mode: str) -> None
     exact = backproject_plain(tokens.astype(np.float64), pixels, p, mode)
     plain = backproject_plain(tokens, pixels, p, mode)
     assert np.abs(total - exact).max() <= 2 * np.abs(plain - exact).max()
+
+
+@pytest.mark.parametrize("mode", ["nearest", "bilinear", "bicubic"])
+def test_backproject_means_of_views(kernels: Kernels, mode: str) -> None:
+    tokens = np.random.default_rng(2).standard_normal((3, 5, 6, 17)).astype(np.float32)
+    pixels = projection(3, (31, 33), 12)
+    total, count = kernels.backproject(tokens, pixels, 12, mode, True)
+    exact, plain, views = np.zeros((12, 17)), np.zeros((12, 17), np.float32), np.zeros(12, int)
+    for image, seen in zip(tokens, pixels, strict=True):
+        n = np.bincount(seen[(seen >= 0) & (seen < 12)], minlength=12)
+        views += n > 0
+        for sums in (exact, plain):
+            one = backproject_plain(image[None].astype(sums.dtype), seen[None], 12, mode)
+            sums += one / np.maximum(n, 1)[:, None].astype(sums.dtype)
+    np.testing.assert_array_equal(count, views)
+    assert np.abs(total - exact).max() <= 2 * np.abs(plain - exact).max()
+
+
+def misaligned(x: NDArray[Any]) -> NDArray[Any]:
+    """The same numbers one element behind a multiple of 64 bytes."""
+    room = np.empty(x.size + 64, x.dtype)
+    start = -room.ctypes.data % 64 // x.itemsize + 1
+    room[start : start + x.size] = x.reshape(-1)
+    return room[start : start + x.size].reshape(x.shape)
+
+
+def test_arrays_need_no_more_than_the_alignment_of_their_elements(kernels: Kernels) -> None:
+    points, queries = clouds("random", 129, 3), clouds("grid", 33, 3)
+    values = np.random.default_rng(0).standard_normal((3, 33, 5)).astype(np.float32)
+    vertices, faces, cameras, size = scene(3)
+    tokens = np.random.default_rng(1).standard_normal((2, 4, 5, 33)).astype(np.float32)
+    half, pixels = (tokens.view(np.uint32) >> 16).astype(np.uint16), projection(2, (31, 33), 15)
+
+    def everywhere(put: Callable[[NDArray[Any]], NDArray[Any]]) -> list[NDArray[Any]]:
+        p, q, v, t = put(points), put(queries), put(values), put(tokens)
+        return [
+            kernels.fps(p, 15),
+            *kernels.knn(q, p, 31),
+            *kernels.sample_and_group(p, 15, 32),
+            kernels.interpolate(p, q, v, 3),
+            *kernels.rasterize(put(vertices), put(faces), cameras, size),
+            *kernels.rasterize_points(put(points[0]), put(np.full(129, 0.1, np.float32)), cameras, size),
+            *kernels.backproject(t, put(pixels), 15),
+            *kernels.backproject(put(half), put(pixels), 15),
+        ]
+
+    for got, want in zip(everywhere(misaligned), everywhere(lambda x: x), strict=True):
+        np.testing.assert_array_equal(got, want)
 
 
 def test_backproject_bfloat16(kernels: Kernels) -> None:

@@ -12,8 +12,11 @@ torch = pytest.importorskip("torch")
 from pa3d import ops  # noqa: E402
 from pa3d.config import EncoderConfig  # noqa: E402
 from pa3d.model import Encoder  # noqa: E402
+from pa3d.multiview.cameras import Cameras  # noqa: E402
 from pa3d.ops import _torch  # noqa: E402
 from pa3d.ops.attention import patch_attention, patch_attention_reference  # noqa: E402
+from pa3d.ops.backproject import backproject  # noqa: E402
+from pa3d.ops.rasterize import rasterize, rasterize_points  # noqa: E402
 
 TINY = EncoderConfig(8, 4, dim=32, depth=2, heads=2, mlp_hidden=48, embed=(8, 16, 24, 16), pos_hidden=8)
 
@@ -31,6 +34,20 @@ def heads(dtype: torch.dtype, *shape: int) -> list[torch.Tensor]:
     return [x.clone().requires_grad_() for x in made]
 
 
+def mesh() -> tuple[torch.Tensor, torch.Tensor]:
+    return cloud(12), torch.arange(12, dtype=torch.int32).reshape(4, 3)
+
+
+def view() -> tuple[torch.Tensor]:
+    return (torch.from_numpy(Cameras.preset("around10")[:2].view),)
+
+
+def images() -> tuple[torch.Tensor, torch.Tensor]:  # tokens of two views, points of their pixels
+    generator = torch.Generator().manual_seed(3)
+    pixels = torch.randint(-1, 6, (2, 9, 11), generator=generator, dtype=torch.int32)
+    return torch.randn(2, 3, 4, 5, generator=generator), pixels
+
+
 @pytest.fixture(autouse=True)
 def fresh_graphs() -> None:
     torch._dynamo.reset()
@@ -45,9 +62,23 @@ CASES: dict[str, tuple[Any, Callable[[], tuple[Any, ...]]]] = {
     "group": (_torch.group, lambda: (cloud(2, 9).requires_grad_(), indices(2, 3, below=9), indices(2, 3, 4, below=9))),
     "interpolate 1": (_torch.interpolate, lambda: (cloud(11), cloud(5), cloud(5).requires_grad_(), 1)),
     "interpolate 3": (_torch.interpolate, lambda: (cloud(11), cloud(5), cloud(5).requires_grad_(), 3)),
+    "rasterize": (_torch.rasterize, lambda: (*mesh(), *view(), 40.0, 1.05, 0.01, 9, 11)),
+    "rasterize without weights": (_torch.rasterize, lambda: (*mesh(), *view(), None, 1.05, 0.01, 9, 11, False)),
+    "rasterize_points": (
+        _torch.rasterize_points,
+        lambda: (cloud(20), torch.full((20,), 0.1), *view(), 40.0, 1.05, 0.01, 9, 11),
+    ),
+    "backproject": (_torch.backproject, lambda: (*images(), 6)),
+    "backproject bfloat16": (_torch.backproject, lambda: (images()[0].bfloat16(), images()[1], 6, "nearest", True)),
     "patch_attention": (_torch.patch_attention, lambda: tuple(heads(torch.float32, 2, 3, 9, 16))),
     "patch_attention bfloat16": (_torch.patch_attention, lambda: tuple(torch.ones(3, 1, 2, 5, 8).bfloat16())),
 }
+
+
+def test_every_registered_operation_is_checked():
+    checked = {op._qualname for op, _ in CASES.values()} | {"pa3d::patch_attention_backward"}
+    registered = [x for x in vars(_torch).values() if isinstance(x, torch.library.CustomOpDef)]
+    assert checked == {op._qualname for op in registered} and len(registered) == 10
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -138,6 +169,23 @@ def test_all_operations_compile_into_one_graph():
     points = cloud(2, 20)
     compiled = torch.compile(pipeline, fullgraph=True, backend="aot_eager")
     assert torch.equal(compiled(points), pipeline(points))
+
+
+def test_views_compile_into_one_graph():
+    """Drawing and carrying back, cameras being constants of the graph."""
+    cameras, faces = Cameras.preset("around10")[:2], mesh()[1]
+
+    def views(vertices: torch.Tensor, tokens: torch.Tensor) -> tuple[Any, ...]:
+        ids, depth, weights = rasterize(vertices, faces, cameras, (9, 11))
+        alone = rasterize(vertices, faces, cameras, (9, 11), barycentric=False)
+        points = rasterize_points(vertices, 0.2, cameras, (9, 11))
+        return ids, depth, weights, *alone[:2], *points, *backproject(tokens, points.point_id, 12, per_view=True)
+
+    given = mesh()[0], images()[0]
+    for actual, expected in zip(
+        torch.compile(views, fullgraph=True, backend="aot_eager")(*given), views(*given), strict=True
+    ):
+        assert torch.equal(actual, expected)
 
 
 def test_gradients_through_a_compiled_graph():

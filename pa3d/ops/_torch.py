@@ -9,14 +9,17 @@ gradients are checked in it. Imported where tensors are traced or differentiated
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.library import custom_op
 
+from pa3d.multiview.cameras import Cameras
 from pa3d.ops import _triton
 from pa3d.ops.attention import backend as attention_backend
+from pa3d.ops.backproject import Mode
+from pa3d.ops.backproject import backproject as _carry
 from pa3d.ops.fps import farthest_point_sample as _farthest
 from pa3d.ops.group import gather
 from pa3d.ops.group import group as _relative
@@ -25,6 +28,8 @@ from pa3d.ops.interpolate import interpolate as _spread
 from pa3d.ops.interpolate import interpolate_reference
 from pa3d.ops.knn import knn as _nearest
 from pa3d.ops.knn import knn_reference
+from pa3d.ops.rasterize import rasterize as _draw
+from pa3d.ops.rasterize import rasterize_points as _draw_points
 
 
 @custom_op("pa3d::farthest_point_sample", mutates_args=())
@@ -124,6 +129,87 @@ def _interpolate_backward(ctx: Any, grad: Tensor) -> tuple[None, None, Tensor, N
 
 
 interpolate.register_autograd(_interpolate_backward, setup_context=_interpolate_save)
+
+
+# Cameras travel as their fields: `view` (V, 4, 4) float64, always on the CPU. Without weights the last result is empty.
+@custom_op("pa3d::rasterize", mutates_args=())
+def rasterize(
+    vertices: Tensor,
+    faces: Tensor,
+    view: Tensor,
+    fov: float | None,
+    half_extent: float,
+    near: float,
+    height: int,
+    width: int,
+    barycentric: bool = True,
+) -> tuple[Tensor, Tensor, Tensor]:
+    cameras = Cameras(view.numpy(), fov, half_extent, near)
+    ids, depth, weights = _draw(vertices.detach(), faces, cameras, (height, width), barycentric=barycentric)
+    return ids, depth, vertices.new_empty(0, 3) if weights is None else weights
+
+
+@rasterize.register_fake
+def _(
+    vertices: Tensor,
+    faces: Tensor,
+    view: Tensor,
+    fov: float | None,
+    half_extent: float,
+    near: float,
+    height: int,
+    width: int,
+    barycentric: bool = True,
+) -> tuple[Tensor, Tensor, Tensor]:
+    images = (view.shape[0], height, width)
+    weights = vertices.new_empty((*images, 3) if barycentric else (0, 3))
+    return vertices.new_empty(images, dtype=torch.int32), vertices.new_empty(images), weights
+
+
+@custom_op("pa3d::rasterize_points", mutates_args=())
+def rasterize_points(
+    points: Tensor,
+    radius: Tensor,
+    view: Tensor,
+    fov: float | None,
+    half_extent: float,
+    near: float,
+    height: int,
+    width: int,
+) -> tuple[Tensor, Tensor]:
+    cameras = Cameras(view.numpy(), fov, half_extent, near)
+    ids, depth = _draw_points(points.detach(), radius.detach(), cameras, (height, width))
+    return ids, depth
+
+
+@rasterize_points.register_fake
+def _(
+    points: Tensor,
+    radius: Tensor,
+    view: Tensor,
+    fov: float | None,
+    half_extent: float,
+    near: float,
+    height: int,
+    width: int,
+) -> tuple[Tensor, Tensor]:
+    images = (view.shape[0], height, width)
+    return points.new_empty(images, dtype=torch.int32), points.new_empty(images)
+
+
+@custom_op("pa3d::backproject", mutates_args=())
+def backproject(
+    tokens: Tensor, point_of_pixel: Tensor, n_points: int, mode: str = "bicubic", per_view: bool = False
+) -> tuple[Tensor, Tensor]:
+    return _carry(tokens.detach(), point_of_pixel, n_points, mode=cast(Mode, mode), per_view=per_view)
+
+
+@backproject.register_fake
+def _(
+    tokens: Tensor, point_of_pixel: Tensor, n_points: int, mode: str = "bicubic", per_view: bool = False
+) -> tuple[Tensor, Tensor]:
+    total = tokens.new_empty((n_points, tokens.shape[3]), dtype=torch.float32)
+    return total, tokens.new_empty((n_points,), dtype=torch.int64)
 
 
 @custom_op("pa3d::patch_attention", mutates_args=())

@@ -20,7 +20,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from pa3d.ops import _cuda, _triton
-from pa3d.ops._dispatch import Array, check_alike, check_count, choose, is_tensor, like, on_gpu, to_numpy
+from pa3d.ops._dispatch import Array, check_alike, check_count, choose, is_tensor, is_traced, like, on_gpu, to_numpy
 
 Mode = Literal["bicubic", "bilinear", "nearest"]
 
@@ -43,6 +43,10 @@ def backproject(
     beside it. Raises TypeError for a wrong kind or dtype, ValueError for a wrong shape, layout, device, mode
     or index.
     """
+    if is_traced(tokens, point_of_pixel):
+        from pa3d.ops import _torch
+
+        return _torch.backproject(tokens, point_of_pixel, n_points, mode, per_view)
     _check("tokens", tokens, ("float32", "bfloat16"), ("V", "gh", "gw", "C"))
     _check("point_of_pixel", point_of_pixel, ("int32", "int64"), ("V", "H", "W"))
     check_alike(tokens=tokens, point_of_pixel=point_of_pixel)

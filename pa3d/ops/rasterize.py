@@ -14,6 +14,7 @@ rule: Pineda, "A parallel algorithm for polygon rasterization", SIGGRAPH 1988. N
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from pa3d.ops._dispatch import (
     check_floats,
     choose,
     is_tensor,
+    is_traced,
     like,
     namespace,
     on_gpu,
@@ -68,6 +70,11 @@ def rasterize(
     from pa3d.multiview.cameras import image_size
 
     height, width = image_size(size)
+    if is_traced(vertices, faces):
+        from pa3d.ops import _torch
+
+        ids, depth, weights = _torch.rasterize(vertices, faces, *_fields(cameras), height, width, barycentric)
+        return Raster(ids, depth, weights if barycentric else None)
     check_floats("vertices", vertices)
     if vertices.ndim != 2 or vertices.shape[1] != 3:
         raise ValueError(f"vertices: expected shape (N, 3), got {tuple(vertices.shape)}")
@@ -114,6 +121,11 @@ def rasterize_points(
     from pa3d.multiview.cameras import image_size
 
     height, width = image_size(size)
+    if is_traced(points):
+        from pa3d.ops import _torch
+
+        radii = namespace(points).full_like(points[:, 0], radius) if isinstance(radius, int | float) else radius
+        return PointRaster(*_torch.rasterize_points(points, radii, *_fields(cameras), height, width))
     check_floats("points", points)
     if points.ndim != 2 or points.shape[1] != 3:
         raise ValueError(f"points: expected shape (N, 3), got {tuple(points.shape)}")
@@ -313,6 +325,11 @@ def _check_faces(faces: Array, n: int) -> None:
     # The CUDA kernel leaves such faces out; asking it here would wait for the GPU.
     if len(faces) and not on_gpu(faces) and (int(faces.min()) < 0 or int(faces.max()) >= n):
         raise ValueError(f"faces: expected indices from 0 to {n - 1}, got {int(faces.min())} to {int(faces.max())}")
+
+
+def _fields(cameras: Cameras) -> tuple[Array, float | None, float, float]:
+    """Cameras as a registered operation takes them."""
+    return sys.modules["torch"].from_numpy(cameras.view), cameras.fov, cameras.half_extent, cameras.near
 
 
 def _check_radii(least: float, greatest: float) -> None:
