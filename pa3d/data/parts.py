@@ -145,10 +145,11 @@ def read_shards(folder: str | Path) -> Iterator[PartCloud]:
         except (tarfile.TarError, OSError) as error:
             raise InputError(f"{shard}: not a readable tar shard ({error}); write it again") from error
         for key in sorted(parts):
-            yield _record(shard, key, parts[key])
+            yield record_from_members(shard, key, parts[key])
 
 
-def _record(shard: Path, key: str, members: dict[str, bytes]) -> PartCloud:
+def record_from_members(shard: Path, key: str, members: dict[str, bytes]) -> PartCloud:
+    """What `record_members` made; shard and key are for the message of the InputError that damage raises."""
     try:
         meta = json.loads(members["json"])
         points = np.load(io.BytesIO(members["points.npy"]), allow_pickle=False)

@@ -1,9 +1,13 @@
 """Losses of both stages (PatchAlign3D, arXiv 2601.02457), on batches padded to a common number of parts.
 
+Stage 1 compares patch i with the 2D feature of the target centre nearest to its own centre:
+
+    visual     mean_i 1 - cos(f_i, t_n(i))
+
 Stage 2 compares patch i with the text of part j; its target is the fraction of the patch's points that lie in part j.
 Names of other shapes are no negatives. With s_ij the cosine:
 
-    released   mean_ij BCE(scale * s_ij, y_ij), positives weighted by max(1, K - 1)
+    released   mean_ij BCE(scale * s_ij, y_ij), positives weighted by max(1, K - 1), scale learned, at most 100
     paper      sum_ij softplus(-z_ij * (s_ij / 0.1 - 10)), z_ij = 2 y_ij - 1: the sigmoid loss of SigLIP
 """
 
@@ -18,6 +22,11 @@ AlignmentLoss = Literal["released", "paper"]
 
 SIGLIP_TEMPERATURE = 0.1
 SIGLIP_BIAS = -10.0
+
+
+def visual_loss(features: Tensor, targets: Tensor) -> Tensor:  # (B, G, D), (B, G, D) of any length
+    """1 - cosine, averaged over patches and shapes."""
+    return (1 - F.cosine_similarity(features, targets, dim=-1)).mean()
 
 
 def alignment_loss(

@@ -1,0 +1,133 @@
+"""The module that trains: a PatchAligner, a head for 2D features in `joint`, and what of it moves.
+
+Its mini-PointNet computes the published formula with less traffic. The first layer is linear in a patch's coordinates,
+so that the moments its batch normalisation needs follow from those of the coordinates,
+
+    mean(W x + b) = W mean(x) + b,    var(W x + b) = diag(W cov(x) W^T)
+
+and the normalisation folds into W: no pass over (R, 128) numbers forward, none backward.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pa3d.config import EncoderConfig
+from pa3d.model import MiniPointNet, PatchAligner
+from pa3d.train.config import OptimizerConfig
+from pa3d.train.distributed import batch_norm, over_processes, track
+
+FROZEN_EXCEPT = ("encoder.norm.", "encoder.reduce_dim.", "encoder.cls_token", "encoder.cls_pos", "proj.", "logit_scale")
+HEADS = ("proj.", "visual.", "logit_scale")
+
+
+class Features(NamedTuple):
+    """text: (B, G, D) unit, of the projection; in stage 1 that is the head of the 2D features.
+    visual: (B, G, V) unit, or None."""
+
+    text: Tensor
+    visual: Tensor | None
+
+
+class Student(PatchAligner):
+    """visual: width of a second head, for the 2D features of `joint`; 0 for none. frozen: "none" or "official"."""
+
+    def __init__(self, config: EncoderConfig, *, visual: int = 0, frozen: str = "none") -> None:
+        super().__init__(config)
+        plain = self.encoder.encoder
+        self.encoder.encoder = TrainedPointNet(config.embed)
+        self.encoder.encoder.load_state_dict(plain.state_dict())
+        self.visual = nn.Linear(config.dim, visual) if visual else None
+        if frozen == "official":
+            open_names = (f"encoder.blocks.blocks.{config.depth - 1}.", *FROZEN_EXCEPT)
+            for name, parameter in self.named_parameters():
+                parameter.requires_grad_(name.startswith(open_names))
+
+    def forward(self, patches: Tensor, centers: Tensor, kept: Tensor | None = None) -> Features:  # type: ignore[override]
+        tokens = self.encoder.encode_patches(patches, centers, kept)
+        text = F.normalize(self.proj(tokens).float(), dim=-1)
+        return Features(text, None if self.visual is None else F.normalize(self.visual(tokens).float(), dim=-1))
+
+    def train(self, mode: bool = True) -> Student:
+        """Frozen batch statistics stay as they are."""
+        super().train(mode)
+        for norm in self.modules():
+            if isinstance(norm, nn.BatchNorm1d) and not norm.weight.requires_grad:
+                norm.eval()
+        return self
+
+    def keep_branches(self, generator: torch.Generator, batch: int) -> Tensor | None:  # (depth, 2, batch)
+        """A draw of stochastic depth: 0 for a dropped branch, else what keeps the mean."""
+        rates = torch.tensor([block.drop_path for block in self.encoder.blocks.blocks])
+        if not (rates > 0).any():
+            return None
+        keep = (1 - rates)[:, None, None]
+        return (torch.rand(len(rates), 2, batch, generator=generator) < keep) / keep
+
+    def aligner_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Of a state_dict of this module, what a checkpoint holds, by its names there."""
+        names = self.tensors()
+        return {k: state[k if k.startswith("proj.") else f"encoder.{k}"] for k in names}
+
+
+class TrainedPointNet(MiniPointNet):
+    """MiniPointNet, with batch statistics over all processes."""
+
+    def forward(self, patches: Tensor) -> Tensor:  # (B, G, M, 3) -> (B, G, W3)
+        conv1, norm1, conv2 = _layers(self.first_conv)
+        if not norm1.training:
+            return super().forward(patches)
+        conv3, norm2, conv4 = _layers(self.second_conv)
+        b, g, m, _ = patches.shape
+        rows = patches.reshape(b * g * m, 3)
+        x = F.relu(F.linear(rows, *first_layer(rows, conv1, norm1)))
+        f = F.linear(x, conv2.weight.squeeze(-1), conv2.bias).reshape(b * g, m, -1)
+        pooled = f.max(dim=1).values
+        w, split = conv3.weight.squeeze(-1), f.shape[-1]
+        h = F.linear(f, w[:, split:]) + F.linear(pooled, w[:, :split], conv3.bias)[:, None]
+        h = F.relu(batch_norm(h.reshape(b * g * m, -1), norm2), inplace=True)
+        return F.linear(h, conv4.weight.squeeze(-1), conv4.bias).reshape(b, g, m, -1).max(dim=2).values
+
+
+def first_layer(rows: Tensor, conv: nn.Conv1d, norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:  # (R, 3)
+    """Weight and bias of the first convolution and its normalisation as one layer; moves the running statistics."""
+    assert conv.bias is not None
+    with torch.autocast(rows.device.type, enabled=False):
+        with torch.no_grad():
+            x = rows.double()
+            sums = over_processes(torch.cat([x.new_full((1,), len(x)), x.sum(dim=0), (x.T @ x).flatten()]))
+            n, mean = sums[0], sums[1:4] / sums[0]
+            covariance = sums[4:].reshape(3, 3) / n - torch.outer(mean, mean)
+            mean, covariance = mean.to(conv.weight.dtype), covariance.to(conv.weight.dtype)
+        w = conv.weight.squeeze(-1)
+        center = w @ mean + conv.bias
+        variance = ((w @ covariance) * w).sum(dim=1)
+        scale = norm.weight * (variance + norm.eps).rsqrt()
+        track(norm, center.detach(), variance.detach(), n)
+        return w * scale[:, None], norm.bias + (conv.bias - center) * scale
+
+
+def _layers(layers: nn.Sequential) -> tuple[nn.Conv1d, nn.BatchNorm1d, nn.Conv1d]:
+    first, norm, _, second = layers
+    assert isinstance(first, nn.Conv1d) and isinstance(norm, nn.BatchNorm1d) and isinstance(second, nn.Conv1d)
+    return first, norm, second
+
+
+def parameter_groups(student: Student, c: OptimizerConfig) -> list[dict[str, Any]]:
+    """What moves, in groups of encoder and heads, decayed and not; each with the rate that the schedule scales."""
+    groups: dict[tuple[bool, bool], dict[str, Any]] = {}
+    for name, parameter in student.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        head, decayed = name.startswith(HEADS), c.decay_vectors or parameter.ndim >= 2
+        rate = c.head_lr if head else c.lr
+        decay = c.weight_decay if decayed else 0.0
+        new = {"params": [], "names": [], "weight_decay": decay, "lr": rate, "initial_lr": rate}
+        group = groups.setdefault((head, decayed), new)
+        group["params"].append(parameter)
+        group["names"].append(name)
+    return list(groups.values())
