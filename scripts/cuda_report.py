@@ -168,16 +168,19 @@ def main() -> None:
     parser.add_argument("--no-triton", action="store_true", help="leave the Triton kernels out")
     given = parser.parse_args()
     table, problems = cuda_table()
-    text = replaced(DOCUMENT.read_text(), "cuda-report", f"CUDA, nvcc {version()}, `-O3`:\n\n{table}")
+    found = {"cuda-report": f"CUDA, nvcc {version()}, `-O3`:\n\n{table}"}
     said = f"{table.count(chr(10)) - 1} CUDA kernels"
     if not given.no_triton:
         table, more, release = triton_table()
         problems += more
-        text = replaced(text, "triton-report", f"Triton {release}, sm_90:\n\n{table}")
+        found["triton-report"] = f"Triton {release}, sm_90:\n\n{table}"
         said += f", {table.count(chr(10)) - 1} configurations of Triton kernels"
     if problems:
         raise SystemExit("\n".join(problems))
     if not given.check:
+        text = DOCUMENT.read_text()
+        for name, content in found.items():
+            text = replaced(text, name, content)
         fresh = DOCUMENT.with_suffix(".md.part")
         fresh.write_text(text)
         os.replace(fresh, DOCUMENT)

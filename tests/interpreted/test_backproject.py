@@ -38,6 +38,19 @@ def test_widths(c: int, mode: str, close):
     check(*views(1, (3, 4), (9, 10), c, 6), 6, mode, close)
 
 
+@pytest.mark.parametrize("points", [1, 15, 31, 33, 127, 129, 2048])
+def test_numbers_of_points(points: int, close):
+    check(*views(3, (3, 4), (9, 10), 2, points), points, "nearest", close)
+
+
+def test_misaligned_tokens():
+    tokens, pixels = views(1, (3, 4), (9, 10), 15, 6)
+    room = torch.empty(tokens.numel() + 1)
+    room[1:] = tokens.flatten()
+    found, expected = (module.backproject(x, pixels, 6)[0] for x in (room[1:].view_as(tokens), tokens))
+    assert torch.equal(found, expected)
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("grid, image", [((1, 1), (5, 3)), ((7, 5), (7, 5)), ((5, 9), (4, 3)), ((3, 2), (16, 33))])
 def test_grids_and_images(grid: tuple[int, int], image: tuple[int, int], mode: str, close):

@@ -27,9 +27,7 @@ def test_knn():
     queries, points = torch.randn(3, 4, 3), torch.randn(3, 70, 3)
     for got, want in zip(ops.knn(queries, points, 9), ops.knn_reference(queries, points, 9), strict=True):
         assert torch.equal(got, want)
-    with pytest.raises(
-        ValueError, match="=triton cannot run knn: it finds at most 128 neighbours, not 129"
-    ):
+    with pytest.raises(ValueError, match="=triton cannot run knn: it finds at most 128 neighbours, not 129"):
         ops.knn(torch.zeros(1, 1, 3), torch.zeros(1, 200, 3), 129)
 
 
@@ -68,9 +66,7 @@ def test_the_registered_operation_on_the_kernel():
 
 def test_what_the_kernel_cannot_take_is_told():
     q = torch.zeros(1, 2, 3, 48)
-    with pytest.raises(
-        ValueError, match="patch_attention: it takes heads of 16, 32, 64, 128 numbers, not 48"
-    ):
+    with pytest.raises(ValueError, match="patch_attention: it takes heads of 16, 32, 64, 128 numbers, not 48"):
         patch_attention(q, q, q)
     q = torch.zeros(1, 2, 16, 16).transpose(2, 3)
     with pytest.raises(ValueError, match="cannot run patch_attention: it takes tensors whose last axis is contiguous"):

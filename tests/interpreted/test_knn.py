@@ -47,6 +47,12 @@ def test_every_configuration(config, use_config):
     equal(torch.randn(2, 5, 3), torch.randn(2, 300, 3), 10)
 
 
+def test_misaligned_points():
+    torch.manual_seed(3)
+    room = torch.randn(1 + 3 * 33 * 3)
+    equal(room[1 : 1 + 3 * 5 * 3].view(3, 5, 3), room[1:].view(3, 33, 3), 7)
+
+
 def test_ties_go_to_the_lowest_index():
     """A lattice and its copy: every distance occurs many times."""
     axis = torch.arange(4.0)
