@@ -45,10 +45,11 @@ from pa3d.data.parts import PartCloud, record_members
 from pa3d.errors import InputError
 from pa3d.evaluate.run import one_thread
 from pa3d.io import atomic_write, check_writable_folder
-from pa3d.multiview.backbones import DEFAULT, Backbone, load_backbone
+from pa3d.multiview.backbones import DEFAULT, NAMES, Backbone, load_backbone
 from pa3d.multiview.inputs import Source, list_sources, read_source
 from pa3d.multiview.targets import ViewOptions, add_targets, prepare_shape, tokens_of
 from pa3d.profiling import Stopwatch
+from pa3d.shape import UP_AXES
 
 FORMAT = "pa3d-prepare-1"
 LAYOUTS = ("shards", "official")
@@ -73,6 +74,10 @@ class PrepareOptions:
     split: str = "train"
 
     def __post_init__(self) -> None:
+        if self.up not in UP_AXES:
+            raise InputError(f"up axis {self.up!r} is unknown; give one of {', '.join(UP_AXES)}")
+        if self.backbone not in NAMES:
+            raise InputError(f"backbone {self.backbone!r} is unknown; expected one of {', '.join(NAMES)}")
         if self.layout not in LAYOUTS:
             raise InputError(f"layout {self.layout!r}: expected one of {', '.join(LAYOUTS)}")
         if self.shard_size < 1:
@@ -81,13 +86,21 @@ class PrepareOptions:
             raise InputError(f"split {self.split!r}: expected a word such as train or val")
 
 
+class BackboneError(InputError):
+    """The backbone cannot be loaded."""
+
+
 @dataclass
 class Outcome:
-    """What became of a source: its entries of a shard (the line of the split, in the official layout), or an error."""
+    """What became of a source: its entries of a shard (the line of the split, in the official layout), or an error.
+
+    fatal: the error is not the source's, and will be every other's, too: the backbone cannot be loaded.
+    """
 
     index: int
     data: bytes = b""
     error: str = ""
+    fatal: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
     peak: int = 0  # bytes that the process held at most
 
@@ -113,9 +126,6 @@ def prepare(
     if workers < 1:
         raise InputError(f"workers {workers}: expected at least 1")
     sources = list_sources(where, split=options.split)
-    check_writable_folder(out)
-    if any(source.kind != "official" for source in sources):
-        _check_backbone(options)
     with Store(Path(out), options, sources, fresh) as store:
         done = store.result()
         if done is not None:
@@ -126,6 +136,8 @@ def prepare(
         if progress:
             progress(len(sources) - len(todo), store.broken(), len(sources))
         for outcome in _outcomes(sources, todo, options, store, workers, ray):
+            if outcome.fatal:
+                raise InputError(outcome.error)
             store.add(outcome)
             outcomes.append(replace(outcome, data=b""))
             if progress:
@@ -145,19 +157,6 @@ def _outcomes(
         yield from ray_outcomes([(index, sources[index]) for index in todo], options, folder, ray)
     else:
         yield from Pool(min(workers, len(todo)), options, folder).run([(index, sources[index]) for index in todo])
-
-
-def _check_backbone(options: PrepareOptions) -> None:
-    """Raise now, before anything is written, what every worker would: InputError when the backbone cannot be loaded."""
-    from concurrent.futures import ProcessPoolExecutor
-
-    # In a process of its own, for torch and the weights would stay in this one.
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        pool.submit(_load, options).result()
-
-
-def _load(options: PrepareOptions) -> None:
-    load_backbone(options.backbone, options.weights)
 
 
 class Store:
@@ -201,9 +200,12 @@ class Store:
         if self._lock is None:
             return
         with suppress(OSError):
-            if [path.name for path in self._work.iterdir()] == ["lock"]:  # nothing is left to go on with
+            if {path.name for path in self._work.iterdir()} <= {"lock", "job.json"} and not self._shards():
+                self._clear()  # nothing was done that one could go on with
+            if [path.name for path in self._work.iterdir()] == ["lock"]:
                 self._work.joinpath("lock").unlink()
                 self._work.rmdir()
+                self.folder.rmdir()  # if it is empty
         self._lock.close()
         self._lock = None
 
@@ -253,9 +255,7 @@ class Store:
     def _open(self) -> None:
         job, result = self._work / "job.json", self._name.with_suffix(".json")
         mine = next((path for path in (result, job) if path.is_file()), None)
-        written = [self.folder / "labeled" / "split" / f"{self._options.split}.txt"]
-        if self._kind == "tar":
-            written = sorted(self.folder.glob("shard-*.tar"))
+        written = self._shards() or [self.folder / "labeled" / "split" / f"{self._options.split}.txt"]
         if mine is None and any(path.exists() for path in written):
             raise InputError(
                 f"{self.folder}: holds {written[0].name}, which is of something else; choose another folder"
@@ -284,8 +284,7 @@ class Store:
 
     def _take_stock(self) -> None:
         size = self._options.shard_size
-        shards = self.folder.glob("shard-*.tar") if self._kind == "tar" else ()
-        done = {int(path.stem.partition("-")[2]) for path in shards}
+        done = {int(path.stem.partition("-")[2]) for path in self._shards()}
         kept: set[int] = set()
         for path in self._work.iterdir():
             if path.suffix == ".failed":
@@ -315,6 +314,9 @@ class Store:
             file.write(bytes(2 * _BLOCK + -end % tarfile.RECORDSIZE))
         for piece in pieces:
             piece.unlink()
+
+    def _shards(self) -> list[Path]:
+        return sorted(self.folder.glob("shard-*.tar")) if self._kind == "tar" else []
 
     def _piece(self, index: int, kind: str) -> Path:
         return self._work / f"{index:07d}.{kind}"
@@ -424,6 +426,8 @@ def outcome_of(index: int, source: Source, options: PrepareOptions, folder: str)
                 data = write_entry(folder, OfficialRecord.from_part_cloud(record), views).encode()
             else:
                 data = tar_entries(f"{index:07d}", record)
+    except BackboneError as error:
+        return Outcome(index, error=str(error), fatal=True)
     except InputError as error:
         return Outcome(index, error=" ".join(str(error).split()))
     except MemoryError:
@@ -432,15 +436,17 @@ def outcome_of(index: int, source: Source, options: PrepareOptions, folder: str)
         return Outcome(index, error=f"{source}: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
     seconds = {**clock.seconds, "all": time.perf_counter() - start}
     unit = 1 if sys.platform == "darwin" else 1024
-    return Outcome(index, data, "", seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return Outcome(index, data, seconds=seconds, peak=peak)
 
 
 def _prepared(source: Source, options: PrepareOptions, clock: Stopwatch) -> tuple[PartCloud, OfficialViews | None]:
     if source.kind == "official":
         return _from_official(source, options, clock)
+    backbone = _backbone(options.backbone, options.weights)
     with clock("read"):
         subject = read_source(source, up=options.up)
-    record, seen = prepare_shape(subject, _backbone(options.backbone, options.weights), options.views, clock)
+    record, seen = prepare_shape(subject, backbone, options.views, clock)
     if seen.face_of_pixel is None or seen.point_face is None:
         return record, None
     return record, OfficialViews(seen.images, seen.face_of_pixel, seen.point_face)
@@ -475,10 +481,14 @@ def _from_official(source: Source, options: PrepareOptions, clock: Stopwatch) ->
 @lru_cache(maxsize=1)
 def _backbone(name: str, weights: str | None) -> Backbone:
     """Loaded once a process, on one thread: sums of a convolution depend on how many share it."""
+    try:
+        backbone = load_backbone(name, weights)
+    except InputError as error:
+        raise BackboneError(" ".join(str(error).split())) from error
     import torch
 
     torch.set_num_threads(1)
-    return load_backbone(name, weights)
+    return backbone
 
 
 def tar_entries(key: str, record: PartCloud) -> bytes:
