@@ -1,8 +1,7 @@
-"""Stage 2: the losses by hand, the batches, and a small run that learns, stops and goes on."""
+"""What training is made of: the losses by hand, configurations, records, draws, batches, augmentation."""
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -12,44 +11,23 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from pa3d.checkpoint import load  # noqa: E402
+from training import MINILM, TINY, ball, sources, tiny_config  # noqa: E402
+
 from pa3d.config import EncoderConfig  # noqa: E402
 from pa3d.data.parts import PartCloud, write_shards  # noqa: E402
 from pa3d.errors import InputError  # noqa: E402
-from pa3d.train.augment import Augmentation, random_rotation  # noqa: E402
-from pa3d.train.corpus import Corpus, TextBank, without_category  # noqa: E402
-from pa3d.train.losses import alignment_loss, patch_targets  # noqa: E402
-from pa3d.train.stage2 import Stage2Config, Trainer, learning_rate, read_groups, train, trainable  # noqa: E402
+from pa3d.text import text_encoder  # noqa: E402
+from pa3d.train.augment import STILL, draw_motion, random_rotation  # noqa: E402
+from pa3d.train.batches import Draws, load_batches  # noqa: E402
+from pa3d.train.config import AugmentationConfig, TrainConfig, load_config, save_config, with_overrides  # noqa: E402
+from pa3d.train.losses import alignment_loss, patch_targets, visual_loss  # noqa: E402
+from pa3d.train.records import ShardRecords, cleaned, labels, open_groups  # noqa: E402
+from pa3d.train.text import Paraphrases, TextBank  # noqa: E402
 
-TINY = EncoderConfig(
-    patches=8, patch_size=6, dim=24, depth=2, heads=2, mlp_hidden=48, embed=(8, 16, 16, 16), pos_hidden=8, text_dim=5
-)
-
-
-class Words:
-    """A text encoder of five dimensions: a fixed unit vector a text."""
-
-    space = "words"
-    dim = 5
-
-    def encode(self, texts: list[str]) -> np.ndarray:
-        rows = [np.random.default_rng(sum(map(ord, text))).standard_normal(5) for text in texts]
-        return np.stack([row / np.linalg.norm(row) for row in rows]).astype(np.float32)
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
-def ball(seed: int, count: int = 300) -> PartCloud:
-    """A ball whose upper and lower half are parts; the category is also a label, to be left out."""
-    points = np.random.default_rng(seed).standard_normal((count, 3)).astype(np.float32)
-    points /= np.linalg.norm(points, axis=1, keepdims=True)
-    top = points[:, 1] > 0
-    return PartCloud(
-        points, ["Top", "bottom", "ball"], np.stack([top, ~top, top | True]), "ball", "s", "MIT", f"b{seed}"
-    )
-
-
-def corpus(records: list[PartCloud], **options: object) -> Corpus:
-    groups = {"balls": (1.0, [without_category(r) for r in records])}
-    return Corpus(groups, TINY, TextBank(Words()), Augmentation(), sample=128, **options)  # type: ignore[arg-type]
+# Losses
 
 
 def test_targets_are_fractions_of_a_patch() -> None:
@@ -71,7 +49,7 @@ def test_losses_and_gradients_by_hand(kind: str) -> None:
     features, text, targets = hand_worked()
     valid = torch.ones(1, 2, dtype=torch.bool)
     cosine = [[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]]
-    total, slope = 0.0, [[0.0, 0.0] for _ in range(3)]
+    total, slope, steepness = 0.0, [[0.0, 0.0] for _ in range(3)], 0.0
     for i in range(3):
         for j in range(2):
             y = float(targets[0, i, j])
@@ -80,15 +58,57 @@ def test_losses_and_gradients_by_hand(kind: str) -> None:
                 p = 1 / (1 + math.exp(-x))
                 total += -(y * math.log(p) + (1 - y) * math.log(1 - p)) / 6
                 slope[i][j] = (p - y) * 2.0 / 6
+                steepness += (p - y) * cosine[i][j] / 6
             else:
                 z, x = 2 * y - 1, cosine[i][j] / 0.1 - 10
                 total += math.log1p(math.exp(-z * x))
                 slope[i][j] = -z / (1 + math.exp(z * x)) / 0.1
-    loss = alignment_loss(features, text, targets, valid, 2.0, kind)  # type: ignore[arg-type]
+    scale = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    loss = alignment_loss(features, text, targets, valid, scale, kind)  # type: ignore[arg-type]
     loss.backward()
     assert math.isclose(float(loss.detach()), total, rel_tol=1e-12)
     assert features.grad is not None
     np.testing.assert_allclose(features.grad[0].numpy(), slope, rtol=1e-12)  # text is the identity
+    if kind == "released":
+        assert scale.grad is not None and math.isclose(float(scale.grad), steepness, rel_tol=1e-12)
+
+
+def test_the_visual_loss_and_its_gradient_by_hand() -> None:
+    """Three patches; d cos / d f = (t / |t| - cos f / |f|) / |f|."""
+    features = torch.tensor([[[1.0, 0.0], [0.0, 2.0], [3.0, 4.0]]], dtype=torch.float64, requires_grad=True)
+    targets = torch.tensor([[[1.0, 0.0], [0.6, 0.8], [0.0, 5.0]]], dtype=torch.float64)
+    loss = visual_loss(features, targets)
+    loss.backward()
+    assert math.isclose(float(loss.detach()), (0 + 0.2 + 0.2) / 3, rel_tol=1e-12)
+    expected = [[0.0, 0.0], [-0.6 / 2 / 3, 0.0], [0.6 * 0.8 / 5 / 3, -(1 - 0.8 * 0.8) / 5 / 3]]
+    assert features.grad is not None
+    np.testing.assert_allclose(features.grad[0].numpy(), expected, atol=1e-15)
+
+
+@pytest.mark.parametrize("kind", ["released", "paper"])
+def test_losses_of_many_shapes_follow_the_formulas(kind: str) -> None:
+    """Shapes of several numbers of parts in one batch, against the formulas one shape, patch and part at a time."""
+    rng = np.random.default_rng(0)
+    b, g, d, most, scale = 4, 5, 6, 4, 14.0
+    counts = [1, 4, 2, 3]
+    features, text = (torch.from_numpy(rng.standard_normal(s)) for s in ((b, g, d), (b, most, d)))
+    features, text = (torch.nn.functional.normalize(x, dim=-1) for x in (features, text))
+    targets = torch.from_numpy(rng.random((b, g, most)))
+    valid = torch.tensor([[k < n for k in range(most)] for n in counts])
+    expected = []
+    for s, parts in enumerate(counts):
+        terms = []
+        for i in range(g):
+            for j in range(parts):
+                c, y = float(features[s, i] @ text[s, j]), float(targets[s, i, j])
+                if kind == "released":
+                    p = 1 / (1 + math.exp(-scale * c))
+                    terms.append(-(max(1, parts - 1) * y * math.log(p) + (1 - y) * math.log(1 - p)))
+                else:
+                    terms.append(math.log1p(math.exp(-(2 * y - 1) * (c / 0.1 - 10))))
+        expected.append(sum(terms) / (g * parts) if kind == "released" else sum(terms))
+    found = alignment_loss(features, text, targets, valid, scale, kind)  # type: ignore[arg-type]
+    assert math.isclose(float(found), sum(expected) / b, rel_tol=1e-12)
 
 
 def test_positives_weigh_as_many_as_there_are_other_parts() -> None:
@@ -116,6 +136,294 @@ def test_unknown_loss() -> None:
         alignment_loss(features, text, targets, torch.ones(1, 2, dtype=torch.bool), 1.0, "other")  # type: ignore[arg-type]
 
 
+# Configurations
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
+def test_shipped_configurations_read_back_equal(path: Path, tmp_path: Path) -> None:
+    stage = path.stem.rpartition("-")[2]
+    config = load_config(path, stage)  # type: ignore[arg-type]
+    save_config(tmp_path / "again.toml", config)
+    assert load_config(tmp_path / "again.toml", stage) == config  # type: ignore[arg-type]
+
+
+def test_the_official_configurations_are_those_of_the_paper() -> None:
+    first = load_config(CONFIGS / "official-stage1.toml", "stage1")
+    second = load_config(CONFIGS / "official-stage2.toml", "stage2")
+    assert first.encoder == replace(EncoderConfig(), text_dim=first.encoder.text_dim)
+    assert second.encoder == EncoderConfig() and second.data.points == first.data.points == 2048
+    o = first.optimizer
+    assert (o.lr, o.head_lr, o.weight_decay, o.batch, first.schedule.epochs) == (1e-4, 5e-4, 0.05, 32, 100)
+    assert (first.freeze, second.freeze, second.loss.alignment) == ("none", "official", "released")
+    a = second.augmentation
+    assert (a.kind, a.probability, a.rotation, a.translation) == ("none", 0.9, 20.0, 0.02)
+    assert (a.scale, a.jitter, a.jitter_clip) == ((0.9, 1.1), 0.01, 0.05)
+
+
+def test_every_field_can_be_set() -> None:
+    changed = with_overrides(
+        TrainConfig(), ["optimizer.lr=2e-4", "encoder.embed=[8, 8, 8, 8]", "loss.alignment=paper", "data.weights.a=2"]
+    )
+    assert changed.optimizer.lr == 2e-4 and changed.encoder.embed == (8, 8, 8, 8)
+    assert changed.loss.alignment == "paper" and changed.data.weights == {"a": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("optimizer.rate=1", "unknown field optimizer.rate; expected one of accumulate, batch"),
+        ("optimizer.lr=fast", "optimizer.lr is 'fast'; expected float"),
+        ("optimizer.batch=1.5", "optimizer.batch is 1.5; expected int"),
+        ("optimizer.batch=0", "optimizer.batch is 0; expected at least 1"),
+        ("optimizer.accumulate=3", "optimizer.batch 32 is not a multiple of optimizer.accumulate 3"),
+        ("loss.alignment=other", "loss.alignment is 'other'; expected one of 'released', 'paper'"),
+        ("data=3", r"data is 3; expected a section \[data\]"),
+        ("optimizer.lr", "expected section.field=value"),
+        ("optimizer.ema=2", "optimizer.ema is 2.0; expected a number from 0 to 1"),
+        ("augmentation.scale=[1]", r"augmentation.scale is \[1\]; expected a list of 2 numbers"),
+        ("encoder.heads=5", "EncoderConfig.dim 384 is not a multiple of heads 5"),
+    ],
+)
+def test_wrong_settings_are_named(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        with_overrides(TrainConfig(), [text])
+
+
+def test_files_that_are_no_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    with pytest.raises(InputError, match="cannot be read"):
+        load_config(path, "stage1")
+    path.write_text("a = [")
+    with pytest.raises(InputError, match="not TOML"):
+        load_config(path, "stage1")
+    path.write_text('stage = "stage2"')
+    with pytest.raises(InputError, match="made for 'stage2', not for stage1"):
+        load_config(path, "stage1")
+
+
+# Records
+
+
+def test_labels_are_cleaned_united_and_lose_the_category() -> None:
+    assert labels(["Arm_L", "arm l", "BALL", "--", "leg"], "ball") == {"arm l": [0, 1], "leg": [4]}
+    record = cleaned(ball(0))
+    assert record.names == ["top", "bottom"]
+    assert (record.masks[0] == (record.points[:, 1] > 0)).all()
+
+
+def test_shards_are_read_by_number(tmp_path: Path) -> None:
+    written = [ball(seed, 50 + seed) for seed in range(5)]
+    write_shards(written, tmp_path / "balls", shard_size=2)
+    records = ShardRecords(tmp_path / "balls")
+    assert [h.names for h in records.headers] == [("top", "bottom")] * 5 and all(
+        h.has_features for h in records.headers
+    )
+    for index in (4, 0, 3):
+        record, expected = records[index], cleaned(written[index])
+        assert record.id == expected.id and np.array_equal(record.points, expected.points)
+        assert np.array_equal(record.masks, expected.masks)
+
+
+def test_folders_of_shards_are_groups(tmp_path: Path) -> None:
+    write_shards([ball(0), ball(1)], tmp_path / "balls")
+    nameless = replace(ball(2), names=["ball"], masks=np.ones((1, 300), bool))
+    write_shards([nameless], tmp_path / "nameless")
+    groups = open_groups(tmp_path, "train", names=True, features=False)
+    assert [(g.name, len(g)) for g in groups] == [("balls", 2)]
+    assert [g.name for g in open_groups(tmp_path, "train", names=False, features=True)] == ["balls", "nameless"]
+
+
+def test_folders_without_data(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        open_groups(tmp_path / "nowhere", "train", names=True, features=False)
+    with pytest.raises(InputError, match="no training data"):
+        open_groups(tmp_path, "train", names=True, features=False)
+    record = ball(0)
+    record.centers = record.patch_features = None
+    write_shards([record], tmp_path)
+    with pytest.raises(InputError, match=r"none of 1 records has 2D features \(pa3d prepare\)"):
+        open_groups(tmp_path, "train", names=False, features=True)
+    (tmp_path / "shard-00000.tar").write_bytes(b"rubbish")
+    with pytest.raises(InputError, match="not a readable tar shard"):
+        open_groups(tmp_path, "train", names=True, features=False)
+
+
+# Draws and batches
+
+
+@pytest.mark.parametrize(("sizes", "batch"), [([7], 4), ([100, 31], 8), ([3], 8), ([64, 64], 6)])
+def test_an_epoch_takes_every_record_once(sizes: list[int], batch: int) -> None:
+    draws = Draws(sizes, None, batch, 0)
+    lane_steps = -(-sum(sizes) // draws.lanes) // (batch // draws.lanes) + 1
+    drawn = [draws(step, place) for step in range(lane_steps) for place in range(batch)]
+    assert {(g, i) for g, size in enumerate(sizes) for i in range(size)} == set(drawn)
+    width = batch // draws.lanes
+    for lane in range(draws.lanes):
+        mine = [
+            drawn[step * batch + place]
+            for step in range(lane_steps)
+            for place in range(lane * width, (lane + 1) * width)
+        ]
+        count = sum(sizes) * (lane + 1) // draws.lanes - sum(sizes) * lane // draws.lanes
+        assert len(set(mine[:count])) == count
+
+
+def test_places_read_their_own_run_of_the_records() -> None:
+    """So that processes, which make runs of places, read different shards."""
+    draws = Draws([400], None, 8, 0)
+    first = {draws(step, place)[1] for step in range(100) for place in range(4)}
+    second = {draws(step, place)[1] for step in range(100) for place in range(4, 8)}
+    assert max(first) < 200 <= min(second)
+
+
+def test_weights_say_how_often_a_group_is_drawn() -> None:
+    draws = Draws([5, 500, 50], [0.5, 0.3, 0.2], 10, 1)
+    counts = np.bincount([draws(step, place)[0] for step in range(200) for place in range(10)], minlength=3)
+    np.testing.assert_allclose(counts / 2000, [0.5, 0.3, 0.2], atol=0.04)  # 3.5 deviations
+    with pytest.raises(InputError, match="every group has weight 0"):
+        Draws([5], [0.0], 2, 0)
+
+
+def equal(a: object, b: object) -> bool:
+    names = ("patches", "centers", "targets", "names", "valid", "visual")
+    return all(torch.equal(getattr(a, n), getattr(b, n)) for n in names if getattr(a, n) is not None)
+
+
+def test_batches_follow_from_seed_step_and_place() -> None:
+    config = tiny_config("joint", augmentation={"kind": "free"})
+    batcher = sources(config).batcher(config)
+    whole, again, other = (batcher.batch(step, 0, 4) for step in (7, 7, 8))
+    assert equal(whole, again) and not torch.equal(whole.patches, other.patches)
+    assert equal(whole.part(2, 4), sources(config).batcher(config).batch(7, 2, 4))
+    assert whole.patches.shape == (4, 8, 6, 3) and whole.targets is not None and whole.targets.shape == (4, 8, 2)
+    assert whole.visual is not None and whole.visual.shape == (4, 8, 4)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_made_ahead_are_those_of_their_steps(workers: int) -> None:
+    config = tiny_config()
+    batcher = sources(config).batcher(config)
+    ahead = load_batches(batcher, 5, 1, 3, workers=workers, prefetch=2)
+    assert all(equal(next(ahead), batcher.batch(step, 1, 3)) for step in (5, 6, 7))
+    ahead.close()  # type: ignore[attr-defined]
+
+
+def test_targets_belong_to_the_patches() -> None:
+    """Of a ball cut at y = 0 in its middle, a patch's share of the top follows from its points; y is the model's z."""
+    config = tiny_config()
+    batcher = sources(config).batcher(config)
+    batch = batcher.batch(0, 0, 4)
+    assert batch.targets is not None and batch.names is not None
+    record = cleaned(ball(int(batch.ids[0][1:])))
+    middle = record.points[:, 1].mean() * -1  # of the cut, where the mean is at 0, up to the choice of points
+    heights = (batch.patches + batch.centers[:, :, None])[0, :, :, 2].numpy()
+    clear = np.abs(heights - middle).min(axis=1) > 0.2
+    assert clear.any()
+    np.testing.assert_array_equal(batch.targets[0, clear, 0].numpy(), (heights[clear] > middle).mean(axis=1))
+
+
+def test_visual_targets_are_those_of_the_nearest_target_centre() -> None:
+    config = tiny_config("stage1", augmentation={"kind": "paper", "jitter": 0.0, "probability": 1.0})
+    batch = sources(config).batcher(config).batch(3, 0, 4)
+    assert batch.visual is not None
+    for i, name in enumerate(batch.ids):
+        record = ball(int(name[1:]))
+        assert record.centers is not None and record.patch_features is not None
+        # The motion is rigid but for a scale: it can be told from the sixth coordinate-free quantity, distances.
+        found = [int(np.abs(record.patch_features - f.numpy()).sum(axis=1).argmin()) for f in batch.visual[i]]
+        chosen = batch.centers[i].numpy()
+        flat = record.centers[found]
+        ratio = (
+            np.linalg.norm(chosen - chosen.mean(0), axis=1).mean() / np.linalg.norm(flat - flat.mean(0), axis=1).mean()
+        )
+        assert 0.6 < ratio < 1.6
+        cosines = np.corrcoef(np.linalg.norm(chosen[:, None] - chosen, axis=2).ravel(),
+                              np.linalg.norm(flat[:, None] - flat, axis=2).ravel())  # fmt: skip
+        assert cosines[0, 1] > 0.7
+
+
+def test_small_parts_keep_their_share() -> None:
+    record = ball(0, 4000)
+    rare = np.zeros(4000, bool)
+    rare[:20] = True
+    record = PartCloud(record.points, ["all", "rare"], np.stack([~rare, rare]), "", "s", "MIT", "r")
+    config = tiny_config(data={"subsample": "mask_aware", "points": 128})
+    batcher = sources(config).batcher(config)
+    for seed in range(5):
+        chosen = batcher._choose(record.masks, np.arange(4000), np.random.default_rng(seed))
+        assert len(set(chosen.tolist())) == 128 and rare[chosen].sum() == 20
+
+
+def test_precomputed_patches_move_as_cut_ones_do() -> None:
+    config = tiny_config(
+        data={"patches": "precomputed", "variants": 1},
+        augmentation={"kind": "paper", "probability": 1.0, "jitter": 0.0},
+    )
+    batcher = sources(config, count=1).batcher(config)
+    a, b = batcher.batch(0, 0, 1), batcher.batch(1, 0, 1)
+    assert not torch.equal(a.patches, b.patches)
+    lengths = [x.patches.norm(dim=3) for x in (a, b)]
+    ratio = lengths[0] / lengths[1].clamp(min=1e-9)
+    torch.testing.assert_close(ratio[lengths[1] > 1e-6], ratio.median().expand(int((lengths[1] > 1e-6).sum())))
+    with pytest.raises(InputError, match='"precomputed" goes with augmentation'):
+        wrong = replace(config, augmentation=AugmentationConfig(kind="free"))
+        sources(config).batcher(wrong)
+
+
+def test_a_degenerate_shape_is_named() -> None:
+    config = tiny_config()
+    some = sources(config, count=1)
+    some.train[0][0].points[:] = 0
+    with pytest.raises(InputError, match=r"b0: cannot be trained on \(all sampled points are equal"):
+        some.batcher(config).batch(0, 0, 1)
+
+
+def test_unknown_groups_in_weights() -> None:
+    config = tiny_config(data={"weights": {"cubes": 1.0}})
+    with pytest.raises(InputError, match="no group 'cubes' with usable records; there are balls"):
+        sources(config).batcher(config)
+
+
+# Text
+
+
+def test_paraphrases_take_the_place_of_names(tmp_path: Path) -> None:
+    table = tmp_path / "p.tsv"
+    table.write_text("top\tupper half|lid\nbottom\tlid\n")
+    config = tiny_config(data={"paraphrases": str(table), "paraphrase": 1.0})
+    some = sources(config)
+    batch, seen = some.batcher(config).batch(0, 0, 4), set()
+    assert some.bank is not None and batch.names is not None
+    words = {row: name for (name, _), row in some.bank._rows.items()}
+    for names in batch.names.tolist():
+        pair = tuple(words[row] for row in names)
+        assert pair[0] in ("upper half", "lid") and len(set(pair)) == 2  # two parts never share a wording
+        seen.add(pair)
+    table.write_text("top\n")
+    with pytest.raises(InputError, match="line 1: expected name TAB"):
+        Paraphrases.load(str(table))
+    with pytest.raises(InputError, match="cannot be read"):
+        Paraphrases.load(str(tmp_path / "nowhere"))
+
+
+def test_the_bank_holds_what_pa3d_would_ask_with() -> None:
+    from pa3d.text import embed_parts
+
+    encoder = text_encoder(MINILM)
+    bank = TextBank(encoder, [("seat", None), ("leg", "chair"), ("seat", "chair")])
+    rows = bank.rows(["seat", "leg"], "chair")
+    np.testing.assert_array_equal(bank.vectors[rows], embed_parts(encoder, ["seat", "leg"], "chair"))
+
+
+def test_a_text_space_of_another_width() -> None:
+    with pytest.raises(InputError, match=r"encoder.text_dim is 5, but all-MiniLM-L6-v2 has 384 dimensions"):
+        config = tiny_config()
+        sources(replace(config, encoder=replace(TINY, text_dim=5)))
+
+
+# Augmentation
+
+
 def test_rotations_are_rotations() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
@@ -124,97 +432,32 @@ def test_rotations_are_rotations() -> None:
         assert math.isclose(np.linalg.det(r), 1.0, rel_tol=1e-12)
 
 
-def test_augmentation_off_only_copies() -> None:
+def test_the_papers_augmentation_stays_within_its_limits() -> None:
+    c = AugmentationConfig(kind="paper", probability=0.9)
     points = ball(0).points
-    still = Augmentation(yaw=False, tilt=0, any_orientation=0, stretch=0, mirror=0, jitter=0, crop=0)
-    moved, keep = still(points, np.random.default_rng(0))
-    assert (moved == points).all() and keep.all()
+    motions = [draw_motion(c, points, np.random.default_rng(seed)) for seed in range(400)]
+    still = sum(motion is STILL for motion in motions)
+    assert 15 < still < 70  # a tenth of 400, five deviations
+    for motion in motions:
+        if motion is STILL:
+            continue
+        scale = np.linalg.norm(motion.linear, axis=1)
+        np.testing.assert_allclose(scale, scale[0])
+        assert 0.9 <= scale[0] <= 1.1 and np.abs(motion.offset).max() <= 0.02
+        turn = motion.linear / scale[0]
+        assert math.isclose(np.linalg.det(turn), 1.0, rel_tol=1e-9)
+        # Three turns of at most 20 degrees make one of at most 60.
+        assert math.degrees(math.acos((np.trace(turn) - 1) / 2)) <= 60
+        moved = motion.shake(motion.move(points), np.random.default_rng(1))
+        assert np.abs(moved - motion.move(points)).max() <= 0.05 + 1e-6
 
 
-def test_batches_follow_from_seed_and_step() -> None:
-    records = [ball(i) for i in range(4)]
-    first, again, other = (corpus(records, seed=3).batch(step, 5) for step in (7, 7, 8))
-    for name in ("patches", "centers", "targets", "text", "valid"):
-        assert torch.equal(getattr(first, name), getattr(again, name)), name
-    assert not torch.equal(first.patches, other.patches)
-    assert first.patches.shape == (5, 8, 6, 3) and first.targets.shape == (5, 8, 2)
+def test_no_augmentation_is_none() -> None:
+    assert draw_motion(AugmentationConfig(), ball(0).points, np.random.default_rng(0)) is STILL
 
 
-def test_labels_equal_to_the_category_are_left_out() -> None:
-    record = without_category(ball(0))
-    assert record.names == ["top", "bottom"] and len(record.masks) == 2
-
-
-def test_learning_rate_rises_stays_and_falls() -> None:
-    config = Stage2Config(steps=100, warmup=10, decay=0.5, lr=1.0)
-    rates = [learning_rate(step, config) for step in range(101)]
-    assert rates[0] == 0.1 and rates[9] == rates[50] == 1.0 and rates[75] == 0.5 and rates[100] == 0.0
-
-
-def test_freezing_leaves_frozen_weights_as_they_were() -> None:
-    config = Stage2Config(encoder=TINY, freeze="official", steps=4, batch=4, warmup=1)
-    trainer = Trainer(config)
-    before = {k: v.clone() for k, v in trainer.model.named_parameters()}
-    data = corpus([ball(i) for i in range(4)])
-    for step in range(3):
-        trainer.update(data.batch(step, 4))
-    for name, now in trainer.model.named_parameters():
-        assert torch.equal(before[name], now) != trainable(name, config), name
-
-
-def test_a_loss_that_is_not_finite_names_the_shapes() -> None:
-    trainer = Trainer(Stage2Config(encoder=TINY, steps=4))
-    batch = corpus([ball(0)]).batch(0, 2)
-    batch.targets[0] = float("nan")
-    with pytest.raises(RuntimeError, match="step 0; shapes: b0, b0"):
-        trainer.update(batch)
-
-
-@pytest.fixture
-def words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pa3d.train.stage2.text_encoder", lambda space: Words())
-
-
-def test_a_small_run_learns(tmp_path: Path, words: None) -> None:
-    torch.set_num_threads(1)
-    config = Stage2Config(encoder=TINY, text_space="words", steps=60, batch=8, warmup=5, lr=3e-3, save_every=30)
-    train(config, {"balls": [without_category(ball(i)) for i in range(6)]}, tmp_path)
-    losses = [json.loads(line)["loss"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert losses[-1] < 0.8 * losses[0]
-    checkpoint = load(tmp_path / "model.safetensors")
-    assert checkpoint.config == TINY and checkpoint.text_space == "words"
-    assert checkpoint.provenance["records"] == {"balls": 6}
-
-
-def test_a_stopped_run_goes_on_as_if_it_had_not(tmp_path: Path, words: None) -> None:
-    torch.set_num_threads(1)
-    config = Stage2Config(encoder=TINY, text_space="words", steps=12, batch=4, warmup=2, save_every=4)
-    groups = {"balls": [without_category(ball(i)) for i in range(4)]}
-    whole = train(config, groups, tmp_path / "whole")
-
-    class Stopped(Exception):
-        pass
-
-    steps = iter(range(6))
-    update = Trainer.update
-
-    def stopping(self: Trainer, batch: object) -> float:
-        if next(steps, None) is None:
-            raise Stopped
-        return update(self, batch)  # type: ignore[arg-type]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "update", stopping)
-        with pytest.raises(Stopped):
-            train(config, groups, tmp_path / "parts")
-    resumed = train(replace(config, steps=99), groups, tmp_path / "parts")  # what was saved counts, not what is given
-    for name, tensor in whole.tensors.items():
-        assert (tensor == resumed.tensors[name]).all(), name
-
-
-def test_folders_of_shards_are_groups(tmp_path: Path) -> None:
-    write_shards([ball(0), ball(1)], tmp_path / "balls")
-    groups = read_groups(tmp_path)
-    assert list(groups) == ["balls"] and [r.id for r in groups["balls"]] == ["b0", "b1"]
-    with pytest.raises(InputError, match="no groups of shards"):
-        read_groups(tmp_path / "nowhere")
+def test_free_augmentation_can_be_turned_off_piece_by_piece() -> None:
+    c = AugmentationConfig("free", yaw=False, tilt=0, any_orientation=0, stretch=0, mirror=0, free_jitter=0, crop=0)
+    motion = draw_motion(c, ball(0).points, np.random.default_rng(0))
+    np.testing.assert_allclose(motion.linear, np.eye(3), atol=1e-15)
+    assert motion.jitter == 0 and motion.keep is None

@@ -1,4 +1,4 @@
-"""What step t trains on. All of it follows from (seed, t, place in the global batch), so that a resumed run sees what an
+"""What step t trains on. All of it follows from (seed, t, place in the global batch): a resumed run sees what an
 uninterrupted one would have, and a batch is the same whichever processes make its parts.
 
 The places of a batch are dealt out to lanes, and the records, in the order of their shards, to the same lanes in equal

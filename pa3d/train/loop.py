@@ -366,6 +366,8 @@ def _train(
     validation = Validation(config, sources, world) if sources.val else None
     if world.rank == 0:
         out.mkdir(parents=True, exist_ok=True)
+        for left in out.glob(".*.tmp"):  # half written when a run was killed
+            left.unlink()
         save_config(out / CONFIG, config)
     with Monitor(out if world.rank == 0 else None, config, trainer.step, say) as monitor:
         run = Run(config, out, trainer, sources, validation, monitor, progress)
