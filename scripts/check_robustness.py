@@ -35,7 +35,7 @@ WORDINGS: dict[str, dict[str, dict[str, str]]] = {
         "phrases": {
             "arm": "limb that ends in a hand",
             "leg": "limb that ends in a foot",
-            "head": "part above the neck",
+            "head": "what sits on the neck",
             "torso": "trunk of the body",
         },
     },
@@ -49,13 +49,13 @@ WORDINGS: dict[str, dict[str, dict[str, str]]] = {
         "uses": {
             "seat": "where one sits",
             "back": "what the back rests against",
-            "leg": "what it stands on",
+            "leg": "what carries it on the floor",
             "arm": "where the elbows rest",
         },
     },
     "caps": {
         "dome": {"crown": "dome", "brim": "visor"},
-        "uses": {"crown": "part that covers the head", "brim": "part that shades the eyes"},
+        "uses": {"crown": "part that covers the head", "brim": "what keeps the sun off the face"},
     },
 }
 DATASETS = {

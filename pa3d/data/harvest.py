@@ -149,19 +149,26 @@ def survey(
     license: str = "",
     source: str = "",
     category: str = "",
+    min_surface: float = MIN_SURFACE,
     report: HarvestReport | None = None,
 ) -> Iterator[Harvested]:
-    """As harvest, with the rig of skinned characters, so that they can be posed anew."""
+    """As harvest, with the rig of skinned characters, so that they can be posed anew.
+
+    min_surface: the share of the surface that named parts must cover.
+    """
     report = report if report is not None else HarvestReport()
     seen: set[bytes] = set()
     for path in _files(paths):
         for shape in _shapes(path, category, report):
             known_source, known_license = origin(path, shape.copyright)
             character = shape if isinstance(shape, RiggedCharacter) else None
+            if corrections(known_source, shape.id) is None:
+                report.drop(shape.id, "names that mislead, found by eye")
+                continue
             if isinstance(shape, RiggedCharacter):
-                record, reason = _judge(shape.bind())
+                record, reason = _judge(shape.bind(), min_surface)
             else:
-                record, reason = to_part_mesh(shape, report, known_source)
+                record, reason = to_part_mesh(shape, report, known_source, min_surface)
             if record is not None:
                 record.source, record.license = source or known_source, license or known_license
                 mark = _fingerprint(record)
@@ -198,12 +205,10 @@ def characters(
 
 
 def to_part_mesh(
-    shape: NamedMesh, report: HarvestReport | None = None, source: str = ""
+    shape: NamedMesh, report: HarvestReport | None = None, source: str = "", min_surface: float = MIN_SURFACE
 ) -> tuple[PartMesh | None, str]:
     """The record of a named mesh, or None and the reason why there is none."""
-    wrong = corrections(source, shape.id)
-    if wrong is None:
-        return None, "names that mislead, found by eye"
+    wrong = corrections(source, shape.id) or {}
     parts: dict[tuple[str, ...], int] = {}
     index = np.full(len(shape.names), -1, np.int32)
     found = [next((n for raw in raws if (n := part_names(raw, shape.category))), ()) for raws in shape.names]
@@ -220,11 +225,11 @@ def to_part_mesh(
         shape.vertices.astype(np.float32), shape.faces.astype(np.int32), index[shape.piece].astype(np.int32),
         list(parts), category=shape.category, id=shape.id,
     )  # fmt: skip
-    return _judge(record)
+    return _judge(record, min_surface)
 
 
-def _judge(record: PartMesh) -> tuple[PartMesh | None, str]:
-    """Keep what has two names over 60 % of its surface; a name that all parts share does not count."""
+def _judge(record: PartMesh, min_surface: float) -> tuple[PartMesh | None, str]:
+    """Keep what has two names over that much of its surface; a name that all parts share does not count."""
     if not len(record.faces):
         return None, "no triangles"
     if len(record.faces) > _MAX_FACES:
@@ -242,8 +247,8 @@ def _judge(record: PartMesh) -> tuple[PartMesh | None, str]:
     shared = set.intersection(*seen) if seen else set()
     if len({frozenset(names - shared) for names in seen} - {frozenset()}) < MIN_NAMES:
         return None, "fewer than two meaningful part names"
-    if share.sum() < MIN_SURFACE:
-        return None, f"named parts cover less than {MIN_SURFACE:.0%} of the surface"
+    if share.sum() < min_surface:
+        return None, f"named parts cover less than {min_surface:.0%} of the surface"
     if share.max() > MAX_ONE_PART * share.sum():
         return None, f"one part covers more than {MAX_ONE_PART:.0%} of what is named"
     return record, ""

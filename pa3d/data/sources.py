@@ -32,7 +32,7 @@ KNOWN_CATEGORIES: tuple[tuple[str, str], ...] = (
 )
 
 # Names that the author's own naming gets wrong, found by looking at every shape of these sources. "a=b": the part
-# called a is b, or nothing; "-": the shape's names mislead throughout, it is left out.
+# called a is b, or nothing; "-": the shape's names mislead throughout, it is left out; "*": every shape of the source.
 _CORRECTIONS = """
 sweethome3d
 BlendSwap-CC-0/armchair: handle=armrest, shoe=foot
@@ -77,6 +77,10 @@ objects/faucet: faucet=handle, faucet handle=joint
 objects/plug_wall: -
 objects/puck_goal: rim=frame
 objects/xyz_base: -
+webxr-input-profiles
+*: grip=grip button
+quaternius
+mech_pack/Stan: -
 flightgear
 F-4/F-4_lowpoly: face=body
 Lights/NavLights: -
@@ -134,7 +138,8 @@ def category_of(path: Path) -> str:
 
 def corrections(source: str, id: str) -> dict[str, str] | None:
     """Wrong name -> right name of a shape's parts, {} for most; None for a shape that is to be left out."""
-    return _parsed().get((source, id), {})
+    table = _parsed()
+    return table[source, id] if (source, id) in table else table.get((source, "*"), {})
 
 
 @lru_cache(maxsize=1)
