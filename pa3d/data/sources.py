@@ -79,6 +79,7 @@ objects/puck_goal: rim=frame
 objects/xyz_base: -
 webxr-input-profiles
 *: grip=grip button
+samsung-gearvr/none: home button=body
 quaternius
 mech_pack/Stan: -
 flightgear
