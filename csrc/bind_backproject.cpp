@@ -52,9 +52,9 @@ py::tuple backproject(const py::array& tokens, const py::array& point_of_pixel, 
   const pa3d::PixelMap pixels = {point_of_pixel.data(), wide, point_of_pixel.shape(1), point_of_pixel.shape(2)};
   require(point_of_pixel.shape(0) == grids.views, "point_of_pixel: expected as many views as tokens");
   require(tokens.size() > 0 && point_of_pixel.size() > 0, "tokens, point_of_pixel: expected no empty axis");
-  require(
-      grids.rows <= INT16_MAX && grids.columns <= INT16_MAX && pixels.height <= INT16_MAX && pixels.width <= INT16_MAX,
-      "tokens, point_of_pixel: expected at most 32767 rows and columns");
+  require(grids.rows <= pa3d::kMaxBackprojectSide && grids.columns <= pa3d::kMaxBackprojectSide &&
+              pixels.height <= pa3d::kMaxBackprojectSide && pixels.width <= pa3d::kMaxBackprojectSide,
+          "tokens, point_of_pixel: expected at most 32767 rows and columns");
   require(n_points >= 1 && n_points <= INT32_MAX, "n_points: expected 1 to 2147483647");
   const pa3d::Upsampling how = upsampling_of(mode);
   Packed<float> sum = zeros<float>({n_points, grids.channels});

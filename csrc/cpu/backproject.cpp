@@ -5,45 +5,108 @@
 #endif
 
 #include <algorithm>
-#include <cmath>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
+#include <type_traits>
 #include <vector>
 
+#include "buffer.h"
 #include "cpuid.h"
 #include "parallel.h"
+#include "pool.h"
 
 namespace pa3d {
 namespace {
 
-// Taps that fall outside the grid get cells of their own, so that four of them are always in a row; they are folded
-// into the border afterwards.
-constexpr int64_t kPadBefore = 2, kPadding = 5;
+constexpr int64_t kBlock = 64;             // channels at a time
+constexpr int64_t kBandBytes = 384 << 10;  // of interpolated rows: they stay in the cache of a core
 
-struct TokenWeight {
-  int64_t token;  // row * columns + column
-  float weight;
-};
-
-// For each pixel of an axis the first of four taps, counted with the padding, and their weights; modes with fewer taps
-// leave the last ones zero.
+// For each pixel of an axis the first tap and the weights from it on. Taps are counted from kTaps / 2 before the grid.
 struct AxisTaps {
   std::vector<int32_t> first;
-  std::vector<double> weight;  // (pixels, 4)
+  std::vector<float> weight;  // (pixels, 4)
 };
 
-struct PaddedWeights {
-  int64_t rows, columns, stride;
-  std::vector<double> weight;  // zero outside top .. bottom, left .. right
-  int64_t top, bottom, left, right;
+struct GridSize {
+  int64_t rows, columns, channels;
+};
 
-  PaddedWeights(int64_t rows, int64_t columns)
-      : rows(rows), columns(columns), stride(columns + kPadding), weight((rows + kPadding) * stride) {
-    forget();
+// Neighbouring pixels of one row, one point and the same taps: their weights add up before they meet any channel.
+struct Run {
+  int32_t cell;  // where the first tap lies in the band's rows, in floats
+  float weight[4];
+};
+
+// A band's pixels by point; points in the order in which the band first shows them.
+struct PixelLists {
+  std::vector<int32_t> slot;                  // (n_points,) place in `points`, -1 for none
+  std::vector<int32_t> points, pixels, ends;  // of each point: itself, how many pixels, where its runs end
+  std::vector<Run> runs;
+  std::vector<uint8_t> wanted;  // rows that show any point
+
+  explicit PixelLists(int64_t n_points) : slot(n_points, -1) {}
+
+  template <class Id>
+  void fill(const Id* ids, int64_t rows, int64_t width, int64_t stride, const AxisTaps& across) {
+    for (const int32_t point : points) slot[point] = -1;
+    points.clear();
+    pixels.clear();
+    ends.clear();
+    wanted.assign(rows, 0);
+    int32_t total = 0;
+    for_runs(ids, rows, width, across, [&](Id id, int64_t y, int64_t x, int64_t end) {
+      int32_t& at = slot[id];
+      if (at < 0) {
+        at = static_cast<int32_t>(points.size());
+        points.push_back(static_cast<int32_t>(id));
+        pixels.push_back(0);
+        ends.push_back(0);
+      }
+      pixels[at] += static_cast<int32_t>(end - x);
+      ++ends[at];
+      ++total;
+      wanted[y] = 1;
+    });
+    int32_t begin = 0;
+    for (int32_t& end : ends) {
+      const int32_t count = end;
+      end = begin;
+      begin += count;
+    }
+    runs.resize(total);
+    for_runs(ids, rows, width, across, [&](Id id, int64_t y, int64_t x, int64_t end) {
+      Run run = {static_cast<int32_t>(y * stride + across.first[x] * kBlock), {}};
+      for (; x < end; ++x)
+        for (int64_t tap = 0; tap < 4; ++tap) run.weight[tap] += across.weight[4 * x + tap];
+      runs[ends[slot[id]]++] = run;
+    });
   }
-  void forget() {
-    top = left = INT64_MAX;
-    bottom = right = -1;
+
+ private:
+  template <class Id, class Body>
+  void for_runs(const Id* ids, int64_t rows, int64_t width, const AxisTaps& across, const Body& body) const {
+    const uint64_t limit = slot.size();
+    for (int64_t y = 0; y < rows; ++y, ids += width)
+      for (int64_t x = 0, end; x < width; x = end) {
+        const Id id = ids[x];
+        end = x + 1;
+        if (static_cast<uint64_t>(id) >= limit) continue;
+        while (end < width && ids[end] == id && across.first[end] == across.first[x]) ++end;
+        body(id, y, x, end);
+      }
   }
+};
+
+template <int taps, class T>
+struct KindOf {
+  static constexpr int kTaps = taps;
+  using Token = T;
+};
+
+struct Band {
+  const PixelLists* lists;
+  int64_t first_row, rows, stride;
 };
 
 inline float float_of(float x) { return x; }
@@ -63,12 +126,13 @@ inline float float_of(uint16_t x) {
 namespace pa3d {
 namespace {
 
-AxisTaps taps_of(int64_t pixels, int64_t tokens, Upsampling mode) {
-  AxisTaps taps{std::vector<int32_t>(pixels), std::vector<double>(4 * pixels)};
+template <int kTaps>
+AxisTaps taps_of(int64_t pixels, int64_t tokens) {
+  AxisTaps taps{std::vector<int32_t>(pixels), std::vector<float>(4 * pixels)};
   for (int64_t i = 0; i < pixels; ++i) {
     int64_t first;
-    double* const w = &taps.weight[4 * i];
-    if (mode == Upsampling::nearest) {
+    float* const w = &taps.weight[4 * i];
+    if constexpr (kTaps == 1) {
       // A jump has no tolerance: torch's own float32 arithmetic.
       const float ratio = static_cast<float>(tokens) / static_cast<float>(pixels);
       first = std::min(static_cast<int64_t>(static_cast<float>(i) * ratio), tokens - 1);
@@ -78,141 +142,98 @@ AxisTaps taps_of(int64_t pixels, int64_t tokens, Upsampling mode) {
       const int64_t above = (2 * i + 1) * tokens - pixels, below = 2 * pixels;
       const int64_t whole = (above + below) / below - 1;
       const double t = static_cast<double>(above - whole * below) / static_cast<double>(below), s = 1 - t;
-      if (mode == Upsampling::bilinear) {
-        first = whole;
-        w[0] = s;
-        w[1] = t;
+      first = whole - kTaps / 2 + 1;
+      if constexpr (kTaps == 2) {
+        w[0] = static_cast<float>(s);
+        w[1] = static_cast<float>(t);
       } else {
         // Keys' cubic convolution with A = -3/4 at distances 1 + t, t, 1 - t and 2 - t.
         constexpr double a = -0.75;
-        const auto far = [](double d) { return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a; };
-        const auto close = [](double d) { return ((a + 2) * d - (a + 3)) * d * d + 1; };
-        first = whole - 1;
+        const auto far = [](double d) { return static_cast<float>(((a * d - 5 * a) * d + 8 * a) * d - 4 * a); };
+        const auto close = [](double d) { return static_cast<float>(((a + 2) * d - (a + 3)) * d * d + 1); };
         w[0] = far(1 + t);
         w[1] = close(t);
         w[2] = close(s);
         w[3] = far(1 + s);
       }
     }
-    taps.first[i] = static_cast<int32_t>(first + kPadBefore);
+    taps.first[i] = static_cast<int32_t>(first + kTaps / 2);
   }
   return taps;
 }
 
-// A view's pixels by point; points in the order in which rows of pixels first show them, so that neighbours in the list
-// read neighbouring tokens.
-struct PixelLists {
-  std::vector<int32_t> slot;  // (n_points,) place in `points`, -1 for none
-  std::vector<int32_t> points, ends, pixels;
-
-  explicit PixelLists(int64_t n_points) : slot(n_points, -1) {}
-
-  template <class Id>
-  void fill(const Id* ids, int64_t n) {
-    for (const int32_t point : points) slot[point] = -1;
-    points.clear();
-    ends.clear();
-    const uint64_t limit = slot.size();
-    int64_t seen = 0;
-    for (int64_t i = 0; i < n; ++i) {
-      if (static_cast<uint64_t>(ids[i]) >= limit) continue;
-      int32_t& at = slot[ids[i]];
-      if (at < 0) {
-        at = static_cast<int32_t>(points.size());
-        points.push_back(static_cast<int32_t>(ids[i]));
-        ends.push_back(0);
+template <int kTaps, class Token, class Id>
+void backproject_all(const GridSize& grid, int64_t views, const Token* tokens, const Id* ids, int64_t height,
+                     int64_t width, int64_t n_points, bool per_view, int threads, float* sum, int64_t* count) {
+  const AxisTaps down = taps_of<kTaps>(height, grid.rows), across = taps_of<kTaps>(width, grid.columns);
+  const int64_t stride = (grid.columns + kTaps) * kBlock, row_bytes = stride * static_cast<int64_t>(sizeof(float));
+  const int64_t most_rows = std::clamp<int64_t>(kBandBytes / row_bytes, 1, height);
+  const int64_t blocks = (grid.channels + kBlock - 1) / kBlock;
+  using Kind = KindOf<kTaps, Token>;
+  PixelLists lists(n_points);
+  Pool<Buffer<float>> buffers;
+  std::vector<int32_t> of_view(per_view ? n_points : 0);
+  std::vector<float> scale;
+  for (int64_t view = 0; view < views; ++view, tokens += grid.rows * grid.columns * grid.channels) {
+    const Id* const image = ids + view * height * width;
+    if (per_view) {
+      std::fill(of_view.begin(), of_view.end(), 0);
+      for (int64_t i = 0; i < height * width; ++i)
+        if (static_cast<uint64_t>(image[i]) < static_cast<uint64_t>(n_points)) ++of_view[image[i]];
+    }
+    for (int64_t row = 0; row < height; row += most_rows) {
+      const Band band = {&lists, row, std::min(most_rows, height - row), stride};
+      lists.fill(image + row * width, band.rows, width, stride, across);
+      if (lists.points.empty()) continue;
+      if (per_view) {
+        scale.clear();
+        for (const int32_t point : lists.points) scale.push_back(1.0f / static_cast<float>(std::abs(of_view[point])));
       }
-      ++ends[at];
-      ++seen;
-    }
-    int32_t begin = 0;
-    for (int32_t& end : ends) {
-      const int32_t count = end;
-      end = begin;
-      begin += count;
-    }
-    pixels.resize(seen);
-    for (int64_t i = 0; i < n; ++i)
-      if (static_cast<uint64_t>(ids[i]) < limit) pixels[ends[slot[ids[i]]]++] = static_cast<int32_t>(i);
-  }
-};
-
-// Moves what lies outside the grid to its border, lists the tokens with a weight, and clears the grid.
-void take_weights(PaddedWeights* grid, double scale, std::vector<TokenWeight>* list) {
-  list->clear();
-  double* const w = grid->weight.data();
-  const int64_t first = kPadBefore, last_row = first + grid->rows - 1, last_column = first + grid->columns - 1;
-  for (int64_t row = grid->top; row <= grid->bottom; ++row) {
-    double* const line = w + row * grid->stride;
-    for (int64_t column = grid->left; column <= grid->right; ++column) {
-      const int64_t inside = std::clamp(column, first, last_column);
-      if (inside == column) continue;
-      line[inside] += line[column];
-      line[column] = 0;
+      parallel_for(blocks, 1, threads, [&](int64_t begin, int64_t end) {
+        const auto rows = buffers.take([&] { return std::make_unique<Buffer<float>>(most_rows * stride); });
+        for (int64_t channel = begin * kBlock; channel < std::min(grid.channels, end * kBlock); channel += kBlock) {
+          const int64_t valid = std::min(kBlock, grid.channels - channel);
+          PA3D_DISPATCH(interpolate_down<Kind>)(tokens + channel, grid, band, down, valid, rows->data());
+          PA3D_DISPATCH(add_across<kTaps>)
+          (rows->data(), lists, per_view ? scale.data() : nullptr, valid, grid.channels, count, sum + channel);
+        }
+      });
+      for (size_t i = 0; i < lists.points.size(); ++i) {
+        const int32_t point = lists.points[i];
+        if (!per_view) {
+          count[point] += lists.pixels[i];
+        } else if (of_view[point] > 0) {
+          count[point] += 1;
+          of_view[point] = -of_view[point];  // counted; later bands need the size alone
+        }
+      }
     }
   }
-  grid->left = std::clamp(grid->left, first, last_column);
-  grid->right = std::clamp(grid->right, first, last_column);
-  for (int64_t row = grid->top; row <= grid->bottom; ++row) {
-    const int64_t inside = std::clamp(row, first, last_row);
-    if (inside == row) continue;
-    for (int64_t column = grid->left; column <= grid->right; ++column) {
-      w[inside * grid->stride + column] += w[row * grid->stride + column];
-      w[row * grid->stride + column] = 0;
-    }
-  }
-  grid->top = std::clamp(grid->top, first, last_row);
-  grid->bottom = std::clamp(grid->bottom, first, last_row);
-  for (int64_t row = grid->top; row <= grid->bottom; ++row) {
-    for (int64_t column = grid->left; column <= grid->right; ++column) {
-      double& cell = w[row * grid->stride + column];
-      if (cell == 0) continue;
-      const int64_t token = (row - first) * grid->columns + column - first;
-      list->push_back({token, static_cast<float>(cell * scale)});
-      cell = 0;
-    }
-  }
-  grid->forget();
-}
-
-template <class Token>
-void gather_view(const TokenGrids& grids, const Token* tokens, const PixelLists& lists, const AxisTaps& down,
-                 const AxisTaps& across, int64_t width, bool per_view, int threads, float* sum, int64_t* count) {
-  parallel_for(static_cast<int64_t>(lists.points.size()), 64, threads, [&](int64_t begin, int64_t end) {
-    PaddedWeights weights(grids.rows, grids.columns);
-    std::vector<TokenWeight> list;
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t point = lists.points[i], from = i > 0 ? lists.ends[i - 1] : 0, n = lists.ends[i] - from;
-      PA3D_DISPATCH(add_weights)(down, across, lists.pixels.data() + from, n, width, &weights);
-      take_weights(&weights, per_view ? 1.0 / static_cast<double>(n) : 1.0, &list);
-      PA3D_DISPATCH(gather<Token>)
-      (tokens, list.data(), static_cast<int64_t>(list.size()), grids.channels, count[point] == 0,
-       sum + point * grids.channels);
-      count[point] += per_view ? 1 : n;
-    }
-  });
 }
 
 }  // namespace
 
 void backproject(const TokenGrids& grids, const PixelMap& pixels, int64_t n_points, Upsampling mode, bool per_view,
                  int threads, float* sum, int64_t* count) {
-  const AxisTaps down = taps_of(pixels.height, grids.rows, mode), across = taps_of(pixels.width, grids.columns, mode);
-  const int64_t image = pixels.height * pixels.width, grid = grids.rows * grids.columns * grids.channels;
-  PixelLists lists(n_points);
-  for (int64_t view = 0; view < grids.views; ++view) {
+  const auto run = [&](auto taps, const auto* tokens, const auto* ids) {
+    backproject_all<decltype(taps)::value>({grids.rows, grids.columns, grids.channels}, grids.views, tokens, ids,
+                                           pixels.height, pixels.width, n_points, per_view, threads, sum, count);
+  };
+  const auto with_ids = [&](auto taps, const auto* tokens) {
     if (pixels.wide)
-      lists.fill(static_cast<const int64_t*>(pixels.data) + view * image, image);
+      run(taps, tokens, static_cast<const int64_t*>(pixels.data));
     else
-      lists.fill(static_cast<const int32_t*>(pixels.data) + view * image, image);
-    const auto gather = [&](const auto* tokens) {
-      gather_view(grids, tokens + view * grid, lists, down, across, pixels.width, per_view, threads, sum, count);
-    };
+      run(taps, tokens, static_cast<const int32_t*>(pixels.data));
+  };
+  const auto with_tokens = [&](auto taps) {
     if (grids.bfloat16)
-      gather(static_cast<const uint16_t*>(grids.data));
+      with_ids(taps, static_cast<const uint16_t*>(grids.data));
     else
-      gather(static_cast<const float*>(grids.data));
-  }
+      with_ids(taps, static_cast<const float*>(grids.data));
+  };
+  if (mode == Upsampling::nearest) with_tokens(std::integral_constant<int, 1>{});
+  if (mode == Upsampling::bilinear) with_tokens(std::integral_constant<int, 2>{});
+  if (mode == Upsampling::bicubic) with_tokens(std::integral_constant<int, 4>{});
 }
 
 }  // namespace pa3d

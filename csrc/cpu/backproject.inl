@@ -3,6 +3,8 @@ namespace PA3D_NS {
 
 #include "vec.inl"
 
+constexpr int kVectors = kBlock / PA3D_W;
+
 typedef uint16_t vh_any __attribute__((vector_size(PA3D_W * 2), aligned(2), may_alias));
 
 static inline vf load_token(const float* p) { return load(p); }
@@ -11,55 +13,83 @@ static inline vf load_token(const uint16_t* p) {
   return (vf)(wide << 16);
 }
 
-#if PA3D_LEVEL >= 2
-constexpr int64_t kBlock = 16 * PA3D_W;
-#else
-constexpr int64_t kBlock = 8 * PA3D_W;
-#endif
-
-template <int kU, class Token>
-static inline void gather_block(const Token* tokens, const TokenWeight* list, int64_t n, int64_t channels, bool fresh,
-                                float* out) {
-  vf total[kU];
-  for (int u = 0; u < kU; ++u) total[u] = fresh ? vf{} : load(out + u * PA3D_W);
-  for (int64_t i = 0; i < n; ++i) {
-    const Token* const token = tokens + list[i].token * channels;
-    const vf weight = splat(list[i].weight);
-    for (int u = 0; u < kU; ++u) total[u] += weight * load_token(token + u * PA3D_W);
+// Rows of the band interpolated down the grid: out (band rows, columns + taps, kBlock). Channels beyond `valid` are
+// zero; cells beyond the grid repeat its border, so that taps across need no clamping.
+template <class Kind>
+static void interpolate_down(const typename Kind::Token* tokens, const GridSize& grid, const Band& band,
+                             const AxisTaps& down, int64_t valid, float* out) {
+  using Token = typename Kind::Token;
+  constexpr int kTaps = Kind::kTaps;
+  constexpr int64_t kBefore = kTaps / 2;
+  for (int64_t y = 0; y < band.rows; ++y, out += band.stride) {
+    if (!band.lists->wanted[y]) continue;
+    const int64_t first = down.first[band.first_row + y];
+    const float* const weight = &down.weight[4 * (band.first_row + y)];
+    const Token* source[kTaps];
+    for (int a = 0; a < kTaps; ++a)
+      source[a] = tokens + std::clamp<int64_t>(first - kBefore + a, 0, grid.rows - 1) * grid.columns * grid.channels;
+    float* cell = out + kBefore * kBlock;
+    for (int64_t c = 0; c < grid.columns; ++c, cell += kBlock) {
+      if (valid == kBlock) {
+        for (int u = 0; u < kVectors; ++u) {
+          vf total = splat(weight[0]) * load_token(source[0] + u * PA3D_W);
+          for (int a = 1; a < kTaps; ++a) total += splat(weight[a]) * load_token(source[a] + u * PA3D_W);
+          store(cell + u * PA3D_W, total);
+        }
+      } else {
+        for (int64_t i = 0; i < kBlock; ++i) {
+          float total = i < valid ? weight[0] * float_of(source[0][i]) : 0.0f;
+          for (int a = 1; a < kTaps && i < valid; ++a) total += weight[a] * float_of(source[a][i]);
+          cell[i] = total;
+        }
+      }
+      for (int a = 0; a < kTaps; ++a) source[a] += grid.channels;
+    }
+    for (int64_t i = 0; i < kBefore; ++i) {
+      std::memcpy(out + i * kBlock, out + kBefore * kBlock, kBlock * sizeof(float));
+      std::memcpy(cell + i * kBlock, cell - kBlock, kBlock * sizeof(float));
+    }
   }
-  for (int u = 0; u < kU; ++u) store(out + u * PA3D_W, total[u]);
 }
 
-// out (channels) becomes (fresh) or grows by the weighted sum of tokens.
-template <class Token>
-static void gather(const Token* tokens, const TokenWeight* list, int64_t n, int64_t channels, bool fresh, float* out) {
-  int64_t c = 0;
-  for (; c + kBlock <= channels; c += kBlock)
-    gather_block<kBlock / PA3D_W>(tokens + c, list, n, channels, fresh, out + c);
-  for (; c + PA3D_W <= channels; c += PA3D_W) gather_block<1>(tokens + c, list, n, channels, fresh, out + c);
-  for (; c < channels; ++c) {
-    float total = fresh ? 0.0f : out[c];
-    for (int64_t i = 0; i < n; ++i) total += list[i].weight * float_of(tokens[list[i].token * channels + c]);
-    out[c] = total;
-  }
-}
-
-// Adds the weights of one point's pixels up over the padded grid.
-static void add_weights(const AxisTaps& down, const AxisTaps& across, const int32_t* pixels, int64_t n, int64_t width,
-                        PaddedWeights* grid) {
-  typedef double vd __attribute__((vector_size(32)));
-  typedef double vd_any __attribute__((vector_size(32), aligned(8), may_alias));
-  for (int64_t i = 0; i < n; ++i) {
-    const int32_t y = pixels[i] / static_cast<int32_t>(width), x = pixels[i] - y * static_cast<int32_t>(width);
-    const int64_t row = down.first[y], column = across.first[x];
-    const vd along = *reinterpret_cast<const vd_any*>(&across.weight[4 * x]);
-    double* cell = grid->weight.data() + row * grid->stride + column;
-    for (int tap = 0; tap < 4; ++tap, cell += grid->stride)
-      *reinterpret_cast<vd_any*>(cell) += down.weight[4 * y + tap] * along;
-    grid->top = std::min(grid->top, row);
-    grid->bottom = std::max(grid->bottom, row + 3);
-    grid->left = std::min(grid->left, column);
-    grid->right = std::max(grid->right, column + 3);
+// The pixels of every point interpolated across and added up: sum, at the first of `valid` channels, grows by scale
+// times that. Points whose count is zero have nothing in sum yet.
+template <int kTaps>
+static void add_across(const float* rows, const PixelLists& lists, const float* scale, int64_t valid, int64_t channels,
+                       const int64_t* count, float* sum) {
+  constexpr int64_t kAhead = 8;  // points whose sums are fetched while those before are worked on
+  const int64_t n = static_cast<int64_t>(lists.points.size());
+  for (int64_t i = 0, at = 0; i < n; ++i) {
+    if (i + kAhead < n) {
+      const float* const soon = sum + lists.points[i + kAhead] * channels;
+      for (int64_t line = 0; line < valid; line += 16) __builtin_prefetch(soon + line, 1);
+    }
+    vf total[kVectors];
+    for (int u = 0; u < kVectors; ++u) total[u] = vf{};
+    for (; at < lists.ends[i]; ++at) {
+      const Run& run = lists.runs[at];
+      const float* const cell = rows + run.cell;
+      for (int u = 0; u < kVectors; ++u) {
+        vf value = splat(run.weight[0]) * load(cell + u * PA3D_W);
+        if constexpr (kTaps > 1) value += splat(run.weight[1]) * load(cell + kBlock + u * PA3D_W);
+        if constexpr (kTaps > 2)
+          value += splat(run.weight[2]) * load(cell + 2 * kBlock + u * PA3D_W) +
+                   splat(run.weight[3]) * load(cell + 3 * kBlock + u * PA3D_W);
+        total[u] += value;
+      }
+    }
+    const int64_t point = lists.points[i];
+    const vf factor = splat(scale ? scale[i] : 1.0f);
+    float* const out = sum + point * channels;
+    float part[kBlock];
+    float* const target = valid == kBlock ? out : part;
+    const bool fresh = count[point] == 0;
+    if (valid < kBlock && !fresh) std::memcpy(part, out, valid * sizeof(float));
+    for (int u = 0; u < kVectors; ++u) {
+      const vf grown = factor * total[u];
+      store(target + u * PA3D_W, fresh ? grown : load(target + u * PA3D_W) + grown);
+    }
+    if (valid < kBlock) std::memcpy(out, part, valid * sizeof(float));
   }
 }
 

@@ -1,0 +1,144 @@
+"""backproject against upsampling and gathering in torch: 37 x 37 x 768 tokens, one view of 518 x 518, 10,000 points.
+
+pytest bench/bench_backproject.py, or, for the ratios of time and memory alone, python bench/bench_backproject.py
+
+The competitor exists twice, for torch has a kernel for each layout of the image. Memory is the peak of the resident set
+over what it was before the call, results included, each in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from _common import QUICK, THREADS, Race, check, measure, random_cloud, use_threads
+from torch import Tensor
+
+from pa3d.multiview.cameras import Cameras
+from pa3d.ops.backproject import backproject
+from pa3d.ops.rasterize import rasterize_points
+
+GRID, CHANNELS, SIZE, POINTS = 37, 768, 518, 10_000
+MODES = ["bicubic"] if QUICK else ["bicubic", "bilinear", "nearest"]
+DTYPES = ["float32"] if QUICK else ["float32", "bfloat16"]
+COMPETITORS = ["pa3d", "torch, channels last", "torch, channels first"]
+
+
+def scene(dtype: str = "float32") -> tuple[Tensor, Tensor]:  # (1, gh, gw, C), (1, H, W)
+    """A bumpy ball of points as discs, seen as the first camera of Find3D's set sees it."""
+    tokens = torch.randn(1, GRID, GRID, CHANNELS, generator=torch.Generator().manual_seed(0))
+    cameras = Cameras.preset("around10")[0]
+    ids = rasterize_points(random_cloud(POINTS), 0.02, cameras, SIZE).point_id
+    return tokens.to(getattr(torch, dtype)), torch.from_numpy(ids)
+
+
+def upsample_and_gather(
+    tokens: Tensor, point_of_pixel: Tensor, n_points: int, mode: str, *, channels_last: bool
+) -> tuple[Tensor, Tensor]:
+    """The image of each channel, then the mean of each point's pixels."""
+    image = tokens.permute(0, 3, 1, 2)
+    image = image if channels_last else image.contiguous()
+    corners = {} if mode == "nearest" else {"align_corners": False}
+    image = torch.nn.functional.interpolate(image, point_of_pixel.shape[1:], mode=mode, **corners)
+    pixels = image.permute(0, 2, 3, 1).reshape(-1, tokens.shape[3]) if channels_last else image[0].flatten(1).T
+    point = point_of_pixel.reshape(-1).long()
+    shown = point >= 0
+    total = torch.zeros(n_points, tokens.shape[3], dtype=tokens.dtype).index_add_(0, point[shown], pixels[shown])
+    return total, torch.bincount(point[shown], minlength=n_points)
+
+
+@cache
+def race(mode: str, dtype: str) -> Race:
+    tokens, ids = scene(dtype)
+    runs = {
+        "pa3d": lambda: backproject(tokens, ids, POINTS, mode=mode),
+        "torch, channels last": lambda: upsample_and_gather(tokens, ids, POINTS, mode, channels_last=True),
+        "torch, channels first": lambda: upsample_and_gather(tokens, ids, POINTS, mode, channels_last=False),
+    }
+    total, count = runs["pa3d"]()
+    for name in COMPETITORS[1:]:
+        # bfloat16 competitors add up in bfloat16; what they compute is compared in float32.
+        image_wise = upsample_and_gather(tokens.float(), ids, POINTS, mode, channels_last="last" in name)
+        means, expected = (x / count.clamp(min=1)[:, None] for x in (total, image_wise[0]))
+        check(torch.equal(count, image_wise[1]), f"backproject counts other pixels than {name}")
+        check(float((means - expected).abs().max()) < 1e-4, f"backproject differs from {name}")
+    seen = int((count > 0).sum())
+    moved = 4.0 * CHANNELS * seen  # what no method can leave out: the sums
+    return Race(f"backproject {mode} {dtype}", runs, {"pa3d": (moved, "copy")})
+
+
+@pytest.mark.parametrize("competitor", COMPETITORS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("mode", MODES)
+def test_backproject(benchmark: object, mode: str, dtype: str, competitor: str) -> None:
+    measure(benchmark, race(mode, dtype), competitor)
+
+
+def resident(name: str) -> float:
+    """A line of /proc/self/status in MiB: VmRSS, or VmHWM, its highest value."""
+    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) / 1024
+
+
+def measure_memory(competitor: str) -> float:
+    """MiB that one call takes at its peak, in this process; the same code ran before on tiny input."""
+    use_threads()
+
+    def run(tokens: Tensor, ids: Tensor, points: int) -> object:
+        if competitor == "pa3d":
+            return backproject(tokens, ids, points)
+        return upsample_and_gather(tokens, ids, points, "bicubic", channels_last=competitor.endswith("last"))
+
+    run(torch.randn(1, 3, 3, 8), torch.zeros(1, 9, 9, dtype=torch.int32), 2)
+    tokens, ids = scene()
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the highest value so far
+    before = resident("VmRSS")
+    kept = run(tokens, ids, POINTS)
+    peak = resident("VmHWM") - before
+    del kept
+    return peak
+
+
+def peaks() -> dict[str, float]:
+    """MiB of every competitor, each in its own process."""
+    found = {}
+    for name in COMPETITORS:
+        command = [sys.executable, __file__, "--memory-of", name]
+        found[name] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is read from Linux's /proc")
+def test_memory() -> None:
+    found = peaks()
+    assert found["pa3d"] <= min(found[name] for name in COMPETITORS[1:]) / 50
+
+
+def main() -> None:
+    use_threads()
+    timed = race("bicubic", "float32")
+    ours, rival = timed.median("pa3d"), min(timed.median(name) for name in COMPETITORS[1:])
+    _, ids = scene()
+    print(f"{THREADS} threads; {(ids >= 0).float().mean():.0%} of the pixels show {len(ids.unique()) - 1} points")
+    for name in COMPETITORS:
+        turns = sorted(timed.seconds[name])
+        print(f"  {name:24s} median {1e3 * timed.median(name):9.2f} ms, {1e3 * turns[0]:.2f} to {1e3 * turns[-1]:.2f}")
+    print(f"  {rival / ours:.0f} x faster than the faster one; must be 100")
+    memory = peaks()
+    for name, peak in memory.items():
+        print(f"  {name:24s} peak {peak:9.1f} MiB")
+    print(f"  1/{min(memory[n] for n in COMPETITORS[1:]) / memory['pa3d']:.0f} of the smaller one; must be 1/50")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--memory-of"]:
+        print(json.dumps(measure_memory(sys.argv[2])))
+    else:
+        main()
