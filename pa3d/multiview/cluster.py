@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from pa3d.errors import InputError
 from pa3d.multiview.inputs import Source
 
+_RETRIES = 5
+
 if TYPE_CHECKING:
     from pa3d.multiview.prepare import Outcome, PrepareOptions
 
@@ -55,9 +57,14 @@ def _run(work: Sequence[tuple[int, Source]], options: PrepareOptions, folder: st
     context.max_errored_blocks = -1  # a task that fails too often costs its own shape, not the job
     rows = [{"index": index, "path": s.path, "member": s.member, "kind": s.kind} for index, s in work]
     data = ray.data.from_items(rows, override_num_blocks=len(rows))
-    found = data.map(_Task(options, folder), num_cpus=1, max_retries=-1)
+    found = data.map(_Task(options, folder), num_cpus=1, ray_remote_args_fn=_remote_args)
     for row in found.iter_rows():
         yield row["outcome"]
+
+
+def _remote_args() -> dict[str, Any]:
+    """A task whose worker or machine dies runs again, so often; errors of a shape come back as its outcome."""
+    return {"max_retries": _RETRIES}
 
 
 class _Task:
