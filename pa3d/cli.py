@@ -21,6 +21,7 @@ from pa3d.errors import InputError
 from pa3d.evaluate.command import app as evaluation
 from pa3d.keypoints_command import keypoints
 from pa3d.multiview.prepare_command import prepare
+from pa3d.multiview.render_command import render
 from pa3d.train.command import app as training
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.add_typer(evaluation, name="eval")
 app.add_typer(training, name="train")
 app.command()(prepare)
+app.command()(render)
 app.command()(harvest)
 app.command()(synth)
 app.command()(keypoints)

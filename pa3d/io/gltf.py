@@ -30,11 +30,19 @@ Json = dict[str, Any]
 Matrix = NDArray[np.float64]  # (4, 4)
 
 
-class _BeyondCoreError(Exception):
+class BeyondCoreError(Exception):
     """The file uses a part of glTF that trimesh reads and this module does not."""
 
 
 def read_gltf(path: Path) -> Geometry:
+    try:
+        return open_scene(path).geometry()
+    except BeyondCoreError:
+        return library.read_with_trimesh(path)
+
+
+def open_scene(path: Path) -> Scene:
+    """The scene of a file, not walked through yet. Raises DamagedError; `geometry` may raise BeyondCoreError."""
     data = path.read_bytes()
     try:
         document, binary = _chunks(data) if path.suffix.lower() == ".glb" else (json.loads(data), b"")
@@ -50,10 +58,7 @@ def read_gltf(path: Path) -> Geometry:
             raise DamagedError(f"is compressed with {extension}, which is not read", "export it uncompressed")
         if extension == "KHR_draco_mesh_compression" and find_spec("DracoPy") is None:
             raise DamagedError("is compressed with Draco", "export it uncompressed, or pip install DracoPy")
-    try:
-        return _Scene(document, binary, path.parent).geometry()
-    except _BeyondCoreError:
-        return library.read_with_trimesh(path)
+    return Scene(document, binary, path.parent)
 
 
 def _chunks(data: bytes) -> tuple[Any, bytes]:
@@ -78,15 +83,18 @@ def _chunks(data: bytes) -> tuple[Any, bytes]:
     return json.loads(chunks[b"JSON"]), chunks.get(b"BIN\0", b"")
 
 
-class _Scene:
+class Scene:
     """One walk through the scene; arrays come straight from the buffers."""
 
     def __init__(self, document: Json, binary: bytes, folder: Path) -> None:
         self.document = document
+        self.folder = folder
         self.buffers = [_buffer(entry, binary, folder) for entry in document.get("buffers", [])]
         self.points: list[NDArray[np.float64]] = []
         self.colors: list[NDArray[np.uint8] | None] = []
         self.faces: list[NDArray[np.int64]] = []
+        # Of each entry of faces: its primitive, and the primitive's own vertex of each corner.
+        self.corners: list[tuple[Json, NDArray[np.int64]]] = []
         self.n_points = 0
         # Primitives that share their vertices, as the materials of one mesh do, must not repeat them.
         self.placed: dict[tuple[Any, ...], int] = {}
@@ -134,17 +142,17 @@ class _Scene:
         posed = np.stack([world[joint] for joint in skin["joints"]])
         if "inverseBindMatrices" not in skin:
             return posed
-        inverse = self._accessor(skin["inverseBindMatrices"]).reshape(-1, 4, 4).transpose(0, 2, 1)
+        inverse = self.accessor(skin["inverseBindMatrices"]).reshape(-1, 4, 4).transpose(0, 2, 1)
         return np.asarray(posed @ inverse[: len(posed)])
 
     def _add(self, primitive: Json, matrix: Matrix, joints: NDArray[np.float64] | None) -> None:
         mode = primitive.get("mode", TRIANGLES)
         attributes = primitive.get("attributes", {})
         if mode in (STRIP, FAN) or "KHR_draco_mesh_compression" in primitive.get("extensions", {}):
-            raise _BeyondCoreError
+            raise BeyondCoreError
         if mode != TRIANGLES or "POSITION" not in attributes:
             return
-        positions = self._accessor(attributes["POSITION"])
+        positions = self.accessor(attributes["POSITION"])
         if positions.shape[1] != 3:
             raise DamagedError("is damaged: its vertex positions are not three numbers")
         skinned = joints is not None and {"JOINTS_0", "WEIGHTS_0"} <= attributes.keys()
@@ -160,22 +168,24 @@ class _Scene:
             self.colors.append(self._vertex_colors(attributes, len(positions)))
 
         if "indices" in primitive:
-            corners = self._accessor(primitive["indices"])[:, 0].astype(np.int64)
+            corners = self.accessor(primitive["indices"])[:, 0].astype(np.int64)
         else:
             corners = np.arange(len(positions))
         if len(corners) % 3:
             raise DamagedError(f"is damaged: it has {len(corners)} triangle corners, not a multiple of three")
         if corners.max(initial=0) >= len(positions):
             raise DamagedError(f"is damaged: faces refer to vertices outside 0..{len(positions) - 1}")
-        faces = corners.reshape(-1, 3) + self.placed[key]
+        corners = corners.reshape(-1, 3)
         # A mirroring transform turns triangles inside out unless their winding is turned, too.
-        mirrored = not skinned and np.linalg.det(matrix[:3, :3]) < 0
-        self.faces.append(faces[:, ::-1] if mirrored else faces)
+        if not skinned and np.linalg.det(matrix[:3, :3]) < 0:
+            corners = corners[:, ::-1]
+        self.faces.append(corners + self.placed[key])
+        self.corners.append((primitive, corners))
 
     def _blend(self, attributes: Json, joints: NDArray[np.float64], n: int) -> NDArray[np.float64]:  # (n, 4, 4)
         """The weighted mean of each vertex's joint matrices."""
-        numbers = self._accessor(attributes["JOINTS_0"]).astype(np.int64)
-        weights = self._accessor(attributes["WEIGHTS_0"]).astype(np.float64)
+        numbers = self.accessor(attributes["JOINTS_0"]).astype(np.int64)
+        weights = self.accessor(attributes["WEIGHTS_0"]).astype(np.float64)
         if numbers.shape != (n, 4) or weights.shape != (n, 4) or numbers.max(initial=0) >= len(joints):
             raise DamagedError("is damaged: the joints and weights of a skin do not fit its vertices")
         total = weights.sum(axis=1, keepdims=True)
@@ -185,15 +195,15 @@ class _Scene:
     def _vertex_colors(self, attributes: Json, n: int) -> NDArray[np.uint8] | None:  # (n, 3)
         if "COLOR_0" not in attributes:
             return None
-        colors = byte_colors(list(self._accessor(attributes["COLOR_0"]).T))
+        colors = byte_colors(list(self.accessor(attributes["COLOR_0"]).T))
         if colors.shape != (n, 3):
             raise DamagedError("is damaged: a mesh has different numbers of colours and vertices")
         return colors
 
-    def _accessor(self, number: int) -> NDArray[Any]:  # (count, width)
+    def accessor(self, number: int) -> NDArray[Any]:  # (count, width)
         accessor = self.document["accessors"][number]
         if "sparse" in accessor or "bufferView" not in accessor:
-            raise _BeyondCoreError
+            raise BeyondCoreError
         view = self.document["bufferViews"][accessor["bufferView"]]
         buffer = self.buffers[view["buffer"]]
         kind, width = np.dtype(COMPONENTS[accessor["componentType"]]), WIDTHS[accessor["type"]]
