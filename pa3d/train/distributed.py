@@ -141,13 +141,21 @@ class BatchNormOverProcesses(torch.autograd.Function):
         return dx.to(x.dtype), grad_weight, grad_bias, None
 
 
-def batch_norm(x: Tensor, norm: nn.BatchNorm1d) -> Tensor:  # (R, C)
-    """What norm(x) is on the rows of all processes together, running statistics included."""
-    if not (norm.training and in_company()):
-        return norm(x)
-    y, mean, variance, n = BatchNormOverProcesses.apply(x, norm.weight, norm.bias, norm.eps)
-    track(norm, mean, variance, n)
-    return y
+def batch_norm(x: Tensor, norm: nn.BatchNorm1d, offset: Tensor) -> Tensor:  # (R, C), (C,)
+    """What norm(x + offset) is on the rows of all processes together, running statistics included.
+
+    The offset, which takes no gradient, cancels in the result; only the running mean knows it.
+    """
+    if not norm.training:
+        return norm(x + offset)
+    if in_company():
+        y, mean, variance, n = BatchNormOverProcesses.apply(x, norm.weight, norm.bias, norm.eps)
+        track(norm, mean + offset, variance, n)
+        return y
+    assert norm.running_mean is not None and norm.momentum is not None
+    with torch.no_grad():  # beforehand, for the operation's gradient holds on to the buffer
+        norm.running_mean.add_(offset, alpha=norm.momentum / (1 - norm.momentum))
+    return norm(x)
 
 
 @torch.no_grad()

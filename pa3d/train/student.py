@@ -5,7 +5,14 @@ so that the moments its batch normalisation needs follow from those of the coord
 
     mean(W x + b) = W mean(x) + b,    var(W x + b) = diag(W cov(x) W^T)
 
-and the normalisation folds into W: no pass over (R, 128) numbers forward, none backward.
+and the normalisation folds into W: no pass over (R, 128) numbers forward, none backward. Nothing but a maximum lies
+between the second layer and the third, so that with f = W2 x + b2 the third, W3 [max f; f] + b3, is
+
+    W3f W2 x + (W3g max f + W3f b2 + b3)
+
+a product with half as many columns, and a term once a patch. The biases b2 and b3 add the same to every row, which the
+normalisation behind them takes away: they enter its running mean alone. (Their gradient is 0, and 0 to the bit here.
+Elsewhere it is rounding noise, which Adam turns into steps of full length.)
 """
 
 from __future__ import annotations
@@ -17,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pa3d.config import EncoderConfig
-from pa3d.model import MiniPointNet, PatchAligner
+from pa3d.model import Attention, Block, MiniPointNet, PatchAligner
 from pa3d.train.config import OptimizerConfig
 from pa3d.train.distributed import batch_norm, over_processes, track
 
@@ -41,6 +48,11 @@ class Student(PatchAligner):
         plain = self.encoder.encoder
         self.encoder.encoder = TrainedPointNet(config.embed)
         self.encoder.encoder.load_state_dict(plain.state_dict())
+        for block in self.encoder.blocks.blocks:
+            assert isinstance(block, Block)
+            attention = TrainedAttention(config.dim, config.heads)
+            attention.load_state_dict(block.attn.state_dict())
+            block.attn = attention
         self.visual = nn.Linear(config.dim, visual) if visual else None
         if frozen == "official":
             open_names = (f"encoder.blocks.blocks.{config.depth - 1}.", *FROZEN_EXCEPT)
@@ -74,6 +86,21 @@ class Student(PatchAligner):
         return {k: state[k if k.startswith("proj.") else f"encoder.{k}"] for k in names}
 
 
+class TrainedAttention(Attention):
+    """Attention as three products on the CPU, where they and their gradients are faster at these sizes than the fused
+    operation; scores are those of the tokens' dtype either way."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu":
+            return super().forward(x)
+        b, t, c = x.shape
+        q, k, v = self.qkv(x).reshape(b, t, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
+        with torch.autocast("cpu", enabled=False):
+            weights = ((q * (c // self.heads) ** -0.5) @ k.transpose(-2, -1)).softmax(dim=-1)
+            mixed = (weights @ v).transpose(1, 2).reshape(b, t, c)
+        return self.proj(mixed)
+
+
 class TrainedPointNet(MiniPointNet):
     """MiniPointNet, with batch statistics over all processes."""
 
@@ -82,15 +109,26 @@ class TrainedPointNet(MiniPointNet):
         if not norm1.training:
             return super().forward(patches)
         conv3, norm2, conv4 = _layers(self.second_conv)
+        assert conv2.bias is not None and conv3.bias is not None
         b, g, m, _ = patches.shape
         rows = patches.reshape(b * g * m, 3)
         x = F.relu(F.linear(rows, *first_layer(rows, conv1, norm1)))
-        f = F.linear(x, conv2.weight.squeeze(-1), conv2.bias).reshape(b * g, m, -1)
-        pooled = f.max(dim=1).values
-        w, split = conv3.weight.squeeze(-1), f.shape[-1]
-        h = F.linear(f, w[:, split:]) + F.linear(pooled, w[:, :split], conv3.bias)[:, None]
-        h = F.relu(batch_norm(h.reshape(b * g * m, -1), norm2), inplace=True)
-        return F.linear(h, conv4.weight.squeeze(-1), conv4.bias).reshape(b, g, m, -1).max(dim=2).values
+        w2, w3 = conv2.weight.squeeze(-1), conv3.weight.squeeze(-1)
+        split = len(w2)
+        with torch.autocast(rows.device.type, enabled=False):
+            merged = w3[:, split:] @ w2
+            constant = (w3[:, split:] + w3[:, :split]) @ conv2.bias.detach() + conv3.bias
+            nothing = 0 * (conv2.bias.sum() + conv3.bias.sum())  # so that both have a gradient, of zeros
+        pooled = linear_max(x.reshape(b * g, m, -1), w2, None)
+        once = F.linear(pooled, w3[:, :split]) + nothing.to(pooled.dtype)
+        h = F.linear(x, merged).reshape(b * g, m, -1) + once[:, None]
+        h = F.relu(batch_norm(h.reshape(b * g * m, -1), norm2, constant.detach()), inplace=True)
+        return linear_max(h.reshape(b * g, m, -1), conv4.weight.squeeze(-1), conv4.bias).reshape(b, g, -1)
+
+
+def linear_max(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # (P, M, K), (N, K) -> (P, N)
+    """The largest of each patch's rows after a linear layer."""
+    return F.linear(x, weight, bias).max(dim=1).values
 
 
 def first_layer(rows: Tensor, conv: nn.Conv1d, norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:  # (R, 3)
