@@ -35,7 +35,7 @@ class Row:
     """One compiled configuration. registers: a thread; spills: bytes of stack and local memory a thread; shared: bytes.
 
     occupancy: the share of an SM's threads that can be resident, by the least of registers, shared memory and blocks.
-    fused: fused multiply-add instructions in the machine code, which must be 0 where exactness forbids them.
+    fused: fused multiply-add instructions in the machine code, counted where exactness forbids them: 0 is right.
     """
 
     kernel: str
@@ -65,7 +65,7 @@ def measure(variant: Variant, config: triton.Config, capability: int = 90) -> Ro
     compiled = compile_variant(variant, config, capability)
     usage = _tool("cuobjdump", "--dump-resource-usage", cubin=compiled.asm["cubin"])
     found = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", usage)}
-    code = _tool("nvdisasm", "-c", cubin=compiled.asm["cubin"])
+    code = "" if variant.fp_fusion else _tool("nvdisasm", "-c", cubin=compiled.asm["cubin"])
     threads, shared = 32 * compiled.metadata.num_warps, compiled.metadata.shared
     return Row(
         variant.name,

@@ -930,6 +930,7 @@ def test_under_sanitizers(tmp_path: Path) -> None:
         "OMP_NUM_THREADS": "1",
     }
     others = ("torch", "shim", "seeds", "missing_barrier", "sanitizers", "collinear", "planar")
+    others += ("operations", "nothing_waits", "encoder", "forced_backend")  # on torch as well
     chosen = " and ".join(f"not {word}" for word in others)
     flags = ("-q", "-x", "-p", "no:cacheprovider", "-m", "not slow", "-k", chosen)
     command = [sys.executable, "-m", "pytest", *flags, __file__]

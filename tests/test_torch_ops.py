@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -169,6 +170,27 @@ def test_all_operations_compile_into_one_graph():
     points = cloud(2, 20)
     compiled = torch.compile(pipeline, fullgraph=True, backend="aot_eager")
     assert torch.equal(compiled(points), pipeline(points))
+
+
+def test_attention_compiles_into_one_graph():
+    q, k, v = (x.detach() for x in heads(torch.float32, 2, 3, 9, 16))
+    compiled = torch.compile(patch_attention, fullgraph=True, backend="aot_eager")
+    assert torch.allclose(compiled(q, k, v), patch_attention(q, k, v), atol=1e-6)
+
+
+def test_attention_on_a_gpu_is_one_node(monkeypatch: pytest.MonkeyPatch):
+    """Traced there, it leaves the choice of a kernel to the moment when it runs."""
+    monkeypatch.setattr(sys.modules["pa3d.ops.attention"], "on_gpu", lambda x: True)
+    q, k, v = (x.detach() for x in heads(torch.float32, 2, 3, 9, 16))
+    graphs = []
+
+    def keep(graph: torch.fx.GraphModule, _: Any) -> Any:
+        graphs.append(graph)
+        return graph
+
+    found = torch.compile(patch_attention, fullgraph=True, backend=keep)(q, k, v)
+    assert any("pa3d.patch_attention" in str(node.target) for node in graphs[0].graph.nodes)
+    assert torch.allclose(found, patch_attention_reference(q, k, v), atol=1e-6)
 
 
 def test_views_compile_into_one_graph():

@@ -13,7 +13,7 @@ import os
 import numpy as np
 
 from pa3d.ops import _triton
-from pa3d.ops._dispatch import Array, check_alike, choose, is_tensor, namespace
+from pa3d.ops._dispatch import Array, check_alike, choose, is_tensor, is_traced, namespace, on_gpu
 
 
 def patch_attention(
@@ -27,6 +27,10 @@ def patch_attention(
     the reference. PA3D_BACKEND=reference or triton forces those. Raises TypeError for a wrong kind or dtype, ValueError
     for a wrong shape or device, or a forced backend that cannot run.
     """
+    if is_traced(q, k, v) and on_gpu(q):
+        from pa3d.ops import _torch
+
+        return _torch.patch_attention(q, k, v)[0]  # one node, which chooses when it runs
     for name, x in (("q", q), ("k", k), ("v", v)):
         _check(name, x, q)
     check_alike(q=q, k=k, v=v)
