@@ -243,3 +243,25 @@ def test_creatures_as_meshes_carry_the_names_of_their_clouds() -> None:
         np.testing.assert_array_equal(mesh.vertices, again.vertices)
     with pytest.raises(InputError, match="unknown category"):
         draw_cloud("unicorn", 0)
+
+
+def test_mjcf_solids_between_points_and_turned(tmp_path: Path) -> None:
+    (tmp_path / "arm.xml").write_text(
+        '<mujoco><worldbody><body name="upper_arm"><geom type="capsule" fromto="0 0 0 0 2 0" size="0.1"/></body>'
+        '<body name="hand" pos="0 2 0" axisangle="0 0 1 90">'
+        '<geom type="ellipsoid" size="0.4 0.1 0.2"/><geom type="box" fromto="0 0 0 1 0 0" size="0.05"/></body>'
+        '<body name="finger" xyaxes="0 1 0 -1 0 0" pos="5 0 0">'
+        '<geom type="cylinder" size="0.1 1" zaxis="1 0 0"/></body>'
+        "</worldbody></mujoco>"
+    )
+    [mesh] = harvest(tmp_path)
+    boxes = {}
+    for part, names in enumerate(mesh.parts):
+        mine = mesh.vertices[mesh.faces[mesh.face_parts == part]].reshape(-1, 3)
+        boxes[names[0]] = mine.min(axis=0), mine.max(axis=0)
+    # (x, y, z) of MuJoCo is (x, z, -y) here.
+    np.testing.assert_allclose(boxes["upper arm"], [[-0.1, -0.1, -2.1], [0.1, 0.1, 0.1]], atol=0.01)
+    # Turned by 90 degrees the ellipsoid's long axis and the box run along y: from 1.6 and to 3 there.
+    np.testing.assert_allclose(boxes["hand"], [[-0.1, -0.2, -3.0], [0.1, 0.2, -1.6]], atol=0.01)
+    # The body's x is y: so the cylinder, along its x, runs from -1 to 1 along y.
+    np.testing.assert_allclose(boxes["finger"], [[4.9, -0.1, -1.0], [5.1, 0.1, 1.0]], atol=0.01)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from pa3d.data.gltf import Gltf
 from pa3d.data.names import BODY_PARTS, clean_words, is_body, part_names
 from pa3d.data.parts import PartMesh
-from pa3d.data.rigged import RiggedCharacter
+from pa3d.data.rigged import RiggedCharacter, rotation_about
 from pa3d.data.sources import category_of, corrections, origin
 from pa3d.errors import InputError
 from pa3d.shape import triangle_areas
@@ -493,7 +493,8 @@ def parse_ac3d(text: str, category: str, id: str) -> NamedMesh:
             if line.startswith("OBJECT"):
                 _ac3d_object(lines, np.zeros(3), np.eye(3), (), builder)
     except (ValueError, IndexError, StopIteration) as error:
-        raise InputError(f"{id}: not a readable AC3D file ({error}); export it again") from error
+        reason = str(error) or "it ends too early"
+        raise InputError(f"{id}: not a readable AC3D file ({reason}); export it again") from error
     return builder.build(category, id)
 
 
@@ -586,7 +587,7 @@ def parse_mjcf(path: Path, root: ElementTree.Element, category: str) -> NamedMes
                 if solid is None or int(setting.get("group", 0)) >= 3:
                     continue
                 vertices, faces = solid
-                placed = frame @ _mjcf_frame(child, radians)
+                placed = frame @ (_between(setting) if "fromto" in setting else _mjcf_frame(child, radians))
                 raws = tuple(
                     n for n in (setting.get("mesh"), setting.get("name"), setting.get("material"), *names) if n
                 )
@@ -641,6 +642,17 @@ def _mjcf_frame(element: ElementTree.Element, radians: bool) -> NDArray[np.float
             [[-y * y - z * z, x * y - z * w, x * z + y * w], [x * y + z * w, -x * x - z * z, y * z - x * w],
              [x * z - y * w, y * z + x * w, -x * x - y * y]]
         )  # fmt: skip
+    elif element.get("axisangle"):
+        x, y, z, angle = np.array(element.get("axisangle", "").split(), float)
+        frame[:3, :3] = rotation_about([x, y, z], angle if radians else float(np.radians(angle)))
+    elif element.get("xyaxes"):
+        first, second = np.array(element.get("xyaxes", "").split(), float).reshape(2, 3)
+        x_axis = first / max(float(np.linalg.norm(first)), 1e-12)
+        y_axis = second - (second @ x_axis) * x_axis
+        y_axis /= max(float(np.linalg.norm(y_axis)), 1e-12)
+        frame[:3, :3] = np.stack([x_axis, y_axis, np.cross(x_axis, y_axis)], axis=1)
+    elif element.get("zaxis"):
+        frame[:3, :3] = _turned_to(np.array(element.get("zaxis", "").split(), float))
     elif element.get("euler"):
         angles = np.array(element.get("euler", "").split(), float)
         for axis, angle in enumerate(angles if radians else np.radians(angles)):
@@ -649,6 +661,23 @@ def _mjcf_frame(element: ElementTree.Element, radians: bool) -> NDArray[np.float
             turn[j, i], turn[i, j] = np.sin(angle), -np.sin(angle)
             frame[:3, :3] = frame[:3, :3] @ turn
     return frame
+
+
+def _between(setting: dict[str, str]) -> NDArray[np.float64]:  # (4, 4)
+    """The frame of a geom from one point to another: in the middle, z along."""
+    a, b = np.array(setting["fromto"].split(), float).reshape(2, 3)
+    frame = np.eye(4)
+    frame[:3, :3], frame[:3, 3] = _turned_to(b - a), (a + b) / 2
+    return frame
+
+
+def _turned_to(direction: NDArray[np.float64]) -> NDArray[np.float64]:  # (3, 3)
+    """The smallest rotation that takes z to a direction."""
+    z = direction / max(float(np.linalg.norm(direction)), 1e-12)
+    axis = np.cross([0.0, 0.0, 1.0], z)
+    if np.linalg.norm(axis) < 1e-9:  # along z, or against it
+        return np.eye(3) if z[2] >= 0 else np.diag([1.0, -1.0, -1.0])
+    return rotation_about(axis, float(np.arccos(np.clip(z[2], -1, 1))))
 
 
 def _mjcf_solid(
@@ -669,12 +698,25 @@ def _mjcf_solid(
         scale = np.array(asset.get("scale", "1 1 1").split(), float)
         return np.asarray(solid.vertices) * scale, np.asarray(solid.faces, np.int64)
     kind, size = setting.get("type", "sphere"), np.array(setting.get("size", "0").split(), float)
+    if "fromto" in setting:  # sizes along it follow from its ends
+        a, b = np.array(setting["fromto"].split(), float).reshape(2, 3)
+        length = float(np.linalg.norm(b - a))
+        size = np.array([*size[: 2 if kind in ("box", "ellipsoid") and len(size) > 1 else 1], length / 2])
+        size = np.array([size[0], size[0], length / 2]) if kind in ("box", "ellipsoid") and len(size) == 2 else size
+    if not (len(size) and (size > 0).all()):
+        return None
     if kind == "box" and len(size) == 3:
         solid = trimesh.creation.box(extents=2 * size)
-    elif kind in ("cylinder", "capsule") and len(size) >= 2:
+    elif kind == "cylinder" and len(size) >= 2:
         solid = trimesh.creation.cylinder(radius=size[0], height=2 * size[1], sections=24)
-    elif kind == "sphere" and size[0] > 0:
+    elif kind == "capsule" and len(size) >= 2:
+        solid = trimesh.creation.capsule(radius=size[0], height=2 * size[1], count=[16, 16])
+        solid.apply_translation(-solid.bounds.mean(axis=0))
+    elif kind == "sphere":
         solid = trimesh.creation.icosphere(subdivisions=2, radius=size[0])
+    elif kind == "ellipsoid" and len(size) == 3:
+        solid = trimesh.creation.icosphere(subdivisions=2)
+        solid.apply_scale(size)
     else:
         return None
     return np.asarray(solid.vertices, float), np.asarray(solid.faces, np.int64)

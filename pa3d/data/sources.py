@@ -44,6 +44,7 @@ BlendSwap-CC-0/upperCornerCabinet: -
 BlendSwap-CC-0/winchesterArmchair: button=back
 BlendSwap-CC-0/winchesterSofa: button=back
 BlendSwap-CC-BY/coffeePress: thumb=
+BlendSwap-CC-BY/hamburger: button=bottom
 BlendSwap-CC-BY/kitchenLowerCabinet: drawer=door
 BlendSwap-CC-BY/kitchenSink: drawer=door
 BlendSwap-CC-BY/kitchenSmallLowerCabinet: drawer=door
