@@ -51,7 +51,9 @@ def read_materials(path: Path, n_faces: int) -> Materials:
             found = _read_obj(path)
         else:
             return Materials()
-    if any(x is not None and len(x) != n_faces for x in (found.face_colors, found.texture and found.texture.corner_uv)):
+    colored = n_faces if found.face_colors is None else len(found.face_colors)
+    textured = n_faces if found.texture is None else len(found.texture.corner_uv)
+    if colored != n_faces or textured != n_faces:
         return Materials(notes=["its materials do not fit its faces and are left out"])
     return found
 

@@ -125,7 +125,7 @@ def _cameras(views: str, elevations: str | None, count: int, orthographic: bool)
         raise InputError(f'--elevations {elevations}: expected degrees from -90 to 90, such as "-20, 30"')
     if len(degrees) * count > MOST_VIEWS:
         raise InputError(f"--count {count}: {len(degrees)} rings would have more than {MOST_VIEWS} views")
-    return Cameras.rings(degrees, count, **({"fov": None} if orthographic else {}))
+    return Cameras.rings(degrees, count, fov=None) if orthographic else Cameras.rings(degrees, count)
 
 
 def _fitted(shape: Shape) -> tuple[NDArray[np.float32], NDArray[np.float64], float]:
@@ -182,10 +182,18 @@ def _pictures(
             style=style,
             background=background,
         )
-    given = {name: colors.get(name) for name in ("face_colors", "vertex_colors", "texture")}
     return shade.render(
-        points, shape.faces, cameras, size, smooth=smooth, style=style, background=background, **given
-    )  # fmt: skip
+        points,
+        shape.faces,
+        cameras,
+        size,
+        face_colors=colors.get("face_colors"),
+        vertex_colors=colors.get("vertex_colors"),
+        texture=colors.get("texture"),
+        smooth=smooth,
+        style=style,
+        background=background,
+    )
 
 
 def _reduced(image: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
@@ -197,7 +205,7 @@ def _reduced(image: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
     if step == 1:
         return image
     height, width = (side // step * step for side in image.shape[:2])
-    return np.rint(downsample(image[:height, :width], step)).astype(np.uint8)
+    return np.rint(downsample(image[:height, :width].astype(np.float64), step)).astype(np.uint8)
 
 
 def _png(image: NDArray[np.uint8]) -> bytes:
