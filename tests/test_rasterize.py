@@ -375,3 +375,52 @@ def test_errors_name_the_argument():
         rasterize_points(v, np.ones(3, np.float32), front, 8)
     with pytest.raises(ValueError, match="faces: expected indices from 0 to 7, got 8"):
         native(v, np.array([[0, 1, 8]], np.int32), front, (8, 8))
+
+
+@pytest.mark.slow
+def test_eighty_thousand_faces_equal_the_reference_on_every_pixel():
+    vertices, faces = sphere(141)
+    rng = np.random.default_rng(8)
+    # Folds that hide one another, in the order of a file that knows nothing of space.
+    vertices *= (1 - 0.25 * np.sin(7 * vertices[:, :1]) ** 2).astype(np.float32)
+    faces = np.ascontiguousarray(faces[rng.permutation(len(faces))][:, [0, 2, 1]])
+    assert len(faces) > 79_000
+    for cameras in (Cameras.preset("around10")[3], Cameras.preset("front")):
+        expected = rasterize_reference(vertices, faces, cameras, (500, 500))
+        out = native(vertices, faces, cameras, (500, 500), 2)
+        np.testing.assert_array_equal(out[0], expected.face_id)
+        np.testing.assert_array_equal(out[1], expected.depth)
+        np.testing.assert_allclose(out[2], expected.barycentric, atol=1e-6)
+
+
+@pytest.mark.parametrize("magnitude", [1e-40, 1e-30, 1e-12, 1e6, 1e18, 1e30, 3e38])
+def test_tiny_and_huge_triangles_leave_nothing_that_is_not_theirs(magnitude, isa):
+    """Around the origin a tiny triangle covers one pixel at most, in whose middle no centre lies; a huge one that does
+    not contain the view's axis is seen as its plane.
+    """
+    camera, size = pixel_camera(16), 16
+    rng = np.random.default_rng(2)
+    corners = (rng.uniform(-1, 1, (40, 3, 3)) * magnitude).astype(np.float32)
+    corners[..., :2] += np.float32(8)  # a pixel's corner, not a centre
+    faces = np.arange(120, dtype=np.int32).reshape(-1, 3)
+    out = rasterize(corners.reshape(-1, 3), faces, camera, size)
+    seen = out.face_id[0] >= 0
+    if magnitude < 1e-3:
+        assert not seen.any()
+    assert np.isfinite(out.depth[0][seen]).all() and np.isinf(out.depth[0][~seen]).all()
+    assert (out.depth[0][seen] >= camera.near).all()
+    expected = rasterize_reference(corners.reshape(-1, 3), faces, camera, (size, size))
+    np.testing.assert_array_equal(out.face_id, expected.face_id)
+    np.testing.assert_array_equal(out.depth, expected.depth)
+
+
+def test_a_triangle_around_the_camera_does_not_fold_back(isa):
+    """One corner far behind the camera: without clipping its projection would cover the wrong side of the image."""
+    v = np.array([[-1, -0.5, -4], [1, -0.5, -4], [0, -0.5, 40]], np.float32)
+    out = rasterize(v, np.array([[0, 1, 2]], np.int32), Cameras.look_at([0, 0, 0.0], [0, 0, -1], fov=90), 64)
+    seen = out.face_id[0] >= 0
+    # Half a unit below the eye: the lower half alone, from the edge at depth 4, 0.5 / 4 below the middle, downwards.
+    rows = np.nonzero(seen.any(1))[0]
+    assert rows.min() == 36 and rows.max() == 63
+    depth = 0.5 / ((np.arange(64) + 0.5 - 32) / 32)
+    np.testing.assert_allclose(out.depth[0][seen], np.broadcast_to(depth[:, None], (64, 64))[seen], rtol=2e-3)

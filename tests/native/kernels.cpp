@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "cpu/backproject.h"
 #include "cpu/cpuid.h"
 #include "cpu/encoder.h"
 #include "cpu/fps.h"
@@ -308,6 +309,59 @@ void pictures() {
         "pictures depend on threads");
 }
 
+// The weights of one axis for bilinear interpolation, in the plainest way.
+void plain_taps(int64_t pixel, int64_t pixels, int64_t tokens, int64_t index[2], double weight[2]) {
+  const double source = (pixel + 0.5) * tokens / pixels - 0.5, whole = std::floor(source);
+  for (int i = 0; i < 2; ++i) index[i] = std::min<int64_t>(std::max<int64_t>(whole + i, 0), tokens - 1);
+  weight[1] = source - whole;
+  weight[0] = 1 - weight[1];
+}
+
+void backprojection() {
+  for (int64_t channels : {1, 15, 16, 63, 64, 65, 130}) {
+    Random random(static_cast<uint64_t>(channels));
+    const int64_t views = 2, rows = 5, columns = 7, height = 31, width = 18, n = 40;
+    Floats tokens(views * rows * columns * channels);
+    for (float& x : tokens) x = random();
+    std::vector<int32_t> ids(views * height * width);
+    for (int32_t& id : ids) id = static_cast<int32_t>(random.below(n + 3)) - 2;  // two are none, one is beyond
+    const pa3d::TokenGrids grids = {tokens.data(), false, views, rows, columns, channels};
+    const pa3d::PixelMap pixels = {ids.data(), false, height, width};
+
+    std::vector<double> expected(n * channels);
+    Indices seen(n);
+    for (int64_t i = 0; i < views * height * width; ++i) {
+      const int64_t id = ids[i], view = i / (height * width);
+      if (id < 0 || id >= n) continue;
+      ++seen[id];
+      int64_t y[2], x[2];
+      double wy[2], wx[2];
+      plain_taps(i / width % height, height, rows, y, wy);
+      plain_taps(i % width, width, columns, x, wx);
+      for (int a = 0; a < 4; ++a)
+        for (int64_t c = 0; c < channels; ++c)
+          expected[id * channels + c] +=
+              wy[a / 2] * wx[a % 2] * tokens[((view * rows + y[a / 2]) * columns + x[a % 2]) * channels + c];
+    }
+    for (auto mode : {pa3d::Upsampling::nearest, pa3d::Upsampling::bilinear, pa3d::Upsampling::bicubic})
+      for (bool per_view : {false, true}) {
+        Floats sum[2];
+        Indices count[2];
+        for (int i = 0; i < 2; ++i) {
+          sum[i].resize(n * channels);
+          count[i].resize(n);
+          pa3d::backproject(grids, pixels, n, mode, per_view, 2 * i + 1, sum[i].data(), count[i].data());
+        }
+        check(sum[0] == sum[1] && count[0] == count[1], "backproject depends on threads");
+        if (mode != pa3d::Upsampling::bilinear || per_view) continue;
+        check(count[0] == seen, "backproject, counts");
+        double error = 0;
+        for (size_t i = 0; i < expected.size(); ++i) error = std::max(error, std::abs(sum[0][i] - expected[i]));
+        check(error < 2e-5, "backproject, " + std::to_string(channels) + " channels");
+      }
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -317,7 +371,8 @@ int main() {
                                                                 {"encoding", encoding},
                                                                 {"text", text},
                                                                 {"labelling", labelling},
-                                                                {"pictures", pictures}};
+                                                                {"pictures", pictures},
+                                                                {"backprojection", backprojection}};
   for (const char* level : {"generic", "avx2", "avx512", "avx512_bf16"}) {
     if (!pa3d::set_isa(level)) continue;
     for (const auto& [name, run] : kernels) run();
