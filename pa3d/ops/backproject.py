@@ -2,12 +2,13 @@
 
 A pixel's value is its view's token grid interpolated as torch.nn.functional.interpolate does with
 align_corners=False (bicubic: Keys' cubic with A = -0.75, "Cubic convolution interpolation for digital image
-processing", 1981; borders clamped). With T_vt token t of view v and w_t(x) its weight at pixel x,
+processing", 1981; borders clamped), evaluated only where a pixel shows a point:
 
-    sum_p = sum_v sum_t (sum_{x shows p in v} w_t(x)) T_vt
+    sum_p = sum over views v and pixels x of v that show p of sum_t w_t(x) T_vt
 
-Weights depend on a pixel's row and column alone, so a point's weights are added up over the grid first and
-every token is read once a point: what (H, W, C) numbers a view would have held is never computed.
+with T_vt token t of view v. The weight w_t(x) is one of x's row times one of its column: rows are interpolated
+first, a band of them at a time, columns only at the pixels that count. The (H, W, C) numbers of a view are never
+held.
 
 Sums are equal to the bit for any number of threads and at every instruction level. Not differentiable: the
 result is a training target.
