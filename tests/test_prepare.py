@@ -583,3 +583,19 @@ def test_knn_of_a_patch_includes_its_centre() -> None:
     record, _ = prepare_shape(Subject(synthesize("mug", 2)), Colors(), SMALL)
     _, distance = knn(record.centers, record.points, 1)
     assert (distance == 0).all()
+
+
+def test_colours_come_along(tmp_path: Path) -> None:
+    """Of named parts as well, for the views to show; in the order of the record's faces."""
+    (tmp_path / "a.mtl").write_text("newmtl red\nKd 1 0 0\nnewmtl blue\nKd 0 0 1\n")
+    text = (
+        "mtllib a.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 2\ng seat\nusemtl red\nf 1 2 3\ng leg\nusemtl blue\nf 1 2 4\n"
+    )
+    (tmp_path / "chair.obj").write_text(text)
+    subject = read_source(Source(str(tmp_path / "chair.obj")))
+    assert {names[0] for names in subject.shape.parts} == {"seat", "leg"}
+    assert subject.face_colors.tolist() == [[255, 0, 0], [0, 0, 255]]
+    assert read_source(Source(str(tmp_path / "chair.obj")), grey=True).face_colors is None
+    _, views = prepare_shape(subject, Colors(), SMALL)
+    colored = views.images[views.face_of_pixel == 0].astype(int)
+    assert len(colored) and (colored[:, 0] > colored[:, 2] + 60).all()

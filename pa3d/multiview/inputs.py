@@ -1,7 +1,8 @@
 """What `pa3d prepare` reads: files, members of archives and shapes of the official layout, one source a shape.
 
 Where a file names parts (pa3d.data.harvest) its shape comes with them, else with its geometry alone, which is all that
-stage 1 needs. An .npz mesh may hold labels of its own: face_labels (F,) with -1 for none, part_names, and category.
+stage 1 needs. Colours and textures of GLB, glTF and OBJ come along where both readers give the same faces. An .npz mesh
+may hold labels of its own: face_labels (F,) with -1 for none, part_names, and category.
 """
 
 from __future__ import annotations
@@ -24,8 +25,11 @@ from pa3d.data.parts import PartCloud, PartMesh
 from pa3d.data.sources import category_of, origin
 from pa3d.errors import InputError
 from pa3d.io import SUFFIXES, load
+from pa3d.multiview.materials import read_materials
+from pa3d.multiview.shade import Texture
 from pa3d.multiview.targets import Subject
-from pa3d.shape import UP_AXES
+from pa3d.ops import knn
+from pa3d.shape import UP_AXES, Shape
 
 Kind = Literal["file", "member", "official"]
 
@@ -35,6 +39,7 @@ _MEMBERS = (".glb", ".obj", ".ac")
 # Tables may hold anything; in a folder they are taken for notes, by name they are read.
 _NOTES = (".txt", ".csv", ".asc", ".npy")
 _Y_UP = (".glb", ".gltf", ".ac", ".xml", ".sh3f")  # by their format, or by what reads them
+_SAME_FACES = 0.99  # two faces back to back have one centre
 _CATALOGUE = "PluginFurnitureCatalog.properties"
 # Columns of a y-up shape, and their signs, from one whose axis up is x or z: rotations by a quarter turn.
 _TURNS = {"x": ((1, 0, 2), (-1, 1, 1)), "y": ((0, 1, 2), (1, 1, 1)), "z": ((0, 2, 1), (1, 1, -1))}
@@ -76,8 +81,8 @@ def list_sources(where: str | Path, *, split: str = "train") -> list[Source]:
     return list(sources)
 
 
-def read_source(source: Source, *, up: str = "y") -> Subject:
-    """The shape of a source, y up. up: the axis of files whose format does not say it.
+def read_source(source: Source, *, up: str = "y", grey: bool = False) -> Subject:
+    """The shape of a source, y up. up: the axis of files whose format does not say it; grey: without its colours.
 
     Raises InputError when it cannot be read or holds no shape. Not for official ones (pa3d.data.official).
     """
@@ -90,6 +95,8 @@ def read_source(source: Source, *, up: str = "y") -> Subject:
         subject = _read_file(path, path.suffix.lower())
     if Path(source.path).suffix.lower() not in _Y_UP:
         _turn(subject.shape, up)
+    if grey:
+        subject = Subject(subject.shape)
     subject.shape.provenance["file"] = Path(source.path).name + (f":{source.member}" if source.member else "")
     return subject
 
@@ -139,7 +146,7 @@ def _read_file(path: Path, suffix: str, license: str = "", source: str = "") -> 
     if suffix in _NAMED and path.is_file():
         named = next(harvest([path], license=license, source=source), None)
         if named is not None:
-            return Subject(named)
+            return _dressed(Subject(named), path)
     known_source, known_license = origin(path)
     about = (category_of(path), source or known_source, license or known_license, f"{path.parent.name}/{path.stem}")
     if suffix in (".ac", ".xml") and path.is_file():
@@ -151,7 +158,38 @@ def _read_file(path: Path, suffix: str, license: str = "", source: str = "") -> 
     mesh = PartMesh(shape.points, shape.faces, np.full(len(shape.faces), -1, np.int32), [], *about)
     if suffix == ".npz":
         _add_labels(mesh, path)
-    return Subject(mesh, shape.colors)
+    return _dressed(Subject(mesh, shape.colors), path, shape)
+
+
+def _dressed(subject: Subject, path: Path, shape: Shape | None = None) -> Subject:
+    """A mesh in the colours of its file, where its faces are those that `load` gives, in whatever order; else grey.
+
+    shape: what `load` gave, if it was asked already.
+    """
+    mesh = subject.shape
+    if not isinstance(mesh, PartMesh) or path.suffix.lower() not in (".glb", ".gltf", ".obj"):
+        return subject
+    order: slice | NDArray[np.int64] = slice(None)
+    if shape is None:
+        try:
+            shape = load(path)
+        except InputError:  # readers differ in what they take
+            return subject
+        if shape.faces is None or len(shape.faces) != len(mesh.faces):
+            return subject  # cut finer, as rigged people are
+        theirs = (shape.points + shape.origin).astype(np.float32)[shape.faces]  # (F, 3, 3)
+        ours = mesh.vertices[mesh.faces]
+        order = knn(np.ascontiguousarray(ours.mean(1)), np.ascontiguousarray(theirs.mean(1)), 1)[0][:, 0]
+        apart = np.abs(theirs[order] - ours).max(axis=(1, 2))
+        if not (apart <= 1e-4 * np.ptp(ours, axis=(0, 1)).max()).mean() > _SAME_FACES:
+            return subject  # in another pose, or turned
+    materials = read_materials(path, len(mesh.faces))
+    if materials.face_colors is not None:
+        subject.face_colors = materials.face_colors[order]
+    if materials.texture is not None:
+        look = materials.texture
+        subject.texture = Texture(look.corner_uv[order], look.images, look.face_image[order])
+    return subject
 
 
 def _parse(path: Path, suffix: str) -> NamedMesh:
@@ -198,7 +236,7 @@ def _read_member(source: Source) -> Subject:
         except (zipfile.BadZipFile, KeyError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
             raise InputError(f"{source}: cannot be unpacked ({error}); download the archive again") from error
         named = next(harvest([small], license=known_license, source=known_source), None)
-        if named is not None:
+        if named is not None:  # its materials stay in the archive
             return Subject(named)
         file = Path(folder) / Path(source.member).name
         file.write_bytes(data)

@@ -62,13 +62,15 @@ _BLOCK = 512  # bytes, of tar
 @dataclass(frozen=True)
 class PrepareOptions:
     """views: how shapes are seen and targets are cut; weights: a file of the backbone's; up: the axis of files that do
-    not say theirs; shard_size: sources a shard; layout: shards, or the official layout on disk; split: of it.
+    not say theirs; grey: colours and textures are left out; shard_size: sources a shard; layout: shards, or the
+    official layout on disk; split: of it.
     """
 
     views: ViewOptions = field(default_factory=ViewOptions)
     backbone: str = DEFAULT
     weights: str | None = None
     up: str = "y"
+    grey: bool = False
     shard_size: int = 500
     layout: str = "shards"
     split: str = "train"
@@ -445,7 +447,7 @@ def _prepared(source: Source, options: PrepareOptions, clock: Stopwatch) -> tupl
         return _from_official(source, options, clock)
     backbone = _backbone(options.backbone, options.weights)
     with clock("read"):
-        subject = read_source(source, up=options.up)
+        subject = read_source(source, up=options.up, grey=options.grey)
     record, seen = prepare_shape(subject, backbone, options.views, clock)
     if seen.face_of_pixel is None or seen.point_face is None:
         return record, None

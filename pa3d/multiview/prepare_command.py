@@ -48,6 +48,7 @@ def prepare(
     patch_size: Annotated[int, typer.Option(metavar="N", help="Points of a patch.")] = 32,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the points.")] = 0,
     up: Annotated[str, typer.Option(metavar="x|y|z", help="The axis that points up in files that do not say.")] = "y",
+    grey: Annotated[bool, typer.Option("--grey", help="Leave colours and textures out of the views.")] = False,
     shard_size: Annotated[int, typer.Option(metavar="N", help="Shapes a shard.")] = 500,
     layout: Annotated[
         str, typer.Option(metavar="shards|official", help="WebDataset shards, or the official layout on disk.")
@@ -74,7 +75,7 @@ def prepare(
 
     seen = ViewOptions(views, size, points, patches, patch_size, seed)
     file = str(weights.absolute()) if weights is not None else None
-    options = PrepareOptions(seen, backbone, file, up, shard_size, layout, split)
+    options = PrepareOptions(seen, backbone, file, up, grey, shard_size, layout, split)
     count = workers or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
     with _progress(enabled=not (quiet or json)) as progress:
         result = run(where, out, options, workers=count, ray=ray, fresh=fresh, progress=progress)

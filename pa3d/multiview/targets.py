@@ -70,10 +70,14 @@ class ViewOptions:
 
 @dataclass
 class Subject:
-    """A shape to be prepared. colors: of a mesh's vertices or a cloud's points, (N, 3) uint8; texture: of a mesh."""
+    """A shape to be prepared, and how it looks: grey without any of these.
+
+    colors: of a mesh's vertices or a cloud's points, (N, 3) uint8; face_colors: (F, 3) uint8.
+    """
 
     shape: PartMesh | PartCloud
     colors: NDArray[np.uint8] | None = None
+    face_colors: NDArray[np.uint8] | None = None
     texture: Texture | None = None
 
 
@@ -185,8 +189,9 @@ def _mesh_views(
     faces = np.ascontiguousarray(mesh.faces, np.int32)
     with clock("render"):
         images = render(
-            vertices, faces, cameras, size, vertex_colors=subject.colors, texture=subject.texture, supersample=1
-        )
+            vertices, faces, cameras, size, vertex_colors=subject.colors, face_colors=subject.face_colors,
+            texture=subject.texture, supersample=1,
+        )  # fmt: skip
     faces_seen = np.empty(images.shape[:3], np.int32)
     points_seen = np.full(images.shape[:3], -1, np.int32)
     for v in range(len(cameras)):
