@@ -1,21 +1,23 @@
 """rasterize against Embree's rays (embreex): 80,000 faces, 10 views of 500 x 500, checked before it is timed.
 
-python bench/bench_rasterize.py [--threads 2] [--repeat 15] [--size 500]
+pytest bench/bench_rasterize.py, or, for the ratios alone, python bench/bench_rasterize.py
+
+embreex runs its rays on one thread; OMP_NUM_THREADS says how many rasterize takes.
 """
 
 from __future__ import annotations
 
-import argparse
-import platform
-import statistics
-import time
-from collections.abc import Callable
+from functools import cache, partial
 
 import numpy as np
+import pytest
+from _common import THREADS, Race, check, measure
 
 from pa3d import _C
 from pa3d.multiview.cameras import Cameras
 from pa3d.ops.rasterize import rasterize_reference
+
+IDS, EXTRAS, EMBREE = "pa3d, ids", "pa3d, ids, depth, barycentric", "embreex"
 
 
 def bumpy_ball(n: int = 200) -> tuple[np.ndarray, np.ndarray]:
@@ -56,84 +58,57 @@ def off_edges(ids: np.ndarray) -> np.ndarray:
     return same
 
 
-def times(run: Callable[[], object], repeat: int) -> list[float]:
-    run()
-    out = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        run()
-        out.append((time.perf_counter() - start) * 1e3)
-    return out
+def draw(vertices: np.ndarray, faces: np.ndarray, cameras: Cameras, size: int, extras: bool) -> tuple:
+    """Ids, and with extras depth and barycentric coordinates."""
+    matrices = cameras.matrices(size)
+    view = (cameras.perspective, cameras.near, size, size)
+    return _C.rasterize(vertices, faces, matrices, *view, extras, extras, THREADS)
 
 
-def report(name: str, ms: list[float], views: int) -> float:
-    median = statistics.median(ms)
-    print(f"  {name:34s} median {median:8.2f} ms ({median / views:.2f} a view), min {min(ms):.2f}, max {max(ms):.2f}")
-    return median
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeat", type=int, default=15)
-    parser.add_argument("--size", type=int, default=500)
-    options = parser.parse_args()
-    size = (options.size, options.size)
-    vertices, faces = bumpy_ball()
-    cameras = Cameras.preset("around10")
-
+@cache
+def race(size: int = 500) -> Race:
     small, few = bumpy_ball(20)
+    cameras = Cameras.preset("around10")
     expected = rasterize_reference(small, few, cameras[:2], (60, 60))
-    got = _C.rasterize(
-        small,
-        few,
-        cameras[:2].matrices(60),
-        cameras.perspective,
-        cameras.near,
-        60,
-        60,
-        True,
-        True,
-        options.threads,
-    )
-    if not (got[0] == expected.face_id).all():
-        raise SystemExit("rasterize differs from its reference; nothing is timed")
-
-    def ours(depth: bool, weights: bool) -> np.ndarray:
-        return _C.rasterize(
-            vertices, faces, cameras.matrices(size), cameras.perspective, cameras.near, *size, depth, weights,
-            options.threads,
-        )[0]  # fmt: skip
-
-    print(
-        f"{len(faces)} faces, {len(cameras)} views of {size[0]} x {size[1]}, {options.threads} threads, "
-        f"{_C.isa()}, {platform.machine()}, numpy {np.__version__}"
-    )
-    plain = report("rasterize, ids", times(lambda: ours(False, False), options.repeat), len(cameras))
-    report("rasterize, ids, depth, barycentric", times(lambda: ours(True, True), options.repeat), len(cameras))
-
+    same = np.array_equal(draw(small, few, cameras[:2], 60, True)[0], expected.face_id)
+    check(same, "rasterize differs from its reference")
+    vertices, faces = bumpy_ball()
+    runs = {name: partial(draw, vertices, faces, cameras, size, name == EXTRAS) for name in (IDS, EXTRAS)}
     try:
-        from embreex import __version__ as version
         from embreex.mesh_construction import TriangleMesh
         from embreex.rtcore_scene import EmbreeScene
     except ImportError:
-        print("  embreex is not installed: no comparison")
-        return
+        return Race(f"rasterize {len(faces)} faces, {len(cameras)} views of {size}", runs)
     scene = EmbreeScene()
     TriangleMesh(scene, vertices[faces])
-    bundles = rays(cameras, size)
+    bundles = rays(cameras, (size, size))  # made before they are timed
 
     def embree() -> np.ndarray:
-        return np.stack([scene.run(origin, direction) for origin, direction in bundles]).reshape(-1, *size)
+        return np.stack([scene.run(origin, direction) for origin, direction in bundles]).reshape(-1, size, size)
 
-    theirs, mine = embree(), ours(False, False)
-    clear = off_edges(mine)
-    agreement = float((theirs == mine)[clear].mean())
-    if agreement < 0.999:
-        raise SystemExit(f"ids agree with Embree's on {agreement:.4%} of the pixels off edges; expected 99.9 %")
-    rival = report(f"embreex {version}, rays made before", times(embree, max(3, options.repeat // 3)), len(cameras))
-    overall = float((theirs == mine).mean())
-    print(f"  ids agree on {agreement:.4%} off edges, {overall:.4%} overall; {rival / plain:.1f} x")
+    theirs, ours = embree(), runs[IDS]()[0]
+    agreement = float((theirs == ours)[off_edges(ours)].mean())
+    check(agreement >= 0.999, f"ids agree with Embree's on {agreement:.4%} of the pixels off edges, not 99.9 %")
+    return Race(f"rasterize {len(faces)} faces, {len(cameras)} views of {size}", runs | {EMBREE: embree})
+
+
+@pytest.mark.parametrize("competitor", [IDS, EXTRAS, EMBREE])
+def test_rasterize(benchmark: object, competitor: str) -> None:
+    if competitor not in race().runs:
+        pytest.skip("embreex is not installed")
+    measure(benchmark, race(), competitor)
+
+
+def main() -> None:
+    timed = race()
+    print(f"{timed.name}, {THREADS} threads, {_C.isa()}, numpy {np.__version__}")
+    for name in timed.runs:
+        timed.median(name)
+        turns = sorted(timed.seconds[name])
+        print(f"  {name:34s} median {1e3 * timed.median(name):8.2f} ms, {1e3 * turns[0]:.2f} to {1e3 * turns[-1]:.2f}")
+    if EMBREE in timed.runs:
+        for name in (IDS, EXTRAS):
+            print(f"  {name}: {timed.median(EMBREE) / timed.median(name):.1f} x faster than Embree; ids must be 8")
 
 
 if __name__ == "__main__":
