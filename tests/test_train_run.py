@@ -64,6 +64,7 @@ def test_the_trained_pointnet_computes_the_published_formula() -> None:
         torch.testing.assert_close(ours_grads[name], expected, rtol=1e-8, atol=1e-10, msg=name)
     for name, expected in buffers.items():
         torch.testing.assert_close(ours_buffers[name], expected, rtol=1e-10, atol=1e-12, msg=name)
+    torch.testing.assert_close(ours.eval()(patches), plain.eval()(patches), rtol=1e-10, atol=1e-12)
 
 
 def test_branches_are_dropped_whole_and_the_mean_stays() -> None:

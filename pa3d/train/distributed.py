@@ -144,10 +144,8 @@ class BatchNormOverProcesses(torch.autograd.Function):
 def batch_norm(x: Tensor, norm: nn.BatchNorm1d, offset: Tensor) -> Tensor:  # (R, C), (C,)
     """What norm(x + offset) is on the rows of all processes together, running statistics included.
 
-    The offset, which takes no gradient, cancels in the result; only the running mean knows it.
+    norm is in training mode. The offset cancels in the result; only the running mean knows it.
     """
-    if not norm.training:
-        return norm(x + offset)
     if in_company():
         y, mean, variance, n = BatchNormOverProcesses.apply(x, norm.weight, norm.bias, norm.eps)
         track(norm, mean + offset, variance, n)

@@ -106,24 +106,28 @@ class TrainedPointNet(MiniPointNet):
 
     def forward(self, patches: Tensor) -> Tensor:  # (B, G, M, 3) -> (B, G, W3)
         conv1, norm1, conv2 = _layers(self.first_conv)
-        if not norm1.training:
-            return super().forward(patches)
         conv3, norm2, conv4 = _layers(self.second_conv)
         assert conv2.bias is not None and conv3.bias is not None
         b, g, m, _ = patches.shape
         rows = patches.reshape(b * g * m, 3)
-        x = F.relu(F.linear(rows, *first_layer(rows, conv1, norm1)))
+        x = F.relu(F.linear(rows, *first_layer(rows, conv1, norm1)), inplace=True).reshape(b * g, m, -1)
         w2, w3 = conv2.weight.squeeze(-1), conv3.weight.squeeze(-1)
         split = len(w2)
         with torch.autocast(rows.device.type, enabled=False):
-            merged = w3[:, split:] @ w2
-            constant = (w3[:, split:] + w3[:, :split]) @ conv2.bias.detach() + conv3.bias
-            nothing = 0 * (conv2.bias.sum() + conv3.bias.sum())  # so that both have a gradient, of zeros
-        pooled = linear_max(x.reshape(b * g, m, -1), w2, None)
-        once = F.linear(pooled, w3[:, :split]) + nothing.to(pooled.dtype)
-        h = F.linear(x, merged).reshape(b * g, m, -1) + once[:, None]
-        h = F.relu(batch_norm(h.reshape(b * g * m, -1), norm2, constant.detach()), inplace=True)
-        return linear_max(h.reshape(b * g, m, -1), conv4.weight.squeeze(-1), conv4.bias).reshape(b, g, -1)
+            merged, pooling = w3[:, split:] @ w2, w3[:, :split]
+            offset = (w3[:, split:] + pooling) @ conv2.bias.detach() + conv3.bias.detach()
+            if norm2.training:
+                nothing = 0 * (conv2.bias.sum() + conv3.bias.sum())  # so that both have a gradient, of zeros
+            else:
+                scale, shift = affine(norm2)
+                merged, pooling, offset = merged * scale[:, None], pooling * scale[:, None], offset * scale + shift
+        pooled = linear_max(x, w2, None)
+        if norm2.training:
+            h = F.linear(x, merged) + (F.linear(pooled, pooling) + nothing.to(pooled.dtype))[:, None]
+            h = batch_norm(h.reshape(b * g * m, -1), norm2, offset).reshape(b * g, m, -1)
+        else:
+            h = F.linear(x, merged) + F.linear(pooled, pooling, offset)[:, None]
+        return linear_max(F.relu(h, inplace=True), conv4.weight.squeeze(-1), conv4.bias).reshape(b, g, -1)
 
 
 def linear_max(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # (P, M, K), (N, K) -> (P, N)
@@ -134,6 +138,9 @@ def linear_max(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # (P,
 def first_layer(rows: Tensor, conv: nn.Conv1d, norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:  # (R, 3)
     """Weight and bias of the first convolution and its normalisation as one layer; moves the running statistics."""
     assert conv.bias is not None
+    if not norm.training:
+        scale, shift = affine(norm)
+        return conv.weight.squeeze(-1) * scale[:, None], conv.bias * scale + shift
     with torch.autocast(rows.device.type, enabled=False):
         with torch.no_grad():
             x = rows.double()
@@ -147,6 +154,13 @@ def first_layer(rows: Tensor, conv: nn.Conv1d, norm: nn.BatchNorm1d) -> tuple[Te
         scale = norm.weight * (variance + norm.eps).rsqrt()
         track(norm, center.detach(), variance.detach(), n)
         return w * scale[:, None], norm.bias + (conv.bias - center) * scale
+
+
+def affine(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+    """Scale and shift of a normalisation by its running statistics."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    return scale, norm.bias - norm.running_mean * scale
 
 
 def _layers(layers: nn.Sequential) -> tuple[nn.Conv1d, nn.BatchNorm1d, nn.Conv1d]:
