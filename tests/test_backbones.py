@@ -16,7 +16,7 @@ from safetensors.torch import save_file  # noqa: E402
 
 from pa3d.errors import InputError  # noqa: E402
 from pa3d.multiview import backbones  # noqa: E402
-from pa3d.multiview.backbones import DinoV2, Lite0, dinov2, load_backbone, read_weights  # noqa: E402
+from pa3d.multiview.backbones import DinoV2, Lite0, load_backbone, read_weights  # noqa: E402
 from pa3d.multiview.efficientnet import STAGES, EfficientNetLite0  # noqa: E402
 
 
@@ -169,7 +169,7 @@ def test_dinov2_from_a_file(tmp_path: Path, suffix: str) -> None:
         save_file(state, file)
     else:
         torch.save({"model": state} if "nested" in suffix else state, file)
-    backbone = DinoV2(dinov2(read_weights(file)))
+    backbone = DinoV2(read_weights(file))
     pictures = image(0, (70, 84), views=2)
     tokens = backbone(pictures)
     assert tokens.shape == (2, 5, 6, 128) and backbone.dim == 128
@@ -186,9 +186,9 @@ def test_dinov2_of_the_wrong_size_or_kind(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="width 128 and depth 2; dinov2-base has 768 and 12"):
         load_backbone("dinov2-base", tmp_path / "tiny.safetensors")
     with pytest.raises(InputError, match="no vision transformer"):
-        dinov2({"layer.weight": torch.zeros(2)})
+        DinoV2({"layer.weight": torch.zeros(2)})
     with pytest.raises(InputError, match="without registers"):
-        dinov2({**tiny_dinov2().state_dict(), "register_tokens": torch.zeros(1, 4, 128)})
+        DinoV2({**tiny_dinov2().state_dict(), "register_tokens": torch.zeros(1, 4, 128)})
 
 
 def test_dinov2_from_the_users_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

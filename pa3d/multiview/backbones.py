@@ -16,7 +16,7 @@ import hashlib
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,6 @@ NAMES = (DEFAULT, *_DINOV2)
 _LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
 _LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_HEAD_WIDTH = 64  # of every DINOv2
 
 
 class Backbone(Protocol):
@@ -52,8 +51,8 @@ class Backbone(Protocol):
 def load_backbone(name: str = DEFAULT, weights: str | Path | None = None) -> Backbone:
     """A backbone by name. weights: a file, in place of the installed package or the user's caches.
 
-    Raises InputError when the name is unknown, torch or timm are not installed, or no weights are found: the message
-    says where they were looked for and how to get them.
+    Raises InputError when the name is unknown, torch is not installed, or no weights are found: the message says where
+    they were looked for and how to get them.
     """
     if name not in NAMES:
         raise InputError(f"backbone {name!r} is unknown; expected one of {', '.join(NAMES)}")
@@ -63,13 +62,13 @@ def load_backbone(name: str = DEFAULT, weights: str | Path | None = None) -> Bac
         return Lite0(read_weights(weights) if weights is not None else _lite0_weights())
     width, depth, _, _ = _DINOV2[name]
     file = Path(weights) if weights is not None else _find_dinov2(name)
-    network = dinov2(read_weights(file))
-    if (network.embed_dim, len(network.blocks)) != (width, depth):
+    backbone = DinoV2(read_weights(file), name)
+    if (backbone.dim, backbone.depth) != (width, depth):
         raise InputError(
-            f"{file}: holds a model of width {network.embed_dim} and depth {len(network.blocks)}; {name} has {width} "
-            f"and {depth}, name the right size"
+            f"{file}: holds a model of width {backbone.dim} and depth {backbone.depth}; {name} has {width} and "
+            f"{depth}, name the right size"
         )
-    return DinoV2(network, name)
+    return backbone
 
 
 class Lite0:
@@ -111,53 +110,25 @@ class DinoV2:
     Sides that are no multiple of 14 are resized to the nearest one (518 is 37 x 14).
     """
 
-    def __init__(self, network: Any, name: str = "dinov2") -> None:
-        self.name, self.dim = name, int(network.embed_dim)
-        self._network = network.eval().requires_grad_(False)
+    def __init__(self, state: Mapping[str, Tensor], name: str = "dinov2") -> None:
+        from pa3d.multiview.vit import VisionTransformer
+
+        self._network = VisionTransformer(state)
+        self.name, self.dim, self.depth = name, self._network.dim, self._network.depth
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:  # (V, H, W, 3) -> (V, gh, gw, C)
         import torch
 
         _check_images(images)
-        patch = self._network.patch_embed.patch_size[0]
+        patch = self._network.patch
         gh, gw = (max(round(n / patch), 1) for n in images.shape[1:3])
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (_IMAGENET_MEAN, _IMAGENET_STD))
         out = np.empty((len(images), gh, gw, self.dim), np.float32)
         with torch.inference_mode():
             for view, image in enumerate(images):
                 x = (_resized(image, (gh * patch, gw * patch)) / 255 - mean) / std
-                tokens = self._network.forward_features(x)[0, self._network.num_prefix_tokens :]
-                out[view] = tokens.reshape(gh, gw, self.dim).numpy()
+                out[view] = self._network(x)[0].numpy()
         return out
-
-
-def dinov2(state: Mapping[str, Tensor]) -> Any:
-    """timm's vision transformer for weights named as the authors or timm name them; its sizes are the tensors' own.
-
-    Raises InputError for weights of anything else, registers and other feed-forward layers included.
-    """
-    if find_spec("timm") is None:
-        raise InputError("DINOv2 needs timm; pip install 'pa3d[views]'")
-    from timm.models.vision_transformer import VisionTransformer
-
-    state = {name: value for name, value in state.items() if name != "mask_token" and not name.startswith("head.")}
-    expected = "expected the weights of a DINOv2 without registers, small, base or large"
-    try:
-        width, patch = state["cls_token"].shape[-1], state["patch_embed.proj.weight"].shape[-1]
-        grid = round((state["pos_embed"].shape[1] - 1) ** 0.5)
-        depth = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("blocks."))
-    except (KeyError, IndexError, ValueError, AttributeError):
-        raise InputError(f"weights of DINOv2: no vision transformer is in them; {expected}") from None
-    network = VisionTransformer(
-        img_size=grid * patch, patch_size=patch, embed_dim=width, depth=depth,
-        num_heads=max(1, width // _HEAD_WIDTH), init_values=1e-5, num_classes=0, dynamic_img_size=True,
-    )  # fmt: skip
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"weights of DINOv2: {reason}; {expected}") from None
-    return network
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
