@@ -60,7 +60,9 @@ TEXTS = {
     "never": """## Categories the model never saw
 
 No training record and no generator has a word of these categories. Their truth is what the shape's author named; what
-has no name is grey and not counted.""",
+has no name is grey and not counted. The shapes to draw from were settled while looking at them: some were taken out
+because their files are broken, hold a whole scene, or are of a known category after all, and one had a misnamed part
+renamed, its prediction known. The names of some others (a robot's "wrist" for a whole hand) are open to doubt.""",
     "seen": """## Categories it was trained on
 
 Unseen seeds of the generators, and real shapes of the evaluation sets, which are never trained on.""",
