@@ -26,7 +26,7 @@ from torch import Tensor
 
 from ._common import FLOATS, Variant, check, check_together, dot, narrow, on_device, power_of_two, triton_type, tuned
 
-HEAD_DIMS = (16, 32, 64, 128)
+HEAD_DIMS = (16, 32, 64)  # wider ones spill registers
 MAX_HEADS = 65535  # shapes times heads: the second axis of a grid
 
 # float32 products run without tensor cores and hold their operands in registers: smaller tiles.
@@ -54,7 +54,7 @@ BACKWARD_16 = [
 
 
 def patch_attention(
-    q: Tensor,  # (B, H, T, D), D one of 16, 32, 64, 128; float32, bfloat16 or float16
+    q: Tensor,  # (B, H, T, D), D one of 16, 32, 64; float32, bfloat16 or float16
     k: Tensor,  # (B, H, T, D)
     v: Tensor,  # (B, H, T, D)
 ) -> Tensor:  # (B, H, T, D), laid out as (B, T, H, D)
@@ -271,7 +271,7 @@ def variants() -> Iterator[Variant]:
     for dtype in FLOATS:
         kind = triton_type(dtype)
         forward, backward = (CONFIGS_32, BACKWARD_32) if dtype.itemsize == 4 else (CONFIGS_16, BACKWARD_16)
-        for d in (32, 64):
+        for d in HEAD_DIMS:
             for name, kernel, configs in (
                 ("forward", forward_kernel, forward),
                 ("keys", keys_kernel, backward),

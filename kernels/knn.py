@@ -94,6 +94,6 @@ def kernel(queries, points, index, distance, q, n, k, K: tl.constexpr, BLOCK_Q: 
 def variants() -> Iterator[Variant]:
     signature = {"queries": "*fp32", "points": "*fp32", "index": "*i64", "distance": "*fp32"}
     signature |= dict.fromkeys(("q", "n", "k"), "i32")
-    for k in (4, 32):
+    for k in (4, 32, MAX_K):
         sizes = {"q": 128, "n": 2048, "k": k}
         yield Variant(f"knn k={k}", kernel, signature, {"K": k}, CONFIGS, sizes, fp_fusion=False)

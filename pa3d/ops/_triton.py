@@ -10,7 +10,7 @@ from typing import Any
 from pa3d.ops import _cuda
 
 MAX_NEIGHBORS = 128  # of kernels/knn.py
-HEAD_WIDTHS = (16, 32, 64, 128)  # of kernels/attention.py
+HEAD_WIDTHS = (16, 32, 64)  # of kernels/attention.py
 MAX_HEADS = 65535  # shapes times heads, of the same
 
 

@@ -63,7 +63,7 @@ def test_16_bit(t: int, dtype: torch.dtype, close):
     check(*inputs(t, 64, dtype), close)
 
 
-@pytest.mark.parametrize("d", [16, 128])
+@pytest.mark.parametrize("d", [16, 64])
 def test_other_head_widths_in_a_batch_of_three(d: int, close):
     check(*inputs(33, d, torch.float32, batch=3), close)
 
@@ -112,7 +112,7 @@ def test_errors_by_name():
         module.patch_attention(q, torch.zeros(1, 2, 4, 32), q)
     with pytest.raises(TypeError, match="v: expected float32, got bfloat16"):
         module.patch_attention(q, q, q.bfloat16())
-    with pytest.raises(ValueError, match="q: expected a head width of 16, 32, 64, 128, got 48"):
+    with pytest.raises(ValueError, match="q: expected a head width of 16, 32, 64, got 48"):
         module.patch_attention(*[torch.zeros(1, 2, 3, 48)] * 3)
     with pytest.raises(ValueError, match="q: expected a contiguous last axis"):
         module.patch_attention(*[torch.zeros(1, 2, 32, 32).transpose(2, 3)[:, :, :3]] * 3)

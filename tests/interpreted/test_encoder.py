@@ -45,5 +45,5 @@ def test_equals_the_model(n: int, batch: int, close):
 def test_what_is_refused():
     assert module.refused(EncoderConfig()) is None
     assert "heads are 12 wide" in str(module.refused(EncoderConfig(dim=24, heads=2)))
-    assert "patches have 129 points" in str(module.refused(EncoderConfig(patch_size=129)))
-    assert "513 wide" in str(module.refused(EncoderConfig(embed=(8, 513, 24, 16))))
+    assert "patches have 33 points" in str(module.refused(EncoderConfig(patch_size=33)))
+    assert "257 wide" in str(module.refused(EncoderConfig(embed=(8, 257, 24, 16))))
