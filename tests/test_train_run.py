@@ -148,8 +148,8 @@ def test_gradients_are_clipped_to_a_norm() -> None:
     config = tiny_config(optimizer={"clip": 1e-3})
     one = trainer(config)
     told = one.update(sources(config).batcher(config).batch(0, 0, 4))
-    grads = [p.grad for p in one.student.parameters() if p.grad is not None]
-    assert told.norm > 1e-3 and float(torch.nn.utils.get_total_norm(grads)) <= 1.0001e-3
+    squares = [float(p.grad.square().sum()) for p in one.student.parameters() if p.grad is not None]
+    assert told.norm > 1e-3 and sum(squares) ** 0.5 <= 1.0001e-3
 
 
 def test_the_average_lags_behind_and_is_what_is_saved() -> None:

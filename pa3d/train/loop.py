@@ -169,13 +169,11 @@ class Trainer:
             total += loss.detach()
         value = float(self.world.mean(total))
         moving = [p for p in self.student.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in moving if p.grad is not None])
+        norm = torch.nn.utils.clip_grad_norm_(moving, c.clip or math.inf)
         if not (math.isfinite(value) and math.isfinite(float(norm))):
             ids = [name for names in self.world.gather(batch.ids) for name in names]
             what = f"loss is {value}" if not math.isfinite(value) else f"gradient has norm {float(norm)}"
             raise InputError(f"{what} at step {self.step}; shapes of the batch: {', '.join(ids)}")
-        if c.clip:
-            torch.nn.utils.clip_grads_with_norm_(moving, c.clip, norm)
         self.optimizer.step()
         self.step += 1
         self._follow()
