@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -99,8 +100,12 @@ class Trainer:
         self.average = {k: v.detach().clone() for k, v in self.student.state_dict().items()}
         self.module: nn.Module = self.student
         if self.world.size > 1:
-            # Batch statistics are those of all processes already.
-            self.module = DistributedDataParallel(self.student, broadcast_buffers=False, gradient_as_bucket_view=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # the option's new name is not in older versions
+                # Batch statistics are those of all processes already, so that none need be sent round.
+                self.module = DistributedDataParallel(
+                    self.student, broadcast_buffers=False, gradient_as_bucket_view=True
+                )
 
     def _start_from(self, init: Checkpoint) -> None:
         """Weights of a checkpoint: all where its projection leads to the same space, else the encoder's."""
