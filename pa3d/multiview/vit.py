@@ -17,6 +17,7 @@ from pa3d.errors import InputError
 
 HEAD_WIDTH = 64  # of every DINOv2
 _EPS = 1e-6
+_ROWS = 256
 _BLOCK = (
     *(f"{norm}.{kind}" for norm in ("norm1", "norm2") for kind in ("weight", "bias")),
     *(f"{layer}.{kind}" for layer in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2") for kind in ("weight", "bias")),
@@ -57,9 +58,12 @@ class VisionTransformer:
         x = x + self._positions(gh, gw)
         for i in range(self.depth):
             b = {name: w[f"blocks.{i}.{name}"] for name in _BLOCK}
-            x = x + b["ls1.gamma"] * self._attention(self._norm(x, b["norm1.weight"], b["norm1.bias"]), b)
-            hidden = F.linear(self._norm(x, b["norm2.weight"], b["norm2.bias"]), b["mlp.fc1.weight"], b["mlp.fc1.bias"])
-            x = x + b["ls2.gamma"] * F.linear(F.gelu(hidden), b["mlp.fc2.weight"], b["mlp.fc2.bias"])
+            x += self._attention(self._norm(x, b["norm1.weight"], b["norm1.bias"]), b).mul_(b["ls1.gamma"])
+            for some in x.split(_ROWS, 1):  # views of x: the hidden layer of all tokens at once is the largest array
+                hidden = F.linear(
+                    self._norm(some, b["norm2.weight"], b["norm2.bias"]), b["mlp.fc1.weight"], b["mlp.fc1.bias"]
+                )
+                some += F.linear(F.gelu(hidden), b["mlp.fc2.weight"], b["mlp.fc2.bias"]).mul_(b["ls2.gamma"])
         return self._norm(x, w["norm.weight"], w["norm.bias"])[:, 1:].reshape(batch, gh, gw, self.dim)
 
     def _attention(self, x: Tensor, b: Mapping[str, Tensor]) -> Tensor:  # (B, T, C)
