@@ -436,9 +436,11 @@ def run_until(folder: Path, count: int, seed: int, limit: int, after: bool) -> i
             steps += 1
             if steps == limit and not after:
                 os._exit(1)
-            real(*arguments)
-            if steps == limit:
-                os._exit(1)
+            try:
+                real(*arguments)  # raises where a file that may be missing is
+            finally:
+                if steps == limit:
+                    os._exit(1)
 
         return call
 
