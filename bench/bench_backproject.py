@@ -1,4 +1,5 @@
-"""backproject against upsampling and gathering in torch: 37 x 37 x 768 tokens, one view of 518 x 518, 10,000 points.
+"""backproject against upsampling and gathering in torch: 37 x 37 x 768 tokens, one view of 518 x 518, 10,000 points;
+pixels that show a surface, and pixels of random points.
 
 pytest bench/bench_backproject.py, or, for the ratios of time and memory alone, python bench/bench_backproject.py
 
@@ -30,16 +31,21 @@ from pa3d.shape import sample_triangles
 GRID, CHANNELS, SIZE, POINTS = 37, 768, 518, 10_000
 MODES = ["bicubic"] if QUICK else ["bicubic", "bilinear", "nearest"]
 DTYPES = ["float32"] if QUICK else ["float32", "bfloat16"]
+SCENES = ["surface", "random"]
 COMPETITORS = ["pa3d", "torch, channels last", "torch, channels first"]
 
 
-def scene(dtype: str = "float32") -> tuple[Tensor, Tensor]:  # (1, gh, gw, C), (1, H, W)
-    """Points of a bumpy ball as `Shape.sample` draws them, as discs, seen by the first camera of Find3D's set.
+def scene(kind: str = "surface", dtype: str = "float32") -> tuple[Tensor, Tensor]:  # (1, gh, gw, C), (1, H, W)
+    """surface: points of a bumpy ball as `Shape.sample` draws them, as discs, seen by the first camera of Find3D's set.
+    random: every pixel shows any of the points, the hardest case.
 
     Their order follows the surface. In random order the rows of unseen points share pages of memory with seen ones,
     and the result alone takes up to 29 MiB.
     """
     tokens = torch.randn(1, GRID, GRID, CHANNELS, generator=torch.Generator().manual_seed(0))
+    if kind == "random":
+        drawn = np.random.default_rng(0).integers(0, POINTS, (1, SIZE, SIZE))
+        return tokens.to(getattr(torch, dtype)), torch.from_numpy(drawn.astype(np.int32))
     cameras = Cameras.preset("around10")[0]
     points, _ = sample_triangles(*bumpy_ball(), POINTS, np.random.default_rng(0))
     ids = rasterize_points(points, 0.02, cameras, SIZE).point_id
@@ -62,8 +68,8 @@ def upsample_and_gather(
 
 
 @cache
-def race(mode: str, dtype: str) -> Race:
-    tokens, ids = scene(dtype)
+def race(mode: str, dtype: str, kind: str = "surface") -> Race:
+    tokens, ids = scene(kind, dtype)
     runs = {
         "pa3d": lambda: backproject(tokens, ids, POINTS, mode=mode),
         "torch, channels last": lambda: upsample_and_gather(tokens, ids, POINTS, mode, channels_last=True),
@@ -78,7 +84,8 @@ def race(mode: str, dtype: str) -> Race:
         check(float((means - expected).abs().max()) < 1e-4, f"backproject differs from {name}")
     seen = int((count > 0).sum())
     moved = 4.0 * CHANNELS * seen  # what no method can leave out: the sums
-    return Race(f"backproject {mode} {dtype}", runs, {"pa3d": (moved, "copy")})
+    name = f"backproject {mode} {dtype}" + ("" if kind == "surface" else f", {kind} ids")
+    return Race(name, runs, {"pa3d": (moved, "copy")})
 
 
 @pytest.mark.parametrize("competitor", COMPETITORS)
@@ -88,6 +95,11 @@ def test_backproject(benchmark: object, mode: str, dtype: str, competitor: str) 
     measure(benchmark, race(mode, dtype), competitor)
 
 
+@pytest.mark.parametrize("competitor", COMPETITORS)
+def test_backproject_random_ids(benchmark: object, competitor: str) -> None:
+    measure(benchmark, race("bicubic", "float32", "random"), competitor)
+
+
 def resident(name: str) -> float:
     """A line of /proc/self/status in MiB: VmRSS, or VmHWM, its highest value."""
     found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
@@ -95,7 +107,7 @@ def resident(name: str) -> float:
     return int(found[1]) / 1024
 
 
-def measure_memory(competitor: str) -> float:
+def measure_memory(competitor: str, kind: str) -> float:
     """MiB that one call takes at its peak, in this process; the same code ran before on tiny input."""
     use_threads()
 
@@ -105,7 +117,7 @@ def measure_memory(competitor: str) -> float:
         return upsample_and_gather(tokens, ids, points, "bicubic", channels_last=competitor.endswith("last"))
 
     run(torch.randn(1, 3, 3, 8), torch.zeros(1, 9, 9, dtype=torch.int32), 2)
-    tokens, ids = scene()
+    tokens, ids = scene(kind)
     Path("/proc/self/clear_refs").write_text("5")  # forgets the highest value so far
     before = resident("VmRSS")
     kept = run(tokens, ids, POINTS)
@@ -114,39 +126,44 @@ def measure_memory(competitor: str) -> float:
     return peak
 
 
-def peaks() -> dict[str, float]:
+def peaks(kind: str) -> dict[str, float]:
     """MiB of every competitor, each in its own process."""
     found = {}
     for name in COMPETITORS:
-        command = [sys.executable, __file__, "--memory-of", name]
+        command = [sys.executable, __file__, "--memory-of", name, kind]
         found[name] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return found
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is read from Linux's /proc")
-def test_memory() -> None:
-    found = peaks()
+@pytest.mark.parametrize("kind", SCENES)
+def test_memory(kind: str) -> None:
+    found = peaks(kind)
     assert found["pa3d"] <= min(found[name] for name in COMPETITORS[1:]) / 50
 
 
 def main() -> None:
     use_threads()
-    timed = race("bicubic", "float32")
-    ours, rival = timed.median("pa3d"), min(timed.median(name) for name in COMPETITORS[1:])
-    _, ids = scene()
-    print(f"{THREADS} threads; {(ids >= 0).float().mean():.0%} of the pixels show {len(ids.unique()) - 1} points")
-    for name in COMPETITORS:
-        turns = sorted(timed.seconds[name])
-        print(f"  {name:24s} median {1e3 * timed.median(name):9.2f} ms, {1e3 * turns[0]:.2f} to {1e3 * turns[-1]:.2f}")
-    print(f"  {rival / ours:.0f} x faster than the faster one; must be 100")
-    memory = peaks()
-    for name, peak in memory.items():
-        print(f"  {name:24s} peak {peak:9.1f} MiB")
-    print(f"  1/{min(memory[n] for n in COMPETITORS[1:]) / memory['pa3d']:.0f} of the smaller one; must be 1/50")
+    for kind in SCENES:
+        timed = race("bicubic", "float32", kind)
+        ours, rival = timed.median("pa3d"), min(timed.median(name) for name in COMPETITORS[1:])
+        _, ids = scene(kind)
+        shown = ids[ids >= 0]
+        part = shown.numel() / ids.numel()
+        print(f"{kind}, {THREADS} threads; {part:.0%} of the pixels show {len(shown.unique())} points")
+        for name in COMPETITORS:
+            turns = sorted(timed.seconds[name])
+            told = f"median {1e3 * timed.median(name):9.2f} ms, {1e3 * turns[0]:.2f} to {1e3 * turns[-1]:.2f}"
+            print(f"  {name:24s} {told}")
+        print(f"  {rival / ours:.0f} x faster than the faster one; must be 100")
+        memory = peaks(kind)
+        for name, peak in memory.items():
+            print(f"  {name:24s} peak {peak:9.1f} MiB")
+        print(f"  1/{min(memory[n] for n in COMPETITORS[1:]) / memory['pa3d']:.0f} of the smaller one; must be 1/50")
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--memory-of"]:
-        print(json.dumps(measure_memory(sys.argv[2])))
+        print(json.dumps(measure_memory(*sys.argv[2:4])))
     else:
         main()

@@ -91,8 +91,11 @@ def test_every_source_coordinate(mode: str) -> None:
         assert (total - expected).abs().max() <= (0 if mode == "nearest" else 2e-4)
 
 
-def test_threads_and_isa_change_nothing() -> None:
-    tokens, ids = (x.numpy() for x in case((2, 9, 11, 300, 70, 90, 700)))
+@pytest.mark.parametrize(
+    "size", [(2, 9, 11, 300, 70, 90, 700), (2, 9, 60, 300, 140, 90, 700)], ids=["few bands", "scattered"]
+)
+def test_threads_and_isa_change_nothing(size: tuple[int, ...]) -> None:
+    tokens, ids = (x.numpy() for x in case(size))
     before = _C.isa()
     try:
         first = None
@@ -141,6 +144,36 @@ def test_one_point_everywhere_and_scattered_pixels() -> None:
     ids[0, 0, 0] = ids[0, -1, -1] = 0
     total, _ = backproject(tokens, ids, 1)
     np.testing.assert_allclose(total, backproject_reference(tokens.double(), ids, 1)[0], atol=2e-6)
+
+
+# Every band of rows shows nearly every point: V, gh, gw, C, H, W, P.
+SCATTERED = [(1, 5, 60, 35, 140, 30, 50), (2, 40, 150, 17, 60, 40, 300), (1, 100, 200, 16, 40, 60, 30)]
+
+
+@pytest.mark.parametrize("per_view", [False, True])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("size", SCATTERED, ids=str)
+def test_scattered_points(isa: str, size: tuple[int, ...], mode: str, per_view: bool) -> None:
+    tokens, ids = case(size)
+    for given in (tokens, tokens.bfloat16()):
+        total, count = backproject(given, ids, size[-1], mode=mode, per_view=per_view)
+        truth, expected = backproject_reference(given.double(), ids, size[-1], mode=mode, per_view=per_view)
+        plain, _ = backproject_reference(given.float(), ids, size[-1], mode=mode, per_view=per_view)
+        assert torch.equal(count, expected)
+        error, plain_error = (total - truth).abs().max(), (plain - truth).abs().max()
+        assert error <= max(2 * plain_error, 4e-6 * truth.abs().max())
+
+
+def test_scattered_points_in_several_lists() -> None:
+    """More pixels than one list of runs holds, and channels that fill no block."""
+    tokens, ids = case((1, 6, 5, 3, 1100, 600, 200), none=0.02)
+    ids[:, 100:130, 10:300] = 7  # runs too long to keep in one piece
+    total, count = backproject(tokens, ids, 200)
+    truth, expected = backproject_reference(tokens.double(), ids, 200)
+    plain, _ = backproject_reference(tokens, ids, 200)
+    assert torch.equal(count, expected)
+    error, plain_error = (total - truth).abs().max(), (plain - truth).abs().max()
+    assert error <= max(2 * plain_error, 4e-6 * truth.abs().max())
 
 
 def test_nothing_seen() -> None:

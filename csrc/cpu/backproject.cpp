@@ -22,6 +22,16 @@ namespace {
 constexpr int64_t kBlock = 64;             // channels at a time
 constexpr int64_t kBandBytes = 384 << 10;  // of interpolated rows: they stay in the cache of a core
 
+// Scattered pixels: sums of kNarrow channels, one line a point, stay in the second-level cache of a core.
+constexpr int64_t kNarrow = 16;
+constexpr int kSlotBits = 14, kWeightBits = 18;  // of a packed run
+constexpr int64_t kMostSlots = 1 << kSlotBits;
+constexpr int64_t kMostPacked = 1 << 19;  // runs at a time
+constexpr int64_t kLongestPacked = 8;     // pixels a run
+constexpr int64_t kRunsAhead = 12;        // runs whose sums are fetched while those before are worked on
+constexpr int64_t kScattered = 3;         // bands that show the average point, from which pixels count as scattered
+static_assert(kLongestPacked * kMaxBackprojectSide <= 1 << kWeightBits);
+
 // For each pixel of an axis the first tap and the weights from it on. Taps are counted from kTaps / 2 before the grid.
 struct AxisTaps {
   std::vector<int32_t> first;
@@ -38,6 +48,29 @@ struct Run {
   float weight[4];
 };
 
+// Neighbouring packed runs of one row with the same taps.
+struct Group {
+  uint16_t cell;  // the first tap
+  uint16_t runs;
+};
+
+// A band's pixels, row by row. A packed run is slot << kWeightBits | index into `weight`: small, for every
+// block of channels reads the whole list again.
+struct PackedRuns {
+  std::vector<float> weight;    // (kLongestPacked, width, 4): of runs by length and first pixel
+  std::vector<int32_t> groups;  // of each row
+  std::vector<Group> group;     // row after row
+  std::vector<uint32_t> run;    // group after group, and kRunsAhead more to look at
+
+  explicit PackedRuns(const AxisTaps& across) : weight(across.weight) {
+    const int64_t row = static_cast<int64_t>(weight.size());
+    weight.resize(kLongestPacked * row);
+    for (int64_t more = 1; more < kLongestPacked; ++more)
+      for (int64_t i = 0; i < row - 4 * more; ++i)
+        weight[more * row + i] = weight[(more - 1) * row + i] + weight[4 * more + i];
+  }
+};
+
 // A band's pixels by point; points in the order in which the band first shows them.
 struct PixelLists {
   std::vector<int32_t> slot;                  // (n_points,) place in `points`, -1 for none
@@ -47,22 +80,63 @@ struct PixelLists {
 
   explicit PixelLists(int64_t n_points) : slot(n_points, -1) {}
 
+  // Whether bands of band_rows rows show most of the image's points again and again, each time with a few pixels.
+  template <class Id>
+  bool scattered(const Id* ids, int64_t height, int64_t width, int64_t band_rows) {
+    if (height <= kScattered * band_rows) return false;
+    clear();
+    const uint64_t limit = slot.size();
+    int64_t shown = 0;  // points, once a band
+    int32_t band = 0;
+    for (int64_t row = 0; row < height; row += band_rows) {
+      ++band;
+      const Id* const end = ids + std::min(height, row + band_rows) * width;
+      for (const Id* id = ids + row * width; id < end; ++id) {
+        if ((id > ids && *id == id[-1]) || static_cast<uint64_t>(*id) >= limit) continue;
+        int32_t& last = pixels[place(*id)];
+        shown += last != band;
+        last = band;
+      }
+      if (static_cast<int64_t>(points.size()) > kMostSlots) return false;
+    }
+    return shown > kScattered * static_cast<int64_t>(points.size());
+  }
+
+  // The band for sums that lie in slots: points and pixels are filled, runs go to `packed`.
+  template <class Id>
+  void pack(const Id* ids, int64_t rows, int64_t width, const AxisTaps& across, PackedRuns& packed) {
+    clear();
+    packed.groups.assign(rows, 0);
+    packed.group.clear();
+    packed.run.clear();
+    packed.run.reserve(rows * width + kRunsAhead);
+    int64_t last_row = -1;
+    for_runs(ids, rows, width, across, [&](Id id, int64_t y, int64_t x, int64_t end) {
+      const int32_t at = place(id);
+      const int32_t cell = across.first[x];
+      pixels[at] += static_cast<int32_t>(end - x);
+      if (y != last_row || packed.group.back().cell != cell) {
+        packed.group.push_back({static_cast<uint16_t>(cell), 0});
+        ++packed.groups[y];
+        last_row = y;
+      }
+      for (int64_t length; x < end; x += length) {
+        length = std::min(end - x, kLongestPacked);
+        ++packed.group.back().runs;
+        packed.run.push_back(static_cast<uint32_t>(at) << kWeightBits |
+                             static_cast<uint32_t>((length - 1) * width + x));
+      }
+    });
+    packed.run.resize(packed.run.size() + kRunsAhead);
+  }
+
   template <class Id>
   void fill(const Id* ids, int64_t rows, int64_t width, int64_t stride, const AxisTaps& across) {
-    for (const int32_t point : points) slot[point] = -1;
-    points.clear();
-    pixels.clear();
-    ends.clear();
+    clear();
     wanted.assign(rows, 0);
     int32_t total = 0;
     for_runs(ids, rows, width, across, [&](Id id, int64_t y, int64_t x, int64_t end) {
-      int32_t& at = slot[id];
-      if (at < 0) {
-        at = static_cast<int32_t>(points.size());
-        points.push_back(static_cast<int32_t>(id));
-        pixels.push_back(0);
-        ends.push_back(0);
-      }
+      const int32_t at = place(id);
       pixels[at] += static_cast<int32_t>(end - x);
       ++ends[at];
       ++total;
@@ -84,6 +158,25 @@ struct PixelLists {
   }
 
  private:
+  void clear() {
+    for (const int32_t point : points) slot[point] = -1;
+    points.clear();
+    pixels.clear();
+    ends.clear();
+  }
+
+  template <class Id>
+  int32_t place(Id id) {
+    int32_t& at = slot[id];
+    if (at < 0) {
+      at = static_cast<int32_t>(points.size());
+      points.push_back(static_cast<int32_t>(id));
+      pixels.push_back(0);
+      ends.push_back(0);
+    }
+    return at;
+  }
+
   template <class Id, class Body>
   void for_runs(const Id* ids, int64_t rows, int64_t width, const AxisTaps& across, const Body& body) const {
     const uint64_t limit = slot.size();
@@ -107,6 +200,16 @@ struct KindOf {
 struct Band {
   const PixelLists* lists;
   int64_t first_row, rows, stride;
+};
+
+// What a thread works on, of one block of kNarrow channels. Sums are zero between blocks.
+struct Workspace {
+  Buffer<float> window;  // (kTaps, columns + kTaps, kNarrow) of the grid, in a ring; borders repeated
+  Buffer<float> cells;   // (columns + kTaps, kNarrow), of one row of pixels
+  Buffer<float> sums;    // (slots, kNarrow)
+
+  Workspace(int64_t taps, int64_t columns)
+      : window(taps * (columns + taps) * kNarrow), cells((columns + taps) * kNarrow) {}
 };
 
 inline float float_of(float x) { return x; }
@@ -172,8 +275,27 @@ void backproject_all(const GridSize& grid, int64_t views, const Token* tokens, c
   using Kind = KindOf<kTaps, Token>;
   PixelLists lists(n_points);
   Pool<Buffer<float>> buffers;
+  Pool<Workspace> workspaces;
+  std::unique_ptr<PackedRuns> packed;
   std::vector<int32_t> of_view(per_view ? n_points : 0);
   std::vector<float> scale;
+  const auto scale_of_points = [&]() -> const float* {
+    if (!per_view) return nullptr;
+    scale.clear();
+    for (const int32_t point : lists.points) scale.push_back(1.0f / static_cast<float>(std::abs(of_view[point])));
+    return scale.data();
+  };
+  const auto count_up = [&] {
+    for (size_t i = 0; i < lists.points.size(); ++i) {
+      const int32_t point = lists.points[i];
+      if (!per_view) {
+        count[point] += lists.pixels[i];
+      } else if (of_view[point] > 0) {
+        count[point] += 1;
+        of_view[point] = -of_view[point];  // counted; later bands need the size alone
+      }
+    }
+  };
   for (int64_t view = 0; view < views; ++view, tokens += grid.rows * grid.columns * grid.channels) {
     const Id* const image = ids + view * height * width;
     if (per_view) {
@@ -181,32 +303,43 @@ void backproject_all(const GridSize& grid, int64_t views, const Token* tokens, c
       for (int64_t i = 0; i < height * width; ++i)
         if (static_cast<uint64_t>(image[i]) < static_cast<uint64_t>(n_points)) ++of_view[image[i]];
     }
+    if (lists.scattered(image, height, width, most_rows)) {
+      if (!packed) packed = std::make_unique<PackedRuns>(across);
+      const int64_t packed_rows = std::clamp<int64_t>(kMostPacked / width, 1, height);
+      for (int64_t row = 0; row < height; row += packed_rows) {
+        const Band band = {&lists, row, std::min(packed_rows, height - row), 0};
+        lists.pack(image + row * width, band.rows, width, across, *packed);
+        const float* const factor = scale_of_points();
+        parallel_for((grid.channels + kNarrow - 1) / kNarrow, 1, threads, [&](int64_t begin, int64_t end) {
+          const auto space = workspaces.take([&] { return std::make_unique<Workspace>(kTaps, grid.columns); });
+          space->sums.reserve(static_cast<int64_t>(lists.points.size()) * kNarrow);
+          for (int64_t channel = begin * kNarrow; channel < std::min(grid.channels, end * kNarrow);
+               channel += kNarrow) {
+            const int64_t valid = std::min(kNarrow, grid.channels - channel);
+            PA3D_DISPATCH(add_scattered<Kind>)(tokens + channel, grid, band, *packed, down, valid, *space);
+            PA3D_DISPATCH(flush)
+            (lists, factor, valid, grid.channels, count, space->sums.data(), sum + channel);
+          }
+        });
+        count_up();
+      }
+      continue;
+    }
     for (int64_t row = 0; row < height; row += most_rows) {
       const Band band = {&lists, row, std::min(most_rows, height - row), stride};
       lists.fill(image + row * width, band.rows, width, stride, across);
       if (lists.points.empty()) continue;
-      if (per_view) {
-        scale.clear();
-        for (const int32_t point : lists.points) scale.push_back(1.0f / static_cast<float>(std::abs(of_view[point])));
-      }
+      const float* const factor = scale_of_points();
       parallel_for(blocks, 1, threads, [&](int64_t begin, int64_t end) {
         const auto rows = buffers.take([&] { return std::make_unique<Buffer<float>>(most_rows * stride); });
         for (int64_t channel = begin * kBlock; channel < std::min(grid.channels, end * kBlock); channel += kBlock) {
           const int64_t valid = std::min(kBlock, grid.channels - channel);
           PA3D_DISPATCH(interpolate_down<Kind>)(tokens + channel, grid, band, down, valid, rows->data());
           PA3D_DISPATCH(add_across<kTaps>)
-          (rows->data(), lists, per_view ? scale.data() : nullptr, valid, grid.channels, count, sum + channel);
+          (rows->data(), lists, factor, valid, grid.channels, count, sum + channel);
         }
       });
-      for (size_t i = 0; i < lists.points.size(); ++i) {
-        const int32_t point = lists.points[i];
-        if (!per_view) {
-          count[point] += lists.pixels[i];
-        } else if (of_view[point] > 0) {
-          count[point] += 1;
-          of_view[point] = -of_view[point];  // counted; later bands need the size alone
-        }
-      }
+      count_up();
     }
   }
 }

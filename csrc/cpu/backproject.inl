@@ -93,5 +93,95 @@ static void add_across(const float* rows, const PixelLists& lists, const float* 
   }
 }
 
+// What splat gives, as one broadcast: compilers may leave out the difference with +0, the sum only were there no -0.
+static inline vf spread(float x) { return x - vf{}; }
+
+// A row of the grid, channels beyond `valid` zero, its borders repeated so that taps across need no clamping.
+template <class Kind>
+static void copy_row(const typename Kind::Token* tokens, const GridSize& grid, int64_t valid, float* out) {
+  for (int64_t cell = 0; cell < grid.columns + Kind::kTaps; ++cell, out += kNarrow) {
+    const auto* const token = tokens + std::clamp<int64_t>(cell - Kind::kTaps / 2, 0, grid.columns - 1) * grid.channels;
+    if (valid == kNarrow)
+      for (int i = 0; i < kNarrow; i += PA3D_W) store(out + i, load_token(token + i));
+    else
+      for (int64_t i = 0; i < kNarrow; ++i) out[i] = i < valid ? float_of(token[i]) : 0.0f;
+  }
+}
+
+// Adds the band's pixels to the sums in their slots, in the order of pixels. Down the grid first, then across, run by
+// run, with the taps of a group in registers.
+template <class Kind>
+static void add_scattered(const typename Kind::Token* tokens, const GridSize& grid, const Band& band,
+                          const PackedRuns& packed, const AxisTaps& down, int64_t valid, Workspace& space) {
+  constexpr int kTaps = Kind::kTaps, kParts = kNarrow / PA3D_W;
+  constexpr uint32_t kWeightMask = (1u << kWeightBits) - 1;
+  const int64_t row_floats = (grid.columns + kTaps) * kNarrow;
+  float* const cells = space.cells.data();
+  float* const sums = space.sums.data();
+  const float* const weights = packed.weight.data();
+  const Group* group = packed.group.data();
+  const uint32_t* run = packed.run.data();
+  int64_t copied = 0;  // rows of the grid before this one are in the window, or were
+  for (int64_t y = 0; y < band.rows; ++y) {
+    if (packed.groups[y] == 0) continue;
+    const int64_t first = down.first[band.first_row + y];
+    for (copied = std::max(copied, first); copied < first + kTaps; ++copied) {
+      const int64_t inside = std::clamp<int64_t>(copied - kTaps / 2, 0, grid.rows - 1);
+      copy_row<Kind>(tokens + inside * grid.columns * grid.channels, grid, valid,
+                     space.window.data() + copied % kTaps * row_floats);
+    }
+    const float* source[kTaps];
+    vf weight[kTaps];
+    for (int a = 0; a < kTaps; ++a) {
+      source[a] = space.window.data() + (first + a) % kTaps * row_floats;
+      weight[a] = spread(down.weight[4 * (band.first_row + y) + a]);
+    }
+    for (int64_t i = 0; i < row_floats; i += PA3D_W) {
+      vf total = weight[0] * load(source[0] + i);
+      for (int a = 1; a < kTaps; ++a) total += weight[a] * load(source[a] + i);
+      store(cells + i, total);
+    }
+    for (const Group* const last = group + packed.groups[y]; group < last; ++group) {
+      vf tap[kTaps][kParts];
+      for (int a = 0; a < kTaps; ++a)
+        for (int u = 0; u < kParts; ++u) tap[a][u] = load(cells + (group->cell + a) * kNarrow + u * PA3D_W);
+      for (const uint32_t* const end = run + group->runs; run < end; ++run) {
+        const float* const w = weights + 4 * (*run & kWeightMask);
+        float* const out = sums + (*run >> kWeightBits) * kNarrow;
+        __builtin_prefetch(sums + (run[kRunsAhead] >> kWeightBits) * kNarrow, 1);
+        for (int u = 0; u < kParts; ++u) {
+          vf value = spread(w[0]) * tap[0][u];
+          if constexpr (kTaps > 1) value += spread(w[1]) * tap[1][u];
+          if constexpr (kTaps > 2) value += spread(w[2]) * tap[2][u] + spread(w[3]) * tap[3][u];
+          store(out + u * PA3D_W, load(out + u * PA3D_W) + value);
+        }
+      }
+    }
+  }
+}
+
+// sum, at the first of `valid` channels, grows by scale times the sums in slots, which become zero. Points whose count
+// is zero have nothing in sum yet.
+static void flush(const PixelLists& lists, const float* scale, int64_t valid, int64_t channels, const int64_t* count,
+                  float* slots, float* sum) {
+  constexpr size_t kAhead = 8;  // points whose sums are fetched while those before are worked on
+  for (size_t i = 0; i < lists.points.size(); ++i, slots += kNarrow) {
+    if (i + kAhead < lists.points.size()) __builtin_prefetch(sum + lists.points[i + kAhead] * channels, 1);
+    const int64_t point = lists.points[i];
+    const vf factor = spread(scale ? scale[i] : 1.0f);
+    float* const out = sum + point * channels;
+    float part[kNarrow];
+    float* const target = valid == kNarrow ? out : part;
+    const bool fresh = count[point] == 0;
+    if (valid < kNarrow && !fresh) std::memcpy(part, out, valid * sizeof(float));
+    for (int u = 0; u < kNarrow; u += PA3D_W) {
+      const vf grown = factor * load(slots + u);
+      store(target + u, fresh ? grown : load(target + u) + grown);
+      store(slots + u, vf{});
+    }
+    if (valid < kNarrow) std::memcpy(out, part, valid * sizeof(float));
+  }
+}
+
 }  // namespace PA3D_NS
 }  // namespace pa3d

@@ -318,9 +318,11 @@ void plain_taps(int64_t pixel, int64_t pixels, int64_t tokens, int64_t index[2],
 }
 
 void backprojection() {
-  for (int64_t channels : {1, 15, 16, 63, 64, 65, 130}) {
+  for (int64_t channels : {1, 15, 16, 63, 64, 65, 130, -17, -64}) {
+    const bool scattered = channels < 0;  // so many bands that points come again and again
+    channels = std::abs(channels);
     Random random(static_cast<uint64_t>(channels));
-    const int64_t views = 2, rows = 5, columns = 7, height = 31, width = 18, n = 40;
+    const int64_t views = 2, rows = 5, columns = scattered ? 120 : 7, height = scattered ? 61 : 31, width = 18, n = 40;
     Floats tokens(views * rows * columns * channels);
     for (float& x : tokens) x = random();
     std::vector<int32_t> ids(views * height * width);
