@@ -20,12 +20,12 @@ from numpy.typing import ArrayLike, NDArray
 from pa3d import _C
 from pa3d.checkpoint import Checkpoint, load
 from pa3d.errors import InputError
+from pa3d.orient import directions, fit, turned, upright
 from pa3d.profiling import Stopwatch, table
 from pa3d.shape import UP_AXES, Shape
 
 if TYPE_CHECKING:
     from pa3d.keypoints import Keypoints
-    from pa3d.orient import Upright
 
 Assign = Literal["nearest", "membership", "smooth"]
 ASSIGN = ("nearest", "membership", "smooth")
@@ -156,18 +156,18 @@ class Segmenter:
         points: one cloud, or a list of clouds of any sizes, which gives a list of what each alone would give, to the
             bit. They are encoded side by side, each on one thread, when there are at least as many as threads.
         sample: how many points to use, drawn at random with `seed`; None uses every point given.
-        up: which axis of the points is up; "y" swaps y and z, as the official code does. "auto" looks for it, see
-            pa3d.orient; centres are those of the points turned upright then.
+        up: which axis of the points is up; "y" swaps y and z, as the official code does.
         normalize: centre on the mean and divide by the largest norm; False takes the points as they are.
         Raises InputError for points that are not (N, 3), empty, not finite or all equal.
         """
-        check_up(up)
+        if up not in UP_AXES:
+            raise InputError(f"up is {up!r}; expected x, y or z")
         if not _is_list_of_clouds(points):
-            return self._encode([self._prepare(points, sample, up, normalize, seed)])[0]
+            return self._encode([_prepare(points, sample, up, normalize, seed)])[0]
         clouds = []
         for i, cloud in enumerate(points):
             try:
-                clouds.append(self._prepare(cloud, sample, up, normalize, seed))
+                clouds.append(_prepare(cloud, sample, up, normalize, seed))
             except InputError as error:
                 raise InputError(f"cloud {i} of {len(points)}: {error}") from error
         return self._encode(clouds)
@@ -197,7 +197,8 @@ class Segmenter:
             sampled point is a "membership" member of (the nearest centre's where there is none).
         none: points whose best probability is below this are labelled -1, none of these.
         up: the axis that points up; None takes the shape's own (glTF is y-up, everything else is read as y-up). "auto"
-            looks for it, whatever the shape says: some milliseconds more; the direction found is in the settings.
+            tries 26 directions, whatever the shape says, and takes the one in which the names fit best (pa3d.orient):
+            26 times the work of the encoder; settings["up_found"] tells the direction.
         profile: print the milliseconds of each stage; the result's timings hold them in any case.
         Raises InputError for anything about these that cannot be used.
         """
@@ -209,14 +210,15 @@ class Segmenter:
             shape = as_shape(path_or_shape_or_points, None if up == "auto" else up)
         with clock("text"):
             vectors, names = self._part_vectors(parts, category, text_vectors)
-        upright, posed = None, shape
         with clock("points"):
             used = _sample_shape(shape, sample, seed)
+        direction, posed = None, shape
         if up == "auto":
             with clock("upright"):
-                upright = self._upright(used)
-                used = turned(used, upright.rotation)
-                posed = replace(shape, points=turned(shape.points, upright.rotation), up="y")
+                direction = self._find_up(used, vectors)
+                rotation = upright(direction)
+                used = turned(used, rotation)
+                posed = replace(shape, points=turned(shape.points, rotation), up="y")
         with clock("points"):
             center, radius = normalization(used)
             axes = TO_MODEL_AXES[posed.up]
@@ -236,18 +238,18 @@ class Segmenter:
             if posed.faces is not None:
                 centroids = posed.points[posed.faces].mean(axis=1, dtype=np.float64).astype(np.float32)
                 face_labels, face_scores = labels_at(centroids)
-        settings = {
+        settings: dict[str, Any] = {
             "category": category,
             "sample": sample,
             "assign": assign,
             "none": none,
-            "up": shape.up if upright is None else "auto",
+            "up": shape.up if direction is None else "auto",
             "seed": seed,
             "precision": self.precision,
             "device": self.device,
         }
-        if upright is not None:
-            settings["up_found"] = {"direction": upright.up.round(6).tolist(), "agreement": round(upright.agreement, 6)}
+        if direction is not None:
+            settings["up_found"] = direction.round(6).tolist()
         if profile:
             print(table({"time": clock.seconds}))
         model = self.checkpoint.name
@@ -328,21 +330,13 @@ class Segmenter:
             raise InputError("text_vectors: NaN, infinite or zero rows; expected unit vectors")
         return unit, list(parts)
 
-    def _upright(self, points: NDArray[np.float32]) -> Upright:
-        from pa3d.orient import embedded_estimator
-
-        return embedded_estimator(self._threads or None)(points)
-
-    def _prepare(
-        self, points: ArrayLike, sample: int | None, up: str, normalize: bool, seed: int
-    ) -> NDArray[np.float32]:  # (N, 3) in the model's axes
-        cloud = as_points(points)
-        used = cloud[_draw(len(cloud), sample, seed)]
-        if up == "auto":
-            used, up = turned(used, self._upright(used).rotation), "y"
-        if not normalize:
-            return np.ascontiguousarray(used[:, TO_MODEL_AXES[up]])
-        return apply_normalization(used, *normalization(used), TO_MODEL_AXES[up])
+    def _find_up(self, points: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float64]:  # (3,)
+        """The direction in which these names fit the points best."""
+        ways = directions()
+        axes = TO_MODEL_AXES["y"]
+        clouds = [turned(points, upright(way)) for way in ways]
+        encoded = self._encode([apply_normalization(cloud, *normalization(cloud), axes) for cloud in clouds])
+        return ways[int(np.argmax([fit(_C.softmax(self._logits(e, vectors))) for e in encoded]))]
 
     def _encode(self, clouds: list[NDArray[np.float32]]) -> list[PatchFeatures]:  # each (N, 3) in the model's axes
         found = self._encoder.many(clouds) if len(clouds) > 1 else [self._encoder(cloud) for cloud in clouds]
@@ -403,8 +397,15 @@ def _is_list_of_clouds(points: Any) -> bool:
         return False
 
 
-def turned(points: NDArray[np.float32], rotation: NDArray[np.float64]) -> NDArray[np.float32]:  # (N, 3), (3, 3)
-    return np.ascontiguousarray(points.astype(np.float64) @ rotation.T, np.float32)
+def _prepare(
+    points: ArrayLike, sample: int | None, up: str, normalize: bool, seed: int
+) -> NDArray[np.float32]:  # (N, 3) in the model's axes
+    cloud = as_points(points)
+    used, axes = cloud[_draw(len(cloud), sample, seed)], TO_MODEL_AXES[up]
+    if not normalize:
+        return np.ascontiguousarray(used[:, axes])
+    center, radius = normalization(used)
+    return apply_normalization(used, center, radius, axes)
 
 
 def normalization(points: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:

@@ -11,12 +11,14 @@ import argparse
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from pa3d.data.creatures import CREATURES, synthesize_creature
 from pa3d.data.harvest import HarvestReport, characters, harvest
+from pa3d.data.paraphrases import HELD_OUT_PHRASES
 from pa3d.data.parts import PartCloud, PartMesh, write_shards
 from pa3d.data.procedural import CATEGORIES, HELD_OUT, HELD_OUT_PARTS, synthesize
 
@@ -37,6 +39,13 @@ def seen(meshes: Iterator[PartMesh]) -> Iterator[PartMesh]:
         named = {name for names in mesh.parts for name in names}
         if not any(held in words or held + "s" in words for held in HELD_OUT) and not named & set(HELD_OUT_PARTS):
             yield mesh
+
+
+def worded(clouds: Iterator[PartCloud]) -> Iterator[PartCloud]:
+    """Clouds without the wordings that are kept for measuring how the model takes new ones."""
+    for cloud in clouds:
+        keep = [i for i, name in enumerate(cloud.names) if name.lower() not in HELD_OUT_PHRASES]
+        yield replace(cloud, names=[cloud.names[i] for i in keep], masks=cloud.masks[keep])
 
 
 def objects(each: int) -> Iterator[PartCloud]:
@@ -99,7 +108,7 @@ def main() -> None:
         if args.only and name not in args.only:
             continue
         begun = time.monotonic()
-        count = write_shards(records, args.out / name)
+        count = write_shards(worded(records), args.out / name)
         print(f"{name}: {count} clouds in {time.monotonic() - begun:.0f} s", flush=True)
     print(report)
 
