@@ -8,7 +8,7 @@ static inline vf load(const float* p) { return *reinterpret_cast<const vf_any*>(
 static inline vi load(const int32_t* p) { return *reinterpret_cast<const vi_any*>(p); }
 static inline void store(float* p, vf v) { *reinterpret_cast<vf_any*>(p) = v; }
 static inline void store(int32_t* p, vi v) { *reinterpret_cast<vi_any*>(p) = v; }
-static inline vf splat(float x) { return vf{} + x; }
+static inline vf splat(float x) { return x - vf{}; }  // x + 0 would turn -0 into 0, an addition a time
 static inline vi splat(int32_t x) { return vi{} + x; }
 
 #if PA3D_LEVEL >= 2
