@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "buckets.h"
+#include "buffer.h"
 #include "cpuid.h"
 #include "knn.h"
 

@@ -10,11 +10,11 @@ namespace PA3D_NS {
 
 constexpr int64_t kBlock = 128;
 
-// dist = min(dist, distance to the centre) over [begin, end); returns the largest dist. row, if given, gets the
-// distances.
+// dist = min(dist, distance to the centre) over [begin, end); returns the largest dist of each lane. row, if given,
+// gets the distances.
 template <bool kRow>
-static inline float update_block(const float* x, const float* y, const float* z, float* dist, float* row, int64_t begin,
-                                 int64_t end, float cx, float cy, float cz) {
+static inline vf update_block(const float* x, const float* y, const float* z, float* dist, float* row, int64_t begin,
+                              int64_t end, float cx, float cy, float cz) {
   const vf vx = splat(cx), vy = splat(cy), vz = splat(cz);
   vf m0 = splat(-1.0f), m1 = m0;
   int64_t i = begin;
@@ -25,20 +25,22 @@ static inline float update_block(const float* x, const float* y, const float* z,
       store(row + i, d0);
       store(row + i + PA3D_W, d1);
     }
-    const vf n0 = vmin(d0, load(dist + i)), n1 = vmin(d1, load(dist + i + PA3D_W));
+    const vf n0 = vmin_bits(d0, load(dist + i)), n1 = vmin_bits(d1, load(dist + i + PA3D_W));
     store(dist + i, n0);
     store(dist + i + PA3D_W, n1);
-    m0 = vmax(m0, n0);
-    m1 = vmax(m1, n1);
+    m0 = vmax_bits(m0, n0);
+    m1 = vmax_bits(m1, n1);
   }
-  return reduce_max(vmax(m0, m1));
+  return vmax_bits(m0, m1);
 }
 
+// Four vectors at a time, since a branch that cannot be foreseen costs more than they do; end - begin is a multiple.
 static int64_t first_equal(const float* d, int64_t begin, int64_t end, float value) {
   const vf v = splat(value);
-  for (int64_t i = begin; i < end; i += PA3D_W) {
-    const uint32_t mask = mask_equal(load(d + i), v);
-    if (mask) return i + __builtin_ctz(mask);
+  for (int64_t i = begin; i < end; i += 4 * PA3D_W) {
+    uint64_t mask = 0;
+    for (int j = 0; j < 4; ++j) mask |= static_cast<uint64_t>(mask_equal(load(d + i + j * PA3D_W), v)) << j * PA3D_W;
+    if (mask) return i + __builtin_ctzll(mask);
   }
   return begin;
 }
@@ -46,34 +48,41 @@ static int64_t first_equal(const float* d, int64_t begin, int64_t end, float val
 static void sample_small(const float* points, int64_t n, int64_t k, int64_t m, int64_t start, float min_sq_norm,
                          int64_t* index, int64_t* members, float* distances) {
   const int64_t padded = (n + kBlock - 1) / kBlock * kBlock, blocks = padded / kBlock;
-  std::vector<float> buffer(5 * padded);
-  float *x = buffer.data(), *y = x + padded, *z = y + padded, *dist = z + padded, *row = dist + padded;
+  const int64_t stride =
+      padded + 5 * kBlock / 8;  // not a multiple of a page: a store must not look like the next loads
+  Buffer<float> buffer;
+  const int64_t fours = (blocks + 3) / 4;
+  buffer.reserve(5 * stride + fours * 4 * PA3D_W);
+  float *x = buffer.data(), *y = x + stride, *z = y + stride, *dist = z + stride, *row = dist + stride;
+  float* const tops = row + stride;  // of each block the largest distance of every lane
+  std::fill(tops, tops + fours * 4 * PA3D_W, -2.0f);
   std::vector<uint64_t> keys(members ? n + 8 : 0);
   const float inf = std::numeric_limits<float>::infinity();
-  for (int64_t i = 0; i < padded; ++i) {
-    const float* p = points + 3 * std::min(i, n - 1);
-    x[i] = p[0];
-    y[i] = p[1];
-    z[i] = p[2];
-    const bool pickable = i < n && (min_sq_norm <= 0 || (p[0] * p[0] + p[1] * p[1]) + p[2] * p[2] > min_sq_norm);
-    dist[i] = pickable ? inf : -1.0f;
+  float* const axes[3] = {x, y, z};
+  for (int a = 0; a < 3; ++a) {
+    float* const to = axes[a];
+    for (int64_t i = 0; i < n; ++i) to[i] = points[3 * i + a];
+    std::fill(to + n, to + padded, points[3 * (n - 1) + a]);
   }
+  std::fill(dist, dist + n, inf);
+  std::fill(dist + n, dist + padded, -1.0f);
+  for (int64_t i = 0; min_sq_norm > 0 && i < n; ++i)
+    if ((x[i] * x[i] + y[i] * y[i]) + z[i] * z[i] <= min_sq_norm) dist[i] = -1.0f;
   float guess = 0;
   int64_t chosen = start;
   for (int64_t g = 0; g < k; ++g) {
     index[g] = chosen;
     const float cx = x[chosen], cy = y[chosen], cz = z[chosen];
-    float farthest = -1.0f;
-    int64_t where = 0;
+    vf most = splat(-1.0f);
     for (int64_t b = 0; b < blocks; ++b) {
       const int64_t begin = b * kBlock;
-      const float top = members ? update_block<true>(x, y, z, dist, row, begin, begin + kBlock, cx, cy, cz)
-                                : update_block<false>(x, y, z, dist, row, begin, begin + kBlock, cx, cy, cz);
-      if (top > farthest) {
-        farthest = top;
-        where = begin;
-      }
+      const vf top = members ? update_block<true>(x, y, z, dist, row, begin, begin + kBlock, cx, cy, cz)
+                             : update_block<false>(x, y, z, dist, row, begin, begin + kBlock, cx, cy, cz);
+      store(&tops[b * PA3D_W], top);
+      most = vmax_bits(most, top);
     }
+    const float farthest = reduce_max(most);
+    const int64_t where = first_equal(tops, 0, fours * 4 * PA3D_W, farthest) / PA3D_W * kBlock;
     chosen = first_equal(dist, where, where + kBlock, farthest);
     if (members) {
       for (int64_t i = n; i < padded; ++i) row[i] = inf;
@@ -111,7 +120,8 @@ static void sample_large(const float* points, const Buckets& buckets, int64_t k,
       uint32_t mask = mask_less(bound, load(&top[b]));
       for (; mask; mask &= mask - 1) {
         const int64_t at = b + __builtin_ctz(mask);
-        top[at] = update_block<false>(x, y, z, dist.data(), nullptr, at * size, (at + 1) * size, c[0], c[1], c[2]);
+        top[at] = reduce_max(
+            update_block<false>(x, y, z, dist.data(), nullptr, at * size, (at + 1) * size, c[0], c[1], c[2]));
       }
       farthest = vmax(farthest, load(&top[b]));
     }

@@ -44,6 +44,19 @@ static inline uint32_t mask_less_equal(vf a, vf b) { return mask_of(a <= b); }
 static inline uint32_t mask_equal(vf a, vf b) { return mask_of(a == b); }
 #endif
 
+// The same for values that are not negative, infinity and -1 among them: such floats are in the order of their bits,
+// and integers have units of their own, beside those that add.
+#if PA3D_LEVEL >= 2
+static inline vf vmin_bits(vf a, vf b) { return (vf)_mm512_min_epi32((__m512i)a, (__m512i)b); }
+static inline vf vmax_bits(vf a, vf b) { return (vf)_mm512_max_epi32((__m512i)a, (__m512i)b); }
+#elif PA3D_LEVEL == 1
+static inline vf vmin_bits(vf a, vf b) { return (vf)_mm256_min_epi32((__m256i)a, (__m256i)b); }
+static inline vf vmax_bits(vf a, vf b) { return (vf)_mm256_max_epi32((__m256i)a, (__m256i)b); }
+#else
+static inline vf vmin_bits(vf a, vf b) { return vmin(a, b); }
+static inline vf vmax_bits(vf a, vf b) { return vmax(a, b); }
+#endif
+
 #if PA3D_LEVEL < 2
 static inline float reduce_max(vf v) {
   float m = v[0];
