@@ -115,8 +115,9 @@ class Segmenter:
     ) -> Segmenter:
         """The embedded model, or one read from a .safetensors file.
 
-        precision: "fp32", "bf16" or "auto". device: "cpu" (native kernels, no torch) or a torch device such as "cuda",
-            which records the forward pass into a CUDA graph for each number of points and replays it.
+        precision: "fp32", "bf16", "int8" or "auto", the fastest that this processor has and whose labels were checked
+            for this checkpoint. device: "cpu" (native kernels, no torch) or a torch device such as "cuda", which
+            records the forward pass into a CUDA graph for each number of points and replays it.
         threads: how many threads a call may use; None takes what OpenMP would (OMP_NUM_THREADS).
         Raises InputError for a file that is not a checkpoint or a precision or device that cannot run here.
         """

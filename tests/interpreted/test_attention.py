@@ -35,7 +35,14 @@ def check(q: Tensor, k: Tensor, v: Tensor, close) -> None:
         results.append([out.detach(), *torch.autograd.grad(out, leaves, grad.to(dtype))])
     # a gradient of a score is p (dP - rowsum): where one key takes it all, two equal numbers cancel
     cancelling = (grad.double() @ v.double().transpose(-1, -2)).abs().max().item() * q.shape[-1] ** -0.5
-    terms = [0.0, cancelling * k.abs().max().item(), cancelling * q.abs().max().item(), 0.0]
+    # the backward pass makes p anew, exp(score - peak): where they are equal, the rounding of two scores is left
+    scores = (q.double() @ k.double().transpose(-1, -2)).abs().max().item() * q.shape[-1] ** -0.5
+    terms = [
+        0.0,
+        cancelling * k.abs().max().item(),
+        cancelling * q.abs().max().item(),
+        scores * grad.abs().max().item(),
+    ]
     for actual, plain, exact, size in zip(*results, terms, strict=True):
         close(actual, plain, exact, size)
 
