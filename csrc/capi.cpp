@@ -154,6 +154,7 @@ struct pa3d_model {
       if (meta.at("format", "it").integer("format") != kFormat) throw pa3d::FileError("another version's format");
       text_space = meta.at("text_space", "it").string("text_space");
       prompts = meta.at("prompts", "it").string("prompts");
+      if (const pa3d::Json* own = meta.find("assign")) assign = assign_of(own->string("assign"));
       temperature = static_cast<float>(meta.at("temperature", "it").number("temperature"));
       if (!(temperature > 0)) throw pa3d::FileError("temperature is not above 0");
       for (const pa3d::Json& name : meta.at("precisions", "it").array("precisions"))
@@ -196,7 +197,15 @@ struct pa3d_model {
     });
   }
 
+  static pa3d::Assign assign_of(const std::string& name) {
+    if (name == "nearest") return pa3d::Assign::nearest;
+    if (name == "membership") return pa3d::Assign::membership;
+    if (name == "smooth") return pa3d::Assign::smooth;
+    throw pa3d::FileError("assign " + name);
+  }
+
   std::string text_space, prompts, precision;
+  pa3d::Assign assign = pa3d::Assign::nearest;
   float temperature = 1;
   pa3d::EncoderConfig config;
   std::unique_ptr<pa3d::Encoder> encoder;
@@ -263,8 +272,8 @@ pa3d_options checked(const pa3d_options* given) {
   const pa3d_options o = given ? *given : pa3d_default_options();
   require(o.up == PA3D_UP_X || o.up == PA3D_UP_Y || o.up == PA3D_UP_Z,
           "up is not one of PA3D_UP_X, PA3D_UP_Y, PA3D_UP_Z");
-  require(o.assign == PA3D_NEAREST || o.assign == PA3D_MEMBERSHIP || o.assign == PA3D_SMOOTH,
-          "assign is not one of PA3D_NEAREST, PA3D_MEMBERSHIP, PA3D_SMOOTH");
+  require(o.assign == PA3D_NEAREST || o.assign == PA3D_MEMBERSHIP || o.assign == PA3D_SMOOTH || o.assign == PA3D_OWN,
+          "assign is not one of PA3D_NEAREST, PA3D_MEMBERSHIP, PA3D_SMOOTH, PA3D_OWN");
   require(o.none >= 0 && o.none <= 1, "none is " + std::to_string(o.none) + "; expected a probability between 0 and 1");
   require(o.sample >= 0, "sample is " + std::to_string(o.sample) + "; expected 0 for every point, or more");
   check_threads(o.threads);
@@ -325,7 +334,8 @@ void label(const pa3d_model& model, const float* points, int64_t n, const float*
                               c.patch_size,     s.used.data(), static_cast<int64_t>(s.used.size()) / 3};
   const pa3d::Assign assign = o.assign == PA3D_NEAREST      ? pa3d::Assign::nearest
                               : o.assign == PA3D_MEMBERSHIP ? pa3d::Assign::membership
-                                                            : pa3d::Assign::smooth;
+                              : o.assign == PA3D_SMOOTH     ? pa3d::Assign::smooth
+                                                            : model.assign;
   pa3d::spread(s.at.data(), n, patches, s.logits.data(), count, assign, o.none, o.threads, labels, scores);
 }
 
@@ -376,7 +386,7 @@ pa3d_status pa3d_model_info(const pa3d_model* model, pa3d_info* info) {
   });
 }
 
-pa3d_options pa3d_default_options(void) { return {PA3D_UP_Y, PA3D_SMOOTH, 0.0f, 2048, 0, 0}; }
+pa3d_options pa3d_default_options(void) { return {PA3D_UP_Y, PA3D_OWN, 0.0f, 2048, 0, 0}; }
 
 pa3d_status pa3d_embed_text(const pa3d_text* text, const char* const* parts, int64_t count, const char* category,
                             const char* prompts, int threads, float* vectors) {

@@ -87,7 +87,8 @@ typedef enum pa3d_up { PA3D_UP_X = 0, PA3D_UP_Y = 1, PA3D_UP_Z = 2 } pa3d_up;
 typedef enum pa3d_assign {
   PA3D_NEAREST = 0,    /* a point takes the logits of the nearest patch centre */
   PA3D_MEMBERSHIP = 1, /* the mean over the patches that its nearest encoded point is a member of */
-  PA3D_SMOOTH = 2      /* three centres weighted by inverse distance */
+  PA3D_SMOOTH = 2,     /* three centres weighted by inverse distance */
+  PA3D_OWN = 3         /* what the checkpoint says */
 } pa3d_assign;
 
 typedef struct pa3d_options {
@@ -99,7 +100,7 @@ typedef struct pa3d_options {
   int threads;        /* 0: what OpenMP would take */
 } pa3d_options;
 
-/* up y, smooth, none 0, sample 2048, seed 0, threads 0. Wherever options are asked for, NULL means these. */
+/* up y, own, none 0, sample 2048, seed 0, threads 0. Wherever options are asked for, NULL means these. */
 PA3D_API pa3d_options pa3d_default_options(void);
 
 /* vectors (count, 384): one unit vector a part, the mean over the prompts made from its name.

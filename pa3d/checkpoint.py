@@ -20,6 +20,7 @@ EMBEDDED = Path(__file__).parent / "weights" / "pa3d-embedded.safetensors"
 FORMAT = 1
 OFFICIAL_SPACE = "open_clip/ViT-bigG-14/laion2b_s39b_b160k"
 OFFICIAL_TEMPERATURE = 0.07
+ASSIGN = ("nearest", "membership", "smooth")  # as in Segmenter.segment
 
 
 @dataclass
@@ -27,6 +28,7 @@ class Checkpoint:
     """tensors: float32, named as in EncoderConfig.shapes. temperature: what cosines are divided by.
 
     text_space: name of the text encoder (pa3d.text.text_encoder). prompts: the default mode of pa3d.text.prompts.
+    assign: how points take the scores of patches unless told otherwise, one of ASSIGN.
     precisions: lower precisions whose labels were checked against float32's (scripts/check_precisions.py), fastest
     first; "auto" takes the first that the processor supports, float32 where there is none.
     """
@@ -39,6 +41,7 @@ class Checkpoint:
     provenance: dict[str, Any] = field(default_factory=dict)
     name: str = ""
     precisions: tuple[str, ...] = ()
+    assign: str = "nearest"
 
 
 def save(path: str | Path, checkpoint: Checkpoint, *, half: bool = False) -> None:
@@ -58,6 +61,7 @@ def save(path: str | Path, checkpoint: Checkpoint, *, half: bool = False) -> Non
         "prompts": checkpoint.prompts,
         "provenance": checkpoint.provenance,
         "precisions": list(checkpoint.precisions),
+        "assign": checkpoint.assign,
     }
     # One entry: safetensors writes several in random order, and equal checkpoints should be equal files.
     data = serialize(tensors, metadata={"pa3d": json.dumps(meta, sort_keys=True)})
@@ -98,7 +102,10 @@ def load(path: str | Path | None = None) -> Checkpoint:
             meta["provenance"],
             path.stem,
             tuple(meta["precisions"]),
+            meta.get("assign", "nearest"),
         )
+        if checkpoint.assign not in ASSIGN:
+            raise ValueError(f"assign {checkpoint.assign!r}")
         if not 0 < checkpoint.temperature < float("inf"):
             raise ValueError(f"temperature {checkpoint.temperature}")
     except InputError as error:

@@ -92,8 +92,12 @@ def segment(
         str, typer.Option(metavar="N|all", help="How many points of the surface the encoder sees.")
     ] = "2048",
     assign: Annotated[
-        str, typer.Option(metavar="smooth|nearest|membership", help="How points get the scores of patches.")
-    ] = "smooth",
+        str | None,
+        typer.Option(
+            metavar="smooth|nearest|membership",
+            help="How points get the scores of patches.  [default: what the checkpoint says]",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the surface samples.")] = 0,
     model: Model = None,
     precision: Annotated[
@@ -160,8 +164,12 @@ def profile(
         str, typer.Option(metavar="N|all", help="How many points of the surface the encoder sees.")
     ] = "2048",
     assign: Annotated[
-        str, typer.Option(metavar="smooth|nearest|membership", help="How points get the scores of patches.")
-    ] = "smooth",
+        str | None,
+        typer.Option(
+            metavar="smooth|nearest|membership",
+            help="How points get the scores of patches.  [default: what the checkpoint says]",
+        ),
+    ] = None,
     model: Model = None,
     precision: Annotated[
         str, typer.Option(metavar="auto|fp32|bf16|int8", help="What the encoder computes in.")

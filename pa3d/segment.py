@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pa3d import _C
-from pa3d.checkpoint import Checkpoint, load
+from pa3d.checkpoint import ASSIGN, Checkpoint, load
 from pa3d.errors import InputError
 from pa3d.orient import directions, fit, turned, upright
 from pa3d.profiling import Stopwatch, table
@@ -28,9 +28,7 @@ if TYPE_CHECKING:
     from pa3d.keypoints import Keypoints
 
 Assign = Literal["nearest", "membership", "smooth"]
-ASSIGN = ("nearest", "membership", "smooth")
 DEFAULT_SAMPLE = 2048
-DEFAULT_ASSIGN: Assign = "smooth"
 
 # Rows are the model's axes. The official code swaps y and z of its y-up data; z-up data is in the model's axes already.
 TO_MODEL_AXES: dict[str, tuple[int, int, int]] = {"x": (1, 2, 0), "y": (0, 2, 1), "z": (0, 1, 2)}
@@ -181,7 +179,7 @@ class Segmenter:
         category: str | None = None,
         text_vectors: ArrayLike | None = None,  # (K, D)
         sample: int | None = DEFAULT_SAMPLE,
-        assign: Assign = DEFAULT_ASSIGN,
+        assign: Assign | None = None,
         none: float | None = None,
         up: str | None = None,
         seed: int = 0,
@@ -193,9 +191,10 @@ class Segmenter:
         text_vectors: unit vectors (K, D) that take the place of the text encoder; they are normalised.
         sample: points the encoder sees: drawn by area from a mesh, at random from a cloud; None uses every point of a
             cloud and every vertex of a mesh.
-        assign: how a point gets its logits: "smooth", from the three nearest patch centres, weighted by inverse
-            distance; from the "nearest" centre, as the paper does; or the mean over the patches that its nearest
-            sampled point is a "membership" member of (the nearest centre's where there is none).
+        assign: how a point gets its logits: from the "nearest" patch centre, as in the paper; "smooth", from the three
+            nearest, weighted by inverse distance; or the mean over the patches that its nearest sampled point is a
+            "membership" member of (the nearest centre's where there is none). None is what the checkpoint says:
+            "smooth" of the embedded model, "nearest" of a converted one.
         none: points whose best probability is below this are labelled -1, none of these.
         up: the axis that points up; None takes the shape's own (glTF is y-up, everything else is read as y-up). "auto"
             tries 26 directions, whatever the shape says, and takes the one in which the names fit best (pa3d.orient):
@@ -206,21 +205,19 @@ class Segmenter:
         from pa3d.ops import spread
 
         check_options(assign, none)
+        how = assign or self.checkpoint.assign
         clock = Stopwatch()
         with clock("load"):
             shape = as_shape(path_or_shape_or_points, None if up == "auto" else up)
         with clock("text"):
             vectors, names = self._part_vectors(parts, category, text_vectors)
-        with clock("points"):
-            used = _sample_shape(shape, sample, seed)
         direction, posed = None, shape
         if up == "auto":
             with clock("upright"):
-                direction = self._find_up(used, vectors)
-                rotation = upright(direction)
-                used = turned(used, rotation)
-                posed = replace(shape, points=turned(shape.points, rotation), up="y")
+                direction = self._find_up(_sample_shape(shape, sample, seed), vectors)
+                posed = replace(shape, points=turned(shape.points, upright(direction)), up="y")
         with clock("points"):
+            used = _sample_shape(posed, sample, seed)
             center, radius = normalization(used)
             axes = TO_MODEL_AXES[posed.up]
             used = apply_normalization(used, center, radius, axes, self._threads)
@@ -232,7 +229,7 @@ class Segmenter:
 
             def labels_at(points: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
                 at, e = apply_normalization(points, center, radius, axes, self._threads), encoded
-                return spread(at, e.centers, e.members, e.points, logits, assign, none or 0.0, self._threads)
+                return spread(at, e.centers, e.members, e.points, logits, how, none or 0.0, self._threads)
 
             labels, scores = labels_at(posed.points)
             face_labels = face_scores = None
@@ -242,7 +239,7 @@ class Segmenter:
         settings: dict[str, Any] = {
             "category": category,
             "sample": sample,
-            "assign": assign,
+            "assign": how,
             "none": none,
             "up": shape.up if direction is None else "auto",
             "seed": seed,
@@ -356,9 +353,9 @@ def check_up(up: str) -> None:
         raise InputError(f"up is {up!r}; expected x, y, z or auto")
 
 
-def check_options(assign: str, none: float | None) -> None:
+def check_options(assign: str | None, none: float | None) -> None:
     """Raise InputError for an unknown way to assign or a threshold that is no probability."""
-    if assign not in ASSIGN:
+    if assign is not None and assign not in ASSIGN:
         raise InputError(f"assign is {assign!r}; expected one of {', '.join(ASSIGN)}")
     if none is not None and not 0 <= none <= 1:
         raise InputError(f"none is {none!r}; expected a probability between 0 and 1")

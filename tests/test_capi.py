@@ -277,7 +277,7 @@ def test_the_draw_of_points(library: c.CDLL, files: Path) -> None:
             assert same(members, drawn[e.members])
         assert same(native.encode(points)[3], segmenter.encode(points).features)
         options = native.lib.pa3d_default_options()
-        assert (options.up, options.assign, options.none, options.sample) == (1, 2, 0.0, 2048)
+        assert (options.up, options.assign, options.none, options.sample) == (1, 3, 0.0, 2048)
 
 
 def test_embedding_equals_python(library: c.CDLL, files: Path) -> None:

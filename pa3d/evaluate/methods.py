@@ -20,7 +20,6 @@ from pa3d.checkpoint import Checkpoint, load
 from pa3d.config import EncoderConfig
 from pa3d.evaluate.protocols import shape_seed
 from pa3d.segment import (
-    DEFAULT_ASSIGN,
     DEFAULT_SAMPLE,
     TO_MODEL_AXES,
     Assign,
@@ -73,11 +72,11 @@ class SegmenterMethod:
     ) -> None:
         """checkpoint: a path, one in memory, or None for the embedded one. assign: None takes the
         protocol's. Else as in Segmenter.segment. Raises InputError."""
-        check_options(assign or DEFAULT_ASSIGN, None)
+        check_options(assign, None)
         self.checkpoint = checkpoint
         self.precision, self.device = precision, device
         self.sample, self.seed = sample, seed
-        self.asked, self.assign = assign, assign or DEFAULT_ASSIGN
+        self.asked, self.assign = assign, assign
         self.prompts: Mode = "auto"  # `evaluate` sets what its protocol says
         self._segmenter: Segmenter | None = None
         self._text_encoder: TextEncoder | None = None
