@@ -378,8 +378,10 @@ def installation() -> dict[str, Any]:
     from pa3d.text.minilm import MiniLM
 
     model: dict[str, Any] = {"file": str(EMBEDDED)}
+    checked: tuple[str, ...] = ()
     try:
         checkpoint = load()
+        checked = checkpoint.precisions
         parameters = sum(tensor.size for tensor in checkpoint.tensors.values())
         model |= {"parameters": parameters, "text_space": checkpoint.text_space, "problem": None}
     except InputError as error:
@@ -391,7 +393,7 @@ def installation() -> dict[str, Any]:
         "isa": {"in_use": _C.isa(), "best": _C.best_isa(), "rejected": _C.rejected_isa()},
         "threads": _C.max_threads(),
         "precision": {
-            "auto": resolve_precision("auto"),
+            "auto": resolve_precision("auto", checked),
             "available": [precision for precision in PRECISIONS if precision != "auto" and _C.supports(precision)],
         },
         "model": model,

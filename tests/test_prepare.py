@@ -533,7 +533,7 @@ def test_ten_random_kills(tmp_path: Path) -> None:
     PA3D_PREPARE_LIST names a list of shapes to take instead, at full size: a quarter of an hour for forty.
     """
     real = os.environ.get("PA3D_PREPARE_LIST")
-    folder, sizes = (Path(real), ()) if real else (shapes(tmp_path / "in", 40), COMMAND)
+    folder, sizes = (Path(real), ()) if real else (shapes(tmp_path / "in", 120), COMMAND)
     if not real:
         (folder / "broken.obj").write_text("v 0 0 0\nf 1 2 9\n")
     arguments = [sys.executable, "-m", "pa3d.cli", "prepare", str(folder), *sizes, "--workers", "2"]
@@ -544,10 +544,11 @@ def test_ten_random_kills(tmp_path: Path) -> None:
     while kills < 10 and not (out / "prepare.json").exists():
         before = progress_of(out)
         process = subprocess.Popen([*arguments, str(out)], stderr=subprocess.DEVNULL, start_new_session=True)
-        target, delay = before + rng.randint(1, 4), rng.random() * 0.3
+        target, delay = before + rng.randint(1, 4), rng.random() * 0.1
         while progress_of(out) < target and process.poll() is None:
             time.sleep(0.005)
         time.sleep(delay)
+        assert process.poll() is None, f"ended by itself after {kills} kills; take more shapes"
         (os.killpg if kills % 2 else os.kill)(process.pid, signal.SIGKILL)
         process.wait()
         kills += 1
