@@ -175,11 +175,14 @@ def test_convert(here: Path, capsys: Capture) -> None:
 
 def test_info(capsys: Capture) -> None:
     from pa3d import _C
+    from pa3d.segment import Segmenter
 
     assert pa3d("info", "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["pa3d"] == __version__ and facts["isa"]["in_use"] == _C.isa()
-    assert facts["precision"]["auto"] == "fp32" and "fp32" in facts["precision"]["available"]
+    # what a segmenter of the embedded model would take here
+    assert facts["precision"]["auto"] == Segmenter.from_pretrained().precision
+    assert facts["precision"]["auto"] in facts["precision"]["available"] and "fp32" in facts["precision"]["available"]
     assert facts["text"]["encoder"] == "all-MiniLM-L6-v2"
     assert facts["model"]["file"] == str(EMBEDDED) and (facts["model"]["problem"] is None) == EMBEDDED.exists()
     assert facts["extras"].keys() == {"torch", "open_clip", "laspy"}
