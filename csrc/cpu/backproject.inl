@@ -93,9 +93,6 @@ static void add_across(const float* rows, const PixelLists& lists, const float* 
   }
 }
 
-// What splat gives, as one broadcast: compilers may leave out the difference with +0, the sum only were there no -0.
-static inline vf spread(float x) { return x - vf{}; }
-
 // A row of the grid, channels beyond `valid` zero, its borders repeated so that taps across need no clamping.
 template <class Kind>
 static void copy_row(const typename Kind::Token* tokens, const GridSize& grid, int64_t valid, float* out) {
@@ -134,7 +131,7 @@ static void add_scattered(const typename Kind::Token* tokens, const GridSize& gr
     vf weight[kTaps];
     for (int a = 0; a < kTaps; ++a) {
       source[a] = space.window.data() + (first + a) % kTaps * row_floats;
-      weight[a] = spread(down.weight[4 * (band.first_row + y) + a]);
+      weight[a] = splat(down.weight[4 * (band.first_row + y) + a]);
     }
     for (int64_t i = 0; i < row_floats; i += PA3D_W) {
       vf total = weight[0] * load(source[0] + i);
@@ -150,9 +147,9 @@ static void add_scattered(const typename Kind::Token* tokens, const GridSize& gr
         float* const out = sums + (*run >> kWeightBits) * kNarrow;
         __builtin_prefetch(sums + (run[kRunsAhead] >> kWeightBits) * kNarrow, 1);
         for (int u = 0; u < kParts; ++u) {
-          vf value = spread(w[0]) * tap[0][u];
-          if constexpr (kTaps > 1) value += spread(w[1]) * tap[1][u];
-          if constexpr (kTaps > 2) value += spread(w[2]) * tap[2][u] + spread(w[3]) * tap[3][u];
+          vf value = splat(w[0]) * tap[0][u];
+          if constexpr (kTaps > 1) value += splat(w[1]) * tap[1][u];
+          if constexpr (kTaps > 2) value += splat(w[2]) * tap[2][u] + splat(w[3]) * tap[3][u];
           store(out + u * PA3D_W, load(out + u * PA3D_W) + value);
         }
       }
@@ -168,7 +165,7 @@ static void flush(const PixelLists& lists, const float* scale, int64_t valid, in
   for (size_t i = 0; i < lists.points.size(); ++i, slots += kNarrow) {
     if (i + kAhead < lists.points.size()) __builtin_prefetch(sum + lists.points[i + kAhead] * channels, 1);
     const int64_t point = lists.points[i];
-    const vf factor = spread(scale ? scale[i] : 1.0f);
+    const vf factor = splat(scale ? scale[i] : 1.0f);
     float* const out = sum + point * channels;
     float part[kNarrow];
     float* const target = valid == kNarrow ? out : part;

@@ -48,13 +48,10 @@ static int64_t first_equal(const float* d, int64_t begin, int64_t end, float val
 static void sample_small(const float* points, int64_t n, int64_t k, int64_t m, int64_t start, float min_sq_norm,
                          int64_t* index, int64_t* members, float* distances) {
   const int64_t padded = (n + kBlock - 1) / kBlock * kBlock, blocks = padded / kBlock;
-  const int64_t stride =
-      padded + 5 * kBlock / 8;  // not a multiple of a page: a store must not look like the next loads
-  Buffer<float> buffer;
   const int64_t fours = (blocks + 3) / 4;
-  buffer.reserve(5 * stride + fours * 4 * PA3D_W);
-  float *x = buffer.data(), *y = x + stride, *z = y + stride, *dist = z + stride, *row = dist + stride;
-  float* const tops = row + stride;  // of each block the largest distance of every lane
+  Buffer<float> buffer(5 * padded + fours * 4 * PA3D_W);
+  float *x = buffer.data(), *y = x + padded, *z = y + padded, *dist = z + padded, *row = dist + padded;
+  float* const tops = row + padded;  // of each block the largest distance of every lane
   std::fill(tops, tops + fours * 4 * PA3D_W, -2.0f);
   std::vector<uint64_t> keys(members ? n + 8 : 0);
   const float inf = std::numeric_limits<float>::infinity();
