@@ -24,6 +24,7 @@ import hashlib
 import io
 import json
 import multiprocessing
+import re
 import resource
 import signal
 import sys
@@ -437,9 +438,18 @@ def outcome_of(index: int, source: Source, options: PrepareOptions, folder: str)
     except Exception as error:  # foreign bytes can make a library stumble in more ways than it can list
         return Outcome(index, error=f"{source}: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
     seconds = {**clock.seconds, "all": time.perf_counter() - start}
+    return Outcome(index, data, seconds=seconds, peak=peak_memory())
+
+
+def peak_memory() -> int:
+    """The most bytes of memory that this process held. ru_maxrss alone would do, if it did not begin, on Linux, with
+    that of the process which started this one: fork and exec hand it on."""
+    with suppress(OSError):
+        status = Path("/proc/self/status").read_text()
+        if found := re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE):
+            return 1024 * int(found[1])
     unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return Outcome(index, data, seconds=seconds, peak=peak)
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _prepared(source: Source, options: PrepareOptions, clock: Stopwatch) -> tuple[PartCloud, OfficialViews | None]:
