@@ -20,7 +20,7 @@ from pa3d.data.creatures import CREATURES, synthesize_creature
 from pa3d.data.harvest import HarvestReport, characters, harvest
 from pa3d.data.paraphrases import HELD_OUT_PHRASES
 from pa3d.data.parts import PartCloud, PartMesh, write_shards
-from pa3d.data.procedural import CATEGORIES, HELD_OUT, HELD_OUT_PARTS, synthesize
+from pa3d.data.procedural import CATEGORIES, HELD_OUT, HELD_OUT_PARTS, synthesize, variants
 
 POINTS = 4096
 
@@ -49,9 +49,10 @@ def worded(clouds: Iterator[PartCloud]) -> Iterator[PartCloud]:
 
 
 def objects(each: int) -> Iterator[PartCloud]:
+    """The further shapes of common kinds twice as often."""
     rng = np.random.default_rng(1)
     for category in sorted(CATEGORIES):
-        for seed in range(each):
+        for seed in range(each * (2 if CATEGORIES[category].draw.__module__ == variants.__name__ else 1)):
             yield synthesize(category, seed).sample(POINTS, rng)
 
 

@@ -19,6 +19,7 @@ from pa3d.data.procedural import (  # noqa: F401
     household,
     kitchen,
     tools,
+    variants,
     vehicles,
     wearables,
 )
