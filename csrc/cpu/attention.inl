@@ -1,39 +1,78 @@
-// softmax(q k^T / sqrt(d)) v for one head; a tile of kMR rows of scores never leaves the first-level cache.
+// softmax(q k^T / sqrt(d)) v for one head; a tile of kMR rows of scores never leaves the first-level cache. T is the
+// type of the operands of both products, F32 or BF16; scores, exponentials and their sum are float32 in any case.
 
+template <class T>
 struct AttentionScratch {
-  Buffer<float> keys, values, scores, tile;
+  Buffer<typename T::A> queries, keys, values, shares;  // shares: exponentials on their way to the second product
+  Buffer<float> scores, tile;
   void reserve(int64_t tokens, int64_t head_dim) {
-    const int64_t panels = (tokens + kNR - 1) / kNR;
-    keys.reserve(panels * head_dim * kNR);
-    values.reserve((head_dim + kNR - 1) / kNR * tokens * kNR);
+    const int64_t panels = (tokens + kNR - 1) / kNR, width = aligned(head_dim);
+    queries.reserve(tokens * width);
+    keys.reserve(panels * width * kNR);
+    values.reserve((head_dim + kNR - 1) / kNR * aligned(tokens) * kNR);
+    shares.reserve(kMR * panels * kNR);
     scores.reserve(kMR * panels * kNR);
     tile.reserve(kMR * kNR);
   }
 };
 
-// qkv: float32 rows (tokens, 3 * dim) with rows of length stride; out: rows [from, to) of (tokens, dim).
+// One 32-bit lane of a row, elements [at, at + kPack); zeros past `width`.
 template <class T>
-static void attend(const float* qkv, int64_t stride, int64_t tokens, int64_t dim, int64_t head, int64_t head_dim,
-                   int64_t from, int64_t to, AttentionScratch& s, typename T::A* out, int64_t out_stride) {
-  const float* q = qkv + head * head_dim;
-  const float *k = q + dim, *v = q + 2 * dim;
+static inline uint32_t lane_of(const typename T::A* row, int64_t at, int64_t width) {
+  uint32_t lane = 0;
+  if (at + T::kPack <= width)
+    std::memcpy(&lane, row + at, 4);
+  else
+    std::memcpy(&lane, row + at, (width - at) * sizeof(typename T::A));
+  return lane;
+}
+
+// qkv: rows (tokens, 3 * dim) of length stride; out: rows [from, to) of (tokens, dim).
+template <class T, class O>
+static void attend(const typename T::A* qkv, int64_t stride, int64_t tokens, int64_t dim, int64_t head,
+                   int64_t head_dim, int64_t from, int64_t to, AttentionScratch<T>& s, typename O::A* out,
+                   int64_t out_stride) {
+  typedef typename T::A A;
+  const A* q = qkv + head * head_dim;
+  const A *k = q + dim, *v = q + 2 * dim;
   const int64_t panels = (tokens + kNR - 1) / kNR, padded = panels * kNR, out_panels = (head_dim + kNR - 1) / kNR;
+  const int64_t lanes = (head_dim + T::kPack - 1) / T::kPack, depth = lanes * T::kPack;
+  const int64_t steps = (tokens + T::kPack - 1) / T::kPack, counted = (tokens + PA3D_W - 1) / PA3D_W * PA3D_W;
+  const bool whole = depth == head_dim;  // else a row's last lane would hold a part of the next head
+  if (!whole)
+    for (int64_t t = from; t < to; ++t)
+      for (int64_t d = 0; d < depth; ++d) s.queries[t * depth + d] = d < head_dim ? q[t * stride + d] : A{};
+  const A* query = whole ? q : s.queries.data();
+  const int64_t query_stride = whole ? stride : depth;
   for (int64_t t = 0; t < padded; ++t) {
-    float* to_panel = s.keys.data() + t / kNR * head_dim * kNR + t % kNR;
-    for (int64_t d = 0; d < head_dim; ++d) to_panel[d * kNR] = t < tokens ? k[t * stride + d] : 0.0f;
+    A* panel = s.keys.data() + t / kNR * depth * kNR + t % kNR * T::kPack;
+    for (int64_t i = 0; i < lanes; ++i) {
+      const uint32_t lane = t < tokens ? lane_of<T>(k + t * stride, i * T::kPack, head_dim) : 0;
+      std::memcpy(panel + i * T::kPack * kNR, &lane, 4);
+    }
   }
-  for (int64_t p = 0; p < out_panels; ++p)
-    for (int64_t t = 0; t < tokens; ++t)
-      for (int64_t c = 0; c < kNR; ++c) {
-        const int64_t d = p * kNR + c;
-        s.values[(p * tokens + t) * kNR + c] = d < head_dim ? v[t * stride + d] : 0.0f;
+  for (int64_t p = 0; p < out_panels; ++p) {
+    const int64_t wide = std::min<int64_t>(kNR, head_dim - p * kNR);
+    for (int64_t i = 0; i < steps; ++i) {
+      A* panel = s.values.data() + (p * steps + i) * T::kPack * kNR;
+      const A* first = v + i * T::kPack * stride + p * kNR;
+      if (wide == kNR && (i + 1) * T::kPack <= tokens) {
+        for (int64_t c = 0; c < kNR; ++c)
+          for (int64_t j = 0; j < T::kPack; ++j) panel[c * T::kPack + j] = first[j * stride + c];
+      } else {
+        for (int64_t c = 0; c < kNR; ++c)
+          for (int64_t j = 0; j < T::kPack; ++j)
+            panel[c * T::kPack + j] = c < wide && i * T::kPack + j < tokens ? first[j * stride + c] : A{};
       }
+    }
+  }
   const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
   float* tile = s.tile.data();
   for (int64_t row = from; row < to; row += kMR) {
     const int rows = static_cast<int>(std::min<int64_t>(kMR, to - row));
     for (int64_t p = 0; p < panels; ++p) {
-      multiply_rows<F32, kMR>(rows, q + row * stride, stride, s.keys.data() + p * head_dim * kNR, head_dim, tile);
+      multiply_rows<T, kMR>(rows, query + row * query_stride, query_stride, s.keys.data() + p * depth * kNR, depth,
+                            tile);
       for (int i = 0; i < rows; ++i)
         for (int j = 0; j < kNR; j += PA3D_W)
           store(s.scores.data() + i * padded + p * kNR + j, load(tile + i * kNR + j) * splat(scale));
@@ -41,14 +80,14 @@ static void attend(const float* qkv, int64_t stride, int64_t tokens, int64_t dim
     float inverse[kMR];
     for (int i = 0; i < rows; ++i) {
       float* r = s.scores.data() + i * padded;
-      for (int64_t t = tokens; t < padded; ++t) r[t] = -1e30f;
+      for (int64_t t = tokens; t < counted; ++t) r[t] = -1e30f;
       vf top = load(r);
-      for (int64_t t = PA3D_W; t < padded; t += PA3D_W) top = vmax(top, load(r + t));
+      for (int64_t t = PA3D_W; t < counted; t += PA3D_W) top = vmax(top, load(r + t));
       const vf most = splat(reduce_max(top));
       vf sum = vf{};
-      for (int64_t t = 0; t < padded; t += PA3D_W) {
+      for (int64_t t = 0; t < counted; t += PA3D_W) {
         const vf e = vexp(load(r + t) - most);
-        store(r + t, e);
+        T::put(s.shares.data() + i * padded + t, e);
         sum += e;
       }
       float total = 0;
@@ -56,15 +95,16 @@ static void attend(const float* qkv, int64_t stride, int64_t tokens, int64_t dim
       inverse[i] = 1.0f / total;
     }
     for (int64_t p = 0; p < out_panels; ++p) {
-      multiply_rows<F32, kMR>(rows, s.scores.data(), padded, s.values.data() + p * tokens * kNR, tokens, tile);
+      multiply_rows<T, kMR>(rows, s.shares.data(), padded, s.values.data() + p * steps * T::kPack * kNR,
+                            steps * T::kPack, tile);
       for (int i = 0; i < rows; ++i)
         for (int j = 0; j < kNR && p * kNR + j < head_dim; j += PA3D_W) {
           const vf value = load(tile + i * kNR + j) * splat(inverse[i]);
-          typename T::A* at = out + (row + i) * out_stride + head * head_dim + p * kNR + j;
+          typename O::A* at = out + (row + i) * out_stride + head * head_dim + p * kNR + j;
           if (p * kNR + j + PA3D_W <= head_dim)
-            T::put(at, value);
+            O::put(at, value);
           else
-            for (int lane = 0; lane < head_dim - p * kNR - j; ++lane) at[lane] = T::encode(value[lane]);
+            for (int lane = 0; lane < head_dim - p * kNR - j; ++lane) at[lane] = O::encode(value[lane]);
         }
     }
   }

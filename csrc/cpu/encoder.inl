@@ -83,11 +83,21 @@ class EncoderOf : public Encoder {
 
   const EncoderConfig& config() const override { return c_; }
 
+ private:
+  typedef typename Staged<T>::Stage Stage;
+#if PA3D_LEVEL >= 3
+  typedef std::conditional_t<std::is_same_v<T, F32>, F32, BF16> Mixed;  // what attention multiplies
+#else
+  typedef F32 Mixed;
+#endif
+
+ public:
   struct Space : Workspace {
-    Buffer<float> centers, pos_hidden, pos, x, qkv, unit;
+    Buffer<float> centers, pos_hidden, pos, x, unit;
+    Buffer<typename Mixed::A> qkv;
     Staged<T> pooled, normed, attended, hidden;
     std::vector<typename PatchEmbed<T>::Scratch> embed;
-    std::vector<AttentionScratch> attention;
+    std::vector<AttentionScratch<Mixed>> attention;
   };
 
   std::unique_ptr<Workspace> workspace() const override { return std::make_unique<Space>(); }
@@ -154,6 +164,7 @@ class EncoderOf : public Encoder {
         t2 = Clock::now();
       }
       barrier();
+      const bool by_heads = head_dim % kNR == 0 && c_.heads % team == 0;
       for (const Block<T>& block : blocks_) {
         share(t, id, team, &from, &to);
         for (int64_t r = from; r < to; ++r)
@@ -163,14 +174,24 @@ class EncoderOf : public Encoder {
                               c_.norm_eps, s.normed.row(0), ld);
         s.normed.encode(from, to);
         barrier();
-        share(block.qkv.panels, id, team, &from, &to);
-        linear<T, F32, Act::none>(s.normed.rows(), t, block.qkv, from, to, s.qkv.data(), ld_qkv);
-        barrier();
-        const int64_t parts = (team + c_.heads - 1) / c_.heads;
-        for (int64_t unit = id; unit < c_.heads * parts; unit += team) {
-          share(t, static_cast<int>(unit % parts), static_cast<int>(parts), &from, &to);
-          attend<Stage>(s.qkv.data(), ld_qkv, t, dim, unit / parts, head_dim, from, to, s.attention[id],
-                        s.attended.row(0), ld);
+        if (by_heads) {  // each thread attends with what it has just computed itself
+          const int64_t first = c_.heads * id / team, last = c_.heads * (id + 1) / team;
+          for (int64_t part = 0; part < 3; ++part)
+            linear<T, Mixed, Act::none>(s.normed.rows(), t, block.qkv, (part * dim + first * head_dim) / kNR,
+                                        (part * dim + last * head_dim) / kNR, s.qkv.data(), ld_qkv);
+          for (int64_t head = first; head < last; ++head)
+            attend<Mixed, Stage>(s.qkv.data(), ld_qkv, t, dim, head, head_dim, 0, t, s.attention[id], s.attended.row(0),
+                                 ld);
+        } else {
+          share(block.qkv.panels, id, team, &from, &to);
+          linear<T, Mixed, Act::none>(s.normed.rows(), t, block.qkv, from, to, s.qkv.data(), ld_qkv);
+          barrier();
+          const int64_t parts = (team + c_.heads - 1) / c_.heads;
+          for (int64_t unit = id; unit < c_.heads * parts; unit += team) {
+            share(t, static_cast<int>(unit % parts), static_cast<int>(parts), &from, &to);
+            attend<Mixed, Stage>(s.qkv.data(), ld_qkv, t, dim, unit / parts, head_dim, from, to, s.attention[id],
+                                 s.attended.row(0), ld);
+          }
         }
         barrier();
         encode_all(s.attended, t, id, team);
@@ -194,10 +215,10 @@ class EncoderOf : public Encoder {
       share(g, id, team, &from, &to);
       normalize_rows<Stage>(s.x.data() + ld, ld, dim, from, to, norm_.gain.data(), norm_.shift.data(), c_.norm_eps,
                             s.normed.row(0), ld);
-      if (tokens) {  // in float32 whatever the precision; qkv is free by now
+      if (tokens) {  // in float32 whatever the precision, and in place
         normalize_rows<F32>(s.x.data() + ld, ld, dim, from, to, norm_.gain.data(), norm_.shift.data(), c_.norm_eps,
-                            s.qkv.data(), ld_qkv);
-        for (int64_t r = from; r < to; ++r) std::copy_n(s.qkv.data() + r * ld_qkv, dim, tokens + r * dim);
+                            s.x.data() + ld, ld);
+        for (int64_t r = from; r < to; ++r) std::copy_n(s.x.data() + (1 + r) * ld, dim, tokens + r * dim);
       }
       barrier();
       share(proj_.panels, id, team, &from, &to);
@@ -225,8 +246,6 @@ class EncoderOf : public Encoder {
   }
 
  private:
-  typedef typename Staged<T>::Stage Stage;
-
   // Every thread its share of the rows; nothing to do, and nothing to wait for, unless the operand has scales.
   static void encode_all(Staged<T>& a, int64_t rows, int id, int team) {
     if constexpr (T::kScaled) {

@@ -174,21 +174,38 @@ struct Packed {
   const typename T::W* panel(int64_t p) const { return data.data() + p * k * kNR; }
 };
 
+// Bytes at `ahead` that a tile asks the memory for in each of its k / kPack steps: a panel is far longer than what the
+// processor fetches on its own account, and comes whole while the tiles of the panel before it are multiplied.
+constexpr int64_t kAhead = 16;
+
 // tile (MR, kNR) = A (MR, k) times one panel; 32-bit sums, integers for int8.
 template <class T, int MR>
 static __attribute__((noinline)) void multiply_tile(const typename T::A* a, int64_t stride, const typename T::W* w,
-                                                    int64_t k, void* tile) {
+                                                    int64_t k, void* tile, const char* ahead) {
   typedef typename T::Sum Sum;
   Sum acc[MR][kNV];
 #pragma GCC unroll 12
   for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 2
     for (int j = 0; j < kNV; ++j) acc[i][j] = Sum{};
-  for (int64_t at = 0; at < k; at += T::kPack, w += kNR * T::kPack) {
+  // Three rows a pointer. Left alone, the compiler keeps one for each row and parks those that find no register in
+  // vector registers: two moves a step, on the very units that multiply.
+  const int64_t row = stride * static_cast<int64_t>(sizeof(typename T::A));
+  const char* base[(MR + 2) / 3];
+  for (int i = 0; i < MR; i += 3) base[i / 3] = reinterpret_cast<const char*>(a) + i * row;
+  for (int64_t left = k; left > 0; left -= T::kPack, w += kNR * T::kPack, ahead += kAhead) {
+    __builtin_prefetch(ahead);
 #pragma GCC unroll 12
-    for (int i = 0; i < MR; ++i)
+    for (int i = 0; i < MR; ++i) {
+      const auto* at = reinterpret_cast<const typename T::A*>(base[i / 3] + i % 3 * row);
 #pragma GCC unroll 2
-      for (int j = 0; j < kNV; ++j) T::multiply_add(acc[i][j], a + i * stride + at, w + j * PA3D_W * T::kPack);
+      for (int j = 0; j < kNV; ++j) T::multiply_add(acc[i][j], at, w + j * PA3D_W * T::kPack);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < MR; i += 3) {
+      base[i / 3] += 4;
+      asm("" : "+r"(base[i / 3]));
+    }
   }
   char* out = static_cast<char*>(tile);
 #pragma GCC unroll 12
@@ -197,14 +214,16 @@ static __attribute__((noinline)) void multiply_tile(const typename T::A* a, int6
     for (int j = 0; j < kNV; ++j) std::memcpy(out + (i * kNR + j * PA3D_W) * 4, &acc[i][j], sizeof(Sum));
 }
 
+// The same for fewer rows; what is needed next is what lies behind the panel, unless `ahead` says better.
 template <class T, int MR>
 static inline void multiply_rows(int rows, const typename T::A* a, int64_t stride, const typename T::W* w, int64_t k,
-                                 void* tile) {
+                                 void* tile, const char* ahead = nullptr) {
+  if (ahead == nullptr) ahead = reinterpret_cast<const char*>(w + k * kNR);
   if constexpr (MR > 0) {
     if (rows == MR)
-      multiply_tile<T, MR>(a, stride, w, k, tile);
+      multiply_tile<T, MR>(a, stride, w, k, tile, ahead);
     else
-      multiply_rows<T, MR - 1>(rows, a, stride, w, k, tile);
+      multiply_rows<T, MR - 1>(rows, a, stride, w, k, tile, ahead);
   }
 }
 
@@ -229,13 +248,15 @@ template <class T, class Finish>
 static inline void multiply(const Rows<T>& a, int64_t m, const Packed<T>& w, int64_t from, int64_t to,
                             const Finish& finish) {
   alignas(64) float tile[kMR * kNR];
-  for (int64_t p = from; p < to; ++p)
-    for (int64_t row = 0; row < m; row += kMR) {
+  for (int64_t p = from; p < to; ++p) {
+    const char* ahead = reinterpret_cast<const char*>(w.panel(p + 1));
+    for (int64_t row = 0; row < m; row += kMR, ahead += w.k / T::kPack * kAhead) {
       const int rows = static_cast<int>(std::min<int64_t>(kMR, m - row));
-      multiply_rows<T, kMR>(rows, a.data + row * a.stride, a.stride, w.panel(p), w.k, tile);
+      multiply_rows<T, kMR>(rows, a.data + row * a.stride, a.stride, w.panel(p), w.k, tile, ahead);
       if constexpr (T::kScaled) rescale(w, a.scale + row, a.zero + row, rows, p * kNR, tile);
       finish(row, rows, p * kNR, tile);
     }
+  }
 }
 
 enum class Act { none, relu, gelu };

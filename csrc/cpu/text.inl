@@ -131,7 +131,7 @@ class TextEncoderOf : public TextEncoder {
   const TextConfig& config() const override { return c_; }
 
   struct Scratch {
-    AttentionScratch attention;
+    AttentionScratch<F32> attention;
     Buffer<float> panel;
   };
   struct Space : Workspace {
@@ -204,8 +204,8 @@ class TextEncoderOf : public TextEncoder {
         barrier();
         for (int64_t unit = id; unit < n * c_.heads; unit += team) {
           const int64_t text = unit / c_.heads, start = s.starts[text];
-          attend<F32>(qkv + start * wide, wide, lengths[text], width, unit % c_.heads, head_dim, 0, lengths[text],
-                      s.threads[id].attention, attended + start * width, width);
+          attend<F32, F32>(qkv + start * wide, wide, lengths[text], width, unit % c_.heads, head_dim, 0, lengths[text],
+                           s.threads[id].attention, attended + start * width, width);
         }
         barrier();
         share(block.out.panels, id, team, &from, &to);
