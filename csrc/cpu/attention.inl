@@ -66,17 +66,13 @@ static void attend(const typename T::A* qkv, int64_t stride, int64_t tokens, int
       }
     }
   }
-  const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
+  const vf scale = splat(1.0f / std::sqrt(static_cast<float>(head_dim)));
   float* tile = s.tile.data();
   for (int64_t row = from; row < to; row += kMR) {
     const int rows = static_cast<int>(std::min<int64_t>(kMR, to - row));
-    for (int64_t p = 0; p < panels; ++p) {
+    for (int64_t p = 0; p < panels; ++p)
       multiply_rows<T, kMR>(rows, query + row * query_stride, query_stride, s.keys.data() + p * depth * kNR, depth,
-                            tile);
-      for (int i = 0; i < rows; ++i)
-        for (int j = 0; j < kNR; j += PA3D_W)
-          store(s.scores.data() + i * padded + p * kNR + j, load(tile + i * kNR + j) * splat(scale));
-    }
+                            s.scores.data() + p * kNR, padded);
     float inverse[kMR];
     for (int i = 0; i < rows; ++i) {
       float* r = s.scores.data() + i * padded;
@@ -86,13 +82,11 @@ static void attend(const typename T::A* qkv, int64_t stride, int64_t tokens, int
       const vf most = splat(reduce_max(top));
       vf sum = vf{};
       for (int64_t t = 0; t < counted; t += PA3D_W) {
-        const vf e = vexp(load(r + t) - most);
+        const vf e = vexp((load(r + t) - most) * scale);
         T::put(s.shares.data() + i * padded + t, e);
         sum += e;
       }
-      float total = 0;
-      for (int lane = 0; lane < PA3D_W; ++lane) total += sum[lane];
-      inverse[i] = 1.0f / total;
+      inverse[i] = 1.0f / reduce_add(sum);
     }
     for (int64_t p = 0; p < out_panels; ++p) {
       multiply_rows<T, kMR>(rows, s.shares.data(), padded, s.values.data() + p * steps * T::kPack * kNR,

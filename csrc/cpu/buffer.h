@@ -7,6 +7,10 @@
 #include <new>
 #include <utility>
 
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
 namespace pa3d {
 
 template <class T>
@@ -21,22 +25,33 @@ class Buffer {
   }
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
-  ~Buffer() { std::free(data_); }
+  ~Buffer() { release(); }
 
   // Sets the size and zeroes everything; what was there is lost. A vector's width past the end may be read and written.
   void resize(int64_t n) {
-    const size_t bytes = (static_cast<size_t>(n) * sizeof(T) + 127) / 64 * 64;
+    const size_t bytes = held(n);
     void* fresh = std::aligned_alloc(64, bytes);
     if (fresh == nullptr) throw std::bad_alloc();
     std::memset(fresh, 0, bytes);
-    std::free(data_);
+    release();
     data_ = static_cast<T*>(fresh);
     size_ = n;
+    owned_ = true;
   }
   // Grows to at least n; keeps what it has when it is large enough.
   void reserve(int64_t n) {
     if (n > size_) resize(n);
   }
+  // Moves into memory that somebody else keeps for as long as this lives; returns where the next may begin.
+  char* move_to(char* place) {
+    const size_t bytes = held(size_);
+    std::memcpy(place, data_, bytes);
+    release();
+    data_ = reinterpret_cast<T*>(place);
+    owned_ = false;
+    return place + bytes;
+  }
+  int64_t bytes() const { return static_cast<int64_t>(held(size_)); }
   T* data() { return data_; }
   const T* data() const { return data_; }
   int64_t size() const { return size_; }
@@ -44,12 +59,42 @@ class Buffer {
   const T& operator[](int64_t i) const { return data_[i]; }
 
  private:
+  static size_t held(int64_t n) { return (static_cast<size_t>(n) * sizeof(T) + 127) / 64 * 64; }
+  void release() {
+    if (owned_) std::free(data_);
+  }
   void swap(Buffer& o) noexcept {
     std::swap(data_, o.data_);
     std::swap(size_, o.size_);
+    std::swap(owned_, o.owned_);
   }
   T* data_ = nullptr;
   int64_t size_ = 0;
+  bool owned_ = true;
+};
+
+// Memory for what is read from end to end again and again: in huge pages where the system gives them, which saves the
+// processor a walk through the page tables every 4 KiB.
+class Slab {
+ public:
+  Slab() = default;
+  Slab(const Slab&) = delete;
+  Slab& operator=(const Slab&) = delete;
+  ~Slab() { std::free(data_); }
+  char* resize(int64_t bytes) {
+    constexpr size_t kHuge = size_t{1} << 21;
+    const size_t whole = (static_cast<size_t>(bytes) + kHuge - 1) / kHuge * kHuge;
+    std::free(data_);
+    data_ = static_cast<char*>(std::aligned_alloc(kHuge, whole));
+    if (data_ == nullptr) throw std::bad_alloc();
+#ifdef __linux__
+    (void)madvise(data_, whole, MADV_HUGEPAGE);  // advice: without huge pages all works as well
+#endif
+    return data_;
+  }
+
+ private:
+  char* data_ = nullptr;
 };
 
 }  // namespace pa3d

@@ -16,8 +16,7 @@ static void normalize_rows(const float* x, int64_t stride, int64_t dim, int64_t 
     // Past dim the row is zero, so sums may run over whole vectors; the variance corrects for those lanes.
     vf sum = vf{};
     for (int64_t i = 0; i < dim; i += PA3D_W) sum += load(row + i);
-    float total = 0;
-    for (int lane = 0; lane < PA3D_W; ++lane) total += sum[lane];
+    float total = reduce_add(sum);
     const float mean = total / static_cast<float>(dim);
     vf squares = vf{};
     const vf m = splat(mean);
@@ -26,8 +25,7 @@ static void normalize_rows(const float* x, int64_t stride, int64_t dim, int64_t 
       const vf d = load(row + i) - m;
       squares += d * d;
     }
-    float variance = 0;
-    for (int lane = 0; lane < PA3D_W; ++lane) variance += squares[lane];
+    float variance = reduce_add(squares);
     for (; i < dim; ++i) variance += (row[i] - mean) * (row[i] - mean);
     const vf factor = splat(1.0f / std::sqrt(variance / static_cast<float>(dim) + eps));
     for (i = 0; i < dim; i += PA3D_W)
@@ -79,6 +77,7 @@ class EncoderOf : public Encoder {
       blocks_[i].load_weights(c, weights, "blocks.blocks." + std::to_string(i) + ".");
     norm_.load_weights(weights, "norm", c.dim);
     proj_.pack(weights("proj.weight", c.text_dim * c.dim), c.text_dim, c.dim, c.dim, weights("proj.bias", c.text_dim));
+    side_by_side();
   }
 
   const EncoderConfig& config() const override { return c_; }
@@ -230,8 +229,7 @@ class EncoderOf : public Encoder {
         const float* row = s.unit.data() + r * ld_text;
         vf sum = vf{};
         for (int64_t i = 0; i < ld_text; i += PA3D_W) sum += load(row + i) * load(row + i);
-        float total = 0;
-        for (int lane = 0; lane < PA3D_W; ++lane) total += sum[lane];
+        float total = reduce_add(sum);
         const float inverse = 1.0f / std::max(std::sqrt(total), 1e-12f);
         for (int64_t i = 0; i < c_.text_dim; ++i) features[r * c_.text_dim + i] = row[i] * inverse;
       }
@@ -257,7 +255,18 @@ class EncoderOf : public Encoder {
     (void)a, (void)rows, (void)id, (void)team;
   }
 
+  // Moves the weights of the blocks, nearly all there are, into one slab, in the order in which they are read.
+  void side_by_side() {
+    int64_t bytes = 0;
+    for (const Block<T>& b : blocks_)
+      bytes += b.qkv.data.bytes() + b.proj.data.bytes() + b.fc1.data.bytes() + b.fc2.data.bytes();
+    char* at = slab_.resize(bytes);
+    for (Block<T>& b : blocks_)
+      for (Packed<T>* w : {&b.qkv, &b.proj, &b.fc1, &b.fc2}) at = w->data.move_to(at);
+  }
+
   EncoderConfig c_;
+  Slab slab_;  // outlives what lies in it
   PatchEmbed<T> embed_;
   Packed<F32> pos1_, pos2_;
   Buffer<float> cls_token_, cls_pos_;

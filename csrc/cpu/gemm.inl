@@ -178,10 +178,10 @@ struct Packed {
 // processor fetches on its own account, and comes whole while the tiles of the panel before it are multiplied.
 constexpr int64_t kAhead = 16;
 
-// tile (MR, kNR) = A (MR, k) times one panel; 32-bit sums, integers for int8.
+// tile (MR, kNR) = A (MR, k) times one panel; 32-bit sums, integers for int8; rows of the tile are `tile_stride` apart.
 template <class T, int MR>
 static __attribute__((noinline)) void multiply_tile(const typename T::A* a, int64_t stride, const typename T::W* w,
-                                                    int64_t k, void* tile, const char* ahead) {
+                                                    int64_t k, void* tile, int64_t tile_stride, const char* ahead) {
   typedef typename T::Sum Sum;
   Sum acc[MR][kNV];
 #pragma GCC unroll 12
@@ -209,21 +209,21 @@ static __attribute__((noinline)) void multiply_tile(const typename T::A* a, int6
   }
   char* out = static_cast<char*>(tile);
 #pragma GCC unroll 12
-  for (int i = 0; i < MR; ++i)
+  for (int i = 0; i < MR; ++i, out += 4 * tile_stride)
 #pragma GCC unroll 2
-    for (int j = 0; j < kNV; ++j) std::memcpy(out + (i * kNR + j * PA3D_W) * 4, &acc[i][j], sizeof(Sum));
+    for (int j = 0; j < kNV; ++j) std::memcpy(out + 4 * j * PA3D_W, &acc[i][j], sizeof(Sum));
 }
 
 // The same for fewer rows; what is needed next is what lies behind the panel, unless `ahead` says better.
 template <class T, int MR>
 static inline void multiply_rows(int rows, const typename T::A* a, int64_t stride, const typename T::W* w, int64_t k,
-                                 void* tile, const char* ahead = nullptr) {
+                                 void* tile, int64_t tile_stride = kNR, const char* ahead = nullptr) {
   if (ahead == nullptr) ahead = reinterpret_cast<const char*>(w + k * kNR);
   if constexpr (MR > 0) {
     if (rows == MR)
-      multiply_tile<T, MR>(a, stride, w, k, tile, ahead);
+      multiply_tile<T, MR>(a, stride, w, k, tile, tile_stride, ahead);
     else
-      multiply_rows<T, MR - 1>(rows, a, stride, w, k, tile, ahead);
+      multiply_rows<T, MR - 1>(rows, a, stride, w, k, tile, tile_stride, ahead);
   }
 }
 
@@ -252,7 +252,7 @@ static inline void multiply(const Rows<T>& a, int64_t m, const Packed<T>& w, int
     const char* ahead = reinterpret_cast<const char*>(w.panel(p + 1));
     for (int64_t row = 0; row < m; row += kMR, ahead += w.k / T::kPack * kAhead) {
       const int rows = static_cast<int>(std::min<int64_t>(kMR, m - row));
-      multiply_rows<T, kMR>(rows, a.data + row * a.stride, a.stride, w.panel(p), w.k, tile, ahead);
+      multiply_rows<T, kMR>(rows, a.data + row * a.stride, a.stride, w.panel(p), w.k, tile, kNR, ahead);
       if constexpr (T::kScaled) rescale(w, a.scale + row, a.zero + row, rows, p * kNR, tile);
       finish(row, rows, p * kNR, tile);
     }
@@ -261,10 +261,11 @@ static inline void multiply(const Rows<T>& a, int64_t m, const Packed<T>& w, int
 
 enum class Act { none, relu, gelu };
 
-template <Act act>
+// T: the type of the operands, which tells how exact the result has to be.
+template <Act act, class T>
 static inline vf activate(vf v) {
   if constexpr (act == Act::relu) return vmax(v, splat(0.0f));
-  if constexpr (act == Act::gelu) return vgelu(v);
+  if constexpr (act == Act::gelu) return std::is_same_v<T, F32> ? vgelu(v) : vgelu_short(v);
   return v;
 }
 
@@ -277,7 +278,7 @@ static inline void linear(const Rows<T>& a, int64_t m, const Packed<T>& w, int64
       const vf b = load(w.bias.data() + column + j * PA3D_W);
       for (int i = 0; i < rows; ++i)
         O::put(out + (row + i) * out_stride + column + j * PA3D_W,
-               activate<act>(load(tile + i * kNR + j * PA3D_W) + b));
+               activate<act, T>(load(tile + i * kNR + j * PA3D_W) + b));
     }
   });
 }

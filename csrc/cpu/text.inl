@@ -50,7 +50,7 @@ static void product(const float* a, int64_t m, int64_t stride, const PackedRows&
         const vf scale = load(w.scale.data() + p * kNR + j), bias = load(w.bias.data() + p * kNR + j);
         for (int i = 0; i < rows; ++i) {
           float* at = out + (row + i) * out_stride + p * kNR + j;
-          const vf value = activate<act>(load(tile + i * kNR + j) * scale + bias);
+          const vf value = activate<act, F32>(load(tile + i * kNR + j) * scale + bias);
           store(at, add ? load(at) + value : value);
         }
       }
@@ -59,8 +59,7 @@ static void product(const float* a, int64_t m, int64_t stride, const PackedRows&
 }
 
 static inline float sum_lanes(vf v) {
-  float total = 0;
-  for (int lane = 0; lane < PA3D_W; ++lane) total += v[lane];
+  float total = reduce_add(v);
   return total;
 }
 

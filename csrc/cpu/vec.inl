@@ -19,6 +19,7 @@ static inline uint32_t mask_less_equal(vf a, vf b) { return _mm512_cmp_ps_mask((
 static inline uint32_t mask_equal(vf a, vf b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_EQ_OQ); }
 static inline float reduce_max(vf v) { return _mm512_reduce_max_ps((__m512)v); }
 static inline float reduce_min(vf v) { return _mm512_reduce_min_ps((__m512)v); }
+static inline float reduce_add(vf v) { return _mm512_reduce_add_ps((__m512)v); }
 #elif PA3D_LEVEL == 1
 static inline vf vmin(vf a, vf b) { return (vf)_mm256_min_ps((__m256)a, (__m256)b); }
 static inline vf vmax(vf a, vf b) { return (vf)_mm256_max_ps((__m256)a, (__m256)b); }
@@ -67,6 +68,11 @@ static inline float reduce_min(vf v) {
   float m = v[0];
   for (int i = 1; i < PA3D_W; ++i) m = v[i] < m ? v[i] : m;
   return m;
+}
+static inline float reduce_add(vf v) {
+  float total = 0;
+  for (int i = 0; i < PA3D_W; ++i) total += v[i];
+  return total;
 }
 #endif
 
