@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <numeric>
 #include <type_traits>
 #include <vector>
 
@@ -22,20 +23,20 @@ namespace {
 constexpr int64_t kBlock = 64;             // channels at a time
 constexpr int64_t kBandBytes = 384 << 10;  // of interpolated rows: they stay in the cache of a core
 
-// Scattered pixels: sums of kNarrow channels, one line a point, stay in the second-level cache of a core.
-constexpr int64_t kNarrow = 16;
-constexpr int kSlotBits = 14, kWeightBits = 18;  // of a packed run
-constexpr int64_t kMostSlots = 1 << kSlotBits;
-constexpr int64_t kMostPacked = 1 << 19;  // runs at a time
-constexpr int64_t kLongestPacked = 8;     // pixels a run
-constexpr int64_t kRunsAhead = 12;        // runs whose sums are fetched while those before are worked on
+// Scattered pixels: sums of kNarrow channels, two lines a point, stay near a core.
+constexpr int64_t kNarrow = 32;
+constexpr int64_t kMostSlots = 1 << 14;
+constexpr int64_t kMostPacked = 1 << 19;  // pixels at a time
+constexpr int64_t kPixelsAhead = 12;      // pixels whose sums are fetched while those before are worked on
 constexpr int64_t kScattered = 3;         // bands that show the average point, from which pixels count as scattered
-static_assert(kLongestPacked * kMaxBackprojectSide <= 1 << kWeightBits);
+static_assert(kMaxBackprojectSide < 1 << 16 && kMostSlots <= 1 << 16);
 
-// For each pixel of an axis the first tap and the weights from it on. Taps are counted from kTaps / 2 before the grid.
+// For each pixel of an axis the first tap, the weights from it on, and the fraction of the way between its middle taps
+// that the weights follow from. Taps are counted from kTaps / 2 before the grid.
 struct AxisTaps {
   std::vector<int32_t> first;
   std::vector<float> weight;  // (pixels, 4)
+  std::vector<float> fraction;
 };
 
 struct GridSize {
@@ -48,27 +49,18 @@ struct Run {
   float weight[4];
 };
 
-// Neighbouring packed runs of one row with the same taps.
-struct Group {
+// Neighbouring pixels of one row with the same taps, each of which shows a point.
+struct Span {
   uint16_t cell;  // the first tap
-  uint16_t runs;
+  uint16_t first, pixels;
 };
 
-// A band's pixels, row by row. A packed run is slot << kWeightBits | index into `weight`: small, for every
-// block of channels reads the whole list again.
-struct PackedRuns {
-  std::vector<float> weight;    // (kLongestPacked, width, 4): of runs by length and first pixel
-  std::vector<int32_t> groups;  // of each row
-  std::vector<Group> group;     // row after row
-  std::vector<uint32_t> run;    // group after group, and kRunsAhead more to look at
-
-  explicit PackedRuns(const AxisTaps& across) : weight(across.weight) {
-    const int64_t row = static_cast<int64_t>(weight.size());
-    weight.resize(kLongestPacked * row);
-    for (int64_t more = 1; more < kLongestPacked; ++more)
-      for (int64_t i = 0; i < row - 4 * more; ++i)
-        weight[more * row + i] = weight[(more - 1) * row + i] + weight[4 * more + i];
-  }
+// A band's pixels, row by row, as the slots of their points: two bytes each, for every block of channels reads the
+// whole list again, and it shares the cache with the sums.
+struct PackedPixels {
+  std::vector<int32_t> spans;  // of each row
+  std::vector<Span> span;      // row after row
+  std::vector<uint16_t> slot;  // span after span, and kPixelsAhead more to look at
 };
 
 // A band's pixels by point; points in the order in which the band first shows them.
@@ -78,7 +70,9 @@ struct PixelLists {
   std::vector<Run> runs;
   std::vector<uint8_t> wanted;  // rows that show any point
 
-  explicit PixelLists(int64_t n_points) : slot(n_points, -1) {}
+  explicit PixelLists(int64_t n_points) : slot(n_points, -1) {
+    for (auto* list : {&points, &pixels, &ends}) list->reserve(std::min(n_points, kMostSlots));
+  }
 
   // Whether bands of band_rows rows show most of the image's points again and again, each time with a few pixels.
   template <class Id>
@@ -98,36 +92,48 @@ struct PixelLists {
         last = band;
       }
       if (static_cast<int64_t>(points.size()) > kMostSlots) return false;
+      const bool enough = shown > kScattered * static_cast<int64_t>(points.size());
+      // Where there are more points than slots, all have to be counted.
+      if (enough && (slot.size() <= static_cast<size_t>(kMostSlots) || row + band_rows >= height)) return true;
     }
-    return shown > kScattered * static_cast<int64_t>(points.size());
+    return false;
   }
 
-  // The band for sums that lie in slots: points and pixels are filled, runs go to `packed`.
+  // The band for sums that lie in slots: points and pixels (0 where the band does not show a point) are filled, the
+  // pixels themselves go to `packed`.
   template <class Id>
-  void pack(const Id* ids, int64_t rows, int64_t width, const AxisTaps& across, PackedRuns& packed) {
+  void pack(const Id* ids, int64_t rows, int64_t width, const AxisTaps& across, PackedPixels& packed) {
     clear();
-    packed.groups.assign(rows, 0);
-    packed.group.clear();
-    packed.run.clear();
-    packed.run.reserve(rows * width + kRunsAhead);
-    int64_t last_row = -1;
-    for_runs(ids, rows, width, across, [&](Id id, int64_t y, int64_t x, int64_t end) {
-      const int32_t at = place(id);
-      const int32_t cell = across.first[x];
-      pixels[at] += static_cast<int32_t>(end - x);
-      if (y != last_row || packed.group.back().cell != cell) {
-        packed.group.push_back({static_cast<uint16_t>(cell), 0});
-        ++packed.groups[y];
-        last_row = y;
+    const bool all = slot.size() <= static_cast<size_t>(kMostSlots);  // a slot for every point, shown or not
+    if (all) {
+      points.resize(slot.size());
+      std::iota(points.begin(), points.end(), 0);
+      pixels.assign(slot.size(), 0);
+    }
+    packed.spans.assign(rows, 0);
+    packed.span.clear();
+    packed.span.reserve(rows * (across.first[width - 1] - across.first[0] + 1));
+    packed.slot.resize(rows * width + kPixelsAhead);
+    const uint64_t limit = slot.size();
+    uint16_t* to = packed.slot.data();
+    for (int64_t y = 0; y < rows; ++y, ids += width) {
+      for (int64_t x = 0, first; x < width;) {
+        const int32_t cell = across.first[x];
+        for (first = x; x < width && across.first[x] == cell && static_cast<uint64_t>(ids[x]) < limit; ++x) {
+          const int32_t at = all ? static_cast<int32_t>(ids[x]) : place(ids[x]);
+          ++pixels[at];
+          *to++ = static_cast<uint16_t>(at);
+        }
+        if (x == first) {
+          ++x;  // it shows no point
+          continue;
+        }
+        packed.span.push_back(
+            {static_cast<uint16_t>(cell), static_cast<uint16_t>(first), static_cast<uint16_t>(x - first)});
+        ++packed.spans[y];
       }
-      for (int64_t length; x < end; x += length) {
-        length = std::min(end - x, kLongestPacked);
-        ++packed.group.back().runs;
-        packed.run.push_back(static_cast<uint32_t>(at) << kWeightBits |
-                             static_cast<uint32_t>((length - 1) * width + x));
-      }
-    });
-    packed.run.resize(packed.run.size() + kRunsAhead);
+    }
+    std::fill_n(to, kPixelsAhead, uint16_t{0});
   }
 
   template <class Id>
@@ -231,7 +237,7 @@ namespace {
 
 template <int kTaps>
 AxisTaps taps_of(int64_t pixels, int64_t tokens) {
-  AxisTaps taps{std::vector<int32_t>(pixels), std::vector<float>(4 * pixels)};
+  AxisTaps taps{std::vector<int32_t>(pixels), std::vector<float>(4 * pixels), std::vector<float>(pixels)};
   for (int64_t i = 0; i < pixels; ++i) {
     int64_t first;
     float* const w = &taps.weight[4 * i];
@@ -246,6 +252,7 @@ AxisTaps taps_of(int64_t pixels, int64_t tokens) {
       const int64_t whole = (above + below) / below - 1;
       const double t = static_cast<double>(above - whole * below) / static_cast<double>(below), s = 1 - t;
       first = whole - kTaps / 2 + 1;
+      taps.fraction[i] = static_cast<float>(t);
       if constexpr (kTaps == 2) {
         w[0] = static_cast<float>(s);
         w[1] = static_cast<float>(t);
@@ -276,7 +283,7 @@ void backproject_all(const GridSize& grid, int64_t views, const Token* tokens, c
   PixelLists lists(n_points);
   Pool<Buffer<float>> buffers;
   Pool<Workspace> workspaces;
-  std::unique_ptr<PackedRuns> packed;
+  PackedPixels packed;
   std::vector<int32_t> of_view(per_view ? n_points : 0);
   std::vector<float> scale;
   const auto scale_of_points = [&]() -> const float* {
@@ -304,11 +311,10 @@ void backproject_all(const GridSize& grid, int64_t views, const Token* tokens, c
         if (static_cast<uint64_t>(image[i]) < static_cast<uint64_t>(n_points)) ++of_view[image[i]];
     }
     if (lists.scattered(image, height, width, most_rows)) {
-      if (!packed) packed = std::make_unique<PackedRuns>(across);
       const int64_t packed_rows = std::clamp<int64_t>(kMostPacked / width, 1, height);
       for (int64_t row = 0; row < height; row += packed_rows) {
         const Band band = {&lists, row, std::min(packed_rows, height - row), 0};
-        lists.pack(image + row * width, band.rows, width, across, *packed);
+        lists.pack(image + row * width, band.rows, width, across, packed);
         const float* const factor = scale_of_points();
         parallel_for((grid.channels + kNarrow - 1) / kNarrow, 1, threads, [&](int64_t begin, int64_t end) {
           const auto space = workspaces.take([&] { return std::make_unique<Workspace>(kTaps, grid.columns); });
@@ -316,7 +322,7 @@ void backproject_all(const GridSize& grid, int64_t views, const Token* tokens, c
           for (int64_t channel = begin * kNarrow; channel < std::min(grid.channels, end * kNarrow);
                channel += kNarrow) {
             const int64_t valid = std::min(kNarrow, grid.channels - channel);
-            PA3D_DISPATCH(add_scattered<Kind>)(tokens + channel, grid, band, *packed, down, valid, *space);
+            PA3D_DISPATCH(add_scattered<Kind>)(tokens + channel, grid, band, packed, across, down, valid, *space);
             PA3D_DISPATCH(flush)
             (lists, factor, valid, grid.channels, count, space->sums.data(), sum + channel);
           }

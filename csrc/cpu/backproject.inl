@@ -105,22 +105,32 @@ static void copy_row(const typename Kind::Token* tokens, const GridSize& grid, i
   }
 }
 
-// Adds the band's pixels to the sums in their slots, in the order of pixels. Down the grid first, then across, run by
-// run, with the taps of a group in registers.
+// What lies between the middle two of kTaps values as a polynomial of the fraction of the way: Keys' cubic convolution
+// with A = -3/4, a straight line, or the value itself.
+static inline void polynomial(const vf (&tap)[4], vf (&c)[4]) {
+  c[0] = tap[1];
+  c[1] = splat(0.75f) * (tap[2] - tap[0]);
+  c[2] = splat(1.5f) * (tap[0] + tap[2]) - splat(2.25f) * tap[1] - splat(0.75f) * tap[3];
+  c[3] = splat(0.75f) * (tap[3] - tap[0]) + splat(1.25f) * (tap[1] - tap[2]);
+}
+static inline void polynomial(const vf (&tap)[2], vf (&c)[2]) { c[0] = tap[0], c[1] = tap[1] - tap[0]; }
+static inline void polynomial(const vf (&tap)[1], vf (&c)[1]) { c[0] = tap[0]; }
+
+// Adds the band's pixels to the sums in their slots, in the order of pixels. Down the grid first, then across, where a
+// span of pixels shares a polynomial: one number and three multiplications a pixel.
 template <class Kind>
 static void add_scattered(const typename Kind::Token* tokens, const GridSize& grid, const Band& band,
-                          const PackedRuns& packed, const AxisTaps& down, int64_t valid, Workspace& space) {
+                          const PackedPixels& packed, const AxisTaps& across, const AxisTaps& down, int64_t valid,
+                          Workspace& space) {
   constexpr int kTaps = Kind::kTaps, kParts = kNarrow / PA3D_W;
-  constexpr uint32_t kWeightMask = (1u << kWeightBits) - 1;
   const int64_t row_floats = (grid.columns + kTaps) * kNarrow;
   float* const cells = space.cells.data();
   float* const sums = space.sums.data();
-  const float* const weights = packed.weight.data();
-  const Group* group = packed.group.data();
-  const uint32_t* run = packed.run.data();
+  const Span* span = packed.span.data();
+  const uint16_t* slot = packed.slot.data();
   int64_t copied = 0;  // rows of the grid before this one are in the window, or were
   for (int64_t y = 0; y < band.rows; ++y) {
-    if (packed.groups[y] == 0) continue;
+    if (packed.spans[y] == 0) continue;
     const int64_t first = down.first[band.first_row + y];
     for (copied = std::max(copied, first); copied < first + kTaps; ++copied) {
       const int64_t inside = std::clamp<int64_t>(copied - kTaps / 2, 0, grid.rows - 1);
@@ -138,18 +148,24 @@ static void add_scattered(const typename Kind::Token* tokens, const GridSize& gr
       for (int a = 1; a < kTaps; ++a) total += weight[a] * load(source[a] + i);
       store(cells + i, total);
     }
-    for (const Group* const last = group + packed.groups[y]; group < last; ++group) {
-      vf tap[kTaps][kParts];
-      for (int a = 0; a < kTaps; ++a)
-        for (int u = 0; u < kParts; ++u) tap[a][u] = load(cells + (group->cell + a) * kNarrow + u * PA3D_W);
-      for (const uint32_t* const end = run + group->runs; run < end; ++run) {
-        const float* const w = weights + 4 * (*run & kWeightMask);
-        float* const out = sums + (*run >> kWeightBits) * kNarrow;
-        __builtin_prefetch(sums + (run[kRunsAhead] >> kWeightBits) * kNarrow, 1);
+    for (const Span* const last = span + packed.spans[y]; span < last; ++span) {
+      vf c[kParts][kTaps];
+      for (int u = 0; u < kParts; ++u) {
+        vf tap[kTaps];
+        for (int a = 0; a < kTaps; ++a) tap[a] = load(cells + (span->cell + a) * kNarrow + u * PA3D_W);
+        polynomial(tap, c[u]);
+      }
+      const float* fraction = across.fraction.data() + span->first;
+      // Most spans are as long as a token is wide: a branch of its own for each pixel is foreseen, one for all is not.
+#pragma GCC unroll 16
+      for (const uint16_t* const end = slot + span->pixels; slot < end; ++slot, ++fraction) {
+        const vf t = splat(*fraction);
+        float* const out = sums + *slot * kNarrow;
+        const float* const soon = sums + slot[kPixelsAhead] * kNarrow;
+        for (int64_t line = 0; line < kNarrow; line += 16) __builtin_prefetch(soon + line, 1);
         for (int u = 0; u < kParts; ++u) {
-          vf value = splat(w[0]) * tap[0][u];
-          if constexpr (kTaps > 1) value += splat(w[1]) * tap[1][u];
-          if constexpr (kTaps > 2) value += splat(w[2]) * tap[2][u] + splat(w[3]) * tap[3][u];
+          vf value = c[u][kTaps - 1];
+          for (int a = kTaps - 2; a >= 0; --a) value = value * t + c[u][a];
           store(out + u * PA3D_W, load(out + u * PA3D_W) + value);
         }
       }
@@ -161,23 +177,24 @@ static void add_scattered(const typename Kind::Token* tokens, const GridSize& gr
 // is zero have nothing in sum yet.
 static void flush(const PixelLists& lists, const float* scale, int64_t valid, int64_t channels, const int64_t* count,
                   float* slots, float* sum) {
-  constexpr size_t kAhead = 8;  // points whose sums are fetched while those before are worked on
+  const bool lines = valid == kNarrow && channels % PA3D_W == 0 && reinterpret_cast<uintptr_t>(sum) % 64 == 0;
   for (size_t i = 0; i < lists.points.size(); ++i, slots += kNarrow) {
-    if (i + kAhead < lists.points.size()) __builtin_prefetch(sum + lists.points[i + kAhead] * channels, 1);
+    if (lists.pixels[i] == 0) continue;
     const int64_t point = lists.points[i];
     const vf factor = splat(scale ? scale[i] : 1.0f);
     float* const out = sum + point * channels;
-    float part[kNarrow];
-    float* const target = valid == kNarrow ? out : part;
     const bool fresh = count[point] == 0;
-    if (valid < kNarrow && !fresh) std::memcpy(part, out, valid * sizeof(float));
-    for (int u = 0; u < kNarrow; u += PA3D_W) {
-      const vf grown = factor * load(slots + u);
-      store(target + u, fresh ? grown : load(target + u) + grown);
-      store(slots + u, vf{});
+    if (fresh && lines) {
+      for (int u = 0; u < kNarrow; u += PA3D_W) stream(out + u, factor * load(slots + u));
+    } else {
+      float part[kNarrow] = {};
+      if (!fresh) std::memcpy(part, out, valid * sizeof(float));
+      for (int u = 0; u < kNarrow; u += PA3D_W) store(part + u, load(part + u) + factor * load(slots + u));
+      std::memcpy(out, part, valid * sizeof(float));
     }
-    if (valid < kNarrow) std::memcpy(out, part, valid * sizeof(float));
+    for (int u = 0; u < kNarrow; u += PA3D_W) store(slots + u, vf{});
   }
+  stream_end();
 }
 
 }  // namespace PA3D_NS

@@ -11,6 +11,23 @@ static inline void store(int32_t* p, vi v) { *reinterpret_cast<vi_any*>(p) = v; 
 static inline vf splat(float x) { return x - vf{}; }  // x + 0 would turn -0 into 0, an addition a time
 static inline vi splat(int32_t x) { return vi{} + x; }
 
+// Past the caches: for whole lines that nobody reads soon, p aligned to a vector. What other threads are to see needs
+// stream_end() first.
+static inline void stream(float* p, vf v) {
+#if PA3D_LEVEL >= 2
+  _mm512_stream_ps(p, (__m512)v);
+#elif PA3D_LEVEL == 1
+  _mm256_stream_ps(p, (__m256)v);
+#else
+  store(p, v);
+#endif
+}
+static inline void stream_end() {
+#if PA3D_LEVEL >= 1
+  _mm_sfence();
+#endif
+}
+
 #if PA3D_LEVEL >= 2
 static inline vf vmin(vf a, vf b) { return (vf)_mm512_min_ps((__m512)a, (__m512)b); }
 static inline vf vmax(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b); }
