@@ -129,10 +129,11 @@ def official_checkpoint() -> Any:
     return Checkpoint(EncoderConfig(), tensors, "none", 0.07, name="random weights, official sizes")
 
 
-def encoder_flop(c: Any) -> float:
-    """Products and sums of one forward pass, the pooled half of the second mini-PointNet layer counted once a patch."""
+def encoder_flop(c: Any, *, merged: bool = True) -> float:
+    """Products and sums of one forward pass as our engine does it: of the mini-PointNet's third layer, the half that
+    sees the maximum counts once a patch, and the other half is one product with the second layer, where merged."""
     w0, w1, w2, w3 = c.embed
-    point = 3 * w0 + w0 * w1 + w1 * w2 + w2 * w3
+    point = 3 * w0 + w0 * w1 + (w0 if merged else w1) * w2 + w2 * w3
     patch = w1 * w2 + w3 * c.dim + 3 * c.pos_hidden + c.pos_hidden * c.dim + c.dim * c.text_dim
     tokens = c.patches + 1
     block = tokens * (4 * c.dim * c.dim + 2 * c.dim * c.mlp_hidden) + 2 * tokens * tokens * c.dim

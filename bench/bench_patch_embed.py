@@ -30,7 +30,7 @@ NATIVE = [f"pa3d {precision}" for precision in native_precisions()]
 
 def flop(c: Any) -> float:
     w0, w1, w2, w3 = c.embed
-    point = 3 * w0 + w0 * w1 + w1 * w2 + w2 * w3
+    point = 3 * w0 + w0 * w1 + w0 * w2 + w2 * w3  # the second and third layer's product as the engine merges them
     return 2.0 * c.patches * (c.patch_size * point + w1 * w2 + w3 * c.dim + 3 * c.pos_hidden + c.pos_hidden * c.dim)
 
 

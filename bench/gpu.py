@@ -274,7 +274,7 @@ def encoding(device: str, clock: Clock) -> Iterator[Race]:
     from pa3d.torch_encoder import TorchEncoder
 
     checkpoint, cloud = official_checkpoint(), random_cloud(2048)
-    points, work = torch.from_numpy(cloud).to(device)[None], encoder_flop(checkpoint.config)
+    points, work = torch.from_numpy(cloud).to(device)[None], encoder_flop(checkpoint.config, merged=False)
     encoders = {precision: TorchEncoder(checkpoint, precision, device) for precision in ("fp32", "bf16")}
     expected = TorchEncoder(checkpoint, "fp32", "cpu")(cloud)
     for precision, least in (("fp32", 0.99999), ("bf16", 0.99)):

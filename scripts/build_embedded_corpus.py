@@ -56,6 +56,24 @@ def objects(each: int) -> Iterator[PartCloud]:
             yield synthesize(category, seed).sample(POINTS, rng)
 
 
+# Families of the kinds that ShapeNetPart and PartNetE are about, which are those that people ask for.
+COMMON = """airplane armchair baseball_cap block_chair bottle bowler_hat box bucket bucket_hat cabinet camera cap
+car cart chair clock coffee_machine cowboy_hat cup desk dishwasher dispenser display door dresser electric_kettle
+eyeglasses faucet guitar handbag hat headphones kettle keyboard knife lamp laptop lighter lounge_chair marker
+microwave motorbike mouse mug office_chair oven pen phone pistol pot printer refrigerator remote rocker_switch
+rocket safe scissors sideboard skateboard soap_bottle suitcase sun_hat switch table teapot trash_can tub_chair
+tumbler usb_stick wardrobe washing_machine window""".split()
+
+
+def common(each: int) -> Iterator[PartCloud]:
+    """Other shapes of these than `objects` has, by other seeds."""
+    rng = np.random.default_rng(6)
+    for name in COMMON:
+        category = name.replace("_", " ")
+        for seed in range(1000, 1000 + each):
+            yield synthesize(category, seed).sample(POINTS, rng)
+
+
 def people(count: int) -> Iterator[PartCloud]:
     for seed in range(count):
         yield synthesize_creature("human", seed, POINTS)
@@ -87,6 +105,7 @@ def main() -> None:
     parser.add_argument("--webxr", type=Path, help="folder of profiles of @webxr-input-profiles/assets")
     parser.add_argument("--metaworld", type=Path, help="assets/objects of metaworld")
     parser.add_argument("--objects", type=int, default=90, help="procedural objects a category")
+    parser.add_argument("--common", type=int, default=200, help="further ones of each of the commonest categories")
     parser.add_argument("--people", type=int, default=2400)
     parser.add_argument("--animals", type=int, default=36, help="procedural animals a kind")
     parser.add_argument("--only", nargs="*", help="build these groups alone")
@@ -94,6 +113,7 @@ def main() -> None:
     report = HarvestReport()
     groups = {
         "objects": objects(args.objects),
+        "common": common(args.common),
         "people": people(args.people),
         "animals": animals(args.animals),
     }
