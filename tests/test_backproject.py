@@ -147,7 +147,12 @@ def test_one_point_everywhere_and_scattered_pixels() -> None:
 
 
 # Every band of rows shows nearly every point: V, gh, gw, C, H, W, P.
-SCATTERED = [(1, 5, 60, 35, 140, 30, 50), (2, 40, 150, 17, 60, 40, 300), (1, 100, 200, 16, 40, 60, 30)]
+SCATTERED = [
+    (1, 5, 60, 35, 140, 30, 50),
+    (2, 40, 150, 17, 60, 40, 300),
+    (1, 100, 200, 16, 40, 60, 30),
+    (2, 30, 50, 64, 90, 70, 90),  # whole lines of the result, written once and added to
+]
 
 
 @pytest.mark.parametrize("per_view", [False, True])
@@ -171,6 +176,21 @@ def test_scattered_points_in_several_lists() -> None:
     total, count = backproject(tokens, ids, 200)
     truth, expected = backproject_reference(tokens.double(), ids, 200)
     plain, _ = backproject_reference(tokens, ids, 200)
+    assert torch.equal(count, expected)
+    error, plain_error = (total - truth).abs().max(), (plain - truth).abs().max()
+    assert error <= max(2 * plain_error, 4e-6 * truth.abs().max())
+
+
+@pytest.mark.parametrize("points", [16384, 16385, 60000])
+def test_more_points_than_slots_below_few(points: int) -> None:
+    """What the first rows show does not tell how many points there are."""
+    rng = np.random.default_rng(0)
+    few, many = rng.integers(0, 300, (1, 200, 90)), rng.integers(0, points, (1, 900, 90))
+    ids = torch.from_numpy(np.concatenate([few, many], 1))
+    tokens = torch.from_numpy(rng.standard_normal((1, 30, 20, 40)).astype(np.float32))
+    total, count = backproject(tokens, ids, points)
+    truth, expected = backproject_reference(tokens.double(), ids, points)
+    plain, _ = backproject_reference(tokens, ids, points)
     assert torch.equal(count, expected)
     error, plain_error = (total - truth).abs().max(), (plain - truth).abs().max()
     assert error <= max(2 * plain_error, 4e-6 * truth.abs().max())

@@ -582,6 +582,21 @@ def test_a_worker_needs_less_than_a_gigabyte(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "timings.json").read_text())["peak_bytes"] < 1e9
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc")
+def test_peak_memory_is_the_workers_own() -> None:
+    """Not that of the process which started it, which the system hands on."""
+    code = """
+import multiprocessing
+from pa3d.multiview.prepare import peak_memory
+if __name__ == "__main__":
+    held = bytearray(b"x" * 700_000_000)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print(peak_memory(), pool.apply(peak_memory))
+"""
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert int(found[0]) > 700_000_000 > 2 * int(found[1])
+
+
 def test_knn_of_a_patch_includes_its_centre() -> None:
     record, _ = prepare_shape(Subject(synthesize("mug", 2)), Colors(), SMALL)
     _, distance = knn(record.centers, record.points, 1)
