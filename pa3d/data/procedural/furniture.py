@@ -702,21 +702,21 @@ def carcass(b: Builder, w: float, h: float, d: float, y: float, t: float, names:
 def feet(b: Builder, w: float, d: float, y: float) -> None:
     kind = b.pick("legs", "plinth", "wheels") if y > 0.04 else "plinth"
     if kind == "legs":
-        legs(b, w, d, y, "leg", r=min(0.03, y * 0.4), style=b.pick("round", "square", "taper"))
+        legs(b, w, d, y, "leg, cabinet base", r=min(0.03, y * 0.4), style=b.pick("round", "square", "taper"))
     elif kind == "plinth":
-        b.add(box(w * 0.96, y, d * 0.92, (0, y / 2, -d * 0.03)), "base")
+        b.add(box(w * 0.96, y, d * 0.92, (0, y / 2, -d * 0.03)), "base, cabinet base")
     else:
         r = y * 0.45
         for sx in (-1, 1):
             for sz in (-1, 1):
-                b.add(cylinder(r, r, (sx * (w / 2 - r), r, sz * (d / 2 - r)), axis="x"), "wheel")
+                b.add(cylinder(r, r, (sx * (w / 2 - r), r, sz * (d / 2 - r)), axis="x"), "wheel, cabinet base")
                 b.add(
                     rod(
                         (sx * (w / 2 - r), r, sz * (d / 2 - r)),
                         (sx * (w / 2 - r), y, sz * (d / 2 - r)),
                         r * 0.3,
                     ),
-                    "caster support, base",
+                    "caster support, base, cabinet base",
                 )
 
 
