@@ -62,15 +62,18 @@ car cart chair clock coffee_machine cowboy_hat cup desk dishwasher dispenser dis
 eyeglasses faucet guitar handbag hat headphones kettle keyboard knife lamp laptop lighter lounge_chair marker
 microwave motorbike mouse mug office_chair oven pen phone pistol pot printer refrigerator remote rocker_switch
 rocket safe scissors sideboard skateboard soap_bottle suitcase sun_hat switch table teapot trash_can tub_chair
-tumbler usb_stick wardrobe washing_machine window""".split()
+tumbler usb_stick wardrobe washing_machine window"""
 
 
-def common(each: int) -> Iterator[PartCloud]:
-    """Other shapes of these than `objects` has, by other seeds."""
-    rng = np.random.default_rng(6)
-    for name in COMMON:
+HATS = "baseball_cap bowler_hat bucket_hat cap cowboy_hat hat sun_hat"
+
+
+def more(names: str, first: int, each: int) -> Iterator[PartCloud]:
+    """Other shapes of these than `objects` has, by seeds from `first` on."""
+    rng = np.random.default_rng(first)
+    for name in names.split():
         category = name.replace("_", " ")
-        for seed in range(1000, 1000 + each):
+        for seed in range(first, first + each):
             yield synthesize(category, seed).sample(POINTS, rng)
 
 
@@ -113,7 +116,8 @@ def main() -> None:
     report = HarvestReport()
     groups = {
         "objects": objects(args.objects),
-        "common": common(args.common),
+        "common": more(COMMON, 1000, args.common),
+        "hats": more(HATS, 3000, 2 * args.common),
         "people": people(args.people),
         "animals": animals(args.animals),
     }

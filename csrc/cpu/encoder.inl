@@ -94,7 +94,8 @@ class EncoderOf : public Encoder {
   struct Space : Workspace {
     Buffer<float> centers, pos_hidden, pos, x, unit;
     Buffer<typename Mixed::A> qkv;
-    Staged<T> pooled, normed, attended, hidden;
+    Staged<F32> pooled;
+    Staged<T> normed, attended, hidden;
     std::vector<typename PatchEmbed<T>::Scratch> embed;
     std::vector<AttentionScratch<Mixed>> attention;
   };
@@ -156,7 +157,7 @@ class EncoderOf : public Encoder {
       linear<F32, F32, Act::none>({s.pos_hidden.data(), ld_pos, nullptr, nullptr}, g, pos2_, from, to,
                                   s.pos.data() + ld, ld);
       share(embed_.reduce.panels, id, team, &from, &to);
-      linear<T, F32, Act::none>(s.pooled.rows(), g, embed_.reduce, from, to, s.x.data() + ld, ld);
+      linear<F32, F32, Act::none>(s.pooled.rows(), g, embed_.reduce, from, to, s.x.data() + ld, ld);
       if (id == 0) {
         std::copy_n(cls_token_.data(), dim, s.x.data());
         std::copy_n(cls_pos_.data(), dim, s.pos.data());
@@ -212,17 +213,13 @@ class EncoderOf : public Encoder {
       }
       if (id == 0) t3 = Clock::now();
       share(g, id, team, &from, &to);
-      normalize_rows<Stage>(s.x.data() + ld, ld, dim, from, to, norm_.gain.data(), norm_.shift.data(), c_.norm_eps,
-                            s.normed.row(0), ld);
-      if (tokens) {  // in float32 whatever the precision, and in place
-        normalize_rows<F32>(s.x.data() + ld, ld, dim, from, to, norm_.gain.data(), norm_.shift.data(), c_.norm_eps,
-                            s.x.data() + ld, ld);
-        for (int64_t r = from; r < to; ++r) std::copy_n(s.x.data() + (1 + r) * ld, dim, tokens + r * dim);
-      }
+      // In place, and from here on in float32 whatever the precision: an error would go straight into the features.
+      normalize_rows<F32>(s.x.data() + ld, ld, dim, from, to, norm_.gain.data(), norm_.shift.data(), c_.norm_eps,
+                          s.x.data() + ld, ld);
+      for (int64_t r = from; tokens && r < to; ++r) std::copy_n(s.x.data() + (1 + r) * ld, dim, tokens + r * dim);
       barrier();
       share(proj_.panels, id, team, &from, &to);
-      linear<Stage, F32, Act::none>({s.normed.row(0), ld, nullptr, nullptr}, g, proj_, from, to, s.unit.data(),
-                                    ld_text);
+      linear<F32, F32, Act::none>({s.x.data() + ld, ld, nullptr, nullptr}, g, proj_, from, to, s.unit.data(), ld_text);
       barrier();
       share(g, id, team, &from, &to);
       for (int64_t r = from; r < to; ++r) {
@@ -268,11 +265,10 @@ class EncoderOf : public Encoder {
   EncoderConfig c_;
   Slab slab_;  // outlives what lies in it
   PatchEmbed<T> embed_;
-  Packed<F32> pos1_, pos2_;
+  Packed<F32> pos1_, pos2_, proj_;
   Buffer<float> cls_token_, cls_pos_;
   std::vector<Block<T>> blocks_;
   Norm norm_;
-  Packed<Stage> proj_;  // not in int8: its error would go straight into the features, and it is a small share
 };
 
 #if PA3D_LEVEL < 3

@@ -2,7 +2,8 @@
 // the cache. Its third layer sees the second's f = W2 x + b2 behind the patch's maximum. The product with the maximum
 // is the same for all points of a patch and is computed once; and as nothing stands between the layers, the rest is one
 // product with half as many columns: W3 [max f; f] + b3 = (W3f W2) x + (W3g max f + W3f b2 + b3). Of f itself only the
-// maximum is left, and so it is never written out. BatchNorm is folded into the layer before it.
+// maximum is left, and so it is never written out. BatchNorm is folded into the layer before it. What happens once a
+// patch is in float32 whatever the precision: it costs little, and each error in it is one of 32 points at once.
 
 constexpr int64_t kPatchesAtOnce = 4;
 
@@ -10,7 +11,8 @@ template <class T>
 struct PatchEmbed {
   int64_t width[4];
   Buffer<float> first, first_bias;  // (3, width[0]) transposed
-  Packed<T> second, merged, pooled, last, reduce;
+  Packed<T> second, merged, last;
+  Packed<F32> pooled, reduce;
 
   void load_weights(const EncoderConfig& c, const WeightSource& weights) {
     std::copy(c.embed, c.embed + 4, width);
@@ -69,7 +71,8 @@ struct PatchEmbed {
   typedef typename Staged<T>::Stage Stage;
 
   struct Scratch {
-    Staged<T> hidden, maximum, wide;
+    Staged<T> hidden, wide;
+    Staged<F32> maximum;
     Buffer<float> from_pooled, output;
     void reserve(const PatchEmbed& e, int64_t patch_size) {
       const int64_t rows = kPatchesAtOnce * patch_size;
@@ -83,7 +86,7 @@ struct PatchEmbed {
 
   // Patches [begin, end): relative coordinates in, pooled features (patch, width[3]) out.
   void run(const float* points, const int64_t* centers, const int64_t* members, int64_t patch_size, int64_t begin,
-           int64_t end, Scratch& s, Staged<T>& out) const {
+           int64_t end, Scratch& s, Staged<F32>& out) const {
     const int64_t w0 = aligned(width[0]), w2 = aligned(width[2]);
     const int64_t patches = end - begin, rows = patches * patch_size;
     for (int64_t g = 0; g < patches; ++g) {
@@ -101,8 +104,7 @@ struct PatchEmbed {
     }
     s.hidden.encode(0, rows);
     largest(s.hidden.rows(), patches, patch_size, second, s, s.maximum.row(0), s.maximum.stride);
-    s.maximum.encode(0, patches);
-    linear<T, F32, Act::none>(s.maximum.rows(), patches, pooled, 0, pooled.panels, s.from_pooled.data(), w2);
+    linear<F32, F32, Act::none>(s.maximum.rows(), patches, pooled, 0, pooled.panels, s.from_pooled.data(), w2);
     multiply<T>(s.hidden.rows(), rows, merged, 0, merged.panels,
                 [&](int64_t row, int count, int64_t column, const float* tile) {
                   for (int i = 0; i < count; ++i) {
@@ -114,13 +116,12 @@ struct PatchEmbed {
                 });
     s.wide.encode(0, rows);
     largest(s.wide.rows(), patches, patch_size, last, s, out.row(begin), out.stride);
-    out.encode(begin, end);
   }
 
   // out (patches, n): a layer's largest values over each patch, a panel at a time: the maximum is taken from the
   // float32 tiles, the panel is never written out.
-  static void largest(const Rows<T>& a, int64_t patches, int64_t patch_size, const Packed<T>& w, Scratch& s,
-                      typename Stage::A* out, int64_t out_stride) {
+  static void largest(const Rows<T>& a, int64_t patches, int64_t patch_size, const Packed<T>& w, Scratch& s, float* out,
+                      int64_t out_stride) {
     for (int64_t p = 0; p < w.panels; ++p) {
       const int64_t column = p * kNR;
       multiply<T>(a, patches * patch_size, w, p, p + 1, [&](int64_t row, int count, int64_t, const float* tile) {
@@ -131,7 +132,7 @@ struct PatchEmbed {
           const float* tile = s.output.data() + g * patch_size * kNR + j;
           vf top = load(tile);
           for (int64_t i = 1; i < patch_size; ++i) top = vmax(top, load(tile + i * kNR));
-          Stage::put(out + g * out_stride + column + j, top + load(w.bias.data() + column + j));
+          store(out + g * out_stride + column + j, top + load(w.bias.data() + column + j));
         }
     }
   }
