@@ -29,10 +29,13 @@ class Buffer {
 
   // Sets the size and zeroes everything; what was there is lost. A vector's width past the end may be read and written.
   void resize(int64_t n) {
-    const size_t bytes = held(n);
-    void* fresh = std::aligned_alloc(64, bytes);
+    resize_only(n);
+    std::memset(data_, 0, held(n));
+  }
+  // The same for who writes everything before it is read.
+  void resize_only(int64_t n) {
+    void* fresh = std::aligned_alloc(64, held(n));
     if (fresh == nullptr) throw std::bad_alloc();
-    std::memset(fresh, 0, bytes);
     release();
     data_ = static_cast<T*>(fresh);
     size_ = n;

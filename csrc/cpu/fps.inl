@@ -10,28 +10,42 @@ namespace PA3D_NS {
 
 constexpr int64_t kBlock = 128;
 
+// a - b by the units that multiply, as a * one + (-b): exact as any difference, and the units that add have more to do.
+// one is 1, which the compiler must not see.
+static inline vf minus_elsewhere(vf a, vf b, vf one) {
+#if PA3D_LEVEL >= 2
+  return (vf)_mm512_fmsub_ps((__m512)a, (__m512)one, (__m512)b);
+#else
+  (void)one;
+  return a - b;
+#endif
+}
+
 // dist = min(dist, distance to the centre) over [begin, end); returns the largest dist of each lane. row, if given,
 // gets the distances.
 template <bool kRow>
 static inline vf update_block(const float* x, const float* y, const float* z, float* dist, float* row, int64_t begin,
-                              int64_t end, float cx, float cy, float cz) {
-  const vf vx = splat(cx), vy = splat(cy), vz = splat(cz);
-  vf m0 = splat(-1.0f), m1 = m0;
-  int64_t i = begin;
-  for (; i + 2 * PA3D_W <= end; i += 2 * PA3D_W) {
-    const vf d0 = square_distance(load(x + i), load(y + i), load(z + i), vx, vy, vz);
-    const vf d1 = square_distance(load(x + i + PA3D_W), load(y + i + PA3D_W), load(z + i + PA3D_W), vx, vy, vz);
-    if (kRow) {
-      store(row + i, d0);
-      store(row + i + PA3D_W, d1);
+                              int64_t end, vf cx, vf cy, vf cz) {
+  vf most = splat(-1.0f), one = splat(1.0f);
+#if PA3D_LEVEL >= 2
+  asm("" : "+v"(one));
+#endif
+  for (int64_t i = begin; i < end; i += 8 * PA3D_W) {
+    vf top[8];
+#pragma GCC unroll 8
+    for (int u = 0; u < 8; ++u) {
+      const int64_t at = i + u * PA3D_W;
+      const vf dx = minus_elsewhere(load(x + at), cx, one), dy = load(y + at) - cy, dz = load(z + at) - cz;
+      const vf d = (dx * dx + dy * dy) + dz * dz;
+      if (kRow) store(row + at, d);
+      top[u] = vmin_bits(d, load(dist + at));
+      store(dist + at, top[u]);
     }
-    const vf n0 = vmin_bits(d0, load(dist + i)), n1 = vmin_bits(d1, load(dist + i + PA3D_W));
-    store(dist + i, n0);
-    store(dist + i + PA3D_W, n1);
-    m0 = vmax_bits(m0, n0);
-    m1 = vmax_bits(m1, n1);
+    const vf low = vmax_bits(vmax_bits(top[0], top[1]), vmax_bits(top[2], top[3]));
+    const vf high = vmax_bits(vmax_bits(top[4], top[5]), vmax_bits(top[6], top[7]));
+    most = end - begin == 8 * PA3D_W ? vmax_bits(low, high) : vmax_bits(most, vmax_bits(low, high));
   }
-  return vmax_bits(m0, m1);
+  return most;
 }
 
 // Four vectors at a time, since a branch that cannot be foreseen costs more than they do; end - begin is a multiple.
@@ -45,22 +59,45 @@ static int64_t first_equal(const float* d, int64_t begin, int64_t end, float val
   return begin;
 }
 
+// points (n, 3) to three arrays.
+static void split_axes(const float* points, int64_t n, float* const (&axes)[3]) {
+  int64_t i = 0;
+#if PA3D_LEVEL >= 2
+  // Of 48 numbers every third: from the first two vectors, then from those and the third.
+  alignas(64) int32_t near[3][16], far[3][16];
+  for (int a = 0; a < 3; ++a)
+    for (int j = 0; j < 16; ++j) {
+      const int at = 3 * j + a;
+      near[a][j] = at < 32 ? at : 0;
+      far[a][j] = at < 32 ? j : at - 32 + 16;
+    }
+  for (; i + 16 <= n; i += 16) {
+    const __m512 v0 = _mm512_loadu_ps(points + 3 * i), v1 = _mm512_loadu_ps(points + 3 * i + 16),
+                 v2 = _mm512_loadu_ps(points + 3 * i + 32);
+    for (int a = 0; a < 3; ++a) {
+      const __m512 part = _mm512_permutex2var_ps(v0, _mm512_load_si512(near[a]), v1);
+      _mm512_storeu_ps(axes[a] + i, _mm512_permutex2var_ps(part, _mm512_load_si512(far[a]), v2));
+    }
+  }
+#endif
+  for (; i < n; ++i)
+    for (int a = 0; a < 3; ++a) axes[a][i] = points[3 * i + a];
+}
+
 static void sample_small(const float* points, int64_t n, int64_t k, int64_t m, int64_t start, float min_sq_norm,
                          int64_t* index, int64_t* members, float* distances) {
   const int64_t padded = (n + kBlock - 1) / kBlock * kBlock, blocks = padded / kBlock;
-  const int64_t fours = (blocks + 3) / 4;
-  Buffer<float> buffer(5 * padded + fours * 4 * PA3D_W);
+  const int64_t rounds = (blocks + 3) / 4 * 4 * PA3D_W;
+  Buffer<float> buffer;
+  buffer.resize_only(5 * padded + rounds);
   float *x = buffer.data(), *y = x + padded, *z = y + padded, *dist = z + padded, *row = dist + padded;
   float* const tops = row + padded;  // of each block the largest distance of every lane
-  std::fill(tops, tops + fours * 4 * PA3D_W, -2.0f);
+  std::fill(tops, tops + rounds, -2.0f);
   std::vector<uint64_t> keys(members ? n + 8 : 0);
   const float inf = std::numeric_limits<float>::infinity();
   float* const axes[3] = {x, y, z};
-  for (int a = 0; a < 3; ++a) {
-    float* const to = axes[a];
-    for (int64_t i = 0; i < n; ++i) to[i] = points[3 * i + a];
-    std::fill(to + n, to + padded, points[3 * (n - 1) + a]);
-  }
+  split_axes(points, n, axes);
+  for (int a = 0; a < 3; ++a) std::fill(axes[a] + n, axes[a] + padded, points[3 * (n - 1) + a]);
   std::fill(dist, dist + n, inf);
   std::fill(dist + n, dist + padded, -1.0f);
   for (int64_t i = 0; min_sq_norm > 0 && i < n; ++i)
@@ -69,7 +106,7 @@ static void sample_small(const float* points, int64_t n, int64_t k, int64_t m, i
   int64_t chosen = start;
   for (int64_t g = 0; g < k; ++g) {
     index[g] = chosen;
-    const float cx = x[chosen], cy = y[chosen], cz = z[chosen];
+    const vf cx = splat(x[chosen]), cy = splat(y[chosen]), cz = splat(z[chosen]);
     vf most = splat(-1.0f);
     for (int64_t b = 0; b < blocks; ++b) {
       const int64_t begin = b * kBlock;
@@ -79,7 +116,7 @@ static void sample_small(const float* points, int64_t n, int64_t k, int64_t m, i
       most = vmax_bits(most, top);
     }
     const float farthest = reduce_max(most);
-    const int64_t where = first_equal(tops, 0, fours * 4 * PA3D_W, farthest) / PA3D_W * kBlock;
+    const int64_t where = first_equal(tops, 0, rounds, farthest) / PA3D_W * kBlock;
     chosen = first_equal(dist, where, where + kBlock, farthest);
     if (members) {
       for (int64_t i = n; i < padded; ++i) row[i] = inf;
@@ -117,8 +154,8 @@ static void sample_large(const float* points, const Buckets& buckets, int64_t k,
       uint32_t mask = mask_less(bound, load(&top[b]));
       for (; mask; mask &= mask - 1) {
         const int64_t at = b + __builtin_ctz(mask);
-        top[at] = reduce_max(
-            update_block<false>(x, y, z, dist.data(), nullptr, at * size, (at + 1) * size, c[0], c[1], c[2]));
+        top[at] =
+            reduce_max(update_block<false>(x, y, z, dist.data(), nullptr, at * size, (at + 1) * size, cx, cy, cz));
       }
       farthest = vmax(farthest, load(&top[b]));
     }
