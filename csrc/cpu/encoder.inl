@@ -213,13 +213,16 @@ class EncoderOf : public Encoder {
       }
       if (id == 0) t3 = Clock::now();
       share(g, id, team, &from, &to);
-      // In place, and from here on in float32 whatever the precision: an error would go straight into the features.
-      normalize_rows<F32>(s.x.data() + ld, ld, dim, from, to, norm_.gain.data(), norm_.shift.data(), c_.norm_eps,
-                          s.x.data() + ld, ld);
-      for (int64_t r = from; tokens && r < to; ++r) std::copy_n(s.x.data() + (1 + r) * ld, dim, tokens + r * dim);
+      normalize_rows<Mixed>(s.x.data() + ld, ld, dim, from, to, norm_.gain.data(), norm_.shift.data(), c_.norm_eps,
+                            s.qkv.data(), ld);
+      if (tokens) {  // in float32 whatever the precision, and in place
+        normalize_rows<F32>(s.x.data() + ld, ld, dim, from, to, norm_.gain.data(), norm_.shift.data(), c_.norm_eps,
+                            s.x.data() + ld, ld);
+        for (int64_t r = from; r < to; ++r) std::copy_n(s.x.data() + (1 + r) * ld, dim, tokens + r * dim);
+      }
       barrier();
       share(proj_.panels, id, team, &from, &to);
-      linear<F32, F32, Act::none>({s.x.data() + ld, ld, nullptr, nullptr}, g, proj_, from, to, s.unit.data(), ld_text);
+      linear<Mixed, F32, Act::none>({s.qkv.data(), ld, nullptr, nullptr}, g, proj_, from, to, s.unit.data(), ld_text);
       barrier();
       share(g, id, team, &from, &to);
       for (int64_t r = from; r < to; ++r) {
@@ -265,10 +268,11 @@ class EncoderOf : public Encoder {
   EncoderConfig c_;
   Slab slab_;  // outlives what lies in it
   PatchEmbed<T> embed_;
-  Packed<F32> pos1_, pos2_, proj_;
+  Packed<F32> pos1_, pos2_;
   Buffer<float> cls_token_, cls_pos_;
   std::vector<Block<T>> blocks_;
   Norm norm_;
+  Packed<Mixed> proj_;  // not in int8: its error would go straight into the features, and it is a small share
 };
 
 #if PA3D_LEVEL < 3
