@@ -6,6 +6,9 @@ cube), and the direction wins whose patches are surest of the names, by the mean
 
     fit = mean_i sum_j p_ij log p_ij    <= 0
 
+Files are turned by quarter turns more often than by an eighth: an axis wins unless another direction's entropy is less
+by a twentieth.
+
 It costs 26 forward passes. It is a guess about shape and names together: names that fit any way up, or shapes that look
 alike upside down, give no hold.
 """
@@ -41,6 +44,11 @@ def upright(up: NDArray[np.float64]) -> NDArray[np.float64]:  # (3,) -> (3, 3)
 
 def turned(points: NDArray[np.float32], rotation: NDArray[np.float64]) -> NDArray[np.float32]:  # (N, 3), (3, 3)
     return np.ascontiguousarray(points.astype(np.float64) @ rotation.T, np.float32)
+
+
+def likeliest(fits: NDArray[np.float64]) -> int:  # (26,), in the order of directions()
+    """The direction that is up, by how well each fits."""
+    return int(np.argmax(np.where(np.arange(len(fits)) < len(_AXES), fits, 1.05 * fits)))
 
 
 def fit(probabilities: NDArray[np.float32]) -> float:  # (G, K), rows sum to one

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from pa3d import _C
 from pa3d.checkpoint import ASSIGN, Checkpoint, load
 from pa3d.errors import InputError
-from pa3d.orient import directions, fit, turned, upright
+from pa3d.orient import directions, fit, likeliest, turned, upright
 from pa3d.profiling import Stopwatch, table
 from pa3d.shape import UP_AXES, Shape
 
@@ -334,7 +334,7 @@ class Segmenter:
         axes = TO_MODEL_AXES["y"]
         clouds = [turned(points, upright(way)) for way in ways]
         encoded = self._encode([apply_normalization(cloud, *normalization(cloud), axes) for cloud in clouds])
-        return ways[int(np.argmax([fit(_C.softmax(self._logits(e, vectors))) for e in encoded]))]
+        return ways[likeliest(np.array([fit(_C.softmax(self._logits(e, vectors))) for e in encoded]))]
 
     def _encode(self, clouds: list[NDArray[np.float32]]) -> list[PatchFeatures]:  # each (N, 3) in the model's axes
         found = self._encoder.many(clouds) if len(clouds) > 1 else [self._encoder(cloud) for cloud in clouds]
