@@ -43,16 +43,16 @@ MIN_SURFACE = 0.3  # of a harvested shape: what has no name is not counted, so l
 # of a dog.
 SEEN_ANYWAY = {
     "chevrolet",
+    "couch",
+    "ficus",
+    "humanoid",
+    "maple",
     "peugeot",
+    "rowboat",
+    "scene",
     "sedan",
     "suv",
     "yamaha",
-    "rowboat",
-    "couch",
-    "ficus",
-    "maple",
-    "humanoid",
-    "scene",
 }
 COLUMNS, PICTURE, PITCH, LINES = 4, (440, 184), 13, 6
 INK, FADED, RULE = "#1F2328", "#6B7280", "#E5E7EB"
