@@ -31,7 +31,7 @@ UNITS = {"fp32": ("GFLOP/s", "float32"), "bf16": ("GFLOP/s", "bf16"), "copy": ("
 METHOD = """\
 This machine reaches {fp32:.0f} GFLOP/s in float32 and {bf16:.0f} GFLOP/s in bf16 (a large oneDNN product), and copies
 at {copy:.1f} GB/s, read and written; the last column of the tables below is measured against that. The work of an
-encoder is counted with the pooled half of its second layer once a patch; that of samplers and searches as if every
+encoder is counted with its second and third layer merged and what is pooled once a patch; of searches as if every
 distance were computed, so skipping can exceed any rate.
 
 Competitors of one table run in turns in one process, after their results were compared. A ratio is one of medians over

@@ -35,8 +35,7 @@ static inline vf update_block(const float* x, const float* y, const float* z, fl
 #pragma GCC unroll 8
     for (int u = 0; u < 8; ++u) {
       const int64_t at = i + u * PA3D_W;
-      const vf dx = minus_elsewhere(load(x + at), cx, one), dy = load(y + at) - cy, dz = load(z + at) - cz;
-      const vf d = (dx * dx + dy * dy) + dz * dz;
+      const vf d = square_length(minus_elsewhere(load(x + at), cx, one), load(y + at) - cy, load(z + at) - cz);
       if (kRow) store(row + at, d);
       top[u] = vmin_bits(d, load(dist + at));
       store(dist + at, top[u]);

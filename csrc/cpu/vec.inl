@@ -94,7 +94,7 @@ static inline float reduce_add(vf v) {
 #endif
 
 // Squared distance in the one order that every backend keeps: (dx*dx + dy*dy) + dz*dz, never contracted.
+static inline vf square_length(vf dx, vf dy, vf dz) { return (dx * dx + dy * dy) + dz * dz; }
 static inline vf square_distance(vf x, vf y, vf z, vf cx, vf cy, vf cz) {
-  const vf dx = x - cx, dy = y - cy, dz = z - cz;
-  return (dx * dx + dy * dy) + dz * dz;
+  return square_length(x - cx, y - cy, z - cz);
 }
