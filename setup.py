@@ -27,7 +27,7 @@ SOURCES += sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("csrc/cpu/*.cpp"))
 EXACT = ("-ffp-contract=off",)
 # ... but in the network, where fused multiply-add is the point. Every path has tolerances there.
 FAST = ("-ffp-contract=fast", "-fno-math-errno")
-FAST_SOURCES = ("csrc/cpu/encoder.cpp", "csrc/cpu/text.cpp")
+FAST_SOURCES = tuple(f"csrc/cpu/{name}.cpp" for name in ("encoder", "text", "train_block", "train_embed"))
 
 
 CUDA_LIBRARY = "libpa3d_cuda.so"

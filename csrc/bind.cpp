@@ -261,4 +261,5 @@ PYBIND11_MODULE(_C, m) {
   pa3d::bind_rasterize(m);
   pa3d::bind_segment(m);
   pa3d::bind_text(m);
+  pa3d::bind_train(m);
 }

@@ -12,5 +12,6 @@ void bind_backproject(pybind11::module_& m);
 void bind_rasterize(pybind11::module_& m);
 void bind_segment(pybind11::module_& m);
 void bind_text(pybind11::module_& m);
+void bind_train(pybind11::module_& m);
 
 }  // namespace pa3d

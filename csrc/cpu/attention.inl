@@ -27,6 +27,20 @@ static inline uint32_t lane_of(const typename T::A* row, int64_t at, int64_t wid
   return lane;
 }
 
+// Rows (tokens, head_dim) as panels for products with each of them, zeros past the last.
+template <class T>
+static inline void pack_across(const typename T::A* rows, int64_t stride, int64_t tokens, int64_t head_dim,
+                               typename T::A* out) {
+  const int64_t padded = (tokens + kNR - 1) / kNR * kNR, lanes = (head_dim + T::kPack - 1) / T::kPack;
+  for (int64_t t = 0; t < padded; ++t) {
+    typename T::A* panel = out + t / kNR * lanes * T::kPack * kNR + t % kNR * T::kPack;
+    for (int64_t i = 0; i < lanes; ++i) {
+      const uint32_t lane = t < tokens ? lane_of<T>(rows + t * stride, i * T::kPack, head_dim) : 0;
+      std::memcpy(panel + i * T::kPack * kNR, &lane, 4);
+    }
+  }
+}
+
 // qkv: rows (tokens, 3 * dim) of length stride; out: rows [from, to) of (tokens, dim).
 template <class T, class O>
 static void attend(const typename T::A* qkv, int64_t stride, int64_t tokens, int64_t dim, int64_t head,
@@ -44,13 +58,7 @@ static void attend(const typename T::A* qkv, int64_t stride, int64_t tokens, int
       for (int64_t d = 0; d < depth; ++d) s.queries[t * depth + d] = d < head_dim ? q[t * stride + d] : A{};
   const A* query = whole ? q : s.queries.data();
   const int64_t query_stride = whole ? stride : depth;
-  for (int64_t t = 0; t < padded; ++t) {
-    A* panel = s.keys.data() + t / kNR * depth * kNR + t % kNR * T::kPack;
-    for (int64_t i = 0; i < lanes; ++i) {
-      const uint32_t lane = t < tokens ? lane_of<T>(k + t * stride, i * T::kPack, head_dim) : 0;
-      std::memcpy(panel + i * T::kPack * kNR, &lane, 4);
-    }
-  }
+  pack_across<T>(k, stride, tokens, head_dim, s.keys.data());
   for (int64_t p = 0; p < out_panels; ++p) {
     const int64_t wide = std::min<int64_t>(kNR, head_dim - p * kNR);
     for (int64_t i = 0; i < steps; ++i) {

@@ -95,6 +95,7 @@ class Slab {
 #endif
     return data_;
   }
+  char* data() const { return data_; }
 
  private:
   char* data_ = nullptr;

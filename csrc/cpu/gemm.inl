@@ -140,17 +140,7 @@ struct Packed {
 
   // w (n, k) with rows of length `stride`; bias (n) or null.
   void pack(const float* w, int64_t rows, int64_t columns, int64_t stride, const float* b) {
-    n = rows;
-    k = (columns + T::kPack - 1) / T::kPack * T::kPack;
-    panels = (n + kNR - 1) / kNR;
-    data.resize(panels * k * kNR);
-    const int64_t padded = std::max(panels * kNR, aligned(n));
-    bias.resize(padded);
-    if (b) std::copy_n(b, n, bias.data());
-    if constexpr (T::kScaled) {
-      scale.resize(padded);
-      sum.resize(padded);
-    }
+    resize(rows, columns, b);
     for (int64_t row = 0; row < n; ++row) {
       const float* from = w + row * stride;
       typename T::W* to = data.data() + row / kNR * k * kNR + row % kNR * T::kPack;
@@ -171,6 +161,20 @@ struct Packed {
       }
     }
   }
+  // Room for n columns of depth k, all zero.
+  void resize(int64_t rows, int64_t columns, const float* b) {
+    n = rows;
+    k = (columns + T::kPack - 1) / T::kPack * T::kPack;
+    panels = (n + kNR - 1) / kNR;
+    data.resize(panels * k * kNR);
+    const int64_t padded = std::max(panels * kNR, aligned(n));
+    bias.resize(padded);
+    if (b) std::copy_n(b, n, bias.data());
+    if constexpr (T::kScaled) {
+      scale.resize(padded);
+      sum.resize(padded);
+    }
+  }
   const typename T::W* panel(int64_t p) const { return data.data() + p * k * kNR; }
 };
 
@@ -179,7 +183,8 @@ struct Packed {
 constexpr int64_t kAhead = 16;
 
 // tile (MR, kNR) = A (MR, k) times one panel; 32-bit sums, integers for int8; rows of the tile are `tile_stride` apart.
-template <class T, int MR>
+// kStep: bytes from one lane of a row of A to the next; rows lie in one piece unless A is itself a panel (outer.inl).
+template <class T, int MR, int kStep = 4>
 static __attribute__((noinline)) void multiply_tile(const typename T::A* a, int64_t stride, const typename T::W* w,
                                                     int64_t k, void* tile, int64_t tile_stride, const char* ahead) {
   typedef typename T::Sum Sum;
@@ -203,7 +208,7 @@ static __attribute__((noinline)) void multiply_tile(const typename T::A* a, int6
     }
 #pragma GCC unroll 4
     for (int i = 0; i < MR; i += 3) {
-      base[i / 3] += 4;
+      base[i / 3] += kStep;
       asm("" : "+r"(base[i / 3]));
     }
   }

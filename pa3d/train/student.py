@@ -24,9 +24,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pa3d.config import EncoderConfig
-from pa3d.model import Attention, Block, MiniPointNet, PatchAligner
+from pa3d.model import Attention, Block, Blocks, MiniPointNet, PatchAligner
+from pa3d.ops.train_block import refused as block_refused
+from pa3d.ops.train_block import train_block
+from pa3d.ops.train_embed import frozen_embed, refused, train_embed
 from pa3d.train.config import OptimizerConfig
-from pa3d.train.distributed import batch_norm, over_processes, track
+from pa3d.train.distributed import batch_norm, over_processes, sum_over_processes, track
 
 FROZEN_EXCEPT = ("encoder.norm.", "encoder.reduce_dim.", "encoder.cls_token", "encoder.cls_pos", "proj.", "logit_scale")
 HEADS = ("proj.", "visual.", "logit_scale")
@@ -48,11 +51,9 @@ class Student(PatchAligner):
         plain = self.encoder.encoder
         self.encoder.encoder = TrainedPointNet(config.embed)
         self.encoder.encoder.load_state_dict(plain.state_dict())
-        for block in self.encoder.blocks.blocks:
-            assert isinstance(block, Block)
-            attention = TrainedAttention(config.dim, config.heads)
-            attention.load_state_dict(block.attn.state_dict())
-            block.attn = attention
+        blocks = self.encoder.blocks.blocks
+        self.encoder.blocks = TrainedBlocks(config)
+        self.encoder.blocks.blocks.load_state_dict(blocks.state_dict())
         self.visual = nn.Linear(config.dim, visual) if visual else None
         if frozen == "official":
             open_names = (f"encoder.blocks.blocks.{config.depth - 1}.", *FROZEN_EXCEPT)
@@ -86,6 +87,31 @@ class Student(PatchAligner):
         return {k: state[k if k.startswith("proj.") else f"encoder.{k}"] for k in names}
 
 
+class TrainedBlocks(Blocks):
+    """Blocks, on the CPU through the kernels of pa3d.ops.train_block."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__(config)
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            block.attn = TrainedAttention(config.dim, config.heads)
+
+    def forward(self, x: Tensor, pos: Tensor, kept: Tensor | None = None) -> Tensor:
+        half = torch.is_autocast_enabled(x.device.type)
+        first = self.blocks[0]
+        assert isinstance(first, Block)
+        heads, hidden = first.attn.heads, first.mlp.fc1.out_features
+        draws = kept is None and self.training and any(block.drop_path for block in self.blocks)
+        if draws or block_refused(half, x.shape[-1], heads, hidden, x, first.norm1.weight):
+            return super().forward(x, pos, kept)
+        for i, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
+            weights = tuple(block.parameters())
+            shares = None if kept is None or block.drop_path == 0 else kept[i]
+            x = train_block(x, pos, shares, weights, heads=heads, eps=block.norm1.eps, half=half)
+        return x
+
+
 class TrainedAttention(Attention):
     """Attention as three products on the CPU, where they and their gradients are faster at these sizes than the fused
     operation; scores are those of the tokens' dtype either way."""
@@ -109,25 +135,43 @@ class TrainedPointNet(MiniPointNet):
         conv3, norm2, conv4 = _layers(self.second_conv)
         assert conv2.bias is not None and conv3.bias is not None
         b, g, m, _ = patches.shape
-        rows = patches.reshape(b * g * m, 3)
-        x = F.relu(F.linear(rows, *first_layer(rows, conv1, norm1)), inplace=True).reshape(b * g, m, -1)
-        w2, w3 = conv2.weight.squeeze(-1), conv3.weight.squeeze(-1)
+        rows, device = patches.reshape(b * g * m, 3), patches.device.type
+        w2, w3, w4 = conv2.weight.squeeze(-1), conv3.weight.squeeze(-1), conv4.weight.squeeze(-1)
         split = len(w2)
-        with torch.autocast(rows.device.type, enabled=False):
+        first, first_bias = first_layer(rows, conv1, norm1)
+        with torch.autocast(device, enabled=False):
             merged, pooling = w3[:, split:] @ w2, w3[:, :split]
             offset = (w3[:, split:] + pooling) @ conv2.bias.detach() + conv3.bias.detach()
+        half = torch.is_autocast_enabled(device)
+        if not refused(half, (len(first), *map(len, (w2, w3, w4))), m, patches, conv4.weight):
+            cut = patches.reshape(b * g, m, 3)
             if norm2.training:
-                nothing = 0 * (conv2.bias.sum() + conv3.bias.sum())  # so that both have a gradient, of zeros
-            else:
+                out, (mean, variance, count) = train_embed(
+                    cut, first, first_bias, w2, merged, pooling, norm2.weight, norm2.bias, w4, conv4.bias,
+                    eps=norm2.eps, half=half, reduce=sum_over_processes,
+                )  # fmt: skip
+                track(norm2, mean + offset, variance, count)
+                out = out + 0 * (conv2.bias.sum() + conv3.bias.sum())
+                return out.reshape(b, g, -1)
+            if not (torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())):
                 scale, shift = affine(norm2)
-                merged, pooling, offset = merged * scale[:, None], pooling * scale[:, None], offset * scale + shift
+                found = frozen_embed(
+                    cut, first, first_bias, w2, merged, pooling, scale, offset * scale + shift, w4, conv4.bias,
+                    half=half,
+                )  # fmt: skip
+                return found.reshape(b, g, -1)
+        x = F.relu(F.linear(rows, first, first_bias), inplace=True).reshape(b * g, m, -1)
         pooled = linear_max(x, w2, None)
         if norm2.training:
+            nothing = 0 * (conv2.bias.sum() + conv3.bias.sum())  # so that both have a gradient, of zeros
             h = F.linear(x, merged) + (F.linear(pooled, pooling) + nothing.to(pooled.dtype))[:, None]
             h = batch_norm(h.reshape(b * g * m, -1), norm2, offset).reshape(b * g, m, -1)
         else:
+            with torch.autocast(device, enabled=False):
+                scale, shift = affine(norm2)
+                merged, pooling, offset = merged * scale[:, None], pooling * scale[:, None], offset * scale + shift
             h = F.linear(x, merged) + F.linear(pooled, pooling, offset)[:, None]
-        return linear_max(F.relu(h, inplace=True), conv4.weight.squeeze(-1), conv4.bias).reshape(b, g, -1)
+        return linear_max(F.relu(h, inplace=True), w4, conv4.bias).reshape(b, g, -1)
 
 
 def linear_max(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # (P, M, K), (N, K) -> (P, N)

@@ -1,0 +1,236 @@
+// Python's side of cpu/train_embed.h and cpu/train_block.h. The callers in pa3d/ops have checked kinds and sizes that
+// users can get wrong; here every array must be as long as the kernels read or write it.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "bind.h"
+#include "cpu/train_block.h"
+#include "cpu/train_embed.h"
+
+namespace py = pybind11;
+using namespace pybind11::literals;
+
+namespace {
+
+using pa3d::Floats;
+using Doubles = py::array_t<double, py::array::c_style>;
+
+pa3d::Precision training_precision(const std::string& name) {
+  if (name == "fp32") return pa3d::Precision::fp32;
+  if (name == "bf16") return pa3d::Precision::bf16;
+  throw py::value_error("precision: expected fp32 or bf16, got " + name);
+}
+
+const float* floats(const Floats& array, int64_t count, const char* name) {
+  if (array.size() != count)
+    throw py::value_error(std::string(name) + ": expected " + std::to_string(count) + " values, got " +
+                          std::to_string(array.size()));
+  return array.data();
+}
+
+void require_multiple(int64_t size, int64_t of, const char* name) {
+  if (size < of || size % of != 0)
+    throw py::value_error(std::string(name) + ": expected a multiple of " + std::to_string(of) + ", got " +
+                          std::to_string(size));
+}
+
+class EmbedStep {
+ public:
+  explicit EmbedStep(const std::string& precision)
+      : step_(pa3d::make_embed_training(training_precision(precision))) {}
+
+  Doubles moments(const Floats& patches, const Floats& first, const Floats& first_bias, const Floats& second,
+                  const Floats& merged, const Floats& pooling, const Floats& last, const Floats& last_bias,
+                  int threads) {
+    const pa3d::EmbedWeights weights = take(patches, first, first_bias, second, merged, pooling, last, last_bias);
+    Doubles sums({int64_t{2}, width_[2]});
+    double* out = sums.mutable_data();
+    py::gil_scoped_release release;
+    step_->moments({patches_.data(), count_, size_}, weights, threads, out);
+    return sums;
+  }
+
+  Floats finish(const Floats& scale, const Floats& shift) {
+    const float *a = floats(scale, width_[2], "scale"), *b = floats(shift, width_[2], "shift");
+    Floats out({count_, width_[3]});
+    float* to = out.mutable_data();
+    py::gil_scoped_release release;
+    step_->finish(a, b, to);
+    return out;
+  }
+
+  Floats infer(const Floats& patches, const Floats& first, const Floats& first_bias, const Floats& second,
+               const Floats& merged, const Floats& pooling, const Floats& last, const Floats& last_bias,
+               const Floats& scale, const Floats& shift, int threads) {
+    const pa3d::EmbedWeights weights = take(patches, first, first_bias, second, merged, pooling, last, last_bias);
+    const float *a = floats(scale, width_[2], "scale"), *b = floats(shift, width_[2], "shift");
+    Floats out({count_, width_[3]});
+    float* to = out.mutable_data();
+    {
+      py::gil_scoped_release release;
+      step_->infer({patches_.data(), count_, size_}, weights, a, b, threads, to);
+    }
+    patches_ = Floats();
+    return out;
+  }
+
+  py::tuple backward_sums(const Floats& grad) {
+    const float* from = floats(grad, count_ * width_[3], "grad");
+    Doubles sums({int64_t{2}, width_[2]});
+    Floats last({width_[3], width_[2]}), bias(width_[3]);
+    double* s = sums.mutable_data();
+    float *l = last.mutable_data(), *b = bias.mutable_data();
+    {
+      py::gil_scoped_release release;
+      step_->backward_sums(from, s, l, b);
+    }
+    return py::make_tuple(sums, last, bias);
+  }
+
+  py::tuple backward(const Floats& grad, const Floats& a, const Floats& b, const Floats& c) {
+    const float* from = floats(grad, count_ * width_[3], "grad");
+    const float *va = floats(a, width_[2], "a"), *vb = floats(b, width_[2], "b"), *vc = floats(c, width_[2], "c");
+    Floats first({width_[0], int64_t{3}}), first_bias(width_[0]), second({width_[1], width_[0]});
+    Floats merged({width_[2], width_[0]}), pooled({count_, width_[1]}), sums({count_, width_[2]});
+    const pa3d::EmbedGradients out = {first.mutable_data(),  first_bias.mutable_data(), second.mutable_data(),
+                                      merged.mutable_data(), pooled.mutable_data(),     sums.mutable_data()};
+    {
+      py::gil_scoped_release release;
+      step_->backward(from, va, vb, vc, out);
+    }
+    patches_ = Floats();
+    return py::make_tuple(first, first_bias, second, merged, pooled, sums);
+  }
+
+ private:
+  pa3d::EmbedWeights take(const Floats& patches, const Floats& first, const Floats& first_bias, const Floats& second,
+                          const Floats& merged, const Floats& pooling, const Floats& last, const Floats& last_bias) {
+    if (patches.ndim() != 3 || patches.shape(2) != 3 || patches.size() == 0)
+      throw py::value_error("patches: expected (P, M, 3) with no empty axis");
+    patches_ = patches;
+    count_ = patches.shape(0), size_ = patches.shape(1);
+    require_multiple(size_, 2, "patches: points of each");
+    const int64_t widths[4] = {first_bias.size(), second.size() / std::max<int64_t>(1, first_bias.size()),
+                               merged.size() / std::max<int64_t>(1, first_bias.size()), last_bias.size()};
+    for (int i = 0; i < 4; ++i) require_multiple(width_[i] = widths[i], 32, "widths of the mini-PointNet");
+    pa3d::EmbedWeights w{};
+    std::copy_n(width_, 4, w.width);
+    w.first = floats(first, width_[0] * 3, "first");
+    w.first_bias = floats(first_bias, width_[0], "first_bias");
+    w.second = floats(second, width_[1] * width_[0], "second");
+    w.merged = floats(merged, width_[2] * width_[0], "merged");
+    w.pooling = floats(pooling, width_[2] * width_[1], "pooling");
+    w.last = floats(last, width_[3] * width_[2], "last");
+    w.last_bias = floats(last_bias, width_[3], "last_bias");
+    return w;
+  }
+
+  std::unique_ptr<pa3d::EmbedTraining> step_;
+  Floats patches_;  // read again by the backward pass
+  int64_t count_ = 0, size_ = 0, width_[4] = {};
+};
+
+// The weights of a block, in the order of BlockGradients.
+using Weights = std::vector<Floats>;
+
+class BlockStep {
+ public:
+  explicit BlockStep(const std::string& precision)
+      : step_(pa3d::make_block_training(training_precision(precision))) {}
+
+  std::unique_ptr<pa3d::BlockTape> tape() const { return step_->tape(); }
+
+  Floats forward(const Weights& weights, int64_t heads, float eps, const Floats& x, const Floats& pos,
+                 const py::object& kept, pa3d::BlockTape& tape, int threads) {
+    const pa3d::BlockWeights w = take(weights, heads, eps);
+    if (x.ndim() != 3 || x.shape(2) != w.dim || x.size() == 0)
+      throw py::value_error("x: expected (B, T, C) with C as wide as the weights and no empty axis");
+    const float *at = x.data(), *place = floats(pos, x.size(), "pos"), *shares = nullptr;
+    const Floats held = kept.is_none() ? Floats() : kept.cast<Floats>();
+    if (!kept.is_none()) shares = floats(held, 2 * x.shape(0), "kept");
+    Floats y({x.shape(0), x.shape(1), x.shape(2)});
+    float* out = y.mutable_data();
+    const int64_t shapes = x.shape(0), tokens = x.shape(1);
+    py::gil_scoped_release release;
+    step_->forward(w, at, place, shares, shapes, tokens, threads, tape, out);
+    return y;
+  }
+
+  // The gradient at x and pos, and those of the weights where they are wanted.
+  py::tuple backward(const Weights& weights, int64_t heads, float eps, const Floats& dy, pa3d::BlockTape& tape,
+                     bool wanted, int threads) {
+    const pa3d::BlockWeights w = take(weights, heads, eps);
+    if (dy.ndim() != 3 || dy.shape(2) != w.dim) throw py::value_error("dy: expected (B, T, C)");
+    Floats dx({dy.shape(0), dy.shape(1), dy.shape(2)});
+    Weights found;
+    float* places[11] = {};
+    if (wanted)
+      for (size_t i = 0; i < weights.size(); ++i) {
+        found.emplace_back(std::vector<py::ssize_t>(weights[i].shape(), weights[i].shape() + weights[i].ndim()));
+        places[i] = found.back().mutable_data();
+      }
+    const pa3d::BlockGradients out = {places[0], places[1], places[2], places[3], places[4], places[5],
+                                      places[6], places[7], places[8], places[9], places[10]};
+    const float* from = dy.data();
+    float* to = dx.mutable_data();
+    {
+      py::gil_scoped_release release;
+      step_->backward(w, from, threads, tape, to, out);
+    }
+    return py::make_tuple(dx, found);
+  }
+
+ private:
+  static pa3d::BlockWeights take(const Weights& w, int64_t heads, float eps) {
+    if (w.size() != 11) throw py::value_error("weights: expected 11 arrays");
+    pa3d::BlockWeights out{};
+    const int64_t dim = w[0].size(), hidden = w[8].size();
+    if (heads < 1 || dim % heads != 0) throw py::value_error("heads: expected a divisor of the width");
+    require_multiple(dim / heads, 32, "width of a head");
+    require_multiple(hidden, 32, "width of the hidden layer");
+    out.dim = dim, out.heads = heads, out.hidden = hidden, out.eps = eps;
+    out.gain1 = floats(w[0], dim, "gain1");
+    out.shift1 = floats(w[1], dim, "shift1");
+    out.qkv = floats(w[2], 3 * dim * dim, "qkv");
+    out.proj = floats(w[3], dim * dim, "proj");
+    out.proj_bias = floats(w[4], dim, "proj_bias");
+    out.gain2 = floats(w[5], dim, "gain2");
+    out.shift2 = floats(w[6], dim, "shift2");
+    out.fc1 = floats(w[7], hidden * dim, "fc1");
+    out.fc1_bias = floats(w[8], hidden, "fc1_bias");
+    out.fc2 = floats(w[9], dim * hidden, "fc2");
+    out.fc2_bias = floats(w[10], dim, "fc2_bias");
+    return out;
+  }
+
+  std::unique_ptr<pa3d::BlockTraining> step_;
+};
+
+}  // namespace
+
+void pa3d::bind_train(py::module_& m) {
+  py::class_<EmbedStep>(m, "EmbedTraining")
+      .def(py::init<const std::string&>(), "precision"_a)
+      .def("moments", &EmbedStep::moments, "patches"_a, "first"_a, "first_bias"_a, "second"_a, "merged"_a,
+           "pooling"_a, "last"_a, "last_bias"_a, "threads"_a = 0)
+      .def("finish", &EmbedStep::finish, "scale"_a, "shift"_a)
+      .def("infer", &EmbedStep::infer, "patches"_a, "first"_a, "first_bias"_a, "second"_a, "merged"_a, "pooling"_a,
+           "last"_a, "last_bias"_a, "scale"_a, "shift"_a, "threads"_a = 0)
+      .def("backward_sums", &EmbedStep::backward_sums, "grad"_a)
+      .def("backward", &EmbedStep::backward, "grad"_a, "a"_a, "b"_a, "c"_a);
+  py::class_<pa3d::BlockTape>(m, "BlockTape");
+  py::class_<BlockStep>(m, "BlockTraining")
+      .def(py::init<const std::string&>(), "precision"_a)
+      .def("tape", &BlockStep::tape)
+      .def("forward", &BlockStep::forward, "weights"_a, "heads"_a, "eps"_a, "x"_a, "pos"_a, "kept"_a.none(true),
+           "tape"_a, "threads"_a = 0)
+      .def("backward", &BlockStep::backward, "weights"_a, "heads"_a, "eps"_a, "dy"_a, "tape"_a, "wanted"_a,
+           "threads"_a = 0);
+}

@@ -1,0 +1,36 @@
+#include "train_block.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <stdexcept>
+#include <type_traits>
+#include <vector>
+
+#include "buffer.h"
+#include "cpuid.h"
+#include "parallel.h"
+#include "team.h"
+
+#if defined(__x86_64__)
+#define PA3D_WITH_BF16
+#endif
+#define PA3D_SOURCE "train_block.inl"
+#include "foreach_isa.h"
+
+namespace pa3d {
+
+std::unique_ptr<BlockTraining> make_block_training(Precision precision) {
+#if defined(__x86_64__)
+  if (precision == Precision::bf16 && supports(precision)) return avx512_bf16::block_training_bf16();
+#endif
+  if (precision != Precision::fp32)
+    throw std::invalid_argument("training kernels take fp32, and bf16 on processors that have it");
+  return PA3D_DISPATCH(block_training_fp32());
+}
+
+}  // namespace pa3d

@@ -1,0 +1,36 @@
+#include "train_embed.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <stdexcept>
+#include <type_traits>
+#include <vector>
+
+#include "buffer.h"
+#include "cpuid.h"
+#include "parallel.h"
+#include "team.h"
+
+#if defined(__x86_64__)
+#define PA3D_WITH_BF16
+#endif
+#define PA3D_SOURCE "train_embed.inl"
+#include "foreach_isa.h"
+
+namespace pa3d {
+
+std::unique_ptr<EmbedTraining> make_embed_training(Precision precision) {
+#if defined(__x86_64__)
+  if (precision == Precision::bf16 && supports(precision)) return avx512_bf16::embed_training_bf16();
+#endif
+  if (precision != Precision::fp32)
+    throw std::invalid_argument("training kernels take fp32, and bf16 on processors that have it");
+  return PA3D_DISPATCH(embed_training_fp32());
+}
+
+}  // namespace pa3d
