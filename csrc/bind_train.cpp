@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -35,6 +37,19 @@ const float* floats(const Floats& array, int64_t count, const char* name) {
   return array.data();
 }
 
+// Memory that starts with a cache line: what torch then does with it must not depend, in the order of its sums, on
+// where the allocator happened to put it.
+template <class X>
+py::array_t<X, py::array::c_style> fresh(const std::vector<py::ssize_t>& shape) {
+  constexpr size_t kLine = 64;
+  size_t bytes = sizeof(X);
+  for (const py::ssize_t side : shape) bytes *= static_cast<size_t>(side);
+  void* const memory = std::aligned_alloc(kLine, (bytes + kLine) / kLine * kLine);
+  if (memory == nullptr) throw std::bad_alloc();
+  const py::capsule owner(memory, [](void* taken) { std::free(taken); });
+  return py::array_t<X, py::array::c_style>(shape, static_cast<X*>(memory), owner);
+}
+
 void require_multiple(int64_t size, int64_t of, const char* name) {
   if (size < of || size % of != 0)
     throw py::value_error(std::string(name) + ": expected a multiple of " + std::to_string(of) + ", got " +
@@ -43,24 +58,26 @@ void require_multiple(int64_t size, int64_t of, const char* name) {
 
 class EmbedStep {
  public:
-  explicit EmbedStep(const std::string& precision)
-      : step_(pa3d::make_embed_training(training_precision(precision))) {}
+  explicit EmbedStep(const std::string& precision) : step_(pa3d::make_embed_training(training_precision(precision))) {}
 
   Doubles moments(const Floats& patches, const Floats& first, const Floats& first_bias, const Floats& second,
                   const Floats& merged, const Floats& pooling, const Floats& last, const Floats& last_bias,
                   int threads) {
     const pa3d::EmbedWeights weights = take(patches, first, first_bias, second, merged, pooling, last, last_bias);
-    Doubles sums({int64_t{2}, width_[2]});
+    Doubles sums = fresh<double>({2, width_[2]});
     double* out = sums.mutable_data();
+    next_ = Next::finish;
     py::gil_scoped_release release;
     step_->moments({patches_.data(), count_, size_}, weights, threads, out);
     return sums;
   }
 
   Floats finish(const Floats& scale, const Floats& shift) {
+    require(Next::finish);
     const float *a = floats(scale, width_[2], "scale"), *b = floats(shift, width_[2], "shift");
-    Floats out({count_, width_[3]});
+    Floats out = fresh<float>({count_, width_[3]});
     float* to = out.mutable_data();
+    next_ = Next::backward_sums;
     py::gil_scoped_release release;
     step_->finish(a, b, to);
     return out;
@@ -71,45 +88,57 @@ class EmbedStep {
                const Floats& scale, const Floats& shift, int threads) {
     const pa3d::EmbedWeights weights = take(patches, first, first_bias, second, merged, pooling, last, last_bias);
     const float *a = floats(scale, width_[2], "scale"), *b = floats(shift, width_[2], "shift");
-    Floats out({count_, width_[3]});
+    Floats out = fresh<float>({count_, width_[3]});
     float* to = out.mutable_data();
     {
       py::gil_scoped_release release;
       step_->infer({patches_.data(), count_, size_}, weights, a, b, threads, to);
     }
+    next_ = Next::moments;
     patches_ = Floats();
     return out;
   }
 
   py::tuple backward_sums(const Floats& grad) {
+    require(Next::backward_sums);
     const float* from = floats(grad, count_ * width_[3], "grad");
-    Doubles sums({int64_t{2}, width_[2]});
-    Floats last({width_[3], width_[2]}), bias(width_[3]);
+    Doubles sums = fresh<double>({2, width_[2]});
+    Floats last = fresh<float>({width_[3], width_[2]}), bias = fresh<float>({width_[3]});
     double* s = sums.mutable_data();
     float *l = last.mutable_data(), *b = bias.mutable_data();
     {
       py::gil_scoped_release release;
       step_->backward_sums(from, s, l, b);
     }
+    next_ = Next::backward;
     return py::make_tuple(sums, last, bias);
   }
 
   py::tuple backward(const Floats& grad, const Floats& a, const Floats& b, const Floats& c) {
+    require(Next::backward);
     const float* from = floats(grad, count_ * width_[3], "grad");
     const float *va = floats(a, width_[2], "a"), *vb = floats(b, width_[2], "b"), *vc = floats(c, width_[2], "c");
-    Floats first({width_[0], int64_t{3}}), first_bias(width_[0]), second({width_[1], width_[0]});
-    Floats merged({width_[2], width_[0]}), pooled({count_, width_[1]}), sums({count_, width_[2]});
+    Floats first = fresh<float>({width_[0], 3}), first_bias = fresh<float>({width_[0]});
+    Floats second = fresh<float>({width_[1], width_[0]}), merged = fresh<float>({width_[2], width_[0]});
+    Floats pooled = fresh<float>({count_, width_[1]}), sums = fresh<float>({count_, width_[2]});
     const pa3d::EmbedGradients out = {first.mutable_data(),  first_bias.mutable_data(), second.mutable_data(),
                                       merged.mutable_data(), pooled.mutable_data(),     sums.mutable_data()};
     {
       py::gil_scoped_release release;
       step_->backward(from, va, vb, vc, out);
     }
+    next_ = Next::moments;
     patches_ = Floats();
     return py::make_tuple(first, first_bias, second, merged, pooled, sums);
   }
 
  private:
+  enum class Next { moments, finish, backward_sums, backward };
+
+  void require(Next call) const {
+    if (next_ != call) throw py::value_error("a step is moments, finish, backward_sums, backward, in this order");
+  }
+
   pa3d::EmbedWeights take(const Floats& patches, const Floats& first, const Floats& first_bias, const Floats& second,
                           const Floats& merged, const Floats& pooling, const Floats& last, const Floats& last_bias) {
     if (patches.ndim() != 3 || patches.shape(2) != 3 || patches.size() == 0)
@@ -133,6 +162,7 @@ class EmbedStep {
   }
 
   std::unique_ptr<pa3d::EmbedTraining> step_;
+  Next next_ = Next::moments;
   Floats patches_;  // read again by the backward pass
   int64_t count_ = 0, size_ = 0, width_[4] = {};
 };
@@ -142,8 +172,7 @@ using Weights = std::vector<Floats>;
 
 class BlockStep {
  public:
-  explicit BlockStep(const std::string& precision)
-      : step_(pa3d::make_block_training(training_precision(precision))) {}
+  explicit BlockStep(const std::string& precision) : step_(pa3d::make_block_training(training_precision(precision))) {}
 
   std::unique_ptr<pa3d::BlockTape> tape() const { return step_->tape(); }
 
@@ -155,7 +184,7 @@ class BlockStep {
     const float *at = x.data(), *place = floats(pos, x.size(), "pos"), *shares = nullptr;
     const Floats held = kept.is_none() ? Floats() : kept.cast<Floats>();
     if (!kept.is_none()) shares = floats(held, 2 * x.shape(0), "kept");
-    Floats y({x.shape(0), x.shape(1), x.shape(2)});
+    Floats y = fresh<float>({x.shape(0), x.shape(1), x.shape(2)});
     float* out = y.mutable_data();
     const int64_t shapes = x.shape(0), tokens = x.shape(1);
     py::gil_scoped_release release;
@@ -167,13 +196,15 @@ class BlockStep {
   py::tuple backward(const Weights& weights, int64_t heads, float eps, const Floats& dy, pa3d::BlockTape& tape,
                      bool wanted, int threads) {
     const pa3d::BlockWeights w = take(weights, heads, eps);
-    if (dy.ndim() != 3 || dy.shape(2) != w.dim) throw py::value_error("dy: expected (B, T, C)");
-    Floats dx({dy.shape(0), dy.shape(1), dy.shape(2)});
+    if (tape.dim != w.dim || dy.ndim() != 3 || dy.shape(0) != tape.shapes || dy.shape(1) != tape.tokens ||
+        dy.shape(2) != tape.dim)
+      throw py::value_error("dy: expected the shape of the forward pass that this tape is of");
+    Floats dx = fresh<float>({dy.shape(0), dy.shape(1), dy.shape(2)});
     Weights found;
     float* places[11] = {};
     if (wanted)
       for (size_t i = 0; i < weights.size(); ++i) {
-        found.emplace_back(std::vector<py::ssize_t>(weights[i].shape(), weights[i].shape() + weights[i].ndim()));
+        found.push_back(fresh<float>({weights[i].shape(), weights[i].shape() + weights[i].ndim()}));
         places[i] = found.back().mutable_data();
       }
     const pa3d::BlockGradients out = {places[0], places[1], places[2], places[3], places[4], places[5],
@@ -218,8 +249,8 @@ class BlockStep {
 void pa3d::bind_train(py::module_& m) {
   py::class_<EmbedStep>(m, "EmbedTraining")
       .def(py::init<const std::string&>(), "precision"_a)
-      .def("moments", &EmbedStep::moments, "patches"_a, "first"_a, "first_bias"_a, "second"_a, "merged"_a,
-           "pooling"_a, "last"_a, "last_bias"_a, "threads"_a = 0)
+      .def("moments", &EmbedStep::moments, "patches"_a, "first"_a, "first_bias"_a, "second"_a, "merged"_a, "pooling"_a,
+           "last"_a, "last_bias"_a, "threads"_a = 0)
       .def("finish", &EmbedStep::finish, "scale"_a, "shift"_a)
       .def("infer", &EmbedStep::infer, "patches"_a, "first"_a, "first_bias"_a, "second"_a, "merged"_a, "pooling"_a,
            "last"_a, "last_bias"_a, "scale"_a, "shift"_a, "threads"_a = 0)

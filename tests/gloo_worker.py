@@ -12,7 +12,12 @@ from pa3d.train.loop import train
 
 def main(out: str, stage: str, steps: str) -> None:
     torch.set_num_threads(1)
-    config = tiny_config(stage, optimizer={"batch": 8}, schedule={"steps": int(steps)}, augmentation={"kind": "paper"})
+    config = tiny_config(
+        stage,
+        optimizer={"batch": 8, "lr": 1e-4, "head_lr": 5e-4},
+        schedule={"steps": int(steps)},
+        augmentation={"kind": "paper"},
+    )
     train(config, out, sources=sources(config, count=40, val=3))
 
 

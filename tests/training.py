@@ -13,8 +13,8 @@ from pa3d.train.config import TrainConfig
 from pa3d.train.loop import Sources
 from pa3d.train.records import MemoryRecords, usable_group
 
-TINY = EncoderConfig(
-    patches=8, patch_size=6, dim=24, depth=2, heads=2, mlp_hidden=48, embed=(8, 16, 16, 16), pos_hidden=8, text_dim=384
+TINY = EncoderConfig(  # of widths that the kernels of training take
+    patches=8, patch_size=6, dim=32, depth=2, heads=1, mlp_hidden=64, embed=(32, 32, 32, 32), pos_hidden=8, text_dim=384
 )
 MINILM = "all-MiniLM-L6-v2"
 

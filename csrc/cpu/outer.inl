@@ -1,6 +1,6 @@
-// Products over rows, C (m, n) = A^T B with A (rows, m) and B (rows, n): gradients of weights. Both operands are stacked
-// as the panels of gemm.inl with rows in the place of k, so that the kernel there serves here too, and a stack of the
-// rows of a weight matrix W is what a product with W, in place of W^T, reads. Included after gemm.inl.
+// Products over rows, C (m, n) = A^T B with A (rows, m) and B (rows, n): gradients of weights. Both operands are
+// stacked as the panels of gemm.inl with rows in the place of k, so that the kernel there serves here too, and a stack
+// of the rows of a weight matrix W is what a product with W, in place of W^T, reads. Included after gemm.inl.
 
 #if PA3D_LEVEL >= 3
 static inline vf load(const uint16_t* p) {

@@ -5,8 +5,8 @@
 //   y = v + kept1 fc2(gelu(fc1(LayerNorm2(v))))
 //
 // Shapes are independent of each other but for the gradients of weights: a thread takes its shapes through the whole
-// block, four at a time. A branch that stochastic depth drops (kept = 0) is not computed. Kept for the backward pass are
-// u and v, and as operands q, k, v, what attention gave, and fc1's output; the rest is made again from them.
+// block, four at a time. A branch that stochastic depth drops (kept = 0) is not computed. Kept for the backward pass
+// are u and v, and as operands q, k, v, what attention gave, and fc1's output; the rest is made again from them.
 #pragma once
 
 #include <cstdint>
@@ -19,12 +19,12 @@ namespace pa3d {
 struct BlockWeights {
   int64_t dim, heads, hidden;  // dim, hidden and dim / heads are multiples of 32
   float eps;
-  const float *gain1, *shift1;       // (dim)
-  const float* qkv;                  // (3 dim, dim)
-  const float *proj, *proj_bias;     // (dim, dim)
-  const float *gain2, *shift2;       // (dim)
-  const float *fc1, *fc1_bias;       // (hidden, dim)
-  const float *fc2, *fc2_bias;       // (dim, hidden)
+  const float *gain1, *shift1;    // (dim)
+  const float* qkv;               // (3 dim, dim)
+  const float *proj, *proj_bias;  // (dim, dim)
+  const float *gain2, *shift2;    // (dim)
+  const float *fc1, *fc1_bias;    // (hidden, dim)
+  const float *fc2, *fc2_bias;    // (dim, hidden)
 };
 
 // Of the weights, by their names; all null when they are frozen.
@@ -33,9 +33,9 @@ struct BlockGradients {
 };
 
 // What one block's forward pass leaves for its backward pass.
-class BlockTape {
- public:
+struct BlockTape {
   virtual ~BlockTape() = default;
+  int64_t shapes = 0, tokens = 0, dim = 0;  // 0 before the first pass
 };
 
 // Holds memory that all blocks work in, one after the other; not for several threads at once.
@@ -46,7 +46,8 @@ class BlockTraining {
   // x, pos, y (shapes, tokens, dim); kept (2, shapes) or null for ones.
   virtual void forward(const BlockWeights& weights, const float* x, const float* pos, const float* kept, int64_t shapes,
                        int64_t tokens, int threads, BlockTape& tape, float* y) = 0;
-  // dx: gradient at u, which is that of x and that of pos.
+  // The tape is that of the forward pass, at the same level of instructions (std::bad_cast). dx: gradient at u, which
+  // is that of x and that of pos.
   virtual void backward(const BlockWeights& weights, const float* dy, int threads, BlockTape& tape, float* dx,
                         const BlockGradients& out) = 0;
 };

@@ -7,17 +7,16 @@ namespace PA3D_NS {
 #include "outer.inl"
 #include "attention.inl"
 
-constexpr int64_t kShapes = 4;    // shapes whose rows are multiplied at once
-constexpr int64_t kRows = 132;    // rows that stay in the cache while the panels go by; a multiple of every kMR
+constexpr int64_t kShapes = 4;  // shapes whose rows are multiplied at once
+constexpr int64_t kRows = 132;  // rows that stay in the cache while the panels go by; a multiple of every kMR
 
 // finish(row, rows, column, tile) for every tile of A W^T.
 template <class T, class Finish>
 static inline void multiply_rows_of(const typename T::A* a, int64_t m, const Packed<T>& w, const Finish& finish) {
   for (int64_t r = 0; r < m; r += kRows)
     multiply<T>({const_cast<typename T::A*>(a) + r * w.k, w.k, nullptr, nullptr}, std::min(kRows, m - r), w, 0,
-                w.panels, [&](int64_t row, int rows, int64_t column, const float* tile) {
-                  finish(r + row, rows, column, tile);
-                });
+                w.panels,
+                [&](int64_t row, int rows, int64_t column, const float* tile) { finish(r + row, rows, column, tile); });
 }
 
 // Packs W (n, k) panels [from, to) for products with W^T; the room is there.
@@ -195,7 +194,6 @@ class BlockTrainingOf : public BlockTraining {
   };
 
   struct Tape : BlockTape {
-    int64_t shapes = 0, tokens = 0;
     std::vector<float> kept;        // (2, shapes)
     std::vector<int64_t> slots[2];  // of each branch: the shapes that take it, in order
     Kept<float> u, v;               // (shapes, tokens, dim)
@@ -218,9 +216,9 @@ class BlockTrainingOf : public BlockTraining {
 
   void forward(const BlockWeights& w, const float* x, const float* pos, const float* kept, int64_t shapes,
                int64_t tokens, int threads, BlockTape& tape, float* y) override {
-    Tape& t = static_cast<Tape&>(tape);
+    Tape& t = dynamic_cast<Tape&>(tape);
     start(w, tokens, threads);
-    t.shapes = shapes, t.tokens = tokens;
+    t.shapes = shapes, t.tokens = tokens, t.dim = w.dim;
     t.kept.assign(2 * shapes, 1.0f);
     if (kept != nullptr) t.kept.assign(kept, kept + 2 * shapes);
     for (int branch = 0; branch < 2; ++branch) {
@@ -235,7 +233,7 @@ class BlockTrainingOf : public BlockTraining {
     t.qkv.reserve(all * 3 * dim);
     t.mixed.reserve(all * dim);
     t.hidden.reserve(all * w.hidden);
-    parallel_for(panels(w, false), 1, threads_, [&](int64_t from, int64_t to) { pack(w, false, from, to); });
+    parallel_for(panels(false), 1, threads_, [&](int64_t from, int64_t to) { pack(w, false, from, to); });
     each_thread([&](Scratch& s, int id) {
       each_shape(shapes, id, [&](int64_t shape) {
         const int64_t from = shape * tokens * dim;
@@ -246,26 +244,26 @@ class BlockTrainingOf : public BlockTraining {
         }
       });
       barrier();
-      each_part(t, 0, id, [&](int64_t slot, int64_t rows, const int64_t* shape) {
-        attention(w, t, s, slot, rows, shape);
-      });
+      each_part(t, 0, id,
+                [&](int64_t slot, int64_t rows, const int64_t* shape) { attention(w, t, s, slot, rows, shape); });
       barrier();
       each_shape(shapes, id, [&](int64_t shape) {
         const int64_t from = shape * tokens * dim;
         if (t.kept[shapes + shape] == 0) std::copy_n(t.v.data() + from, tokens * dim, y + from);
       });
-      each_part(t, 1, id, [&](int64_t slot, int64_t rows, const int64_t* shape) { mlp(w, t, s, slot, rows, shape, y); });
+      each_part(t, 1, id,
+                [&](int64_t slot, int64_t rows, const int64_t* shape) { mlp(w, t, s, slot, rows, shape, y); });
     });
   }
 
   void backward(const BlockWeights& w, const float* dy, int threads, BlockTape& tape, float* dx,
                 const BlockGradients& out) override {
-    Tape& t = static_cast<Tape&>(tape);
+    Tape& t = dynamic_cast<Tape&>(tape);
     const int64_t dim = w.dim, tokens = t.tokens, vectors = 6 * dim + w.hidden;
     const bool wanted = out.qkv != nullptr;
     start(w, tokens, threads);
     dv_.reserve(t.shapes * tokens * dim);
-    parallel_for(panels(w, true), 1, threads_, [&](int64_t from, int64_t to) { pack(w, true, from, to); });
+    parallel_for(panels(true), 1, threads_, [&](int64_t from, int64_t to) { pack(w, true, from, to); });
     for (Scratch& s : scratch_) {
       s.qkv.start(3 * dim, dim);
       s.proj.start(dim, dim);
@@ -322,7 +320,7 @@ class BlockTrainingOf : public BlockTraining {
           packed_[back][i].resize(shape[i][back], shape[i][1 - back], nullptr);
   }
 
-  int64_t panels(const BlockWeights&, bool back) const {
+  int64_t panels(bool back) const {
     int64_t count = 0;
     for (const Packed<T>& p : packed_[back]) count += p.panels;
     return count;
@@ -387,11 +385,12 @@ class BlockTrainingOf : public BlockTraining {
     }
     A* qkv = t.qkv.data() + slot * tokens * 3 * dim;
     A* mixed = t.mixed.data() + slot * tokens * dim;
-    multiply_rows_of(s.normed.data(), rows, packed_[0][0], [&](int64_t row, int count, int64_t column, const float* tile) {
-      for (int i = 0; i < count; ++i)
-        for (int j = 0; j < kNR; j += PA3D_W)
-          T::put(qkv + (row + i) * 3 * dim + column + j, load(tile + i * kNR + j));
-    });
+    multiply_rows_of(s.normed.data(), rows, packed_[0][0],
+                     [&](int64_t row, int count, int64_t column, const float* tile) {
+                       for (int i = 0; i < count; ++i)
+                         for (int j = 0; j < kNR; j += PA3D_W)
+                           T::put(qkv + (row + i) * 3 * dim + column + j, load(tile + i * kNR + j));
+                     });
     for (int64_t r = 0; r < rows; r += tokens)
       for (int64_t head = 0; head < w.heads; ++head)
         attend<T, T>(qkv + r * 3 * dim, 3 * dim, tokens, dim, head, dim / w.heads, 0, tokens, s.attention,
@@ -401,8 +400,8 @@ class BlockTrainingOf : public BlockTraining {
         const int64_t at = place(shape, row + i, tokens) * dim + column;
         const vf kept = splat(t.kept[shape[(row + i) / tokens]]);
         for (int j = 0; j < kNR; j += PA3D_W)
-          store(t.v.data() + at + j, load(t.u.data() + at + j) +
-                                         kept * (load(tile + i * kNR + j) + load(w.proj_bias + column + j)));
+          store(t.v.data() + at + j,
+                load(t.u.data() + at + j) + kept * (load(tile + i * kNR + j) + load(w.proj_bias + column + j)));
       }
     });
   }
@@ -415,26 +414,28 @@ class BlockTrainingOf : public BlockTraining {
       normalize_row<T>(t.v.data() + at * dim, dim, m, w.gain2, w.shift2, s.normed.data() + r * dim);
     }
     A* hidden = t.hidden.data() + slot * tokens * w.hidden;
-    multiply_rows_of(s.normed.data(), rows, packed_[0][2], [&](int64_t row, int count, int64_t column, const float* tile) {
-      for (int j = 0; j < kNR; j += PA3D_W) {
-        const vf bias = load(w.fc1_bias + column + j);
-        for (int i = 0; i < count; ++i) {
-          const vf z = load(tile + i * kNR + j) + bias;
-          const int64_t at = (row + i) * w.hidden + column + j;
-          T::put(hidden + at, z);
-          T::put(s.wide.data() + at, activate<Act::gelu, T>(z));
-        }
-      }
-    });
-    multiply_rows_of(s.wide.data(), rows, packed_[0][3], [&](int64_t row, int count, int64_t column, const float* tile) {
-      for (int i = 0; i < count; ++i) {
-        const int64_t at = place(shape, row + i, tokens) * dim + column;
-        const vf kept = splat(t.kept[t.shapes + shape[(row + i) / tokens]]);
-        for (int j = 0; j < kNR; j += PA3D_W)
-          store(y + at + j, load(t.v.data() + at + j) +
-                                kept * (load(tile + i * kNR + j) + load(w.fc2_bias + column + j)));
-      }
-    });
+    multiply_rows_of(s.normed.data(), rows, packed_[0][2],
+                     [&](int64_t row, int count, int64_t column, const float* tile) {
+                       for (int j = 0; j < kNR; j += PA3D_W) {
+                         const vf bias = load(w.fc1_bias + column + j);
+                         for (int i = 0; i < count; ++i) {
+                           const vf z = load(tile + i * kNR + j) + bias;
+                           const int64_t at = (row + i) * w.hidden + column + j;
+                           T::put(hidden + at, z);
+                           T::put(s.wide.data() + at, activate<Act::gelu, T>(z));
+                         }
+                       }
+                     });
+    multiply_rows_of(
+        s.wide.data(), rows, packed_[0][3], [&](int64_t row, int count, int64_t column, const float* tile) {
+          for (int i = 0; i < count; ++i) {
+            const int64_t at = place(shape, row + i, tokens) * dim + column;
+            const vf kept = splat(t.kept[t.shapes + shape[(row + i) / tokens]]);
+            for (int j = 0; j < kNR; j += PA3D_W)
+              store(y + at + j,
+                    load(t.v.data() + at + j) + kept * (load(tile + i * kNR + j) + load(w.fc2_bias + column + j)));
+          }
+        });
   }
 
   // s.back (rows, dim): the gradient of a branch's output, of kept times it; adds to the gradient of its bias.
@@ -458,20 +459,21 @@ class BlockTrainingOf : public BlockTraining {
     branch_back(s, t, 1, rows, shape, dy, dim, v + 5 * dim);
     const A* hidden = t.hidden.data() + slot * tokens * wide;
     float* const fc1_bias = v + 6 * dim;
-    multiply_rows_of(s.back.data(), rows, packed_[1][3], [&](int64_t row, int count, int64_t column, const float* tile) {
-      for (int j = 0; j < kNR; j += PA3D_W) {
-        vf sum = load(fc1_bias + column + j);
-        for (int i = 0; i < count; ++i) {
-          const int64_t at = (row + i) * wide + column + j;
-          const vf z = load(hidden + at), slope = std::is_same_v<T, F32> ? vgelu_slope(z) : vgelu_slope_short(z);
-          const vf dz = load(tile + i * kNR + j) * slope;
-          T::put(s.back_wide.data() + at, dz);
-          if (wanted) T::put(s.wide.data() + at, activate<Act::gelu, T>(z));
-          sum += dz;
-        }
-        store(fc1_bias + column + j, sum);
-      }
-    });
+    multiply_rows_of(
+        s.back.data(), rows, packed_[1][3], [&](int64_t row, int count, int64_t column, const float* tile) {
+          for (int j = 0; j < kNR; j += PA3D_W) {
+            vf sum = load(fc1_bias + column + j);
+            for (int i = 0; i < count; ++i) {
+              const int64_t at = (row + i) * wide + column + j;
+              const vf z = load(hidden + at), slope = std::is_same_v<T, F32> ? vgelu_slope(z) : vgelu_slope_short(z);
+              const vf dz = load(tile + i * kNR + j) * slope;
+              T::put(s.back_wide.data() + at, dz);
+              if (wanted) T::put(s.wide.data() + at, activate<Act::gelu, T>(z));
+              sum += dz;
+            }
+            store(fc1_bias + column + j, sum);
+          }
+        });
     to_grad(s, s.back_wide.data(), rows, packed_[1][2]);
     if (wanted) {
       s.narrow.take(s.back.data(), rows, dim);
@@ -498,11 +500,12 @@ class BlockTrainingOf : public BlockTraining {
       s.wide_rows.take(mixed, rows, dim);
       s.proj.add(s.narrow, s.wide_rows);
     }
-    multiply_rows_of(s.back.data(), rows, packed_[1][1], [&](int64_t row, int count, int64_t column, const float* tile) {
-      for (int i = 0; i < count; ++i)
-        for (int j = 0; j < kNR; j += PA3D_W)
-          T::put(s.normed.data() + (row + i) * dim + column + j, load(tile + i * kNR + j));
-    });
+    multiply_rows_of(s.back.data(), rows, packed_[1][1],
+                     [&](int64_t row, int count, int64_t column, const float* tile) {
+                       for (int i = 0; i < count; ++i)
+                         for (int j = 0; j < kNR; j += PA3D_W)
+                           T::put(s.normed.data() + (row + i) * dim + column + j, load(tile + i * kNR + j));
+                     });
     for (int64_t r = 0; r < rows; r += tokens)
       for (int64_t head = 0; head < w.heads; ++head)
         attend_back<T>(qkv + r * 3 * dim, s.normed.data() + r * dim, tokens, dim, head, dim / w.heads, s.attention_back,
@@ -537,7 +540,7 @@ class BlockTrainingOf : public BlockTraining {
     }
   }
 
-  void total(Sums Scratch::*what, float* out) const {
+  void total(Sums Scratch::* what, float* out) const {
     std::vector<const Sums*> all;
     for (const Scratch& s : scratch_) all.push_back(&(s.*what));
     parallel_for(all[0]->panels(), 1, threads_, [&](int64_t from, int64_t to) { Sums::total(all, from, to, out); });

@@ -24,14 +24,14 @@ struct PatchBatch {
 };
 
 struct EmbedWeights {
-  int64_t width[4];          // multiples of 32
-  const float* first;        // (w0, 3), its normalisation folded in
-  const float* first_bias;   // (w0)
-  const float* second;       // (w1, w0)
-  const float* merged;       // (w2, w0)
-  const float* pooling;      // (w2, w1)
-  const float* last;         // (w3, w2)
-  const float* last_bias;    // (w3)
+  int64_t width[4];         // multiples of 32
+  const float* first;       // (w0, 3), its normalisation folded in
+  const float* first_bias;  // (w0)
+  const float* second;      // (w1, w0)
+  const float* merged;      // (w2, w0)
+  const float* pooling;     // (w2, w1)
+  const float* last;        // (w3, w2)
+  const float* last_bias;   // (w3)
 };
 
 struct EmbedGradients {

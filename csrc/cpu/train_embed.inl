@@ -16,14 +16,14 @@ class EmbedTrainingOf : public EmbedTraining {
 
   // What a thread works with; the rows are those of kTogether patches.
   struct Scratch {
-    Buffer<A> x1, wide;                     // activations, and gradients of `wide` in the same place
-    Buffer<float> pooled, offset, tile;     // maxima (w1), their product (w2), a panel of output
-    Buffer<float> partial;                  // (2, w2) sums over these rows
-    Buffer<float> back, dx1, dpooled;       // gradients: at the last layer's input (of one patch), x1, maxima
+    Buffer<A> x1, wide;                       // activations, and gradients of `wide` in the same place
+    Buffer<float> pooled, offset, tile;       // maxima (w1), their product (w2), a panel of output
+    Buffer<float> partial;                    // (2, w2) sums over these rows
+    Buffer<float> back, dx1, dpooled;         // gradients: at the last layer's input (of one patch), x1, maxima
     Buffer<float> last, second, first, bias;  // gradients of weights; first is (4, w0) with the bias
     Stack<T> rows1, rows2;
     Sums merged;
-    Buffer<double> total;                   // (2, w2)
+    Buffer<double> total;  // (2, w2)
   };
 
  public:
@@ -32,6 +32,11 @@ class EmbedTrainingOf : public EmbedTraining {
     hidden_.resize_to(batch.patches * batch.size * w_[2]);
     pooled_.resize_to(batch.patches * w_[1]);
     which_pooled_.resize_to(batch.patches * w_[1]);
+    // Sums of squares would drown what varies in what does not: taken about the first row, and moved afterwards.
+    about_.reserve(w_[2]);
+    forward(scratch_[0], 0, 1, scratch_[0].pooled.data(), nullptr, [&](int64_t row, int64_t column, vf h) {
+      if (row == 0) store(&about_[column], h);
+    });
     each_share([&](Scratch& s, int64_t from, int64_t to) {
       std::fill_n(s.total.data(), 2 * w_[2], 0.0);
       for (int64_t p = from; p < to; p += kTogether) {
@@ -41,13 +46,20 @@ class EmbedTrainingOf : public EmbedTraining {
                 [&](int64_t row, int64_t column, vf h) {
                   T::put(hidden_.data() + (p * m_ + row) * w_[2] + column, h);
                   float* sum = s.partial.data() + column;
-                  store(sum, load(sum) + h);
-                  store(sum + w_[2], load(sum + w_[2]) + h * h);
+                  const vf d = h - load(&about_[column]);
+                  store(sum, load(sum) + d);
+                  store(sum + w_[2], load(sum + w_[2]) + d * d);
                 });
         for (int64_t i = 0; i < 2 * w_[2]; ++i) s.total[i] += static_cast<double>(s.partial[i]);
       }
     });
     add_totals(sums);
+    const double rows = static_cast<double>(patches_ * m_);
+    for (int64_t i = 0; i < w_[2]; ++i) {
+      const double about = static_cast<double>(about_[i]), sum = sums[i];
+      sums[i] = sum + rows * about;
+      sums[w_[2] + i] += about * (2 * sum + rows * about);
+    }
   }
 
   void finish(const float* scale, const float* shift, float* out) override {
@@ -69,11 +81,11 @@ class EmbedTrainingOf : public EmbedTraining {
     each_share([&](Scratch& s, int64_t from, int64_t to) {
       for (int64_t p = from; p < to; p += kTogether) {
         const int64_t patches = std::min(kTogether, to - p);
-        forward(s, p, patches, s.pooled.data(), static_cast<int32_t*>(nullptr), [&](int64_t row, int64_t column, vf h) {
+        forward(s, p, patches, s.pooled.data(), nullptr, [&](int64_t row, int64_t column, vf h) {
           const vf y = h * load(&scale_[column]) + load(&shift_[column]);
           T::put(s.wide.data() + row * w_[2] + column, vmax(y, vf{}));
         });
-        largest(s, s.wide.data(), w_[2], patches, last_, out + p * w_[3], static_cast<int32_t*>(nullptr));
+        largest(s, s.wide.data(), w_[2], patches, last_, out + p * w_[3], nullptr);
       }
     });
   }
@@ -115,8 +127,7 @@ class EmbedTrainingOf : public EmbedTraining {
     add_up(&Scratch::bias, w_[3], last_bias);
   }
 
-  void backward(const float* grad, const float* a, const float* b, const float* c,
-                const EmbedGradients& out) override {
+  void backward(const float* grad, const float* a, const float* b, const float* c, const EmbedGradients& out) override {
     const int64_t w0 = w_[0], w1 = w_[1], w2 = w_[2];
     std::copy_n(pooled_.data(), patches_ * w1, out.pooled);
     each_share([&](Scratch& s, int64_t from, int64_t to) {
@@ -361,7 +372,7 @@ class EmbedTrainingOf : public EmbedTraining {
       for (int64_t i = 0; i < 2 * w_[2]; ++i) sums[i] += s.total[i];
   }
 
-  void add_up(Buffer<float> Scratch::*what, int64_t n, float* out) const {
+  void add_up(Buffer<float> Scratch::* what, int64_t n, float* out) const {
     std::copy_n((scratch_[0].*what).data(), n, out);
     for (size_t id = 1; id < scratch_.size(); ++id)
       for (int64_t i = 0; i < n; ++i) out[i] += (scratch_[id].*what)[i];
@@ -370,12 +381,12 @@ class EmbedTrainingOf : public EmbedTraining {
   int threads_ = 1;
   PatchBatch batch_{};
   int64_t patches_ = 0, m_ = 0, w_[4] = {};
-  Buffer<float> first_, scale_, shift_;  // first_ (4, w0) with the bias
+  Buffer<float> first_, scale_, shift_, about_;  // first_ (4, w0) with the bias
   Packed<T> second_, merged_, last_, merged_back_;
   Packed<F32> pooling_, pooling_back_;
   Buffer<A> last_rows_, second_rows_;
-  Kept<A> hidden_;       // h (patches, m, w2)
-  Kept<float> pooled_;   // (patches, w1)
+  Kept<A> hidden_;      // h (patches, m, w2)
+  Kept<float> pooled_;  // (patches, w1)
   Kept<int32_t> which_, which_pooled_;
   std::vector<Scratch> scratch_;
 };

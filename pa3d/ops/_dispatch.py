@@ -30,6 +30,8 @@ KERNELS = {
     "rasterize": ("native", "cuda"),
     "backproject": ("native", "cuda", "triton"),
     "patch_attention": ("triton",),
+    "train_embed": ("native",),
+    "train_block": ("native",),
 }
 
 Array = Any  # numpy.ndarray or torch.Tensor; torch is never imported here

@@ -10,30 +10,26 @@ are. A branch of a shape that stochastic depth drops, kept = 0, costs nothing.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pa3d import _C
-from pa3d.ops._dispatch import place
+from pa3d.ops._dispatch import choose, is_traced
+from pa3d.ops.train_embed import Spare, refused_tensors
 
 
-def refused(half: bool, dim: int, heads: int, hidden: int, *tensors: Tensor) -> str | None:
-    """Why the kernels cannot take a call, or None. half: bf16 operands, as under autocast."""
-    if os.environ.get("PA3D_BACKEND") == "reference":
-        return "PA3D_BACKEND is reference"
-    other = next((x for x in tensors if x.device.type != "cpu"), None)
-    if other is not None:
-        return f"they take tensors on the CPU, not {place(other)}"
+def backend(half: bool, dim: int, heads: int, hidden: int, *tensors: Tensor) -> str:
+    """`native`, or `reference` where the caller's own tensor code has to do. half: bf16 operands, as under autocast.
+
+    Raises ValueError for a forced backend that cannot run.
+    """
+    refused = refused_tensors(half, *tensors)
     if dim % heads or dim // heads % 32 or hidden % 32:
-        return f"they take heads and hidden layers of a multiple of 32 numbers, not {dim} / {heads} and {hidden}"
-    if half and not _C.supports("bf16"):
-        return "this processor has no bf16"
-    if not half and _C.isa() == "generic":
-        return "without vector instructions torch is faster"
-    return None
+        shape = f"{dim} in {heads} heads, {hidden}"
+        refused["native"] = f"it takes heads and hidden layers of multiples of 32 numbers, not {shape}"
+    return "reference" if is_traced(*tensors) else choose(*tensors, op="train_block", refused=refused)
 
 
 def train_block(
@@ -46,7 +42,7 @@ def train_block(
     eps: float,
     half: bool,
 ) -> Tensor:  # (B, T, C)
-    """float32 out; differentiable in x, pos and the weights. `refused` must be None for these tensors."""
+    """float32 out; differentiable in x, pos and the weights. `backend` must be native for these tensors."""
     y: Tensor = _TrainBlock.apply(x.float(), pos.float(), kept, heads, eps, half, *weights)
     return y
 
@@ -56,39 +52,36 @@ class _TrainBlock(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, pos: Tensor, kept: Tensor | None, heads: int, eps: float, half: bool, *weights: Tensor
     ) -> Tensor:
-        step = _step(half)
-        tape = _tapes[half].pop() if _tapes[half] else step.tape()
+        step = _steps.take(half)
+        tape = _tapes.take(half)
         shares = None if kept is None else _array(kept.float())
         y = step.forward([_array(w) for w in weights], heads, eps, _array(x), _array(pos), shares, tape)
-        _steps[half].append(step)
+        _steps.give(half, step)
         if any(ctx.needs_input_grad):
             ctx.settings, ctx.tape = (heads, eps, half), tape
             ctx.save_for_backward(*weights)
         else:
-            _tapes[half].append(tape)
+            _tapes.give(half, tape)
         return torch.from_numpy(y)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.tape is None:
+            raise RuntimeError("train_block: its backward pass runs once; what it needs is gone")
         weights, (heads, eps, half) = ctx.saved_tensors, ctx.settings
         wanted = any(ctx.needs_input_grad[6:])
-        step = _step(half)
+        step = _steps.take(half)
         dx, found = step.backward([_array(w) for w in weights], heads, eps, _array(grad), ctx.tape, wanted)
-        _steps[half].append(step)
-        _tapes[half].append(ctx.tape)
+        _steps.give(half, step)
+        _tapes.give(half, ctx.tape)
         ctx.tape = None
         dx = torch.from_numpy(dx)
         gradients = [torch.from_numpy(g) for g in found] if wanted else [None] * len(weights)
         return dx, dx, None, None, None, None, *gradients
 
 
-# What steps leave for the next ones: their memory. By `half`.
-_steps: dict[bool, list[Any]] = {False: [], True: []}
-_tapes: dict[bool, list[Any]] = {False: [], True: []}
-
-
-def _step(half: bool) -> Any:
-    return _steps[half].pop() if _steps[half] else _C.BlockTraining("bf16" if half else "fp32")
+_steps = Spare(_C.BlockTraining)
+_tapes = Spare(lambda precision: _C.BlockTraining(precision).tape())
 
 
 def _array(x: Tensor) -> Any:

@@ -25,9 +25,7 @@ from torch import Tensor, nn
 
 from pa3d.config import EncoderConfig
 from pa3d.model import Attention, Block, Blocks, MiniPointNet, PatchAligner
-from pa3d.ops.train_block import refused as block_refused
-from pa3d.ops.train_block import train_block
-from pa3d.ops.train_embed import frozen_embed, refused, train_embed
+from pa3d.ops import train_block, train_embed
 from pa3d.train.config import OptimizerConfig
 from pa3d.train.distributed import batch_norm, over_processes, sum_over_processes, track
 
@@ -102,13 +100,15 @@ class TrainedBlocks(Blocks):
         assert isinstance(first, Block)
         heads, hidden = first.attn.heads, first.mlp.fc1.out_features
         draws = kept is None and self.training and any(block.drop_path for block in self.blocks)
-        if draws or block_refused(half, x.shape[-1], heads, hidden, x, first.norm1.weight):
+        if draws or x.device.type != "cpu":
+            return super().forward(x, pos, kept)
+        if train_block.backend(half, x.shape[-1], heads, hidden, x, first.norm1.weight) != "native":
             return super().forward(x, pos, kept)
         for i, block in enumerate(self.blocks):
             assert isinstance(block, Block)
             weights = tuple(block.parameters())
             shares = None if kept is None or block.drop_path == 0 else kept[i]
-            x = train_block(x, pos, shares, weights, heads=heads, eps=block.norm1.eps, half=half)
+            x = train_block.train_block(x, pos, shares, weights, heads=heads, eps=block.norm1.eps, half=half)
         return x
 
 
@@ -142,24 +142,19 @@ class TrainedPointNet(MiniPointNet):
         with torch.autocast(device, enabled=False):
             merged, pooling = w3[:, split:] @ w2, w3[:, :split]
             offset = (w3[:, split:] + pooling) @ conv2.bias.detach() + conv3.bias.detach()
-        half = torch.is_autocast_enabled(device)
-        if not refused(half, (len(first), *map(len, (w2, w3, w4))), m, patches, conv4.weight):
-            cut = patches.reshape(b * g, m, 3)
+        half, widths = torch.is_autocast_enabled(device), (len(first), *map(len, (w2, w3, w4)))
+        if device == "cpu" and train_embed.backend(half, widths, m, patches, conv4.weight) == "native":
+            cut, head = patches.reshape(b * g, m, 3), (first, first_bias, w2, merged, pooling)
             if norm2.training:
-                out, (mean, variance, count) = train_embed(
-                    cut, first, first_bias, w2, merged, pooling, norm2.weight, norm2.bias, w4, conv4.bias,
-                    eps=norm2.eps, half=half, reduce=sum_over_processes,
-                )  # fmt: skip
+                out, (mean, variance, count) = train_embed.train_embed(
+                    cut, *head, norm2.weight, norm2.bias, w4, conv4.bias, norm2.eps, half, sum_over_processes
+                )
                 track(norm2, mean + offset, variance, count)
-                out = out + 0 * (conv2.bias.sum() + conv3.bias.sum())
-                return out.reshape(b, g, -1)
+                return (out + 0 * (conv2.bias.sum() + conv3.bias.sum())).reshape(b, g, -1)
             if not (torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())):
                 scale, shift = affine(norm2)
-                found = frozen_embed(
-                    cut, first, first_bias, w2, merged, pooling, scale, offset * scale + shift, w4, conv4.bias,
-                    half=half,
-                )  # fmt: skip
-                return found.reshape(b, g, -1)
+                shift = shift + offset * scale
+                return train_embed.frozen_embed(cut, *head, scale, shift, w4, conv4.bias, half).reshape(b, g, -1)
         x = F.relu(F.linear(rows, first, first_bias), inplace=True).reshape(b * g, m, -1)
         pooled = linear_max(x, w2, None)
         if norm2.training:

@@ -22,6 +22,8 @@
 #include "cpu/rasterize.h"
 #include "cpu/segment.h"
 #include "cpu/text.h"
+#include "cpu/train_block.h"
+#include "cpu/train_embed.h"
 
 namespace {
 
@@ -364,6 +366,99 @@ void backprojection() {
   }
 }
 
+Floats noise(int64_t n, uint64_t seed, float scale = 0.3f) {
+  Random random(seed);
+  Floats out(n);
+  for (float& x : out) x = scale * random();
+  return out;
+}
+
+void check_close(const Floats& a, const Floats& b, const std::string& what) {
+  double off = 0, size = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    off += std::pow(static_cast<double>(a[i]) - static_cast<double>(b[i]), 2.0);
+    size += std::pow(static_cast<double>(a[i]), 2.0);
+  }
+  check(std::isfinite(off) && off <= 1e-6 * (size + 1e-12), what + " depends on threads by more than rounding");
+}
+
+// Everything that a step gives, one after the other.
+std::vector<Floats> train_embed(pa3d::EmbedTraining& step, int64_t patches, int64_t size, int threads) {
+  const int64_t w[4] = {32, 64, 96, 32};
+  const Floats rows = noise(patches * size * 3, 1), first = noise(w[0] * 3, 2), bias = noise(w[0], 3),
+               second = noise(w[1] * w[0], 4), merged = noise(w[2] * w[0], 5), pooling = noise(w[2] * w[1], 6),
+               last = noise(w[3] * w[2], 7), last_bias = noise(w[3], 8), grad = noise(patches * w[3], 9);
+  const pa3d::EmbedWeights weights{
+      {w[0], w[1], w[2], w[3]}, first.data(), bias.data(),     second.data(), merged.data(),
+      pooling.data(),           last.data(),  last_bias.data()};
+  const pa3d::PatchBatch batch{rows.data(), patches, size};
+  std::vector<double> sums(2 * w[2]);
+  step.moments(batch, weights, threads, sums.data());
+  const Floats scale = noise(w[2], 10, 1), shift = noise(w[2], 11);
+  Floats out(patches * w[3]), same(patches * w[3]), dlast(w[3] * w[2]), dlast_bias(w[3]);
+  step.finish(scale.data(), shift.data(), out.data());
+  step.backward_sums(grad.data(), sums.data(), dlast.data(), dlast_bias.data());
+  Floats dfirst(w[0] * 3), dbias(w[0]), dsecond(w[1] * w[0]), dmerged(w[2] * w[0]), pooled(patches * w[1]),
+      back(patches * w[2]);
+  const Floats slope = noise(w[2], 12), constant = noise(w[2], 13);
+  step.backward(grad.data(), scale.data(), slope.data(), constant.data(),
+                {dfirst.data(), dbias.data(), dsecond.data(), dmerged.data(), pooled.data(), back.data()});
+  step.infer(batch, weights, scale.data(), shift.data(), threads, same.data());
+  return {out, same, dlast, dlast_bias, dfirst, dbias, dsecond, dmerged, pooled, back};
+}
+
+std::vector<Floats> train_block(pa3d::BlockTraining& step, int64_t shapes, int64_t tokens, int threads, bool frozen) {
+  const int64_t dim = 64, hidden = 96;
+  const int64_t sizes[11] = {dim, dim,          3 * dim * dim, dim * dim,    dim, dim,
+                             dim, hidden * dim, hidden,        dim * hidden, dim};
+  std::vector<Floats> w, grads;
+  for (int i = 0; i < 11; ++i) {
+    w.push_back(noise(sizes[i], 20 + i));
+    grads.emplace_back(frozen ? 0 : sizes[i]);
+  }
+  const pa3d::BlockWeights weights{dim,         2,           hidden,      1e-5f,       w[0].data(),
+                                   w[1].data(), w[2].data(), w[3].data(), w[4].data(), w[5].data(),
+                                   w[6].data(), w[7].data(), w[8].data(), w[9].data(), w[10].data()};
+  const Floats x = noise(shapes * tokens * dim, 40, 1), pos = noise(shapes * tokens * dim, 41);
+  Floats kept(2 * shapes), y(x.size()), dx(x.size());
+  for (int64_t i = 0; i < 2 * shapes; ++i) kept[i] = i % 3 == 1 ? 0.0f : 1.5f;
+  const auto tape = step.tape();
+  step.forward(weights, x.data(), pos.data(), kept.data(), shapes, tokens, threads, *tape, y.data());
+  pa3d::BlockGradients out{};
+  float** const places[11] = {&out.gain1,  &out.shift1, &out.qkv,      &out.proj, &out.proj_bias, &out.gain2,
+                              &out.shift2, &out.fc1,    &out.fc1_bias, &out.fc2,  &out.fc2_bias};
+  for (int i = 0; i < 11 && !frozen; ++i) *places[i] = grads[i].data();
+  step.backward(weights, y.data(), threads, *tape, dx.data(), out);
+  grads.push_back(y);
+  grads.push_back(dx);
+  return grads;
+}
+
+void training() {
+  for (auto precision : {pa3d::Precision::fp32, pa3d::Precision::bf16}) {
+    if (!pa3d::supports(precision)) continue;
+    const auto embed = pa3d::make_embed_training(precision);
+    const auto block = pa3d::make_block_training(precision);
+    for (int64_t size : {2, 6, 34})
+      for (int64_t patches : {1, 5, 9}) {
+        const auto alone = train_embed(*embed, patches, size, 1);
+        for (int threads : {2, 3, 5}) {
+          const auto many = train_embed(*embed, patches, size, threads);
+          for (size_t i = 0; i < alone.size(); ++i) check_close(alone[i], many[i], "the mini-PointNet's training");
+        }
+      }
+    for (int64_t tokens : {1, 13, 33})
+      for (int64_t shapes : {1, 4, 9})
+        for (bool frozen : {false, true}) {
+          const auto alone = train_block(*block, shapes, tokens, 1, frozen);
+          for (int threads : {2, 3, 5}) {
+            const auto many = train_block(*block, shapes, tokens, threads, frozen);
+            for (size_t i = 0; i < alone.size(); ++i) check_close(alone[i], many[i], "a block's training");
+          }
+        }
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -374,7 +469,8 @@ int main() {
                                                                 {"text", text},
                                                                 {"labelling", labelling},
                                                                 {"pictures", pictures},
-                                                                {"backprojection", backprojection}};
+                                                                {"backprojection", backprojection},
+                                                                {"training", training}};
   for (const char* level : {"generic", "avx2", "avx512", "avx512_bf16"}) {
     if (!pa3d::set_isa(level)) continue;
     for (const auto& [name, run] : kernels) run();
