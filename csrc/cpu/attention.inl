@@ -27,11 +27,55 @@ static inline uint32_t lane_of(const typename T::A* row, int64_t at, int64_t wid
   return lane;
 }
 
+#if PA3D_LEVEL >= 2
+// A square of 16 x 16 32-bit lanes turned over: rows `stride` bytes apart, of which `count` are there and the others
+// zero, to rows of `out` that are out_stride apart.
+static inline void transpose_lanes(const char* rows, int64_t stride, int64_t count, char* out, int64_t out_stride) {
+  __m512i r[16], t[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) r[i] = i < count ? _mm512_loadu_si512(rows + i * stride) : _mm512_setzero_si512();
+#pragma GCC unroll 8
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+    t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; i += 4) {  // now r[i + j], quarter q: column 4 q + j of rows i to i + 3
+    r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+    r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+    r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+    r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const __m512i even0 = _mm512_shuffle_i32x4(r[j], r[4 + j], 0x88), odd0 = _mm512_shuffle_i32x4(r[j], r[4 + j], 0xdd);
+    const __m512i even1 = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0x88);
+    const __m512i odd1 = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0xdd);
+    _mm512_storeu_si512(out + j * out_stride, _mm512_shuffle_i32x4(even0, even1, 0x88));
+    _mm512_storeu_si512(out + (4 + j) * out_stride, _mm512_shuffle_i32x4(odd0, odd1, 0x88));
+    _mm512_storeu_si512(out + (8 + j) * out_stride, _mm512_shuffle_i32x4(even0, even1, 0xdd));
+    _mm512_storeu_si512(out + (12 + j) * out_stride, _mm512_shuffle_i32x4(odd0, odd1, 0xdd));
+  }
+}
+#endif
+
 // Rows (tokens, head_dim) as panels for products with each of them, zeros past the last.
 template <class T>
 static inline void pack_across(const typename T::A* rows, int64_t stride, int64_t tokens, int64_t head_dim,
                                typename T::A* out) {
   const int64_t padded = (tokens + kNR - 1) / kNR * kNR, lanes = (head_dim + T::kPack - 1) / T::kPack;
+#if PA3D_LEVEL >= 2
+  if (head_dim % (16 * T::kPack) == 0) {
+    constexpr int64_t kLine = kNR * 4;
+    const int64_t row = stride * static_cast<int64_t>(sizeof(typename T::A));
+    for (int64_t t = 0; t < padded; t += 16) {
+      char* panel = reinterpret_cast<char*>(out) + t / kNR * lanes * kLine + t % kNR * 4;
+      const char* from = reinterpret_cast<const char*>(rows) + t * row;
+      for (int64_t i = 0; i < lanes; i += 16) transpose_lanes(from + 4 * i, row, tokens - t, panel + i * kLine, kLine);
+    }
+    return;
+  }
+#endif
   for (int64_t t = 0; t < padded; ++t) {
     typename T::A* panel = out + t / kNR * lanes * T::kPack * kNR + t % kNR * T::kPack;
     for (int64_t i = 0; i < lanes; ++i) {
@@ -65,8 +109,7 @@ static void attend(const typename T::A* qkv, int64_t stride, int64_t tokens, int
       A* panel = s.values.data() + (p * steps + i) * T::kPack * kNR;
       const A* first = v + i * T::kPack * stride + p * kNR;
       if (wide == kNR && (i + 1) * T::kPack <= tokens) {
-        for (int64_t c = 0; c < kNR; ++c)
-          for (int64_t j = 0; j < T::kPack; ++j) panel[c * T::kPack + j] = first[j * stride + c];
+        T::weave(first, stride, panel);
       } else {
         for (int64_t c = 0; c < kNR; ++c)
           for (int64_t j = 0; j < T::kPack; ++j)

@@ -34,6 +34,10 @@ struct F32 {
   static constexpr bool kScaled = false;
   static inline void multiply_add(vf& acc, const float* a, const float* w) { acc += splat(*a) * load(w); }
   static inline void put(float* p, vf v) { store(p, v); }
+  // One step of a panel from kPack rows of a matrix: lane c holds their elements c.
+  static inline void weave(const float* row, int64_t, float* out) {
+    for (int c = 0; c < kNR; c += PA3D_W) store(out + c, load(row + c));
+  }
   static inline float encode(float v) { return v; }
 };
 
@@ -51,6 +55,14 @@ struct BF16 {
   }
   static inline void put(uint16_t* p, vf v) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh((__m512)v));
+  }
+  static inline void weave(const uint16_t* row, int64_t stride, uint16_t* out) {
+    const __m512i low = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37,
+                                         5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
+    const __m512i a = _mm512_loadu_si512(row), b = _mm512_loadu_si512(row + stride);
+    const __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
+    _mm512_storeu_si512(out, _mm512_permutex2var_epi16(a, low, b));
+    _mm512_storeu_si512(out + 32, _mm512_permutex2var_epi16(a, high, b));
   }
   static inline uint16_t encode(float v) {
     uint32_t bits;

@@ -73,14 +73,13 @@ struct PatchEmbed {
   struct Scratch {
     Staged<T> hidden, wide;
     Staged<F32> maximum;
-    Buffer<float> from_pooled, output;
+    Buffer<float> from_pooled;
     void reserve(const PatchEmbed& e, int64_t patch_size) {
       const int64_t rows = kPatchesAtOnce * patch_size;
       hidden.reserve(rows, e.width[0]);
       maximum.reserve(kPatchesAtOnce, e.width[1]);
       wide.reserve(rows, e.width[2]);
       from_pooled.reserve(kPatchesAtOnce * aligned(e.width[2]));
-      output.reserve(rows * kNR);
     }
   };
 
@@ -103,7 +102,7 @@ struct PatchEmbed {
       }
     }
     s.hidden.encode(0, rows);
-    largest(s.hidden.rows(), patches, patch_size, second, s, s.maximum.row(0), s.maximum.stride);
+    largest(s.hidden.rows(), patches, patch_size, second, s.maximum.row(0), s.maximum.stride);
     linear<F32, F32, Act::none>(s.maximum.rows(), patches, pooled, 0, pooled.panels, s.from_pooled.data(), w2);
     multiply<T>(s.hidden.rows(), rows, merged, 0, merged.panels,
                 [&](int64_t row, int count, int64_t column, const float* tile) {
@@ -115,25 +114,29 @@ struct PatchEmbed {
                   }
                 });
     s.wide.encode(0, rows);
-    largest(s.wide.rows(), patches, patch_size, last, s, out.row(begin), out.stride);
+    largest(s.wide.rows(), patches, patch_size, last, out.row(begin), out.stride);
   }
 
-  // out (patches, n): a layer's largest values over each patch, a panel at a time: the maximum is taken from the
-  // float32 tiles, the panel is never written out.
-  static void largest(const Rows<T>& a, int64_t patches, int64_t patch_size, const Packed<T>& w, Scratch& s, float* out,
+  // out (patches, n): a layer's largest values over each patch, taken from the float32 tiles as they come: the layer's
+  // output is never written out.
+  static void largest(const Rows<T>& a, int64_t patches, int64_t patch_size, const Packed<T>& w, float* out,
                       int64_t out_stride) {
+    vf top[kNV];
     for (int64_t p = 0; p < w.panels; ++p) {
-      const int64_t column = p * kNR;
-      multiply<T>(a, patches * patch_size, w, p, p + 1, [&](int64_t row, int count, int64_t, const float* tile) {
-        std::memcpy(s.output.data() + row * kNR, tile, count * kNR * sizeof(float));
-      });
-      for (int64_t g = 0; g < patches; ++g)
-        for (int j = 0; j < kNR; j += PA3D_W) {
-          const float* tile = s.output.data() + g * patch_size * kNR + j;
-          vf top = load(tile);
-          for (int64_t i = 1; i < patch_size; ++i) top = vmax(top, load(tile + i * kNR));
-          store(out + g * out_stride + column + j, top + load(w.bias.data() + column + j));
+      float* to = out + p * kNR;
+      int64_t seen = 0;  // rows of the patch at hand
+      multiply<T>(a, patches * patch_size, w, p, p + 1, [&](int64_t, int count, int64_t column, const float* tile) {
+        for (int i = 0; i < count; ++i, tile += kNR) {
+          for (int j = 0; j < kNV; ++j) {
+            const vf v = load(tile + j * PA3D_W);
+            top[j] = seen == 0 ? v : vmax(top[j], v);
+          }
+          if (++seen < patch_size) continue;
+          for (int j = 0; j < kNV; ++j) store(to + j * PA3D_W, top[j] + load(w.bias.data() + column + j * PA3D_W));
+          to += out_stride;
+          seen = 0;
         }
+      });
     }
   }
 };

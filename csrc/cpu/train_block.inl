@@ -10,13 +10,34 @@ namespace PA3D_NS {
 constexpr int64_t kShapes = 4;  // shapes whose rows are multiplied at once
 constexpr int64_t kRows = 132;  // rows that stay in the cache while the panels go by; a multiple of every kMR
 
-// finish(row, rows, column, tile) for every tile of A W^T.
-template <class T, class Finish>
-static inline void multiply_rows_of(const typename T::A* a, int64_t m, const Packed<T>& w, const Finish& finish) {
-  for (int64_t r = 0; r < m; r += kRows)
-    multiply<T>({const_cast<typename T::A*>(a) + r * w.k, w.k, nullptr, nullptr}, std::min(kRows, m - r), w, 0,
-                w.panels,
-                [&](int64_t row, int rows, int64_t column, const float* tile) { finish(r + row, rows, column, tile); });
+// finish(row, rows, column, tile) for every tile of A W^T. before(row, rows, column) comes ahead of its multiplication:
+// what finish reads and writes lies in strips that the processor does not foresee, and can be fetched meanwhile.
+template <class T, class Before, class Finish>
+static inline void multiply_rows_of(const typename T::A* a, int64_t m, const Packed<T>& w, const Before& before,
+                                    const Finish& finish) {
+  alignas(64) float tile[kMR * kNR];
+  for (int64_t block = 0; block < m; block += kRows)
+    for (int64_t p = 0; p < w.panels; ++p) {
+      const char* ahead = reinterpret_cast<const char*>(w.panel(p + 1));
+      const int64_t end = std::min(block + kRows, m);
+      for (int64_t row = block; row < end; row += kMR, ahead += w.k / T::kPack * kAhead) {
+        const int rows = static_cast<int>(std::min<int64_t>(kMR, end - row));
+        before(row, rows, p * kNR);
+        multiply_rows<T, kMR>(rows, a + row * w.k, w.k, w.panel(p), w.k, tile, kNR, ahead);
+        finish(row, rows, p * kNR, tile);
+      }
+    }
+}
+
+// A tile's strip of a matrix, on its way to the nearest cache.
+template <class X>
+static inline void fetch_row(const X* at) {
+  const char* line = reinterpret_cast<const char*>(at);
+  for (size_t i = 0; i < kNR * sizeof(X); i += 64) __builtin_prefetch(line + i, 1);
+}
+template <class X>
+static inline void fetch_rows(const X* at, int rows, int64_t stride) {
+  for (int i = 0; i < rows; ++i) fetch_row(at + i * stride);
 }
 
 // Packs W (n, k) panels [from, to) for products with W^T; the room is there.
@@ -26,9 +47,7 @@ static void pack_rows(const float* w, int64_t from, int64_t to, Buffer<typename 
   for (int64_t p = from; p < to; ++p) {
     const float* rows = w + p * kNR * out.k;
     for (int64_t i = 0; i < kNR * out.k; i += PA3D_W) T::put(line.data() + i, load(rows + i));
-    typename T::A* at = out.data.data() + p * out.k * kNR;
-    for (int64_t i = 0; i < out.k; i += T::kPack)
-      for (int64_t j = 0; j < kNR; ++j, at += T::kPack) std::memcpy(at, line.data() + j * out.k + i, 4);
+    pack_across<T>(line.data(), out.k, kNR, out.k, out.data.data() + p * out.k * kNR);
   }
 }
 
@@ -127,6 +146,7 @@ static void attend_back(const typename T::A* qkv, const typename T::A* dout, int
                             padded);
       multiply_rows<T, kMR>(rows, o + row * dim, dim, s.values.data() + p * head_dim, head_dim, &s.grads[p], padded);
     }
+    vf inverse[kMR], mean[kMR];
     for (int i = 0; i < rows; ++i) {
       float *score = &s.scores[i * padded], *grad = &s.grads[i * padded];
       for (int64_t t = tokens; t < padded; ++t) score[t] = -1e30f;
@@ -140,23 +160,22 @@ static void attend_back(const typename T::A* qkv, const typename T::A* dout, int
         sum += e;
         product += e * load(grad + t);
       }
-      const vf inverse = splat(1.0f / reduce_add(sum));
-      const vf mean = splat(reduce_add(product)) * inverse;
-      for (int64_t t = 0; t < padded; t += PA3D_W) {
-        const vf share = load(score + t) * inverse, slope = share * (load(grad + t) - mean) * scale;
-        store(score + t, share);
-        store(grad + t, slope);
-        T::put(s.line.data() + i * padded + t, slope);
-      }
+      inverse[i] = splat(1.0f / reduce_add(sum));
+      mean[i] = splat(reduce_add(product)) * inverse[i];
     }
-    for (int64_t p = 0; p < padded; p += kNR)
-      for (int i = 0; i < rows; i += 2)
-        for (int j = 0; j < kNR; j += PA3D_W) {
-          const int64_t at = i * padded + p + j, place = (row + i) * kNR + j * T::kPack;
-          const bool two = i + 1 < rows;
-          put_two<T>(s.shares.panel(p / kNR) + place, load(&s.scores[at]), two ? load(&s.scores[at + padded]) : vf{});
-          put_two<T>(s.slopes.panel(p / kNR) + place, load(&s.grads[at]), two ? load(&s.grads[at + padded]) : vf{});
+    for (int i = 0; i < rows; i += 2)
+      for (int64_t t = 0; t < padded; t += PA3D_W) {
+        vf share[2] = {}, slope[2] = {};
+        for (int j = 0; j < std::min(2, rows - i); ++j) {
+          const int64_t at = (i + j) * padded + t;
+          share[j] = load(&s.scores[at]) * inverse[i + j];
+          slope[j] = share[j] * (load(&s.grads[at]) - mean[i + j]) * scale;
+          T::put(&s.line[at], slope[j]);
         }
+        const int64_t place = (row + i) * kNR + t % kNR * T::kPack;
+        put_two<T>(s.shares.panel(t / kNR) + place, share[0], share[1]);
+        put_two<T>(s.slopes.panel(t / kNR) + place, slope[0], slope[1]);
+      }
     for (int64_t p = 0; p < head_dim; p += kNR) {
       multiply_rows<T, kMR>(rows, s.line.data(), padded, s.key_rows.panel(p / kNR), s.key_rows.depth, s.tile.data());
       for (int i = 0; i < rows; ++i)
@@ -193,9 +212,16 @@ class BlockTrainingOf : public BlockTraining {
     int64_t size_ = 0;
   };
 
+  // A row of a branch: its place among the rows of all shapes, and what the branch is multiplied with there.
+  struct Row {
+    int64_t place;
+    float kept;
+  };
+
   struct Tape : BlockTape {
     std::vector<float> kept;        // (2, shapes)
     std::vector<int64_t> slots[2];  // of each branch: the shapes that take it, in order
+    std::vector<Row> rows[2];       // and their rows, one after the other
     Kept<float> u, v;               // (shapes, tokens, dim)
     Kept<RowMoments> moments[2];    // of their rows
     Kept<A> qkv, mixed, hidden;     // (slots, tokens, ...); hidden: fc1's output before GELU
@@ -225,6 +251,9 @@ class BlockTrainingOf : public BlockTraining {
       t.slots[branch].clear();
       for (int64_t s = 0; s < shapes; ++s)
         if (t.kept[branch * shapes + s] != 0) t.slots[branch].push_back(s);
+      t.rows[branch].clear();
+      for (const int64_t s : t.slots[branch])
+        for (int64_t r = 0; r < tokens; ++r) t.rows[branch].push_back({s * tokens + r, t.kept[branch * shapes + s]});
       t.moments[branch].reserve(shapes * tokens);
     }
     const int64_t all = shapes * tokens, dim = w.dim;
@@ -244,15 +273,13 @@ class BlockTrainingOf : public BlockTraining {
         }
       });
       barrier();
-      each_part(t, 0, id,
-                [&](int64_t slot, int64_t rows, const int64_t* shape) { attention(w, t, s, slot, rows, shape); });
+      each_part(t, 0, id, [&](int64_t slot, int64_t rows, const Row* line) { attention(w, t, s, slot, rows, line); });
       barrier();
       each_shape(shapes, id, [&](int64_t shape) {
         const int64_t from = shape * tokens * dim;
         if (t.kept[shapes + shape] == 0) std::copy_n(t.v.data() + from, tokens * dim, y + from);
       });
-      each_part(t, 1, id,
-                [&](int64_t slot, int64_t rows, const int64_t* shape) { mlp(w, t, s, slot, rows, shape, y); });
+      each_part(t, 1, id, [&](int64_t slot, int64_t rows, const Row* line) { mlp(w, t, s, slot, rows, line, y); });
     });
   }
 
@@ -274,13 +301,12 @@ class BlockTrainingOf : public BlockTraining {
     }
     each_thread([&](Scratch& s, int id) {
       copy_dropped(t, 1, id, dy, dv_.data(), dim);
-      each_part(t, 1, id, [&](int64_t slot, int64_t rows, const int64_t* shape) {
-        mlp_back(w, t, s, slot, rows, shape, dy, wanted);
-      });
+      each_part(t, 1, id,
+                [&](int64_t slot, int64_t rows, const Row* line) { mlp_back(w, t, s, slot, rows, line, dy, wanted); });
       barrier();
       copy_dropped(t, 0, id, dv_.data(), dx, dim);
-      each_part(t, 0, id, [&](int64_t slot, int64_t rows, const int64_t* shape) {
-        attention_back(w, t, s, slot, rows, shape, dx, wanted);
+      each_part(t, 0, id, [&](int64_t slot, int64_t rows, const Row* line) {
+        attention_back(w, t, s, slot, rows, line, dx, wanted);
       });
     });
     if (!wanted) return;
@@ -355,13 +381,13 @@ class BlockTrainingOf : public BlockTraining {
     for (int64_t shape = from; shape < to; ++shape) body(shape);
   }
 
-  // body(slot, rows, shapes): the shapes of a branch that fall to this thread, some at a time.
+  // body(slot, rows, their lines): the shapes of a branch that fall to this thread, some at a time.
   template <class Body>
   void each_part(const Tape& t, int branch, int id, const Body& body) const {
     int64_t from, to;
     share(static_cast<int64_t>(t.slots[branch].size()), id, team_size(), &from, &to);
     for (int64_t slot = from; slot < to; slot += kShapes)
-      body(slot, std::min(kShapes, to - slot) * t.tokens, t.slots[branch].data() + slot);
+      body(slot, std::min(kShapes, to - slot) * t.tokens, t.rows[branch].data() + slot * t.tokens);
   }
 
   void copy_dropped(const Tape& t, int branch, int id, const float* from, float* to, int64_t dim) const {
@@ -371,66 +397,82 @@ class BlockTrainingOf : public BlockTraining {
     });
   }
 
-  // Row r of a part, as a row of all shapes.
-  static int64_t place(const int64_t* shape, int64_t r, int64_t tokens) {
-    return shape[r / tokens] * tokens + r % tokens;
+  static void nothing(int64_t, int, int64_t) {}
+
+  template <class... X>
+  static void fetch_places(const Tape& t, int64_t row, int count, const Row* line, int64_t column, X*... of) {
+    for (int i = 0; i < count; ++i) {
+      const int64_t at = line[row + i].place * t.dim + column;
+      (fetch_row(of + at), ...);
+    }
   }
 
-  void attention(const BlockWeights& w, Tape& t, Scratch& s, int64_t slot, int64_t rows, const int64_t* shape) {
+  void attention(const BlockWeights& w, Tape& t, Scratch& s, int64_t slot, int64_t rows, const Row* line) {
     const int64_t dim = w.dim, tokens = t.tokens;
     for (int64_t r = 0; r < rows; ++r) {
-      const int64_t at = place(shape, r, tokens);
+      const int64_t at = line[r].place;
       const RowMoments m = t.moments[0].data()[at] = moments_of(t.u.data() + at * dim, dim, w.eps);
       normalize_row<T>(t.u.data() + at * dim, dim, m, w.gain1, w.shift1, s.normed.data() + r * dim);
     }
     A* qkv = t.qkv.data() + slot * tokens * 3 * dim;
     A* mixed = t.mixed.data() + slot * tokens * dim;
-    multiply_rows_of(s.normed.data(), rows, packed_[0][0],
-                     [&](int64_t row, int count, int64_t column, const float* tile) {
-                       for (int i = 0; i < count; ++i)
-                         for (int j = 0; j < kNR; j += PA3D_W)
-                           T::put(qkv + (row + i) * 3 * dim + column + j, load(tile + i * kNR + j));
-                     });
+    multiply_rows_of(
+        s.normed.data(), rows, packed_[0][0],
+        [&](int64_t row, int count, int64_t column) { fetch_rows(qkv + row * 3 * dim + column, count, 3 * dim); },
+        [&](int64_t row, int count, int64_t column, const float* tile) {
+          for (int i = 0; i < count; ++i)
+            for (int j = 0; j < kNR; j += PA3D_W)
+              T::put(qkv + (row + i) * 3 * dim + column + j, load(tile + i * kNR + j));
+        });
     for (int64_t r = 0; r < rows; r += tokens)
       for (int64_t head = 0; head < w.heads; ++head)
         attend<T, T>(qkv + r * 3 * dim, 3 * dim, tokens, dim, head, dim / w.heads, 0, tokens, s.attention,
                      mixed + r * dim, dim);
-    multiply_rows_of(mixed, rows, packed_[0][1], [&](int64_t row, int count, int64_t column, const float* tile) {
-      for (int i = 0; i < count; ++i) {
-        const int64_t at = place(shape, row + i, tokens) * dim + column;
-        const vf kept = splat(t.kept[shape[(row + i) / tokens]]);
-        for (int j = 0; j < kNR; j += PA3D_W)
-          store(t.v.data() + at + j,
-                load(t.u.data() + at + j) + kept * (load(tile + i * kNR + j) + load(w.proj_bias + column + j)));
-      }
-    });
+    multiply_rows_of(
+        mixed, rows, packed_[0][1],
+        [&](int64_t row, int count, int64_t column) {
+          fetch_places(t, row, count, line, column, t.u.data(), t.v.data());
+        },
+        [&](int64_t row, int count, int64_t column, const float* tile) {
+          for (int i = 0; i < count; ++i) {
+            const int64_t at = line[row + i].place * dim + column;
+            const vf kept = splat(line[row + i].kept);
+            for (int j = 0; j < kNR; j += PA3D_W)
+              store(t.v.data() + at + j,
+                    load(t.u.data() + at + j) + kept * (load(tile + i * kNR + j) + load(w.proj_bias + column + j)));
+          }
+        });
   }
 
-  void mlp(const BlockWeights& w, Tape& t, Scratch& s, int64_t slot, int64_t rows, const int64_t* shape, float* y) {
+  void mlp(const BlockWeights& w, Tape& t, Scratch& s, int64_t slot, int64_t rows, const Row* line, float* y) {
     const int64_t dim = w.dim, tokens = t.tokens;
     for (int64_t r = 0; r < rows; ++r) {
-      const int64_t at = place(shape, r, tokens);
+      const int64_t at = line[r].place;
       const RowMoments m = t.moments[1].data()[at] = moments_of(t.v.data() + at * dim, dim, w.eps);
       normalize_row<T>(t.v.data() + at * dim, dim, m, w.gain2, w.shift2, s.normed.data() + r * dim);
     }
     A* hidden = t.hidden.data() + slot * tokens * w.hidden;
-    multiply_rows_of(s.normed.data(), rows, packed_[0][2],
-                     [&](int64_t row, int count, int64_t column, const float* tile) {
-                       for (int j = 0; j < kNR; j += PA3D_W) {
-                         const vf bias = load(w.fc1_bias + column + j);
-                         for (int i = 0; i < count; ++i) {
-                           const vf z = load(tile + i * kNR + j) + bias;
-                           const int64_t at = (row + i) * w.hidden + column + j;
-                           T::put(hidden + at, z);
-                           T::put(s.wide.data() + at, activate<Act::gelu, T>(z));
-                         }
-                       }
-                     });
     multiply_rows_of(
-        s.wide.data(), rows, packed_[0][3], [&](int64_t row, int count, int64_t column, const float* tile) {
+        s.normed.data(), rows, packed_[0][2],
+        [&](int64_t row, int count, int64_t column) { fetch_rows(hidden + row * w.hidden + column, count, w.hidden); },
+        [&](int64_t row, int count, int64_t column, const float* tile) {
+          for (int j = 0; j < kNR; j += PA3D_W) {
+            const vf bias = load(w.fc1_bias + column + j);
+            for (int i = 0; i < count; ++i) {
+              const vf z = load(tile + i * kNR + j) + bias;
+              const int64_t at = (row + i) * w.hidden + column + j;
+              T::put(hidden + at, z);
+              T::put(s.wide.data() + at, activate<Act::gelu, T>(z));
+            }
+          }
+        });
+    multiply_rows_of(
+        s.wide.data(), rows, packed_[0][3],
+        [&](int64_t row, int count, int64_t column) { fetch_places(t, row, count, line, column, t.v.data(), y); },
+        [&](int64_t row, int count, int64_t column, const float* tile) {
           for (int i = 0; i < count; ++i) {
-            const int64_t at = place(shape, row + i, tokens) * dim + column;
-            const vf kept = splat(t.kept[t.shapes + shape[(row + i) / tokens]]);
+            const int64_t at = line[row + i].place * dim + column;
+            const vf kept = splat(line[row + i].kept);
             for (int j = 0; j < kNR; j += PA3D_W)
               store(y + at + j,
                     load(t.v.data() + at + j) + kept * (load(tile + i * kNR + j) + load(w.fc2_bias + column + j)));
@@ -439,11 +481,10 @@ class BlockTrainingOf : public BlockTraining {
   }
 
   // s.back (rows, dim): the gradient of a branch's output, of kept times it; adds to the gradient of its bias.
-  void branch_back(Scratch& s, const Tape& t, int branch, int64_t rows, const int64_t* shape, const float* grad,
-                   int64_t dim, float* bias) const {
+  void branch_back(Scratch& s, int64_t rows, const Row* line, const float* grad, int64_t dim, float* bias) const {
     for (int64_t r = 0; r < rows; ++r) {
-      const float* from = grad + place(shape, r, t.tokens) * dim;
-      const vf kept = splat(t.kept[branch * t.shapes + shape[r / t.tokens]]);
+      const float* from = grad + line[r].place * dim;
+      const vf kept = splat(line[r].kept);
       for (int64_t i = 0; i < dim; i += PA3D_W) {
         const vf g = kept * load(from + i);
         T::put(s.back.data() + r * dim + i, g);
@@ -452,15 +493,17 @@ class BlockTrainingOf : public BlockTraining {
     }
   }
 
-  void mlp_back(const BlockWeights& w, Tape& t, Scratch& s, int64_t slot, int64_t rows, const int64_t* shape,
+  void mlp_back(const BlockWeights& w, Tape& t, Scratch& s, int64_t slot, int64_t rows, const Row* line,
                 const float* dy, bool wanted) {
     const int64_t dim = w.dim, tokens = t.tokens, wide = w.hidden;
     float* const v = s.vectors.data();
-    branch_back(s, t, 1, rows, shape, dy, dim, v + 5 * dim);
+    branch_back(s, rows, line, dy, dim, v + 5 * dim);
     const A* hidden = t.hidden.data() + slot * tokens * wide;
     float* const fc1_bias = v + 6 * dim;
     multiply_rows_of(
-        s.back.data(), rows, packed_[1][3], [&](int64_t row, int count, int64_t column, const float* tile) {
+        s.back.data(), rows, packed_[1][3],
+        [&](int64_t row, int count, int64_t column) { fetch_rows(hidden + row * wide + column, count, wide); },
+        [&](int64_t row, int count, int64_t column, const float* tile) {
           for (int j = 0; j < kNR; j += PA3D_W) {
             vf sum = load(fc1_bias + column + j);
             for (int i = 0; i < count; ++i) {
@@ -480,7 +523,7 @@ class BlockTrainingOf : public BlockTraining {
       s.wide_rows.take(s.wide.data(), rows, wide);
       s.fc2.add(s.narrow, s.wide_rows);
     }
-    norm_back(s, t, 1, rows, shape, w.gain2, w.shift2, t.v.data(), dy, dv_.data(), dim, v + 3 * dim, wanted);
+    norm_back(s, t, 1, rows, line, w.gain2, w.shift2, t.v.data(), dy, dv_.data(), dim, v + 3 * dim, wanted);
     if (wanted) {
       s.narrow.take(s.normed.data(), rows, dim);
       s.wide_rows.take(s.back_wide.data(), rows, wide);
@@ -488,11 +531,11 @@ class BlockTrainingOf : public BlockTraining {
     }
   }
 
-  void attention_back(const BlockWeights& w, Tape& t, Scratch& s, int64_t slot, int64_t rows, const int64_t* shape,
+  void attention_back(const BlockWeights& w, Tape& t, Scratch& s, int64_t slot, int64_t rows, const Row* line,
                       float* dx, bool wanted) {
     const int64_t dim = w.dim, tokens = t.tokens;
     float* const v = s.vectors.data();
-    branch_back(s, t, 0, rows, shape, dv_.data(), dim, v + 2 * dim);
+    branch_back(s, rows, line, dv_.data(), dim, v + 2 * dim);
     const A* mixed = t.mixed.data() + slot * tokens * dim;
     const A* qkv = t.qkv.data() + slot * tokens * 3 * dim;
     if (wanted) {
@@ -500,7 +543,7 @@ class BlockTrainingOf : public BlockTraining {
       s.wide_rows.take(mixed, rows, dim);
       s.proj.add(s.narrow, s.wide_rows);
     }
-    multiply_rows_of(s.back.data(), rows, packed_[1][1],
+    multiply_rows_of(s.back.data(), rows, packed_[1][1], nothing,
                      [&](int64_t row, int count, int64_t column, const float* tile) {
                        for (int i = 0; i < count; ++i)
                          for (int j = 0; j < kNR; j += PA3D_W)
@@ -511,7 +554,7 @@ class BlockTrainingOf : public BlockTraining {
         attend_back<T>(qkv + r * 3 * dim, s.normed.data() + r * dim, tokens, dim, head, dim / w.heads, s.attention_back,
                        s.back_wide.data() + r * 3 * dim);
     to_grad(s, s.back_wide.data(), rows, packed_[1][0]);
-    norm_back(s, t, 0, rows, shape, w.gain1, w.shift1, t.u.data(), dv_.data(), dx, dim, v, wanted);
+    norm_back(s, t, 0, rows, line, w.gain1, w.shift1, t.u.data(), dv_.data(), dx, dim, v, wanted);
     if (wanted) {
       s.narrow.take(s.normed.data(), rows, dim);
       s.wide_rows.take(s.back_wide.data(), rows, 3 * dim);
@@ -521,18 +564,17 @@ class BlockTrainingOf : public BlockTraining {
 
   // s.grad (rows, dim) = A W
   void to_grad(Scratch& s, const A* a, int64_t rows, const Packed<T>& w) const {
-    multiply_rows_of(a, rows, w, [&](int64_t row, int count, int64_t column, const float* tile) {
+    multiply_rows_of(a, rows, w, nothing, [&](int64_t row, int count, int64_t column, const float* tile) {
       for (int i = 0; i < count; ++i)
         std::memcpy(s.grad.data() + (row + i) * w.n + column, tile + i * kNR, kNR * sizeof(float));
     });
   }
 
   // Through a branch's LayerNorm: out = base + its part of s.grad. s.normed: what it gave forward, made again.
-  void norm_back(Scratch& s, Tape& t, int branch, int64_t rows, const int64_t* shape, const float* gain,
-                 const float* shift, const float* input, const float* base, float* out, int64_t dim, float* sums,
-                 bool wanted) const {
+  void norm_back(Scratch& s, Tape& t, int branch, int64_t rows, const Row* line, const float* gain, const float* shift,
+                 const float* input, const float* base, float* out, int64_t dim, float* sums, bool wanted) const {
     for (int64_t r = 0; r < rows; ++r) {
-      const int64_t row = place(shape, r, t.tokens), at = row * dim;
+      const int64_t row = line[r].place, at = row * dim;
       const RowMoments m = t.moments[branch].data()[row];
       if (wanted) normalize_row<T>(input + at, dim, m, gain, shift, s.normed.data() + r * dim);
       normalize_row_back(input + at, dim, m, gain, s.grad.data() + r * dim, base + at, out + at,

@@ -69,7 +69,7 @@ class EmbedTrainingOf : public EmbedTraining {
       for (int64_t p = from; p < to; p += kTogether) {
         const int64_t patches = std::min(kTogether, to - p);
         activate_rows(hidden_.data() + p * m_ * w_[2], patches * m_, s.wide.data());
-        largest(s, s.wide.data(), w_[2], patches, last_, out + p * w_[3], which_.data() + p * w_[3]);
+        largest(s.wide.data(), w_[2], patches, last_, out + p * w_[3], which_.data() + p * w_[3]);
       }
     });
   }
@@ -85,7 +85,7 @@ class EmbedTrainingOf : public EmbedTraining {
           const vf y = h * load(&scale_[column]) + load(&shift_[column]);
           T::put(s.wide.data() + row * w_[2] + column, vmax(y, vf{}));
         });
-        largest(s, s.wide.data(), w_[2], patches, last_, out + p * w_[3], nullptr);
+        largest(s.wide.data(), w_[2], patches, last_, out + p * w_[3], nullptr);
       }
     });
   }
@@ -233,7 +233,6 @@ class EmbedTrainingOf : public EmbedTraining {
       s.wide.reserve(rows * w_[2]);
       s.pooled.reserve(kTogether * w_[1]);
       s.offset.reserve(kTogether * w_[2]);
-      s.tile.reserve(rows * kNR);
       s.partial.reserve(2 * w_[2]);
       s.back.reserve(m_ * w_[2]);
       s.dx1.reserve(rows * w0);
@@ -285,7 +284,7 @@ class EmbedTrainingOf : public EmbedTraining {
   template <class Use>
   void forward(Scratch& s, int64_t p, int64_t patches, float* pooled, int32_t* which, const Use& use) {
     first_layer(s, p, patches);
-    largest(s, s.x1.data(), w_[0], patches, second_, pooled, which);
+    largest(s.x1.data(), w_[0], patches, second_, pooled, which);
     linear<F32, F32, Act::none>({pooled, w_[1], nullptr, nullptr}, patches, pooling_, 0, pooling_.panels,
                                 s.offset.data(), w_[2]);
     multiply<T>({s.x1.data(), w_[0], nullptr, nullptr}, patches * m_, merged_, 0, merged_.panels,
@@ -304,27 +303,28 @@ class EmbedTrainingOf : public EmbedTraining {
   }
 
   // out (patches, n): each patch's largest after a linear layer, and which of its rows has it, the first of equals.
-  void largest(Scratch& s, const A* rows, int64_t stride, int64_t patches, const Packed<T>& w, float* out,
-               int32_t* which) const {
+  void largest(const A* rows, int64_t stride, int64_t patches, const Packed<T>& w, float* out, int32_t* which) const {
+    vf top[kNV];
+    vi from[kNV];
     for (int64_t p = 0; p < w.panels; ++p) {
+      int64_t at = p * kNR, seen = 0;  // seen: rows of the patch at hand
       multiply<T>({const_cast<A*>(rows), stride, nullptr, nullptr}, patches * m_, w, p, p + 1,
-                  [&](int64_t row, int count, int64_t, const float* tile) {
-                    std::memcpy(s.tile.data() + row * kNR, tile, count * kNR * sizeof(float));
+                  [&](int64_t, int count, int64_t column, const float* tile) {
+                    for (int i = 0; i < count; ++i, tile += kNR) {
+                      for (int j = 0; j < kNV; ++j) {
+                        const vf v = load(tile + j * PA3D_W);
+                        from[j] = seen == 0 ? vi{} : v > top[j] ? splat(static_cast<int32_t>(seen)) : from[j];
+                        top[j] = seen == 0 ? v : vmax(v, top[j]);
+                      }
+                      if (++seen < m_) continue;
+                      for (int j = 0; j < kNV; ++j) {
+                        store(out + at + j * PA3D_W, top[j] + load(w.bias.data() + column + j * PA3D_W));
+                        if (which != nullptr) store(which + at + j * PA3D_W, from[j]);
+                      }
+                      at += w.n;
+                      seen = 0;
+                    }
                   });
-      for (int64_t g = 0; g < patches; ++g)
-        for (int j = 0; j < kNR; j += PA3D_W) {
-          const float* tile = s.tile.data() + g * m_ * kNR + j;
-          const int64_t at = g * w.n + p * kNR + j;
-          vf top = load(tile);
-          vi row = vi{};
-          for (int64_t i = 1; i < m_; ++i) {
-            const vf v = load(tile + i * kNR);
-            row = v > top ? splat(static_cast<int32_t>(i)) : row;
-            top = vmax(v, top);
-          }
-          store(out + at, top + load(w.bias.data() + p * kNR + j));
-          if (which != nullptr) store(which + at, row);
-        }
     }
   }
 

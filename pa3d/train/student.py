@@ -60,8 +60,7 @@ class Student(PatchAligner):
 
     def forward(self, patches: Tensor, centers: Tensor, kept: Tensor | None = None) -> Features:  # type: ignore[override]
         tokens = self.encoder.encode_patches(patches, centers, kept)
-        text = F.normalize(self.proj(tokens).float(), dim=-1)
-        return Features(text, None if self.visual is None else F.normalize(self.visual(tokens).float(), dim=-1))
+        return Features(unit(self.proj(tokens)), None if self.visual is None else unit(self.visual(tokens)))
 
     def train(self, mode: bool = True) -> Student:
         """Frozen batch statistics stay as they are."""
@@ -83,6 +82,29 @@ class Student(PatchAligner):
         """Of a state_dict of this module, what a checkpoint holds, by its names there."""
         names = self.tensors()
         return {k: state[k if k.startswith("proj.") else f"encoder.{k}"] for k in names}
+
+
+def unit(x: Tensor) -> Tensor:
+    """Rows of length 1, float32 at least."""
+    return _Unit.apply(x)  # type: ignore[no-any-return]
+
+
+class _Unit(torch.autograd.Function):
+    """y = x / |x|, dx = (dy - y (y . dy)) / |x|: half the passes over memory that F.normalize makes with its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y = x.to(torch.promote_types(x.dtype, torch.float32), copy=True)
+        length = torch.linalg.vector_norm(y, dim=-1, keepdim=True).clamp_(min=1e-12)
+        ctx.dtype = x.dtype
+        ctx.save_for_backward(y.div_(length), length)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        y, length = ctx.saved_tensors
+        along = torch.linalg.vecdot(grad, y)[..., None]
+        return torch.addcmul(grad, y, along, value=-1).div_(length).to(ctx.dtype)
 
 
 class TrainedBlocks(Blocks):
