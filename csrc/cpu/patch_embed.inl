@@ -2,17 +2,20 @@
 // the cache. Its third layer sees the second's f = W2 x + b2 behind the patch's maximum. The product with the maximum
 // is the same for all points of a patch and is computed once; and as nothing stands between the layers, the rest is one
 // product with half as many columns: W3 [max f; f] + b3 = (W3f W2) x + (W3g max f + W3f b2 + b3). Of f itself only the
-// maximum is left, and so it is never written out. BatchNorm is folded into the layer before it. What happens once a
-// patch is in float32 whatever the precision: it costs little, and each error in it is one of 32 points at once.
+// maximum is left, and so it is never written out. BatchNorm is folded into the layer before it. What the patch as
+// a whole becomes stays in float32 whatever the precision, and in int8 that product too: it costs little, and each
+// error in it is one of 32 points at once.
 
 constexpr int64_t kPatchesAtOnce = 4;
 
 template <class T>
 struct PatchEmbed {
+  typedef std::conditional_t<T::kScaled, F32, T> Once;  // operands of the product with the maximum
   int64_t width[4];
   Buffer<float> first, first_bias;  // (3, width[0]) transposed
   Packed<T> second, merged, last;
-  Packed<F32> pooled, reduce;
+  Packed<Once> pooled;
+  Packed<F32> reduce;
 
   void load_weights(const EncoderConfig& c, const WeightSource& weights) {
     std::copy(c.embed, c.embed + 4, width);
@@ -72,7 +75,7 @@ struct PatchEmbed {
 
   struct Scratch {
     Staged<T> hidden, wide;
-    Staged<F32> maximum;
+    Staged<Once> maximum;
     Buffer<float> from_pooled;
     void reserve(const PatchEmbed& e, int64_t patch_size) {
       const int64_t rows = kPatchesAtOnce * patch_size;
@@ -102,8 +105,8 @@ struct PatchEmbed {
       }
     }
     s.hidden.encode(0, rows);
-    largest(s.hidden.rows(), patches, patch_size, second, s.maximum.row(0), s.maximum.stride);
-    linear<F32, F32, Act::none>(s.maximum.rows(), patches, pooled, 0, pooled.panels, s.from_pooled.data(), w2);
+    largest<Once>(s.hidden.rows(), patches, patch_size, second, s.maximum.row(0), s.maximum.stride);
+    linear<Once, F32, Act::none>(s.maximum.rows(), patches, pooled, 0, pooled.panels, s.from_pooled.data(), w2);
     multiply<T>(s.hidden.rows(), rows, merged, 0, merged.panels,
                 [&](int64_t row, int count, int64_t column, const float* tile) {
                   for (int i = 0; i < count; ++i) {
@@ -114,16 +117,17 @@ struct PatchEmbed {
                   }
                 });
     s.wide.encode(0, rows);
-    largest(s.wide.rows(), patches, patch_size, last, out.row(begin), out.stride);
+    largest<F32>(s.wide.rows(), patches, patch_size, last, out.row(begin), out.stride);
   }
 
   // out (patches, n): a layer's largest values over each patch, taken from the float32 tiles as they come: the layer's
   // output is never written out.
-  static void largest(const Rows<T>& a, int64_t patches, int64_t patch_size, const Packed<T>& w, float* out,
+  template <class O>
+  static void largest(const Rows<T>& a, int64_t patches, int64_t patch_size, const Packed<T>& w, typename O::A* out,
                       int64_t out_stride) {
     vf top[kNV];
     for (int64_t p = 0; p < w.panels; ++p) {
-      float* to = out + p * kNR;
+      typename O::A* to = out + p * kNR;
       int64_t seen = 0;  // rows of the patch at hand
       multiply<T>(a, patches * patch_size, w, p, p + 1, [&](int64_t, int count, int64_t column, const float* tile) {
         for (int i = 0; i < count; ++i, tile += kNR) {
@@ -132,7 +136,7 @@ struct PatchEmbed {
             top[j] = seen == 0 ? v : vmax(top[j], v);
           }
           if (++seen < patch_size) continue;
-          for (int j = 0; j < kNV; ++j) store(to + j * PA3D_W, top[j] + load(w.bias.data() + column + j * PA3D_W));
+          for (int j = 0; j < kNV; ++j) O::put(to + j * PA3D_W, top[j] + load(w.bias.data() + column + j * PA3D_W));
           to += out_stride;
           seen = 0;
         }
