@@ -60,6 +60,8 @@ struct Block {
   }
 };
 
+constexpr int64_t kOwnRows = 48;  // rows a thread for which it pays to read all weights
+
 template <class T>
 class EncoderOf : public Encoder {
  public:
@@ -165,14 +167,27 @@ class EncoderOf : public Encoder {
       }
       barrier();
       const bool by_heads = head_dim % kNR == 0 && c_.heads % team == 0;
+      // With rows enough for every thread, each takes its own from attention to the next block's attention and waits
+      // for nobody; otherwise all take a share of the columns, which reads the weights once.
+      const bool by_rows = t >= kOwnRows * team;
+      int64_t own_from, own_to;
+      share(t, id, team, &own_from, &own_to);
+      const int64_t row = by_rows ? own_from : 0, rows = by_rows ? own_to - own_from : t;
+      const auto columns_of = [&](const Packed<T>& w) {
+        int64_t first = 0, last = w.panels;
+        if (!by_rows) share(w.panels, id, team, &first, &last);
+        return std::make_pair(first, last);
+      };
+      const auto meet = [&] {
+        if (!by_rows) barrier();
+      };
       for (const Block<T>& block : blocks_) {
-        share(t, id, team, &from, &to);
-        for (int64_t r = from; r < to; ++r)
+        for (int64_t r = own_from; r < own_to; ++r)
           for (int64_t i = 0; i < dim; i += PA3D_W)
             store(&s.x[r * ld + i], load(&s.x[r * ld + i]) + load(&s.pos[r * ld + i]));
-        normalize_rows<Stage>(s.x.data(), ld, dim, from, to, block.norm1.gain.data(), block.norm1.shift.data(),
+        normalize_rows<Stage>(s.x.data(), ld, dim, own_from, own_to, block.norm1.gain.data(), block.norm1.shift.data(),
                               c_.norm_eps, s.normed.row(0), ld);
-        s.normed.encode(from, to);
+        s.normed.encode(own_from, own_to);
         barrier();
         if (by_heads) {  // each thread attends with what it has just computed itself
           const int64_t first = c_.heads * id / team, last = c_.heads * (id + 1) / team;
@@ -194,23 +209,29 @@ class EncoderOf : public Encoder {
           }
         }
         barrier();
-        encode_all(s.attended, t, id, team);
-        share(block.proj.panels, id, team, &from, &to);
-        linear_residual<T>(s.attended.rows(), t, block.proj, from, to, s.x.data(), ld);
-        barrier();
-        share(t, id, team, &from, &to);
-        normalize_rows<Stage>(s.x.data(), ld, dim, from, to, block.norm2.gain.data(), block.norm2.shift.data(),
+        if constexpr (T::kScaled) {  // scales are those of whole rows
+          s.attended.encode(own_from, own_to);
+          meet();
+        }
+        std::tie(from, to) = columns_of(block.proj);
+        linear_residual<T>(s.attended.rows(row), rows, block.proj, from, to, s.x.data() + row * ld, ld);
+        meet();
+        normalize_rows<Stage>(s.x.data(), ld, dim, own_from, own_to, block.norm2.gain.data(), block.norm2.shift.data(),
                               c_.norm_eps, s.normed.row(0), ld);
-        s.normed.encode(from, to);
-        barrier();
-        share(block.fc1.panels, id, team, &from, &to);
-        linear<T, Stage, Act::gelu>(s.normed.rows(), t, block.fc1, from, to, s.hidden.row(0), s.hidden.stride);
-        barrier();
-        encode_all(s.hidden, t, id, team);
-        share(block.fc2.panels, id, team, &from, &to);
-        linear_residual<T>(s.hidden.rows(), t, block.fc2, from, to, s.x.data(), ld);
-        barrier();
+        s.normed.encode(own_from, own_to);
+        meet();
+        std::tie(from, to) = columns_of(block.fc1);
+        linear<T, Stage, Act::gelu>(s.normed.rows(row), rows, block.fc1, from, to, s.hidden.row(row), s.hidden.stride);
+        meet();
+        if constexpr (T::kScaled) {
+          s.hidden.encode(own_from, own_to);
+          meet();
+        }
+        std::tie(from, to) = columns_of(block.fc2);
+        linear_residual<T>(s.hidden.rows(row), rows, block.fc2, from, to, s.x.data() + row * ld, ld);
+        meet();
       }
+      barrier();
       if (id == 0) t3 = Clock::now();
       share(g, id, team, &from, &to);
       normalize_rows<Mixed>(s.x.data() + ld, ld, dim, from, to, norm_.gain.data(), norm_.shift.data(), c_.norm_eps,
@@ -244,17 +265,6 @@ class EncoderOf : public Encoder {
   }
 
  private:
-  // Every thread its share of the rows; nothing to do, and nothing to wait for, unless the operand has scales.
-  static void encode_all(Staged<T>& a, int64_t rows, int id, int team) {
-    if constexpr (T::kScaled) {
-      int64_t from, to;
-      share(rows, id, team, &from, &to);
-      a.encode(from, to);
-      barrier();
-    }
-    (void)a, (void)rows, (void)id, (void)team;
-  }
-
   // Moves the weights of the blocks, nearly all there are, into one slab, in the order in which they are read.
   void side_by_side() {
     int64_t bytes = 0;

@@ -192,7 +192,7 @@ struct Packed {
 
 // Bytes at `ahead` that a tile asks the memory for in each of its k / kPack steps: a panel is far longer than what the
 // processor fetches on its own account, and comes whole while the tiles of the panel before it are multiplied.
-constexpr int64_t kAhead = 16;
+constexpr int64_t kAhead = 32;
 
 // tile (MR, kNR) = A (MR, k) times one panel; 32-bit sums, integers for int8; rows of the tile are `tile_stride` apart.
 // kStep: bytes from one lane of a row of A to the next; rows lie in one piece unless A is itself a panel (outer.inl).
