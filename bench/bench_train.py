@@ -5,8 +5,8 @@ The plain one is what a reader of the paper writes: farthest points and neighbou
 Losses and gradients of both are equal in float32 before anything is timed. A step takes clouds of 2,048 points and ends
 with the optimiser's update; clouds and targets are in memory.
 
-The plain formulation runs twice: in a process of its own, as torch does it, which is what one gets; and in this process,
-where freed memory is kept (pa3d.train.command.keep_freed_memory), so that the ratio to it is one of computing alone.
+The plain formulation runs twice: in a process of its own, as torch does it, which is what one gets; and in this
+process, where freed memory is kept (pa3d.train.command.keep_freed_memory), so that the ratio is one of computing alone.
 
     OMP_NUM_THREADS=2 pytest bench/bench_train.py
 """

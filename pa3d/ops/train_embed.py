@@ -5,10 +5,10 @@
     y  = relu(gamma (h - mean(h)) / sqrt(var(h) + eps) + beta)
     out = max(last y) + last_bias
 
-with the moments of all rows of all processes. Next to nothing of what plain automatic differentiation keeps is kept, h
+with the moments of all rows of all processes. Next to nothing of what plain automatic differentiation keeps is kept: h
 and the rows that the maxima chose; and what a maximum sends back goes to those rows alone. The reference is
-pa3d.model.MiniPointNet, with `first` its first layer and normalisation, and `merged` and `pooling` the halves of its third
-layer, as pa3d.train.student.TrainedPointNet makes them.
+pa3d.model.MiniPointNet, with `first` its first layer and normalisation, and `merged` and `pooling` the halves of its
+third layer, as pa3d.train.student.TrainedPointNet makes them.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def unit(x: Tensor) -> Tensor:
 
 
 class _Unit(torch.autograd.Function):
-    """y = x / |x|, dx = (dy - y (y . dy)) / |x|: half the passes over memory that F.normalize makes with its gradient."""
+    """y = x / |x|, dx = (dy - y (y . dy)) / |x|, in half the passes over memory that F.normalize takes."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
