@@ -148,3 +148,66 @@ class WordPiece:
     def __init__(self, path: str) -> None: ...
     def encode(self, text: str) -> list[int]: ...
     def size(self) -> int: ...
+
+class EmbedTraining:
+    """A step of pa3d.ops.train_embed: moments, finish, backward_sums, backward, in this order; or infer."""
+
+    def __init__(self, precision: str) -> None: ...
+    def moments(
+        self,
+        patches: Floats,  # (P, M, 3)
+        first: Floats,  # (W0, 3)
+        first_bias: Floats,
+        second: Floats,  # (W1, W0)
+        merged: Floats,  # (W2, W0)
+        pooling: Floats,  # (W2, W1)
+        last: Floats,  # (W3, W2)
+        last_bias: Floats,
+        threads: int = 0,
+    ) -> NDArray[np.float64]: ...  # (2, W2)
+    def finish(self, scale: Floats, shift: Floats) -> Floats: ...  # (P, W3)
+    def infer(
+        self,
+        patches: Floats,  # as in moments
+        first: Floats,
+        first_bias: Floats,
+        second: Floats,
+        merged: Floats,
+        pooling: Floats,
+        last: Floats,
+        last_bias: Floats,
+        scale: Floats,  # (W2,)
+        shift: Floats,
+        threads: int = 0,
+    ) -> Floats: ...  # (P, W3)
+    def backward_sums(self, grad: Floats) -> tuple[NDArray[np.float64], Floats, Floats]: ...
+    def backward(self, grad: Floats, a: Floats, b: Floats, c: Floats) -> tuple[Floats, ...]: ...
+
+class BlockTape: ...
+
+class BlockTraining:
+    """Memory to take blocks forward and back in, one at a time; see pa3d.ops.train_block."""
+
+    def __init__(self, precision: str) -> None: ...
+    def tape(self) -> BlockTape: ...
+    def forward(
+        self,
+        weights: list[Floats],
+        heads: int,
+        eps: float,
+        x: Floats,  # (B, T, C)
+        pos: Floats,
+        kept: Floats | None,  # (2, B)
+        tape: BlockTape,
+        threads: int = 0,
+    ) -> Floats: ...
+    def backward(
+        self,
+        weights: list[Floats],
+        heads: int,
+        eps: float,
+        dy: Floats,
+        tape: BlockTape,
+        wanted: bool,
+        threads: int = 0,
+    ) -> tuple[Floats, list[Floats]]: ...

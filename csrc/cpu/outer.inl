@@ -65,13 +65,13 @@ static inline void multiply_stacked(int rows, const typename T::A* a, const type
   }
 }
 
-// finish(row, rows, column) for every tile of A^T B, which it finds in `tile`.
+// finish(row, rows, column) for every tile of the first m rows of A^T B, which it finds in `tile`.
 template <class T, class Finish>
-static inline void multiply_outer(const Stack<T>& a, const Stack<T>& b, float* tile, const Finish& finish) {
+static inline void multiply_outer(const Stack<T>& a, int64_t m, const Stack<T>& b, float* tile, const Finish& finish) {
   for (int64_t p = 0; p < b.width / kNR; ++p)
-    for (int64_t q = 0; q < a.width / kNR; ++q)
-      for (int row = 0; row < kNR; row += kMR) {
-        const int rows = std::min(kMR, kNR - row);
+    for (int64_t q = 0; q * kNR < m; ++q)
+      for (int row = 0; row < std::min<int64_t>(kNR, m - q * kNR); row += kMR) {
+        const int rows = static_cast<int>(std::min<int64_t>(std::min(kMR, kNR - row), m - q * kNR - row));
         const auto* from = a.panel(q) + row * T::kPack;
         multiply_stacked<T, kMR>(rows, from, b.panel(p), a.depth, tile, reinterpret_cast<const char*>(from));
         finish(q * kNR + row, rows, p * kNR);

@@ -183,8 +183,8 @@ static void attend_back(const typename T::A* qkv, const typename T::A* dout, int
     }
   }
   const auto outer = [&](const Stack<T>& a, const Stack<T>& b, A* out) {
-    multiply_outer<T>(a, b, s.tile.data(), [&](int64_t row, int rows, int64_t column) {
-      for (int i = 0; i < rows && row + i < tokens; ++i)
+    multiply_outer<T>(a, tokens, b, s.tile.data(), [&](int64_t row, int rows, int64_t column) {
+      for (int i = 0; i < rows; ++i)
         for (int j = 0; j < kNR; j += PA3D_W) T::put(out + (row + i) * stride + column + j, load(&s.tile[i * kNR + j]));
     });
   };

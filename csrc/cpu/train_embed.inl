@@ -17,7 +17,8 @@ class EmbedTrainingOf : public EmbedTraining {
   // What a thread works with; the rows are those of kTogether patches.
   struct Scratch {
     Buffer<A> x1, wide;                       // activations, and gradients of `wide` in the same place
-    Buffer<float> pooled, offset, tile;       // maxima (w1), their product (w2), a panel of output
+    Buffer<float> pooled, offset;             // maxima (w1), their product (w2)
+    Buffer<A> once;                           // an operand of that product, or of the one back
     Buffer<float> partial;                    // (2, w2) sums over these rows
     Buffer<float> back, dx1, dpooled;         // gradients: at the last layer's input (of one patch), x1, maxima
     Buffer<float> last, second, first, bias;  // gradients of weights; first is (4, w0) with the bias
@@ -165,8 +166,8 @@ class EmbedTrainingOf : public EmbedTraining {
         s.merged.add(s.rows2, s.rows1);
         linear<T, F32, Act::none>({s.wide.data(), w2, nullptr, nullptr}, rows, merged_back_, 0, merged_back_.panels,
                                   s.dx1.data(), w0);
-        linear<F32, F32, Act::none>({out.sums + p * w2, w2, nullptr, nullptr}, patches, pooling_back_, 0,
-                                    pooling_back_.panels, s.dpooled.data(), w1);
+        linear<T, F32, Act::none>(operand(s, out.sums + p * w2, patches, w2), patches, pooling_back_, 0,
+                                  pooling_back_.panels, s.dpooled.data(), w1);
         const int32_t* which = which_pooled_.data() + p * w1;
         for (int64_t q = 0; q < patches; ++q)
           add_rows(s.dpooled.data() + q * w1, which + q * w1, w1, second_rows_.data(), w0, s.dx1.data() + q * m_ * w0);
@@ -232,6 +233,7 @@ class EmbedTrainingOf : public EmbedTraining {
       s.x1.reserve(rows * w0);
       s.wide.reserve(rows * w_[2]);
       s.pooled.reserve(kTogether * w_[1]);
+      s.once.reserve(kTogether * std::max(w_[1], w_[2]));
       s.offset.reserve(kTogether * w_[2]);
       s.partial.reserve(2 * w_[2]);
       s.back.reserve(m_ * w_[2]);
@@ -241,6 +243,11 @@ class EmbedTrainingOf : public EmbedTraining {
       s.rows2.reserve(rows, w_[2]);
       s.total.reserve(2 * w_[2]);
     }
+  }
+
+  static Rows<T> operand(Scratch& s, const float* rows, int64_t count, int64_t width) {
+    narrow(rows, count * width, s.once);
+    return {s.once.data(), width, nullptr, nullptr};
   }
 
   static void narrow(const float* from, int64_t n, Buffer<A>& to) {
@@ -285,8 +292,8 @@ class EmbedTrainingOf : public EmbedTraining {
   void forward(Scratch& s, int64_t p, int64_t patches, float* pooled, int32_t* which, const Use& use) {
     first_layer(s, p, patches);
     largest(s.x1.data(), w_[0], patches, second_, pooled, which);
-    linear<F32, F32, Act::none>({pooled, w_[1], nullptr, nullptr}, patches, pooling_, 0, pooling_.panels,
-                                s.offset.data(), w_[2]);
+    linear<T, F32, Act::none>(operand(s, pooled, patches, w_[1]), patches, pooling_, 0, pooling_.panels,
+                              s.offset.data(), w_[2]);
     multiply<T>({s.x1.data(), w_[0], nullptr, nullptr}, patches * m_, merged_, 0, merged_.panels,
                 [&](int64_t row, int count, int64_t column, const float* tile) {
                   for (int j = 0; j < kNR; j += PA3D_W)
@@ -382,8 +389,7 @@ class EmbedTrainingOf : public EmbedTraining {
   PatchBatch batch_{};
   int64_t patches_ = 0, m_ = 0, w_[4] = {};
   Buffer<float> first_, scale_, shift_, about_;  // first_ (4, w0) with the bias
-  Packed<T> second_, merged_, last_, merged_back_;
-  Packed<F32> pooling_, pooling_back_;
+  Packed<T> second_, merged_, pooling_, last_, merged_back_, pooling_back_;
   Buffer<A> last_rows_, second_rows_;
   Kept<A> hidden_;      // h (patches, m, w2)
   Kept<float> pooled_;  // (patches, w1)

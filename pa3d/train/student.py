@@ -86,7 +86,7 @@ class Student(PatchAligner):
 
 def unit(x: Tensor) -> Tensor:
     """Rows of length 1, float32 at least."""
-    return _Unit.apply(x)  # type: ignore[no-any-return]
+    return _Unit.apply(x)
 
 
 class _Unit(torch.autograd.Function):
@@ -155,7 +155,7 @@ class TrainedPointNet(MiniPointNet):
     def forward(self, patches: Tensor) -> Tensor:  # (B, G, M, 3) -> (B, G, W3)
         conv1, norm1, conv2 = _layers(self.first_conv)
         conv3, norm2, conv4 = _layers(self.second_conv)
-        assert conv2.bias is not None and conv3.bias is not None
+        assert conv2.bias is not None and conv3.bias is not None and conv4.bias is not None
         b, g, m, _ = patches.shape
         rows, device = patches.reshape(b * g * m, 3), patches.device.type
         w2, w3, w4 = conv2.weight.squeeze(-1), conv3.weight.squeeze(-1), conv4.weight.squeeze(-1)
