@@ -6,7 +6,7 @@ A pickle is read by `convert_official` alone, and only with torch's `weights_onl
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ FORMAT = 1
 OFFICIAL_SPACE = "open_clip/ViT-bigG-14/laion2b_s39b_b160k"
 OFFICIAL_TEMPERATURE = 0.07
 ASSIGN = ("nearest", "membership", "smooth")  # as in Segmenter.segment
+
+MAX_PATCHES = 4096  # attention takes every pair of them
 
 
 @dataclass
@@ -42,6 +44,18 @@ class Checkpoint:
     name: str = ""
     precisions: tuple[str, ...] = ()
     assign: str = "nearest"
+
+    def with_patches(self, patches: int | None) -> Checkpoint:
+        """The same weights over another number of patches a shape; None leaves it as it is.
+
+        The transformer takes any number of tokens. Precisions count as unchecked then, so that "auto" is float32.
+        Raises InputError.
+        """
+        if patches is None or patches == self.config.patches:
+            return self
+        if isinstance(patches, bool) or not isinstance(patches, int) or not 1 <= patches <= MAX_PATCHES:
+            raise InputError(f"patches is {patches!r}; expected a whole number from 1 to {MAX_PATCHES}, or None")
+        return replace(self, config=replace(self.config, patches=patches), precisions=())
 
 
 def save(path: str | Path, checkpoint: Checkpoint, *, half: bool = False) -> None:

@@ -105,6 +105,10 @@ def segment(
     ] = "auto",
     device: Annotated[str, typer.Option(help="cpu needs no torch; any other is a torch device.")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads of the encoder.")] = None,
+    patches: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Patches of a shape: more are finer and slower.  [default: 128]"),
+    ] = None,
     no_pictures: Annotated[bool, typer.Option("--no-pictures", help="Leave out parts.png and parts.html.")] = False,
     quiet: Quiet = False,
     json: Json = False,
@@ -130,7 +134,9 @@ def segment(
         with clock("load"):
             shape = load(file, up=None if up == "auto" else up)
         with clock("model"):
-            segmenter = Segmenter.from_pretrained(model, precision=precision, device=device, threads=threads)
+            segmenter = Segmenter.from_pretrained(
+                model, precision=precision, device=device, threads=threads, patches=patches
+            )
         result = segmenter.segment(
             shape,
             names,

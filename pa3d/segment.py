@@ -81,8 +81,10 @@ class Segmenter:
         precision: str = "auto",
         device: str = "cpu",
         threads: int | None = None,
+        patches: int | None = None,
     ) -> None:
         """See from_pretrained."""
+        checkpoint = checkpoint.with_patches(patches)
         if threads is not None and (not isinstance(threads, int) or threads < 1):
             raise InputError(f"threads is {threads!r}; expected a whole number of at least 1, or None")
         self.checkpoint = checkpoint
@@ -110,6 +112,7 @@ class Segmenter:
         precision: str = "auto",
         device: str = "cpu",
         threads: int | None = None,
+        patches: int | None = None,
     ) -> Segmenter:
         """The embedded model, or one read from a .safetensors file.
 
@@ -117,9 +120,11 @@ class Segmenter:
             for this checkpoint. device: "cpu" (native kernels, no torch) or a torch device such as "cuda", which
             records the forward pass into a CUDA graph for each number of points and replays it.
         threads: how many threads a call may use; None takes what OpenMP would (OMP_NUM_THREADS).
+        patches: into how many patches a shape is cut; None takes the checkpoint's, 128. More of them follow small parts
+            more closely, in time that grows with them (docs/results.md); "auto" is float32 then.
         Raises InputError for a file that is not a checkpoint or a precision or device that cannot run here.
         """
-        return cls(load(path), precision=precision, device=device, threads=threads)
+        return cls(load(path), precision=precision, device=device, threads=threads, patches=patches)
 
     @overload
     def encode(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,22 @@ def test_encode(segmenter: Segmenter) -> None:
     center = points.mean(axis=0, dtype=np.float64)
     expected = ((points - center) / np.linalg.norm(points - center, axis=1).max())[:, [0, 2, 1]]
     assert np.allclose(f.points, expected, atol=1e-6)
+
+
+def test_another_number_of_patches(vectors: np.ndarray) -> None:
+    """The same weights: as many patches as asked for, precisions unchecked, every point labelled."""
+    checkpoint = replace(random_checkpoint(TINY), precisions=("bf16",))
+    more = Segmenter(checkpoint, patches=TINY.patches + 7)
+    points = cloud("random", 300)
+    assert more.encode(points).features.shape[0] == TINY.patches + 7
+    assert more.precision == "fp32" and more.checkpoint.precisions == ()
+    assert len(more.segment(points, PARTS, text_vectors=vectors).labels) == len(points)
+    same = Segmenter(checkpoint, patches=TINY.patches)
+    assert same.checkpoint is checkpoint
+    np.testing.assert_array_equal(same.encode(points).features, Segmenter(checkpoint).encode(points).features)
+    for wrong in (0, -1, 5000, 2.5, True):
+        with pytest.raises(InputError, match="expected a whole number from 1 to 4096"):
+            Segmenter(checkpoint, patches=wrong)  # type: ignore[arg-type]
 
 
 def test_encode_a_sample(segmenter: Segmenter) -> None:

@@ -126,17 +126,20 @@ def test_frozen_weights_get_no_gradient_and_change_no_other() -> None:
         assert torch.equal(value, grads[name]), name
 
 
+@pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("threads", [1, 2, 3, 5])
-def test_threads(threads: int) -> None:
+def test_threads(threads: int, half: bool) -> None:
     """The same numbers every time; outputs do not depend on threads, gradients of weights but for the order of sums."""
+    if half and not _C.supports("bf16"):
+        pytest.skip("this processor has no bf16")
     c = config(64, 2, 96)
     blocks, values = TrainedBlocks(c), inputs(c, 7, 9)
     blocks.load_state_dict(weights(c).state_dict())
     torch.set_num_threads(1)
-    alone, grads_alone = step(blocks, *values)
+    alone, grads_alone = step(blocks, *values, half)
     torch.set_num_threads(threads)
-    one, grads_one = step(blocks, *values)
-    two, grads_two = step(blocks, *values)
+    one, grads_one = step(blocks, *values, half)
+    two, grads_two = step(blocks, *values, half)
     assert torch.equal(one, two) and torch.equal(one, alone)
     for name in grads_one:
         assert torch.equal(grads_one[name], grads_two[name]), name

@@ -108,20 +108,27 @@ def test_frozen_statistics(isa: str) -> None:
     assert error(found, exact) < 1e-6
 
 
+@pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("threads", [1, 2, 3, 5])
-def test_threads(threads: int) -> None:
+def test_threads(threads: int, half: bool) -> None:
     """The same numbers every time; of another number of threads, the same up to the order of sums."""
+    if half and not _C.supports("bf16"):
+        pytest.skip("this processor has no bf16")
     start, points, net = weights(WIDTHS[0]), patches_of(11, 6), TrainedPointNet(WIDTHS[0])
     torch.set_num_threads(1)
-    alone, kept_alone = step(net, start, points)
+    alone, kept_alone = step(net, start, points, half)
+    kept_alone = {k: v.clone() for k, v in kept_alone.items()}
     torch.set_num_threads(threads)
-    one, kept_one = step(net, start, points)
+    one, kept_one = step(net, start, points, half)
     kept_one = {k: v.clone() for k, v in kept_one.items()}
-    two, kept_two = step(net, start, points)
+    two, kept_two = step(net, start, points, half)
     assert torch.equal(one, two)
-    torch.testing.assert_close(one, alone, rtol=1e-5, atol=1e-5)
     for name in kept_one:
         assert torch.equal(kept_one[name], kept_two[name]), name
+    if half:  # where the last bit of a moment moves the rounding of an operand
+        return
+    torch.testing.assert_close(one, alone, rtol=1e-5, atol=1e-5)
+    for name in kept_one:
         torch.testing.assert_close(kept_one[name], kept_alone[name], rtol=1e-3, atol=1e-4, msg=name)
 
 

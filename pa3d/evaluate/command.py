@@ -57,6 +57,7 @@ def run(
     ] = "auto",
     device: Annotated[str, typer.Option(help="cpu, or a torch device.")] = "cpu",
     sample: Annotated[int, typer.Option(min=1, metavar="N", help="Points that the encoder sees.")] = 2048,
+    patches: Annotated[int | None, typer.Option(min=1, metavar="N", help="Patches, in place of the model's.")] = None,
     assign: Annotated[
         str | None,
         typer.Option(metavar="smooth|nearest|membership", help="How points get scores, in place of the protocol's."),
@@ -92,7 +93,7 @@ def run(
     if method not in METHODS:
         raise InputError(f"--method {method}: expected one of {', '.join(METHODS)}")
     opened = open_dataset(dataset, root, split=split, up=up)
-    chosen = _method(method, model, precision, device, sample, assign)
+    chosen = _method(method, model, precision, device, sample, assign, patches)
     changes = {"prompts": prompts, "absent": absent, "unlabelled": unlabelled, "offered": offered}
     folder = out if out is not None else Path(f"{dataset}-{protocol}")
     with progress_bar(f"{dataset}, {protocol}", enabled=not (quiet or json)) as progress:
@@ -182,12 +183,22 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _method(name: str, model: Path | None, precision: str, device: str, sample: int, assign: str | None) -> Any:
+def _method(
+    name: str,
+    model: Path | None,
+    precision: str,
+    device: str,
+    sample: int,
+    assign: str | None,
+    patches: int | None,
+) -> Any:
     from pa3d.evaluate import methods
 
     if name == "model":
         how: Any = assign  # SegmenterMethod checks it
-        return methods.SegmenterMethod(model, precision=precision, device=device, sample=sample, assign=how)
+        return methods.SegmenterMethod(
+            model, precision=precision, device=device, sample=sample, assign=how, patches=patches
+        )
     return {"oracle": methods.PatchOracle, "majority": methods.Majority, "random": methods.Uniform}[name]()
 
 

@@ -69,13 +69,14 @@ class SegmenterMethod:
         sample: int | None = DEFAULT_SAMPLE,
         assign: Assign | None = None,
         seed: int = 0,
+        patches: int | None = None,
     ) -> None:
         """checkpoint: a path, one in memory, or None for the embedded one. assign: None takes the
-        protocol's. Else as in Segmenter.segment. Raises InputError."""
+        protocol's. Else as in Segmenter. Raises InputError."""
         check_options(assign, None)
         self.checkpoint = checkpoint
         self.precision, self.device = precision, device
-        self.sample, self.seed = sample, seed
+        self.sample, self.seed, self.patches = sample, seed, patches
         self.asked, self.assign = assign, assign
         self.prompts: Mode = "auto"  # `evaluate` sets what its protocol says
         self._segmenter: Segmenter | None = None
@@ -89,7 +90,9 @@ class SegmenterMethod:
     def segmenter(self) -> Segmenter:
         if self._segmenter is None:
             checkpoint = self.checkpoint if isinstance(self.checkpoint, Checkpoint) else load(self.checkpoint)
-            self._segmenter = Segmenter(checkpoint, precision=self.precision, device=self.device, threads=1)
+            self._segmenter = Segmenter(
+                checkpoint, precision=self.precision, device=self.device, threads=1, patches=self.patches
+            )
         return self._segmenter
 
     @property
