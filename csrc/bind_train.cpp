@@ -66,9 +66,11 @@ class EmbedStep {
     const pa3d::EmbedWeights weights = take(patches, first, first_bias, second, merged, pooling, last, last_bias);
     Doubles sums = fresh<double>({2, width_[2]});
     double* out = sums.mutable_data();
+    {
+      py::gil_scoped_release release;
+      step_->moments({patches_.data(), count_, size_}, weights, threads, out);
+    }
     next_ = Next::finish;
-    py::gil_scoped_release release;
-    step_->moments({patches_.data(), count_, size_}, weights, threads, out);
     return sums;
   }
 
@@ -77,9 +79,11 @@ class EmbedStep {
     const float *a = floats(scale, width_[2], "scale"), *b = floats(shift, width_[2], "shift");
     Floats out = fresh<float>({count_, width_[3]});
     float* to = out.mutable_data();
+    {
+      py::gil_scoped_release release;
+      step_->finish(a, b, to);
+    }
     next_ = Next::backward_sums;
-    py::gil_scoped_release release;
-    step_->finish(a, b, to);
     return out;
   }
 
@@ -143,6 +147,7 @@ class EmbedStep {
                           const Floats& merged, const Floats& pooling, const Floats& last, const Floats& last_bias) {
     if (patches.ndim() != 3 || patches.shape(2) != 3 || patches.size() == 0)
       throw py::value_error("patches: expected (P, M, 3) with no empty axis");
+    next_ = Next::moments;  // whatever follows
     patches_ = patches;
     count_ = patches.shape(0), size_ = patches.shape(1);
     require_multiple(size_, 2, "patches: points of each");
@@ -196,7 +201,7 @@ class BlockStep {
   py::tuple backward(const Weights& weights, int64_t heads, float eps, const Floats& dy, pa3d::BlockTape& tape,
                      bool wanted, int threads) {
     const pa3d::BlockWeights w = take(weights, heads, eps);
-    if (tape.dim != w.dim || dy.ndim() != 3 || dy.shape(0) != tape.shapes || dy.shape(1) != tape.tokens ||
+    if (tape.dim != w.dim || tape.heads != w.heads || tape.hidden_size != w.hidden || dy.ndim() != 3 || dy.shape(0) != tape.shapes || dy.shape(1) != tape.tokens ||
         dy.shape(2) != tape.dim)
       throw py::value_error("dy: expected the shape of the forward pass that this tape is of");
     Floats dx = fresh<float>({dy.shape(0), dy.shape(1), dy.shape(2)});

@@ -248,6 +248,7 @@ class Segmenter:
             "none": none,
             "up": shape.up if direction is None else "auto",
             "seed": seed,
+            "patches": self.config.patches,
             "precision": self.precision,
             "device": self.device,
         }

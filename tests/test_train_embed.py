@@ -68,10 +68,10 @@ def test_is_as_exact_as_tensor_code(
     if half and isa != "avx512_bf16":
         pytest.skip("bf16 is of the last level")
     if isa == "generic":
-        monkeypatch.setattr(_C, "isa", lambda: "avx2")  # the rule that leaves this level to torch is not what is tested
+        monkeypatch.setattr(train_embed, "refused_tensors", lambda *_: {})  # the rule that leaves this level to torch
     start, points = weights(widths), patches_of(patches, size)
     net = TrainedPointNet(widths)
-    assert train_embed.backend(half, widths, size, points) == "native"
+    assert train_embed.backend(half, widths, points) == "native"
     found, kept = step(net, start, points, half)
     monkeypatch.setenv("PA3D_BACKEND", "reference")
     plain, plain_kept = step(net, start, points, half)
@@ -86,23 +86,26 @@ def test_is_as_exact_as_tensor_code(
             assert error(value, exact_kept[name]) <= bound, name
 
 
-def test_of_equal_rows_the_first_gets_the_gradient() -> None:
-    """Two points, both at the patch's centre: both rows are equal everywhere, the first layer's input is zero, and the
-    gradient of the output reaches one of them, not both."""
-    start, points = weights(WIDTHS[0]), torch.zeros(1, 3, 2, 3)
-    out, kept = step(TrainedPointNet(WIDTHS[0]), start, points)
-    factors = torch.randn(out.shape, generator=torch.Generator().manual_seed(2))
-    torch.testing.assert_close(kept["second_conv.3.bias"], factors.sum(dim=(0, 1)))
-    assert not kept["first_conv.0.weight"].any()
+def test_of_equal_rows_one_gets_the_gradient() -> None:
+    """Every point twice, so that all maxima are ties: what the weights of the last layer get is what they would get of
+    either, not of both. Moments of doubled rows are those of the rows."""
+    start, points = weights(WIDTHS[0]), patches_of(5, 6)
+    _, kept = step(TrainedPointNet(WIDTHS[0]), start, points.repeat_interleave(2, dim=2))
+    _, once = step(MiniPointNet(WIDTHS[0]).double(), start, points.double())
+    for name in ("second_conv.3.weight", "second_conv.1.weight", "first_conv.3.weight", "first_conv.0.weight"):
+        assert error(kept[name], once[name]) < 1e-5, name
 
 
-def test_frozen_statistics(isa: str) -> None:
+def test_frozen_statistics(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if isa == "generic":
+        monkeypatch.setattr(train_embed, "refused_tensors", lambda *_: {})
     start = weights(WIDTHS[0])
     points = patches_of(7, 6)
     step(start, start, points)  # moves the statistics
     net = TrainedPointNet(WIDTHS[0])
     net.load_state_dict(start.state_dict())
     with torch.no_grad():
+        assert train_embed.backend(False, WIDTHS[0], points, *net.parameters()) == "native"
         found = net.eval()(points)
         exact = start.double().eval()(points.double())
     assert error(found, exact) < 1e-6
@@ -158,20 +161,39 @@ def test_a_second_backward_pass_is_refused() -> None:
 
 
 def test_what_the_kernels_do_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    points = torch.zeros(2, 4, 3)
-    assert train_embed.backend(False, (32, 64, 48, 32), 4, points) == "reference"
-    assert train_embed.backend(False, (32, 64, 96, 32), 3, points) == "reference"
-    assert train_embed.backend(False, (32, 64, 96, 32), 4, points.double()) == "reference"
+    points, odd, good = torch.zeros(2, 4, 3), torch.zeros(2, 3, 3), (32, 64, 96, 32)
+    assert train_embed.backend(False, (32, 64, 48, 32), points) == "reference"
+    assert train_embed.backend(False, good, odd) == "reference"
+    assert train_embed.backend(False, good, points.double()) == "reference"
+    assert train_embed.backend(False, good, points, torch.zeros(3).bfloat16()) == "reference"
+    assert train_embed.backend(False, good, points[:0]) == "reference"
+    assert train_embed.backend(False, good, points.clone().requires_grad_()) == "reference"
+    with torch.autocast("cpu", torch.float16):
+        assert train_embed.backend(True, good, points) == "reference"
     monkeypatch.setattr(_C, "isa", lambda: "generic")
-    assert train_embed.backend(False, (32, 64, 96, 32), 4, points) == "reference"
+    assert train_embed.backend(False, good, points) == "reference"
     monkeypatch.setenv("PA3D_BACKEND", "native")
     with pytest.raises(ValueError, match="multiples of 32, not 32, 64, 48, 32"):
-        train_embed.backend(False, (32, 64, 48, 32), 4, points)
+        train_embed.backend(False, (32, 64, 48, 32), points)
     with pytest.raises(ValueError, match="even number of points a patch, not 3"):
-        train_embed.backend(False, (32, 64, 96, 32), 3, points)
+        train_embed.backend(False, good, odd)
     monkeypatch.setattr(_C, "supports", lambda _: False)
     with pytest.raises(ValueError, match="no bf16"):
-        train_embed.backend(True, (32, 64, 96, 32), 4, points)
+        train_embed.backend(True, good, points)
+
+
+def test_points_that_want_a_gradient_get_it() -> None:
+    points = patches_of(3, 6).requires_grad_()
+    TrainedPointNet(WIDTHS[0])(points).square().sum().backward()
+    assert points.grad is not None and points.grad.abs().sum() > 0
+
+
+def test_calls_out_of_order_are_refused() -> None:
+    kernel, vector = _C.EmbedTraining("fp32"), torch.zeros(32).numpy()
+    with pytest.raises(ValueError, match="in this order"):
+        kernel.finish(vector, vector)
+    with pytest.raises(ValueError, match="in this order"):
+        kernel.backward_sums(vector)
 
 
 def test_arrays_of_a_wrong_size_are_refused() -> None:

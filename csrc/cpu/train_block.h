@@ -4,8 +4,8 @@
 //   v = u + kept0 proj(attention(LayerNorm1(u)))
 //   y = v + kept1 fc2(gelu(fc1(LayerNorm2(v))))
 //
-// Shapes are independent of each other but for the gradients of weights: a thread takes its shapes through the whole
-// block, four at a time. A branch that stochastic depth drops (kept = 0) is not computed. Kept for the backward pass
+// Shapes are independent of each other but for the gradients of weights: a thread takes its shapes through a whole
+// branch, four at a time. A branch that stochastic depth drops (kept = 0) is not computed. Kept for the backward pass
 // are u and v, and as operands q, k, v, what attention gave, and fc1's output; the rest is made again from them.
 #pragma once
 
@@ -35,7 +35,7 @@ struct BlockGradients {
 // What one block's forward pass leaves for its backward pass.
 struct BlockTape {
   virtual ~BlockTape() = default;
-  int64_t shapes = 0, tokens = 0, dim = 0;  // 0 before the first pass
+  int64_t shapes = 0, tokens = 0, dim = 0, heads = 0, hidden_size = 0;  // 0 before the first pass
 };
 
 // Holds memory that all blocks work in, one after the other; not for several threads at once.

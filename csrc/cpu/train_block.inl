@@ -202,6 +202,7 @@ class BlockTrainingOf : public BlockTraining {
    public:
     void reserve(int64_t n) {
       if (n <= size_) return;
+      size_ = 0;
       slab_.resize(n * static_cast<int64_t>(sizeof(X)) + 64);
       size_ = n;
     }
@@ -228,7 +229,7 @@ class BlockTrainingOf : public BlockTraining {
   };
 
   struct Scratch {
-    Buffer<A> normed, wide, back, back_wide, line;
+    Buffer<A> normed, wide, back, back_wide;
     Buffer<float> grad;
     AttentionScratch<T> attention;
     AttentionBack<T> attention_back;
@@ -244,7 +245,7 @@ class BlockTrainingOf : public BlockTraining {
                int64_t tokens, int threads, BlockTape& tape, float* y) override {
     Tape& t = dynamic_cast<Tape&>(tape);
     start(w, tokens, threads);
-    t.shapes = shapes, t.tokens = tokens, t.dim = w.dim;
+    t.shapes = shapes, t.tokens = tokens, t.dim = w.dim, t.hidden_size = w.hidden, t.heads = w.heads;
     t.kept.assign(2 * shapes, 1.0f);
     if (kept != nullptr) t.kept.assign(kept, kept + 2 * shapes);
     for (int branch = 0; branch < 2; ++branch) {

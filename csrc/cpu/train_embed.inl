@@ -84,7 +84,7 @@ class EmbedTrainingOf : public EmbedTraining {
         const int64_t patches = std::min(kTogether, to - p);
         forward(s, p, patches, s.pooled.data(), nullptr, [&](int64_t row, int64_t column, vf h) {
           const vf y = h * load(&scale_[column]) + load(&shift_[column]);
-          T::put(s.wide.data() + row * w_[2] + column, vmax(y, vf{}));
+          T::put(s.wide.data() + row * w_[2] + column, vmax(vf{}, y));
         });
         largest(s.wide.data(), w_[2], patches, last_, out + p * w_[3], nullptr);
       }
@@ -92,9 +92,11 @@ class EmbedTrainingOf : public EmbedTraining {
   }
 
   void backward_sums(const float* grad, double* sums, float* last, float* last_bias) override {
-    each_share([&](Scratch& s, int64_t from, int64_t to) {
+    for (Scratch& s : scratch_) {  // memory that runs out must not do so inside the parallel region
       s.last.reserve(w_[3] * w_[2]);
       s.bias.reserve(w_[3]);
+    }
+    each_share([&](Scratch& s, int64_t from, int64_t to) {
       std::fill_n(s.last.data(), w_[3] * w_[2], 0.0f);
       std::fill_n(s.bias.data(), w_[3], 0.0f);
       std::fill_n(s.total.data(), 2 * w_[2], 0.0);
@@ -131,12 +133,14 @@ class EmbedTrainingOf : public EmbedTraining {
   void backward(const float* grad, const float* a, const float* b, const float* c, const EmbedGradients& out) override {
     const int64_t w0 = w_[0], w1 = w_[1], w2 = w_[2];
     std::copy_n(pooled_.data(), patches_ * w1, out.pooled);
-    each_share([&](Scratch& s, int64_t from, int64_t to) {
+    for (Scratch& s : scratch_) {
       s.second.reserve(w1 * w0);
       s.first.reserve(4 * w0);
+      s.merged.start(w2, w0);
+    }
+    each_share([&](Scratch& s, int64_t from, int64_t to) {
       std::fill_n(s.second.data(), w1 * w0, 0.0f);
       std::fill_n(s.first.data(), 4 * w0, 0.0f);
-      s.merged.start(w2, w0);
       for (int64_t p = from; p < to; p += kTogether) {
         const int64_t patches = std::min(kTogether, to - p), rows = patches * m_;
         first_layer(s, p, patches);
@@ -282,7 +286,7 @@ class EmbedTrainingOf : public EmbedTraining {
       const vf x = splat(xyz[0]), y = splat(xyz[1]), z = splat(xyz[2]);
       for (int64_t i = 0; i < w0; i += PA3D_W) {
         const vf v = load(&first_[i]) * x + load(&first_[w0 + i]) * y + load(&first_[2 * w0 + i]) * z;
-        T::put(s.x1.data() + r * w0 + i, vmax(v + load(&first_[3 * w0 + i]), vf{}));
+        T::put(s.x1.data() + r * w0 + i, vmax(vf{}, v + load(&first_[3 * w0 + i])));
       }
     }
   }
@@ -306,7 +310,7 @@ class EmbedTrainingOf : public EmbedTraining {
   void activate_rows(const A* hidden, int64_t rows, A* out) const {
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t i = 0; i < w_[2]; i += PA3D_W)
-        T::put(out + r * w_[2] + i, vmax(load(hidden + r * w_[2] + i) * load(&scale_[i]) + load(&shift_[i]), vf{}));
+        T::put(out + r * w_[2] + i, vmax(vf{}, load(hidden + r * w_[2] + i) * load(&scale_[i]) + load(&shift_[i])));
   }
 
   // out (patches, n): each patch's largest after a linear layer, and which of its rows has it, the first of equals.

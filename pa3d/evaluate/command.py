@@ -192,6 +192,9 @@ def _method(
     assign: str | None,
     patches: int | None,
 ) -> Any:
+    from dataclasses import replace
+
+    from pa3d.config import EncoderConfig
     from pa3d.evaluate import methods
 
     if name == "model":
@@ -199,6 +202,8 @@ def _method(
         return methods.SegmenterMethod(
             model, precision=precision, device=device, sample=sample, assign=how, patches=patches
         )
+    if name == "oracle" and patches is not None:
+        return methods.PatchOracle(replace(EncoderConfig(), patches=patches))
     return {"oracle": methods.PatchOracle, "majority": methods.Majority, "random": methods.Uniform}[name]()
 
 

@@ -75,33 +75,12 @@ def in_company() -> bool:
     return dist.is_initialized() and dist.get_world_size() > 1
 
 
-class SumOverProcesses(torch.autograd.Function):
-    """Sum of a tensor over all processes; its gradient is the sum of theirs."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        total = x.contiguous().clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        total = grad.contiguous().clone()
-        dist.all_reduce(total)
-        return total
-
-
 def sum_over_processes(x: Tensor) -> Tensor:
     """The sum over all processes, without a gradient; x itself where there is one."""
     if in_company():
         x = x.contiguous().clone()
         dist.all_reduce(x)
     return x
-
-
-def over_processes(x: Tensor) -> Tensor:
-    """The sum over all processes, differentiable; x itself where there is one."""
-    return SumOverProcesses.apply(x) if in_company() else x
 
 
 class BatchNormOverProcesses(torch.autograd.Function):

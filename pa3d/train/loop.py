@@ -27,6 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 from pa3d.checkpoint import OFFICIAL_TEMPERATURE, Checkpoint, load, save
 from pa3d.errors import InputError
 from pa3d.io import atomic_write, check_writable_folder
+from pa3d.ops import train_block, train_embed
 from pa3d.text import text_encoder
 from pa3d.train.batches import Batch, Batcher, load_batches
 from pa3d.train.config import ScheduleConfig, TrainConfig, config_from_dict, difference, save_config, to_dict
@@ -330,6 +331,8 @@ def train(
             torch.set_num_threads(config.run.threads)
         return _train(config, Path(out), world, init, minutes, fresh, sources, say)
     finally:
+        train_embed.release()
+        train_block.release()
         world.leave()
 
 

@@ -22,12 +22,13 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from pa3d.config import EncoderConfig
 from pa3d.model import Attention, Block, Blocks, MiniPointNet, PatchAligner
 from pa3d.ops import train_block, train_embed
 from pa3d.train.config import OptimizerConfig
-from pa3d.train.distributed import batch_norm, over_processes, sum_over_processes, track
+from pa3d.train.distributed import batch_norm, sum_over_processes, track
 
 FROZEN_EXCEPT = ("encoder.norm.", "encoder.reduce_dim.", "encoder.cls_token", "encoder.cls_pos", "proj.", "logit_scale")
 HEADS = ("proj.", "visual.", "logit_scale")
@@ -101,6 +102,7 @@ class _Unit(torch.autograd.Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         y, length = ctx.saved_tensors
         along = torch.linalg.vecdot(grad, y)[..., None]
@@ -124,7 +126,7 @@ class TrainedBlocks(Blocks):
         draws = kept is None and self.training and any(block.drop_path for block in self.blocks)
         if draws or x.device.type != "cpu":
             return super().forward(x, pos, kept)
-        if train_block.backend(half, x.shape[-1], heads, hidden, x, first.norm1.weight) != "native":
+        if train_block.backend(half, heads, hidden, x, *self.parameters()) != "native":
             return super().forward(x, pos, kept)
         for i, block in enumerate(self.blocks):
             assert isinstance(block, Block)
@@ -165,7 +167,7 @@ class TrainedPointNet(MiniPointNet):
             merged, pooling = w3[:, split:] @ w2, w3[:, :split]
             offset = (w3[:, split:] + pooling) @ conv2.bias.detach() + conv3.bias.detach()
         half, widths = torch.is_autocast_enabled(device), (len(first), *map(len, (w2, w3, w4)))
-        if device == "cpu" and train_embed.backend(half, widths, m, patches, conv4.weight) == "native":
+        if device == "cpu" and train_embed.backend(half, widths, patches, *self.parameters()) == "native":
             cut, head = patches.reshape(b * g, m, 3), (first, first_bias, w2, merged, pooling)
             if norm2.training:
                 out, (mean, variance, count) = train_embed.train_embed(
@@ -205,7 +207,7 @@ def first_layer(rows: Tensor, conv: nn.Conv1d, norm: nn.BatchNorm1d) -> tuple[Te
     with torch.autocast(rows.device.type, enabled=False):
         with torch.no_grad():
             x = rows.double()
-            sums = over_processes(torch.cat([x.new_full((1,), len(x)), x.sum(dim=0), (x.T @ x).flatten()]))
+            sums = sum_over_processes(torch.cat([x.new_full((1,), len(x)), x.sum(dim=0), (x.T @ x).flatten()]))
             n, mean = sums[0], sums[1:4] / sums[0]
             covariance = sums[4:].reshape(3, 3) / n - torch.outer(mean, mean)
             mean, covariance = mean.to(conv.weight.dtype), covariance.to(conv.weight.dtype)
