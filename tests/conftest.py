@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,13 +27,29 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=("generic", "avx2", "avx512", "avx512_bf16"))
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Every level of the processor, one after the other; those it lacks are skipped."""
+LEVELS = ("generic", "avx2", "avx512", "avx512_bf16")
+
+
+@contextmanager
+def pinned(level: str) -> Iterator[None]:
     from pa3d import _C
 
     before = _C.isa()
-    if not _C.set_isa(request.param):
+    if not _C.set_isa(level):
         pytest.skip(f"this processor has {_C.best_isa()}")
-    yield request.param
+    yield
     _C.set_isa(before)
+
+
+@pytest.fixture(params=LEVELS)
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every level of the processor, one after the other; those it lacks are skipped."""
+    with pinned(request.param):
+        yield request.param
+
+
+@pytest.fixture(params=[*((level, False) for level in LEVELS), (LEVELS[-1], True)], ids=str)
+def operands(request: pytest.FixtureRequest) -> Iterator[tuple[str, bool]]:
+    """Every level with float32 operands, and the last, which alone has them, with bf16."""
+    with pinned(request.param[0]):
+        yield request.param

@@ -62,17 +62,21 @@ def error(x: torch.Tensor, exact: torch.Tensor) -> float:
     return float((x.double() - exact).norm() / exact.norm())
 
 
-@pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize(
     ("dim", "heads", "hidden", "shapes", "tokens"),
     [(32, 1, 32, 1, 1), (64, 2, 96, 9, 2), (64, 1, 32, 3, 13), (96, 3, 160, 5, 33), (384, 6, 1536, 6, 129)],
 )
 def test_is_as_exact_as_tensor_code(
-    isa: str, dim: int, heads: int, hidden: int, shapes: int, tokens: int, half: bool, monkeypatch: pytest.MonkeyPatch
+    operands: tuple[str, bool],
+    dim: int,
+    heads: int,
+    hidden: int,
+    shapes: int,
+    tokens: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Outputs and gradients: off by at most twice what tensor code of that precision is off by."""
-    if half and isa != "avx512_bf16":
-        pytest.skip("bf16 is of the last level")
+    isa, half = operands
     if isa == "generic":
         monkeypatch.setattr(train_block, "refused_tensors", lambda *_: {})  # the rule that leaves this level to torch
     c = config(dim, heads, hidden)

@@ -53,20 +53,17 @@ def has_no_gradient(name: str) -> bool:
     return name in ("first_conv.0.bias", "first_conv.3.bias", "second_conv.0.bias")
 
 
-@pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize(("patches", "size"), [(6, 2), (3, 32), (5, 6), (9, 34)])
 @pytest.mark.parametrize("widths", WIDTHS)
 def test_is_as_exact_as_tensor_code(
-    isa: str,
+    operands: tuple[str, bool],
     widths: tuple[int, int, int, int],
     patches: int,
     size: int,
-    half: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Outputs, gradients and running statistics: off by at most twice what tensor code of that precision is off by."""
-    if half and isa != "avx512_bf16":
-        pytest.skip("bf16 is of the last level")
+    isa, half = operands
     if isa == "generic":
         monkeypatch.setattr(train_embed, "refused_tensors", lambda *_: {})  # the rule that leaves this level to torch
     start, points = weights(widths), patches_of(patches, size)
