@@ -201,8 +201,8 @@ class BlockStep {
   py::tuple backward(const Weights& weights, int64_t heads, float eps, const Floats& dy, pa3d::BlockTape& tape,
                      bool wanted, int threads) {
     const pa3d::BlockWeights w = take(weights, heads, eps);
-    if (tape.dim != w.dim || tape.heads != w.heads || tape.hidden_size != w.hidden || dy.ndim() != 3 || dy.shape(0) != tape.shapes || dy.shape(1) != tape.tokens ||
-        dy.shape(2) != tape.dim)
+    if (tape.dim != w.dim || tape.heads != w.heads || tape.hidden_size != w.hidden || dy.ndim() != 3 ||
+        dy.shape(0) != tape.shapes || dy.shape(1) != tape.tokens || dy.shape(2) != tape.dim)
       throw py::value_error("dy: expected the shape of the forward pass that this tape is of");
     Floats dx = fresh<float>({dy.shape(0), dy.shape(1), dy.shape(2)});
     Weights found;
