@@ -1,7 +1,8 @@
 # libpa3d.so: csrc/pa3d.h for programs without Python. Included by the Makefile; `make -f csrc/capi.mk` works alone.
 CAPI_OUT ?= build/capi
 
-CAPI_SOURCES := csrc/capi.cpp $(wildcard csrc/cpu/*.cpp)
+# Training is for Python alone.
+CAPI_SOURCES := csrc/capi.cpp $(filter-out csrc/cpu/train_%,$(wildcard csrc/cpu/*.cpp))
 CAPI_OBJECTS := $(patsubst csrc/%.cpp,$(CAPI_OUT)/%.o,$(CAPI_SOURCES))
 CAPI_FLAGS := -O3 -std=c++17 -fPIC -fvisibility=hidden -Wall -Wextra -Wno-psabi -Wno-unknown-pragmas \
 	-Wno-maybe-uninitialized -Icsrc $(PA3D_CXXFLAGS)

@@ -46,6 +46,10 @@ app.command()(keypoints)
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing unless something goes wrong.")]
 Json = Annotated[bool, typer.Option("--json", help="Print a summary as JSON and nothing else.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Patches = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Patches of a shape: more are finer and slower.  [default: 128]"),
+]
 Model = Annotated[
     Path | None,
     typer.Option("--model", metavar="FILE", help="A .safetensors checkpoint of pa3d in place of the embedded model."),
@@ -105,10 +109,7 @@ def segment(
     ] = "auto",
     device: Annotated[str, typer.Option(help="cpu needs no torch; any other is a torch device.")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads of the encoder.")] = None,
-    patches: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Patches of a shape: more are finer and slower.  [default: 128]"),
-    ] = None,
+    patches: Patches = None,
     no_pictures: Annotated[bool, typer.Option("--no-pictures", help="Leave out parts.png and parts.html.")] = False,
     quiet: Quiet = False,
     json: Json = False,
@@ -182,6 +183,7 @@ def profile(
     ] = "auto",
     device: Annotated[str, typer.Option(help="cpu needs no torch; any other is a torch device.")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads of the encoder.")] = None,
+    patches: Patches = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -199,7 +201,9 @@ def profile(
     with clock("model"):
         from pa3d.segment import Segmenter
 
-        segmenter = Segmenter.from_pretrained(model, precision=precision, device=device, threads=threads)
+        segmenter = Segmenter.from_pretrained(
+            model, precision=precision, device=device, threads=threads, patches=patches
+        )
     options: dict[str, Any] = {"sample": points, "assign": assign}
     with clock("first call"):
         measure(segmenter, shape, names, 1, **options)
