@@ -101,4 +101,22 @@ class Slab {
   char* data_ = nullptr;
 };
 
+// What one pass leaves for another: a slab that only grows and is not cleared. A vector's width past the end may be
+// read.
+template <class T>
+class Kept {
+ public:
+  void reserve(int64_t n) {
+    if (n <= size_) return;
+    size_ = 0;
+    slab_.resize(n * static_cast<int64_t>(sizeof(T)) + 64);
+    size_ = n;
+  }
+  T* data() const { return reinterpret_cast<T*>(slab_.data()); }
+
+ private:
+  Slab slab_;
+  int64_t size_ = 0;
+};
+
 }  // namespace pa3d

@@ -260,15 +260,22 @@ static inline void rescale(const Packed<I8>& w, const float* row_scale, const in
 }
 #endif
 
-// finish(row, rows, column, tile) takes each finished float32 tile of panels [from, to).
-template <class T, class Finish>
+struct Nothing {
+  void operator()(int64_t, int, int64_t) const {}
+};
+
+// finish(row, rows, column, tile) takes each finished float32 tile of panels [from, to); before(row, rows, column)
+// comes ahead of its multiplication: what finish reads and writes may lie in strips that the processor does not
+// foresee, and can be fetched meanwhile.
+template <class T, class Finish, class Before = Nothing>
 static inline void multiply(const Rows<T>& a, int64_t m, const Packed<T>& w, int64_t from, int64_t to,
-                            const Finish& finish) {
+                            const Finish& finish, const Before& before = {}) {
   alignas(64) float tile[kMR * kNR];
   for (int64_t p = from; p < to; ++p) {
     const char* ahead = reinterpret_cast<const char*>(w.panel(p + 1));
     for (int64_t row = 0; row < m; row += kMR, ahead += w.k / T::kPack * kAhead) {
       const int rows = static_cast<int>(std::min<int64_t>(kMR, m - row));
+      before(row, rows, p * kNR);
       multiply_rows<T, kMR>(rows, a.data + row * a.stride, a.stride, w.panel(p), w.k, tile, kNR, ahead);
       if constexpr (T::kScaled) rescale(w, a.scale + row, a.zero + row, rows, p * kNR, tile);
       finish(row, rows, p * kNR, tile);

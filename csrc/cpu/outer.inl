@@ -37,20 +37,18 @@ struct Stack {
   typename T::A* panel(int64_t p) { return data.data() + p * depth * kNR; }
   const typename T::A* panel(int64_t p) const { return data.data() + p * depth * kNR; }
 
-  // X: what load() reads. rows [from, to) of `count` rows of length `stride`; from is even.
-  template <class X>
-  void fill(const X* rows, int64_t count, int64_t stride, int64_t from, int64_t to) {
-    for (int64_t r = from; r < to; r += 2) {
-      const X* row = rows + r * stride;
-      for (int64_t c = 0; c < width; c += PA3D_W)
-        put_two<T>(panel(c / kNR) + r * kNR + c % kNR * T::kPack, load(row + c),
-                   r + 1 < count ? load(row + stride + c) : vf{});
-    }
-  }
-  template <class X>
-  void take(const X* rows, int64_t count, int64_t columns) {
+  // `count` rows of length `stride`.
+  void take(const typename T::A* rows, int64_t count, int64_t columns, int64_t stride) {
     shape(count, columns);
-    fill(rows, count, columns, 0, count);
+    for (int64_t c = 0; c < columns; c += kNR) {
+      const int64_t whole = count / T::kPack * T::kPack;
+      for (int64_t r = 0; r < whole; r += T::kPack) T::weave(rows + r * stride + c, stride, panel(c / kNR) + r * kNR);
+      if (depth > count) {  // the last row, if a lane holds two, and the one of zeros
+        const typename T::A* last = rows + (count - 1) * stride + c;
+        for (int64_t i = 0; i < kNR; i += PA3D_W)
+          put_two<T>(panel(c / kNR) + (count - 1) * kNR + i * T::kPack, load(last + i), vf{});
+      }
+    }
   }
 };
 
@@ -88,7 +86,6 @@ class Sums {
 
   template <class T>
   void add(const Stack<T>& a, const Stack<T>& b) {
-    constexpr int64_t kGroup = 8;  // panels of A that stay in the second-level cache
     alignas(64) float tile[kMR * kNR];
     float* at = data_.data();
     for (int64_t group = 0; group < m_ / kNR; group += kGroup)
@@ -110,7 +107,6 @@ class Sums {
 
   // out (m, n): the sum over `all`, row panels [from, to) of it.
   static void total(const std::vector<const Sums*>& all, int64_t from, int64_t to, float* out) {
-    constexpr int64_t kGroup = 8;
     const int64_t m = all[0]->m_, n = all[0]->n_, area = kNR * kNR;
     for (int64_t q = from; q < to; ++q) {
       const int64_t group = q / kGroup * kGroup, wide = std::min(kGroup, m / kNR - group);
@@ -128,6 +124,8 @@ class Sums {
   int64_t panels() const { return m_ / kNR; }
 
  private:
+  static constexpr int64_t kGroup = 8;  // panels of A that stay in the second-level cache
+
   Buffer<float> data_;
   int64_t m_ = 0, n_ = 0;
   bool any_ = false;

@@ -10,23 +10,15 @@ namespace PA3D_NS {
 constexpr int64_t kShapes = 4;  // shapes whose rows are multiplied at once
 constexpr int64_t kRows = 132;  // rows that stay in the cache while the panels go by; a multiple of every kMR
 
-// finish(row, rows, column, tile) for every tile of A W^T. before(row, rows, column) comes ahead of its multiplication:
-// what finish reads and writes lies in strips that the processor does not foresee, and can be fetched meanwhile.
+// multiply() over rows that lie side by side, as many at a time as the cache holds.
 template <class T, class Before, class Finish>
 static inline void multiply_rows_of(const typename T::A* a, int64_t m, const Packed<T>& w, const Before& before,
                                     const Finish& finish) {
-  alignas(64) float tile[kMR * kNR];
-  for (int64_t block = 0; block < m; block += kRows)
-    for (int64_t p = 0; p < w.panels; ++p) {
-      const char* ahead = reinterpret_cast<const char*>(w.panel(p + 1));
-      const int64_t end = std::min(block + kRows, m);
-      for (int64_t row = block; row < end; row += kMR, ahead += w.k / T::kPack * kAhead) {
-        const int rows = static_cast<int>(std::min<int64_t>(kMR, end - row));
-        before(row, rows, p * kNR);
-        multiply_rows<T, kMR>(rows, a + row * w.k, w.k, w.panel(p), w.k, tile, kNR, ahead);
-        finish(row, rows, p * kNR, tile);
-      }
-    }
+  for (int64_t r = 0; r < m; r += kRows)
+    multiply<T>(
+        {const_cast<typename T::A*>(a) + r * w.k, w.k, nullptr, nullptr}, std::min(kRows, m - r), w, 0, w.panels,
+        [&](int64_t row, int rows, int64_t column, const float* tile) { finish(r + row, rows, column, tile); },
+        [&](int64_t row, int rows, int64_t column) { before(r + row, rows, column); });
 }
 
 // A tile's strip of a matrix, on its way to the nearest cache.
@@ -129,13 +121,9 @@ static void attend_back(const typename T::A* qkv, const typename T::A* dout, int
   A* dq = dqkv + head * head_dim;
   pack_across<T>(k, stride, tokens, head_dim, s.keys.data());
   pack_across<T>(v, stride, tokens, head_dim, s.values.data());
-  const auto stack = [&](Stack<T>& to, const A* rows, int64_t length) {
-    to.shape(tokens, head_dim);
-    to.fill(rows, tokens, length, 0, tokens);
-  };
-  stack(s.key_rows, k, stride);
-  stack(s.query_rows, q, stride);
-  stack(s.out_rows, o, dim);
+  s.key_rows.take(k, tokens, head_dim, stride);
+  s.query_rows.take(q, tokens, head_dim, stride);
+  s.out_rows.take(o, tokens, head_dim, dim);
   s.shares.shape(tokens, padded);
   s.slopes.shape(tokens, padded);
   const vf scale = splat(1.0f / std::sqrt(static_cast<float>(head_dim)));
@@ -196,23 +184,6 @@ template <class T>
 class BlockTrainingOf : public BlockTraining {
   typedef typename T::A A;
 
-  // Memory that only grows, in huge pages, and is not cleared.
-  template <class X>
-  class Kept {
-   public:
-    void reserve(int64_t n) {
-      if (n <= size_) return;
-      size_ = 0;
-      slab_.resize(n * static_cast<int64_t>(sizeof(X)) + 64);
-      size_ = n;
-    }
-    X* data() { return reinterpret_cast<X*>(slab_.data()); }
-
-   private:
-    Slab slab_;
-    int64_t size_ = 0;
-  };
-
   // A row of a branch: its place among the rows of all shapes, and what the branch is multiplied with there.
   struct Row {
     int64_t place;
@@ -220,12 +191,11 @@ class BlockTrainingOf : public BlockTraining {
   };
 
   struct Tape : BlockTape {
-    std::vector<float> kept;        // (2, shapes)
-    std::vector<int64_t> slots[2];  // of each branch: the shapes that take it, in order
-    std::vector<Row> rows[2];       // and their rows, one after the other
-    Kept<float> u, v;               // (shapes, tokens, dim)
-    Kept<RowMoments> moments[2];    // of their rows
-    Kept<A> qkv, mixed, hidden;     // (slots, tokens, ...); hidden: fc1's output before GELU
+    std::vector<float> kept;      // (2, shapes)
+    std::vector<Row> rows[2];     // of each branch: those of the shapes that take it, one after the other
+    Kept<float> u, v;             // (shapes, tokens, dim)
+    Kept<RowMoments> moments[2];  // of their rows
+    Kept<A> qkv, mixed, hidden;   // (slots, tokens, ...); hidden: fc1's output before GELU
   };
 
   struct Scratch {
@@ -249,12 +219,11 @@ class BlockTrainingOf : public BlockTraining {
     t.kept.assign(2 * shapes, 1.0f);
     if (kept != nullptr) t.kept.assign(kept, kept + 2 * shapes);
     for (int branch = 0; branch < 2; ++branch) {
-      t.slots[branch].clear();
-      for (int64_t s = 0; s < shapes; ++s)
-        if (t.kept[branch * shapes + s] != 0) t.slots[branch].push_back(s);
       t.rows[branch].clear();
-      for (const int64_t s : t.slots[branch])
-        for (int64_t r = 0; r < tokens; ++r) t.rows[branch].push_back({s * tokens + r, t.kept[branch * shapes + s]});
+      for (int64_t i = 0; i < shapes * tokens; ++i) {
+        const float share = t.kept[branch * shapes + i / tokens];
+        if (share != 0) t.rows[branch].push_back({i, share});
+      }
       t.moments[branch].reserve(shapes * tokens);
     }
     const int64_t all = shapes * tokens, dim = w.dim;
@@ -386,7 +355,7 @@ class BlockTrainingOf : public BlockTraining {
   template <class Body>
   void each_part(const Tape& t, int branch, int id, const Body& body) const {
     int64_t from, to;
-    share(static_cast<int64_t>(t.slots[branch].size()), id, team_size(), &from, &to);
+    share(static_cast<int64_t>(t.rows[branch].size()) / t.tokens, id, team_size(), &from, &to);
     for (int64_t slot = from; slot < to; slot += kShapes)
       body(slot, std::min(kShapes, to - slot) * t.tokens, t.rows[branch].data() + slot * t.tokens);
   }
@@ -397,8 +366,6 @@ class BlockTrainingOf : public BlockTraining {
       if (t.kept[branch * t.shapes + shape] == 0) std::copy_n(from + at, t.tokens * dim, to + at);
     });
   }
-
-  static void nothing(int64_t, int, int64_t) {}
 
   template <class... X>
   static void fetch_places(const Tape& t, int64_t row, int count, const Row* line, int64_t column, X*... of) {
@@ -520,14 +487,14 @@ class BlockTrainingOf : public BlockTraining {
         });
     to_grad(s, s.back_wide.data(), rows, packed_[1][2]);
     if (wanted) {
-      s.narrow.take(s.back.data(), rows, dim);
-      s.wide_rows.take(s.wide.data(), rows, wide);
+      s.narrow.take(s.back.data(), rows, dim, dim);
+      s.wide_rows.take(s.wide.data(), rows, wide, wide);
       s.fc2.add(s.narrow, s.wide_rows);
     }
     norm_back(s, t, 1, rows, line, w.gain2, w.shift2, t.v.data(), dy, dv_.data(), dim, v + 3 * dim, wanted);
     if (wanted) {
-      s.narrow.take(s.normed.data(), rows, dim);
-      s.wide_rows.take(s.back_wide.data(), rows, wide);
+      s.narrow.take(s.normed.data(), rows, dim, dim);
+      s.wide_rows.take(s.back_wide.data(), rows, wide, wide);
       s.fc1.add(s.wide_rows, s.narrow);
     }
   }
@@ -540,11 +507,11 @@ class BlockTrainingOf : public BlockTraining {
     const A* mixed = t.mixed.data() + slot * tokens * dim;
     const A* qkv = t.qkv.data() + slot * tokens * 3 * dim;
     if (wanted) {
-      s.narrow.take(s.back.data(), rows, dim);
-      s.wide_rows.take(mixed, rows, dim);
+      s.narrow.take(s.back.data(), rows, dim, dim);
+      s.wide_rows.take(mixed, rows, dim, dim);
       s.proj.add(s.narrow, s.wide_rows);
     }
-    multiply_rows_of(s.back.data(), rows, packed_[1][1], nothing,
+    multiply_rows_of(s.back.data(), rows, packed_[1][1], Nothing{},
                      [&](int64_t row, int count, int64_t column, const float* tile) {
                        for (int i = 0; i < count; ++i)
                          for (int j = 0; j < kNR; j += PA3D_W)
@@ -557,15 +524,15 @@ class BlockTrainingOf : public BlockTraining {
     to_grad(s, s.back_wide.data(), rows, packed_[1][0]);
     norm_back(s, t, 0, rows, line, w.gain1, w.shift1, t.u.data(), dv_.data(), dx, dim, v, wanted);
     if (wanted) {
-      s.narrow.take(s.normed.data(), rows, dim);
-      s.wide_rows.take(s.back_wide.data(), rows, 3 * dim);
+      s.narrow.take(s.normed.data(), rows, dim, dim);
+      s.wide_rows.take(s.back_wide.data(), rows, 3 * dim, 3 * dim);
       s.qkv.add(s.wide_rows, s.narrow);
     }
   }
 
   // s.grad (rows, dim) = A W
   void to_grad(Scratch& s, const A* a, int64_t rows, const Packed<T>& w) const {
-    multiply_rows_of(a, rows, w, nothing, [&](int64_t row, int count, int64_t column, const float* tile) {
+    multiply_rows_of(a, rows, w, Nothing{}, [&](int64_t row, int count, int64_t column, const float* tile) {
       for (int i = 0; i < count; ++i)
         std::memcpy(s.grad.data() + (row + i) * w.n + column, tile + i * kNR, kNR * sizeof(float));
     });

@@ -30,9 +30,9 @@ class EmbedTrainingOf : public EmbedTraining {
  public:
   void moments(const PatchBatch& batch, const EmbedWeights& weights, int threads, double* sums) override {
     start(batch, weights, threads);
-    hidden_.resize_to(batch.patches * batch.size * w_[2]);
-    pooled_.resize_to(batch.patches * w_[1]);
-    which_pooled_.resize_to(batch.patches * w_[1]);
+    hidden_.reserve(batch.patches * batch.size * w_[2]);
+    pooled_.reserve(batch.patches * w_[1]);
+    which_pooled_.reserve(batch.patches * w_[1]);
     // Sums of squares would drown what varies in what does not: taken about the first row, and moved afterwards.
     about_.reserve(w_[2]);
     forward(scratch_[0], 0, 1, scratch_[0].pooled.data(), nullptr, [&](int64_t row, int64_t column, vf h) {
@@ -65,7 +65,7 @@ class EmbedTrainingOf : public EmbedTraining {
 
   void finish(const float* scale, const float* shift, float* out) override {
     keep(scale, shift);
-    which_.resize_to(patches_ * w_[3]);
+    which_.reserve(patches_ * w_[3]);
     each_share([&](Scratch& s, int64_t from, int64_t to) {
       for (int64_t p = from; p < to; p += kTogether) {
         const int64_t patches = std::min(kTogether, to - p);
@@ -144,7 +144,7 @@ class EmbedTrainingOf : public EmbedTraining {
       for (int64_t p = from; p < to; p += kTogether) {
         const int64_t patches = std::min(kTogether, to - p), rows = patches * m_;
         first_layer(s, p, patches);
-        s.rows1.take(s.x1.data(), rows, w0);
+        s.rows1.take(s.x1.data(), rows, w0, w0);
         s.rows2.shape(rows, w2);
         for (int64_t q = 0; q < patches; ++q) {
           backward_largest(s, grad, p + q);
@@ -202,14 +202,6 @@ class EmbedTrainingOf : public EmbedTraining {
   }
 
  private:
-  // A buffer that only grows, without the zeros.
-  template <class X>
-  struct Kept : Buffer<X> {
-    void resize_to(int64_t n) {
-      if (n > this->size()) this->resize_only(n);
-    }
-  };
-
   void start(const PatchBatch& batch, const EmbedWeights& w, int threads) {
     threads_ = resolve_threads(threads);
     batch_ = batch;

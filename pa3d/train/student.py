@@ -166,6 +166,7 @@ class TrainedPointNet(MiniPointNet):
         with torch.autocast(device, enabled=False):
             merged, pooling = w3[:, split:] @ w2, w3[:, :split]
             offset = (w3[:, split:] + pooling) @ conv2.bias.detach() + conv3.bias.detach()
+        nothing = 0 * (conv2.bias.sum() + conv3.bias.sum())  # so that both have a gradient, of zeros
         half, widths = torch.is_autocast_enabled(device), (len(first), *map(len, (w2, w3, w4)))
         if device == "cpu" and train_embed.backend(half, widths, patches, *self.parameters()) == "native":
             cut, head = patches.reshape(b * g, m, 3), (first, first_bias, w2, merged, pooling)
@@ -174,7 +175,7 @@ class TrainedPointNet(MiniPointNet):
                     cut, *head, norm2.weight, norm2.bias, w4, conv4.bias, norm2.eps, half, sum_over_processes
                 )
                 track(norm2, mean + offset, variance, count)
-                return (out + 0 * (conv2.bias.sum() + conv3.bias.sum())).reshape(b, g, -1)
+                return (out + nothing).reshape(b, g, -1)
             if not (torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())):
                 scale, shift = affine(norm2)
                 shift = shift + offset * scale
@@ -182,7 +183,6 @@ class TrainedPointNet(MiniPointNet):
         x = F.relu(F.linear(rows, first, first_bias), inplace=True).reshape(b * g, m, -1)
         pooled = linear_max(x, w2, None)
         if norm2.training:
-            nothing = 0 * (conv2.bias.sum() + conv3.bias.sum())  # so that both have a gradient, of zeros
             h = F.linear(x, merged) + (F.linear(pooled, pooling) + nothing.to(pooled.dtype))[:, None]
             h = batch_norm(h.reshape(b * g * m, -1), norm2, offset).reshape(b * g, m, -1)
         else:
