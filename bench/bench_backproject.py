@@ -23,7 +23,7 @@ from _common import QUICK, THREADS, Race, check, measure, use_threads
 from bench_rasterize import bumpy_ball
 from torch import Tensor
 
-from pa3d.multiview.cameras import Cameras
+from pa3d.cameras import Cameras
 from pa3d.ops.backproject import backproject
 from pa3d.ops.rasterize import rasterize_points
 from pa3d.shape import sample_triangles

@@ -14,7 +14,7 @@ import pytest
 from _common import THREADS, Race, check, measure
 
 from pa3d import _C
-from pa3d.multiview.cameras import Cameras
+from pa3d.cameras import Cameras
 from pa3d.ops.rasterize import rasterize_reference
 
 IDS, EXTRAS, EMBREE = "pa3d, ids", "pa3d, ids, depth, barycentric", "embreex"

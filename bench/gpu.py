@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from _common import QUICK, Race, Run, check, encoder_flop, official_checkpoint, random_cloud
 from torch import Tensor
 
-from pa3d.multiview.cameras import Cameras
+from pa3d.cameras import Cameras
 from pa3d.ops import (
     _cuda,
     _triton,

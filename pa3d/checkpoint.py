@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.config import EncoderConfig
+from pa3d.config import ASSIGN, EncoderConfig
 from pa3d.errors import InputError
 
 EMBEDDED = Path(__file__).parent / "weights" / "pa3d-embedded.safetensors"
 FORMAT = 1
 OFFICIAL_SPACE = "open_clip/ViT-bigG-14/laion2b_s39b_b160k"
 OFFICIAL_TEMPERATURE = 0.07
-ASSIGN = ("nearest", "membership", "smooth")  # as in Segmenter.segment
 
 MAX_PATCHES = 4096  # attention takes every pair of them
 
@@ -62,7 +61,7 @@ def save(path: str | Path, checkpoint: Checkpoint, *, half: bool = False) -> Non
     """Write atomically; half stores float16, which is read back as float32."""
     from safetensors.numpy import save as serialize
 
-    from pa3d.io import atomic_write
+    from pa3d.atomic import atomic_write
 
     check_tensors(checkpoint.config, checkpoint.tensors, str(path))
     dtype = np.float16 if half else np.float32

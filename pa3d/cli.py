@@ -297,7 +297,7 @@ def check_can_write(folder: Path) -> None:
     """Raise InputError unless the folder can be written to, or can be created. Leaves nothing behind."""
     from tempfile import TemporaryFile
 
-    from pa3d.io import check_writable_folder
+    from pa3d.atomic import check_writable_folder
 
     check_writable_folder(folder)
     existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())

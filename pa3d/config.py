@@ -7,6 +7,9 @@ from typing import Any
 
 from pa3d.errors import InputError
 
+# How a point takes the scores of patches; pa3d.ops.spread has the rules.
+ASSIGN = ("nearest", "membership", "smooth")
+
 
 @dataclass(frozen=True)
 class EncoderConfig:

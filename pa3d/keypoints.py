@@ -35,7 +35,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pa3d.errors import InputError
-from pa3d.shape import UP_AXES, Shape
+from pa3d.frames import UP_AXES
+from pa3d.shape import Shape
 
 if TYPE_CHECKING:
     from pa3d.segment import Segmenter
@@ -161,8 +162,9 @@ def _surface(
 ) -> tuple[_Surface, tuple[_Surface, NDArray[np.int64]]]:
     """The candidates of a shape, or what it is at the points asked for; beside them the shape's own points, and
     which of those each point of the shape is nearest to (all, unless there are more than CANDIDATES)."""
+    from pa3d.frames import TO_MODEL_AXES, apply_normalization, normalization
     from pa3d.ops import interpolate, knn
-    from pa3d.segment import TO_MODEL_AXES, _sample_shape, apply_normalization, normalization
+    from pa3d.segment import _sample_shape
 
     used = _sample_shape(shape, sample, seed)
     center, radius = normalization(used)

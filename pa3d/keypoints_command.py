@@ -77,7 +77,7 @@ def write(result: Keypoints, folder: Path) -> dict[str, Path]:
 
     import numpy as np
 
-    from pa3d.io import atomic_write
+    from pa3d.atomic import atomic_write
     from pa3d.report.files import parts_ply
     from pa3d.segment import Segmentation
     from pa3d.shape import Shape

@@ -33,19 +33,6 @@ def directions() -> NDArray[np.float64]:  # (26, 3)
     return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
-def upright(up: NDArray[np.float64]) -> NDArray[np.float64]:  # (3,) -> (3, 3)
-    """The smallest rotation that brings the unit vector up to y (Rodrigues' formula)."""
-    x, y, z = up
-    if y < -1 + 1e-9:
-        return np.diag([1.0, -1.0, -1.0])
-    cross = np.array([[0, -x, 0], [x, 0, z], [0, -z, 0]])  # of up x (0, 1, 0) = (-z, 0, x)
-    return np.eye(3) + cross + cross @ cross / (1 + y)
-
-
-def turned(points: NDArray[np.float32], rotation: NDArray[np.float64]) -> NDArray[np.float32]:  # (N, 3), (3, 3)
-    return np.ascontiguousarray(points.astype(np.float64) @ rotation.T, np.float32)
-
-
 def likeliest(fits: NDArray[np.float64]) -> int:  # (26,), in the order of directions()
     """The direction that is up, by how well each fits."""
     return int(np.argmax(np.where(np.arange(len(fits)) < len(_AXES), fits, 1.05 * fits)))

@@ -68,8 +68,8 @@ class Trace:
 
     def write(self) -> None:
         """Add the events to the file. What is no trace is left as it is, with a word on stderr."""
+        from pa3d.atomic import atomic_write
         from pa3d.errors import InputError
-        from pa3d.io import atomic_write
 
         try:
             before = json.loads(self.path.read_bytes())["traceEvents"] if self.path.exists() else []

@@ -18,20 +18,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pa3d import _C
-from pa3d.checkpoint import ASSIGN, Checkpoint, load
+from pa3d.checkpoint import Checkpoint, load
+from pa3d.config import ASSIGN
 from pa3d.errors import InputError
-from pa3d.orient import directions, fit, likeliest, turned, upright
+from pa3d.frames import TO_MODEL_AXES, UP_AXES, apply_normalization, normalization
+from pa3d.orient import directions, fit, likeliest
 from pa3d.profiling import Stopwatch, table
-from pa3d.shape import UP_AXES, Shape
+from pa3d.rotations import rotate, rotation_to_y
+from pa3d.shape import Shape
 
 if TYPE_CHECKING:
     from pa3d.keypoints import Keypoints
 
 Assign = Literal["nearest", "membership", "smooth"]
 DEFAULT_SAMPLE = 2048
-
-# Rows are the model's axes. The official code swaps y and z of its y-up data; z-up data is in the model's axes already.
-TO_MODEL_AXES: dict[str, tuple[int, int, int]] = {"x": (1, 2, 0), "y": (0, 2, 1), "z": (0, 1, 2)}
 
 
 @dataclass
@@ -220,7 +220,7 @@ class Segmenter:
         if up == "auto":
             with clock("upright"):
                 direction = self._find_up(_sample_shape(shape, sample, seed), vectors)
-                posed = replace(shape, points=turned(shape.points, upright(direction)), up="y")
+                posed = replace(shape, points=rotate(shape.points, rotation_to_y(direction)), up="y")
         with clock("points"):
             used = _sample_shape(posed, sample, seed)
             center, radius = normalization(used)
@@ -338,7 +338,7 @@ class Segmenter:
         """The direction in which these names fit the points best."""
         ways = directions()
         axes = TO_MODEL_AXES["y"]
-        clouds = [turned(points, upright(way)) for way in ways]
+        clouds = [rotate(points, rotation_to_y(way)) for way in ways]
         encoded = self._encode([apply_normalization(cloud, *normalization(cloud), axes) for cloud in clouds])
         return ways[likeliest(np.array([fit(_C.softmax(self._logits(e, vectors))) for e in encoded]))]
 
@@ -410,25 +410,6 @@ def _prepare(
         return np.ascontiguousarray(used[:, axes])
     center, radius = normalization(used)
     return apply_normalization(used, center, radius, axes)
-
-
-def normalization(points: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
-    """Mean and largest distance from it, in float64; (0, 1) for points that are normalised up to rounding already."""
-    center, radius = _C.normalization(np.ascontiguousarray(points))
-    if radius == 0:
-        raise InputError("all sampled points are equal; a shape needs an extent")
-    return center, radius
-
-
-def apply_normalization(
-    points: NDArray[np.float32],  # (N, 3)
-    center: NDArray[np.float64],  # (3,)
-    radius: float,
-    axes: tuple[int, int, int] = (0, 1, 2),
-    threads: int = 0,
-) -> NDArray[np.float32]:  # (N, 3)
-    """(points - center) / radius in float64, then the axes in the order asked for."""
-    return _C.normalize(np.ascontiguousarray(points), center, radius, axes, threads)
 
 
 def _check_draw(sample: int | None, seed: int) -> None:

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa3d.errors import InputError
-
-UP_AXES = ("x", "y", "z")
+from pa3d.frames import UP_AXES
 
 
 @dataclass

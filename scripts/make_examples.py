@@ -16,9 +16,9 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
+from pa3d.atomic import atomic_write
 from pa3d.data.creatures import CREATURES
 from pa3d.data.procedural import synthesize
-from pa3d.io import atomic_write
 
 Mesh = tuple[NDArray[np.float32], NDArray[np.int32]]  # vertices (V, 3) y up, faces (F, 3)
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pa3d.atomic import atomic_write
 from pa3d.data.creatures import CREATURES
 from pa3d.data.harvest import survey
 from pa3d.data.parts import PartMesh
@@ -33,7 +34,6 @@ from pa3d.evaluate.methods import Majority, SegmenterMethod
 from pa3d.evaluate.pages import side_by_side
 from pa3d.evaluate.protocols import Case, prepare, resolve
 from pa3d.evaluate.score import confusion_of, predict
-from pa3d.io import atomic_write
 from pa3d.report.colors import part_colors
 from pa3d.shape import Shape
 

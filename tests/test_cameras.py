@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pa3d.multiview.cameras import PRESETS, Cameras, image_size
+from pa3d.cameras import PRESETS, Cameras, image_size
 
 
 def test_look_at_hand_worked():

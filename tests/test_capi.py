@@ -22,8 +22,8 @@ from tiny import TINY, random_checkpoint, write_tiny
 import pa3d
 from pa3d import _C
 from pa3d.checkpoint import save
-from pa3d.config import EncoderConfig
-from pa3d.segment import ASSIGN, Segmenter
+from pa3d.config import ASSIGN, EncoderConfig
+from pa3d.segment import Segmenter
 from pa3d.text import embed_parts
 from pa3d.text.minilm import WEIGHTS, MiniLM
 

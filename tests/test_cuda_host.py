@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 from tiny import TINY, random_checkpoint
 
 from pa3d import _C, ops
-from pa3d.multiview.cameras import Cameras
+from pa3d.cameras import Cameras
 from pa3d.ops import (
     farthest_point_sample_reference,
     interpolate_reference,

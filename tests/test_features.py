@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pa3d.multiview.cameras import Cameras
+from pa3d.cameras import Cameras
 from pa3d.multiview.features import fill_unseen, point_features
 from pa3d.ops import knn
 from pa3d.ops.rasterize import rasterize_points

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import trimesh
 
+from pa3d.atomic import atomic_write, check_writable_folder
 from pa3d.errors import InputError
-from pa3d.io import SUFFIXES, atomic_write, check_writable_folder, load
+from pa3d.io import SUFFIXES, load
 from pa3d.io._common import DamagedError, byte_colors, triangulate
 from pa3d.io.library import read_with_trimesh
 from pa3d.io.pcd import lzf_decompress

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 import pa3d
 from pa3d.cli import app
 from pa3d.errors import InputError
-from pa3d.orient import directions, fit, turned, upright
+from pa3d.orient import directions, fit
+from pa3d.rotations import rotate, rotation_to_y
 from pa3d.segment import Segmenter
 from pa3d.shape import Shape
 
@@ -45,11 +46,11 @@ def test_no_direction_is_far_from_a_candidate() -> None:
 
 def test_upright_brings_every_candidate_up() -> None:
     for way in [*directions(), *(rotation(seed)[0] for seed in range(10))]:
-        turn = upright(way)
+        turn = rotation_to_y(way)
         np.testing.assert_allclose(turn @ way, [0, 1, 0], atol=1e-12)
         np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-12)
         assert np.linalg.det(turn) == pytest.approx(1)
-    np.testing.assert_array_equal(upright(np.array([0.0, 1.0, 0.0])), np.eye(3))
+    np.testing.assert_array_equal(rotation_to_y(np.array([0.0, 1.0, 0.0])), np.eye(3))
 
 
 def test_fit_is_minus_the_mean_entropy() -> None:
@@ -63,18 +64,18 @@ def test_a_person_is_found_in_any_pose(segmenter: Segmenter) -> None:
     shape, good = pa3d.load(EXAMPLES / "person.glb"), []
     for seed in range(8):
         pose = rotation(seed)
-        result = segmenter.segment(replace(shape, points=turned(shape.points, pose)), PERSON, up="auto")
+        result = segmenter.segment(replace(shape, points=rotate(shape.points, pose)), PERSON, up="auto")
         good.append(np.array(result.settings["up_found"]) @ pose[:, 1] > np.cos(np.radians(40)))
     assert sum(good) >= 7, good
 
 
 def test_auto_is_segmenting_what_was_turned(segmenter: Segmenter) -> None:
     shape = pa3d.load(EXAMPLES / "person.glb")
-    posed = replace(shape, points=turned(shape.points, rotation(3)))
+    posed = replace(shape, points=rotate(shape.points, rotation(3)))
     result = segmenter.segment(posed, PERSON, up="auto")
     np.testing.assert_array_equal(result.shape.points, posed.points)
-    turn = upright(np.array(result.settings["up_found"]) / np.linalg.norm(result.settings["up_found"]))
-    again = segmenter.segment(replace(posed, points=turned(posed.points, turn)), PERSON, up="y")
+    turn = rotation_to_y(np.array(result.settings["up_found"]) / np.linalg.norm(result.settings["up_found"]))
+    again = segmenter.segment(replace(posed, points=rotate(posed.points, turn)), PERSON, up="y")
     assert (result.labels == again.labels).all()
     assert result.face_labels is not None and shape.faces is not None
     assert len(result.face_labels) == len(shape.faces)

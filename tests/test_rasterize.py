@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pa3d import _C
-from pa3d.multiview.cameras import Cameras
+from pa3d.cameras import Cameras
 from pa3d.ops.rasterize import (
     rasterize,
     rasterize_points,

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pa3d.cameras import Cameras
 from pa3d.cli import main
 from pa3d.io import load
-from pa3d.multiview.cameras import Cameras
 from pa3d.multiview.materials import read_materials
 from pa3d.multiview.shade import render
 

@@ -16,8 +16,9 @@ from tiny import TINY, random_checkpoint, write_tiny
 
 import pa3d
 from pa3d.checkpoint import EMBEDDED, Checkpoint
+from pa3d.config import ASSIGN
 from pa3d.errors import InputError
-from pa3d.segment import ASSIGN, PatchFeatures, Segmentation, Segmenter
+from pa3d.segment import PatchFeatures, Segmentation, Segmenter
 from pa3d.shape import Shape
 
 PARTS = ["seat", "back", "leg"]

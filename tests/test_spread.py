@@ -9,7 +9,8 @@ import pytest
 from clouds import KINDS, cloud
 
 from pa3d import _C
-from pa3d.ops.spread import ASSIGN, spread, spread_reference
+from pa3d.config import ASSIGN
+from pa3d.ops.spread import spread, spread_reference
 
 Case = dict[str, Any]
 

@@ -11,9 +11,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from pa3d import ops  # noqa: E402
+from pa3d.cameras import Cameras  # noqa: E402
 from pa3d.config import EncoderConfig  # noqa: E402
 from pa3d.model import Encoder  # noqa: E402
-from pa3d.multiview.cameras import Cameras  # noqa: E402
 from pa3d.ops import _torch  # noqa: E402
 from pa3d.ops.attention import patch_attention, patch_attention_reference  # noqa: E402
 from pa3d.ops.backproject import backproject  # noqa: E402

@@ -16,8 +16,9 @@ from training import MINILM, TINY, ball, sources, tiny_config  # noqa: E402
 from pa3d.config import EncoderConfig  # noqa: E402
 from pa3d.data.parts import PartCloud, write_shards  # noqa: E402
 from pa3d.errors import InputError  # noqa: E402
+from pa3d.rotations import random_rotation  # noqa: E402
 from pa3d.text import text_encoder  # noqa: E402
-from pa3d.train.augment import STILL, draw_motion, random_rotation  # noqa: E402
+from pa3d.train.augment import STILL, draw_motion  # noqa: E402
 from pa3d.train.batches import Draws, load_batches  # noqa: E402
 from pa3d.train.config import AugmentationConfig, TrainConfig, load_config, save_config, with_overrides  # noqa: E402
 from pa3d.train.losses import alignment_loss, patch_targets, visual_loss  # noqa: E402

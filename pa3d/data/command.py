@@ -91,8 +91,8 @@ def harvest(
         facts = _facts(report, written, settings)
         _write_json(folder / REPORT, {**facts, "shapes": kept, "left": report.left})
         if sheet is not None:
+            from pa3d.atomic import atomic_write
             from pa3d.data.sheet import contact_sheet
-            from pa3d.io import atomic_write
 
             with atomic_write(sheet) as file:
                 file.write(contact_sheet(chosen.sample))
@@ -186,7 +186,7 @@ def replaced(target: Path, mark: str, *, force: bool) -> Iterator[Path]:
     mark: the file by which a folder written by the same command is known; only such a one is ever replaced, and
     only with force. Raises InputError for any other folder that holds something.
     """
-    from pa3d.io import check_writable_folder
+    from pa3d.atomic import check_writable_folder
 
     check_writable_folder(target)
     if target.is_dir() and any(target.iterdir()):
@@ -259,7 +259,7 @@ def _facts(report: HarvestReport, written: int, settings: dict[str, Any]) -> dic
 
 
 def _check_picture(path: Path) -> None:
-    from pa3d.io import check_writable_folder
+    from pa3d.atomic import check_writable_folder
 
     if path.suffix.lower() != ".png":
         raise InputError(f"--sheet {path}: expected a name that ends in .png")

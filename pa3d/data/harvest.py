@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 from pa3d.data.gltf import Gltf
 from pa3d.data.names import BODY_PARTS, clean_words, is_body, part_names
 from pa3d.data.parts import PartMesh
-from pa3d.data.rigged import RiggedCharacter, rotation_about
+from pa3d.data.rigged import RiggedCharacter
 from pa3d.data.sources import category_of, corrections, origin
 from pa3d.errors import InputError
+from pa3d.rotations import axis_angle_rotation
 from pa3d.shape import triangle_areas
 
 MIN_NAMES = 2
@@ -644,7 +645,7 @@ def _mjcf_frame(element: ElementTree.Element, radians: bool) -> NDArray[np.float
         )  # fmt: skip
     elif element.get("axisangle"):
         x, y, z, angle = np.array(element.get("axisangle", "").split(), float)
-        frame[:3, :3] = rotation_about([x, y, z], angle if radians else float(np.radians(angle)))
+        frame[:3, :3] = axis_angle_rotation([x, y, z], angle if radians else float(np.radians(angle)))
     elif element.get("xyaxes"):
         first, second = np.array(element.get("xyaxes", "").split(), float).reshape(2, 3)
         x_axis = first / max(float(np.linalg.norm(first)), 1e-12)
@@ -677,7 +678,7 @@ def _turned_to(direction: NDArray[np.float64]) -> NDArray[np.float64]:  # (3, 3)
     axis = np.cross([0.0, 0.0, 1.0], z)
     if np.linalg.norm(axis) < 1e-9:  # along z, or against it
         return np.eye(3) if z[2] >= 0 else np.diag([1.0, -1.0, -1.0])
-    return rotation_about(axis, float(np.arccos(np.clip(z[2], -1, 1))))
+    return axis_angle_rotation(axis, float(np.arccos(np.clip(z[2], -1, 1))))
 
 
 def _mjcf_solid(

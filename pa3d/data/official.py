@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pa3d.atomic import atomic_write
 from pa3d.data.parts import PartCloud
 from pa3d.errors import InputError
-from pa3d.io import atomic_write
 
 SPLITS = ("train", "val")
 
@@ -227,8 +227,8 @@ def write_tiny_official(
     The feature of a patch depends on where its centre lies, smoothly, so that a student can learn it. The first
     label of each shape is written twice, half of its points each, so that readers have labels to unite.
     """
+    from pa3d.cameras import Cameras
     from pa3d.data.procedural import synthesize
-    from pa3d.multiview.cameras import Cameras
     from pa3d.ops import farthest_point_sample
     from pa3d.ops.rasterize import rasterize
     from pa3d.shape import sample_triangles

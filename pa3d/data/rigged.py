@@ -25,6 +25,7 @@ from pa3d.data.gltf import Gltf
 from pa3d.data.names import joint_names, joint_side, joint_words, part_names
 from pa3d.data.parts import PartMesh
 from pa3d.errors import InputError
+from pa3d.rotations import axis_angle_rotation
 
 _ACCESSORIES = {
     "backpack",
@@ -192,19 +193,19 @@ def random_rotations(character: RiggedCharacter, rng: np.random.Generator, amoun
             rotations[joint] = _shoulder_rotation(along, rng, amount)
         elif kind in ("lower arm", "fore arm") and side:
             axis = np.cross(along, [0.0, rng.uniform(-0.5, 0.8), 1.0])
-            rotations[joint] = rotation_about(axis, amount * np.radians(rng.uniform(0, 130)))
+            rotations[joint] = axis_angle_rotation(axis, amount * np.radians(rng.uniform(0, 130)))
         elif kind in ("upper leg", "up leg", "thigh") and side:
-            raise_forward = rotation_about([1, 0, 0], amount * np.radians(rng.uniform(-75, 30)))
-            spread = rotation_about([0, 0, 1], amount * np.radians(side * rng.uniform(-4, 35)))
+            raise_forward = axis_angle_rotation([1, 0, 0], amount * np.radians(rng.uniform(-75, 30)))
+            spread = axis_angle_rotation([0, 0, 1], amount * np.radians(side * rng.uniform(-4, 35)))
             rotations[joint] = (
-                spread @ raise_forward @ rotation_about([0, 1, 0], amount * np.radians(rng.uniform(-20, 20)))
+                spread @ raise_forward @ axis_angle_rotation([0, 1, 0], amount * np.radians(rng.uniform(-20, 20)))
             )
         elif kind in ("lower leg", "low leg", "shin", "calf") and side:
-            rotations[joint] = rotation_about([1, 0, 0], amount * np.radians(rng.uniform(0, 95)))
+            rotations[joint] = axis_angle_rotation([1, 0, 0], amount * np.radians(rng.uniform(0, 95)))
         else:
             limits = next(limits for pattern, limits in _LIMITS if re.search(pattern, kind))
             turn = np.radians(limits) * rng.normal(0, 0.6, 3).clip(-1, 1) * amount
-            rotations[joint] = rotation_about(turn, float(np.linalg.norm(turn)))
+            rotations[joint] = axis_angle_rotation(turn, float(np.linalg.norm(turn)))
     return rotations
 
 
@@ -212,21 +213,10 @@ def _shoulder_rotation(along: NDArray[np.float64], rng: np.random.Generator, amo
     """From the bind direction to a random one: from hanging to overhead, swung forward or back, twisted."""
     now = np.arcsin(np.clip(along[1], -1, 1))
     wanted = np.radians(rng.uniform(-80, 70))
-    lift = rotation_about(np.cross(along, [0, 1, 0]), (wanted - now) * amount)
+    lift = axis_angle_rotation(np.cross(along, [0, 1, 0]), (wanted - now) * amount)
     inward = -1.0 if along[0] > 0 else 1.0
-    swing = rotation_about([0, 1, 0], inward * amount * np.radians(rng.uniform(-25, 75)))
-    return swing @ lift @ rotation_about(along, amount * np.radians(rng.uniform(-50, 50)))
-
-
-def rotation_about(axis: object, angle: float) -> NDArray[np.float64]:
-    """Rotation matrix by Rodrigues' formula; no axis means no rotation."""
-    unit = np.asarray(axis, float)
-    norm = np.linalg.norm(unit)
-    if norm < 1e-9:
-        return np.eye(3)
-    x, y, z = unit / norm
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+    swing = axis_angle_rotation([0, 1, 0], inward * amount * np.radians(rng.uniform(-25, 75)))
+    return swing @ lift @ axis_angle_rotation(along, amount * np.radians(rng.uniform(-50, 50)))
 
 
 def _bone_direction(character: RiggedCharacter, joint: int) -> NDArray[np.float64]:

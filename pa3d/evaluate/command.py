@@ -86,9 +86,9 @@ def run(
     Writes results.json (every shape), timings.json, table.txt and report.html. Interrupted, it goes on where
     it stopped.
     """
+    from pa3d.atomic import atomic_write
     from pa3d.evaluate.datasets import open_dataset
     from pa3d.evaluate.run import evaluate
-    from pa3d.io import atomic_write
 
     if method not in METHODS:
         raise InputError(f"--method {method}: expected one of {', '.join(METHODS)}")

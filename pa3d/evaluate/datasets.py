@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from pa3d.errors import InputError
 from pa3d.evaluate import labels
 from pa3d.evaluate.plain_pickle import load_pickled_dict
+from pa3d.frames import UP_AXES
 from pa3d.io import load
-from pa3d.shape import UP_AXES, Shape
+from pa3d.shape import Shape
 
 LAYOUTS = {
     "shapenetpart": "synsetoffset2category.txt, train_test_split/shuffled_{train,val,test}_file_list.json "

@@ -19,17 +19,8 @@ from numpy.typing import NDArray
 from pa3d.checkpoint import Checkpoint, load
 from pa3d.config import EncoderConfig
 from pa3d.evaluate.protocols import shape_seed
-from pa3d.segment import (
-    DEFAULT_SAMPLE,
-    TO_MODEL_AXES,
-    Assign,
-    Segmentation,
-    Segmenter,
-    Stopwatch,
-    apply_normalization,
-    check_options,
-    normalization,
-)
+from pa3d.frames import TO_MODEL_AXES, apply_normalization, normalization
+from pa3d.segment import DEFAULT_SAMPLE, Assign, Segmentation, Segmenter, Stopwatch, check_options
 from pa3d.shape import Shape
 from pa3d.text import TextEncoder, embed_parts, text_encoder
 from pa3d.text.prompts import Mode

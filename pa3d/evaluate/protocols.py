@@ -14,11 +14,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from pa3d.config import ASSIGN
 from pa3d.errors import InputError
 from pa3d.evaluate.datasets import Dataset, LabelledShape, labels_of_vertices
 from pa3d.evaluate.labels import spoken
 from pa3d.evaluate.metrics import ABSENT, Absent
-from pa3d.segment import ASSIGN, apply_normalization, normalization
+from pa3d.frames import apply_normalization, normalization
 from pa3d.shape import Shape
 from pa3d.text import clean
 

@@ -13,24 +13,23 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pa3d.atomic import atomic_write, check_writable_folder
 from pa3d.errors import InputError
 from pa3d.evaluate.datasets import Dataset
 from pa3d.evaluate.methods import Method, SegmenterMethod, identity
 from pa3d.evaluate.protocols import Protocol, resolve
 from pa3d.evaluate.score import Job, rotation_matrices, score_shape
 from pa3d.evaluate.summary import categories, summarize
-from pa3d.io import atomic_write, check_writable_folder
 from pa3d.segment import Segmenter
+from pa3d.threads import one_thread_in_children
 
 FORMAT = "pa3d-eval-1"
-ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 Progress = Callable[[int, int], None]  # shapes done, shapes in all
 Row = dict[str, Any]  # index, and error or record, seconds, cpu, first
@@ -209,7 +208,7 @@ def _rows(job: Job, indices: list[int], workers: int) -> Iterator[Row]:
         return
     from concurrent.futures import ProcessPoolExecutor, as_completed
 
-    with one_thread():
+    with one_thread_in_children():
         count = min(workers, len(indices))
         pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_start, initargs=(job,))
         try:
@@ -240,21 +239,6 @@ def _score(index: int) -> Row:
         return {"index": index, "error": " ".join(str(error).split())}
     spent = time.process_time() - start
     return {"index": index, "record": record, "seconds": seconds, "cpu": spent, "first": first}
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Processes started within use one thread each, whichever library asks."""
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _spread(n: int, limit: int | None) -> list[int]:

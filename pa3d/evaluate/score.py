@@ -14,6 +14,7 @@ from pa3d.evaluate import metrics
 from pa3d.evaluate.datasets import Dataset
 from pa3d.evaluate.methods import Majority, Method, PatchOracle, SegmenterMethod, Uniform
 from pa3d.evaluate.protocols import Case, Protocol, prepare
+from pa3d.rotations import quaternion_rotation
 from pa3d.segment import Stopwatch
 from pa3d.shape import Shape
 
@@ -159,7 +160,7 @@ def rotation_matrices(count: int, kind: str, up: str, seed: int) -> list[list[li
     if kind not in ("yaw", "any"):
         raise InputError(f"rotations {kind!r} are unknown; expected yaw or any")
     rng = np.random.default_rng([seed, 7])
-    out = []
+    out: list[list[list[float]]] = []
     for _ in range(count):
         if kind == "yaw":
             q = np.zeros(4)
@@ -169,12 +170,5 @@ def rotation_matrices(count: int, kind: str, up: str, seed: int) -> list[list[li
             u, a, b = rng.random(3) * [1, 2 * np.pi, 2 * np.pi]
             r, s = np.sqrt(1 - u), np.sqrt(u)
             q = np.array([r * np.sin(a), r * np.cos(a), s * np.sin(b), s * np.cos(b)])
-        w, x, y, z = q
-        out.append(
-            [
-                [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-                [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-                [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-            ]
-        )
-    return [[[float(v) for v in row] for row in matrix] for matrix in out]
+        out.append(quaternion_rotation(q).tolist())
+    return out

@@ -1,20 +1,18 @@
-"""Files to shapes: ``load`` for meshes and clouds, and what keeps written files whole."""
+"""Files to shapes: ``load`` for meshes and clouds."""
 
 from __future__ import annotations
 
 import os
-import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 
 from pa3d.errors import InputError
+from pa3d.frames import UP_AXES
 from pa3d.io._common import DamagedError, Geometry
-from pa3d.shape import UP_AXES, Shape
+from pa3d.shape import Shape
 
 # Suffix -> module and function of its reader, imported only when a file needs it.
 _READERS = {
@@ -109,41 +107,3 @@ def _to_shape(geometry: Geometry, path: Path, up: str) -> Shape:
         source=str(path),
         origin=origin,
     )
-
-
-@contextmanager
-def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
-    """A file object whose content appears under ``path`` only when the block ends without an error.
-
-    mode: "wb", or "w" for UTF-8 text.
-    Raises InputError when the folder cannot be written or the disk is full.
-    """
-    path = Path(path)
-    if mode not in ("wb", "w"):
-        raise ValueError(f"mode {mode!r} is not 'wb' or 'w'")
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    encoding = None if mode == "wb" else "utf-8"
-    try:
-        with open(beside, mode.replace("w", "x"), encoding=encoding, newline=encoding and "\n") as file:
-            yield file
-        os.replace(beside, path)
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"{path}: cannot be written ({reason}); choose another folder") from error
-    finally:
-        with suppress(OSError):
-            beside.unlink()
-
-
-def check_writable_folder(path: str | os.PathLike[str]) -> Path:
-    """The folder as a Path if files can be written to it, or if it can be created; nothing is created here.
-
-    Raises InputError otherwise.
-    """
-    folder = Path(path)
-    existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if os.path.exists(parent))
-    if not os.path.isdir(existing):
-        raise InputError(f"{folder}: {existing} is a file, not a folder; choose another output folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise InputError(f"{folder}: no permission to write in {existing}; choose another output folder")
-    return folder

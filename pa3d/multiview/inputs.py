@@ -24,12 +24,13 @@ from pa3d.data.official import is_official, official_entries
 from pa3d.data.parts import PartCloud, PartMesh
 from pa3d.data.sources import category_of, origin
 from pa3d.errors import InputError
+from pa3d.frames import UP_AXES
 from pa3d.io import SUFFIXES, load
 from pa3d.multiview.materials import read_materials
 from pa3d.multiview.shade import Texture
 from pa3d.multiview.targets import Subject
 from pa3d.ops import knn
-from pa3d.shape import UP_AXES, Shape
+from pa3d.shape import Shape
 
 Kind = Literal["file", "member", "official"]
 

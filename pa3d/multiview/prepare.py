@@ -41,16 +41,16 @@ from typing import Any
 
 import numpy as np
 
+from pa3d.atomic import atomic_write, check_writable_folder
 from pa3d.data.official import OfficialRecord, OfficialViews, read_entry, read_views, write_entry, write_split
 from pa3d.data.parts import PartCloud, record_members
 from pa3d.errors import InputError
-from pa3d.evaluate.run import one_thread
-from pa3d.io import atomic_write, check_writable_folder
+from pa3d.frames import UP_AXES
 from pa3d.multiview.backbones import DEFAULT, NAMES, Backbone, load_backbone
 from pa3d.multiview.inputs import Source, list_sources, read_source
 from pa3d.multiview.targets import ViewOptions, add_targets, prepare_shape, tokens_of
 from pa3d.profiling import Stopwatch
-from pa3d.shape import UP_AXES
+from pa3d.threads import one_thread_in_children
 
 FORMAT = "pa3d-prepare-1"
 LAYOUTS = ("shards", "official")
@@ -395,7 +395,7 @@ class Pool:
     def _start(self, waiting: deque[tuple[int, Source]]) -> None:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(theirs, self._options, self._folder), daemon=True)
-        with one_thread():
+        with one_thread_in_children():
             process.start()
         theirs.close()
         self._give(ours, process, waiting)

@@ -72,11 +72,12 @@ def prepare(
     from pa3d.multiview.prepare import PrepareOptions
     from pa3d.multiview.prepare import prepare as run
     from pa3d.multiview.targets import ViewOptions
+    from pa3d.threads import cpu_count
 
     seen = ViewOptions(views, size, points, patches, patch_size, seed)
     file = str(weights.absolute()) if weights is not None else None
     options = PrepareOptions(seen, backbone, file, up, grey, shard_size, layout, split)
-    count = workers or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
+    count = workers or cpu_count()
     with _progress(enabled=not (quiet or json)) as progress:
         result = run(where, out, options, workers=count, ray=ray, fresh=fresh, progress=progress)
     for row in result["failed"]:

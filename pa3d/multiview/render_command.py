@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pa3d.multiview.cameras import Cameras
+    from pa3d.cameras import Cameras
     from pa3d.shape import Shape
 
 PRESETS = ("around10", "rings", "icosahedral12", "icosahedral20", "front")
@@ -65,8 +65,9 @@ def render(
     """
     import json
 
+    from pa3d.atomic import atomic_write
     from pa3d.cli import check_can_write
-    from pa3d.io import atomic_write, load
+    from pa3d.io import load
     from pa3d.multiview.shade import contact_sheet
 
     for name, value, known in (
@@ -113,7 +114,7 @@ def render(
 
 
 def _cameras(views: str, elevations: str | None, count: int, orthographic: bool) -> Cameras:
-    from pa3d.multiview.cameras import Cameras
+    from pa3d.cameras import Cameras
 
     if elevations is None:
         return Cameras.preset(views)

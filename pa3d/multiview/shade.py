@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.multiview.cameras import Cameras, image_size
+from pa3d.cameras import Cameras, image_size
 from pa3d.ops.knn import knn
 from pa3d.ops.rasterize import rasterize, rasterize_points
 

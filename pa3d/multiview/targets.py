@@ -16,16 +16,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pa3d.cameras import PRESETS, Cameras
 from pa3d.data.parts import PartCloud, PartMesh
 from pa3d.errors import InputError
+from pa3d.frames import apply_normalization, normalization
 from pa3d.multiview.backbones import Backbone
-from pa3d.multiview.cameras import PRESETS, Cameras
 from pa3d.multiview.features import point_features
 from pa3d.multiview.shade import Texture, disc_radius, render, render_points
 from pa3d.ops import farthest_point_sample, knn
 from pa3d.ops.rasterize import rasterize, rasterize_points
 from pa3d.profiling import Stopwatch
-from pa3d.segment import apply_normalization, normalization
 
 MAX_FACES = 400_000
 _MAX_DISCS = 65_536

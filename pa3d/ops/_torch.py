@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.library import custom_op
 
-from pa3d.multiview.cameras import Cameras
+from pa3d.cameras import Cameras
 from pa3d.ops import _triton
 from pa3d.ops.attention import backend as attention_backend
 from pa3d.ops.backproject import Mode

@@ -36,7 +36,7 @@ from pa3d.ops._dispatch import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pa3d.multiview.cameras import Cameras
+    from pa3d.cameras import Cameras
 
 _SUBPIXELS = 1024
 _GUARD = 32768.0  # pixels
@@ -67,7 +67,7 @@ def rasterize(
     leaves the weights out, which costs least. Arrays come back as the kind of `vertices`. Raises TypeError
     for a wrong kind or dtype, ValueError for a wrong shape, size or indices out of range.
     """
-    from pa3d.multiview.cameras import image_size
+    from pa3d.cameras import image_size
 
     height, width = image_size(size)
     if is_traced(vertices, faces):
@@ -118,7 +118,7 @@ def rasterize_points(
     A disc covers the pixels whose centres lie in it, and always the pixel its own centre falls into. Points
     that are not finite or lie before the near plane are left out. Raises as `rasterize` does.
     """
-    from pa3d.multiview.cameras import image_size
+    from pa3d.cameras import image_size
 
     height, width = image_size(size)
     if is_traced(points):

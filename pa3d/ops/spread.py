@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.checkpoint import ASSIGN
+from pa3d.config import ASSIGN
 from pa3d.ops._dispatch import check_floats, check_points, choose
 from pa3d.ops.interpolate import interpolate_reference
 

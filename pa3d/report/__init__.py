@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pa3d.atomic import atomic_write, check_writable_folder
 from pa3d.errors import InputError
-from pa3d.io import atomic_write, check_writable_folder
 from pa3d.report.files import labels_npz, parts_glb, parts_ply
 from pa3d.report.table import PartRow, part_rows, summary
 

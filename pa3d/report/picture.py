@@ -23,7 +23,7 @@ from pa3d.report.table import PartRow, part_rows
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from pa3d.multiview.cameras import Cameras
+    from pa3d.cameras import Cameras
     from pa3d.segment import Segmentation
 
 # Azimuth and elevation in degrees. Azimuth 0 looks at the side that glTF calls the front.
@@ -144,7 +144,7 @@ def _frame(points: NDArray[np.float32]) -> tuple[Cameras, tuple[int, int]]:
 def _cameras(points: NDArray[np.float32], tile: tuple[int, int]) -> tuple[float, Cameras]:
     """Pixels a unit of the shape, and cameras at one distance, as near as the largest view allows, each aimed
     at the middle of what it sees."""
-    from pa3d.multiview.cameras import Cameras
+    from pa3d.cameras import Cameras
 
     azimuth, elevation = np.radians(np.array(VIEWS)).T
     away = np.stack(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pa3d.rotations import axis_rotation, random_rotation
 from pa3d.train.config import AugmentationConfig
 
 
@@ -43,7 +44,7 @@ def draw_motion(c: AugmentationConfig, points: NDArray[np.float32], rng: np.rand
         return STILL
     if c.kind == "paper":
         x, y, z = np.radians(rng.uniform(-c.rotation, c.rotation, 3))
-        turn = _about(2, z) @ _about(1, y) @ _about(0, x)
+        turn = axis_rotation(2, z) @ axis_rotation(1, y) @ axis_rotation(0, x)
         scale = rng.uniform(*c.scale)
         offset = rng.uniform(-c.translation, c.translation, 3)
         return Motion(turn.T * scale, offset, c.jitter, c.jitter_clip)
@@ -60,25 +61,5 @@ def draw_motion(c: AugmentationConfig, points: NDArray[np.float32], rng: np.rand
     else:
         yaw = rng.uniform(0, 2 * np.pi) if c.yaw else 0.0
         tilt_x, tilt_z = np.radians(rng.normal(0, c.tilt, 2))
-        turn = _about(0, tilt_x) @ _about(2, tilt_z) @ _about(1, yaw)
+        turn = axis_rotation(0, tilt_x) @ axis_rotation(2, tilt_z) @ axis_rotation(1, yaw)
     return Motion(np.diag(stretch) @ turn.T, np.zeros(3), c.free_jitter * float(rng.random()), keep=keep)
-
-
-def random_rotation(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Uniform over rotations: a normalised Gaussian quaternion."""
-    w, x, y, z = (q := rng.standard_normal(4)) / np.linalg.norm(q)
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-    )
-
-
-def _about(axis: int, angle: float) -> NDArray[np.float64]:
-    c, s = np.cos(angle), np.sin(angle)
-    i, j = (axis + 1) % 3, (axis + 2) % 3
-    out = np.eye(3)
-    out[i, i], out[i, j], out[j, i], out[j, j] = c, -s, s, c
-    return out

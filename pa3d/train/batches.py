@@ -24,8 +24,8 @@ from torch.utils.data import DataLoader, Dataset
 from pa3d import _C
 from pa3d.config import EncoderConfig
 from pa3d.errors import InputError
+from pa3d.frames import TO_MODEL_AXES, apply_normalization, normalization
 from pa3d.ops import knn
-from pa3d.segment import TO_MODEL_AXES, apply_normalization, normalization
 from pa3d.text import clean
 from pa3d.train.augment import draw_motion
 from pa3d.train.config import AugmentationConfig, DataConfig

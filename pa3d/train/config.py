@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from pa3d.atomic import atomic_write
 from pa3d.checkpoint import OFFICIAL_SPACE
 from pa3d.config import EncoderConfig
 from pa3d.errors import InputError
-from pa3d.io import atomic_write
 
 Stage = Literal["stage1", "stage2", "joint"]
 STAGES: tuple[str, ...] = get_args(Stage)

@@ -24,9 +24,9 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from pa3d.atomic import atomic_write, check_writable_folder
 from pa3d.checkpoint import OFFICIAL_TEMPERATURE, Checkpoint, load, save
 from pa3d.errors import InputError
-from pa3d.io import atomic_write, check_writable_folder
 from pa3d.ops import train_block, train_embed
 from pa3d.text import text_encoder
 from pa3d.train.batches import Batch, Batcher, load_batches

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from pa3d.atomic import atomic_write
 from pa3d.errors import InputError
-from pa3d.io import atomic_write
 from pa3d.train.config import TrainConfig
 
 LOG, PICTURE, EVENTS = "log.jsonl", "loss.png", "events"

@@ -13,18 +13,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pa3d.rotations import AXES, axis_rotation
+
 Array = NDArray[np.float64]
 Point = Sequence[float] | Array
-_AXES = {"x": 0, "y": 1, "z": 2}
 
 
 def rotation(axis: str, degrees: float) -> Array:  # (3, 3), right-handed
-    i = _AXES[axis]
-    j, k = (i + 1) % 3, (i + 2) % 3
-    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    matrix = np.eye(3)
-    matrix[j, j], matrix[j, k], matrix[k, j], matrix[k, k] = c, -s, s, c
-    return matrix
+    return axis_rotation(axis, np.radians(degrees))
 
 
 class Mesh(NamedTuple):
@@ -43,7 +39,7 @@ class Mesh(NamedTuple):
 
     def mirror(self, axis: str = "x") -> Mesh:
         sign = np.ones(3)
-        sign[_AXES[axis]] = -1
+        sign[AXES[axis]] = -1
         return Mesh(self.vertices * sign, self.faces[:, ::-1])
 
     def bend(self, move: Callable[[Array], Array]) -> Mesh:
@@ -269,8 +265,8 @@ def arc(
     """Points of an arc (r2: radius of the second axis) in a plane of two named axes."""
     angle = np.radians(np.linspace(start, stop, steps))
     p = np.tile(np.asarray(at, float), (steps, 1))
-    p[:, _AXES[plane[0]]] += r * np.cos(angle)
-    p[:, _AXES[plane[1]]] += (r if r2 is None else r2) * np.sin(angle)
+    p[:, AXES[plane[0]]] += r * np.cos(angle)
+    p[:, AXES[plane[1]]] += (r if r2 is None else r2) * np.sin(angle)
     return p
 
 

@@ -1,0 +1,34 @@
+"""Coordinate frames: which axis of a shape points up, the model's axes, and the unit sphere."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pa3d import _C
+from pa3d.errors import InputError
+
+UP_AXES = ("x", "y", "z")
+
+# For each up axis, the columns of a shape's points in the order of the model's axes. The official code swaps y and z of
+# its y-up data; z-up data is in the model's axes already.
+TO_MODEL_AXES: dict[str, tuple[int, int, int]] = {"x": (1, 2, 0), "y": (0, 2, 1), "z": (0, 1, 2)}
+
+
+def normalization(points: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
+    """Mean and largest distance from it, in float64; (0, 1) for points that are normalised up to rounding already."""
+    center, radius = _C.normalization(np.ascontiguousarray(points))
+    if radius == 0:
+        raise InputError("all sampled points are equal; a shape needs an extent")
+    return center, radius
+
+
+def apply_normalization(
+    points: NDArray[np.float32],  # (N, 3)
+    center: NDArray[np.float64],  # (3,)
+    radius: float,
+    axes: tuple[int, int, int] = (0, 1, 2),
+    threads: int = 0,
+) -> NDArray[np.float32]:  # (N, 3)
+    """(points - center) / radius in float64, then the axes in the order asked for."""
+    return _C.normalize(np.ascontiguousarray(points), center, radius, axes, threads)
