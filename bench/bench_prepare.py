@@ -28,8 +28,9 @@ from pa3d import _C
 from pa3d.data.procedural import synthesize
 from pa3d.multiview.backbones import DEFAULT, NAMES, load_backbone
 from pa3d.multiview.inputs import Source, list_sources, read_source
-from pa3d.multiview.prepare import PrepareOptions, outcome_of, prepare, tar_entries
+from pa3d.multiview.prepare import PrepareOptions, prepare
 from pa3d.multiview.targets import ViewOptions, prepare_shape
+from pa3d.multiview.worker import prepare_source, tar_entries
 from pa3d.profiling import Stopwatch
 
 CATEGORIES = ("chair", "mug", "table", "car", "guitar", "lamp")
@@ -75,7 +76,7 @@ def measure(sources: list[Source], options: PrepareOptions) -> list[dict[str, An
         record, _ = prepare_shape(subject, backbone, options.views, clock)
         with clock("pack"):
             data = tar_entries(f"{number:07d}", record)
-        if data != outcome_of(number, source, options, "").data:
+        if data != prepare_source(number, source, options, "").data:
             raise SystemExit(f"{source}: two runs differ; nothing is reported")
         faces = len(getattr(subject.shape, "faces", ()))
         rows.append({"wall": clock.seconds, "cpu": clock.cpu, "bytes": len(data), "faces": faces})

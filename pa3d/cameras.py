@@ -1,4 +1,4 @@
-"""Cameras: where views of a shape are taken from, and how they project.
+"""Cameras: positions from which views of a shape are taken, and their projection.
 
 World frame: y up, the shape inside the unit sphere. Camera frame: x right, y down, z forward, so depth is z.
 Pixels: column c and row r cover [c, c + 1) x [r, r + 1), the image centre is (width / 2, height / 2). A
@@ -22,12 +22,12 @@ _MARGIN = 1.05  # the unit sphere fills 1 / 1.05 of the shorter side
 
 @dataclass(frozen=True)
 class Cameras:
-    """V cameras that share one projection.
+    """V cameras with one common projection.
 
     view: (V, 4, 4) float64, world to camera.
     fov: full angle across the shorter image side in degrees; None for orthographic.
     half_extent: orthographic only, half the shorter image side in world units.
-    near: positive, world units; nothing with a smaller depth is drawn.
+    near: positive, world units; nothing closer is drawn.
     """
 
     view: NDArray[np.float64]
@@ -66,13 +66,14 @@ class Cameras:
         return -np.einsum("vij,vi->vj", self.view[:, :3, :3], self.view[:, :3, 3])
 
     def scale(self, size: int | tuple[int, int]) -> float:
-        """Pixels a world unit: at depth 1 under perspective, at any depth otherwise."""
+        """Pixels per world unit: at depth 1 for perspective cameras, at any depth for orthographic ones."""
         half = min(image_size(size)) / 2
         return half / float(np.tan(np.radians(self.fov) / 2)) if self.fov is not None else half / self.half_extent
 
     def matrices(self, size: int | tuple[int, int]) -> NDArray[np.float64]:  # (V, 3, 4)
-        """World points (x, y, z, 1) to (X, Y, depth): pixels are (X, Y) / depth under perspective, (X, Y)
-        otherwise.
+        """Matrices from world points (x, y, z, 1) to (X, Y, depth).
+
+        Pixels are (X, Y) / depth for perspective cameras, (X, Y) for orthographic ones.
         """
         height, width = image_size(size)
         out = self.view[:, :3].copy()
@@ -87,8 +88,9 @@ class Cameras:
     def project(
         self, points: ArrayLike, size: int | tuple[int, int]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Points (N, 3) to pixels (V, N, 2), column then row, and depths (V, N). Behind a camera depth is <=
-        0 and the pixel means nothing.
+        """Points (N, 3) to pixels (V, N, 2), column then row, and depths (V, N).
+
+        Behind a camera the depth is <= 0, and the pixel has no meaning.
         """
         p = np.asarray(points, np.float64)
         m = self.matrices(size)
@@ -108,8 +110,10 @@ class Cameras:
         half_extent: float = _MARGIN,
         near: float = 0.01,
     ) -> Cameras:
-        """Cameras at `eye` that see `target` in the middle of the image and `up` upwards. Looking along `up`,
-        the axis least aligned with the view takes its place. Raises ValueError when an eye is its target.
+        """Cameras at `eye` with `target` in the middle of the image and `up` pointing up in it.
+
+        A camera that looks along `up` takes the axis least aligned with its view instead. Raises ValueError when an eye
+        equals its target.
         """
         eyes = np.atleast_2d(np.asarray(eye, np.float64))
         views = np.zeros((len(eyes), 4, 4))
@@ -137,8 +141,10 @@ class Cameras:
         fov: float | None = _FOV,
         half_extent: float = _MARGIN,
     ) -> Cameras:
-        """Cameras around the origin. Without a distance the unit sphere just fits: 1.05 / sin(fov / 2) under
-        perspective (3.07 at 40 degrees), 3 for orthographic ones.
+        """Cameras around the origin.
+
+        distance: default: 1.05 / sin(fov / 2) for perspective cameras (3.07 at 40 degrees), so that the unit sphere
+        just fits; 3 for orthographic ones.
         """
         a, e = np.broadcast_arrays(np.radians(azimuth), np.radians(elevation))
         direction = np.stack([np.cos(e) * np.sin(a), np.sin(e), np.cos(e) * np.cos(a)], axis=-1).reshape(-1, 3)
@@ -153,8 +159,9 @@ class Cameras:
         fov: float | None = _FOV,
         half_extent: float = _MARGIN,
     ) -> Cameras:
-        """`count` cameras at each elevation (degrees), azimuths 360 / count apart; every other ring is turned
-        by half a step, so that rings do not see the same sides.
+        """`count` cameras at each elevation (degrees), azimuths 360 / count apart.
+
+        Every other ring is turned by half a step, so that neighbouring rings see different sides.
         """
         if count < 1 or len(elevations) == 0:
             raise ValueError(
@@ -172,7 +179,7 @@ class Cameras:
         fov: float | None = _FOV,
         half_extent: float = _MARGIN,
     ) -> Cameras:
-        """Cameras in the directions of an icosahedron's 12 corners or of its 20 faces."""
+        """Cameras in the directions of an icosahedron's 12 vertices or 20 faces."""
         golden = (1 + 5**0.5) / 2
         signs = [(i, j) for i in (-1.0, 1.0) for j in (-1.0, 1.0)]
         directions: list[tuple[float, ...]]
@@ -181,7 +188,7 @@ class Cameras:
         elif count == 20:
             directions = [(0.0, i / golden, j * golden) for i, j in signs]
         else:
-            raise ValueError(f"count: expected 12 (corners) or 20 (faces), got {count}")
+            raise ValueError(f"count: expected 12 (vertices) or 20 (faces), got {count}")
         directions = [tuple(np.roll(d, shift)) for shift in range(3) for d in directions]
         if count == 20:
             directions += [(i, j, k) for i, j in signs for k in (-1.0, 1.0)]
@@ -191,13 +198,13 @@ class Cameras:
 
     @staticmethod
     def preset(name: str) -> Cameras:
-        """A view set by name.
+        """A set of views by name.
 
         around10: 10 orthographic views, azimuths -180, -144, ..., 144, elevations 30 and -20 in turn,
             distance 3, the image spans [-1, 1]; Find3D's data engine (arXiv 2411.13550) renders these at 500
             x 500.
         rings: 24 perspective views, 8 at each of the elevations -25, 15 and 50.
-        icosahedral12, icosahedral20: perspective views from the corners or faces of an icosahedron.
+        icosahedral12, icosahedral20: perspective views from the vertices or faces of an icosahedron.
         front: one perspective view from azimuth 35, elevation 20, for pictures.
         """
         if name == "around10":

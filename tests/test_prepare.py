@@ -29,9 +29,13 @@ from pa3d.data.parts import PartCloud, PartMesh, read_shards  # noqa: E402
 from pa3d.data.procedural import synthesize  # noqa: E402
 from pa3d.errors import InputError  # noqa: E402
 from pa3d.multiview import prepare as module  # noqa: E402
+from pa3d.multiview import worker  # noqa: E402
 from pa3d.multiview.inputs import Source, list_sources, read_source  # noqa: E402
-from pa3d.multiview.prepare import Outcome, Pool, PrepareOptions, Store, outcome_of, prepare, tar_entries  # noqa: E402
-from pa3d.multiview.targets import Subject, ViewOptions, add_targets, draw_points, prepare_shape  # noqa: E402
+from pa3d.multiview.job import Outcome  # noqa: E402
+from pa3d.multiview.prepare import PrepareOptions, prepare  # noqa: E402
+from pa3d.multiview.store import Store  # noqa: E402
+from pa3d.multiview.targets import Subject, ViewOptions, add_targets, prepare_shape, sample_points  # noqa: E402
+from pa3d.multiview.worker import WorkerPool, prepare_source, tar_entries  # noqa: E402
 from pa3d.ops import farthest_point_sample, knn  # noqa: E402
 
 SMALL = ViewOptions(views="4", size=64, points=400, patches=16, patch_size=8)
@@ -67,19 +71,19 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-class Here:
+class InProcess:
     """The pool's work in this process: what a run does without starting workers, which takes them seconds each."""
 
     def __init__(self, workers: int, options: PrepareOptions, folder: str) -> None:
         self._options, self._folder = options, folder
 
     def run(self, work: list[tuple[int, Source]]) -> Iterator[Outcome]:
-        return (outcome_of(index, source, self._options, self._folder) for index, source in work)
+        return (prepare_source(index, source, self._options, self._folder) for index, source in work)
 
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "Pool", Here)
+    monkeypatch.setattr(module, "WorkerPool", InProcess)
 
 
 # What a record holds
@@ -104,7 +108,7 @@ def test_a_record() -> None:
 
 def test_a_pixel_shows_the_point_nearest_to_its_place() -> None:
     mesh = synthesize("mug", 1)
-    record, face, _ = draw_points(mesh, SMALL)
+    record, face, _ = sample_points(mesh, SMALL)
     _, views = prepare_shape(Subject(mesh), Colors(), SMALL)
     assert (views.point_face == face).all()
     pixels, _ = SMALL.cameras().project(record.points, 64)
@@ -153,10 +157,10 @@ def test_a_cloud_and_the_number_of_points() -> None:
 
 def test_points_depend_on_the_shape_and_the_seed_alone() -> None:
     mesh = synthesize("chair", 3)
-    first, again = draw_points(mesh, SMALL)[0], draw_points(mesh, SMALL)[0]
+    first, again = sample_points(mesh, SMALL)[0], sample_points(mesh, SMALL)[0]
     assert (first.points == again.points).all()
     mesh.id = "another"
-    assert (draw_points(mesh, SMALL)[0].points != first.points).any()
+    assert (sample_points(mesh, SMALL)[0].points != first.points).any()
 
 
 @pytest.mark.parametrize("views", ["1", "7", "10", "icosahedral12"])
@@ -368,7 +372,7 @@ def test_what_stops_a_run_before_it_begins(tmp_path: Path, here: None, capsys: p
     other.mkdir()
     (other / "shard-00000.tar").write_bytes(b"")
     assert main(["prepare", str(folder), "-o", str(other), *COMMAND]) == 2
-    assert "of something else" in capsys.readouterr().err
+    assert "belongs to something else" in capsys.readouterr().err
     assert [path.name for path in other.iterdir()] == ["shard-00000.tar"]
 
 
@@ -383,15 +387,15 @@ def test_nothing_but_broken_shapes(tmp_path: Path, here: None) -> None:
 def test_an_outcome_never_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.ply").write_bytes(b"ply\nformat binary")
     options = PrepareOptions(SMALL)
-    found = outcome_of(0, Source(str(tmp_path / "a.ply")), options, "")
+    found = prepare_source(0, Source(str(tmp_path / "a.ply")), options, "")
     assert "a.ply" in found.error and not found.data
     flat = "v 0 0 0\nv 1 0 0\nv 2 0 0\nf 1 2 3\n"
     (tmp_path / "flat.obj").write_text(flat)
-    assert "zero area" in outcome_of(0, Source(str(tmp_path / "flat.obj")), options, "").error
-    monkeypatch.setattr(module, "read_source", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("a parser broke")))
-    assert "RuntimeError: a parser broke" in outcome_of(0, Source("x"), options, "").error
-    monkeypatch.setattr(module, "read_source", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
-    assert "memory" in outcome_of(0, Source("x"), options, "").error
+    assert "zero area" in prepare_source(0, Source(str(tmp_path / "flat.obj")), options, "").error
+    monkeypatch.setattr(worker, "read_source", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("a parser broke")))
+    assert "RuntimeError: a parser broke" in prepare_source(0, Source("x"), options, "").error
+    monkeypatch.setattr(worker, "read_source", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
+    assert "memory" in prepare_source(0, Source("x"), options, "").error
 
 
 # Killed at any moment
@@ -413,7 +417,7 @@ def run_store(folder: Path, count: int, order: random.Random) -> None:
     with Store(folder, PrepareOptions(SMALL, shard_size=4), sources, False) as store:
         if store.result() is not None:
             return
-        todo = store.todo()
+        todo = store.pending()
         order.shuffle(todo)
         for index in todo:
             store.add(fake(index))
@@ -496,22 +500,22 @@ def test_two_runs_at_once(tmp_path: Path) -> None:
 def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
     """Every source comes out once, though a worker is killed in the midst of one."""
     sources = list_sources(shapes(tmp_path, 4))
-    pool = Pool(2, PrepareOptions(SMALL), "")
+    pool = WorkerPool(2, PrepareOptions(SMALL), "")
     found: dict[int, Outcome] = {}
     for outcome in pool.run(list(enumerate(sources))):
         assert outcome.index not in found
         found[outcome.index] = outcome
         if len(found) == 1:
-            busy = next(process for process, given in pool._busy.values() if given is not None)
+            busy = next(process for process, task in pool._busy.values() if task is not None)
             os.kill(busy.pid, signal.SIGKILL)
     assert sorted(found) == list(range(4)) and not any(outcome.error for outcome in found.values())
     options = PrepareOptions(SMALL)
-    assert all(found[i].data == outcome_of(i, sources[i], options, "").data for i in range(4))
+    assert all(found[i].data == prepare_source(i, sources[i], options, "").data for i in range(4))
 
 
 def test_a_shape_that_kills_its_workers(tmp_path: Path) -> None:
     sources = list_sources(shapes(tmp_path, 1))
-    pool = Pool(1, PrepareOptions(SMALL), "")
+    pool = WorkerPool(1, PrepareOptions(SMALL), "")
     outcomes = pool.run(list(enumerate(sources)))
     start, killed = pool._start, []
 
@@ -523,7 +527,7 @@ def test_a_shape_that_kills_its_workers(tmp_path: Path) -> None:
 
     pool._start = kill  # type: ignore[method-assign]
     (outcome,) = outcomes
-    assert len(killed) == module.ATTEMPTS and "killed its worker 3 times (SIGKILL" in outcome.error
+    assert len(killed) == worker.ATTEMPTS and "killed its worker 3 times (SIGKILL" in outcome.error
 
 
 @pytest.mark.slow
@@ -587,7 +591,7 @@ def test_peak_memory_is_the_workers_own() -> None:
     """Not that of the process which started it, which the system hands on."""
     code = """
 import multiprocessing
-from pa3d.multiview.prepare import peak_memory
+from pa3d.multiview.worker import peak_memory
 if __name__ == "__main__":
     held = bytearray(b"x" * 700_000_000)
     with multiprocessing.get_context("spawn").Pool(1) as pool:

@@ -1,9 +1,9 @@
-"""Features of views gathered to points, none left without one.
+"""Features of views gathered to points.
 
-A point's feature is the mean over the views that see it, as in the method's first stage (arXiv 2601.02457) and in
-COPS: within a view the mean over the pixels that show the point, then the mean of those, so that a view from
-nearby weighs as much as one from afar. `average="pixels"` takes every pixel of every view once instead. Points
-that no view sees take the mean of their 20 nearest seen points.
+A point's feature is the mean over the views that see it, as in the method's first stage (arXiv 2601.02457) and in COPS:
+first the mean over the pixels of a view that show the point, then the mean over views. So a view from nearby has the
+same weight as one from far away. `average="pixels"` takes the mean over all pixels of all views instead. Points that no
+view sees get the mean of their 20 nearest seen points.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ def point_features(
     average: Literal["views", "pixels"] = "views",
     neighbors: int = NEIGHBORS,
 ) -> tuple[Array, Array]:  # features (P, C) float32, seen (P,) bool
-    """Interpolated tokens averaged over what shows each point; what nothing shows takes its neighbours' mean.
+    """The mean of the interpolated tokens at the pixels that show each point.
 
-    When no view sees any point, features are zero. Raises TypeError or ValueError as `backproject` does, and for
-    points that are not finite or not as many as indices.
+    average: over views or over pixels (see the module). neighbors: how many seen points fill in an unseen one.
+    Returns the features, and which points any view sees. When no view sees any point, features are zero.
+    Raises TypeError or ValueError as `backproject` does, and for points that are not finite or fewer than the indices
+    need.
     """
     if average not in ("views", "pixels"):
         raise ValueError(f"average: expected views or pixels, got {average!r}")
@@ -38,7 +40,7 @@ def point_features(
     check_alike(tokens=tokens, points=points)
     features, count = backproject(tokens, point_of_pixel, len(points), mode=mode, per_view=average == "views")
     seen = count > 0
-    # In place: the sums are the largest array here.
+    # In place, because the sums are the largest array here.
     features /= _column(count.clip(1), features)
     fill_unseen(features, points, seen, neighbors)
     return features, seen
@@ -50,7 +52,7 @@ def fill_unseen(
     seen: Array,  # (P,) bool
     neighbors: int = NEIGHBORS,
 ) -> None:
-    """Points that are not seen take the mean of their nearest seen ones, at most `neighbors` of them."""
+    """Set unseen points to the mean of their nearest seen ones, at most `neighbors` of them."""
     if bool(seen.all()) or not bool(seen.any()):
         return
     near, _ = knn(points[~seen], points[seen], min(neighbors, int(seen.sum())))

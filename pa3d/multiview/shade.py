@@ -1,9 +1,8 @@
-"""Pictures from rasters: what `rasterize` found is coloured, lit and averaged down, in plain numpy, without
-OpenGL.
+"""Renders meshes and clouds in plain numpy: what `rasterize` finds is coloured, lit and averaged down to pixels.
 
-Colours multiply: texture x face colour x vertex colour, as in glTF; a mesh that has none is grey. Lighting is
-a key light over the viewer's left shoulder, a headlight, a sky that is brighter from above, and an ambient
-rest; surfaces are two-sided, so faces turned inwards are lit like the others.
+Colours multiply: texture x face colour x vertex colour, as in glTF. A mesh without any is grey. The lights are a key
+light over the viewer's left shoulder, a headlight, a sky light that is brighter from above, and ambient light. Surfaces
+are two-sided: faces that point inwards are lit like the others.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ _CREASE = np.cos(np.radians(40.0))
 class Texture:
     """Base-colour images of a mesh.
 
-    corner_uv: (F, 3, 2) float32, u to the right and v upwards, (0, 0) the lower left corner of the image;
-        coordinates repeat. glTF files count v downwards: give 1 - v.
-    images: (h, w, 3) or (h, w, 4) uint8 each, the top row first; alpha is not used.
+    corner_uv: (F, 3, 2) float32, u to the right and v upwards; (0, 0) is the lower left corner of the image.
+        Coordinates outside 0..1 repeat the image. In glTF files v points downwards: pass 1 - v.
+    images: (h, w, 3) or (h, w, 4) uint8 each, the top row first. Alpha is not used.
     face_image: (F,) integers, the image of each face, -1 for none.
     """
 
@@ -57,20 +56,20 @@ def render(
     background: str | tuple[int, int, int] = "white",
     supersample: int = 2,
 ) -> Colors:  # (V, H, W, 3)
-    """Pictures of a mesh.
+    """Images of a mesh, one per camera.
 
-    smooth: normals are averaged around corners, but not over creases sharper than 40 degrees; False lights
-    every face flat.
-    style: "lit"; "unlit" base colours as they are; "depth" inverted, the nearest point of a view white, the
-        farthest dark; "normals" of the world, (n + 1) / 2 as RGB, turned towards the viewer.
+    smooth: average normals around vertices, except across edges sharper than 40 degrees. False shades every face flat.
+    style: "lit"; "unlit", the base colours; "depth", inverted: white for the nearest point of a view, dark for the
+        farthest; "normals" in world coordinates, (n + 1) / 2 as RGB, turned towards the viewer.
+    background: "white", "black" or an RGB triple of 0..255.
     supersample: each pixel is the mean of supersample^2 samples.
-    Raises TypeError or ValueError for colours or textures that do not fit the mesh, and as `rasterize` does.
+    Raises TypeError or ValueError for colours or textures of the wrong shape or type, and as `rasterize` does.
     """
     height, width = image_size(size)
     _check_colors("face_colors", face_colors, len(faces))
     _check_colors("vertex_colors", vertex_colors, len(vertices))
     _check_supersample(supersample)
-    paper = _background(background)
+    background_rgb = _background(background)
     vertices, faces = np.ascontiguousarray(vertices), np.ascontiguousarray(faces)
     flat = corner_normals(vertices, faces, smooth=False)
     normals = corner_normals(vertices, faces) if smooth else flat
@@ -85,7 +84,9 @@ def render(
             albedo = base_color(faces, face, weights, face_colors, vertex_colors, texture)
         else:
             albedo = np.empty((len(face), 3))
-        out[v] = _picture(view, seen, raster.depth[0], normal, flat[face, 0], albedo, style, paper, supersample)
+        out[v] = _shade_view(
+            view, seen, raster.depth[0], normal, flat[face, 0], albedo, style, background_rgb, supersample
+        )
     return out
 
 
@@ -101,16 +102,17 @@ def render_points(
     background: str | tuple[int, int, int] = "white",
     supersample: int = 2,
 ) -> Colors:  # (V, H, W, 3)
-    """Pictures of a cloud, points as discs of `radius` in the cloud's units.
+    """Images of a cloud, with points as discs.
 
-    Without a radius it is the median distance to the sixth neighbour, which closes the surface of an evenly
-    sampled cloud; without normals they come from the plane through the 16 nearest points. The rest is as in
-    `render`.
+    radius: in the cloud's units. Default: the median distance to the sixth neighbour, which leaves no gaps in the
+        surface of an evenly sampled cloud.
+    normals: default: of the plane through the 16 nearest points.
+    The other arguments are those of `render`.
     """
     height, width = image_size(size)
     _check_colors("point_colors", point_colors, len(points))
     _check_supersample(supersample)
-    paper = _background(background)
+    background_rgb = _background(background)
     points = np.ascontiguousarray(points)
     if radius is None:
         radius = disc_radius(points)
@@ -127,20 +129,20 @@ def render_points(
         albedo = np.full((len(point), 3), GREY) if point_colors is None else point_colors[point] / 255.0
         normal = normals[point]
         if estimated:
-            # Planes through thin sheets and edges are noisy; their mean, all turned to the viewer, is not.
+            # Normals of single planes are noisy at thin sheets and edges. Turn them to the viewer and average.
             to_viewer = view.centers - points if view.perspective else -view.view[:, 2, :3]
             turned = normals * np.where(np.sum(normals * to_viewer, axis=1) < 0, -1.0, 1.0)[:, None]
             normal = _unit(turned[around].mean(axis=1))[point]
-        out[v] = _picture(view, seen, raster.depth[0], normal, normal, albedo, style, paper, supersample)
+        out[v] = _shade_view(view, seen, raster.depth[0], normal, normal, albedo, style, background_rgb, supersample)
     return out
 
 
 def interpolate_corners(
-    values: Floats,  # (F, 3, C), a value a corner of each face
+    values: Floats,  # (F, 3, C), one value per corner of each face
     face: NDArray[np.integer],  # (P,)
     weights: Floats,  # (P, 3)
 ) -> Floats:  # (P, C)
-    """Corner values at the pixels: the mean by barycentric weights."""
+    """Corner values interpolated at the pixels by barycentric weights."""
     return np.einsum("pkc,pk->pc", values[face], weights)
 
 
@@ -158,7 +160,7 @@ def base_color(
         color *= face_colors[face] / 255.0
     if vertex_colors is not None:
         color *= np.einsum("pkc,pk->pc", vertex_colors[faces[face]] / 255.0, weights)
-    bare = np.full(len(face), face_colors is None and vertex_colors is None)
+    untextured = np.full(len(face), face_colors is None and vertex_colors is None)
     if texture is not None:
         _check_texture(texture, len(faces))
         uv = interpolate_corners(texture.corner_uv, face, weights)
@@ -166,13 +168,13 @@ def base_color(
         for i, image in enumerate(texture.images):
             here = image_of == i
             color[here] *= sample_texture(image, uv[here])
-        bare &= image_of < 0
-    color[bare] = GREY
+        untextured &= image_of < 0
+    color[untextured] = GREY
     return color
 
 
 def sample_texture(image: NDArray[np.uint8], uv: Floats) -> Floats:  # (h, w, 3 or 4), (P, 2) -> (P, 3) in 0..1
-    """Bilinear samples of an image that repeats; texel centres lie at (i + 0.5) / size, v runs upwards."""
+    """Bilinear samples of a repeating image. Texel centres lie at (i + 0.5) / size; v points upwards."""
     h, w = image.shape[:2]
     x, y = uv[:, 0] * w - 0.5, (1.0 - uv[:, 1]) * h - 0.5
     x0, y0 = np.floor(x), np.floor(y)
@@ -188,10 +190,10 @@ def sample_texture(image: NDArray[np.uint8], uv: Floats) -> Floats:  # (h, w, 3 
 def corner_normals(
     vertices: NDArray[np.float32], faces: NDArray[np.int32], *, smooth: bool = True
 ) -> NDArray[np.float64]:  # (F, 3, 3)
-    """Unit normals at the corners of each face; a face without area has zeros.
+    """Unit normals at the corners of each face; zeros for a face without area.
 
-    Smooth normals are means of the faces around a vertex, by area. Vertices that share a position count as
-    one, and a corner keeps its face's own normal where the mean is more than 40 degrees away.
+    smooth: the mean over the faces around a vertex, weighted by area. Vertices at the same position count as one. A
+    corner keeps the normal of its face where the mean differs by more than 40 degrees.
     """
     a, b, c = (vertices[faces[:, i]].astype(np.float64) for i in range(3))
     with np.errstate(invalid="ignore"):
@@ -210,11 +212,11 @@ def corner_normals(
 
 
 def point_normals(points: NDArray[np.float32], neighbors: int = 16) -> NDArray[np.float64]:  # (N, 3)
-    """Unit normals of the planes through each point's nearest neighbours, of either sign."""
+    """Unit normals of the planes through each point's nearest neighbours; the sign is arbitrary."""
     near, _ = knn(points, points, min(neighbors, len(points)))
-    spread = points[near].astype(np.float64)
-    spread -= spread.mean(axis=1, keepdims=True)
-    _, vectors = np.linalg.eigh(np.einsum("nki,nkj->nij", spread, spread))
+    offsets = points[near].astype(np.float64)
+    offsets -= offsets.mean(axis=1, keepdims=True)
+    _, vectors = np.linalg.eigh(np.einsum("nki,nkj->nij", offsets, offsets))
     return vectors[:, :, 0]
 
 
@@ -238,7 +240,7 @@ def contact_sheet(
     columns: int | None = None,
     background: str | tuple[int, int, int] = "white",
 ) -> Colors:  # (rows * H, columns * W, 3)
-    """The views side by side, row by row, about as many columns as rows."""
+    """The views as a grid, row by row. columns: default: about as many as rows."""
     n, h, w, _ = views.shape
     columns = columns or int(np.ceil(np.sqrt(n)))
     rows = -(-n // columns)
@@ -248,19 +250,19 @@ def contact_sheet(
     return sheet.reshape(rows, columns, h, w, 3).swapaxes(1, 2).reshape(rows * h, columns * w, 3)
 
 
-def _picture(
+def _shade_view(
     camera: Cameras,
     seen: NDArray[np.bool_],  # (H, W)
     depth: NDArray[np.float32],  # (H, W)
     normal: Floats,  # (P, 3) world, for light
-    geometry: Floats,  # (P, 3) world, says which side is seen
+    geometry: Floats,  # (P, 3) world, decides which side is seen
     albedo: Floats,  # (P, 3)
     style: Style,
-    paper: NDArray[np.float64],
+    background_rgb: NDArray[np.float64],  # (3,)
     supersample: int,
 ) -> Colors:
     image = np.empty((*seen.shape, 3))
-    image[:] = paper
+    image[:] = background_rgb
     if style == "unlit":
         image[seen] = albedo
     elif style == "depth":
@@ -288,7 +290,7 @@ def _to_viewer(camera: Cameras, seen: NDArray[np.bool_]) -> Floats:  # (P, 3) wo
 
 def _light(camera: Cameras, normal: Floats, to_viewer: Floats) -> Floats:  # (P,)
     key = _KEY_DIRECTION / np.linalg.norm(_KEY_DIRECTION) @ camera.view[0, :3, :3]
-    # A key light that wraps around the edge by a third leaves no hard terminator.
+    # Wrapping the key light around by a third avoids a hard edge between light and shadow.
     wrapped = np.maximum((normal @ key + 0.33) / 1.33, 0)
     head = np.maximum(np.einsum("pc,pc->p", normal, to_viewer), 0)
     return _AMBIENT + _KEY * wrapped + _HEAD * head + _SKY * (0.5 + 0.5 * normal[:, 1])

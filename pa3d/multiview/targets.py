@@ -1,11 +1,13 @@
-"""From a shape to what stage 1 is taught: points, views, tokens, point features, patch targets.
+"""From a shape to the targets of stage 1: points, views, tokens, point features, patch targets.
 
-Points are drawn from the surface by area (`pa3d.shape.sample_triangles`), seeded by the shape's id, and brought to the
-unit sphere; this bounds their number and is what the encoder sees at inference, where one point a face, the
-published way, follows the modeller's triangles. A pixel shows the point nearest to the place it sees; every second
-pixel of every second row is asked, some six a point and view, closer together than tokens by a factor of eight. A
-cloud's views are discs. Targets: farthest point sampling, the mean of each centre's nearest points' unit features,
-of unit length.
+Points: sampled from the surface by area (`pa3d.shape.sample_triangles`), with a seed from the shape's id, and
+normalised to the unit sphere. This bounds their number and is what the encoder sees at inference. The published code
+takes one point per face instead, which depends on how the modeller cut the surface into triangles.
+Views: rendered triangles of a mesh, discs of a cloud.
+Pixels to points: a pixel shows the point nearest to the place on the surface that it sees. Every second pixel of every
+second row is used: about six per point and view, and eight times as dense as the tokens.
+Targets: patch centres by farthest point sampling; the feature of a patch is the mean of the unit features of the
+points nearest to its centre, scaled to unit length.
 """
 
 from __future__ import annotations
@@ -29,13 +31,18 @@ from pa3d.profiling import Stopwatch
 
 MAX_FACES = 400_000
 _MAX_DISCS = 65_536
-_EVERY = 2
+_PIXEL_STRIDE = 2
 
 
 @dataclass(frozen=True)
 class ViewOptions:
-    """views: a preset of `Cameras`, or a number: azimuths evenly around, elevations 30 and -20 in turn, as in around10.
-    size: pixels a side; points: drawn from the surface; patches, patch_size: G and M of the targets.
+    """How a shape is sampled and rendered, and its targets are computed.
+
+    views: a preset of `Cameras`, or the number of views: evenly spaced azimuths, elevations 30 and -20 in turn, as in
+        around10.
+    size: pixels per side of a view. points: sampled from the surface. seed: of the sampling.
+    patches, patch_size: number of patches, and points per patch.
+    Raises InputError for a value that cannot be used.
     """
 
     views: str = "10"
@@ -70,7 +77,7 @@ class ViewOptions:
 
 @dataclass
 class Subject:
-    """A shape to be prepared, and how it looks: grey without any of these.
+    """A shape to be prepared, and its appearance: grey without colours and texture.
 
     colors: of a mesh's vertices or a cloud's points, (N, 3) uint8; face_colors: (F, 3) uint8.
     """
@@ -82,7 +89,7 @@ class Subject:
 
 
 @dataclass
-class Views:
+class RenderedViews:
     """What the views of a shape show.
 
     images: (V, H, W, 3) uint8; point_of_pixel: (V, H, W) int32 index of the record's points, -1 for none;
@@ -97,37 +104,40 @@ class Views:
 
 def prepare_shape(
     subject: Subject, backbone: Backbone, options: ViewOptions, clock: Stopwatch | None = None
-) -> tuple[PartCloud, Views]:
+) -> tuple[PartCloud, RenderedViews]:
     """The record of a shape, in the unit sphere, y up, with patch targets; and its views.
 
-    Raises InputError when the shape has no surface, too many faces, or nothing that a view shows.
+    clock: gets the seconds per stage.
+    Raises InputError when the shape has no surface or too many faces, or no view shows any of it.
     """
     clock = clock or Stopwatch()
     with clock("points"):
-        record, face, vertices = draw_points(subject.shape, options)
+        record, face, vertices = sample_points(subject.shape, options)
     if isinstance(subject.shape, PartMesh):
         views = _mesh_views(subject, record, vertices, face, options, clock)
     else:
         views = _cloud_views(subject, record, vertices, options, clock)
     with clock("backbone"):
-        tokens = tokens_of(views.images, backbone)
+        tokens = extract_tokens(views.images, backbone)
     add_targets(record, tokens, views.point_of_pixel, options, clock)
     record.provenance |= {"backbone": backbone.name, "views": options.views, "size": options.size}
     return record, views
 
 
-def tokens_of(images: NDArray[np.uint8], backbone: Backbone) -> NDArray[np.float32]:  # (V, H, W, 3) -> (V, gh, gw, C)
-    """The backbone's tokens of all views, computed one view at a time, which bounds the memory."""
+def extract_tokens(
+    images: NDArray[np.uint8], backbone: Backbone
+) -> NDArray[np.float32]:  # (V, H, W, 3) -> (V, gh, gw, C)
+    """The backbone's tokens of all views. One view at a time: this bounds the memory."""
     return np.concatenate([backbone(images[v : v + 1]) for v in range(len(images))])
 
 
-def draw_points(
+def sample_points(
     shape: PartMesh | PartCloud, options: ViewOptions
 ) -> tuple[PartCloud, NDArray[np.int32], NDArray[np.float32]]:
-    """A record of the shape's points in the unit sphere; the face of each; and the vertices or points, moved alike.
+    """A record of sampled points in the unit sphere; the face of each; and all vertices or points, normalised alike.
 
-    A cloud with fewer points than asked for keeps those it has. provenance holds center and radius, with which
-    points * radius + center are the source's.
+    A cloud with fewer points than asked for keeps them all. points * radius + center, both in the record's provenance,
+    gives the coordinates of the source.
     """
     rng = np.random.default_rng([options.seed, zlib.crc32(shape.id.encode())])
     if isinstance(shape, PartMesh):
@@ -159,7 +169,7 @@ def add_targets(
     options: ViewOptions,
     clock: Stopwatch | None = None,
 ) -> None:
-    """Give a record its centres and patch features. Raises InputError when no view shows any of its points."""
+    """Set the record's patch centres and features. Raises InputError when no view shows any of its points."""
     clock = clock or Stopwatch()
     with clock("features"):
         features, seen = point_features(tokens, point_of_pixel, record.points)
@@ -171,7 +181,7 @@ def add_targets(
         record.centers = record.points[farthest_point_sample(record.points[None], patches)[0]]
         members, _ = knn(record.centers, record.points, size)
         total = unit[members[:, 0]]
-        for k in range(1, size):  # one member at a time: G x C numbers at once, not G x M x C
+        for k in range(1, size):  # one member at a time: an array of G x C, not G x M x C
             total += unit[members[:, k]]
         record.patch_features = _unit(total)
 
@@ -183,7 +193,7 @@ def _mesh_views(
     face: NDArray[np.int32],
     options: ViewOptions,
     clock: Stopwatch,
-) -> Views:
+) -> RenderedViews:
     mesh, cameras, size = subject.shape, options.cameras(), options.size
     assert isinstance(mesh, PartMesh)
     faces = np.ascontiguousarray(mesh.faces, np.int32)
@@ -192,38 +202,40 @@ def _mesh_views(
             vertices, faces, cameras, size, vertex_colors=subject.colors, face_colors=subject.face_colors,
             texture=subject.texture, supersample=1,
         )  # fmt: skip
-    faces_seen = np.empty(images.shape[:3], np.int32)
-    points_seen = np.full(images.shape[:3], -1, np.int32)
+    face_of_pixel = np.empty(images.shape[:3], np.int32)
+    point_of_pixel = np.full(images.shape[:3], -1, np.int32)
     for v in range(len(cameras)):
         with clock("rasterize"):
             raster = rasterize(vertices, faces, cameras[v], size)
-            faces_seen[v] = raster.face_id[0]
+            face_of_pixel[v] = raster.face_id[0]
         with clock("assign"):
-            some, weights = raster.face_id[0, ::_EVERY, ::_EVERY], raster.barycentric[0, ::_EVERY, ::_EVERY]  # type: ignore[index]
-            seen = some >= 0
-            places = np.einsum("nkc,nk->nc", vertices[faces[some[seen]]], weights[seen])
-            if len(places):
-                nearest, _ = knn(np.ascontiguousarray(places), record.points, 1)
-                points_seen[v, ::_EVERY, ::_EVERY][seen] = nearest[:, 0]
-    return Views(images, points_seen, faces_seen, face)
+            assert raster.barycentric is not None
+            grid = (slice(None, None, _PIXEL_STRIDE), slice(None, None, _PIXEL_STRIDE))
+            hit, weights = raster.face_id[0][grid], raster.barycentric[0][grid]
+            seen = hit >= 0
+            positions = np.einsum("nkc,nk->nc", vertices[faces[hit[seen]]], weights[seen])
+            if len(positions):
+                nearest, _ = knn(np.ascontiguousarray(positions), record.points, 1)
+                point_of_pixel[v][grid][seen] = nearest[:, 0]
+    return RenderedViews(images, point_of_pixel, face_of_pixel, face)
 
 
 def _cloud_views(
     subject: Subject, record: PartCloud, points: NDArray[np.float32], options: ViewOptions, clock: Stopwatch
-) -> Views:
+) -> RenderedViews:
     cameras, size = options.cameras(), options.size
-    drawn = points[:: -(-len(points) // _MAX_DISCS)]
-    colors = None if subject.colors is None else subject.colors[:: -(-len(points) // _MAX_DISCS)]
-    drawn = np.ascontiguousarray(drawn)
-    radius = disc_radius(drawn)
+    step = -(-len(points) // _MAX_DISCS)
+    centers = np.ascontiguousarray(points[::step])
+    colors = None if subject.colors is None else subject.colors[::step]
+    radius = disc_radius(centers)
     with clock("render"):
-        images = render_points(drawn, cameras, size, point_colors=colors, radius=radius, supersample=1)
+        images = render_points(centers, cameras, size, point_colors=colors, radius=radius, supersample=1)
     with clock("rasterize"):
-        disc = rasterize_points(drawn, radius, cameras, size).point_id
+        disc = rasterize_points(centers, radius, cameras, size).point_id
     with clock("assign"):
-        nearest, _ = knn(drawn, record.points, 1)
-        points_seen = np.where(disc >= 0, nearest[:, 0].astype(np.int32)[disc], np.int32(-1))
-    return Views(images, points_seen)
+        nearest, _ = knn(centers, record.points, 1)
+        point_of_pixel = np.where(disc >= 0, nearest[:, 0].astype(np.int32)[disc], np.int32(-1))
+    return RenderedViews(images, point_of_pixel)
 
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -50,7 +50,7 @@ def run_per_view(
     import torch
 
     with torch.inference_mode():
-        return np.stack([network(resize(image, size)).numpy() for image in images])
+        return np.stack([network(resize(image, size)).contiguous().numpy() for image in images])
 
 
 def check_images(images: NDArray[np.uint8]) -> None:
