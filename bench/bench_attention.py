@@ -1,6 +1,6 @@
 """Twelve transformer blocks over 129 tokens, against the same blocks in torch, and its attention alone.
 
-Ours is the seconds that the engine tells of this stage within a whole call; pytest-benchmark's column shows the call.
+Our time is what the engine reports for this stage within a whole call; pytest-benchmark's column shows the whole call.
 """
 
 from __future__ import annotations
@@ -8,25 +8,11 @@ from __future__ import annotations
 from functools import cache, partial
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from _common import (
-    THREADS,
-    TORCH_VARIANTS,
-    Race,
-    check,
-    cut,
-    measure,
-    native_precisions,
-    official_checkpoint,
-    random_cloud,
-    torch_variants,
-)
+from _common import TORCH_VARIANTS, Race, cut, measure, official_checkpoint, random_cloud, torch_variants
+from _stages import NATIVE, native_stage
 
-from pa3d.native import NativeEncoder
-
-NATIVE = [f"pa3d {precision}" for precision in native_precisions()]
 ALONE = ["torch scaled_dot_product_attention fp32", "torch scaled_dot_product_attention bf16"]
 
 
@@ -39,16 +25,7 @@ def flop(c: Any) -> float:
 def blocks() -> Race:
     checkpoint, points = official_checkpoint(), random_cloud(2048)
     c = checkpoint.config
-    runs, work = {}, {}
-    patches, centers = cut(points, c)
-    whole = torch_variants(checkpoint, lambda module: module, patches, centers, compiled=False)
-    expected = whole["torch eager fp32"](patches, centers)[0].numpy()
-    for precision in native_precisions():
-        encoder = NativeEncoder(checkpoint, precision, THREADS)
-        cosine = np.einsum("gd,gd->g", encoder(points).features, expected)
-        check(cosine.min() > {"fp32": 0.99999, "bf16": 0.99, "int8": 0.9}[precision], f"{precision} differs from torch")
-        runs[f"pa3d {precision}"] = lambda encoder=encoder: encoder(points).seconds["blocks"]
-        work[f"pa3d {precision}"] = (flop(c), "fp32" if precision == "fp32" else "bf16")
+    runs, work = native_stage("blocks", flop(c), checkpoint, points, *cut(points, c))
     x, pos = (torch.randn(1, c.patches + 1, c.dim) for _ in range(2))
     variants = torch_variants(checkpoint, lambda module: module.encoder.blocks, x, pos)
     runs |= {name: partial(run, x, pos) for name, run in variants.items()}

@@ -1,10 +1,11 @@
-"""backproject against upsampling and gathering in torch: 37 x 37 x 768 tokens, one view of 518 x 518, 10,000 points;
-pixels that show a surface, and pixels of random points.
+"""backproject against upsampling and gathering in torch: 37 x 37 x 768 tokens, one view of 518 x 518, 10,000 points.
+Pixels show points of a surface, or random points.
 
-pytest bench/bench_backproject.py, or, for the ratios of time and memory alone, python bench/bench_backproject.py
+    pytest bench/bench_backproject.py
+    python bench/bench_backproject.py     # only the ratios of time and memory
 
-The competitor exists twice, for torch has a kernel for each layout of the image. Memory is the peak of the resident set
-over what it was before the call, results included, each in a process of its own.
+The competitor runs twice, because torch has a kernel for each memory layout of the image. Memory is the growth of the
+resident set at its peak, results included, each measured in a process of its own.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ COMPETITORS = ["pa3d", "torch, channels last", "torch, channels first"]
 
 def scene(kind: str = "surface", dtype: str = "float32") -> tuple[Tensor, Tensor]:  # (1, gh, gw, C), (1, H, W)
     """surface: points of a bumpy ball as `Shape.sample` draws them, as discs, seen by the first camera of Find3D's set.
-    random: every pixel shows any of the points, the hardest case.
+    random: every pixel shows a random point, the hardest case.
 
-    Their order follows the surface. In random order the rows of unseen points share pages of memory with seen ones,
-    and the result alone takes up to 29 MiB.
+    The points are in the order of the surface. In random order the rows of unseen points share memory pages with seen
+    ones, and the result alone takes up to 29 MiB.
     """
     tokens = torch.randn(1, GRID, GRID, CHANNELS, generator=torch.Generator().manual_seed(0))
     if kind == "random":
@@ -55,7 +56,7 @@ def scene(kind: str = "surface", dtype: str = "float32") -> tuple[Tensor, Tensor
 def upsample_and_gather(
     tokens: Tensor, point_of_pixel: Tensor, n_points: int, mode: str, *, channels_last: bool
 ) -> tuple[Tensor, Tensor]:
-    """The image of each channel, then the mean of each point's pixels."""
+    """Upsample every channel, then add up the pixels of each point. Returns sums and counts."""
     image = tokens.permute(0, 3, 1, 2)
     image = image if channels_last else image.contiguous()
     corners = {} if mode == "nearest" else {"align_corners": False}
@@ -77,13 +78,13 @@ def race(mode: str, dtype: str, kind: str = "surface") -> Race:
     }
     total, count = runs["pa3d"]()
     for name in COMPETITORS[1:]:
-        # bfloat16 competitors add up in bfloat16; what they compute is compared in float32.
+        # The bfloat16 competitors add up in bfloat16. Their method is compared in float32.
         image_wise = upsample_and_gather(tokens.float(), ids, POINTS, mode, channels_last="last" in name)
         means, expected = (x / count.clamp(min=1)[:, None] for x in (total, image_wise[0]))
         check(torch.equal(count, image_wise[1]), f"backproject counts other pixels than {name}")
         check(float((means - expected).abs().max()) < 1e-4, f"backproject differs from {name}")
     seen = int((count > 0).sum())
-    moved = 4.0 * CHANNELS * seen  # what no method can leave out: the sums
+    moved = 4.0 * CHANNELS * seen  # the sums, which every method must write
     name = f"backproject {mode} {dtype}" + ("" if kind == "surface" else f", {kind} ids")
     return Race(name, runs, {"pa3d": (moved, "copy")})
 
@@ -108,7 +109,7 @@ def resident(name: str) -> float:
 
 
 def measure_memory(competitor: str, kind: str) -> float:
-    """MiB that one call takes at its peak, in this process; the same code ran before on tiny input."""
+    """MiB that one call takes at its peak, in this process, after the same code ran once on tiny input."""
     use_threads()
 
     def run(tokens: Tensor, ids: Tensor, points: int) -> object:
@@ -118,7 +119,7 @@ def measure_memory(competitor: str, kind: str) -> float:
 
     run(torch.randn(1, 3, 3, 8), torch.zeros(1, 9, 9, dtype=torch.int32), 2)
     tokens, ids = scene(kind)
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the highest value so far
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = resident("VmRSS")
     kept = run(tokens, ids, POINTS)
     peak = resident("VmHWM") - before
@@ -153,8 +154,8 @@ def main() -> None:
         print(f"{kind}, {THREADS} threads; {part:.0%} of the pixels show {len(shown.unique())} points")
         for name in COMPETITORS:
             turns = sorted(timed.seconds[name])
-            told = f"median {1e3 * timed.median(name):9.2f} ms, {1e3 * turns[0]:.2f} to {1e3 * turns[-1]:.2f}"
-            print(f"  {name:24s} {told}")
+            text = f"median {1e3 * timed.median(name):9.2f} ms, {1e3 * turns[0]:.2f} to {1e3 * turns[-1]:.2f}"
+            print(f"  {name:24s} {text}")
         print(f"  {rival / ours:.0f} x faster than the faster one; must be 100")
         memory = peaks(kind)
         for name, peak in memory.items():

@@ -1,10 +1,11 @@
-"""An evaluation the size of ShapeNetPart's test set: 2,874 procedural stand-ins in its layout.
+"""`pa3d eval` on procedural stand-ins for ShapeNetPart's test set, in its layout.
 
-python bench/bench_evaluate.py [--model FILE] [--workers 2] [--shapes 2874] [--points 2600] [--root FOLDER]
+    pytest bench/bench_evaluate.py          # seconds per shape, on part of them
+    python bench/bench_evaluate.py [--model FILE] [--workers 2] [--shapes 2874] [--points 2600] [--root FOLDER]
 
-The stand-ins have the official counts by category, about 2,600 points each and ids in range; which of a
-category's ids a procedural part gets is arbitrary, so the figures mean nothing and only the time does. The
-run is checked before its time is shown.
+The stand-ins have the official number of shapes per category, about 2,600 points each, and valid label ids. Which id of
+its category a procedural part gets is arbitrary: only the time means something. The results are checked before the time
+is shown.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from _common import QUICK, THREADS, Race, check, measure
 
 from pa3d.data.procedural import CATEGORIES, synthesize
 from pa3d.evaluate import evaluate, open_dataset
@@ -25,7 +29,7 @@ TEST_SHAPES = (341, 14, 11, 158, 704, 14, 159, 80, 286, 83, 51, 38, 44, 12, 31, 
 
 
 def write_stand_ins(root: Path, shapes: int, points: int) -> None:
-    """A miniature of any size of the official text layout."""
+    """A data set of any size in the official text layout."""
     wanted = [name for name, count in zip(SHAPENETPART, TEST_SHAPES, strict=True) for _ in range(count)]
     chosen = [wanted[i] for i in np.linspace(0, len(wanted) - 1, shapes).round().astype(int)]
     families = sorted(CATEGORIES)
@@ -47,6 +51,35 @@ def write_stand_ins(root: Path, shapes: int, points: int) -> None:
     (root / "synsetoffset2category.txt").write_text("\n".join(rows) + "\n")
 
 
+def run(root: Path, model: str | None, workers: int) -> tuple[int, dict[str, Any]]:
+    """Evaluate the shapes below root. Returns their number and the content of timings.json; checked."""
+    with tempfile.TemporaryDirectory() as out:
+        dataset = open_dataset("shapenetpart", root)
+        results = evaluate(dataset, SegmenterMethod(model), out=out, workers=workers)
+        timings = json.loads((Path(out) / "timings.json").read_text())
+    summary = results["summary"]
+    check(not results["failed"] and summary["shapes"] == len(dataset), f"failed shapes: {results['failed'][:3]}")
+    better = summary["baselines"]["oracle"]["miou"] > summary["baselines"]["random"]["miou"]
+    check(better, "the ceiling is below chance: the labels are wrong")
+    return len(dataset), timings
+
+
+@cache
+def evaluating() -> Race:
+    root = Path(tempfile.mkdtemp(prefix="pa3d-bench-"))
+    write_stand_ins(root, 20 if QUICK else 300, 500 if QUICK else 2600)
+
+    def seconds_per_shape() -> float:
+        shapes, timings = run(root, None, THREADS)
+        return timings["wall"] / shapes
+
+    return Race(f"evaluate a shape, {THREADS} workers", {"pa3d eval": seconds_per_shape})
+
+
+def test_evaluate(benchmark: object) -> None:
+    measure(benchmark, evaluating(), "pa3d eval")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--model", default=None)
@@ -59,20 +92,12 @@ def main() -> None:
         root = options.root or Path(scratch) / "stand-ins"
         if not root.is_dir():
             write_stand_ins(root, options.shapes, options.points)
-        dataset = open_dataset("shapenetpart", root)
-        method = SegmenterMethod(options.model)
-        results = evaluate(dataset, method, out=Path(scratch) / "results", workers=options.workers)
-        timings = json.loads((Path(scratch) / "results" / "timings.json").read_text())
-    summary = results["summary"]
-    if results["failed"] or summary["shapes"] != len(dataset):
-        raise SystemExit(f"{len(results['failed'])} shapes failed: {results['failed'][:3]}")
-    if not summary["baselines"]["oracle"]["miou"] > summary["baselines"]["random"]["miou"]:
-        raise SystemExit("the ceiling is below chance: the labels are wrong")
-    print(f"{len(dataset)} shapes in {timings['wall']:.1f} s, {options.workers} workers; {timings['machine']}")
-    print(f"processor time {timings['cpu']:.1f} s, {1000 * timings['cpu'] / len(dataset):.1f} ms a shape")
+        shapes, timings = run(root, options.model, options.workers)
+    print(f"{shapes} shapes in {timings['wall']:.1f} s, {options.workers} workers; {timings['machine']}")
+    print(f"processor time {timings['cpu']:.1f} s, {1000 * timings['cpu'] / shapes:.1f} ms per shape")
     for stage, seconds in timings["stages"].items():
         warm, total = 1000 * (seconds["warm_median"] or 0), seconds["total"]
-        print(f"{stage:<16}{warm:>8.2f} ms a shape, warm{total:>9.1f} s in all")
+        print(f"{stage:<16}{warm:>8.2f} ms per shape, warm{total:>9.1f} s in all")
 
 
 if __name__ == "__main__":

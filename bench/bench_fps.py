@@ -28,8 +28,8 @@ def theirs(points: np.ndarray, k: int, h: int) -> np.ndarray:
     return fpsample.bucket_fps_kdline_sampling(points, k, h, start_idx=0).astype(np.int64)
 
 
-def reach(points: np.ndarray, index: np.ndarray) -> float:
-    """Distance of the point that is farthest from all that were chosen."""
+def coverage_radius(points: np.ndarray, index: np.ndarray) -> float:
+    """Distance from the chosen points to the point that is farthest from them."""
     return float(cKDTree(points[index]).query(points, workers=-1)[0].max())
 
 
@@ -47,15 +47,18 @@ def sampling(n: int, k: int) -> Race:
         check(np.array_equal(index, expected), "farthest_point_sample differs from its reference")
     for name, run in runs.items():
         if name.startswith("fpsample"):
-            found = run()  # it numbers its start in an order of its own
+            found = run()  # it numbers the start in its own order
             again = ours(points, k, int(found[0]))
-            check(abs(reach(points, found) - reach(points, again)) < 1e-3, f"{name} leaves other gaps")
+            check(
+                abs(coverage_radius(points, found) - coverage_radius(points, again)) < 1e-3,
+                f"{name} leaves larger or smaller gaps",
+            )
     return Race(f"fps {n} to {k}", runs, {"pa3d": (8.0 * n * k, "fp32")})
 
 
 @cache
 def grouping() -> Race:
-    """Ours does both at once; a competitor's time is the best sampler's and the better of two for neighbours."""
+    """Ours does both at once. A competitor's time is the sum of the best sampler and the faster neighbour search."""
     points = random_cloud(2048)
     index, members = (a[0] for a in _C.sample_and_group(points[None], PATCHES, MEMBERS, 0, 0.0, THREADS))
     expected = knn_reference(points[None, index], points[None], MEMBERS)[0][0]
@@ -83,7 +86,7 @@ def grouping() -> Race:
 def test_fps(benchmark: object, size: tuple[int, int], competitor: str) -> None:
     race = sampling(*size)
     if competitor not in race.runs:
-        pytest.skip("minutes")
+        pytest.skip("would take minutes")
     measure(benchmark, race, competitor)
 
 

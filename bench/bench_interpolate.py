@@ -1,4 +1,4 @@
-"""Values of 128 centres spread to many points, against scipy's tree and torch's distances."""
+"""Values of 128 centres interpolated at many points, against scipy's tree and torch's distances."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CENTERS, WIDTH, CHUNK = 128, 5, 65_536
 
 
 @cache
-def spreading(n: int, k: int) -> Race:
+def interpolating(n: int, k: int) -> Race:
     points = random_cloud(n)
     centers = points[farthest_point_sample(points[:2048].copy(), CENTERS)]
     values = np.random.default_rng(2).standard_normal((CENTERS, WIDTH)).astype(np.float32)
@@ -50,4 +50,4 @@ def spreading(n: int, k: int) -> Race:
 @pytest.mark.parametrize("competitor", COMPETITORS)
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_interpolate(benchmark: object, size: tuple[int, int], competitor: str) -> None:
-    measure(benchmark, spreading(*size), competitor)
+    measure(benchmark, interpolating(*size), competitor)

@@ -1,10 +1,11 @@
-"""pa3d prepare, stage by stage: seconds a shape on one thread, shapes a minute, memory. Checked before it is timed.
+"""`pa3d prepare`, stage by stage: seconds per shape on one thread, shapes per minute, memory; checked before timed.
 
+    pytest bench/bench_prepare.py           # seconds per shape of a worker, with and without the backbone
     OMP_NUM_THREADS=1 python bench/bench_prepare.py [DIR_OR_LIST] [--shapes 12] [--size 518] [--views 10] [--workers 2]
 
-Without a folder the shapes are procedural, as .npz meshes with labels. The first table is measured in this process, on
-one thread as a worker has it: wall time beside processor time, which other work on the machine hardly changes. The last
-line is a whole run of worker processes, their start included. --json FILE writes the figures.
+Without a folder the shapes are procedural .npz meshes with labels. The script's table is measured in this process on
+one thread, as in a worker: wall time beside processor time, which other work on the machine hardly changes. Its last
+line is a whole run with worker processes, including their start. --json FILE writes the figures.
 """
 
 from __future__ import annotations
@@ -18,11 +19,15 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
+from _common import QUICK, Race, check
+from _common import measure as measure_race
 
 from pa3d import _C
 from pa3d.data.procedural import synthesize
@@ -62,12 +67,12 @@ def procedural(folder: Path, count: int) -> Path:
 
 
 def measure(sources: list[Source], options: PrepareOptions) -> list[dict[str, Any]]:
-    """A row a shape: its stages on both clocks, its bytes, its faces."""
+    """One row per shape: its stages on both clocks, its bytes, its faces."""
     if _C.max_threads() != 1:
-        raise SystemExit("expected OMP_NUM_THREADS=1 in the environment, as a worker has it")
+        raise SystemExit("expected OMP_NUM_THREADS=1 in the environment, as in a worker")
     torch.set_num_threads(1)
     backbone = load_backbone(options.backbone, options.weights)
-    backbone(np.zeros((1, options.views.size, options.views.size, 3), np.uint8))  # the first call sets up more
+    backbone(np.zeros((1, options.views.size, options.views.size, 3), np.uint8))  # the first call is slower
     rows = []
     for number, source in enumerate(sources):
         clock = TwoClocks()
@@ -87,7 +92,7 @@ def table(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Stage -> median and mean seconds on both clocks; printed."""
     stages = list(dict.fromkeys(stage for row in rows for stage in row["wall"]))
     figures = {}
-    print(f"  {'stage':12s} {'wall median':>12s} {'mean':>8s} {'cpu median':>12s} {'mean':>8s}   seconds a shape")
+    print(f"  {'stage':12s} {'wall median':>12s} {'mean':>8s} {'cpu median':>12s} {'mean':>8s}   seconds per shape")
     for stage in [*stages, "all but the backbone"]:
         chosen = [stage] if stage in stages else [s for s in stages if s != "backbone"]
         both = {clock: [sum(row[clock].get(s, 0.0) for s in chosen) for row in rows] for clock in ("wall", "cpu")}
@@ -97,6 +102,38 @@ def table(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
             f"  {stage:20s} {f['wall_median']:4.3f} {f['wall_mean']:8.3f} {f['cpu_median']:12.3f} {f['cpu_mean']:8.3f}"
         )
     return figures
+
+
+OURS, NETWORK = "pa3d prepare, without the backbone", DEFAULT
+
+
+@cache
+def preparing() -> Race:
+    folder = Path(tempfile.mkdtemp(prefix="pa3d-bench-"))
+    (folder / "in").mkdir()
+    procedural(folder / "in", 2)
+    views, size = ("2", 64) if QUICK else ("10", 518)
+    options = PrepareOptions(ViewOptions(views, size))
+
+    def shard(out: Path) -> bytes:
+        prepare(folder / "in", out, options, fresh=True)
+        return (out / "shard-00000.tar").read_bytes()
+
+    check(shard(folder / "first") == shard(folder / "second"), "two runs differ")
+
+    def seconds(network: bool) -> float:
+        shard(folder / "first")
+        stages = json.loads((folder / "first" / "timings.json").read_text())["stages"]
+        backbone = stages["backbone"]["mean"]
+        return backbone if network else stages["all"]["mean"] - backbone
+
+    runs = {OURS: lambda: seconds(False), NETWORK: lambda: seconds(True)}
+    return Race(f"prepare a shape, {views} views of {size} pixels, one thread", runs)
+
+
+@pytest.mark.parametrize("competitor", [OURS, NETWORK])
+def test_prepare(benchmark: object, competitor: str) -> None:
+    measure_race(benchmark, preparing(), competitor)
 
 
 def main() -> None:
@@ -124,11 +161,9 @@ def main() -> None:
         figures = table(rows)
         size = statistics.mean(row["bytes"] for row in rows)
         rest = figures["all but the backbone"]
-        print(f"  {size / 1e3:.0f} kB a shape; faces {statistics.median(row['faces'] for row in rows):.0f} (median)")
+        print(f"  {size / 1e3:.0f} kB per shape; faces {statistics.median(row['faces'] for row in rows):.0f} (median)")
         print(f"  peak memory of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f} MB")
-        print(
-            f"  {60 / rest['wall_mean']:.0f} shapes a minute and process without the backbone's own time, by wall time;"
-        )
+        print(f"  {60 / rest['wall_mean']:.0f} shapes per minute and process without the backbone, by wall time;")
         print(f"  {60 / rest['cpu_mean']:.0f} by processor time")
         out = Path(folder) / "out"
         began = time.perf_counter()
@@ -137,8 +172,8 @@ def main() -> None:
         times = json.loads((out / "timings.json").read_text())
         own = times["stages"]["backbone"]["mean"] * times["shapes"] / given.workers
         print(
-            f"  pa3d prepare --workers {given.workers}: {60 * result['shapes'] / wall:.0f} shapes a minute, "
-            f"{60 * result['shapes'] / (wall - own):.0f} without the backbone's own time, start included; peak "
+            f"  pa3d prepare --workers {given.workers}: {60 * result['shapes'] / wall:.0f} shapes per minute, "
+            f"{60 * result['shapes'] / (wall - own):.0f} without the backbone, start included; peak "
             f"memory of a worker {times['peak_bytes'] / 1e6:.0f} MB"
         )
         if given.json:

@@ -1,8 +1,9 @@
 """rasterize against Embree's rays (embreex): 80,000 faces, 10 views of 500 x 500, checked before it is timed.
 
-pytest bench/bench_rasterize.py, or, for the ratios alone, python bench/bench_rasterize.py
+    pytest bench/bench_rasterize.py
+    python bench/bench_rasterize.py     # only the ratios
 
-embreex runs its rays on one thread; OMP_NUM_THREADS says how many rasterize takes.
+embreex traces its rays on one thread; OMP_NUM_THREADS sets the threads of rasterize.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def rays(cameras: Cameras, size: tuple[int, int]) -> list[tuple[np.ndarray, np.n
 
 
 def off_edges(ids: np.ndarray) -> np.ndarray:
-    """Pixels of the interior of a face: the four neighbours show the same face, or the background."""
+    """Pixels inside a face, away from its edges: the four neighbours show the same face, or the background."""
     same = np.ones(ids.shape, bool)
     for axis in (1, 2):
         for shift in (-1, 1):

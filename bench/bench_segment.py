@@ -30,6 +30,7 @@ from _common import (
     random_cloud,
     torch_variants,
 )
+from _stages import LEAST_COSINE, NATIVE
 
 from pa3d import _C
 from pa3d.checkpoint import EMBEDDED, save
@@ -40,14 +41,12 @@ from pa3d.ops.group import gather
 from pa3d.segment import Segmenter
 from pa3d.shape import Shape
 
-NATIVE = [f"pa3d {precision}" for precision in native_precisions()]
 LOWER_LEVELS = ["pa3d fp32, AVX2", "pa3d fp32, generic"]
 PRODUCTS = {"oneDNN product fp32": "float32", "oneDNN product bf16": "bfloat16"}
-SMOOTH = "pa3d fp32, of three centres"
+SMOOTH = "pa3d fp32, three centres"
 PARTS = ["handle", "body", "lid", "spout", "base"]
 MILLION = 100_000 if QUICK else 1_000_000
 CHUNK = 65_536
-AGREEMENT = {"fp32": 0.99999, "bf16": 0.99, "int8": 0.9}  # least cosine between rows; the weights are random
 
 
 def at_level(level: str, run: Run) -> Run:
@@ -77,7 +76,7 @@ def encoding() -> Race:
     for precision in native_precisions():
         encoder = NativeEncoder(checkpoint, precision, THREADS)
         cosine = np.einsum("gd,gd->g", encoder(points).features, expected)
-        check(cosine.min() > AGREEMENT[precision], f"{precision} differs from torch: cosine {cosine.min():.5f}")
+        check(cosine.min() > LEAST_COSINE[precision], f"{precision} differs from torch: cosine {cosine.min():.5f}")
         ours[f"pa3d {precision}"] = lambda encoder=encoder: encoder(points)
     for name, level in zip(LOWER_LEVELS, ("avx2", "generic"), strict=True):
         if _C.set_isa(level):
@@ -98,8 +97,8 @@ def text_vectors() -> np.ndarray:
 
 @cache
 def labelling() -> Race:
-    """By the nearest centre, as the paper does. The reference path is the torch module, plain tensor code around it,
-    and the same points for the encoder.
+    """Labels by the nearest centre, as in the paper. The reference path is the torch module with plain tensor code
+    around it; its encoder sees the same points.
     """
     checkpoint, points, vectors = official_checkpoint(), random_cloud(MILLION), text_vectors()
     c = checkpoint.config
@@ -117,8 +116,8 @@ def labelling() -> Race:
         members = knn_reference(centers, used, c.patch_size)[0]
         patches = gather(used, members.reshape(1, -1)).reshape(1, c.patches, c.patch_size, 3) - centers[:, :, None]
         logits = model(patches, centers)[0] @ text.T / checkpoint.temperature
-        spread = torch.cat([interpolate_reference(chunk, centers[0], logits) for chunk in at.split(CHUNK)])
-        return spread.argmax(1), spread.softmax(1)
+        logits = torch.cat([interpolate_reference(chunk, centers[0], logits) for chunk in at.split(CHUNK)])
+        return logits.argmax(1), logits.softmax(1)
 
     runs: dict[str, Run] = {
         name: lambda segmenter=segmenter: segmenter.segment(points, PARTS, text_vectors=vectors, assign="nearest")
@@ -169,7 +168,7 @@ def warm() -> Race:
 
 @cache
 def cold() -> Race:
-    """A process a call, no vector of the parts in its cache; Python's own start is a row for comparison."""
+    """One process per call, with an empty cache of text vectors. The start of Python is a row for comparison."""
     import trimesh
 
     folder = Path(tempfile.mkdtemp(prefix="pa3d-bench-"))

@@ -1,10 +1,10 @@
-"""Runs the benches, writes docs/benchmarks.md and draws docs/benchmarks.png.
+"""Runs all benches (bench/bench_*.py), writes docs/benchmarks.md and draws docs/benchmarks.png.
 
     python bench/report.py [--quick] [--device cpu|cuda] [--json FILE]
 
-A quick run shows that everything works, not how fast it is: it leaves the largest sizes and torch.compile out, and
-writes to out/ unless told otherwise. Nothing is written when a check fails. --device cuda runs bench/gpu.py instead and
-writes docs/benchmarks-gpu.md; where there is no GPU it says so and stops.
+--quick shows that every bench works, not how fast the code is: it leaves out the largest sizes and torch.compile, and
+writes to out/ by default. When a check fails, nothing is written. --device cuda runs bench/gpu.py instead and writes
+docs/benchmarks-gpu.md; without a GPU it says so and stops.
 """
 
 from __future__ import annotations
@@ -22,35 +22,37 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-BENCHES = ("fps", "knn", "patch_embed", "attention", "interpolate", "segment")
+BENCHES = sorted((ROOT / "bench").glob("bench_*.py"))  # one file per kernel or command
 FPSAMPLE = tuple(f"fpsample h={h}" for h in (3, 5, 7, 9))
 EAGER, SCIPY = (("torch eager fp32",),), (("scipy cKDTree",),)
 ENCODE = "encode 2048 points, batch 1"
 UNITS = {"fp32": ("GFLOP/s", "float32"), "bf16": ("GFLOP/s", "bf16"), "copy": ("GB/s", "copy")}
 
 METHOD = """\
-This machine reaches {fp32:.0f} GFLOP/s in float32 and {bf16:.0f} GFLOP/s in bf16 (a large oneDNN product), and copies
-at {copy:.1f} GB/s, read and written; the last column of the tables below is measured against that. The work of an
-encoder is counted with its second and third layer merged and what is pooled once a patch; of searches as if every
-distance were computed, so skipping can exceed any rate.
+This machine reaches {fp32:.0f} GFLOP/s in float32 and {bf16:.0f} GFLOP/s in bf16 (a large oneDNN matrix product). It
+copies at {copy:.1f} GB/s, counting both reads and writes. The last column of the tables compares with these rates.
 
-Competitors of one table run in turns in one process, after their results were compared. A ratio is one of medians over
-turns; behind it stands the range from the tenth to the ninetieth percentile of the turns' own ratios. The torch module
-takes its patches from the kernels of pa3d, so the whole difference is in the network."""
+How work is counted: for the encoder, the second and third layer of the mini-PointNet are merged into one product, and
+the pooled half of the third layer counts once per patch. For searches, as if every distance were computed; a search
+that skips most of them can therefore exceed 100 %.
+
+The competitors of a table run in turns in one process, after their results were compared. A ratio divides the medians
+over all turns; beside it is the range from the 10th to the 90th percentile of the ratios of single turns. The torch
+module gets its patches from the kernels of pa3d, so that the difference lies in the network alone."""
 
 GPU_METHOD = """\
-This card reaches {fp32:.1f} Tflop/s in float32 and {bf16:.0f} in bf16 (a large cuBLAS product), and copies at
-{copy:.2f} TB/s, read and written; the last column is measured against that. Times lie between two CUDA events around
-ten calls, queued one behind the other by Python, so that launching binds what is small. Competitors of one table run in
-turns in one process, after their results were compared. Samplers and searches are counted as if every distance were
-computed once."""
+This card reaches {fp32:.1f} Tflop/s in float32 and {bf16:.0f} in bf16 (a large cuBLAS product). It copies at
+{copy:.2f} TB/s, counting both reads and writes. The last column compares with these rates. A time is that between two
+CUDA events around ten calls, which Python queues one after the other; small kernels are therefore limited by launching.
+The competitors of a table run in turns in one process, after their results were compared. Samplers and searches are
+counted as if every distance were computed once."""
 
 Races = dict[str, dict[str, dict[str, Any]]]  # race -> competitor -> facts
 
 
 @dataclass(frozen=True)
 class Line:
-    """One thing that must hold. Of each group of rivals the fastest counts, and groups add up."""
+    """One target. The fastest of each group of rivals counts, and the times of the groups are added."""
 
     number: str
     what: str
@@ -106,7 +108,7 @@ class Outcome:
 
 
 def judge(races: Races) -> list[Outcome]:
-    """The lines that were measured, in their order."""
+    """The targets that were measured, in their order."""
     outcomes = []
     for line in LINES:
         race = races.get(line.race, {})
@@ -140,18 +142,18 @@ def write(machine: dict[str, Any], races: Races, outcomes: list[Outcome], quick:
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     page = ["# Benchmarks", "", "`make bench` writes this page.", ""]
     if quick:
-        page += ["**A quick run: it shows that the benches work, its figures mean little.**", ""]
+        page += ["**A quick run. It shows that the benches work; its figures mean little.**", ""]
     page += [
         f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads, {machine['isa']}; "
         f"{machine['system']}, Python {machine['python']}, {versions}; commit {machine['commit']}.",
         "",
         METHOD.format(fp32=peak["fp32"] / 1e9, bf16=peak["bf16"] / 1e9, copy=peak["copy"] / 1e9),
         "",
-        "## What must hold",
+        "## Targets",
         "",
-        f"![how much of each target is reached]({picture})",
+        f"![the share of each target that is reached]({picture})",
         "",
-        "| # | what | against | ratio | 10-90 % | target | holds |",
+        "| # | what | against | ratio | 10-90 % | target | reached |",
         "|---|---|---|---|---|---|---|",
     ]
     for o in outcomes:
@@ -162,7 +164,7 @@ def write(machine: dict[str, Any], races: Races, outcomes: list[Outcome], quick:
 
 
 def tables(races: Races, peak: dict[str, float], of: str) -> list[str]:
-    """One a race. peak: what the machine or the card reaches, for the last column."""
+    """One table per race. peak: the rates that the machine or the card reaches, for the last column."""
     lines = []
     for name, race in races.items():
         lines += ["", f"## {name}", "", f"| | median | 10-90 % | time against the first | rate | of the {of}'s |"]
@@ -180,7 +182,7 @@ def write_gpu(card: dict[str, str], machine: dict[str, Any], peak: dict[str, flo
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     page = ["# Benchmarks on a GPU", "", "`python bench/report.py --device cuda` writes this page.", ""]
     if quick:
-        page += ["**A quick run: it shows that the benches work, its figures mean little.**", ""]
+        page += ["**A quick run. It shows that the benches work; its figures mean little.**", ""]
     page += [
         f"{card['card']}; driver {card['driver']}, CUDA {card['cuda']}; {machine['processor']}; {machine['system']}, "
         f"Python {machine['python']}, {versions}; commit {machine['commit']}.",
@@ -205,7 +207,7 @@ def _rate(facts: dict[str, Any], peak: dict[str, float]) -> tuple[str, str]:
 
 
 def draw(outcomes: list[Outcome], path: Path) -> None:
-    """A bar a line: how much of the target is reached, on a logarithmic axis."""
+    """One bar per target: the share of it that is reached, on a logarithmic axis."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -228,13 +230,12 @@ def draw(outcomes: list[Outcome], path: Path) -> None:
 
 
 def measure(quick: bool, threads: int) -> tuple[dict[str, Any], Races]:
-    """All benches in one process. Raises SystemExit when a check fails."""
-    files = [str(ROOT / "bench" / f"bench_{name}.py") for name in BENCHES]
+    """Run all benches in one process. Raises SystemExit when a check fails."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PA3D_BENCH_QUICK": str(int(quick))}
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "benchmarks.json"
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
-        command += [f"--benchmark-json={out}", "--benchmark-columns=median,iqr,rounds", *files]
+        command += [f"--benchmark-json={out}", "--benchmark-columns=median,iqr,rounds", *map(str, BENCHES)]
         if subprocess.run(command, cwd=ROOT, env=environment).returncode:
             raise SystemExit("a bench failed; nothing is written")
         found = json.loads(out.read_text())
@@ -246,7 +247,7 @@ def measure(quick: bool, threads: int) -> tuple[dict[str, Any], Races]:
 
 
 def run_on_gpu(options: argparse.Namespace) -> None:
-    """Measures and writes the page. Raises SystemExit when nothing can be measured, or a check fails."""
+    """Measure and write the page. Raises SystemExit when nothing can be measured, or a check fails."""
     os.environ["PA3D_BENCH_QUICK"] = str(int(options.quick))
     import gpu
     from _common import machine
@@ -272,9 +273,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="cuda: bench/gpu.py, its own page")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--out", type=Path, default=None, help="a folder; docs, or out after a quick run")
-    parser.add_argument("--json", type=Path, default=None, help="keep what was measured; with --redo, read it")
-    parser.add_argument("--redo", action="store_true", help="measure nothing, write the page from --json again")
+    parser.add_argument(
+        "--out", type=Path, default=None, help="the folder to write; default: docs, or out with --quick"
+    )
+    parser.add_argument("--json", type=Path, default=None, help="save the measurements; with --redo, read them")
+    parser.add_argument("--redo", action="store_true", help="measure nothing; write the page again from --json")
     options = parser.parse_args()
     if options.device == "cuda":
         run_on_gpu(options)
@@ -291,9 +294,9 @@ def main() -> None:
     draw(outcomes, folder / "benchmarks.png")
     (folder / "benchmarks.md").write_text(write(machine, races, outcomes, options.quick, "benchmarks.png"))
     for o in outcomes:
-        verdict = "holds" if o.holds else "MISSED"
+        verdict = "reached" if o.holds else "MISSED"
         print(f"{o.number:>3}  {o.ratio:7.2f} x  {o.target:<22}{verdict:<8}{o.what}, against {o.against}")
-    print(f"{sum(o.holds for o in outcomes)} of {len(outcomes)} hold; {folder / 'benchmarks.md'}")
+    print(f"{sum(o.holds for o in outcomes)} of {len(outcomes)} targets reached; {folder / 'benchmarks.md'}")
 
 
 if __name__ == "__main__":

@@ -78,6 +78,12 @@ def test_the_page_names_the_card_and_measures_against_it():
     assert "| pa3d | 2 us | 1 us-4 us | 1.00 | 1000.0 GB/s | 25 % (copy) |" in page and "quick run" not in page
 
 
+def test_the_report_runs_every_bench():
+    assert sorted(BENCH.glob("bench_*.py")) == list(report.BENCHES)
+    for file in report.BENCHES:
+        assert "def test_" in file.read_text(), f"{file.name}: pytest finds no bench in it"
+
+
 def test_results_are_checked_before_they_are_timed():
     exact = torch.linspace(-1, 1, 100, dtype=torch.float64)
     plain = exact.float()
