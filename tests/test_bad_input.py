@@ -243,7 +243,7 @@ def test_part_names(refused: Refused, ring: Path, model: Path, tmp_path: Path) -
         r"part name 'left arm' is given twice \('Left_arm' and 'left arm' read the same\)",
     )
     parts("seat, ?!", r"part name '\?!' is empty without its punctuation; give a word or a few words")
-    parts("names.txt", r"--parts names\.txt: no such file; give a text file with a name a line")
+    parts("names.txt", r"--parts names\.txt: no such file; give a text file with one name per line")
     parts(str(tmp_path), "no such file; give a text file")
     Path("names.txt").write_text("# nothing but this\n\n  \n")
     parts("names.txt", r"no part names in names\.txt; give at least one")

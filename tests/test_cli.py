@@ -17,7 +17,8 @@ from tiny import write_tiny
 
 from pa3d import __version__
 from pa3d.checkpoint import EMBEDDED, load
-from pa3d.cli import main, part_names, sample_size
+from pa3d.cli import main
+from pa3d.cli.options import part_names, sample_size
 from pa3d.segment import Segmenter
 
 Capture = pytest.CaptureFixture[str]
@@ -295,7 +296,7 @@ def test_a_spinner_on_a_terminal_when_it_takes_longer(tmp_path: Path) -> None:
     import pty
 
     def run(seconds: float) -> bytes:
-        code = "import time; from pa3d.cli import spinner\n"
+        code = "import time; from pa3d.cli.progress import spinner\n"
         code += f"with spinner('segmenting x', enabled=True): time.sleep({seconds})"
         master, slave = pty.openpty()
         env = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}

@@ -14,7 +14,7 @@ import pytest
 
 from pa3d.errors import InputError
 from pa3d.evaluate.datasets import LAYOUTS, labels_of_faces, labels_of_vertices, open_dataset
-from pa3d.evaluate.labels import FAUST, PARTNETE, SCANOBJECTNN, SHAPENETPART, first_id, spoken
+from pa3d.evaluate.labels import FAUST, PARTNETE, SCANOBJECTNN, SHAPENETPART, category_words, first_id
 from pa3d.evaluate.plain_pickle import load_pickled_dict
 from pa3d.shape import Shape
 
@@ -344,8 +344,8 @@ def test_label_sets() -> None:
     assert sum(map(len, SHAPENETPART.values())) == 50
     assert (first_id("Airplane"), first_id("Motorbike"), first_id("Table")) == (0, 30, 47)
     assert (len(PARTNETE), len(SCANOBJECTNN), len(FAUST)) == (45, 15, 4)
-    assert spoken("StorageFurniture") == "storage furniture"
-    assert spoken("USB") == "usb"
+    assert category_words("StorageFurniture") == "storage furniture"
+    assert category_words("USB") == "usb"
 
 
 def test_label_sets_equal_the_published_ones(shared: Path) -> None:

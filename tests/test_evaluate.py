@@ -14,10 +14,10 @@ import pytest
 from typer.testing import CliRunner
 
 from pa3d.checkpoint import Checkpoint, save
+from pa3d.cli.evaluate import app
 from pa3d.config import EncoderConfig
 from pa3d.errors import InputError
 from pa3d.evaluate import compare, evaluate, open_dataset
-from pa3d.evaluate.command import app
 from pa3d.evaluate.methods import Majority, PatchOracle, SegmenterMethod, Uniform
 from pa3d.evaluate.pages import report_html
 from pa3d.evaluate.protocols import PROTOCOLS, draw, prepare, resolve, shape_seed
@@ -317,7 +317,7 @@ def test_names_of_other_categories_can_be_offered(tmp_path: Path) -> None:
             labels = np.array([parts.index("brim"), parts.index("wheel")] * 2, np.int32)
             return Segmentation(shape, list(parts), labels, np.full((4, len(parts)), 1 / len(parts), np.float32))
 
-    found = predict(AlwaysBrim(), case, resolve("pa3d", dataset.name, offered="dataset"))
+    found = predict(AlwaysBrim(), case)
     assert found.predicted.tolist() == [1, -1, 1, -1]
 
 
@@ -336,6 +336,8 @@ def test_a_class_of_unlabelled_points_never_doubles_a_part(chairs: Path, tmp_pat
 def test_the_zero_column_equals_logits_with_a_zero(chairs: Path, checkpoint: Checkpoint) -> None:
     points = open_dataset("npz", chairs).load(1).shape.points
     method = SegmenterMethod(checkpoint, assign="nearest")
+    method.configure(resolve("find3d", "npz"))
+    method.prompts = "part"
     names = ["seat", "back", "leg"]
     segmenter = Segmenter(checkpoint, threads=1)
     features = segmenter.encode(points)
@@ -345,7 +347,7 @@ def test_the_zero_column_equals_logits_with_a_zero(chairs: Path, checkpoint: Che
     gap = ((features.points[:, None].astype(np.float64) - features.centers[None]) ** 2).sum(axis=2)
     at_points = logits[gap.argmin(axis=1)]
     expected = np.where(at_points.argmax(axis=1) == 3, -1, at_points.argmax(axis=1))
-    result = method.segment(Shape(points), names, zero=True)
+    result = method.segment(Shape(points), names)
     assert (expected < 0).sum() > 0
     np.testing.assert_array_equal(result.labels, expected)
     share = np.exp(at_points - at_points.max(axis=1, keepdims=True))
@@ -382,12 +384,14 @@ def test_baselines_by_hand() -> None:
     whole = EncoderConfig(patches=1, patch_size=8)
     assert PatchOracle(whole).segment(shape, ["a", "b"], truth=truth).labels.tolist() == [1] * 8
     mostly_none = np.array([1, 1, 0, 0, -1, -1, -1, -1], np.int32)
-    assert PatchOracle(whole).segment(shape, ["a", "b"], truth=mostly_none, zero=True).labels.tolist() == [-1] * 8
+    oracle = PatchOracle(whole)
+    oracle.configure(PROTOCOLS["find3d"])
+    assert oracle.segment(shape, ["a", "b"], truth=mostly_none).labels.tolist() == [-1] * 8
     many = Shape(np.random.default_rng(0).random((3000, 3)).astype(np.float32), name="s")
-    guessed = Uniform().segment(many, ["a", "b", "c"], truth=np.zeros(3000, np.int32))
+    guessed = Uniform().segment(many, ["a", "b", "c"])
     # Three standard deviations of a binomial count.
     assert (np.abs(np.bincount(guessed.labels) - 1000) < 3 * np.sqrt(3000 * 2 / 9)).all()
-    again = Uniform().segment(many, ["a", "b", "c"], truth=np.zeros(3000, np.int32))
+    again = Uniform().segment(many, ["a", "b", "c"])
     np.testing.assert_array_equal(guessed.labels, again.labels)
 
 
@@ -617,7 +621,7 @@ def test_names_are_escaped_in_the_report(chairs: Path, tmp_path: Path) -> None:
 
 def test_the_command_is_light_to_import() -> None:
     """`pa3d segment` must not pay for it."""
-    code = "import sys, pa3d.evaluate.command; print(sorted({'numpy', 'torch', 'rich'} & set(sys.modules)))"
+    code = "import sys, pa3d.cli.evaluate; print(sorted({'numpy', 'torch', 'rich'} & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "numpy" not in ran.stdout
     assert "torch" not in ran.stdout

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pa3d.config import ASSIGN
 from pa3d.errors import InputError
 from pa3d.evaluate.datasets import Dataset, LabelledShape, labels_of_vertices
-from pa3d.evaluate.labels import spoken
+from pa3d.evaluate.labels import category_words
 from pa3d.evaluate.metrics import ABSENT, Absent
 from pa3d.frames import apply_normalization, normalization
 from pa3d.shape import Shape
@@ -192,7 +192,7 @@ def prepare(shape: LabelledShape, protocol: Protocol, dataset: Dataset) -> Case:
     for number, counted in enumerate(class_of):
         if counted >= 0:
             column[counted] = number
-    category = None if protocol.prompts == "part" else spoken(shape.category)
+    category = None if protocol.prompts == "part" else category_words(shape.category)
     return Case(
         Shape(cloud, up=up, name=shape.id),
         category,
@@ -239,7 +239,7 @@ def _with_unlabelled(
     classes = list(shape.part_names)
     if protocol.unlabelled in ("ignored", "zero"):
         return part, classes
-    name = spoken(shape.category) if protocol.unlabelled == "category" else protocol.unlabelled
+    name = category_words(shape.category) if protocol.unlabelled == "category" else protocol.unlabelled
     if clean(name) in {clean(c) for c in classes}:
         return part, classes
     return np.where(part < 0, len(classes), part).astype(np.int32), [*classes, name]
