@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -240,6 +241,16 @@ def test_version_and_help(capsys: Capture) -> None:
         "parts out category none up sample assign seed model precision device threads no-pictures quiet json debug"
     )
     assert all(f"--{option}" in out for option in options.split())
+
+
+def test_every_command_is_in_the_documentation() -> None:
+    """docs/cli.md is what scripts/make_cli_docs.py writes."""
+    root = Path(__file__).resolve().parents[1]
+    spec = importlib.util.spec_from_file_location("make_cli_docs", root / "scripts" / "make_cli_docs.py")
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert (root / "docs" / "cli.md").read_text(encoding="utf-8") == script.document()
 
 
 def test_interrupts(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,13 +16,14 @@ import pytest
 from typer.testing import CliRunner
 
 from pa3d.checkpoint import Checkpoint, save
+from pa3d.cli import main
 from pa3d.cli.evaluate import app
 from pa3d.config import EncoderConfig
 from pa3d.errors import InputError
 from pa3d.evaluate import compare, evaluate, open_dataset
-from pa3d.evaluate.methods import Majority, PatchOracle, SegmenterMethod, Uniform
+from pa3d.evaluate.methods import METHODS, Majority, PatchOracle, SegmenterMethod, Uniform
 from pa3d.evaluate.pages import report_html
-from pa3d.evaluate.protocols import PROTOCOLS, draw, prepare, resolve, shape_seed
+from pa3d.evaluate.protocols import PROTOCOLS, Protocol, draw, prepare, resolve, shape_seed
 from pa3d.evaluate.score import predict, rotation_matrices
 from pa3d.evaluate.summary import categories, summarize
 from pa3d.segment import Segmentation, Segmenter
@@ -414,6 +417,74 @@ def test_methods_that_cannot_be_scored_are_refused(chairs: Path) -> None:
         evaluate(dataset, Heights(), workers=-1)
 
 
+class Recorder(Heights):
+    """Has every optional part of a method, and records what it is given."""
+
+    needs_truth = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[Any] = []
+
+    def configure(self, protocol: Protocol) -> None:
+        self.given.append(protocol.name)
+
+    def prepare(self, label_sets: dict[str, list[str]]) -> None:
+        self.given.append(label_sets)
+
+    def ceiling(self) -> Heights:
+        return Heights()
+
+    def identity(self) -> dict[str, Any]:
+        return {"name": "recorder", "size": 3}
+
+    def segment(self, shape: Shape, parts: Sequence[str], category: str | None, truth: Array) -> Segmentation:  # type: ignore[override]
+        assert len(truth) == len(shape.points)
+        return super().segment(shape, parts, category=category)
+
+
+def test_what_a_method_may_have(tmp_path: Path, chairs: Path) -> None:
+    method = Recorder()
+    results = evaluate(open_dataset("npz", chairs), method)
+    assert method.given == ["pa3d", {}]
+    assert results["method"] == {"name": "recorder", "size": 3}
+    for record in results["shapes"]:
+        assert record["baselines"]["oracle"] == record["miou"]
+    method = Recorder()
+    points = np.random.default_rng(0).random((40, 3)).astype(np.float32)
+    np.savez(tmp_path / "a.npz", vertices=points, faces=np.arange(39).reshape(-1, 3), face_labels=np.arange(13) % 4,
+             part_names=["arm", "head", "leg", "torso"], category="human")  # fmt: skip
+    evaluate(open_dataset("faust", tmp_path), method, unlabelled="other")
+    assert method.given == ["pa3d", {"human": ["arm", "head", "leg", "torso", "other"]}]
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (None, "the method returned NoneType; expected an object with labels and scores"),
+        (SimpleNamespace(labels=np.zeros(300), scores=np.ones((300, 2))), "gave labels of float64"),
+        (SimpleNamespace(labels=np.zeros(300, int), scores=np.full((300, 2), np.nan)), "finite floating-point scores"),
+        (
+            SimpleNamespace(labels=np.zeros(300, int), scores=np.ones((300, 3))),
+            r"scores \(300, 3\) for 300 points and 2",
+        ),
+        (SimpleNamespace(labels=np.full(300, 2), scores=np.ones((300, 2))), "expected one label in -1..parts-1"),
+    ],
+)
+def test_results_that_cannot_be_scored(chairs: Path, result: object, message: str) -> None:
+    method = SimpleNamespace(segment=lambda shape, parts, category: result)
+    with pytest.raises(InputError, match=message):
+        evaluate(open_dataset("npz", chairs), method, limit=1)  # type: ignore[arg-type]
+
+
+def test_objects_that_are_no_methods(chairs: Path) -> None:
+    with pytest.raises(InputError, match=r"dict has no method segment\(shape, parts, category\)"):
+        evaluate(open_dataset("npz", chairs), {})  # type: ignore[arg-type]
+    method = SimpleNamespace(segment=lambda shape, parts, category: None)
+    with pytest.raises(InputError, match="cannot be sent to other processes"):
+        evaluate(open_dataset("npz", chairs), method, workers=1)  # type: ignore[arg-type]
+
+
 # ---- the run ----
 
 
@@ -607,6 +678,77 @@ def test_command(tmp_path: Path, chairs: Path, checkpoint: Checkpoint) -> None:
     assert "mIoU  +0.00  (+0.00 to +0.00)\ncIoU  +0.00\n" in compared.output
     summary = CliRunner().invoke(app, [*command, "--json", "--no-pictures"], catch_exceptions=False)
     assert json.loads(summary.stdout)["shapes"] == 2
+
+
+def example_in_the_documentation() -> str:
+    text = (Path(__file__).resolve().parents[1] / "docs" / "results.md").read_text()
+    [code] = [block.split("```")[0] for block in text.split("```python\n")[1:]]
+    return code
+
+
+def pa3d_in(folder: Path, *args: object) -> subprocess.CompletedProcess[str]:
+    """pa3d as from the shell, in a folder: heights.py there is not on Python's own path."""
+    code = "import sys; sys.path.remove(''); from pa3d.cli import main; sys.exit(main())"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    command = [sys.executable, "-c", code, *map(str, args)]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_the_method_in_the_documentation(tmp_path: Path, chairs: Path) -> None:
+    """Exactly as docs/results.md shows it: saved in a folder, and named on the command line there."""
+    (tmp_path / "heights.py").write_text(example_in_the_documentation())
+    command = ("eval", "npz", "--root", chairs, "--method", "heights:Heights", "-o", "out", "--no-pictures")
+    done = pa3d_in(tmp_path, *command)
+    assert done.returncode == 0, done.stderr
+    assert "Heights on npz (test), protocol pa3d: 6 shapes, 0 left out" in done.stdout
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["method"] == {"name": "Heights"}
+    # The parts of these shapes are slices of equal height.
+    assert results["summary"]["miou"]["value"] > 0.95
+
+
+OUTSIDE = """
+class Heights:
+    def segment(self, shape, parts, category):
+        raise OSError("no such model")
+
+class Sized:
+    def __init__(self, size):
+        pass
+
+class Nothing:
+    pass
+"""
+
+
+def test_methods_that_cannot_be_found(
+    tmp_path: Path, chairs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    Path("outside_methods.py").write_text(OUTSIDE)
+    Path("broken_method.py").write_text("import missing_package")
+    Path("wrong_method.py").write_text("1 / 0")
+    for name, message in {
+        "median": "--method median: expected one of model, oracle, majority, random, or a class as package.module:Class",
+        "a:b:C": "--method a:b:C: expected package.module:Class, such as",
+        "no_such_package.module:C": "there is no module no_such_package; install it, or run pa3d in the folder",
+        "outside_methods.more:C": "there is no module outside_methods.more;",
+        "broken_method:C": "broken_method cannot be imported (No module named 'missing_package')",
+        "wrong_method:C": "wrong_method cannot be imported (ZeroDivisionError: division by zero)",
+        "outside_methods:Height": "module outside_methods has no class Height; its classes with a method segment: Heights",
+        "outside_methods:Sized": "Sized() failed (TypeError: ",
+        "outside_methods:Nothing": "Nothing has no method segment(shape, parts, category)",
+        "outside_methods:Heights": "--method outside_methods:Heights failed: OSError: no such model",
+    }.items():
+        assert main(["eval", "npz", "--root", str(chairs), "--method", name, "-o", "out"]) == 2
+        err = capsys.readouterr().err
+        assert message in err and err.count("\n") == 1
+        assert not Path("out", "results.json").exists()
+
+
+def test_the_help_names_all_methods() -> None:
+    assert "|".join(METHODS) + "|MODULE:CLASS" in CliRunner().invoke(app, ["run", "--help"]).output
 
 
 def test_names_are_escaped_in_the_report(chairs: Path, tmp_path: Path) -> None:

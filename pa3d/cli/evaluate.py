@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from pa3d.cli.options import Assign, Debug, Device, Fresh, Json, Model, Patches, Precision, Quiet
+from pa3d.cli.options import Debug, Device, Fresh, Json, Model, Patches, Precision, Quiet
 from pa3d.cli.output import print_files, print_json
 from pa3d.cli.progress import progress_bar
+from pa3d.errors import InputError
 from pa3d.evaluate.layouts import LAYOUTS
 
 
@@ -64,7 +67,13 @@ def run(
     precision: Precision = "auto",
     device: Device = "cpu",
     sample: Annotated[int, typer.Option(min=1, metavar="N", help="How many points the encoder sees.")] = 2048,
-    assign: Assign = None,
+    assign: Annotated[
+        str | None,
+        typer.Option(
+            metavar="smooth|nearest|membership",
+            help="How points get their scores from the patches.  [default: as the protocol says]",
+        ),
+    ] = None,
     prompts: Annotated[
         str | None,
         typer.Option(
@@ -123,7 +132,7 @@ def run(
     opened = open_dataset(dataset, root, split=split, up=up)
     changes = {"prompts": prompts, "absent": absent, "unlabelled": unlabelled, "offered": offered}
     folder = out if out is not None else Path(f"{dataset}-{protocol}")
-    with progress_bar(f"{dataset}, {protocol}", enabled=not (quiet or json)) as progress:
+    with _errors_of(method), progress_bar(f"{dataset}, {protocol}", enabled=not (quiet or json)) as progress:
         results = evaluate(
             opened,
             chosen,
@@ -179,6 +188,20 @@ def compare(
     typer.echo(f"better {found['better']}, worse {found['worse']}, equal {found['equal']}")
     for name, row in found["categories"].items():
         typer.echo(f"{name:<20}{100 * row['difference']:+7.2f}  {row['shapes']:>5} shapes")
+
+
+@contextmanager
+def _errors_of(method: str) -> Iterator[None]:
+    """Report an error in the code of a class from outside as such, not as a bug of pa3d."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if ":" not in method:
+            raise
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"--method {method} failed: {reason}; --debug shows where") from error
 
 
 def _report(folder: Path, results: dict[str, Any], dataset: Any, method: Any, *, pictures: bool) -> str:

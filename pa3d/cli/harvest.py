@@ -42,13 +42,13 @@ def harvest(
     ] = 0,
     seed: Seed = 0,
     category: Annotated[
-        str, typer.Option(metavar="WORD", help="The category of all shapes.  [default: as each file says]")
+        str, typer.Option(metavar="WORD", help="The category of all shapes.  [default: from the name of each file]")
     ] = "",
     source: Annotated[
-        str, typer.Option(metavar="NAME", help="The source of all shapes.  [default: the name of each folder]")
+        str, typer.Option(metavar="NAME", help="The source of all shapes.  [default: from the path of each file]")
     ] = "",
     license: Annotated[
-        str, typer.Option(metavar="SPDX", help="The licence of all shapes.  [default: as found beside the files]")
+        str, typer.Option(metavar="SPDX", help="The licence of all shapes.  [default: as found in or beside each file]")
     ] = "",
     sheet: Annotated[
         Path | None,

@@ -60,14 +60,18 @@ def _add_command(stage: Stage, description: str) -> None:
         minutes: Annotated[
             float | None,
             typer.Option(
-                min=0.01, help="Length of the run in minutes; the number of steps follows from the speed at the start."
+                min=0.01,
+                metavar="M",
+                help="Length of the run in minutes; the number of steps follows from the speed at the start.",
             ),
         ] = None,
         seed: Annotated[int | None, typer.Option(min=0, metavar="N", help="Random seed. Sets seed.")] = None,
         threads: Annotated[
             int | None, typer.Option(min=1, metavar="N", help="Threads on the CPU. Sets run.threads.")
         ] = None,
-        device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. Sets run.device.")] = None,
+        device: Annotated[
+            str | None, typer.Option(metavar="auto|cpu|cuda", help="Where to compute. Sets run.device.")
+        ] = None,
         fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")] = False,
         quiet: Quiet = False,
         json: Json = False,
