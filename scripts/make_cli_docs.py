@@ -20,11 +20,11 @@ INTRODUCTION = """\
 
 This page is written by `scripts/make_cli_docs.py`; `pa3d COMMAND --help` shows the same.
 
-Bad input ends with one line on stderr, `error: ...`, exit code 2, and nothing written. Exit code 1 is a bug of pa3d, 130 an
-interruption. `--debug` adds the traceback. Progress goes to stderr, and results go to stdout. `pa3d --version` shows the
-version.
+Bad input ends with one line on stderr, `error: ...`, exit code 2, and nothing written. Exit code 1 is a bug of pa3d, 130
+an interruption. `--debug` adds the traceback. Progress goes to stderr, and results go to stdout. `pa3d --version` shows
+the version.
 """
-# Options of every command, in the order in which they end each table.
+# Options that most commands have. They end each table, in this order.
 LAST = ("--quiet", "--json", "--debug")
 
 
@@ -79,9 +79,7 @@ def _text(parameter: Any) -> str:
     default = parameter.default
     if isinstance(default, int | float | str) and not isinstance(default, bool) and default != "":
         text += f" [default: {default}]"
-    return (
-        text.replace("|", "\\|").replace("[default: ", "Default: ").replace("]", ".") if "[default: " in text else text
-    )
+    return re.sub(r"\[default: (.*)\]$", r"Default: \1.", text).replace("|", "\\|")
 
 
 def _prose(text: str) -> str:

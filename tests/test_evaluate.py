@@ -730,13 +730,13 @@ def test_methods_that_cannot_be_found(
     Path("broken_method.py").write_text("import missing_package")
     Path("wrong_method.py").write_text("1 / 0")
     for name, message in {
-        "median": "--method median: expected one of model, oracle, majority, random, or a class as package.module:Class",
+        "median": "--method median: expected one of model, oracle, majority, random, or a class",
         "a:b:C": "--method a:b:C: expected package.module:Class, such as",
         "no_such_package.module:C": "there is no module no_such_package; install it, or run pa3d in the folder",
         "outside_methods.more:C": "there is no module outside_methods.more;",
         "broken_method:C": "broken_method cannot be imported (No module named 'missing_package')",
         "wrong_method:C": "wrong_method cannot be imported (ZeroDivisionError: division by zero)",
-        "outside_methods:Height": "module outside_methods has no class Height; its classes with a method segment: Heights",
+        "outside_methods:Height": "outside_methods has no class Height; its classes with a method segment: Heights",
         "outside_methods:Sized": "Sized() failed (TypeError: ",
         "outside_methods:Nothing": "Nothing has no method segment(shape, parts, category)",
         "outside_methods:Heights": "--method outside_methods:Heights failed: OSError: no such model",
