@@ -305,15 +305,17 @@ class Segmenter:
     def encode_shape(
         self, shape: Shape, sample: int | None = DEFAULT_SAMPLE, seed: int = 0
     ) -> tuple[PatchFeatures, NDArray[np.float64], float]:
-        """Patch features of a shape, and the centre (3,) and radius that pa3d.frames.apply_normalization takes to bring
-        other points of the shape into their frame."""
+        """Patch features of a shape, and the centre (3,) and radius by which its points were normalised.
+
+        pa3d.frames.apply_normalization brings other points of the shape into the same frame.
+        """
         used = _sample_shape(shape, sample, seed)
         center, radius = normalization(used)
         points = apply_normalization(used, center, radius, TO_MODEL_AXES[shape.up], self._threads)
         return self._encode([points])[0], center, radius
 
     def embed_text(self, parts: Sequence[str], category: str | None = None) -> NDArray[np.float32]:  # (K, D)
-        """Unit vectors of part names in this model's text space."""
+        """Unit vectors of part names in the text space of this model."""
         from pa3d.text import embed_parts, text_encoder
 
         if self._text is None:
@@ -351,7 +353,7 @@ class Segmenter:
         return unit, list(parts)
 
     def _find_up(self, points: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float64]:  # (3,)
-        """The direction in which these names fit the points best."""
+        """The up direction in which these names fit the points best."""
         candidates = directions()
         axes = TO_MODEL_AXES["y"]
         clouds = [rotate(points, rotation_to_y(up)) for up in candidates]
@@ -378,10 +380,10 @@ def check_options(assign: str | None, none: float | None) -> None:
 
 
 def _is_list_of_clouds(points: Any) -> bool:
-    """A list of (N, 3) arrays or nested lists, not the rows of one cloud."""
+    """Whether this is a list of (N, 3) arrays or nested lists, and not the rows of one cloud."""
     try:
         return isinstance(points, list | tuple) and len(points) > 0 and np.ndim(points[0]) >= 2
-    except ValueError:  # rows of several lengths
+    except ValueError:  # rows of different lengths
         return False
 
 

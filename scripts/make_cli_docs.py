@@ -20,9 +20,9 @@ INTRODUCTION = """\
 
 This page is written by `scripts/make_cli_docs.py`; `pa3d COMMAND --help` shows the same.
 
-Bad input ends with one line on stderr, `error: ...`, exit code 2, and nothing written. Exit code 1 is a bug of pa3d, 130
-an interruption. `--debug` adds the traceback. Progress goes to stderr, and results go to stdout. `pa3d --version` shows
-the version.
+Bad input ends with one line on stderr, `error: ...`, exit code 2, and nothing written. Exit code 1 is a bug of pa3d,
+130 an interruption. `--debug` adds the traceback. Progress goes to stderr, and results go to stdout. `pa3d --version`
+shows the version.
 """
 # Options that most commands have. They end each table, in this order.
 LAST = ("--quiet", "--json", "--debug")

@@ -11,9 +11,12 @@ A shape is read when it is loaded, so a broken one is found then.
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -26,6 +29,19 @@ from pa3d.evaluate.plain_pickle import load_pickled_dict
 from pa3d.frames import UP_AXES
 from pa3d.io import load
 from pa3d.shape import Shape
+
+# What numpy, zipfile, json, h5py and torch raise for damaged files. Other errors are bugs and are not caught.
+DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    IndexError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    UnpicklingError,
+)
 
 
 @dataclass
@@ -85,8 +101,7 @@ class Dataset(ABC):
             return self._load(index).validate()
         except InputError:
             raise
-        except Exception as error:
-            # A parser of foreign bytes can stumble in more ways than can be listed; all mean a broken shape.
+        except DAMAGE as error:
             reason = f"{type(error).__name__}: {error}"
             raise InputError(f"{self.ids[index]}: cannot be read ({reason}); get the file again") from error
 
@@ -324,7 +339,10 @@ class Objaverse(Dataset):
     def _load(self, index: int) -> LabelledShape:
         key = self.ids[index]
         folder = self.root / key
-        names = {int(number): str(name) for number, name in json.loads((folder / "label_map.json").read_text()).items()}
+        label_map = json.loads((folder / "label_map.json").read_text())
+        if not isinstance(label_map, dict):
+            raise InputError(f"{key}: label_map.json is not a dict of number to name; get it again")
+        names = {int(number): str(name) for number, name in label_map.items()}
         numbers = sorted(number for number in names if number > 0)
         if numbers != list(range(1, len(numbers) + 1)):
             raise InputError(f"{key}: label_map.json has the numbers {numbers}, expected 1, 2, ...; get it again")
@@ -428,6 +446,8 @@ class FaustMeshes(Dataset):
             self._names: dict[str, list[str]] = json.loads((root / "coarse_gt.json").read_text())
         except ValueError as error:
             raise InputError(f"{root / 'coarse_gt.json'}: not JSON ({error}); get the file again") from error
+        if not isinstance(self._names, dict):
+            raise InputError(f"{root / 'coarse_gt.json'}: not a dict of mesh to part names; get the file again")
         listing = root / "meshes.txt"
         files = (
             listing.read_text().split() if listing.is_file() else sorted(p.name for p in (root / "scans").glob("*.obj"))
