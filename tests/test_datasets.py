@@ -402,7 +402,7 @@ def test_json_of_another_kind_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "hat_1"
     folder.mkdir()
     (folder / "label_map.json").write_text("[1, 2]")
-    with pytest.raises(InputError, match="label_map.json is not a dict"):
+    with pytest.raises(InputError, match=r"label_map\.json is not a dict"):
         open_dataset("objaverse", tmp_path).load(0)
     (tmp_path / "coarse_gt.json").write_text("[1, 2]")
     with pytest.raises(InputError, match="not a dict of mesh to part names"):

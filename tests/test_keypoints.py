@@ -134,7 +134,7 @@ def test_another_up_axis_and_far_coordinates(segmenter: Segmenter) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("nonsense", "is no JSON"),
+        ("nonsense", "is not JSON"),
         ("[]", "has no file or no keypoints"),
         ('{"file": "a.glb", "keypoints": []}', "has no file or no keypoints"),
         ('{"file": "a.glb", "keypoints": 7}', "keypoint 0 cannot be read"),
