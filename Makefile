@@ -7,8 +7,6 @@ NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.inl') setup
 PACKAGE := $(NATIVE) $(shell find pa3d -name '*.py' -o -name '*.pyi' -o -path 'pa3d/weights/*' -type f)
 FORMATTED := $(shell find csrc/*.cpp csrc/*.h csrc/cpu tests/native -name '*.cpp' -o -name '*.h' -o -name '*.inl')
 EXAMPLES := $(wildcard examples/*.glb examples/*.ply)
-PUBLIC := $(addprefix pa3d/,__init__.py cli.py errors.py shape.py segment.py checkpoint.py config.py native.py atomic.py cameras.py frames.py rotations.py threads.py \
-	torch_encoder.py model.py io text ops report)
 DEV := .venv-dev/bin
 export OMP_NUM_THREADS ?= 1
 
@@ -44,7 +42,8 @@ cuda-report: .venv-dev/installed
 lint: .venv-dev/installed
 	$(DEV)/ruff check .
 	$(DEV)/ruff format --check .
-	$(DEV)/mypy $(PUBLIC)
+	$(DEV)/mypy pa3d
+	$(DEV)/lint-imports --no-cache
 	$(DEV)/clang-format --dry-run -Werror $(FORMATTED)
 
 format: .venv-dev/installed

@@ -6,7 +6,7 @@ Losses and gradients of both are equal in float32 before anything is timed. A st
 with the optimiser's update; clouds and targets are in memory.
 
 The plain formulation runs twice: in a process of its own, as torch does it, which is what one gets; and in this
-process, where freed memory is kept (pa3d.train.command.keep_freed_memory), so that the ratio is one of computing alone.
+process, where freed memory is kept (pa3d.train.memory.keep_freed_memory), so that the ratio is one of computing alone.
 
     OMP_NUM_THREADS=2 pytest bench/bench_train.py
 """
@@ -315,7 +315,7 @@ def timed(step: Callable[[], float]) -> float:
 @cache
 def training(stage: str) -> Race:
     from pa3d.config import EncoderConfig
-    from pa3d.train.command import keep_freed_memory
+    from pa3d.train.memory import keep_freed_memory
 
     check_equal(stage)
     keep_freed_memory()

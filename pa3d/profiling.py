@@ -1,7 +1,7 @@
-"""Where the time goes: seconds a stage, percentiles over calls, and traces for Chrome's viewer.
+"""Where the time goes: seconds per stage, percentiles over calls, and traces for Chrome's viewer.
 
-With PA3D_TRACE=file.json in the environment every stage becomes an event, and the file is written when the process
-ends; open it in chrome://tracing or ui.perfetto.dev. Events are added to those of a trace that is there already.
+With PA3D_TRACE=file.json in the environment, every stage becomes an event, and the file is written when the process
+ends. Open it in chrome://tracing or ui.perfetto.dev. If the file already holds a trace, the events are added to it.
 """
 
 from __future__ import annotations
@@ -12,36 +12,32 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from pa3d.segment import Segmenter
-    from pa3d.shape import Shape
+from typing import Any
 
 PERCENTILES = (50, 90, 99)
 
 
 class Stopwatch:
-    """Seconds a stage; each is an event of the trace, too, when there is one."""
+    """Seconds per stage. Each stage is also an event of the trace, if there is one."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self._began: dict[str, float] = {}
+        self._starts: dict[str, float] = {}
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        start = self._began[stage] = time.perf_counter()
+        start = self._starts[stage] = time.perf_counter()
         try:
             yield
         finally:
             self._add(stage, start, time.perf_counter() - start)
 
     def split(self, stage: str, seconds: Mapping[str, float]) -> None:
-        """Parts of a stage that ran in this order from its beginning, measured by whoever ran them."""
-        start = self._began[stage]
+        """Add parts of a stage, which ran in this order from the start of the stage and were measured elsewhere."""
+        start = self._starts[stage]
         for part, spent in seconds.items():
             self._add(f"{stage}.{part}", start, spent)
             start += spent
@@ -61,13 +57,13 @@ class Trace:
         self._offset = time.time() - time.perf_counter()
 
     def add(self, name: str, start: float, seconds: float) -> None:
-        """A stage of the calling thread; start as time.perf_counter() tells it."""
+        """Add a stage of the calling thread; start is a value of time.perf_counter()."""
         event = {"name": name, "cat": "pa3d", "ph": "X", "pid": os.getpid(), "tid": threading.get_native_id()}
-        at = {"ts": round(1e6 * (start + self._offset), 3), "dur": round(1e6 * seconds, 3)}
-        self.events.append(event | at)
+        times = {"ts": round(1e6 * (start + self._offset), 3), "dur": round(1e6 * seconds, 3)}
+        self.events.append(event | times)
 
     def write(self) -> None:
-        """Add the events to the file. What is no trace is left as it is, with a word on stderr."""
+        """Add the events to the file. A file that is not a trace is left as it is, with a message on stderr."""
         from pa3d.atomic import atomic_write
         from pa3d.errors import InputError
 
@@ -78,7 +74,7 @@ class Trace:
         except (InputError, OSError) as error:
             print(f"PA3D_TRACE: {error}", file=sys.stderr)
         except (ValueError, KeyError, TypeError):
-            print(f"PA3D_TRACE={self.path}: holds something else than a trace; not written", file=sys.stderr)
+            print(f"PA3D_TRACE={self.path}: holds something other than a trace; not written", file=sys.stderr)
         else:
             self.events = []
 
@@ -95,20 +91,18 @@ def _start_trace() -> Trace | None:
 _trace = _start_trace()
 
 
-def measure(
-    segmenter: Segmenter, shape: Shape, parts: Sequence[str], calls: int, **options: Any
-) -> list[dict[str, float]]:
-    """Seconds a stage of each of `calls` calls of segment; "all" is the whole call."""
+def measure(call: Callable[[], Mapping[str, float]], calls: int) -> list[dict[str, float]]:
+    """Seconds per stage of each of `calls` calls of a function that returns them; "all" is the whole call."""
     out = []
     for _ in range(calls):
         start = time.perf_counter()
-        timings = segmenter.segment(shape, parts, **options).timings
+        timings = call()
         out.append({**timings, "all": time.perf_counter() - start})
     return out
 
 
 def percentiles(calls: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """{stage: {"p50": seconds, "p90": ..., "p99": ...}}, each a value that was measured (nearest rank)."""
+    """{stage: {"p50": seconds, "p90": ..., "p99": ...}}, each one of the measured values (nearest rank)."""
     out = {}
     for stage in calls[0]:
         sorted_seconds = sorted(call[stage] for call in calls)
@@ -118,7 +112,7 @@ def percentiles(calls: Sequence[Mapping[str, float]]) -> dict[str, dict[str, flo
 
 
 def table(columns: Mapping[str, Mapping[str, float]]) -> str:
-    """{column: {stage: seconds}} in milliseconds, a stage a row; parts of a stage stand indented below it."""
+    """{column: {stage: seconds}} as text in milliseconds, one row per stage. Parts of a stage are indented below it."""
     stages = list(next(iter(columns.values())))
     rows = [["stage", *(f"{column} ms" for column in columns)]]
     for stage in sorted(stages, key=lambda stage: (stages.index(stage.split(".")[0]), "." in stage)):

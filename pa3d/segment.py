@@ -1,10 +1,11 @@
-"""The main job: a shape and some words in, a part for every point, vertex and face out.
+"""Segmenter, the main class: it takes a shape and part names, and returns a part for every point, vertex and face.
 
     seg = Segmenter.from_pretrained()
     result = seg.segment("chair.glb", ["seat", "back", "leg"])
 
-A shape is brought to the unit sphere and the model's axes, points on it are cut into patches, patches become unit
-vectors in the text space, and every point takes the logits (cosine over temperature) of the patches near it.
+The steps: points of the shape are sampled, moved into the unit sphere and the model's axes, and grouped into patches.
+The encoder turns each patch into a unit vector in the text space. A patch's logits are its cosines with the vectors of
+the names, divided by the temperature. Every point takes the logits of the patches near it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from pa3d.checkpoint import Checkpoint, load
 from pa3d.config import ASSIGN
 from pa3d.errors import InputError
 from pa3d.frames import TO_MODEL_AXES, UP_AXES, apply_normalization, normalization
-from pa3d.orient import directions, fit, likeliest
+from pa3d.inputs import as_points, as_shape
+from pa3d.orient import best_direction, directions, fit
 from pa3d.profiling import Stopwatch, table
 from pa3d.rotations import rotate, rotation_to_y
 from pa3d.shape import Shape
@@ -36,11 +38,11 @@ DEFAULT_SAMPLE = 2048
 
 @dataclass
 class PatchFeatures:
-    """What the encoder makes of one shape.
+    """What the encoder computes for one shape.
 
-    centers (G, 3): patch centres in the model's axes, normalised; members (G, M): indices into the points used;
-    tokens (G, C): encoder output after the final norm; features (G, D): unit vectors in the text space;
-    points (N, 3): the points used, in the model's axes, normalised; timings: seconds a stage.
+    centers (G, 3): patch centres in the model's axes, normalised; members (G, M): indices into points of the points of
+    each patch; tokens (G, C): encoder output after the final norm; features (G, D): unit vectors in the text space;
+    points (N, 3): the sampled points, in the model's axes, normalised; timings: seconds per stage.
     """
 
     centers: NDArray[np.float32]
@@ -56,8 +58,8 @@ class Segmentation:
     """Parts of a shape.
 
     labels (N,) int32: index into part_names for every point of a cloud or vertex of a mesh, -1 for none of them;
-    scores (N, K) float32: probabilities, rows sum to one; face_labels (F,), face_scores (F, K): the same for a mesh's
-    faces, taken at their centroids, None for a cloud; timings: seconds a stage.
+    scores (N, K) float32: probabilities, each row sums to one; face_labels (F,), face_scores (F, K): the same for the
+    faces of a mesh, computed at their centroids, None for a cloud; timings: seconds per stage.
     """
 
     shape: Shape
@@ -72,7 +74,7 @@ class Segmentation:
 
 
 class Segmenter:
-    """An encoder and the text space it was aligned with. Safe to use from several threads at once."""
+    """An encoder and the text space that it was aligned with. May be used from several threads at once."""
 
     def __init__(
         self,
@@ -116,13 +118,14 @@ class Segmenter:
     ) -> Segmenter:
         """The embedded model, or one read from a .safetensors file.
 
-        precision: "fp32", "bf16", "int8" or "auto", the fastest that this processor has and whose labels were checked
-            for this checkpoint. device: "cpu" (native kernels, no torch) or a torch device such as "cuda", which
-            records the forward pass into a CUDA graph for each number of points and replays it.
-        threads: how many threads a call may use; None takes what OpenMP would (OMP_NUM_THREADS).
-        patches: into how many patches a shape is cut; None takes the checkpoint's, 128. More of them follow small parts
-            more closely, in time that grows with them (docs/results.md); "auto" is float32 then.
-        Raises InputError for a file that is not a checkpoint or a precision or device that cannot run here.
+        precision: "fp32", "bf16", "int8" or "auto". "auto" is the fastest that this processor has, among those whose
+            labels were checked for this checkpoint.
+        device: "cpu" (native kernels, no torch) or a torch device such as "cuda". On CUDA the forward pass is recorded
+            as a CUDA graph for each number of points, and replayed.
+        threads: how many threads a call may use; None takes OpenMP's default (OMP_NUM_THREADS).
+        patches: how many patches a shape is grouped into; None takes the checkpoint's number, 128. More patches find
+            smaller parts and take more time (docs/results.md). Other numbers than the checkpoint's make "auto" float32.
+        Raises InputError for a file that is not a checkpoint, or a precision or device that cannot run here.
         """
         return cls(load(path), precision=precision, device=device, threads=threads, patches=patches)
 
@@ -155,13 +158,13 @@ class Segmenter:
         normalize: bool = True,
         seed: int = 0,
     ) -> PatchFeatures | list[PatchFeatures]:
-        """Patch features of a cloud; once a shape, then `query` as often as one likes.
+        """Patch features of a cloud. They are computed once per shape; `query` then takes any part names.
 
-        points: one cloud, or a list of clouds of any sizes, which gives a list of what each alone would give, to the
-            bit. They are encoded side by side, each on one thread, when there are at least as many as threads.
-        sample: how many points to use, drawn at random with `seed`; None uses every point given.
+        points: one cloud, or a list of clouds of any sizes. A list gives a list, with exactly the result that each
+            cloud alone would have. When there are at least as many clouds as threads, each is encoded on one thread.
+        sample: how many points to use, drawn at random with `seed`; None uses all points.
         up: which axis of the points is up; "y" swaps y and z, as the official code does.
-        normalize: centre on the mean and divide by the largest norm; False takes the points as they are.
+        normalize: subtract the mean and divide by the largest norm; False takes the points as they are.
         Raises InputError for points that are not (N, 3), empty, not finite or all equal.
         """
         if up not in UP_AXES:
@@ -192,20 +195,21 @@ class Segmenter:
     ) -> Segmentation:
         """Name the parts of a mesh or cloud.
 
-        parts: K names, any words. category: what the object is, when known ("chair").
-        text_vectors: unit vectors (K, D) that take the place of the text encoder; they are normalised.
-        sample: points the encoder sees: drawn by area from a mesh, at random from a cloud; None uses every point of a
-            cloud and every vertex of a mesh.
-        assign: how a point gets its logits: from the "nearest" patch centre, as in the paper; "smooth", from the three
-            nearest, weighted by inverse distance; or the mean over the patches that its nearest sampled point is a
-            "membership" member of (the nearest centre's where there is none). None is what the checkpoint says:
-            "smooth" of the embedded model, "nearest" of a converted one.
-        none: points whose best probability is below this are labelled -1, none of these.
-        up: the axis that points up; None takes the shape's own (glTF is y-up, everything else is read as y-up). "auto"
-            tries 26 directions, whatever the shape says, and takes the one in which the names fit best (pa3d.orient):
-            26 times the work of the encoder; settings["up_found"] tells the direction.
-        profile: print the milliseconds of each stage; the result's timings hold them in any case.
-        Raises InputError for anything about these that cannot be used.
+        parts: K names, any words.
+        category: what the object is, if known ("chair").
+        text_vectors: vectors (K, D) to use instead of the text encoder; they are normalised.
+        sample: how many points the encoder sees, drawn by area from a mesh, at random from a cloud; None uses all
+            points of a cloud and all vertices of a mesh.
+        assign: how a point gets its logits. "nearest": from the nearest patch centre, as in the paper. "smooth": from
+            the three nearest centres, weighted by inverse distance. "membership": the mean over the patches that
+            contain the nearest sampled point; from the nearest centre if there are none. None takes what the
+            checkpoint says: "smooth" for the embedded model, "nearest" for a converted one.
+        none: points whose best probability is below this get the label -1, none of the parts.
+        up: the axis that points up; None takes that of the shape (glTF is y-up, other files are read as y-up). "auto"
+            ignores it, tries 26 directions and takes the one in which the names fit best (pa3d.orient). The encoder
+            then runs 26 times, and settings["up_found"] is the direction.
+        profile: print the milliseconds of each stage; the timings of the result have them in any case.
+        Raises InputError for an argument that cannot be used.
         """
         from pa3d.ops import spread
 
@@ -267,7 +271,7 @@ class Segmenter:
         category: str | None = None,
         text_vectors: ArrayLike | None = None,
     ) -> NDArray[np.float32]:  # (G, K)
-        """Probability of each part at each patch; rows sum to one."""
+        """Probability of each part at each patch; each row sums to one."""
         vectors, _ = self._part_vectors(parts, category, text_vectors)
         return _C.softmax(self._logits(features, vectors))
 
@@ -283,11 +287,13 @@ class Segmenter:
         up: str | None = None,
         seed: int = 0,
     ) -> Keypoints:
-        """Named points of a mesh or cloud, by text or like those of annotated shapes; pa3d.keypoints has the rules.
+        """Named points of a mesh or cloud, by text or by the example of annotated shapes; see pa3d.keypoints.
 
-        names: any words; "tip of the leg" is a place on a part (also end, top, bottom, centre). like: an annotated
-            shape, or several, as a JSON file or a dict {"file": ..., "keypoints": [{"name", "position"}]}.
-        count: how many of each name. The rest as in segment. Raises InputError for anything that cannot be used.
+        names: any words; "tip of the leg" is a place on a part (also end, top, bottom, centre).
+        like: an annotated shape, or several, as a JSON file or a dict {"file": ..., "keypoints": [{"name",
+            "position"}]}.
+        count: how many points to find for each name. The rest as in segment.
+        Raises InputError for an argument that cannot be used.
         """
         from pa3d.keypoints import find_keypoints
 
@@ -296,15 +302,27 @@ class Segmenter:
             like=like, category=category, count=count, sample=sample, up=up, seed=seed,
         )  # fmt: skip
 
+    def encode_shape(
+        self, shape: Shape, sample: int | None = DEFAULT_SAMPLE, seed: int = 0
+    ) -> tuple[PatchFeatures, NDArray[np.float64], float]:
+        """Patch features of a shape, and the centre (3,) and radius by which its points were normalised.
+
+        pa3d.frames.apply_normalization brings other points of the shape into the same frame.
+        """
+        used = _sample_shape(shape, sample, seed)
+        center, radius = normalization(used)
+        points = apply_normalization(used, center, radius, TO_MODEL_AXES[shape.up], self._threads)
+        return self._encode([points])[0], center, radius
+
     def embed_text(self, parts: Sequence[str], category: str | None = None) -> NDArray[np.float32]:  # (K, D)
-        """Unit vectors of part names in this model's text space."""
+        """Unit vectors of part names in the text space of this model."""
         from pa3d.text import embed_parts, text_encoder
 
         if self._text is None:
             encoder = text_encoder(self.checkpoint.text_space, threads=self._threads or None)
             if encoder.dim != self.config.text_dim:
                 raise InputError(
-                    f"the checkpoint lives in a text space of {self.config.text_dim} dimensions, but its text encoder "
+                    f"the text space of the checkpoint has {self.config.text_dim} dimensions, but its text encoder "
                     f"{self.checkpoint.text_space} gives {encoder.dim}; use its own encoder or text_vectors"
                 )
             self._text = encoder
@@ -326,7 +344,7 @@ class Segmenter:
         expected = (len(parts), self.config.text_dim)
         if vectors.shape != expected:
             raise InputError(
-                f"text_vectors have shape {vectors.shape}, expected {expected}: one row a part in the text space of "
+                f"text_vectors have shape {vectors.shape}, expected {expected}: one row per part in the text space of "
                 f"this checkpoint, {self.checkpoint.text_space}"
             )
         unit = _C.unit_rows(np.ascontiguousarray(vectors))
@@ -335,12 +353,12 @@ class Segmenter:
         return unit, list(parts)
 
     def _find_up(self, points: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float64]:  # (3,)
-        """The direction in which these names fit the points best."""
-        ways = directions()
+        """The up direction in which these names fit the points best."""
+        candidates = directions()
         axes = TO_MODEL_AXES["y"]
-        clouds = [rotate(points, rotation_to_y(way)) for way in ways]
+        clouds = [rotate(points, rotation_to_y(up)) for up in candidates]
         encoded = self._encode([apply_normalization(cloud, *normalization(cloud), axes) for cloud in clouds])
-        return ways[likeliest(np.array([fit(_C.softmax(self._logits(e, vectors))) for e in encoded]))]
+        return candidates[best_direction(np.array([fit(_C.softmax(self._logits(e, vectors))) for e in encoded]))]
 
     def _encode(self, clouds: list[NDArray[np.float32]]) -> list[PatchFeatures]:  # each (N, 3) in the model's axes
         found = self._encoder.many(clouds) if len(clouds) > 1 else [self._encoder(cloud) for cloud in clouds]
@@ -353,51 +371,19 @@ class Segmenter:
         return _C.cosine_logits(encoded.features, np.ascontiguousarray(vectors), self.checkpoint.temperature)
 
 
-def check_up(up: str) -> None:
-    """Raise InputError for what is neither an axis nor "auto"."""
-    if up != "auto" and up not in UP_AXES:
-        raise InputError(f"up is {up!r}; expected x, y, z or auto")
-
-
 def check_options(assign: str | None, none: float | None) -> None:
-    """Raise InputError for an unknown way to assign or a threshold that is no probability."""
+    """Raise InputError for an unknown assign, or a threshold that is not a probability."""
     if assign is not None and assign not in ASSIGN:
         raise InputError(f"assign is {assign!r}; expected one of {', '.join(ASSIGN)}")
     if none is not None and not 0 <= none <= 1:
         raise InputError(f"none is {none!r}; expected a probability between 0 and 1")
 
 
-def as_shape(source: str | Path | Shape | ArrayLike, up: str | None = None) -> Shape:
-    """A validated Shape from a file, a Shape or an (N, 3) array; up overrides its axis."""
-    if up is not None:
-        check_up(up)
-    if isinstance(source, str | Path):
-        from pa3d.io import load as load_file
-
-        return load_file(source, up=up)
-    if isinstance(source, Shape):
-        shape = source.validate()
-        if up is not None and up != shape.up:
-            shape = replace(shape, up=up)
-        return shape
-    return Shape(as_points(source), up=up or "y", name="points").validate()
-
-
-def as_points(points: ArrayLike) -> NDArray[np.float32]:  # (N, 3)
-    """float32, contiguous, finite, with an extent; raises InputError."""
-    try:
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as that
-            cloud = np.ascontiguousarray(points, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"points: not numbers ({error}); expected an array of shape (N, 3)") from error
-    return Shape(cloud, name="points").validate().points
-
-
 def _is_list_of_clouds(points: Any) -> bool:
-    """A list of (N, 3) arrays or nested lists, not the rows of one cloud."""
+    """Whether this is a list of (N, 3) arrays or nested lists, and not the rows of one cloud."""
     try:
         return isinstance(points, list | tuple) and len(points) > 0 and np.ndim(points[0]) >= 2
-    except ValueError:  # rows of several lengths
+    except ValueError:  # rows of different lengths
         return False
 
 

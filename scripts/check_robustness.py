@@ -68,7 +68,7 @@ DATASETS = {
 class AnyWay(SegmenterMethod):
     """The same, looking for the way up itself."""
 
-    def segment(self, shape: Shape, parts: Any, *, category: str | None = None, zero: bool = False) -> Segmentation:
+    def segment(self, shape: Shape, parts: Any, category: str | None = None) -> Segmentation:
         vectors = self.embed(parts, category)
         options: dict[str, Any] = {"sample": self.sample, "assign": self.assign, "seed": self.seed}
         return self.segmenter.segment(shape, list(parts), text_vectors=vectors, up="auto", **options)
@@ -88,7 +88,7 @@ def mean(method: SegmenterMethod, found: list[Case], turns: list[np.ndarray] | N
     protocol, begun, values = resolve("pa3d", "npz"), time.perf_counter(), []
     for case in found:
         for turn in turns or [None]:
-            iou = mean_iou(case, predict(method, case, protocol, turn), protocol)
+            iou = mean_iou(case, predict(method, case, turn), protocol)
             if iou is not None:
                 values.append(iou)
     return float(np.mean(values)), (time.perf_counter() - begun) / len(values)

@@ -162,7 +162,7 @@ def rows(shapes: Iterable[tuple[LabelledShape, str]], method: SegmenterMethod) -
     out = []
     for shape, origin in shapes:
         case = prepare(shape, protocol, None)  # type: ignore[arg-type]  # its names are those of the shape alone
-        found, majority = (predict(m, case, protocol) for m in (method, Majority()))
+        found, majority = (predict(m, case) for m in (method, Majority()))
         ious, most = (metrics.part_ious(confusion_of(case, p, protocol), protocol.absent) for p in (found, majority))
         known = [None if np.isnan(iou) else float(iou) for iou in ious]
         out.append(Row(shape, origin, case, found.predicted, known, float(np.nanmean(most))))

@@ -243,7 +243,7 @@ def test_part_names(refused: Refused, ring: Path, model: Path, tmp_path: Path) -
         r"part name 'left arm' is given twice \('Left_arm' and 'left arm' read the same\)",
     )
     parts("seat, ?!", r"part name '\?!' is empty without its punctuation; give a word or a few words")
-    parts("names.txt", r"--parts names\.txt: no such file; give a text file with a name a line")
+    parts("names.txt", r"--parts names\.txt: no such file; give a text file with one name per line")
     parts(str(tmp_path), "no such file; give a text file")
     Path("names.txt").write_text("# nothing but this\n\n  \n")
     parts("names.txt", r"no part names in names\.txt; give at least one")
@@ -347,7 +347,7 @@ def test_checkpoints_of_another_text_space(refused: Refused, ring: Path, monkeyp
     monkeypatch.delenv("PA3D_OPENCLIP_WEIGHTS", raising=False)
     common = ("segment", ring, "--parts", "a,b", "--model")
     write_tiny(Path("wide.safetensors"), text_dim=512)
-    message = "a text space of 512 dimensions, but its text encoder all-MiniLM-L6-v2 gives 384; use its own encoder"
+    message = "text space of the checkpoint has 512 dimensions, but its text encoder all-MiniLM-L6-v2 gives 384; use its own encoder"
     refused(*common, "wide.safetensors", match=message)
     write_tiny(Path("unknown.safetensors"), text_space="word2vec")
     refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -17,7 +18,8 @@ from tiny import write_tiny
 
 from pa3d import __version__
 from pa3d.checkpoint import EMBEDDED, load
-from pa3d.cli import main, part_names, sample_size
+from pa3d.cli import main
+from pa3d.cli.options import part_names, sample_size
 from pa3d.segment import Segmenter
 
 Capture = pytest.CaptureFixture[str]
@@ -241,6 +243,16 @@ def test_version_and_help(capsys: Capture) -> None:
     assert all(f"--{option}" in out for option in options.split())
 
 
+def test_every_command_is_in_the_documentation() -> None:
+    """docs/cli.md is what scripts/make_cli_docs.py writes."""
+    root = Path(__file__).resolve().parents[1]
+    spec = importlib.util.spec_from_file_location("make_cli_docs", root / "scripts" / "make_cli_docs.py")
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert (root / "docs" / "cli.md").read_text(encoding="utf-8") == script.document()
+
+
 def test_interrupts(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -295,7 +307,7 @@ def test_a_spinner_on_a_terminal_when_it_takes_longer(tmp_path: Path) -> None:
     import pty
 
     def run(seconds: float) -> bytes:
-        code = "import time; from pa3d.cli import spinner\n"
+        code = "import time; from pa3d.cli.progress import spinner\n"
         code += f"with spinner('segmenting x', enabled=True): time.sleep({seconds})"
         master, slave = pty.openpty()
         env = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}

@@ -14,7 +14,7 @@ import pytest
 
 from pa3d.errors import InputError
 from pa3d.evaluate.datasets import LAYOUTS, labels_of_faces, labels_of_vertices, open_dataset
-from pa3d.evaluate.labels import FAUST, PARTNETE, SCANOBJECTNN, SHAPENETPART, first_id, spoken
+from pa3d.evaluate.labels import FAUST, PARTNETE, SCANOBJECTNN, SHAPENETPART, category_words, first_id
 from pa3d.evaluate.plain_pickle import load_pickled_dict
 from pa3d.shape import Shape
 
@@ -344,8 +344,8 @@ def test_label_sets() -> None:
     assert sum(map(len, SHAPENETPART.values())) == 50
     assert (first_id("Airplane"), first_id("Motorbike"), first_id("Table")) == (0, 30, 47)
     assert (len(PARTNETE), len(SCANOBJECTNN), len(FAUST)) == (45, 15, 4)
-    assert spoken("StorageFurniture") == "storage furniture"
-    assert spoken("USB") == "usb"
+    assert category_words("StorageFurniture") == "storage furniture"
+    assert category_words("USB") == "usb"
 
 
 def test_label_sets_equal_the_published_ones(shared: Path) -> None:
@@ -384,3 +384,26 @@ def test_real_faust(shared: Path) -> None:
         inner = (of_vertices[scan.shape.faces] == scan.labels[:, None]).all(axis=1)
         assert 0.95 < inner.mean() < 1
         assert (labels_of_faces(scan.shape, of_vertices) == scan.labels).mean() > 0.98
+
+
+def test_a_bug_is_not_called_a_broken_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez(tmp_path / "a.npz", points=points(4), labels=np.zeros(4, int), part_names=["a"], category="x")
+    dataset = open_dataset("npz", tmp_path)
+
+    def bug(*_: object, **__: object) -> None:
+        raise TypeError("unexpected keyword")
+
+    monkeypatch.setattr(np, "load", bug)
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        dataset.load(0)
+
+
+def test_json_of_another_kind_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "hat_1"
+    folder.mkdir()
+    (folder / "label_map.json").write_text("[1, 2]")
+    with pytest.raises(InputError, match=r"label_map\.json is not a dict"):
+        open_dataset("objaverse", tmp_path).load(0)
+    (tmp_path / "coarse_gt.json").write_text("[1, 2]")
+    with pytest.raises(InputError, match="not a dict of mesh to part names"):
+        open_dataset("faust", tmp_path)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,13 +16,14 @@ import pytest
 from typer.testing import CliRunner
 
 from pa3d.checkpoint import Checkpoint, save
+from pa3d.cli import main
+from pa3d.cli.evaluate import app
 from pa3d.config import EncoderConfig
 from pa3d.errors import InputError
 from pa3d.evaluate import compare, evaluate, open_dataset
-from pa3d.evaluate.command import app
-from pa3d.evaluate.methods import Majority, PatchOracle, SegmenterMethod, Uniform
+from pa3d.evaluate.methods import METHODS, Majority, PatchOracle, SegmenterMethod, Uniform
 from pa3d.evaluate.pages import report_html
-from pa3d.evaluate.protocols import PROTOCOLS, draw, prepare, resolve, shape_seed
+from pa3d.evaluate.protocols import PROTOCOLS, Protocol, draw, prepare, resolve, shape_seed
 from pa3d.evaluate.score import predict, rotation_matrices
 from pa3d.evaluate.summary import categories, summarize
 from pa3d.segment import Segmentation, Segmenter
@@ -317,7 +320,7 @@ def test_names_of_other_categories_can_be_offered(tmp_path: Path) -> None:
             labels = np.array([parts.index("brim"), parts.index("wheel")] * 2, np.int32)
             return Segmentation(shape, list(parts), labels, np.full((4, len(parts)), 1 / len(parts), np.float32))
 
-    found = predict(AlwaysBrim(), case, resolve("pa3d", dataset.name, offered="dataset"))
+    found = predict(AlwaysBrim(), case)
     assert found.predicted.tolist() == [1, -1, 1, -1]
 
 
@@ -336,6 +339,8 @@ def test_a_class_of_unlabelled_points_never_doubles_a_part(chairs: Path, tmp_pat
 def test_the_zero_column_equals_logits_with_a_zero(chairs: Path, checkpoint: Checkpoint) -> None:
     points = open_dataset("npz", chairs).load(1).shape.points
     method = SegmenterMethod(checkpoint, assign="nearest")
+    method.configure(resolve("find3d", "npz"))
+    method.prompts = "part"
     names = ["seat", "back", "leg"]
     segmenter = Segmenter(checkpoint, threads=1)
     features = segmenter.encode(points)
@@ -345,7 +350,7 @@ def test_the_zero_column_equals_logits_with_a_zero(chairs: Path, checkpoint: Che
     gap = ((features.points[:, None].astype(np.float64) - features.centers[None]) ** 2).sum(axis=2)
     at_points = logits[gap.argmin(axis=1)]
     expected = np.where(at_points.argmax(axis=1) == 3, -1, at_points.argmax(axis=1))
-    result = method.segment(Shape(points), names, zero=True)
+    result = method.segment(Shape(points), names)
     assert (expected < 0).sum() > 0
     np.testing.assert_array_equal(result.labels, expected)
     share = np.exp(at_points - at_points.max(axis=1, keepdims=True))
@@ -382,12 +387,14 @@ def test_baselines_by_hand() -> None:
     whole = EncoderConfig(patches=1, patch_size=8)
     assert PatchOracle(whole).segment(shape, ["a", "b"], truth=truth).labels.tolist() == [1] * 8
     mostly_none = np.array([1, 1, 0, 0, -1, -1, -1, -1], np.int32)
-    assert PatchOracle(whole).segment(shape, ["a", "b"], truth=mostly_none, zero=True).labels.tolist() == [-1] * 8
+    oracle = PatchOracle(whole)
+    oracle.configure(PROTOCOLS["find3d"])
+    assert oracle.segment(shape, ["a", "b"], truth=mostly_none).labels.tolist() == [-1] * 8
     many = Shape(np.random.default_rng(0).random((3000, 3)).astype(np.float32), name="s")
-    guessed = Uniform().segment(many, ["a", "b", "c"], truth=np.zeros(3000, np.int32))
+    guessed = Uniform().segment(many, ["a", "b", "c"])
     # Three standard deviations of a binomial count.
     assert (np.abs(np.bincount(guessed.labels) - 1000) < 3 * np.sqrt(3000 * 2 / 9)).all()
-    again = Uniform().segment(many, ["a", "b", "c"], truth=np.zeros(3000, np.int32))
+    again = Uniform().segment(many, ["a", "b", "c"])
     np.testing.assert_array_equal(guessed.labels, again.labels)
 
 
@@ -408,6 +415,74 @@ def test_methods_that_cannot_be_scored_are_refused(chairs: Path) -> None:
         evaluate(dataset, Heights(), offered="dataset")
     with pytest.raises(InputError, match="expected 0 or more"):
         evaluate(dataset, Heights(), workers=-1)
+
+
+class Recorder(Heights):
+    """Has every optional part of a method, and records what it is given."""
+
+    needs_truth = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[Any] = []
+
+    def configure(self, protocol: Protocol) -> None:
+        self.given.append(protocol.name)
+
+    def prepare(self, label_sets: dict[str, list[str]]) -> None:
+        self.given.append(label_sets)
+
+    def ceiling(self) -> Heights:
+        return Heights()
+
+    def identity(self) -> dict[str, Any]:
+        return {"name": "recorder", "size": 3}
+
+    def segment(self, shape: Shape, parts: Sequence[str], category: str | None, truth: Array) -> Segmentation:  # type: ignore[override]
+        assert len(truth) == len(shape.points)
+        return super().segment(shape, parts, category=category)
+
+
+def test_what_a_method_may_have(tmp_path: Path, chairs: Path) -> None:
+    method = Recorder()
+    results = evaluate(open_dataset("npz", chairs), method)
+    assert method.given == ["pa3d", {}]
+    assert results["method"] == {"name": "recorder", "size": 3}
+    for record in results["shapes"]:
+        assert record["baselines"]["oracle"] == record["miou"]
+    method = Recorder()
+    points = np.random.default_rng(0).random((40, 3)).astype(np.float32)
+    np.savez(tmp_path / "a.npz", vertices=points, faces=np.arange(39).reshape(-1, 3), face_labels=np.arange(13) % 4,
+             part_names=["arm", "head", "leg", "torso"], category="human")  # fmt: skip
+    evaluate(open_dataset("faust", tmp_path), method, unlabelled="other")
+    assert method.given == ["pa3d", {"human": ["arm", "head", "leg", "torso", "other"]}]
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (None, "the method returned NoneType; expected an object with labels and scores"),
+        (SimpleNamespace(labels=np.zeros(300), scores=np.ones((300, 2))), "gave labels of float64"),
+        (SimpleNamespace(labels=np.zeros(300, int), scores=np.full((300, 2), np.nan)), "finite floating-point scores"),
+        (
+            SimpleNamespace(labels=np.zeros(300, int), scores=np.ones((300, 3))),
+            r"scores \(300, 3\) for 300 points and 2",
+        ),
+        (SimpleNamespace(labels=np.full(300, 2), scores=np.ones((300, 2))), "expected one label in -1..parts-1"),
+    ],
+)
+def test_results_that_cannot_be_scored(chairs: Path, result: object, message: str) -> None:
+    method = SimpleNamespace(segment=lambda shape, parts, category: result)
+    with pytest.raises(InputError, match=message):
+        evaluate(open_dataset("npz", chairs), method, limit=1)  # type: ignore[arg-type]
+
+
+def test_objects_that_are_no_methods(chairs: Path) -> None:
+    with pytest.raises(InputError, match=r"dict has no method segment\(shape, parts, category\)"):
+        evaluate(open_dataset("npz", chairs), {})  # type: ignore[arg-type]
+    method = SimpleNamespace(segment=lambda shape, parts, category: None)
+    with pytest.raises(InputError, match="cannot be sent to other processes"):
+        evaluate(open_dataset("npz", chairs), method, workers=1)  # type: ignore[arg-type]
 
 
 # ---- the run ----
@@ -605,6 +680,77 @@ def test_command(tmp_path: Path, chairs: Path, checkpoint: Checkpoint) -> None:
     assert json.loads(summary.stdout)["shapes"] == 2
 
 
+def example_in_the_documentation() -> str:
+    text = (Path(__file__).resolve().parents[1] / "docs" / "results.md").read_text()
+    [code] = [block.split("```")[0] for block in text.split("```python\n")[1:]]
+    return code
+
+
+def pa3d_in(folder: Path, *args: object) -> subprocess.CompletedProcess[str]:
+    """pa3d as from the shell, in a folder: heights.py there is not on Python's own path."""
+    code = "import sys; sys.path.remove(''); from pa3d.cli import main; sys.exit(main())"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    command = [sys.executable, "-c", code, *map(str, args)]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_the_method_in_the_documentation(tmp_path: Path, chairs: Path) -> None:
+    """Exactly as docs/results.md shows it: saved in a folder, and named on the command line there."""
+    (tmp_path / "heights.py").write_text(example_in_the_documentation())
+    command = ("eval", "npz", "--root", chairs, "--method", "heights:Heights", "-o", "out", "--no-pictures")
+    done = pa3d_in(tmp_path, *command)
+    assert done.returncode == 0, done.stderr
+    assert "Heights on npz (test), protocol pa3d: 6 shapes, 0 left out" in done.stdout
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["method"] == {"name": "Heights"}
+    # The parts of these shapes are slices of equal height.
+    assert results["summary"]["miou"]["value"] > 0.95
+
+
+OUTSIDE = """
+class Heights:
+    def segment(self, shape, parts, category):
+        raise OSError("no such model")
+
+class Sized:
+    def __init__(self, size):
+        pass
+
+class Nothing:
+    pass
+"""
+
+
+def test_methods_that_cannot_be_found(
+    tmp_path: Path, chairs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    Path("outside_methods.py").write_text(OUTSIDE)
+    Path("broken_method.py").write_text("import missing_package")
+    Path("wrong_method.py").write_text("1 / 0")
+    for name, message in {
+        "median": "--method median: expected one of model, oracle, majority, random, or a class",
+        "a:b:C": "--method a:b:C: expected package.module:Class, such as",
+        "no_such_package.module:C": "there is no module no_such_package; install it, or run pa3d in the folder",
+        "outside_methods.more:C": "there is no module outside_methods.more;",
+        "broken_method:C": "broken_method cannot be imported (No module named 'missing_package')",
+        "wrong_method:C": "wrong_method cannot be imported (ZeroDivisionError: division by zero)",
+        "outside_methods:Height": "outside_methods has no class Height; its classes with a method segment: Heights",
+        "outside_methods:Sized": "Sized() failed (TypeError: ",
+        "outside_methods:Nothing": "Nothing has no method segment(shape, parts, category)",
+        "outside_methods:Heights": "--method outside_methods:Heights failed: OSError: no such model",
+    }.items():
+        assert main(["eval", "npz", "--root", str(chairs), "--method", name, "-o", "out"]) == 2
+        err = capsys.readouterr().err
+        assert message in err and err.count("\n") == 1
+        assert not Path("out", "results.json").exists()
+
+
+def test_the_help_names_all_methods() -> None:
+    assert "|".join(METHODS) + "|MODULE:CLASS" in CliRunner().invoke(app, ["run", "--help"]).output
+
+
 def test_names_are_escaped_in_the_report(chairs: Path, tmp_path: Path) -> None:
     content = dict(np.load(chairs / "1.npz"))
     hostile = {"part_names": np.array(["<b>", "a&b", "leg"]), "category": np.array("<script>x</script>")}
@@ -617,7 +763,7 @@ def test_names_are_escaped_in_the_report(chairs: Path, tmp_path: Path) -> None:
 
 def test_the_command_is_light_to_import() -> None:
     """`pa3d segment` must not pay for it."""
-    code = "import sys, pa3d.evaluate.command; print(sorted({'numpy', 'torch', 'rich'} & set(sys.modules)))"
+    code = "import sys, pa3d.cli.evaluate; print(sorted({'numpy', 'torch', 'rich'} & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "numpy" not in ran.stdout
     assert "torch" not in ran.stdout

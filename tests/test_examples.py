@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pa3d.cli import part_names
+from pa3d.cli.options import part_names
 from pa3d.io import load
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -106,7 +106,7 @@ def test_refusals_leave_everything_as_it_was(
         raise RuntimeError("no more")
         yield
 
-    monkeypatch.setattr("pa3d.data.command.clouds", fails)
+    monkeypatch.setattr("pa3d.cli.harvest.clouds", fails)
     assert run(models, "-o", tmp_path / "x") == 1
     assert sorted(tmp_path.rglob("*")) == before
 

@@ -116,7 +116,7 @@ def test_several_of_a_name_lie_apart(segmenter: Segmenter) -> None:
     tips = np.stack([k.position for k in result.found if k.name == "tip of the leg"])
     assert len(tips) == 4
     gaps = np.linalg.norm(tips[:, None] - tips, axis=2) + np.eye(4)
-    assert gaps.min() > module.APART * 0.4  # the shape's radius is at least 0.4
+    assert gaps.min() > module.MIN_DISTANCE * 0.4  # the shape's radius is at least 0.4
     assert result.heat.shape == (len(mesh.vertices), 2) and (result.heat >= 0).all() and (result.heat <= 1).all()
     again = segmenter.keypoints(as_shape(mesh), ["tip of the leg", "tabletop"], count=4)
     assert [k.index for k in again.found] == [k.index for k in result.found]
@@ -134,7 +134,7 @@ def test_another_up_axis_and_far_coordinates(segmenter: Segmenter) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("nonsense", "is no JSON"),
+        ("nonsense", "is not JSON"),
         ("[]", "has no file or no keypoints"),
         ('{"file": "a.glb", "keypoints": []}', "has no file or no keypoints"),
         ('{"file": "a.glb", "keypoints": 7}', "keypoint 0 cannot be read"),

@@ -15,12 +15,12 @@ from pa3d.evaluate.metrics import (
     confusion_matrix,
     expected_calibration_error,
     grouped_mean,
-    mean_counted,
+    nan_mean,
     neighborhoods,
     part_ious,
 )
 from pa3d.evaluate.protocols import PROTOCOLS, prepare, resolve
-from pa3d.evaluate.score import Prediction, figures
+from pa3d.evaluate.score import Prediction, shape_metrics
 from pa3d.shape import Shape
 
 NAN = float("nan")
@@ -49,7 +49,7 @@ def test_absent_parts_by_hand(rule: str, ious: list[float], mean: float) -> None
     ]
     found = part_ious(confusion, rule)  # type: ignore[arg-type]
     np.testing.assert_allclose(found, ious, rtol=1e-15)
-    assert mean_counted(found) == pytest.approx(mean, rel=1e-15)
+    assert nan_mean(found) == pytest.approx(mean, rel=1e-15)
     assert accuracy(confusion) == 0.5
 
 
@@ -91,7 +91,7 @@ def test_unlabelled_points_by_hand(
     assert case.classes == classes
     extra = 3 if len(classes) == 4 else -1
     predicted = np.array([0, 1, 1, -1, 0, extra], np.int32)
-    found = figures(case, Prediction(predicted, np.full(6, 0.5), {}), protocol)
+    found = shape_metrics(case, Prediction(predicted, np.full(6, 0.5), {}), protocol)
     # "rim" is neither there nor predicted.
     of_rim = {"skip": None, "one": 1.0, "union": None}[rule]
     expected = [*labelled_ious[:2], of_rim, *labelled_ious[2:]]

@@ -144,7 +144,7 @@ def test_trace(shape: tuple[str, str], tmp_path: Path) -> None:
 def test_trace_leaves_other_files_alone(shape: tuple[str, str], tmp_path: Path) -> None:
     path = tmp_path / "notes.json"
     path.write_text("[1, 2")
-    assert "holds something else than a trace" in run_traced(path, shape).stderr
+    assert "holds something other than a trace" in run_traced(path, shape).stderr
     assert path.read_text() == "[1, 2"
     missing = tmp_path / "missing" / "trace.json"
     assert "cannot be written" in run_traced(missing, shape).stderr

@@ -405,8 +405,8 @@ def test_page_needs_no_network_and_escapes_names() -> None:
 
 
 def test_page_is_simplified_when_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pa3d.report.page.MOST_FACES", 500)
-    monkeypatch.setattr("pa3d.report.page.MOST_POINTS", 400)
+    monkeypatch.setattr("pa3d.report.page.MAX_FACES", 500)
+    monkeypatch.setattr("pa3d.report.page.MAX_POINTS", 400)
     page = parts_html(ball())
     faces = array_of(data_of(page)["faces"], "<i4").reshape(-1, 3)
     assert 100 < len(faces) <= 500 and f"Simplified for this page to {len(faces)} of 1,280 faces." in page

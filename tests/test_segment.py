@@ -269,7 +269,7 @@ def test_text_vectors_stand_in_for_the_text_encoder(vectors: np.ndarray) -> None
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (np.ones((2, 384)), r"text_vectors have shape \(2, 384\), expected \(3, 384\): one row a part"),
+        (np.ones((2, 384)), r"text_vectors have shape \(2, 384\), expected \(3, 384\): one row per part"),
         (np.ones((3, 1280)), r"text_vectors have shape \(3, 1280\), expected \(3, 384\).*all-MiniLM-L6-v2"),
         (np.ones(384), r"text_vectors have shape \(384,\)"),
         (np.zeros((3, 384)), "text_vectors: NaN, infinite or zero rows"),
@@ -407,7 +407,7 @@ def test_a_text_space_that_does_not_fit() -> None:
 
     segmenter = Segmenter(random_checkpoint(replace(TINY, text_dim=100)))
     with pytest.raises(
-        InputError, match="a text space of 100 dimensions, but its text encoder all-MiniLM-L6-v2 gives 384"
+        InputError, match="text space of the checkpoint has 100 dimensions, but its text encoder all-MiniLM-L6-v2 gives 384"
     ):
         segmenter.segment(cloud("random", 50), PARTS)
 

@@ -1,11 +1,10 @@
-"""Measures how well parts are named: datasets, protocols, metrics, and the run that puts them together.
+"""Measure how well a method names parts: datasets, protocols, metrics, and the run that combines them.
 
     dataset = open_dataset("faust", "data/faust")
     results = evaluate(dataset, Segmenter.from_pretrained(), "pa3d")
 
-Which points are seen, what is offered, and how an absent part or an unlabelled point counts differs between
-papers; every such rule is a field of a `Protocol`, and every results.json carries the protocol it was made
-with.
+Papers differ in which points a method sees, which names it chooses from, and how an absent part or an unlabelled point
+counts. Each of these rules is a field of a `Protocol`, and results.json contains the protocol.
 """
 
 from __future__ import annotations

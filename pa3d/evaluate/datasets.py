@@ -1,19 +1,22 @@
-"""Labelled shapes of the public datasets, read in the layouts they are published in.
+"""Labelled shapes of the public datasets, in the layouts in which they are published.
 
     dataset = open_dataset("shapenetpart", "data/shapenetcore_partanno_segmentation_benchmark_v0_normal")
     for i in range(len(dataset)):
         shape = dataset.load(i)
 
-`LAYOUTS` says how each is laid out. Opening lists the shapes and fails when the folder is not what it should
-be; a shape is read, and found broken, when it is loaded.
+`LAYOUTS` describes the files of each. Opening a dataset lists its shapes, and fails when the folder has another layout.
+A shape is read when it is loaded, so a broken one is found then.
 """
 
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -21,24 +24,24 @@ from numpy.typing import NDArray
 
 from pa3d.errors import InputError
 from pa3d.evaluate import labels
+from pa3d.evaluate.layouts import LAYOUTS
 from pa3d.evaluate.plain_pickle import load_pickled_dict
 from pa3d.frames import UP_AXES
 from pa3d.io import load
 from pa3d.shape import Shape
 
-LAYOUTS = {
-    "shapenetpart": "synsetoffset2category.txt, train_test_split/shuffled_{train,val,test}_file_list.json "
-    "and SYNSET/ID.txt with rows 'x y z nx ny nz label'; or the HDF5 form: all_object_categories.txt, "
-    "{train,val,test}_hdf5_file_list.txt and the .h5 files they name, with data, label and pid",
-    "partnete": "[test/]CATEGORY/ID/ with pc.ply and label.npy (a pickled dict, key semantic_seg)",
-    "faust": "*.npz with vertices, faces, face_labels, part_names; or meshes.txt, scans/*.obj and "
-    "coarse_gt.json (mesh name -> part name of every vertex)",
-    "scanobjectnn": "[object_dataset_complete_with_parts/]CATEGORY/ID.bin and ID_part.bin, and split_new.txt",
-    "objaverse": "[seenclass|unseen|shapenetpart/]CATEGORY_UID/ with points5000.pcd, label_map.json and "
-    "labels.npy (0 unlabelled) or mask2pts.npy or .pt (masks x points)",
-    "npz": "*.npz, at any depth, with points and labels, or vertices, faces and face_labels or "
-    "vertex_labels; part_names and category",
-}
+# What numpy, zipfile, json, h5py and torch raise for damaged files. Other errors are bugs and are not caught.
+DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    IndexError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    UnpicklingError,
+)
 
 
 @dataclass
@@ -46,7 +49,7 @@ class LabelledShape:
     """A shape and the part of each of its points, or of each face of a mesh.
 
     labels: (N,) int32 of a cloud, (F,) int32 of a mesh: index into part_names, -1 unlabelled.
-    scene: (N,) bool, points of a scan that are not the object; None when all are.
+    scene: (N,) bool, true for points of a scan that are not the object; None when all points are.
     """
 
     id: str
@@ -76,9 +79,9 @@ class LabelledShape:
 
 
 class Dataset(ABC):
-    """Shapes by number. Small enough to be sent to other processes; shapes are read when asked for.
+    """Shapes by index. It is small, so that it can be sent to other processes; load reads a shape.
 
-    ids: one a shape, unique, in the order of the split; whether a file is there shows when it is loaded.
+    ids: one per shape, unique, in the order of the split. Whether the file exists shows when it is loaded.
     label_sets: part names by category, None when each shape brings its own.
     """
 
@@ -98,15 +101,14 @@ class Dataset(ABC):
             return self._load(index).validate()
         except InputError:
             raise
-        except Exception as error:
-            # A parser of foreign bytes can stumble in more ways than can be listed; all mean a broken shape.
+        except DAMAGE as error:
             reason = f"{type(error).__name__}: {error}"
             raise InputError(f"{self.ids[index]}: cannot be read ({reason}); get the file again") from error
 
     @abstractmethod
     def _load(self, index: int) -> LabelledShape: ...
 
-    def _refuse(self, looked_for: str) -> InputError:
+    def _not_found(self, looked_for: str) -> InputError:
         return InputError(f"{self.root}: {looked_for} not found; expected {self.name} laid out as {LAYOUTS[self.name]}")
 
 
@@ -114,10 +116,10 @@ def open_dataset(name: str, root: str | Path, *, split: str | None = None, up: s
     """A dataset by name (one of LAYOUTS) in a folder.
 
     split: "train", "val" or "test" of ShapeNetPart; "train", "test" or "all" of ScanObjectNN; a subfolder of
-        Objaverse-General or "all". None takes the one that papers report: test, all, all. The others have one
+        Objaverse-General or "all". None takes the one that papers report: test, all, all. The other datasets have one
         split.
     up: the axis of the dataset that points upwards.
-    Raises InputError when the name or split is unknown or the folder is missing or laid out otherwise.
+    Raises InputError when the name or split is unknown, or the folder is missing or has another layout.
     """
     if name not in LAYOUTS:
         raise InputError(f"dataset {name!r} is unknown; expected one of {', '.join(LAYOUTS)}")
@@ -136,7 +138,7 @@ def open_dataset(name: str, root: str | Path, *, split: str | None = None, up: s
     default = {"shapenetpart": "test", "scanobjectnn": "all", "objaverse": "all"}.get(name, "test")
     dataset: Dataset = kind(folder, split or default, up)
     if not dataset.ids:
-        raise dataset._refuse(f"a shape of split {dataset.split}")
+        raise dataset._not_found(f"a shape of split {dataset.split}")
     return dataset
 
 
@@ -153,7 +155,7 @@ class ShapeNetPart(Dataset):
         self._category = {row[1]: row[0] for row in rows if len(row) == 2 and row[0] in self.label_sets}
         files = root / "train_test_split" / f"shuffled_{split}_file_list.json"
         if not files.is_file():
-            raise self._refuse(str(files.relative_to(root)))
+            raise self._not_found(str(files.relative_to(root)))
         try:
             listed = [str(entry).split("/")[-2:] for entry in json.loads(files.read_text())]
         except ValueError as error:
@@ -168,7 +170,7 @@ class ShapeNetPart(Dataset):
         table = np.loadtxt(self.root / f"{key}.txt", dtype=np.float32, ndmin=2)
         if table.shape[1] != 7:
             raise InputError(f"{key}: rows of {table.shape[1]} numbers, expected 'x y z nx ny nz label'; get it again")
-        return _shapenet(key, category, table[:, :3], table[:, 6].astype(np.int32), self)
+        return _shapenetpart_shape(key, category, table[:, :3], table[:, 6].astype(np.int32), self)
 
 
 class ShapeNetPartHdf5(Dataset):
@@ -182,10 +184,10 @@ class ShapeNetPartHdf5(Dataset):
         base = root / "hdf5_data" if (root / "hdf5_data").is_dir() else root
         listing = base / f"{split}_hdf5_file_list.txt"
         if not listing.is_file():
-            raise self._refuse(f"{ShapeNetPart.categories_file} or {listing.relative_to(root)}")
+            raise self._not_found(f"{ShapeNetPart.categories_file} or {listing.relative_to(root)}")
         categories = base / "all_object_categories.txt"
         if not categories.is_file():
-            raise self._refuse(str(categories.relative_to(root)))
+            raise self._not_found(str(categories.relative_to(root)))
         self._categories = [line.split()[0] for line in categories.read_text().splitlines() if line.strip()]
         if unknown := [c for c in self._categories if c not in labels.SHAPENETPART]:
             raise InputError(f"{categories}: {unknown[0]} is no category of ShapeNetPart; get the file again")
@@ -201,7 +203,9 @@ class ShapeNetPartHdf5(Dataset):
         path, row = self._rows[index]
         with _open_hdf5(path) as file:
             points, part, category = file["data"][row], file["pid"][row], int(np.ravel(file["label"][row])[0])
-        return _shapenet(self.ids[index], self._categories[category], points, np.ravel(part).astype(np.int32), self)
+        return _shapenetpart_shape(
+            self.ids[index], self._categories[category], points, np.ravel(part).astype(np.int32), self
+        )
 
 
 def _open_hdf5(path: Path) -> Any:
@@ -217,7 +221,7 @@ def _open_hdf5(path: Path) -> Any:
         raise InputError(f"{path}: not a readable HDF5 file ({error}); get it again") from error
 
 
-def _shapenet(
+def _shapenetpart_shape(
     key: str, category: str, points: NDArray[Any], part: NDArray[np.int32], dataset: Dataset
 ) -> LabelledShape:
     names, first = labels.SHAPENETPART[category], labels.first_id(category)
@@ -231,7 +235,7 @@ def _shapenet(
 
 
 class PartNetE(Dataset):
-    """PartSLIP's test set: clouds labelled in part, -1 elsewhere."""
+    """PartSLIP's test set: clouds of which only some points have a label; the others have -1."""
 
     name = "partnete"
     label_sets = labels.PARTNETE
@@ -241,7 +245,7 @@ class PartNetE(Dataset):
         self._base = root / "test" if (root / "test").is_dir() else root
         found = [path for path in sorted(self._base.iterdir()) if path.name in labels.PARTNETE and path.is_dir()]
         if not found:
-            raise self._refuse("a folder named after a category, such as Bottle,")
+            raise self._not_found("a folder named after a category, such as Bottle,")
         self.ids = [
             f"{category.name}/{shape.name}"
             for category in found
@@ -262,9 +266,11 @@ class PartNetE(Dataset):
 
 
 class ScanObjectNN(Dataset):
-    """Real scans with their surroundings. Background, id 0 in the files, becomes -1; points of other things
-    in the scan are marked as scene: the object is the most frequent instance, other than 0, 1 and 2, which
-    are none."""
+    """Real scans with their surroundings.
+
+    The background, id 0 in the files, becomes -1. The object is the most frequent instance other than 0, 1 and 2, which
+    are no objects; all points that are not of it are marked as scene.
+    """
 
     name = "scanobjectnn"
     label_sets = labels.SCANOBJECTNN
@@ -277,7 +283,7 @@ class ScanObjectNN(Dataset):
             raise InputError(f"split {split!r} is unknown; ScanObjectNN has train, test and all")
         listing = self._base / "split_new.txt"
         if not listing.is_file():
-            raise self._refuse(str(listing.relative_to(root)))
+            raise self._not_found(str(listing.relative_to(root)))
         categories = list(labels.SCANOBJECTNN)
         for line in listing.read_text().splitlines():
             fields = line.split()
@@ -290,8 +296,8 @@ class ScanObjectNN(Dataset):
     def _load(self, index: int) -> LabelledShape:
         key = self.ids[index]
         category = key.split("/")[0]
-        points = _rows(self._base / f"{key}.bin", 11)
-        part = _rows(self._base / f"{key}_part.bin", 2)[:, -1].astype(np.int64)
+        points = _read_rows(self._base / f"{key}.bin", 11)
+        part = _read_rows(self._base / f"{key}_part.bin", 2)[:, -1].astype(np.int64)
         if len(part) != len(points):
             raise InputError(f"{key}: {len(part)} labels for {len(points)} points; get both files again")
         ids = np.array(labels.SCANOBJECTNN_IDS.get(category, range(len(labels.SCANOBJECTNN[category]) + 1)))
@@ -305,8 +311,8 @@ class ScanObjectNN(Dataset):
         return LabelledShape(key, category, cloud, np.maximum(part, -1).astype(np.int32), names, self.split, scene)
 
 
-def _rows(path: Path, columns: int) -> NDArray[np.float32]:
-    """float32 rows after one number, how many there are."""
+def _read_rows(path: Path, columns: int) -> NDArray[np.float32]:
+    """The float32 rows of a file that begins with their number."""
     values = np.fromfile(path, "<f4")
     if len(values) < 1 + columns or (len(values) - 1) % columns or (len(values) - 1) // columns != values[0]:
         raise InputError(
@@ -325,7 +331,7 @@ class Objaverse(Dataset):
         super().__init__(root, split, up)
         found = [name for name in self.SPLITS if (root / name).is_dir()]
         if split != "all" and split not in found:
-            raise self._refuse(f"a folder {split}")
+            raise self._not_found(f"a folder {split}")
         folders = [root / name for name in (found if split == "all" else [split])] or [root]
         shapes = [path.parent for folder in folders for path in sorted(folder.glob("*/label_map.json"))]
         self.ids = [shape.relative_to(root).as_posix() for shape in shapes]
@@ -333,7 +339,10 @@ class Objaverse(Dataset):
     def _load(self, index: int) -> LabelledShape:
         key = self.ids[index]
         folder = self.root / key
-        names = {int(number): str(name) for number, name in json.loads((folder / "label_map.json").read_text()).items()}
+        label_map = json.loads((folder / "label_map.json").read_text())
+        if not isinstance(label_map, dict):
+            raise InputError(f"{key}: label_map.json is not a dict of number to name; get it again")
+        names = {int(number): str(name) for number, name in label_map.items()}
         numbers = sorted(number for number in names if number > 0)
         if numbers != list(range(1, len(numbers) + 1)):
             raise InputError(f"{key}: label_map.json has the numbers {numbers}, expected 1, 2, ...; get it again")
@@ -341,12 +350,12 @@ class Objaverse(Dataset):
         part = self._labels(folder, len(shape.points))
         category = folder.name.rsplit("_", 1)[0].replace("_", " ")
         cloud = Shape(shape.points, colors=shape.colors, up=self.up, name=key)
-        part_names, merged = _unite([names[number] for number in numbers])
+        part_names, merged = _merge_equal_names([names[number] for number in numbers])
         lookup = np.array([*merged, -1])
         return LabelledShape(key, category, cloud, lookup[part].astype(np.int32), part_names, self.split)
 
     def _labels(self, folder: Path, points: int) -> NDArray[np.int64]:
-        """Part numbers from 0, -1 for none. Where masks overlap the smallest, which is the finest, holds."""
+        """Part numbers from 0, -1 for none. Where masks overlap, the smallest counts, because it is the finest part."""
         if (folder / "labels.npy").is_file():
             return np.load(folder / "labels.npy", allow_pickle=False).ravel().astype(np.int64) - 1
         masks = _masks(folder)
@@ -371,21 +380,21 @@ def _masks(folder: Path) -> NDArray[np.bool_]:
     raise InputError(f"{folder.name}: none of labels.npy, mask2pts.npy and mask2pts.pt is there; get the folder again")
 
 
-def _unite(names: list[str]) -> tuple[list[str], list[int]]:
-    """Names that read the same become one part; also the new number of each."""
+def _merge_equal_names(names: list[str]) -> tuple[list[str], list[int]]:
+    """Names without those that read the same as an earlier one, and the new number of each name."""
     from pa3d.text import clean
 
     distinct: dict[str, int] = {}
-    kept: list[str] = []
+    merged: list[str] = []
     for name in names:
         if clean(name) not in distinct:
-            distinct[clean(name)] = len(kept)
-            kept.append(name)
-    return kept, [distinct[clean(name)] for name in names]
+            distinct[clean(name)] = len(merged)
+            merged.append(name)
+    return merged, [distinct[clean(name)] for name in names]
 
 
 class Npz(Dataset):
-    """One .npz a shape: a cloud with labels, or a mesh with labels of faces or vertices."""
+    """One .npz file per shape: a cloud with labels, or a mesh with labels of faces or vertices."""
 
     name = "npz"
 
@@ -426,7 +435,7 @@ class FaustNpz(Npz):
 
 
 class FaustMeshes(Dataset):
-    """FAUST coarse as SATR publishes it: OBJ scans and a part name for every vertex."""
+    """FAUST coarse as SATR publishes it: OBJ scans, and a part name for every vertex."""
 
     name = "faust"
     label_sets = {"human": labels.FAUST}  # noqa: RUF012
@@ -437,6 +446,8 @@ class FaustMeshes(Dataset):
             self._names: dict[str, list[str]] = json.loads((root / "coarse_gt.json").read_text())
         except ValueError as error:
             raise InputError(f"{root / 'coarse_gt.json'}: not JSON ({error}); get the file again") from error
+        if not isinstance(self._names, dict):
+            raise InputError(f"{root / 'coarse_gt.json'}: not a dict of mesh to part names; get the file again")
         listing = root / "meshes.txt"
         files = (
             listing.read_text().split() if listing.is_file() else sorted(p.name for p in (root / "scans").glob("*.obj"))
@@ -454,7 +465,7 @@ class FaustMeshes(Dataset):
 
 
 def labels_of_faces(mesh: Shape, vertex_labels: NDArray[np.int32]) -> NDArray[np.int32]:  # (N,) -> (F,)
-    """The label that most of a face's corners have; the lowest where all three differ."""
+    """The label that most corners of a face have; the lowest when all three differ."""
     if mesh.faces is None or vertex_labels.shape != (len(mesh.points),):
         raise InputError(f"{mesh.name}: {len(vertex_labels)} labels for {len(mesh.points)} vertices; expected one each")
     a, b, c = np.sort(vertex_labels[mesh.faces], axis=1).T
@@ -462,8 +473,10 @@ def labels_of_faces(mesh: Shape, vertex_labels: NDArray[np.int32]) -> NDArray[np
 
 
 def labels_of_vertices(mesh: Shape, face_labels: NDArray[np.int32]) -> NDArray[np.int32]:  # (F,) -> (N,)
-    """The label with the largest area around each vertex, which decides on the seams between parts; the
-    lowest among equals, -1 for vertices without a face."""
+    """For each vertex the label of the faces with the largest total area around it.
+
+    The lowest label wins among equals; vertices without a face get -1.
+    """
     if mesh.faces is None:
         raise InputError(f"{mesh.name}: a cloud has no faces")
     classes = int(face_labels.max()) + 2

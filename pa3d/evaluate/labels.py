@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-# Ids count through the categories: Airplane 0-3, Bag 4-5, ... Table 47-49.
+# Ids are numbered across the categories: Airplane 0-3, Bag 4-5, ... Table 47-49.
 SHAPENETPART: dict[str, tuple[str, ...]] = {
     "Airplane": ("body", "wing", "tail", "engine or frame"),
     "Bag": ("handle", "body"),
@@ -74,7 +74,7 @@ PARTNETE: dict[str, tuple[str, ...]] = {
     "Window": ("window",),
 }
 
-# Without the background, whose id is 0: these are ids 1, 2, ... Category ids follow this order.
+# Without the background, whose id is 0: these parts have the ids 1, 2, ... Category ids follow this order.
 SCANOBJECTNN: dict[str, tuple[str, ...]] = {
     "bag": ("bag body", "handle", "shoulder strap"),
     "bin": ("container", "outside frame", "cover"),
@@ -92,7 +92,7 @@ SCANOBJECTNN: dict[str, tuple[str, ...]] = {
     "sofa": ("back", "arm", "base", "seat"),
     "toilet": ("tank", "bowl", "cover", "seat", "base"),
 }
-# Ids as the files have them to ids as above: in two categories one id is void.
+# From ids in the files to the ids above. In two categories one id of the files is not used.
 SCANOBJECTNN_IDS: dict[str, tuple[int, ...]] = {"bin": (0, 1, 2, -1, 3), "chair": (0, -1, 1, 2, 3, 4)}
 
 
@@ -102,6 +102,6 @@ def first_id(category: str) -> int:
     return sum(len(SHAPENETPART[name]) for name in names[: names.index(category)])
 
 
-def spoken(category: str) -> str:
-    """A category as prompts use it: "StorageFurniture" -> "storage furniture"."""
+def category_words(category: str) -> str:
+    """The category in plain words, as prompts use it: "StorageFurniture" -> "storage furniture"."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", category).replace("_", " ").lower()

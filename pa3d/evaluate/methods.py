@@ -1,15 +1,18 @@
-"""What can be evaluated: anything with `segment(shape, parts, category=...)`, a Segmenter among others, and
-baselines.
+"""What can be evaluated: the interface of a method, the built-in methods, and classes from other packages.
 
-A baseline has `needs_truth`: it is also handed the true label of every point, and marks what a figure is
-worth. The majority of a shape and uniform guesses are the floor; true labels by patch are the ceiling that
-patches impose.
+`Method` says what `evaluate` asks of a method. The segmenter, the baselines and the ceiling below use nothing else, and
+`make_method` also takes a class from outside, as "package.module:Class".
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import importlib
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import singledispatch
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,26 +21,44 @@ from numpy.typing import NDArray
 
 from pa3d.checkpoint import Checkpoint, load
 from pa3d.config import EncoderConfig
+from pa3d.errors import InputError
+from pa3d.evaluate.protocols import Protocol as EvaluationProtocol
 from pa3d.evaluate.protocols import shape_seed
 from pa3d.frames import TO_MODEL_AXES, apply_normalization, normalization
-from pa3d.segment import DEFAULT_SAMPLE, Assign, Segmentation, Segmenter, Stopwatch, check_options
+from pa3d.profiling import Stopwatch
+from pa3d.segment import DEFAULT_SAMPLE, Assign, Segmentation, Segmenter, check_options
 from pa3d.shape import Shape
 from pa3d.text import TextEncoder, embed_parts, text_encoder
 from pa3d.text.prompts import Mode
 
 
 class Method(Protocol):
-    """What `evaluate` calls: segment(shape, parts, category=...).
+    """What `evaluate` calls.
 
-    segment gets a cloud of N points, K names and how the object is called or None. It returns labels (N,), an
-    index into the names or -1, and scores (N, K), probabilities. A method may also have `identity() -> dict`,
-    which names it and its settings in the results; `zero`, if true segment takes zero=True and labels -1
-    where no logit is above 0; and `needs_truth`, if true segment takes truth=, the true label of every point.
-    To run in worker processes it must be picklable.
+    segment(shape, parts, category): shape is a point cloud of N points, parts are K names, and category says what the
+        object is, or is None when the protocol's prompts leave it out. Returns an object with labels (N,), integers
+        that index parts or are -1 for none of them, and scores (N, K), probabilities; such as a pa3d.Segmentation.
+        Arguments are passed as segment(shape, parts, category=category).
+
+    A method may also have:
+
+    configure(protocol): called first, once, with the rules of this evaluation: a pa3d.evaluate.Protocol. The method
+        takes what it can follow, such as protocol.prompts. If protocol.unlabelled is "zero", segment must return
+        label -1 where no part has a logit above 0; only a method with configure is used with such a protocol.
+        Raises InputError when the method cannot follow the protocol.
+    prepare(label_sets): called once before the first shape, with the names of the dataset: {category: part names}.
+        It is empty when each shape brings its own names. A method can encode all names here.
+    ceiling(): another method, whose result is reported as the best that this one could reach. Without it the ceiling
+        is that of the default patches (PatchOracle).
+    identity(): a dict with "name" and the settings, which results.json holds. Without it the name is that of the class.
+    needs_truth: if true, segment is also given truth=, the true label (N,) of every point, as baselines and ceilings
+        need.
+
+    Worker processes receive a pickled copy of the method, after configure and prepare.
     """
 
     @property
-    def segment(self) -> Callable[..., Segmentation]: ...
+    def segment(self) -> Callable[..., Any]: ...
 
 
 def identity(method: Any) -> dict[str, Any]:
@@ -45,11 +66,42 @@ def identity(method: Any) -> dict[str, Any]:
     return dict(method.identity()) if hasattr(method, "identity") else {"name": type(method).__name__}
 
 
-class SegmenterMethod:
-    """A Segmenter of one thread that reads its checkpoint when first used, remembers text vectors, and
-    travels to other processes as the checkpoint's path or tensors."""
+def configure(method: Any, protocol: EvaluationProtocol) -> None:
+    """Tell a method the protocol. Raises InputError when the method cannot follow it."""
+    if hasattr(method, "configure"):
+        method.configure(protocol)
+    elif protocol.unlabelled == "zero":
+        raise InputError(
+            f"protocol {protocol.name} needs a column of logit 0, which {identity(method)['name']} cannot give"
+        )
 
-    zero = True
+
+def baselines(method: Any, protocol: EvaluationProtocol) -> dict[str, Method]:
+    """The answers that are reported beside a method's: its ceiling, each shape's majority, and chance."""
+    ceiling = method.ceiling() if hasattr(method, "ceiling") else PatchOracle(seed=protocol.seed)
+    configure(ceiling, protocol)
+    return {"oracle": ceiling, "majority": Majority(), "random": Uniform(protocol.seed)}
+
+
+@singledispatch
+def as_method(method: Any) -> Method:
+    """The method that `evaluate` uses for an object: the object itself, unless its type registered something else."""
+    if not callable(getattr(method, "segment", None)):
+        raise InputError(f"{type(method).__name__} has no method segment(shape, parts, category)")
+    return method
+
+
+@as_method.register
+def _(method: Segmenter) -> Method:
+    # Evaluated with one thread per process, and with the prompts of the protocol.
+    return SegmenterMethod(method.checkpoint, precision=method.precision, device=method.device)
+
+
+class SegmenterMethod:
+    """A Segmenter of one thread. It reads its checkpoint when first used, and encodes each name once.
+
+    A pickle of it holds the path or the tensors of the checkpoint, not the Segmenter.
+    """
 
     def __init__(
         self,
@@ -62,14 +114,15 @@ class SegmenterMethod:
         seed: int = 0,
         patches: int | None = None,
     ) -> None:
-        """checkpoint: a path, one in memory, or None for the embedded one. assign: None takes the
-        protocol's. Else as in Segmenter. Raises InputError."""
+        """checkpoint: a path, one in memory, or None for the embedded one. assign: None takes that of the protocol.
+        The rest as in Segmenter. Raises InputError."""
         check_options(assign, None)
         self.checkpoint = checkpoint
         self.precision, self.device = precision, device
         self.sample, self.seed, self.patches = sample, seed, patches
-        self.asked, self.assign = assign, assign
-        self.prompts: Mode = "auto"  # `evaluate` sets what its protocol says
+        self.assign, self._given_assign = assign, assign
+        self.prompts: Mode = "auto"
+        self.zero_column = False
         self._segmenter: Segmenter | None = None
         self._text_encoder: TextEncoder | None = None
         self._vectors: dict[tuple[str, str | None, Mode], NDArray[np.float32]] = {}
@@ -86,12 +139,23 @@ class SegmenterMethod:
             )
         return self._segmenter
 
-    @property
-    def config(self) -> EncoderConfig:
-        return self.segmenter.config
+    def configure(self, protocol: EvaluationProtocol) -> None:
+        """Take prompts, the column of zeros, and assign unless it was given."""
+        self.prompts = protocol.prompts  # type: ignore[assignment]
+        self.assign = self._given_assign or protocol.assign  # type: ignore[assignment]
+        self.zero_column = protocol.unlabelled == "zero"
+
+    def prepare(self, label_sets: Mapping[str, Sequence[str]]) -> None:
+        """Encode the names of the dataset, so that worker processes need no text encoder."""
+        for category, parts in label_sets.items():
+            self.embed(parts, None if self.prompts == "part" else category)
+
+    def ceiling(self) -> PatchOracle:
+        """What true labels on the same patches would give."""
+        return PatchOracle(self.segmenter.config, self.sample, self.seed)
 
     def identity(self) -> dict[str, Any]:
-        """The checkpoint by name and content, and the settings; nothing of where the file lies."""
+        """The checkpoint by name and content, and the settings. It does not tell where the file is."""
         checkpoint = self.segmenter.checkpoint
         digest = hashlib.sha256(f"{checkpoint.config}{checkpoint.temperature!r}{checkpoint.text_space}".encode())
         for name in sorted(checkpoint.tensors):
@@ -108,26 +172,24 @@ class SegmenterMethod:
             "seed": self.seed,
         }
 
-    def segment(
-        self, shape: Shape, parts: Sequence[str], *, category: str | None = None, zero: bool = False
-    ) -> Segmentation:
-        """zero: label -1 where no part's logit is above 0."""
+    def segment(self, shape: Shape, parts: Sequence[str], category: str | None = None) -> Segmentation:
+        """With zero_column, label -1 where no part's logit is above 0."""
         clock = Stopwatch()
         with clock("model"):
             segmenter = self.segmenter
         with clock("text"):
             vectors = self.embed(parts, category)
         names = list(parts)
-        if zero:
-            # A vector and its opposite have logits a and -a at every point, so their probabilities multiply
-            # to 1 / Z^2, and exp(0) / Z is the share of a column of zeros.
+        if self.zero_column:
+            # A vector and its opposite have logits a and -a at every point, so the product of their probabilities
+            # is 1 / Z^2, and a column of zeros would have the probability exp(0) / Z.
             names.append(f"no {parts[0]}")
             vectors = np.concatenate([vectors, -vectors[:1]])
         result = segmenter.segment(
             shape, names, text_vectors=vectors, sample=self.sample, assign=self.assign, seed=self.seed
         )
         result.timings = {**result.timings, **clock.seconds}
-        if zero:
+        if self.zero_column:
             count = len(parts)
             scores = result.scores.astype(np.float64)
             of_zero = np.sqrt(scores[:, 0] * scores[:, count])
@@ -139,7 +201,7 @@ class SegmenterMethod:
         return result
 
     def embed(self, parts: Sequence[str], category: str | None) -> NDArray[np.float32]:  # (K, D)
-        """Unit vectors of part names by the prompts in use; each name is encoded once."""
+        """Unit vectors of part names, with the current prompts. Each name is encoded once."""
         checkpoint = self.segmenter.checkpoint
         if self._text_encoder is None:
             self._text_encoder = text_encoder(checkpoint.text_space)
@@ -161,16 +223,14 @@ class Majority:
         return {"name": "majority"}
 
     def segment(
-        self, shape: Shape, parts: Sequence[str], *, category: str | None = None, truth: NDArray[np.int32]
+        self, shape: Shape, parts: Sequence[str], category: str | None = None, *, truth: NDArray[np.int32]
     ) -> Segmentation:
         best = int(np.bincount(truth[truth >= 0], minlength=len(parts)).argmax())
         return _certain(shape, parts, np.full(len(truth), best, np.int32))
 
 
 class Uniform:
-    """Every point gets a part at random, each as likely."""
-
-    needs_truth = True
+    """Every point gets a random part, each with the same probability."""
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
@@ -178,37 +238,35 @@ class Uniform:
     def identity(self) -> dict[str, Any]:
         return {"name": "random", "seed": self.seed}
 
-    def segment(
-        self, shape: Shape, parts: Sequence[str], *, category: str | None = None, truth: NDArray[np.int32]
-    ) -> Segmentation:
+    def segment(self, shape: Shape, parts: Sequence[str], category: str | None = None) -> Segmentation:
         rng = np.random.default_rng(shape_seed(shape.name, self.seed))
-        result = _certain(shape, parts, rng.integers(len(parts), size=len(truth), dtype=np.int32))
+        result = _certain(shape, parts, rng.integers(len(parts), size=len(shape.points), dtype=np.int32))
         result.scores[:] = 1 / len(parts)
         return result
 
 
 class PatchOracle:
-    """Patches know their true part: each takes the most frequent label among its points, and every point that
-    of the nearest centre. About the best that labels of these patches can do. A patch is none of the parts
-    only where that is an answer (zero)."""
+    """The ceiling of a method that labels patches, from true labels.
+
+    Each patch takes the most frequent true part among its points, and every point the part of the nearest patch
+    centre. This is about the best that labels of these patches can reach. With zero_column a patch may also be none of
+    the parts.
+    """
 
     needs_truth = True
-    zero = True
 
     def __init__(self, config: EncoderConfig | None = None, sample: int | None = DEFAULT_SAMPLE, seed: int = 0) -> None:
         self.config, self.sample, self.seed = config or EncoderConfig(), sample, seed
+        self.zero_column = False
+
+    def configure(self, protocol: EvaluationProtocol) -> None:
+        self.zero_column = protocol.unlabelled == "zero"
 
     def identity(self) -> dict[str, Any]:
         return {"name": "oracle", "patches": self.config.patches, "patch_size": self.config.patch_size}
 
     def segment(
-        self,
-        shape: Shape,
-        parts: Sequence[str],
-        *,
-        category: str | None = None,
-        truth: NDArray[np.int32],
-        zero: bool = False,
+        self, shape: Shape, parts: Sequence[str], category: str | None = None, *, truth: NDArray[np.int32]
     ) -> Segmentation:
         from pa3d.ops import knn, sample_and_group
 
@@ -224,7 +282,7 @@ class PatchOracle:
         for column in members.T:
             np.add.at(votes, (np.arange(len(members)), truth[used[column]]), 1)  # -1 counts in the last column
         nearest = knn(np.ascontiguousarray(points), seen[centers], 1)[0][:, 0]
-        if not zero:
+        if not self.zero_column:
             votes[:, -1] = 0
         best = votes.argmax(axis=1)
         best[(best == len(parts)) | (votes.max(axis=1) == 0)] = -1
@@ -232,7 +290,73 @@ class PatchOracle:
 
 
 def _certain(shape: Shape, parts: Sequence[str], labels: NDArray[np.int32]) -> Segmentation:
+    """Labels with a score of 1 each."""
     scores = np.zeros((len(labels), len(parts)), np.float32)
     known = np.flatnonzero(labels >= 0)
     scores[known, labels[known]] = 1
     return Segmentation(shape, list(parts), labels, scores)
+
+
+METHODS = ("model", "oracle", "majority", "random")
+
+
+def make_method(
+    name: str = "model",
+    *,
+    model: str | Path | None = None,
+    precision: str = "auto",
+    device: str = "cpu",
+    sample: int | None = DEFAULT_SAMPLE,
+    assign: Any = None,
+    patches: int | None = None,
+) -> Method:
+    """One of METHODS, or a class from outside as "package.module:Class", made without arguments.
+
+    The options are those of SegmenterMethod; "oracle" takes patches, the others none.
+    Raises InputError for an unknown name, or a class that cannot be used.
+    """
+    if name == "model":
+        return SegmenterMethod(model, precision=precision, device=device, sample=sample, assign=assign, patches=patches)
+    if name == "oracle":
+        return PatchOracle(None if patches is None else replace(EncoderConfig(), patches=patches))
+    if name == "majority":
+        return Majority()
+    if name == "random":
+        return Uniform()
+    if ":" in name:
+        return _outside_method(name)
+    raise InputError(f"--method {name}: expected one of {', '.join(METHODS)}, or a class as package.module:Class")
+
+
+def _outside_method(path: str) -> Method:
+    """An instance of a class that is given as "package.module:Class"."""
+    module_name, _, class_name = path.partition(":")
+    if not all(word.isidentifier() for word in (*module_name.split("."), class_name)):
+        raise InputError(f"--method {path}: expected package.module:Class, such as my_methods.heights:Heights")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # as python -m does; a console script does not look there
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise InputError(f"--method {path}: {module_name} cannot be imported ({error})") from error
+        raise InputError(
+            f"--method {path}: there is no module {error.name}; install it, or run pa3d in the folder that holds it"
+        ) from error
+    except Exception as error:  # whatever the code of that module raises
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"--method {path}: {module_name} cannot be imported ({reason})") from error
+    if not callable(getattr(module, class_name, None)):
+        classes = [name for name, value in vars(module).items() if hasattr(value, "segment")]
+        known = f"; its classes with a method segment: {', '.join(classes)}" if classes else ""
+        raise InputError(f"--method {path}: module {module_name} has no class {class_name}{known}")
+    try:
+        method = getattr(module, class_name)()
+    except Exception as error:  # whatever the code of that class raises
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(
+            f"--method {path}: {class_name}() failed ({reason}); expected a class that is made without arguments"
+        ) from error
+    if not callable(getattr(method, "segment", None)):
+        raise InputError(f"--method {path}: {class_name} has no method segment(shape, parts, category)")
+    return method

@@ -1,7 +1,7 @@
-"""Figures from labels: IoU by part, boundary IoU, calibration, and intervals by resampling shapes.
+"""Metrics: IoU by part, boundary IoU, calibration, and confidence intervals by resampling shapes.
 
-Labels are indices 0..C-1 of the classes that count, -1 for none of them. Everything about parts follows from
-a shape's confusion matrix, so a rule for absent parts can be changed without predicting again.
+Labels are indices 0..C-1 of the classes that count, -1 for none of them. IoU and accuracy follow from a shape's
+confusion matrix, so a rule for absent parts can be changed without predicting again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def confusion_matrix(
     predicted: Labels,  # (N,)
     classes: int,
 ) -> NDArray[np.int64]:  # (C + 1, C + 1)
-    """Points by true class (row) and predicted class (column); the last of both is none of them (-1).
+    """Number of points by true class (row) and predicted class (column). The last row and column are none of them (-1).
 
     Raises InputError for labels outside -1..C-1 or of different lengths.
     """
@@ -45,7 +45,7 @@ def confusion_matrix(
 def part_ious(confusion: NDArray[np.int64], absent: Absent) -> NDArray[np.float64]:  # (C,)
     """Intersection over union of every part of one shape, NaN for a part that does not count.
 
-    absent says what becomes of a part without a true point. "skip": it does not count (PatchAlign3D on
+    absent says how a part without a true point counts. "skip": it does not count (PatchAlign3D on
     ShapeNetPart). "one": 1 when it is not predicted either, else 0 (PointNet's rule; COPS, PointCLIPv2,
     PatchAlign3D on FAUST). "union": it does not count when it is not predicted either, else 0 (Find3D).
     """
@@ -60,15 +60,15 @@ def part_ious(confusion: NDArray[np.int64], absent: Absent) -> NDArray[np.float6
     return iou
 
 
-def mean_counted(values: ArrayLike) -> float | None:
-    """Mean of what is not NaN; None when nothing is left."""
+def nan_mean(values: ArrayLike) -> float | None:
+    """Mean of the values that are not NaN; None when there are none."""
     array = np.asarray(values, np.float64)
-    counted = array[~np.isnan(array)]
-    return float(counted.mean()) if len(counted) else None
+    known = array[~np.isnan(array)]
+    return float(known.mean()) if len(known) else None
 
 
 def accuracy(confusion: NDArray[np.int64]) -> float | None:
-    """Share of the points whose label is right, -1 for none included; None without points."""
+    """Share of the points whose label is right; label -1 counts like any other. None without points."""
     total = int(confusion.sum())
     return float(np.trace(confusion) / total) if total else None
 
@@ -92,7 +92,7 @@ def boundary_ious(
 
         |G' and P'| / |G' or P'|
 
-    NaN for a part without a true boundary. Large parts cannot hide bad seams in it, as they do in IoU.
+    NaN for a part without a true boundary. In IoU the interior of a large part hides a bad boundary; here it does not.
     """
     ious = np.full(classes, np.nan)
     for c in range(classes):
@@ -108,7 +108,10 @@ def calibration_bins(
     correct: NDArray[np.bool_],  # (N,)
     bins: int = CALIBRATION_BINS,
 ) -> NDArray[np.float64]:  # (bins, 3)
-    """Points, their summed confidence and how many are right, in bins of equal width, closed on the right."""
+    """For each bin: points, the sum of their confidence, and how many are right.
+
+    Bins have equal width and are closed on the right.
+    """
     index = np.clip(np.ceil(confidence.astype(np.float64) * bins).astype(np.int64) - 1, 0, bins - 1)
     columns = (None, confidence.astype(np.float64), correct.astype(np.float64))
     return np.stack([np.bincount(index, weights, bins).astype(np.float64) for weights in columns], axis=1)
@@ -129,16 +132,18 @@ def grouped_mean(values: ArrayLike, groups: Sequence[str] | None = None) -> floa
 
 
 def bootstrap_interval(
-    values: ArrayLike,  # (N,) one a shape
+    values: ArrayLike,  # (N,) one per shape
     groups: Sequence[str] | None = None,  # (N,)
     *,
     level: float = 0.95,
     draws: int = 2000,
     seed: int = 0,
 ) -> tuple[float, float] | None:
-    """Percentile interval of `grouped_mean` when shapes are drawn anew with repetition, within their group if
-    there are groups (Efron and Tibshirani, 1993). The same seed gives the same interval. None where a group,
-    or the whole, has fewer than two values: they cannot show how much they vary."""
+    """Percentile bootstrap interval of `grouped_mean` (Efron and Tibshirani, 1993).
+
+    Shapes are resampled with replacement, within their group if there are groups. The same seed gives the same
+    interval. None when there are fewer than two values, or fewer than two in a group.
+    """
     array = np.asarray(values, np.float64)
     rows = _rows(len(array), groups)
     if not rows or min(map(len, rows)) < 2:
@@ -152,7 +157,7 @@ def bootstrap_interval(
 
 
 def _rows(n: int, groups: Sequence[str] | None) -> list[NDArray[np.int64]]:
-    """The rows of each group, groups by name."""
+    """The rows of each group, in the order of their names."""
     if groups is None:
         return [np.arange(n)]
     labels = np.asarray(groups)

@@ -1,4 +1,4 @@
-"""report.html of an evaluation: one file, no scripts, nothing fetched."""
+"""report.html of an evaluation: one file without scripts, which loads nothing from the network."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pa3d.evaluate.methods import Method
 from pa3d.evaluate.protocols import Case, Protocol, prepare
 from pa3d.evaluate.score import predict
 from pa3d.evaluate.summary import BASELINES, Record
+from pa3d.evaluate.table import METRIC_NAMES, interval_text, percent
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1f2328;
@@ -37,20 +38,13 @@ figure img { max-width: 100%; }
 .key { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin: 0 5px 0 14px; }
 svg text { font: 13px system-ui, sans-serif; fill: #1f2328; }
 """
-FIGURES = {
-    "miou": "mIoU",
-    "ciou": "cIoU",
-    "part_miou": "mIoU by part",
-    "accuracy": "accuracy",
-    "boundary_iou": "boundary IoU",
-}
 BASELINE_NAMES = {
     "oracle": "ceiling: true labels by patch",
     "majority": "the shape's majority",
     "random": "uniform at random",
 }
 BLUE, RULE, INK = "#3D73C5", "#E5E7EB", "#1F2328"
-MOST_FAILURES = 20
+MAX_FAILURES = 20
 
 Results = dict[str, Any]
 
@@ -66,14 +60,14 @@ def report_html(results: Results, timings: dict[str, Any] | None, pictures: Sequ
     sections = [
         f"<h1>{escape(title)}</h1><p>{escape(about)} {escape(protocol['description'])}</p>",
         _failures(results["failed"]),
-        f"<h2>Figures</h2>{_figures(summary)}",
+        f"<h2>Results</h2>{_metrics(summary)}",
         f"<h2>By category</h2>{_bars(results['categories'])}",
-        f"<h2>Seconds a shape</h2>{_timings(timings)}",
+        f"<h2>Seconds per shape</h2>{_timings(timings)}",
         "<h2>Best, median and worst shapes</h2>" if pictures else "",
         *(_picture(caption, png) for caption, png in pictures),
-        "<h2>Parts and what they were taken for</h2>",
+        "<h2>Parts and their predictions</h2>",
         "<p>Rows are true parts, columns what was predicted, in percent of the row's points.</p>",
-        *(_category(name, figures) for name, figures in results["categories"].items()),
+        *(_category(name, metrics) for name, metrics in results["categories"].items()),
         f"<h2>Rules</h2>{_rules(results)}",
     ]
     return (
@@ -83,7 +77,10 @@ def report_html(results: Results, timings: dict[str, Any] | None, pictures: Sequ
 
 
 def shape_pictures(results: Results, dataset: Dataset, method: Method) -> list[tuple[str, bytes]]:
-    """The best, the median and the worst shape, truth on the left, prediction on the right. Predicts anew."""
+    """Captions and pictures of the best, the median and the worst shape: truth on the left, prediction on the right.
+
+    The method predicts them again.
+    """
     ranked: list[Record] = sorted(results["shapes"], key=lambda record: (record["miou"], record["id"]))
     chosen = {"best": ranked[-1], "median": ranked[len(ranked) // 2], "worst": ranked[0]}
     try:
@@ -93,7 +90,7 @@ def shape_pictures(results: Results, dataset: Dataset, method: Method) -> list[t
     pictures = []
     for rank, record in chosen.items():
         case = prepare(dataset.load(dataset.ids.index(record["id"])), protocol, dataset)
-        png = side_by_side(case, predict(method, case, protocol).predicted)
+        png = side_by_side(case, predict(method, case).predicted)
         pictures.append((_caption(rank, record), png))
     return pictures
 
@@ -136,41 +133,31 @@ def _caption(rank: str, record: Record) -> str:
     )
 
 
-def percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
-
-
-def between(figure: dict[str, Any]) -> str:
-    """The interval of a figure, if it has one."""
-    interval = figure.get("interval")
-    return f"{percent(interval[0])} to {percent(interval[1])}" if interval else ""
-
-
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def _figures(summary: dict[str, Any]) -> str:
+def _metrics(summary: dict[str, Any]) -> str:
     rows = []
-    for key, label in FIGURES.items():
+    for key, label in METRIC_NAMES.items():
         mark = " (headline)" if key == summary["headline"]["name"] else ""
-        rows.append([label + mark, percent(summary[key]["value"]), between(summary[key])])
+        rows.append([label + mark, percent(summary[key]["value"]), interval_text(summary[key])])
     rows.append(["expected calibration error", percent(summary["calibration_error"]), ""])
     if "rotations" in summary:
-        turned = summary["rotations"]
-        rows.append(["mIoU over rotations", percent(turned["mean"]), f"worst {percent(turned['worst'])}"])
+        rotated = summary["rotations"]
+        rows.append(["mIoU over rotations", percent(rotated["mean"]), f"worst {percent(rotated['worst'])}"])
 
-    def pairs(names: dict[str, str], figures: dict[str, Any]) -> list[list[str]]:
+    def pairs(names: dict[str, str], metrics: dict[str, Any]) -> list[list[str]]:
         return [
-            [label, percent(figures[name]["miou"]), percent(figures[name]["ciou"])] for name, label in names.items()
+            [label, percent(metrics[name]["miou"]), percent(metrics[name]["ciou"])] for name, label in names.items()
         ]
 
     rules = {rule: f"absent parts: {rule}" for rule in summary["by_rule"]}
     return (
         _table(["%", "", "95 % interval"], rows)
-        + "<h3>What these are worth</h3>"
+        + "<h3>Ceiling and baselines</h3>"
         + _table(["%", "mIoU", "cIoU"], pairs({b: BASELINE_NAMES[b] for b in BASELINES}, summary["baselines"]))
         + "<h3>The same predictions under each rule for absent parts</h3>"
         + _table(["%", "mIoU", "cIoU"], pairs(rules, summary["by_rule"]))
@@ -178,34 +165,34 @@ def _figures(summary: dict[str, Any]) -> str:
 
 
 def _bars(categories: dict[str, Any]) -> str:
-    """mIoU of each category, with a tick at the ceiling."""
+    """Bars with the mIoU of each category, and a tick at the ceiling."""
     left, width, pitch = 170, 600, 26
     rows = []
     ranked = sorted(categories.items(), key=lambda item: -(item[1]["miou"] or 0))
-    for i, (name, figures) in enumerate(ranked):
-        y, value, ceiling = i * pitch, figures["miou"] or 0, figures["baselines"]["oracle"] or 0
-        shapes = "1 shape" if figures["shapes"] == 1 else f"{figures['shapes']} shapes"
+    for i, (name, metrics) in enumerate(ranked):
+        y, value, ceiling = i * pitch, metrics["miou"] or 0, metrics["baselines"]["oracle"] or 0
+        shapes = "1 shape" if metrics["shapes"] == 1 else f"{metrics['shapes']} shapes"
         rows += [
             f'<text x="{left - 12}" y="{y + 16}" text-anchor="end">{escape(name)}</text>',
             f'<rect x="{left}" y="{y + 5}" width="{width}" height="14" fill="{RULE}"/>',
             f'<rect x="{left}" y="{y + 5}" width="{width * value:.1f}" height="14" fill="{BLUE}"/>',
             f'<rect x="{left + width * ceiling:.1f}" y="{y + 2}" width="2" height="20" fill="{INK}"/>',
             f'<text x="{left + width + 12}" y="{y + 16}">'
-            f"{percent(figures['miou'])} of {percent(ceiling)}, {shapes}</text>",
+            f"{percent(metrics['miou'])} of {percent(ceiling)}, {shapes}</text>",
         ]
     height = len(categories) * pitch
     return (
         f'<svg width="1000" height="{height}" viewBox="0 0 1000 {height}" role="img">{"".join(rows)}</svg>'
-        "<p>Bars are mIoU; ticks are the ceiling that patches impose.</p>"
+        "<p>Bars are mIoU; ticks are the ceiling.</p>"
     )
 
 
-def _category(name: str, figures: dict[str, Any]) -> str:
-    """IoU of each part, and the confusion of their points."""
-    parts = [*figures["parts"], "none"]
-    confusion = np.array(figures["confusion"], float)
+def _category(name: str, metrics: dict[str, Any]) -> str:
+    """IoU of each part, and the confusion matrix."""
+    parts = [*metrics["parts"], "none"]
+    confusion = np.array(metrics["confusion"], float)
     share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    ious = [[part, percent(row["iou"]), str(row["shapes"])] for part, row in figures["parts"].items()]
+    ious = [[part, percent(row["iou"]), str(row["shapes"])] for part, row in metrics["parts"].items()]
     rows = ""
     for i, part in enumerate(parts):
         if confusion[i].sum() == 0:
@@ -223,13 +210,13 @@ def _timings(timings: dict[str, Any] | None) -> str:
     if timings is None:
         return "<p>Not recorded.</p>"
     rows = []
-    for stage, figures in timings["stages"].items():
+    for stage, metrics in timings["stages"].items():
         keys = ("cold", "warm_median", "warm_p90", "total")
-        cells = ["-" if figures[key] is None else f"{figures[key]:.4f}" for key in keys]
+        cells = ["-" if metrics[key] is None else f"{metrics[key]:.4f}" for key in keys]
         rows.append([stage.replace("method.", "- "), *cells])
     about = (
-        f"{timings['scored']:,} shapes in {timings['wall']:.1f} s, {timings['names']:.1f} s of it for the "
-        f"vectors of the dataset's names; {timings['cpu']:.1f} s of processor time for all shapes. Workers, one "
+        f"{timings['scored']:,} shapes in {timings['wall']:.1f} s, {timings['names']:.1f} s of it to prepare the "
+        f"method; {timings['cpu']:.1f} s of processor time for all shapes. Workers, one "
         f"thread each: {timings['workers']}; {timings['machine']}. Cold is the first shape of each process."
     )
     header = ["stage", "cold", "warm, median", "warm, 90 %", "all shapes"]
@@ -245,8 +232,8 @@ def _picture(caption: str, png: bytes) -> str:
 def _failures(failed: Sequence[dict[str, str]]) -> str:
     if not failed:
         return ""
-    rows = [[row["id"], row["reason"]] for row in failed[:MOST_FAILURES]]
-    rest = len(failed) - MOST_FAILURES
+    rows = [[row["id"], row["reason"]] for row in failed[:MAX_FAILURES]]
+    rest = len(failed) - MAX_FAILURES
     more = f"<p>and {rest} more in results.json</p>" if rest > 0 else ""
     return f"<h2>{len(failed)} shapes could not be scored</h2>{_table(['shape', 'reason'], rows)}{more}"
 

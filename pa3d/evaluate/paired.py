@@ -1,4 +1,4 @@
-"""Two evaluations of the same shapes, shape by shape."""
+"""Compare two evaluations on the same shapes."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from pa3d.evaluate.run import FORMAT
 
 
 def compare(a: str | Path, b: str | Path, *, seed: int = 0) -> dict[str, Any]:
-    """Paired differences of IoU, b minus a, over the shapes that both results.json hold.
+    """Paired differences of IoU, b minus a, over the shapes that both results.json have.
 
-    miou, ciou: difference and its 95 % interval from shapes drawn anew in pairs, which leaves out what is
-    merely hard in a shape; better, worse, equal: shapes; unpaired: shapes that only one of them holds;
-    categories: difference and shapes of each; largest: the five shapes that lost and won most. Raises
-    InputError when a file is no results.json, or the two differ in dataset or protocol.
+    miou, ciou: difference and its 95 % interval. Pairs of results are resampled, so that it does not matter how hard a
+    shape is; better, worse, equal: numbers of shapes; unpaired: number of shapes that only one of them has;
+    categories: difference and number of shapes of each; largest: the five shapes that lost most and the five that
+    gained most. Raises InputError when a file is not a results.json, or the two differ in dataset or protocol.
     """
     first, second = _read(a), _read(b)
     for key in ("dataset", "protocol"):
         if first[key] != second[key]:
             names = [f for f in first[key] if first[key][f] != second[key].get(f)]
-            raise InputError(f"{a} and {b} differ in {key} ({', '.join(names)}); only like evaluations can be compared")
+            raise InputError(
+                f"{a} and {b} differ in {key} ({', '.join(names)}); only evaluations of the same kind can be compared"
+            )
     before, after = ({r["id"]: r for r in results["shapes"] if r["miou"] is not None} for results in (first, second))
     ids = [key for key in before if key in after]
     if not ids:

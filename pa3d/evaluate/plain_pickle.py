@@ -1,4 +1,4 @@
-"""Pickled dictionaries of arrays in .npy files, read without running what they contain."""
+"""Pickled dictionaries of arrays in .npy files, read without running code that they may contain."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from pa3d.errors import InputError
 
-# All that arrays and plain values need. Both names of numpy's core, before and after version 2.
+# Everything that arrays and plain values need, with both names of numpy's core, before and since version 2.
 _ALLOWED = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
@@ -21,12 +21,12 @@ _ALLOWED = {
 class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is neither array nor plain value")
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is neither an array nor a plain value")
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
 def load_pickled_dict(path: str | Path) -> dict[str, Any]:
-    """The dictionary that np.save wrote as an object array. Only numpy arrays and plain values are ever made.
+    """The dictionary that np.save wrote as an object array. Creates only numpy arrays and plain values.
 
     Raises InputError when the file is something else, is damaged, or asks for anything but arrays.
     """

@@ -1,7 +1,7 @@
-"""Protocols: every rule that turns a labelled shape and a prediction into figures, as one named record.
+"""Protocols: all rules that turn a labelled shape and a prediction into results, as one named record.
 
-A preset states how a paper counts; it does not turn a method into another. `PROTOCOLS` holds the presets,
-`resolve` applies what a preset does differently on a dataset.
+A preset describes how a paper counts; it does not turn one method into another. `PROTOCOLS` has the presets, and
+`resolve` applies the changes that a preset makes on a dataset.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pa3d.config import ASSIGN
 from pa3d.errors import InputError
 from pa3d.evaluate.datasets import Dataset, LabelledShape, labels_of_vertices
-from pa3d.evaluate.labels import spoken
+from pa3d.evaluate.labels import category_words
 from pa3d.evaluate.metrics import ABSENT, Absent
 from pa3d.frames import apply_normalization, normalization
 from pa3d.shape import Shape
@@ -42,28 +42,28 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 class Protocol:
     """How shapes are prepared and predictions counted.
 
-    mesh: what of a mesh is labelled: "surface", `surface` points drawn by area; or "vertices".
-    points: how many of the points the method is given, drawn at random without repetition; a smaller cloud is
-        given whole. None gives all. Of a mesh's surface that many are drawn in the first place.
-    scored: "given", the points that the method is given, or "all", where the others take the label of the
-        nearest.
-    normalize: what is done to the points before the method sees them: "sphere" (mean to 0, largest norm 1),
-        "box" (mean to 0, largest coordinate 0.75) or "none", which leaves it to the method.
-    axes: "dataset" tells the method the dataset's up axis, "y" says y for all, so that y and z are swapped.
-    scene: whether the method sees points of a scan that are not the object.
+    mesh: which points of a mesh are labelled: "surface", `surface` points drawn by area; or "vertices".
+    points: how many points the method is given, drawn at random without replacement; a smaller cloud is given whole.
+        None gives all. From the surface of a mesh, only that many are drawn.
+    scored: "given", the points that the method is given; or "all", where each other point takes the label of the
+        nearest given one.
+    normalize: what is done to the points before the method sees them: "sphere" (mean 0, largest norm 1), "box" (mean
+        0, largest coordinate 0.75) or "none", which leaves it to the method.
+    axes: "dataset" tells the method the dataset's up axis; "y" always says y, so that y and z are swapped.
+    scene: whether the method sees points of a scan that are not part of the object.
     prompts: "part", "category" or "ensemble", as in pa3d.text.prompts.
-    assign: how points get the scores of patches where the method has patches and leaves it open, as in
-        Segmenter.segment.
-    offered: the names that a method may choose from, the parts of the shape's "category" or of the whole
-        "dataset"; a part of another category counts as none.
+    assign: how points get their scores from patches, as in Segmenter.segment, if the method has patches and was not
+        given its own.
+    offered: the names that a method may choose from: the parts of the shape's "category", or of the whole "dataset". A
+        part of another category counts as none.
     absent: see metrics.part_ious.
-    unlabelled: points without a label are "ignored"; or become a part more, which is averaged like the
-        others, under the name "other", "background" or that of the "category" (ignored where a part has that
-        name); or "zero": a column of logit 0 stands for them, and they count in unions but are not averaged.
-    averaging: the headline: "shapes" (mIoU), "categories" (cIoU), or "parts": each part over its shapes, then
-        over the parts of a category, then over categories (PartSLIP).
-    seed: of everything that is drawn; the draws of a shape depend on it and on the shape's id alone.
-    overrides: fields that differ on a dataset.
+    unlabelled: points without a label are "ignored"; or they become one more part, which is averaged like the others,
+        named "other", "background" or after the "category" (ignored if a part has that name); or "zero": a column of
+        logit 0 stands for them, and they count in unions but are not averaged.
+    averaging: the headline: "shapes" (mIoU), "categories" (cIoU), or "parts": each part over its shapes, then over
+        the parts of a category, then over categories (PartSLIP).
+    seed: of everything that is drawn at random. What is drawn for a shape depends only on the seed and the shape's id.
+    overrides: fields that are different on a dataset.
     """
 
     name: str
@@ -93,7 +93,7 @@ class Protocol:
             raise InputError(f"protocol {self.name}: surface and points must be at least 1, seed at least 0")
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field but the overrides, which `resolve` has applied."""
+        """All fields except overrides, which `resolve` has applied."""
         return {key: value for key, value in asdict(self).items() if key != "overrides"}
 
 
@@ -140,7 +140,10 @@ PROTOCOLS = {
 
 
 def resolve(protocol: str | Protocol, dataset: str, **changes: Any) -> Protocol:
-    """A preset by name, or a protocol, as it is on a dataset; changes replace fields. Raises InputError."""
+    """A protocol, or a preset by name, with its overrides for a dataset applied; changes replace fields.
+
+    Raises InputError when the preset or a value is unknown.
+    """
     if isinstance(protocol, str):
         if protocol not in PROTOCOLS:
             raise InputError(f"protocol {protocol!r} is unknown; expected one of {', '.join(PROTOCOLS)}")
@@ -152,12 +155,15 @@ def resolve(protocol: str | Protocol, dataset: str, **changes: Any) -> Protocol:
 class Case:
     """What a protocol makes of a labelled shape.
 
-    cloud: what the method is given; category: how the object is called, None where prompts leave it out;
-    offered: the names to choose from; class_of: (len(offered),) the class that counts for each, -1 for none;
-    classes: names of the classes that count, the shape's parts and perhaps one for unlabelled points;
-    truth: (P,) class of each scored point, -1 none; given_truth: the same, in numbers of offered, for the
-        points given;
-    nearest: (P,) the given point of each scored one, None when they are the same; points: (P, 3) scored.
+    cloud: the points that the method is given;
+    category: what the object is, in plain words, None if the prompts leave it out;
+    offered: the names that the method chooses from;
+    class_of: (len(offered),) the class of each name, -1 for none;
+    classes: names of the classes: the shape's parts, and one for unlabelled points if the protocol has it;
+    truth: (P,) class of each scored point, -1 for none;
+    given_truth: the same for the points that the method is given, as indices into offered;
+    nearest: (P,) the given point nearest to each scored point, None when they are the same points;
+    points: (P, 3) the scored points.
     """
 
     cloud: Shape
@@ -172,7 +178,7 @@ class Case:
 
 
 def prepare(shape: LabelledShape, protocol: Protocol, dataset: Dataset) -> Case:
-    """Raises InputError when nothing of the shape can be scored, or the dataset has no names to offer."""
+    """The case of a shape. Raises InputError when no point can be scored, or the dataset has no names to offer."""
     points, part = _points(shape, protocol)
     part, classes = _with_unlabelled(part, shape, protocol)
     offered, class_of = _offered(classes, len(shape.part_names), protocol, dataset)
@@ -192,7 +198,7 @@ def prepare(shape: LabelledShape, protocol: Protocol, dataset: Dataset) -> Case:
     for number, counted in enumerate(class_of):
         if counted >= 0:
             column[counted] = number
-    category = None if protocol.prompts == "part" else spoken(shape.category)
+    category = None if protocol.prompts == "part" else category_words(shape.category)
     return Case(
         Shape(cloud, up=up, name=shape.id),
         category,
@@ -207,19 +213,19 @@ def prepare(shape: LabelledShape, protocol: Protocol, dataset: Dataset) -> Case:
 
 
 def draw(n: int, count: int | None, key: str, seed: int) -> NDArray[np.int64]:
-    """`count` of n without repetition, in their order; all where count is None or not less than n."""
+    """`count` of n indices without replacement, ascending; all of them if count is None or at least n."""
     if count is None or count >= n:
         return np.arange(n)
     return np.sort(np.random.default_rng(shape_seed(key, seed)).choice(n, count, replace=False))
 
 
 def shape_seed(key: str, seed: int) -> int:
-    """A seed that depends on the shape's id and the protocol's seed, on any machine."""
+    """A seed from the shape's id and the protocol's seed, the same on every machine."""
     return zlib.crc32(f"{seed}/{key}".encode())
 
 
 def _points(shape: LabelledShape, protocol: Protocol) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """The points that could be given, and the part of each."""
+    """All points that the protocol may give or score, and the part of each."""
     points, part = shape.shape.points, shape.labels
     if shape.shape.is_mesh and protocol.mesh == "surface":
         count = protocol.surface if protocol.points is None or protocol.scored == "all" else protocol.points
@@ -235,11 +241,11 @@ def _points(shape: LabelledShape, protocol: Protocol) -> tuple[NDArray[np.float3
 def _with_unlabelled(
     part: NDArray[np.int32], shape: LabelledShape, protocol: Protocol
 ) -> tuple[NDArray[np.int32], list[str]]:
-    """Labels and names with the class that stands for unlabelled points, where it is one."""
+    """Labels and class names, with the class of unlabelled points if the protocol has one."""
     classes = list(shape.part_names)
     if protocol.unlabelled in ("ignored", "zero"):
         return part, classes
-    name = spoken(shape.category) if protocol.unlabelled == "category" else protocol.unlabelled
+    name = category_words(shape.category) if protocol.unlabelled == "category" else protocol.unlabelled
     if clean(name) in {clean(c) for c in classes}:
         return part, classes
     return np.where(part < 0, len(classes), part).astype(np.int32), [*classes, name]
@@ -255,7 +261,7 @@ def _offered(
         raise InputError(f"{dataset.name} has no names common to all shapes; use offered='category'")
     mine = {clean(name): number for number, name in enumerate(classes)}
     every = {clean(name): name for name in (*classes, *(n for names in dataset.label_sets.values() for n in names))}
-    # By name, so that what is offered does not depend on the shape but for a class of unlabelled points.
+    # Sorted by name, so that the order does not depend on the shape (except for a class of unlabelled points).
     keys = sorted(every)
     return [every[key] for key in keys], np.array([mine.get(key, -1) for key in keys], np.int32)
 

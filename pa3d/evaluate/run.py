@@ -1,15 +1,15 @@
-"""The run: every shape of a dataset through a method, in one process or several, resumable, and the same
-every time.
+"""Score a method on every shape of a dataset, in one process or several. A run can be resumed, and its results are the
+same every time.
 
-Shapes are scored one by one, each by itself, so neither their order nor the number of workers changes a
-figure. Records are appended to records.jsonl as they come; results.json is written from them at the end and
-holds no times, which are in timings.json.
+Each shape is scored by itself, so neither the order of shapes nor the number of workers changes a result. Records are
+appended to records.jsonl as they come. results.json is written from them at the end; times are in timings.json only.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import pickle
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -22,11 +22,11 @@ import numpy as np
 from pa3d.atomic import atomic_write, check_writable_folder
 from pa3d.errors import InputError
 from pa3d.evaluate.datasets import Dataset
-from pa3d.evaluate.methods import Method, SegmenterMethod, identity
+from pa3d.evaluate.labels import category_words
+from pa3d.evaluate.methods import Method, as_method, baselines, configure, identity
 from pa3d.evaluate.protocols import Protocol, resolve
 from pa3d.evaluate.score import Job, rotation_matrices, score_shape
 from pa3d.evaluate.summary import categories, summarize
-from pa3d.segment import Segmenter
 from pa3d.threads import one_thread_in_children
 
 FORMAT = "pa3d-eval-1"
@@ -37,7 +37,7 @@ Row = dict[str, Any]  # index, and error or record, seconds, cpu, first
 
 def evaluate(
     dataset: Dataset,
-    method: Method | Segmenter,
+    method: Method,
     protocol: str | Protocol = "pa3d",
     *,
     out: str | Path | None = None,
@@ -51,35 +51,28 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score a method on a dataset; returns what results.json holds.
 
-    out: folder for records.jsonl, results.json and timings.json. What it already holds of this evaluation is
-        kept and only the rest is scored, broken shapes anew; fresh starts over. None writes nothing.
-    workers: processes of one thread each; 0 stays in this one.
+    method: a Segmenter, or any object with segment(shape, parts, category); see pa3d.evaluate.Method.
+    protocol: the name of a preset, or a Protocol.
+    out: folder for records.jsonl, results.json and timings.json. Shapes that it already has results for are not scored
+        again, except those that failed; fresh starts over. None writes nothing.
+    workers: processes of one thread each; 0 uses no other process.
     rotations: also score every shape under this many seeded rotations, "yaw" about the up axis or "any".
-    limit: only so many shapes, evenly spread over the dataset.
-    changes: fields of the protocol to replace. Raises InputError when the options cannot be used, when `out`
-    holds another evaluation, or no shape could be scored. A shape that cannot be read or segmented is left
-    out and listed under "failed".
+    limit: use only so many shapes, evenly spread over the dataset.
+    changes: fields of the protocol to replace.
+
+    A shape that cannot be read or segmented is left out and listed under "failed". Raises InputError when the options
+    cannot be used, when `out` holds another evaluation, or when no shape could be scored.
     """
     if workers < 0 or rotations < 0 or (limit is not None and limit < 1):
         raise InputError(
             f"workers {workers}, rotations {rotations}, limit {limit}: expected 0 or more, limit at least 1"
         )
     used = resolve(protocol, dataset.name, **changes)
-    chosen = (
-        SegmenterMethod(method.checkpoint, precision=method.precision, device=method.device)
-        if isinstance(method, Segmenter)
-        else method
-    )
-    if isinstance(chosen, SegmenterMethod):
-        chosen.prompts = used.prompts  # type: ignore[assignment]
-        chosen.assign = chosen.asked or used.assign  # type: ignore[assignment]
-    if used.unlabelled == "zero" and not getattr(chosen, "zero", False):
-        raise InputError(
-            f"protocol {used.name} needs a column of logit 0, which {identity(chosen)['name']} cannot give"
-        )
-    turns = rotation_matrices(rotations, rotation_kind, "y" if used.axes == "y" else dataset.up, used.seed)
-    job = Job(dataset, chosen, used, turns)
-    indices = _spread(len(dataset), limit)
+    chosen: Any = as_method(method)
+    configure(chosen, used)
+    matrices = rotation_matrices(rotations, rotation_kind, "y" if used.axes == "y" else dataset.up, used.seed)
+    job = Job(dataset, chosen, used, baselines(chosen, used), matrices)
+    indices = _evenly_spaced(len(dataset), limit)
     head = {
         "format": FORMAT,
         "dataset": {"name": dataset.name, "split": dataset.split, "up": dataset.up, "shapes": len(indices)},
@@ -92,10 +85,10 @@ def evaluate(
     rows: dict[int, Row] = store.rows(indices) if store else {}
     start = time.perf_counter()
     todo = [index for index in indices if "record" not in rows.get(index, {})]
-    if isinstance(chosen, SegmenterMethod) and todo:
-        _embed(chosen, job)
-    embedded = time.perf_counter() - start
-    for row in _rows(job, todo, workers):
+    if todo and hasattr(chosen, "prepare"):
+        chosen.prepare(_label_sets(job))
+    prepared = time.perf_counter() - start
+    for row in _score_all(job, todo, workers):
         rows[row["index"]] = row
         if store:
             store.append(row)
@@ -106,14 +99,14 @@ def evaluate(
     if store:
         store.write("results.json", results)
         if todo:
-            store.write("timings.json", timings(list(rows.values()), wall, embedded, len(todo), workers))
+            store.write("timings.json", timings(list(rows.values()), wall, prepared, len(todo), workers))
     if not results["shapes"]:
         raise InputError(f"none of {len(indices)} shapes could be scored; the first: {results['failed'][0]['reason']}")
     return results
 
 
 class Store:
-    """records.jsonl: the evaluation on its first line, then a row a shape, each appended by one write."""
+    """records.jsonl: the evaluation on the first line, then one row per shape, each appended by a single write."""
 
     def __init__(self, folder: Path, head: dict[str, Any], fresh: bool) -> None:
         self.folder = check_writable_folder(folder)
@@ -129,10 +122,10 @@ class Store:
         # What follows the last line end was cut off by an interruption.
         self._kept = [json.loads(row) for row in lines[1:-1]]
         with atomic_write(self.path) as file:
-            file.write(b"".join(_row + b"\n" for _row in (line, *lines[1:-1])))
+            file.write(b"".join(row + b"\n" for row in (line, *lines[1:-1])))
 
     def rows(self, indices: list[int]) -> dict[int, Row]:
-        """The rows that were scored before; the last of each shape."""
+        """The last row of each shape that an earlier run scored, by index."""
         wanted = set(indices)
         return {row["index"]: row for row in self._kept if row["index"] in wanted}
 
@@ -146,16 +139,17 @@ class Store:
 
 
 def timings(rows: list[Row], wall: float, names: float, scored: int, workers: int) -> dict[str, Any]:
-    """Seconds a shape, split by stage.
+    """What timings.json holds: seconds per shape and stage.
 
-    cold: the mean over each process's first shape; warm: median and 90th percentile of all others; total:
-    summed over shapes; wall: of this run, which scored so many shapes; names: of that, for the vectors of the
-    dataset's names; cpu: processor time of all shapes, which other work on the machine hardly changes.
+    cold: mean over the first shape of each process; warm_median, warm_p90: over all others; total: sum over shapes;
+    wall: seconds of this run, which scored `scored` shapes; names: the part of wall in which the method prepared, such
+    as encoding the names of the dataset; cpu: processor time of all shapes, which other work on the machine hardly
+    changes.
     """
     timed = [row for row in rows if "seconds" in row]
     stages = list(dict.fromkeys(stage for row in timed for stage in row["seconds"]))
 
-    def figures(stage: str) -> dict[str, float | None]:
+    def statistics(stage: str) -> dict[str, float | None]:
         cold = [row["seconds"].get(stage, 0.0) for row in timed if row["first"]]
         warm = [row["seconds"].get(stage, 0.0) for row in timed if not row["first"]]
         return {
@@ -174,7 +168,7 @@ def timings(rows: list[Row], wall: float, names: float, scored: int, workers: in
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "stages": {stage: figures(stage) for stage in stages},
+        "stages": {stage: statistics(stage) for stage in stages},
     }
 
 
@@ -189,18 +183,18 @@ def _results(rows: dict[int, Row], indices: list[int], dataset: Dataset, protoco
     }
 
 
-def _embed(method: SegmenterMethod, job: Job) -> None:
-    """All names of the dataset to vectors, here and once, so that workers need no text encoder."""
-    from pa3d.evaluate.labels import spoken
-
+def _label_sets(job: Job) -> dict[str, list[str]]:
+    """The names that the method will be given, by category; empty when each shape brings its own."""
+    label_sets = {}
     for category, parts in (job.dataset.label_sets or {}).items():
-        name = None if job.protocol.prompts == "part" else spoken(category)
-        extra = {"category": [spoken(category)], "other": ["other"], "background": ["background"]}
-        method.embed([*parts, *extra.get(job.protocol.unlabelled, [])], name)
+        words = category_words(category)
+        extra = {"category": [words], "other": ["other"], "background": ["background"]}
+        label_sets[words] = [*parts, *extra.get(job.protocol.unlabelled, [])]
+    return label_sets
 
 
-def _rows(job: Job, indices: list[int], workers: int) -> Iterator[Row]:
-    """Every shape's row, in any order."""
+def _score_all(job: Job, indices: list[int], workers: int) -> Iterator[Row]:
+    """The row of every shape, in any order."""
     if workers == 0 or not indices:
         _start(job)
         for index in indices:
@@ -208,6 +202,11 @@ def _rows(job: Job, indices: list[int], workers: int) -> Iterator[Row]:
         return
     from concurrent.futures import ProcessPoolExecutor, as_completed
 
+    try:
+        pickle.dumps(job.method)
+    except Exception as error:  # whatever the method's own code raises
+        name, reason = identity(job.method)["name"], f"{type(error).__name__}: {error}"
+        raise InputError(f"{name} cannot be sent to other processes ({reason}); make it picklable") from error
     with one_thread_in_children():
         count = min(workers, len(indices))
         pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_start, initargs=(job,))
@@ -241,7 +240,7 @@ def _score(index: int) -> Row:
     return {"index": index, "record": record, "seconds": seconds, "cpu": spent, "first": first}
 
 
-def _spread(n: int, limit: int | None) -> list[int]:
+def _evenly_spaced(n: int, limit: int | None) -> list[int]:
     if limit is None or limit >= n:
         return list(range(n))
     return [int(index) for index in np.linspace(0, n - 1, limit).round()]
@@ -252,7 +251,7 @@ def _json(value: dict[str, Any]) -> bytes:
 
 
 def _difference(line: bytes, head: dict[str, Any]) -> str:
-    """The first field in which the evaluation of a file differs."""
+    """The first field in which a file's evaluation differs from this one."""
     try:
         found = json.loads(line)
         return next(key for key in head if found.get(key) != json.loads(_json(head))[key])

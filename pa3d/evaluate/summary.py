@@ -1,4 +1,4 @@
-"""Records of shapes to the figures of a dataset."""
+"""The results of a dataset, from the records of its shapes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pa3d.evaluate import metrics
-from pa3d.evaluate.metrics import bootstrap_interval, grouped_mean, mean_counted
+from pa3d.evaluate.metrics import bootstrap_interval, grouped_mean, nan_mean
 from pa3d.evaluate.protocols import Protocol
 
 Record = dict[str, Any]
@@ -16,55 +16,57 @@ BASELINES = ("oracle", "majority", "random")
 
 
 def summarize(records: Sequence[Record], protocol: Protocol) -> dict[str, Any]:
-    """The dataset's figures, each mean with its 95 % interval.
+    """The results of a dataset, each mean with its 95 % interval.
 
-    miou: mean over shapes; ciou: mean over categories of that; part_miou: each part over its shapes, then
-    over the parts of a category, then over categories. headline: the one that the protocol reports. by_rule:
-    mIoU and cIoU of the same predictions under each absent-part rule. baselines: the ceiling of the patches
-    and the two trivial answers.
+    miou: mean over shapes; ciou: mean over the categories of their mIoU; part_miou: each part over its shapes, then
+    over the parts of a category, then over categories. headline: the one that the protocol reports. by_rule: mIoU and
+    cIoU of the same predictions under each rule for absent parts. baselines: the ceiling and the two trivial answers.
     """
     scored = [record for record in records if record["miou"] is not None]
     by_category = [record["category"] for record in scored]
     mious = [record["miou"] for record in scored]
-    figures: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "shapes": len(scored),
         "miou": _with_interval(mious, None, protocol.seed),
         "ciou": _with_interval(mious, by_category, protocol.seed),
         "part_miou": {"value": part_miou(scored)},
     }
     headline = {"shapes": "miou", "categories": "ciou", "parts": "part_miou"}[protocol.averaging]
-    figures["headline"] = {"name": headline, **figures[headline]}
+    summary["headline"] = {"name": headline, **summary[headline]}
     for name, key in (("accuracy", "accuracy"), ("boundary_iou", "boundary")):
         values = [record[key] for record in scored if record[key] is not None]
-        figures[name] = _with_interval(values, None, protocol.seed)
+        summary[name] = _with_interval(values, None, protocol.seed)
     bins = np.sum([record["calibration"] for record in scored], axis=0) if scored else np.zeros((1, 3))
-    figures["calibration_error"] = metrics.expected_calibration_error(bins)
-    figures["calibration"] = bins.tolist()
-    figures["by_rule"] = {rule: _under(rule, scored, by_category) for rule in metrics.ABSENT}
-    figures["baselines"] = {
-        name: _both([record["baselines"][name] for record in scored], by_category) for name in BASELINES
+    summary["calibration_error"] = metrics.expected_calibration_error(bins)
+    summary["calibration"] = bins.tolist()
+    summary["by_rule"] = {rule: _with_rule(rule, scored, by_category) for rule in metrics.ABSENT}
+    summary["baselines"] = {
+        name: _miou_and_ciou([record["baselines"][name] for record in scored], by_category) for name in BASELINES
     }
     if scored and "rotated" in scored[0]:
         columns = zip(*(record["rotated"] for record in scored), strict=True)
-        turned = [value for column in columns if (value := _both(column, by_category)["miou"]) is not None]
-        figures["rotations"] = {"mious": turned, "mean": float(np.mean(turned)), "worst": min(turned)}
-    return figures
+        rotated = [value for column in columns if (value := _miou_and_ciou(column, by_category)["miou"]) is not None]
+        summary["rotations"] = {"mious": rotated, "mean": float(np.mean(rotated)), "worst": min(rotated)}
+    return summary
 
 
 def categories(records: Sequence[Record]) -> dict[str, Any]:
-    """By category: shapes, mIoU, accuracy, baselines, the IoU of each part with how many shapes it counted
-    on, and the summed confusion (rows true, columns predicted, the last of both none)."""
+    """By category: number of shapes, mIoU, accuracy, baselines, parts and confusion.
+
+    parts: the IoU of each part and the number of shapes in which it counted. confusion: the sum of the confusion
+    matrices; rows are true parts, columns predicted ones, the last of both is none.
+    """
     out: dict[str, Any] = {}
     for name in sorted({record["category"] for record in records}):
-        mine = [record for record in records if record["category"] == name]
-        parts, confusion = _united(mine)
-        ious = _part_ious(mine)
+        members = [record for record in records if record["category"] == name]
+        parts, confusion = _total_confusion(members)
+        ious = _part_ious(members)
         out[name] = {
-            "shapes": len(mine),
-            "miou": mean_counted([r["miou"] for r in mine if r["miou"] is not None]),
-            "accuracy": mean_counted([r["accuracy"] for r in mine if r["accuracy"] is not None]),
-            "baselines": {b: mean_counted([r["baselines"][b] for r in mine]) for b in BASELINES},
-            "parts": {p: {"iou": mean_counted(ious.get(p, [])), "shapes": len(ious.get(p, []))} for p in parts},
+            "shapes": len(members),
+            "miou": nan_mean([r["miou"] for r in members if r["miou"] is not None]),
+            "accuracy": nan_mean([r["accuracy"] for r in members if r["accuracy"] is not None]),
+            "baselines": {b: nan_mean([r["baselines"][b] for r in members]) for b in BASELINES},
+            "parts": {p: {"iou": nan_mean(ious.get(p, [])), "shapes": len(ious.get(p, []))} for p in parts},
             "confusion": confusion,
         }
     return out
@@ -88,27 +90,27 @@ def _part_ious(records: Sequence[Record]) -> dict[str, list[float]]:
     return ious
 
 
-def _united(records: Sequence[Record]) -> tuple[list[str], list[list[int]]]:
-    """All part names of a category in the order met, and the sum of its confusions over them."""
+def _total_confusion(records: Sequence[Record]) -> tuple[list[str], list[list[int]]]:
+    """All part names of a category in the order of their first record, and the sum of its confusion matrices."""
     parts = list(dict.fromkeys(part for record in records for part in record["parts"]))
     total = np.zeros((len(parts) + 1, len(parts) + 1), np.int64)
     for record in records:
-        where = [*(parts.index(part) for part in record["parts"]), len(parts)]
-        total[np.ix_(where, where)] += np.array(record["confusion"], np.int64)
+        index = [*(parts.index(part) for part in record["parts"]), len(parts)]
+        total[np.ix_(index, index)] += np.array(record["confusion"], np.int64)
     return parts, total.tolist()
 
 
-def _under(rule: str, records: Sequence[Record], by_category: Sequence[str]) -> dict[str, float | None]:
+def _with_rule(rule: str, records: Sequence[Record], by_category: Sequence[str]) -> dict[str, float | None]:
     means = [
-        metrics.mean_counted(metrics.part_ious(np.array(record["confusion"]), rule))  # type: ignore[arg-type]
+        metrics.nan_mean(metrics.part_ious(np.array(record["confusion"]), rule))  # type: ignore[arg-type]
         for record in records
     ]
-    return _both(means, by_category)
+    return _miou_and_ciou(means, by_category)
 
 
-def _both(values: Sequence[float | None], by_category: Sequence[str]) -> dict[str, float | None]:
-    kept = [(value, name) for value, name in zip(values, by_category, strict=True) if value is not None]
-    numbers, names = [value for value, _ in kept], [name for _, name in kept]
+def _miou_and_ciou(values: Sequence[float | None], by_category: Sequence[str]) -> dict[str, float | None]:
+    known = [(value, name) for value, name in zip(values, by_category, strict=True) if value is not None]
+    numbers, names = [value for value, _ in known], [name for _, name in known]
     return {"miou": grouped_mean(numbers), "ciou": grouped_mean(numbers, names)}
 
 

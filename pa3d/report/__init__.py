@@ -1,4 +1,4 @@
-"""What comes out of a segmentation: labels, a coloured shape, a picture, a page and a summary."""
+"""The files of a segmentation: labels, a coloured shape, a picture, a web page and a summary."""
 
 from __future__ import annotations
 
@@ -10,23 +10,22 @@ from typing import TYPE_CHECKING
 from pa3d.atomic import atomic_write, check_writable_folder
 from pa3d.errors import InputError
 from pa3d.report.files import labels_npz, parts_glb, parts_ply
-from pa3d.report.table import PartRow, part_rows, summary
+from pa3d.report.table import PartRow, part_rows, size_text, summary
 
 if TYPE_CHECKING:
     from pa3d.segment import Segmentation
 
-__all__ = ["PartRow", "part_rows", "summary", "write_outputs"]
+__all__ = ["PartRow", "part_rows", "size_text", "summary", "write_outputs"]
 
 
 def write_outputs(
     result: Segmentation, folder: str | os.PathLike[str], *, pictures: bool = True, html: bool = True
 ) -> dict[str, Path]:
-    """Write a result to a folder, which is created if need be. Each file appears whole or not at all.
+    """Write a result to a folder, which is created if needed. Each file appears whole or not at all.
 
-    labels: labels.npz, byte-equal for equal results. parts: parts.glb for a mesh, parts.ply for a cloud.
-    picture: parts.png, and page: parts.html, unless switched off. summary: summary.json.
-
-    Returns the path of each. Raises InputError when the folder cannot be written.
+    Returns the path of each file by kind: "labels" (labels.npz, byte-equal for equal results), "parts" (parts.glb for a
+    mesh, parts.ply for a cloud), "picture" (parts.png, if pictures), "page" (parts.html, if html) and "summary"
+    (summary.json). Raises InputError when the folder cannot be written.
     """
     target = check_writable_folder(folder)
     contents = {"labels.npz": labels_npz(result)}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-# The first seven follow Okabe and Ito, "Color Universal Design" (2008). Each one after them was the colour
-# farthest (OKLab) from all before it and from grey, to normal sight and to deuteranopes and protanopes.
+# The first seven follow Okabe and Ito, "Color Universal Design" (2008). Each of the others is the colour with the
+# largest OKLab distance from all before it and from grey, for normal sight, deuteranopes and protanopes.
 _PALETTE = (
     *("#3D73C5", "#F2A32B", "#12A57F", "#D9573A", "#8ECDF0", "#C476B6", "#EBDB52", "#772255"),
     *("#555500", "#224488", "#55EEAA", "#7799FF", "#995577", "#88BB77", "#6644AA", "#558800"),
@@ -16,7 +16,7 @@ NONE = "#B8BCC2"
 
 
 def part_colors(count: int) -> list[str]:  # "#RRGGBB" each
-    """One colour a part. Beyond the palette its colours come again, each round closer to white or black."""
+    """One colour per part. After the end of the palette its colours repeat, mixed with white or black."""
     colors = []
     for i in range(count):
         rounds, index = divmod(i, len(_PALETTE))
@@ -31,6 +31,6 @@ def to_rgb(colors: list[str]) -> NDArray[np.uint8]:  # (n, 3)
 
 
 def to_linear(colors: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """sRGB bytes to linear light of 0..1."""
+    """sRGB bytes to linear values in 0..1."""
     c = colors / 255
     return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)

@@ -1,4 +1,4 @@
-"""A result as data: labels.npz, parts.glb, parts.ply. Equal results give equal bytes."""
+"""labels.npz, parts.glb and parts.ply. Equal results give equal bytes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pa3d.report.colors import NONE, part_colors, to_linear, to_rgb
 if TYPE_CHECKING:
     from pa3d.segment import Segmentation
 
-FLOAT, UNSIGNED_SHORT, UNSIGNED_INT = 5126, 5123, 5125  # glTF's names of types
-# What turns each up axis to glTF's y, as quaternions.
+FLOAT, UNSIGNED_SHORT, UNSIGNED_INT = 5126, 5123, 5125  # component types of glTF
+# Rotations of each up axis to glTF's y, as quaternions (x, y, z, w).
 TO_Y_UP = {"x": [0, 0, 0.5**0.5, 0.5**0.5], "z": [-(0.5**0.5), 0, 0, 0.5**0.5]}
 
 
 def labels_npz(result: Segmentation) -> bytes:
-    """labels (N,) int32, scores (N, K) float32, part_names (K,); a mesh has face_labels and face_scores."""
+    """labels (N,) int32, scores (N, K) float32, part_names (K,); a mesh also has face_labels and face_scores."""
     arrays: dict[str, NDArray[Any]] = {
         "labels": np.asarray(result.labels, np.int32),
         "scores": np.asarray(result.scores, np.float32),
@@ -36,7 +36,7 @@ def labels_npz(result: Segmentation) -> bytes:
         for name, array in arrays.items():
             member = io.BytesIO()
             np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
-            # np.savez would put the time of writing into the archive.
+            # Not np.savez, because it writes the current time into the archive.
             info = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
             info.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(info, member.getvalue())
@@ -44,11 +44,11 @@ def labels_npz(result: Segmentation) -> bytes:
 
 
 def parts_glb(result: Segmentation) -> bytes:
-    """The mesh with one node, mesh and material a part, each named by the part.
+    """The mesh as binary glTF, with one node, mesh and material per part, each named after the part.
 
-    All share the vertices of the input, in its order; each has its own faces, in their order. Nodes carry
-    part, label and number of faces as extras. A root node turns the shape's up axis to glTF's y and restores
-    the origin.
+    All meshes share the vertices of the input; each has its own faces. Both keep their order. Nodes have the part, its
+    label and its number of faces as extras. A root node rotates the shape's up axis to glTF's y and restores the
+    origin.
     """
     shape, labels = result.shape, result.face_labels
     if shape.faces is None or labels is None:
@@ -109,13 +109,13 @@ def parts_glb(result: Segmentation) -> bytes:
 
 
 def upright(points: NDArray[Any], up: str) -> NDArray[Any]:  # (N, 3) -> (N, 3)
-    """Points turned so that their up axis becomes y."""
+    """Points rotated so that their up axis becomes y."""
     x, y, z = np.asarray(points).T
     return np.stack({"x": (-y, x, z), "y": (x, y, z), "z": (x, z, -y)}[up], axis=1)
 
 
 def parts_ply(result: Segmentation) -> bytes:
-    """The cloud as binary PLY: x y z, red green blue, label, confidence; double where there is an origin."""
+    """The cloud as binary PLY: x y z, red green blue, label, confidence. x y z are double if there is an origin."""
     shape, labels = result.shape, np.asarray(result.labels)
     far = bool(shape.origin.any())
     real, real_name = ("<f8", "double") if far else ("<f4", "float")
@@ -145,7 +145,7 @@ def parts_ply(result: Segmentation) -> bytes:
 
 
 def confidence(scores: NDArray[np.float32], labels: NDArray[np.int32]) -> NDArray[np.float32]:  # (N,)
-    """The score of each point's or face's own part, and of the best one where it has none."""
+    """The score of the label of each point or face; the best score where the label is -1."""
     if len(labels) == 0:
         return np.empty(0, np.float32)
     own = np.take_along_axis(scores, np.maximum(labels, 0)[:, None], axis=1)[:, 0]

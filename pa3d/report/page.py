@@ -1,7 +1,7 @@
-"""parts.html: one file that needs no network, with the shape to turn, parts to switch and scores as heat.
+"""parts.html: one file that needs no network. It shows the shape, its parts, and scores as a heat map.
 
-Plotly's script is part of the page. Coordinates, labels and scores are base64 of their bytes, from which the
-page makes its traces; scores are rounded to 1/255.
+Plotly's script is part of the page. Coordinates, labels and scores are stored as base64 of their bytes, from which the
+page makes its traces. Scores are rounded to 1/255.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa3d.report.files import upright
-from pa3d.report.table import part_rows
+from pa3d.report.table import part_rows, size_text
 
 if TYPE_CHECKING:
     from pa3d.segment import Segmentation
 
-# Beyond these a browser turns the shape slowly, and the page grows by tens of megabytes.
-MOST_FACES = 150_000
-MOST_POINTS = 120_000
+# With more than these a browser rotates the shape slowly, and the page grows by tens of megabytes.
+MAX_FACES = 150_000
+MAX_POINTS = 120_000
 
 
 def parts_html(result: Segmentation) -> str:
@@ -37,18 +37,15 @@ def parts_html(result: Segmentation) -> str:
     if faces is not None and result.face_labels is not None:
         labels = result.face_labels
         kept = np.arange(len(points))
-        if len(faces) > MOST_FACES:
+        if len(faces) > MAX_FACES:
             total = len(faces)
-            points, faces, labels, kept = simplify(points, faces, labels, MOST_FACES)
+            points, faces, labels, kept = simplify(points, faces, labels, MAX_FACES)
             note = f"Simplified for this page to {len(faces):,} of {total:,} faces."
         scores = scores[kept]
-    elif len(points) > MOST_POINTS:
-        kept = np.sort(np.random.default_rng(0).choice(len(points), MOST_POINTS, replace=False))
+    elif len(points) > MAX_POINTS:
+        kept = np.sort(np.random.default_rng(0).choice(len(points), MAX_POINTS, replace=False))
         note = f"Thinned for this page to {len(kept):,} of {len(points):,} points."
         points, labels, scores = points[kept], labels[kept], scores[kept]
-    size = f"{len(shape.points):,} points"
-    if shape.faces is not None:
-        size = f"{len(shape.points):,} vertices, {len(shape.faces):,} faces"
     rows = part_rows(result)
     data = {
         "shareOf": "of the surface" if shape.is_mesh else "of the points",
@@ -67,8 +64,10 @@ def parts_html(result: Segmentation) -> str:
         "labels": _base64(labels, "<i4"),
         "scores": _base64(np.rint(scores.T * 255), "u1"),
     }
-    facts = "  ·  ".join([size, *([f"model {result.model}"] if result.model else []), *([note] if note else [])])
-    # The characters that could end the script element are written as escapes.
+    facts = "  ·  ".join(
+        [size_text(shape), *([f"model {result.model}"] if result.model else []), *([note] if note else [])]
+    )
+    # "<" is escaped, so that no name can end the script element.
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     fields = {
         "TITLE": html.escape(shape.name),
@@ -83,11 +82,11 @@ def simplify(
     points: NDArray[Any],  # (N, 3)
     faces: NDArray[np.int32],  # (F, 3)
     labels: NDArray[np.int32],  # (F,)
-    most: int,
+    max_faces: int,
 ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
-    """At most `most` faces: vertices of one cell of a grid become one, and faces with no area left go.
+    """Merge vertices in the same cell of a grid and remove faces without area, until at most `max_faces` are left.
 
-    Returns points, faces, labels of faces, and for each point a vertex of the input that it stands for.
+    Returns points, faces, labels of faces, and for each point the index of an input vertex in its cell.
     """
     low, extent = points.min(axis=0), float(np.ptp(points, axis=0).max())
     cells = 1024.0
@@ -97,9 +96,9 @@ def simplify(
         corners = cell[faces]
         a, b, c = corners.T
         whole = np.flatnonzero((a != b) & (b != c) & (c != a))
-        if len(whole) <= most:
+        if len(whole) <= max_faces:
             break
-        cells *= max(0.5, min(0.95, (most / len(whole)) ** 0.5))
+        cells *= max(0.5, min(0.95, (max_faces / len(whole)) ** 0.5))
     count = np.bincount(cell)
     means = np.stack([np.bincount(cell, points[:, i]) / count for i in range(3)], axis=1)
     return means.astype(np.float32), corners[whole].astype(np.int32), labels[whole], kept
@@ -137,7 +136,7 @@ _PAGE = """<!DOCTYPE html>
 </header>
 <div id="view"></div>
 <footer class="hint">
-  Drag to turn, scroll to zoom. Click a part in the legend to hide it, double-click to see it alone.
+  Drag to rotate, scroll to zoom. Click a part in the legend to hide it, double-click to see it alone.
 </footer>
 <script>@PLOTLY@</script>
 <script type="application/json" id="data">@DATA@</script>
@@ -166,7 +165,7 @@ const lightposition = { x: -4000, y: -9000, z: 9000 };
 const escape = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 const percent = (share) => (100 * share).toFixed(1) + " %";
 
-// Coordinates of chosen points as plotly wants them.
+// Coordinates of chosen points in the form that plotly takes.
 function coordinates(chosen) {
   const axes = [0, 1, 2].map(() => new Float32Array(chosen.length));
   chosen.forEach((point, at) => axes.forEach((axis, i) => { axis[at] = points[3 * point + i]; }));
@@ -227,7 +226,7 @@ function heatTrace(part) {
   return { ...trace, ...look, text, hovertemplate, showlegend: false };
 }
 
-// The sides of the shape's box, the longest being 1, so that every shape fits the same view.
+// The sides of the bounding box, scaled so that the longest is 1, so that every shape fits the same view.
 function extents() {
   const sides = [0, 1, 2].map((axis) => {
     let [low, high] = [Infinity, -Infinity];

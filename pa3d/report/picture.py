@@ -1,8 +1,8 @@
-"""parts.png: a shape from four sides in the colours of its parts, and what share each part has.
+"""parts.png: four views of a shape in the colours of its parts, and a legend with the share of each part.
 
-Views are drawn at twice their size by the project's own rasterizer, lit from the upper left, darkened in
-crevices (depth against its blurred self, after Luft et al., "Image enhancement by unsharp masking the depth
-buffer", 2006) and averaged down.
+The project's own rasterizer draws the views at twice their size. They are lit from the upper left and darkened in
+crevices (depth minus blurred depth: Luft et al., "Image enhancement by unsharp masking the depth buffer", 2006), and
+then averaged down.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pa3d.report.colors import NONE, part_colors, to_rgb
 from pa3d.report.files import upright
-from pa3d.report.table import PartRow, part_rows
+from pa3d.report.table import PartRow, part_rows, size_text
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from pa3d.cameras import Cameras
     from pa3d.segment import Segmentation
 
-# Azimuth and elevation in degrees. Azimuth 0 looks at the side that glTF calls the front.
+# Azimuth and elevation in degrees. From azimuth 0 one sees the front of a glTF model.
 VIEWS = ((35.0, 20.0), (215.0, 20.0), (90.0, 5.0), (-35.0, 60.0))
 FOV = 24.0  # degrees
 TILES = ((470, 560), (940, 280))  # height and width in pixels: two by two, or four in a row for tall shapes
 SUPERSAMPLING = 2
-FILL = 0.9  # of a tile by the largest view
-MOST_POINTS = 60_000  # of a cloud that are drawn
-LARGEST_DISC = 0.06  # radius, for a shape of radius 1
+FILL = 0.9  # how much of its tile the largest view fills
+MAX_POINTS = 60_000  # points of a cloud that are drawn
+MAX_POINT_RADIUS = 0.06  # for a shape of radius 1
 
-# Towards the lights in camera axes (x right, y down, z forward), and how bright they are.
+# Directions to the lights in camera axes (x right, y down, z forward), and their brightness.
 KEY, KEY_LIGHT = np.array([-0.45, -0.65, -0.75]), 0.42
 RIM, RIM_LIGHT = np.array([0.85, -0.10, -0.45]), 0.12
 AMBIENT, SKY_LIGHT, SHINE = 0.60, 0.07, 0.08
@@ -46,7 +46,7 @@ INK, FADED, RULE, TRACK = "#1F2328", "#6B7280", "#E5E7EB", "#EEF0F3"
 
 @dataclass
 class Drawable:
-    """A shape in the unit sphere, y up, with what its faces or points look like."""
+    """A shape in the unit sphere, y up, with normals and colours of its faces or points."""
 
     points: NDArray[np.float32]  # (N, 3)
     faces: NDArray[np.int32] | None  # (F, 3)
@@ -67,7 +67,7 @@ def parts_png(result: Segmentation) -> bytes:
 
 def draw_views(shape: Drawable) -> list[NDArray[np.uint8]]:  # (H, W, 3) each
     cameras, tile = _frame(shape.points)
-    # numpy lets go of the interpreter in the long loops over pixels, so views are drawn side by side.
+    # numpy releases the interpreter lock in the long loops over pixels, so the views are drawn in parallel threads.
     with ThreadPoolExecutor(min(len(cameras), os.cpu_count() or 1)) as pool:
         return list(pool.map(lambda i: _draw(shape, cameras[i], tile), range(len(cameras))))
 
@@ -82,11 +82,11 @@ def _drawable(result: Segmentation) -> Drawable:
         faces = np.ascontiguousarray(shape.faces, np.int32)
         return Drawable(points, faces, corner_normals(points, faces), result.face_labels + 1, colors)
     labels = result.labels + 1
-    if len(points) > MOST_POINTS:
-        kept = np.sort(np.random.default_rng(0).choice(len(points), MOST_POINTS, replace=False))
+    if len(points) > MAX_POINTS:
+        kept = np.sort(np.random.default_rng(0).choice(len(points), MAX_POINTS, replace=False))
         points, labels = points[kept], labels[kept]
     normals, spacing = point_normals(points)
-    return Drawable(points, None, normals, labels, colors, radius=min(spacing, LARGEST_DISC))
+    return Drawable(points, None, normals, labels, colors, radius=min(spacing, MAX_POINT_RADIUS))
 
 
 def corner_normals(
@@ -94,17 +94,17 @@ def corner_normals(
     faces: NDArray[np.int32],  # (F, 3)
     crease: float = 40.0,  # degrees
 ) -> NDArray[np.float32]:  # (F, 3, 3)
-    """Unit normals at the corners of faces: smooth over vertices of equal position, sharp beyond a crease."""
+    """Unit normals at the corners of faces: smooth across shared positions, flat at edges sharper than crease."""
     a, b, c = (points[faces[:, i]] for i in range(3))
     flat = np.cross(b - a, c - a)
-    # Equal positions get equal keys; the odd accident of two different ones costs a smooth edge.
+    # Equal positions get equal keys. If by chance two different positions do too, one edge is drawn smooth.
     bits = np.ascontiguousarray(points + np.float32(0)).view(np.int32).astype(np.int64)
     keys = bits @ np.array([73_856_093, 19_349_663, 83_492_791])
     _, vertex = np.unique(keys, return_inverse=True)
     corners = vertex[faces].ravel()
     total = np.stack([np.bincount(corners, np.repeat(flat[:, i], 3), len(points)) for i in range(3)], axis=1)
     weight = np.bincount(corners, np.repeat(np.linalg.norm(flat, axis=1), 3), len(points))
-    # Where faces of opposite winding meet their sum says nothing: it is short.
+    # Where faces of opposite winding meet, their normals cancel: the sum is short and has no meaning.
     coherent = np.linalg.norm(total, axis=1) > 0.8 * weight
     flat, smooth = _unit(flat), _unit(total.astype(np.float32))
     at_corners = smooth[corners].reshape(-1, 3, 3)
@@ -114,9 +114,9 @@ def corner_normals(
 
 
 def point_normals(points: NDArray[np.float32], k: int = 10) -> tuple[NDArray[np.float32], float]:  # (N, 3)
-    """Normals of planes through each point's k nearest, of either sign, and how far the seventh typically is.
+    """Unit normals, of either sign, of planes fitted to the k nearest of each point; median distance to the seventh.
 
-    Discs of that radius leave next to no holes in a surface of points at random.
+    Discs of that radius leave almost no holes in a surface of random points.
     """
     from pa3d.ops import knn
 
@@ -135,15 +135,17 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _frame(points: NDArray[np.float32]) -> tuple[Cameras, tuple[int, int]]:
-    """The cameras, and the tile (height, width) of the arrangement that shows the shape largest."""
+    """The cameras, and the tile size (height, width), of the arrangement of TILES that shows the shape largest."""
     framed = [(*_cameras(points, tile), tile) for tile in TILES]
     _, cameras, tile = max(framed, key=lambda f: f[0])
     return cameras, tile
 
 
 def _cameras(points: NDArray[np.float32], tile: tuple[int, int]) -> tuple[float, Cameras]:
-    """Pixels a unit of the shape, and cameras at one distance, as near as the largest view allows, each aimed
-    at the middle of what it sees."""
+    """Pixels per unit of the shape, and the cameras.
+
+    All cameras have the same distance, as near as the largest view allows. Each is aimed at the middle of its view.
+    """
     from pa3d.cameras import Cameras
 
     azimuth, elevation = np.radians(np.array(VIEWS)).T
@@ -152,7 +154,7 @@ def _cameras(points: NDArray[np.float32], tile: tuple[int, int]) -> tuple[float,
     )
     targets, distance = np.zeros_like(away), 1.1 / np.sin(np.radians(FOV / 2))
     cameras = Cameras.look_at(targets + distance * away, targets, fov=FOV)
-    # What reaches farthest across each view, and some of all the rest.
+    # The points farthest out in each view, and some of the others.
     reach = points @ cameras.view[:, :2, :3].reshape(-1, 3).T.astype(np.float32)
     sample = np.concatenate([points[:: max(1, len(points) // 2000)], points[reach.argmin(0)], points[reach.argmax(0)]])
     middle = np.array(tile[::-1]) / 2
@@ -202,7 +204,7 @@ def _draw(shape: Drawable, camera: Cameras, tile: tuple[int, int]) -> NDArray[np
 
 
 def _window(hit: NDArray[np.bool_]) -> tuple[slice, slice] | None:
-    """The rows and columns that hold everything hit, with room around, even at both ends."""
+    """The rows and columns that contain all hit pixels, with a margin; both ends are even."""
     if not hit.any():
         return None
     window = []
@@ -214,7 +216,7 @@ def _window(hit: NDArray[np.bool_]) -> tuple[slice, slice] | None:
 
 
 def _light(shape: Drawable, camera: Cameras) -> NDArray[np.float32]:  # (F, 3) or (N,)
-    """How bright the corners of faces, or points, are. Surfaces are lit on the side that is seen."""
+    """Brightness of the corners of faces, or of points. Surfaces are lit on the side that the camera sees."""
     to_eye = (camera.centers[0] - shape.points).astype(np.float32)
     if shape.faces is not None:
         behind = np.einsum("fij,fj->f", shape.normals, to_eye[shape.faces[:, 0]]) < 0
@@ -231,7 +233,7 @@ def _light(shape: Drawable, camera: Cameras) -> NDArray[np.float32]:  # (F, 3) o
 
 
 def _lines(labels: NDArray[np.int32], depth: NDArray[np.float32]) -> NDArray[np.float32]:  # (H, W)
-    """Darker where one part, or a nearer piece of surface, ends."""
+    """A factor per pixel: darker along the edges of parts and of nearer pieces of surface."""
     near = np.where(labels > 0, depth, np.float32(1e3))
     line = np.zeros(labels.shape, bool)
     edge = np.zeros(labels.shape, bool)
@@ -250,7 +252,7 @@ def _lines(labels: NDArray[np.int32], depth: NDArray[np.float32]) -> NDArray[np.
 
 
 def _crevices(depth: NDArray[np.float32], reach: int = 9) -> NDArray[np.float32]:  # (H, W)
-    """1 on open surface, down to 0.55 where it lies behind what is around it."""
+    """A factor per pixel: 1 on open surface, down to 0.55 where the surface lies behind its surroundings."""
     valid = np.isfinite(depth)
     value = np.where(valid, depth, 0)
     mean = _blur(value, reach) / np.maximum(_blur(valid.astype(np.float32), reach), 1e-6)
@@ -259,7 +261,7 @@ def _crevices(depth: NDArray[np.float32], reach: int = 9) -> NDArray[np.float32]
 
 
 def _blur(image: NDArray[Any], radius: int) -> NDArray[np.float32]:
-    """Mean over squares of 2 radius + 1 pixels, zero outside."""
+    """Mean over squares with sides of 2 radius + 1 pixels; outside the image counts as zero."""
     width = 2 * radius + 1
     rows = np.cumsum(np.pad(image, ((radius + 1, radius), (radius + 1, radius))), axis=0, dtype=np.float64)
     columns = np.cumsum(rows[width:] - rows[:-width], axis=1)
@@ -283,10 +285,7 @@ def _compose(result: Segmentation, rows: list[PartRow], tiles: list[NDArray[np.u
         canvas.paste(Image.fromarray(tile), at)
     draw = ImageDraw.Draw(canvas)
     shape = result.shape
-    size = f"{len(shape.points):,} points"
-    if shape.faces is not None:
-        size = f"{len(shape.points):,} vertices, {len(shape.faces):,} faces"
-    facts = [size, *([f"model {result.model}"] if result.model else [])]
+    facts = [size_text(shape), *([f"model {result.model}"] if result.model else [])]
     draw.text((MARGIN, 22), _shorten(draw, shape.name, width - 40, 26), INK, _font(26))
     draw.text((MARGIN, 56), _shorten(draw, "   ·   ".join(facts), width - 40, 15), FADED, _font(15))
     _legend(draw, rows, shape.is_mesh, (width + MARGIN + 16, canvas.width - MARGIN), canvas.height - MARGIN)
@@ -294,7 +293,7 @@ def _compose(result: Segmentation, rows: list[PartRow], tiles: list[NDArray[np.u
 
 
 def _legend(draw: Any, rows: list[PartRow], is_mesh: bool, x: tuple[int, int], bottom: int) -> None:
-    """Each part's colour, name, share and mean confidence between x[0] and x[1]."""
+    """Colour, name, share and mean confidence of each part, between x[0] and x[1] in pixels."""
     left, right = x
     top = TITLE_HEIGHT + 8
     draw.text((left, 26), "Parts", INK, _font(22))
@@ -320,14 +319,14 @@ def _legend(draw: Any, rows: list[PartRow], is_mesh: bool, x: tuple[int, int], b
         draw.rounded_rectangle([left, middle - size / 2, left + size, middle + size / 2], 4, row.color)
         present = row.count > 0
         share = f"{100 * row.share:.1f} %" if present else "absent"
-        trust = f"{row.mean_confidence:.2f}" if row.mean_confidence is not None and row.label >= 0 else "-"
-        figures = _font(size - 2)
-        draw.text((share_right - draw.textlength(share, figures), y + 1), share, INK if present else FADED, figures)
+        confidence = f"{row.mean_confidence:.2f}" if row.mean_confidence is not None and row.label >= 0 else "-"
+        small = _font(size - 2)
+        draw.text((share_right - draw.textlength(share, small), y + 1), share, INK if present else FADED, small)
         draw.text(
-            (confidence_right - draw.textlength(trust, figures), y + 1),
-            trust,
+            (confidence_right - draw.textlength(confidence, small), y + 1),
+            confidence,
             INK if present else FADED,
-            figures,
+            small,
         )
         name = _shorten(draw, row.name, share_right - left - size - 96, size)
         draw.text((left + size + 12, y), name, INK if present else FADED, _font(size))
@@ -345,7 +344,7 @@ def _font(size: int) -> Any:
 
 
 def _shorten(draw: Any, text: str, room: float, size: int) -> str:
-    """The text, or as much of it as fits with an ellipsis."""
+    """The text, or its beginning and an ellipsis if it does not fit."""
     font = _font(size)
     if draw.textlength(text, font) <= room:
         return text

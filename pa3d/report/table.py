@@ -1,4 +1,4 @@
-"""A result in figures: one row a part, and the summary that becomes summary.json."""
+"""A result in numbers: one row per part, and the summary that becomes summary.json."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from pa3d.report.files import confidence
 
 if TYPE_CHECKING:
     from pa3d.segment import Segmentation
+    from pa3d.shape import Shape
 
 
 @dataclass(frozen=True)
 class PartRow:
-    """One part of a result, or what is none of them (label -1).
+    """One part of a result, or none of the parts (label -1).
 
-    share: of the surface of a mesh or the points of a cloud, 0..1; mean_confidence: weighted alike, None for
-    an absent part; count: faces of a mesh, points of a cloud.
+    share: of the surface of a mesh or of the points of a cloud, 0..1; mean_confidence: weighted in the same way, None
+    for an absent part; count: number of faces of a mesh or points of a cloud.
     """
 
     name: str
@@ -32,13 +33,13 @@ class PartRow:
 
 
 def part_rows(result: Segmentation) -> list[PartRow]:
-    """A row for each part in the order asked for, and last one for none of them (label -1)."""
+    """One row per part, in the order of part_names, and a last one for none of the parts (label -1)."""
     labels, scores, weights = result.labels, result.scores, np.ones(len(result.labels))
     if result.face_labels is not None and result.face_scores is not None:
         labels, scores, weights = result.face_labels, result.face_scores, result.shape.face_areas()
     n_parts = len(result.part_names)
     weight = np.bincount(labels + 1, weights, n_parts + 1)
-    trust = np.bincount(labels + 1, weights * confidence(scores, labels), n_parts + 1)
+    confidence_sum = np.bincount(labels + 1, weights * confidence(scores, labels), n_parts + 1)
     count = np.bincount(labels + 1, minlength=n_parts + 1)
     names, colors = [*result.part_names, "none of these"], [*part_colors(n_parts), NONE]
     return [
@@ -47,15 +48,24 @@ def part_rows(result: Segmentation) -> list[PartRow]:
             label=label,
             color=color,
             share=round(float(weight[label + 1] / weight.sum()), 6),
-            mean_confidence=round(float(trust[label + 1] / weight[label + 1]), 6) if weight[label + 1] > 0 else None,
+            mean_confidence=round(float(confidence_sum[label + 1] / weight[label + 1]), 6)
+            if weight[label + 1] > 0
+            else None,
             count=int(count[label + 1]),
         )
         for name, color, label in zip(names, colors, [*range(n_parts), -1], strict=True)
     ]
 
 
+def size_text(shape: Shape) -> str:
+    """The size of a shape in words: "1,234 points", or vertices and faces."""
+    if shape.faces is None:
+        return f"{len(shape.points):,} points"
+    return f"{len(shape.points):,} vertices, {len(shape.faces):,} faces"
+
+
 def summary(result: Segmentation) -> dict[str, Any]:
-    """Parts, shape, model, settings, seconds a stage and versions, ready for JSON."""
+    """Parts, shape, model, settings, seconds per stage and versions, ready for JSON."""
     from pa3d import __version__
 
     shape = result.shape

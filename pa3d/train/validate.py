@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from pa3d.data.parts import PartCloud
-from pa3d.evaluate.metrics import confusion_matrix, mean_counted, part_ious
+from pa3d.evaluate.metrics import confusion_matrix, nan_mean, part_ious
 from pa3d.segment import Segmenter
 from pa3d.shape import Shape
 from pa3d.train.batches import Batcher, collate
@@ -51,7 +51,7 @@ class Validation:
         scores = self._scores(trainer, mine) if self._bank is not None else []
         everything = self._world.gather((losses, scores))
         found = {"val_loss": float(np.mean([loss for pair in everything for loss in pair[0]]))}
-        mean = mean_counted([score for pair in everything for score in pair[1]]) if self._bank is not None else None
+        mean = nan_mean([score for pair in everything for score in pair[1]]) if self._bank is not None else None
         return found if mean is None else found | {"val_miou": mean}
 
     def _losses(self, trainer: Trainer, places: list[tuple[int, int]]) -> list[float]:
@@ -89,7 +89,7 @@ class Validation:
                 cloud, names, text_vectors=vectors, sample=self._config.data.points, assign="nearest"
             )
             ious = part_ious(confusion_matrix(truth, found.labels, len(names)), "skip")
-            scores.append(float(np.nan if (mean := mean_counted(ious)) is None else mean))
+            scores.append(float(np.nan if (mean := nan_mean(ious)) is None else mean))
         return scores
 
 

@@ -1,4 +1,4 @@
-"""pa3d render: views of a shape as PNG files. Imports nothing heavy until the command runs."""
+"""pa3d render: views of a shape as PNG files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pa3d.cli.options import Debug, Quiet, ShapeFile, Up, check_choice
+from pa3d.cli.output import check_can_write, print_files
 from pa3d.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,13 +23,13 @@ if TYPE_CHECKING:
 PRESETS = ("around10", "rings", "icosahedral12", "icosahedral20", "front")
 STYLES = ("lit", "unlit", "depth", "normals")
 COLORS = ("auto", "grey", "vertex", "texture")
-MOST_PIXELS = 4096  # a side
-MOST_VIEWS = 1000
-_SHEET_SIDE = 320  # pixels of a view on the contact sheet, at most
+MAX_SIZE = 4096  # width and height of a view in pixels
+MAX_VIEWS = 1000
+_SHEET_SIZE = 320  # of a view on the contact sheet at most, in pixels
 
 
 def render(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A mesh or a cloud.", show_default=False)],
+    file: ShapeFile,
     out: Annotated[
         Path | None,
         typer.Option("-o", "--out", metavar="FOLDER", help="Where the pictures go.  [default: ./NAME-views]"),
@@ -35,67 +37,74 @@ def render(
     views: Annotated[str, typer.Option(metavar="|".join(PRESETS), help="Where the cameras stand.")] = "around10",
     elevations: Annotated[
         str | None,
-        typer.Option(metavar="DEGREES", help='Rings of cameras in place of a preset, such as "-20, 30".'),
+        typer.Option(
+            metavar="DEGREES", help='Rings of cameras at these angles, instead of a preset, such as "-20, 30".'
+        ),
     ] = None,
     count: Annotated[
-        int, typer.Option(min=1, max=MOST_VIEWS, metavar="N", help="Cameras of each ring of --elevations.")
+        int, typer.Option(min=1, max=MAX_VIEWS, metavar="N", help="Cameras of each ring of --elevations.")
     ] = 8,
-    orthographic: Annotated[bool, typer.Option("--orthographic", help="No perspective in --elevations.")] = False,
-    size: Annotated[int, typer.Option(min=16, max=MOST_PIXELS, metavar="N", help="Pixels a side of a view.")] = 500,
+    orthographic: Annotated[
+        bool, typer.Option("--orthographic", help="Draw --elevations without perspective.")
+    ] = False,
+    size: Annotated[
+        int, typer.Option(min=16, max=MAX_SIZE, metavar="N", help="Width and height of a view in pixels.")
+    ] = 500,
     style: Annotated[
-        str, typer.Option(metavar="|".join(STYLES), help="Lit, base colours as they are, near white, or directions.")
+        str,
+        typer.Option(
+            metavar="|".join(STYLES),
+            help="lit: shaded; unlit: plain colours; depth: near is white; normals: directions as colours.",
+        ),
     ] = "lit",
     color: Annotated[
-        str, typer.Option(metavar="|".join(COLORS), help="Which colours; auto takes textures and vertex colours.")
+        str,
+        typer.Option(metavar="|".join(COLORS), help="Which colours to draw. auto takes textures and vertex colours."),
     ] = "auto",
-    background: Annotated[str, typer.Option(metavar="white|black", help="Behind the shape.")] = "white",
-    flat: Annotated[bool, typer.Option("--flat", help="Light every face by itself.")] = False,
+    background: Annotated[str, typer.Option(metavar="white|black", help="The colour behind the shape.")] = "white",
+    flat: Annotated[bool, typer.Option("--flat", help="Shade each face by itself instead of smoothly.")] = False,
     radius: Annotated[
         float | None, typer.Option(metavar="R", help="Radius of a cloud's points, for a shape of radius 1.")
     ] = None,
-    up: Annotated[
-        str | None, typer.Option(metavar="x|y|z", help="The axis of the file that points up.  [default: y]")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing unless something goes wrong.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    up: Up = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
 ) -> None:
-    """Draw views of a mesh or a point cloud, and a sheet of all of them.
+    """Draw views of a mesh or a point cloud, and one picture of all views.
 
-    Writes view_000.png and so on, sheet.png, and cameras.json with what each camera sees.
+    Writes view_000.png and so on, sheet.png, and cameras.json with the matrix of each camera.
     """
     import json
 
     from pa3d.atomic import atomic_write
-    from pa3d.cli import check_can_write
     from pa3d.io import load
     from pa3d.multiview.shade import contact_sheet
 
-    for name, value, known in (
+    for name, value, choices in (
         ("views", views, PRESETS),
         ("style", style, STYLES),
         ("color", color, COLORS),
         ("background", background, ("white", "black")),
     ):
-        if value not in known:
-            raise InputError(f"--{name} {value}: expected one of {', '.join(known)}")
+        check_choice(name, value, choices)
     if radius is not None and not 0 < radius < 10:
         raise InputError(f"--radius {radius:g}: expected a number between 0 and 10")
     folder = out if out is not None else Path(f"{file.stem}-views")
     check_can_write(folder)
     cameras = _cameras(views, elevations, count, orthographic)
     shape = load(file, up=up)
-    points, center, scale = _fitted(shape)
+    points, center, scale = _normalized(shape)
     colors = _colors(file, shape, color)
-    pictures = _pictures(points, shape, cameras, size, colors, style, background, not flat, radius)
+    pictures = _render(points, shape, cameras, size, colors, style, background, not flat, radius)
 
     folder.mkdir(parents=True, exist_ok=True)
     names = [f"view_{number:03d}.png" for number in range(len(pictures))]
     for name, picture in zip(names, pictures, strict=True):
         with atomic_write(folder / name) as target:
             target.write(_png(picture))
-    step = max(1, -(-size // _SHEET_SIDE))
+    step = max(1, -(-size // _SHEET_SIZE))
     with atomic_write(folder / "sheet.png") as target:
-        target.write(_png(_reduced(contact_sheet(pictures, background=background), step)))
+        target.write(_png(_downsampled(contact_sheet(pictures, background=background), step)))
     facts = {
         "size": size,
         "projection": "perspective" if cameras.perspective else "orthographic",
@@ -110,7 +119,7 @@ def render(
     if not quiet:
         for note in colors.get("notes", ()):
             print(f"{shape.name}: {note}", file=sys.stderr)
-        typer.echo(f"{folder}/: {len(names)} views of {size} x {size}, sheet.png, cameras.json")
+        print_files(folder, f"{len(names)} views of {size} x {size}, sheet.png, cameras.json")
 
 
 def _cameras(views: str, elevations: str | None, count: int, orthographic: bool) -> Cameras:
@@ -124,13 +133,13 @@ def _cameras(views: str, elevations: str | None, count: int, orthographic: bool)
         degrees = []
     if not degrees or not all(-90 <= d <= 90 for d in degrees):
         raise InputError(f'--elevations {elevations}: expected degrees from -90 to 90, such as "-20, 30"')
-    if len(degrees) * count > MOST_VIEWS:
-        raise InputError(f"--count {count}: {len(degrees)} rings would have more than {MOST_VIEWS} views")
+    if len(degrees) * count > MAX_VIEWS:
+        raise InputError(f"--count {count}: {len(degrees)} rings would have more than {MAX_VIEWS} views")
     return Cameras.rings(degrees, count, fov=None) if orthographic else Cameras.rings(degrees, count)
 
 
-def _fitted(shape: Shape) -> tuple[NDArray[np.float32], NDArray[np.float64], float]:
-    """Points upright in the unit sphere, around the middle of their box; that middle, and the factor."""
+def _normalized(shape: Shape) -> tuple[NDArray[np.float32], NDArray[np.float64], float]:
+    """Upright points (N, 3) in the unit sphere, the centre of their bounding box (3,), and the scale factor."""
     import numpy as np
 
     from pa3d.report.files import upright
@@ -143,7 +152,7 @@ def _fitted(shape: Shape) -> tuple[NDArray[np.float32], NDArray[np.float64], flo
 
 
 def _colors(file: Path, shape: Shape, color: str) -> dict[str, Any]:
-    """face_colors, vertex_colors, texture and notes, those that there are."""
+    """Those of face_colors, vertex_colors, texture and notes that the shape has."""
     found: dict[str, Any] = {}
     if color in ("auto", "vertex") and shape.colors is not None:
         found["vertex_colors"] = shape.colors
@@ -153,14 +162,14 @@ def _colors(file: Path, shape: Shape, color: str) -> dict[str, Any]:
         materials = read_materials(file, len(shape.faces))
         found |= {"face_colors": materials.face_colors, "texture": materials.texture, "notes": materials.notes}
     if color == "vertex" and not found:
-        raise InputError(f"{shape.name}: has no vertex colours; leave out --color vertex, or take grey")
+        raise InputError(f"{shape.name}: has no vertex colours; leave out --color vertex, or use --color grey")
     if color == "texture" and found.get("texture") is None and found.get("face_colors") is None:
         why = "; ".join(found.get("notes", [])) or "only GLB, glTF and OBJ have them"
-        raise InputError(f"{shape.name}: has no textures or material colours ({why}); take --color auto or grey")
+        raise InputError(f"{shape.name}: has no textures or material colours ({why}); use --color auto or grey")
     return found
 
 
-def _pictures(
+def _render(
     points: NDArray[np.float32],
     shape: Shape,
     cameras: Cameras,
@@ -197,8 +206,8 @@ def _pictures(
     )
 
 
-def _reduced(image: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
-    """Means over step x step pixels; what does not fill a square at the edges is cut off."""
+def _downsampled(image: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
+    """Means over step x step pixels. Pixels at the edges that do not fill a square are cut off."""
     import numpy as np
 
     from pa3d.multiview.shade import downsample

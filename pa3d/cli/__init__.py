@@ -1,0 +1,95 @@
+"""The command line. One module per command; options, output and progress are what they share.
+
+Only typer is imported at the top, so that help and wrong options answer at once. A command imports numpy, the
+engine, the report and rich when it runs, and torch only for `convert`, `train` and `--device`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from pa3d.cli import (
+    convert,
+    evaluate,
+    harvest,
+    info,
+    keypoints,
+    prepare,
+    profile,
+    render,
+    segment,
+    synth,
+    train,
+)
+from pa3d.errors import InputError
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Name the parts of 3D shapes from free text.",
+)
+app.command()(segment.segment)
+app.command()(keypoints.keypoints)
+app.command()(render.render)
+app.command()(profile.profile)
+app.command()(info.info)
+app.command()(convert.convert)
+app.command()(harvest.harvest)
+app.command()(synth.synth)
+app.command()(prepare.prepare)
+app.add_typer(train.app, name="train")
+app.add_typer(evaluate.app, name="eval")
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    if version:
+        from pa3d import __version__
+
+        typer.echo(f"pa3d {__version__}")
+        raise typer.Exit
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0, 1 for a bug, 2 for bad input, 130 when interrupted."""
+    args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    debug = "--debug" in args  # read here, because it also holds for errors in the options
+    try:
+        code = app(args, prog_name="pa3d", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except KeyboardInterrupt:
+        return 130
+    except typer.Abort:
+        return 130
+    except BrokenPipeError:
+        # The reader of the output is gone. Without this, Python would report an error when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except MemoryError as error:
+        return _report(error, "not enough memory; thin the shape out or use a smaller --sample", 2, debug)
+    except InputError as error:
+        return _report(error, str(error), 2, debug)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # typer's own errors, which name the wrong option
+            return _report(error, f"{error.format_message().rstrip('.')}; see pa3d --help", 2, debug)
+        what = f"{type(error).__name__}: {error}"
+        return _report(error, f"{what}; this is a bug of pa3d, --debug shows where", 1, debug)
+
+
+def _report(error: BaseException, message: str, code: int, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return code

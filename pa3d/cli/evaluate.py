@@ -1,0 +1,214 @@
+"""pa3d eval DATASET and pa3d eval compare."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from pa3d.cli.options import Debug, Device, Fresh, Json, Model, Patches, Precision, Quiet
+from pa3d.cli.output import print_files, print_json
+from pa3d.cli.progress import progress_bar
+from pa3d.errors import InputError
+from pa3d.evaluate.layouts import LAYOUTS
+
+
+class DatasetOrCommand(TyperGroup):
+    """`pa3d eval faust` is `pa3d eval run faust`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, "-h", "--help"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args or ["--help"])
+
+
+app = typer.Typer(
+    cls=DatasetOrCommand,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Measure a model on a labelled dataset: pa3d eval DATASET --root FOLDER. Or compare two results.",
+)
+
+
+@app.command()
+def run(
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help=f"One of {', '.join(LAYOUTS)}.", show_default=False)
+    ],
+    root: Annotated[
+        Path, typer.Option("--root", metavar="FOLDER", help="The folder of the dataset.", show_default=False)
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="FOLDER", help="Where results go.  [default: ./DATASET-PROTOCOL]"),
+    ] = None,
+    protocol: Annotated[
+        str,
+        typer.Option(metavar="pa3d|patchalign3d|cops|find3d", help="The paper whose rules are used (docs/results.md)."),
+    ] = "pa3d",
+    split: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The split.  [default: the one that papers report]")
+    ] = None,
+    up: Annotated[str, typer.Option(metavar="x|y|z", help="Which axis of the dataset points up.")] = "y",
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="model|oracle|majority|random|MODULE:CLASS",
+            help="What is measured: the model, a baseline, or a class of your own (docs/results.md).",
+        ),
+    ] = "model",
+    model: Model = None,
+    patches: Patches = None,
+    precision: Precision = "auto",
+    device: Device = "cpu",
+    sample: Annotated[int, typer.Option(min=1, metavar="N", help="How many points the encoder sees.")] = 2048,
+    assign: Annotated[
+        str | None,
+        typer.Option(
+            metavar="smooth|nearest|membership",
+            help="How points get their scores from the patches.  [default: as the protocol says]",
+        ),
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="part|category|ensemble", help="How names become prompts.  [default: as the protocol says]"
+        ),
+    ] = None,
+    absent: Annotated[
+        str | None,
+        typer.Option(metavar="skip|one|union", help="How absent parts count.  [default: as the protocol says]"),
+    ] = None,
+    unlabelled: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ignored|other|background|category|zero",
+            help="How unlabelled points count.  [default: as the protocol says]",
+        ),
+    ] = None,
+    offered: Annotated[
+        str | None,
+        typer.Option(
+            metavar="category|dataset",
+            help="Which names the method chooses from.  [default: as the protocol says]",
+        ),
+    ] = None,
+    rotations: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Also score every shape under N random rotations, the same each time."),
+    ] = 0,
+    rotation_kind: Annotated[
+        str, typer.Option(metavar="yaw|any", help="Rotate about the up axis only, or about any axis.")
+    ] = "yaw",
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Use only N shapes, evenly spread over the dataset.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, metavar="N", help="Processes of one thread each.")] = 1,
+    fresh: Fresh = False,
+    no_pictures: Annotated[bool, typer.Option("--no-pictures", help="Leave pictures out of report.html.")] = False,
+    quiet: Quiet = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Measure a model on a dataset.
+
+    Writes results.json (every shape), timings.json, table.txt and report.html. The same command resumes a run that was
+    interrupted.
+    """
+    from pa3d.atomic import atomic_write
+    from pa3d.evaluate.datasets import open_dataset
+    from pa3d.evaluate.methods import make_method
+    from pa3d.evaluate.run import evaluate
+    from pa3d.evaluate.table import table_text
+
+    chosen = make_method(
+        method, model=model, precision=precision, device=device, sample=sample, assign=assign, patches=patches
+    )
+    opened = open_dataset(dataset, root, split=split, up=up)
+    changes = {"prompts": prompts, "absent": absent, "unlabelled": unlabelled, "offered": offered}
+    folder = out if out is not None else Path(f"{dataset}-{protocol}")
+    with _errors_of(method), progress_bar(f"{dataset}, {protocol}", enabled=not (quiet or json)) as progress:
+        results = evaluate(
+            opened,
+            chosen,
+            protocol,
+            out=folder,
+            workers=workers,
+            rotations=rotations,
+            rotation_kind=rotation_kind,
+            limit=limit,
+            fresh=fresh,
+            progress=progress,
+            **{name: value for name, value in changes.items() if value is not None},
+        )
+    text = table_text(results)
+    with atomic_write(folder / "table.txt", "w") as file:
+        file.write(text)
+    with atomic_write(folder / "report.html", "w") as file:
+        file.write(_report(folder, results, opened, chosen, pictures=not no_pictures))
+    for row in results["failed"]:
+        print(f"left out: {row['reason']}", file=sys.stderr)
+    if json:
+        print_json({**results["summary"], "failed": results["failed"]})
+    elif not quiet:
+        typer.echo(text, nl=False)
+        print_files(folder, "results.json, timings.json, table.txt, report.html")
+
+
+@app.command()
+def compare(
+    a: Annotated[
+        Path, typer.Argument(metavar="A.json", help="results.json of the first evaluation.", show_default=False)
+    ],
+    b: Annotated[
+        Path, typer.Argument(metavar="B.json", help="results.json of the second evaluation.", show_default=False)
+    ],
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show how much B differs from A on the same shapes, with a 95 % interval."""
+    from pa3d.evaluate.paired import compare as compare_results
+
+    found = compare_results(a, b)
+    if json:
+        print_json(found)
+        return
+    typer.echo(f"{found['a']['name']} -> {found['b']['name']}, {found['shapes']} shapes, {found['protocol']}")
+    if found["unpaired"]:
+        typer.echo(f"{found['unpaired']} shapes are in only one of them and are left out")
+    for key, label in (("miou", "mIoU"), ("ciou", "cIoU")):
+        interval = found[key]["interval"]
+        between = f"  ({100 * interval[0]:+.2f} to {100 * interval[1]:+.2f})" if interval else ""
+        typer.echo(f"{label:<6}{100 * found[key]['difference']:+.2f}{between}")
+    typer.echo(f"better {found['better']}, worse {found['worse']}, equal {found['equal']}")
+    for name, row in found["categories"].items():
+        typer.echo(f"{name:<20}{100 * row['difference']:+7.2f}  {row['shapes']:>5} shapes")
+
+
+@contextmanager
+def _errors_of(method: str) -> Iterator[None]:
+    """Report an error in the code of a class from outside as such, not as a bug of pa3d."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if ":" not in method:
+            raise
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"--method {method} failed: {reason}; --debug shows where") from error
+
+
+def _report(folder: Path, results: dict[str, Any], dataset: Any, method: Any, *, pictures: bool) -> str:
+    import json as decoder
+
+    from pa3d.evaluate.pages import report_html, shape_pictures
+
+    timings = folder / "timings.json"
+    measured = decoder.loads(timings.read_text()) if timings.is_file() else None
+    return report_html(results, measured, shape_pictures(results, dataset, method) if pictures else ())

@@ -1,0 +1,94 @@
+"""pa3d info."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+
+from pa3d.cli.options import Debug, Json
+from pa3d.cli.output import print_json
+from pa3d.errors import InputError
+
+
+def info(json: Json = False, debug: Debug = False) -> None:
+    """Show the version, what this processor can do, the models, and which extras are installed."""
+    facts = installation()
+    if json:
+        print_json(facts)
+        return
+    for name, text in describe(facts):
+        typer.echo(f"{name:<14}{text}")
+
+
+def installation() -> dict[str, Any]:
+    """What `pa3d info` shows, as JSON."""
+    import platform
+
+    from pa3d import _C, __version__
+    from pa3d.checkpoint import EMBEDDED, load
+    from pa3d.native import PRECISIONS, resolve_precision
+    from pa3d.ops._dispatch import unavailable
+    from pa3d.text.cache import cache_folder
+    from pa3d.text.minilm import MiniLM
+
+    model: dict[str, Any] = {"file": str(EMBEDDED)}
+    checked: tuple[str, ...] = ()
+    try:
+        checkpoint = load()
+        checked = checkpoint.precisions
+        parameters = sum(tensor.size for tensor in checkpoint.tensors.values())
+        model |= {"parameters": parameters, "text_space": checkpoint.text_space, "problem": None}
+    except InputError as error:
+        model["problem"] = str(error)
+    return {
+        "pa3d": __version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "isa": {"in_use": _C.isa(), "best": _C.best_isa(), "rejected": _C.rejected_isa()},
+        "threads": _C.max_threads(),
+        "precision": {
+            "auto": resolve_precision("auto", checked),
+            "available": [precision for precision in PRECISIONS if precision != "auto" and _C.supports(precision)],
+        },
+        "model": model,
+        "text": {"encoder": MiniLM.space, "dim": MiniLM.dim, "cache": str(cache_folder())},
+        "extras": {
+            "torch": extra("torch", "torch", "convert, --device, training"),
+            "open_clip": extra("open-clip-torch", "torch", "the text of the official weights"),
+            "laspy": extra("laspy", "las", "LAS and LAZ files"),
+        },
+        "gpu": {name: unavailable(name) for name in ("cuda", "triton")},  # why its kernels cannot run, or None
+    }
+
+
+def extra(package: str, name: str, purpose: str) -> dict[str, str | None]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return {"version": version(package), "for": purpose, "problem": None}
+    except PackageNotFoundError:
+        return {"version": None, "for": purpose, "problem": f"not installed; pip install 'pa3d[{name}]'"}
+
+
+def describe(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The rows (name, text) of `pa3d info`."""
+    isa, model, text = facts["isa"], facts["model"], facts["text"]
+    yield "pa3d", f"{facts['pa3d']}, Python {facts['python']}, {facts['machine']}"
+    pinned = "" if isa["in_use"] == isa["best"] else f" (this processor has {isa['best']})"
+    if isa["rejected"]:
+        pinned += f"; PA3D_ISA={isa['rejected']} cannot be used here"
+    yield "instructions", isa["in_use"] + pinned
+    yield "threads", str(facts["threads"])
+    precision = facts["precision"]
+    yield "precision", f"auto is {precision['auto']}; available: {', '.join(precision['available'])}"
+    known = (
+        "" if model["problem"] else f"{model['parameters'] / 1e6:.2f} M parameters, text space {model['text_space']}"
+    )
+    yield "model", model["problem"] or known
+    yield "text encoder", f"{text['encoder']} ({text['dim']}-d), vectors kept in {text['cache']}"
+    for name, found in facts["extras"].items():
+        yield name, f"{found['version'] or found['problem']} (for {found['for']})"
+    for name, problem in facts["gpu"].items():
+        yield name, f"kernels cannot run: {problem}" if problem else "kernels can run"

@@ -1,0 +1,106 @@
+"""Options that several commands share, and what their texts mean. Imports only typer."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pa3d.errors import InputError
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing unless something goes wrong.")]
+Json = Annotated[bool, typer.Option("--json", help="Print a summary as JSON and nothing else.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")]
+
+ShapeFile = Annotated[Path, typer.Argument(metavar="FILE", help="A mesh or a point cloud.", show_default=False)]
+PartNames = Annotated[
+    str,
+    typer.Option(
+        "--parts",
+        metavar="NAMES",
+        help='Part names: "seat, back, leg", or a text file with one name per line.',
+        show_default=False,
+    ),
+]
+Category = Annotated[
+    str | None, typer.Option(metavar="WORD", help='What the object is, if you know it, such as "chair".')
+]
+Up = Annotated[
+    str | None,
+    typer.Option(metavar="x|y|z", help="Which axis of the file points up.  [default: y]", show_default=False),
+]
+Sample = Annotated[str, typer.Option(metavar="N|all", help="How many surface points the encoder sees.")]
+Assign = Annotated[
+    str | None,
+    typer.Option(
+        metavar="smooth|nearest|membership",
+        help="How points get their scores from the patches.  [default: as the checkpoint says]",
+    ),
+]
+SampleSeed = Annotated[int, typer.Option(min=0, metavar="N", help="Random seed of the surface samples.")]
+
+Model = Annotated[
+    Path | None,
+    typer.Option(
+        "--model", metavar="FILE", help="A .safetensors checkpoint of pa3d, used instead of the embedded model."
+    ),
+]
+Precision = Annotated[
+    str, typer.Option(metavar="auto|fp32|bf16|int8", help="The number format in which the encoder computes.")
+]
+Device = Annotated[
+    str, typer.Option(metavar="DEVICE", help="cpu, which does not need torch, or a torch device such as cuda.")
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Threads of the encoder.  [default: OMP_NUM_THREADS, or all processors]"),
+]
+Patches = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="Patches per shape. More patches give finer parts and take longer.  [default: 128]"
+    ),
+]
+
+
+def part_names(text: str) -> list[str]:
+    """Names from a list with commas, or from the lines of a file. Blank lines and lines that begin with # are skipped.
+
+    Raises InputError when the file cannot be read or there is no name.
+    """
+    is_file = os.path.isfile(text)
+    if not is_file and (text.lower().endswith(".txt") or os.path.isdir(text)):
+        raise InputError(f'--parts {text}: no such file; give a text file with one name per line, or "seat, back, leg"')
+    names = text.split(",")
+    if is_file:
+        try:
+            lines = Path(text).read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise InputError(
+                f"--parts {text}: cannot be read ({reason}); give a text file with one name per line"
+            ) from error
+        names = [line for line in lines if not line.lstrip().startswith("#")]
+    names = [name.strip() for name in names if name.strip()]
+    if not names:
+        where = f" in {text}" if is_file else ""
+        raise InputError(f'no part names{where}; give at least one, such as --parts "seat, back, leg"')
+    return names
+
+
+def sample_size(text: str) -> int | None:
+    """The number of points that --sample asks for, None for all. Raises InputError."""
+    if text == "all":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(f"--sample {text}: expected a whole number of at least 1, or all")
+    return int(text)
+
+
+def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise InputError when the value of an option is not one of the choices."""
+    if value not in choices:
+        raise InputError(f"--{option} {value}: expected one of {', '.join(choices)}")

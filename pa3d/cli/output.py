@@ -1,0 +1,84 @@
+"""What commands print and write: JSON, a check of the output folder, and a folder that replaces an earlier one."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from pa3d.errors import InputError
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Print a value as JSON. Paths and other objects become their text."""
+    import json
+
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    import json
+
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def print_files(folder: Path, what: str) -> None:
+    """The last line of a command: the folder, and what is in it now."""
+    typer.echo(f"{folder}{os.sep}: {what}")
+
+
+def check_can_write(folder: Path) -> None:
+    """Raise InputError unless the folder can be written to, or can be created. Leaves nothing behind."""
+    from tempfile import TemporaryFile
+
+    from pa3d.atomic import check_writable_folder
+
+    check_writable_folder(folder)
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+    try:
+        # Permissions are not enough: for root every folder looks writable, even those of /proc.
+        with TemporaryFile(dir=existing) as file:
+            file.write(b"pa3d")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another output folder") from error
+
+
+@contextmanager
+def replaced_folder(target: Path, marker: str, *, force: bool) -> Iterator[Path]:
+    """A new folder to fill, which takes the place of `target` when the block ends without an error.
+
+    marker: the name of a file that the command writes into each of its folders. A folder that is not empty is
+    replaced only if it has this file, and only with force. Raises InputError otherwise.
+    """
+    from pa3d.atomic import check_writable_folder
+
+    check_writable_folder(target)
+    if target.is_dir() and any(target.iterdir()):
+        if not (target / marker).is_file():
+            raise InputError(f"{target}: holds other files; choose an empty or new folder")
+        if not force:
+            raise InputError(f"{target}: holds an earlier result; choose another folder, or --force to replace it")
+    temporary = target.absolute().parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
+    try:
+        try:
+            temporary.mkdir(parents=True)
+        except OSError as error:
+            raise InputError(f"{target}: cannot be created ({error.strerror}); choose another folder") from error
+        yield temporary
+        if target.is_dir():
+            old = temporary.with_suffix(".old")
+            os.replace(target, old)
+            os.replace(temporary, target)
+            shutil.rmtree(old)
+        else:
+            os.replace(temporary, target)
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written ({error.strerror or error}); choose another folder") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

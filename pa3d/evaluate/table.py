@@ -1,0 +1,51 @@
+"""table.txt of an evaluation, and how numbers are written there and in report.html."""
+
+from __future__ import annotations
+
+from typing import Any
+
+METRIC_NAMES = {
+    "miou": "mIoU",
+    "ciou": "cIoU",
+    "part_miou": "mIoU by part",
+    "accuracy": "accuracy",
+    "boundary_iou": "boundary IoU",
+}
+
+
+def percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def interval_text(metric: dict[str, Any]) -> str:
+    """The interval of a metric in percent, "" if it has none."""
+    interval = metric.get("interval")
+    return f"{percent(interval[0])} to {percent(interval[1])}" if interval else ""
+
+
+def table_text(results: dict[str, Any]) -> str:
+    """The summary of a results.json as text, in percent."""
+    summary, head = results["summary"], results["dataset"]
+    lines = [
+        f"{results['method']['name']} on {head['name']} ({head['split']}), protocol "
+        f"{results['protocol']['name']}: {summary['shapes']} shapes, {len(results['failed'])} left out",
+        "",
+    ]
+    for key, label in METRIC_NAMES.items():
+        interval = interval_text(summary[key])
+        mark = "  headline" if key == summary["headline"]["name"] else ""
+        line = f"{label:<24}{percent(summary[key]['value']):>6}"
+        lines.append(line + (f"  ({interval})" if interval else "") + mark)
+    lines.append(f"{'calibration error':<24}{percent(summary['calibration_error']):>6}")
+    if "rotations" in summary:
+        rotated = summary["rotations"]
+        worst = percent(rotated["worst"])
+        lines.append(f"{'mIoU over rotations':<24}{percent(rotated['mean']):>6}  (worst {worst})")
+    lines += ["", f"{'':<24}{'mIoU':>6}{'cIoU':>8}"]
+    for name, both in summary["baselines"].items():
+        lines.append(f"{name:<24}{percent(both['miou']):>6}{percent(both['ciou']):>8}")
+    lines += ["", f"{'category':<24}{'mIoU':>6}{'oracle':>8}{'shapes':>8}"]
+    for name, row in results["categories"].items():
+        oracle = percent(row["baselines"]["oracle"])
+        lines.append(f"{name:<24}{percent(row['miou']):>6}{oracle:>8}{row['shapes']:>8}")
+    return "\n".join(lines) + "\n"
