@@ -430,7 +430,7 @@ def test_torch_wrappers_hand_over_their_arguments(kernels: Kernels, seam: Any, m
     radius = np.full(90, 0.1, np.float32)
     tokens = np.random.default_rng(1).standard_normal((2, 4, 5, 6)).astype(np.float32)
     pixels = projection(2, (20, 21), 9)
-    half, mixed = torch.from_numpy(tokens).bfloat16(), torch.from_numpy(values[0])
+    half = torch.from_numpy(tokens).bfloat16()
     p, q, v, f, t, i = map(torch.from_numpy, (points, queries, vertices, faces, tokens, pixels))
     cases = [
         ((cuda.farthest_point_sample(p, 9, 4, 1),), (kernels.fps(points, 9, 4, 1.0),)),
