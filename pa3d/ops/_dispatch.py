@@ -8,6 +8,7 @@ says why.
 
 from __future__ import annotations
 
+import functools
 import os
 import warnings
 from types import ModuleType
@@ -30,17 +31,16 @@ def choose(op: str, *arrays: Array, **options: Any) -> Any:
     forced = os.environ.get("PA3D_BACKEND", "")
     if forced:
         return _forced(forced, op, arrays, options)
-    devices = {device_type(x) for x in arrays}
+    device, *others = {device_type(x) for x in arrays}
     reasons = {}
-    for name in _with_kernel(op):
-        backend = BACKENDS[name]
-        if devices == {backend.DEVICE}:
+    for name, backend in _with_kernel(op).items():
+        if device == backend.DEVICE and not others:
             reason = backend.unavailable() or _why_not(backend, op, arrays, options)
             if reason is None:
                 return backend
             reasons[name] = reason
-    if devices != {"cpu"}:
-        _warn_once(op, devices, reasons)
+    if device != "cpu" or others:
+        _warn_once(op, " and ".join(sorted([device, *others])), reasons)
     return reference
 
 
@@ -72,8 +72,10 @@ def _forced(name: str, op: str, arrays: tuple[Array, ...], options: dict[str, An
     return backend
 
 
-def _with_kernel(op: str) -> list[str]:
-    return [name for name, backend in BACKENDS.items() if backend is not reference and hasattr(backend, op)]
+@functools.cache
+def _with_kernel(op: str) -> dict[str, ModuleType]:
+    """The backends that have a kernel of the operation besides its reference."""
+    return {name: backend for name, backend in BACKENDS.items() if backend is not reference and hasattr(backend, op)}
 
 
 def _why_not(backend: ModuleType, op: str, arrays: tuple[Array, ...], options: dict[str, Any]) -> str | None:
@@ -84,12 +86,11 @@ def _why_not(backend: ModuleType, op: str, arrays: tuple[Array, ...], options: d
 _warned: set[str] = set()
 
 
-def _warn_once(op: str, devices: set[str], reasons: dict[str, str]) -> None:
+def _warn_once(op: str, where: str, reasons: dict[str, str]) -> None:
     """Operations that have kernels for the CPU alone run as plain code on a GPU by design, without a warning."""
-    if op in _warned or _with_kernel(op) in ([], ["native"]):
+    if op in _warned or _with_kernel(op).keys() <= {"native"}:
         return
     _warned.add(op)
-    where = ", ".join(sorted(devices))
     why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "there is none for this device"
     message = f"{op}: no kernel of pa3d can take this call on {where} ({why}); plain torch code runs in its place"
     warnings.warn(message, RuntimeWarning, stacklevel=4)

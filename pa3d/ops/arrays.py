@@ -5,6 +5,7 @@ torch is never imported here: whoever passes a tensor has imported it.
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import Any
 
@@ -39,7 +40,12 @@ def is_traced(*arrays: Array) -> bool:
 
 def dtype_name(x: Array) -> str:
     """The dtype of an array without the name of its library, such as "float32"."""
-    return str(x.dtype).removeprefix("torch.")
+    return _name(x.dtype)
+
+
+@functools.cache  # numpy takes microseconds to name a dtype
+def _name(dtype: Any) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def is_contiguous(x: Array) -> bool:

@@ -32,7 +32,9 @@ def patch_attention(
     the reference. PA3D_BACKEND=reference or triton forces those. Raises TypeError for a wrong kind or dtype, ValueError
     for a wrong shape or device, or a forced backend that cannot run.
     """
-    if is_traced(q, k, v) and on_gpu(q):
+    if is_traced(q, k, v):
+        if not on_gpu(q):
+            return namespace(q).nn.functional.scaled_dot_product_attention(q, k, v)
         from pa3d.ops import _torch
 
         return _torch.ops.patch_attention(q, k, v)[0]  # one node, which chooses when it runs

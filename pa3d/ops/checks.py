@@ -7,6 +7,7 @@ could not be captured into a graph. The kernels read and write nothing outside t
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Literal
 
 import numpy as np
@@ -43,7 +44,10 @@ def check(
         kind = "tensor" if is_tensor(x) else "array"
         raise ValueError(f"{name}: expected a contiguous {kind}; make a contiguous copy first")
     sizes = {} if sizes is None else sizes
-    if not any(_bind(axes, x.shape, sizes) for axes in _alternatives(shape)):
+    for axes in _alternatives(shape):
+        if _bind(axes, x.shape, sizes):
+            break
+    else:
         expected = " or ".join(_in_words(axes, sizes) for axes in _alternatives(shape))
         raise ValueError(f"{name}: expected shape {expected}, got {tuple(x.shape)}")
     if not empty and 0 in x.shape:
@@ -66,8 +70,10 @@ def check_points(name: str, x: Array, shape: str = "N 3 | B N 3") -> dict[str, i
 
 def check_dtype(name: str, x: Array, dtype: Any) -> None:
     """dtype: a name or a torch dtype, or several of them."""
-    expected = [str(d).removeprefix("torch.") for d in (dtype if isinstance(dtype, tuple | list) else (dtype,))]
     found = dtype_name(x)
+    if found == dtype:
+        return
+    expected = [str(d).removeprefix("torch.") for d in (dtype if isinstance(dtype, tuple | list) else (dtype,))]
     if found not in expected:
         raise TypeError(f"{name}: expected {' or '.join(expected)}, got {found}; convert it first")
 
@@ -94,6 +100,7 @@ def check_count(name: str, k: int, low: int, high: int | None, of: str = "") -> 
         raise ValueError(f"{name}: expected {limit}, got {k}")
 
 
+@functools.cache
 def _alternatives(shape: str) -> list[list[str | int]]:
     """ "N 3 | B N 3" as [["N", 3], ["B", "N", 3]]."""
     return [[int(a) if a.isdigit() else a for a in axes.split()] for axes in shape.split("|")]
@@ -103,10 +110,13 @@ def _bind(axes: list[str | int], shape: tuple[int, ...], sizes: dict[str, int]) 
     """Whether the axes fit; letters that are new are added to the sizes then."""
     if len(axes) != len(shape):
         return False
+    found = {}
     for axis, n in zip(axes, shape, strict=True):
-        if (axis if isinstance(axis, int) else sizes.get(axis, n)) != n:
+        if (sizes.get(axis, n) if isinstance(axis, str) else axis) != n:
             return False
-    sizes |= {axis: n for axis, n in zip(axes, shape, strict=True) if isinstance(axis, str)}
+        if isinstance(axis, str):
+            found[axis] = n
+    sizes.update(found)
     return True
 
 
