@@ -21,8 +21,6 @@ from torch import Tensor
 
 from pa3d.cameras import Cameras
 from pa3d.ops import (
-    _cuda,
-    _triton,
     farthest_point_sample,
     farthest_point_sample_reference,
     interpolate,
@@ -31,6 +29,7 @@ from pa3d.ops import (
     sample_and_group,
 )
 from pa3d.ops._dispatch import unavailable
+from pa3d.ops.backends import cuda, triton
 from pa3d.ops.backproject import backproject_reference
 from pa3d.ops.rasterize import rasterize
 
@@ -168,7 +167,7 @@ def neighbours(device: str, clock: Clock) -> Iterator[Race]:
         queries, points = clouds(1, q, device, seed=1), clouds(1, n, device)
         expected = knn_reference(queries[:, :: max(1, q // 128)].cpu(), points.cpu(), k)
         runs: dict[str, Run] = {}
-        for backend, search in (("cuda", _cuda.knn), ("triton", _triton.kernels("knn").knn)):
+        for backend, search in (("cuda", cuda.knn), ("triton", triton.knn)):
             for ours, theirs in zip(search(queries, points, k), expected, strict=True):
                 check(torch.equal(ours[:, :: max(1, q // 128)].cpu(), theirs), f"knn by {backend} differs")
             runs[f"pa3d {backend}"] = lambda search=search, a=queries, b=points, k=k: search(a, b, k)
@@ -234,7 +233,7 @@ def projecting(device: str, clock: Clock) -> Iterator[Race]:
     exact, counted = backproject_reference(tokens.double(), pixels, points)
     plain, _ = backproject_reference(tokens, pixels, points)
     runs: dict[str, Run] = {}
-    for backend, gather in (("cuda", _cuda.backproject), ("triton", _triton.kernels("backproject").backproject)):
+    for backend, gather in (("cuda", cuda.backproject), ("triton", triton.backproject)):
         total, count = gather(tokens, pixels, points)
         within(total, plain, exact, f"backproject by {backend}")
         check(torch.equal(count, counted), f"backproject by {backend} counts other pixels")

@@ -16,6 +16,7 @@
 #include "cpu/knn.h"
 #include "cpu/parallel.h"
 #include "cpu/pool.h"
+#include "cuda/pa3d_cuda.h"
 
 namespace py = pybind11;
 using pa3d::Floats;
@@ -240,6 +241,7 @@ class Engine {
 PYBIND11_MODULE(_C, m) {
   m.doc() = "Native kernels of pa3d.";
   using namespace pybind11::literals;
+  m.attr("CUDA_VERSION") = static_cast<int>(PA3D_CUDA_VERSION);
   m.def("isa", [] { return pa3d::isa_name(pa3d::isa()); });
   m.def("best_isa", [] { return pa3d::isa_name(pa3d::best_isa()); });
   m.def("rejected_isa", [] { return pa3d::rejected_isa(); });

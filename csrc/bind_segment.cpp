@@ -91,7 +91,7 @@ Floats softmax(const Floats& logits) {
   return out;
 }
 
-py::tuple spread(const Floats& at, const Floats& centers, const Indices& members, const Floats& points,
+py::tuple label_points(const Floats& at, const Floats& centers, const Indices& members, const Floats& points,
                  const Floats& logits, const std::string& assign, float none, int threads) {
   require_points(at, "at: expected shape (N, 3), N >= 1");
   require_points(centers, "centers: expected shape (G, 3), G >= 1");
@@ -132,6 +132,6 @@ void pa3d::bind_segment(py::module_& m) {
   m.def("cosine_logits", &::cosine_logits, py::arg("features").noconvert(), py::arg("vectors").noconvert(),
         "temperature"_a);
   m.def("softmax", &::softmax, py::arg("logits").noconvert());
-  m.def("spread", &::spread, py::arg("at").noconvert(), py::arg("centers").noconvert(), py::arg("members").noconvert(),
+  m.def("label_points", &::label_points, py::arg("at").noconvert(), py::arg("centers").noconvert(), py::arg("members").noconvert(),
         py::arg("points").noconvert(), py::arg("logits").noconvert(), "assign"_a, "none"_a, "threads"_a = 0);
 }

@@ -3,6 +3,7 @@
 # mypy: allow-untyped-defs
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,10 +13,15 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from pa3d.ops import checks
+
 INTERPRETED = tl.constexpr(bool(triton.knobs.runtime.interpret))
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 INTEGERS = (torch.int64, torch.int32)
+
+# pa3d.ops.checks.check for tensors on the device that the kernels run on, without empty axes.
+check = functools.partial(checks.check, device="cpu" if INTERPRETED.value else "cuda", empty=False)
 
 
 @dataclass(frozen=True)
@@ -57,44 +63,6 @@ def refuse_interpreter() -> None:
     """For everything that measures: raises RuntimeError when the kernels would run on the interpreter."""
     if INTERPRETED.value:
         raise RuntimeError("TRITON_INTERPRET is set: times on Triton's interpreter mean nothing; unset it")
-
-
-def check(
-    name: str, x: Tensor, shape: str, dtypes: tuple[torch.dtype, ...], sizes: dict[str, int], dense: bool = True
-) -> None:
-    """x must be a tensor like `shape`, say "B N 3", on the device the kernels run on.
-
-    sizes: what the letters stand for; a letter not in it yet is bound by this call. dense=False asks only that the last
-    axis be contiguous. Raises TypeError for the kind or dtype, ValueError for shape, layout or device.
-    """
-    if not isinstance(x, Tensor):
-        raise TypeError(f"{name}: expected a torch tensor, got {type(x).__name__}")
-    if x.dtype not in dtypes:
-        expected = " or ".join(str(d).removeprefix("torch.") for d in dtypes)
-        raise TypeError(f"{name}: expected {expected}, got {str(x.dtype).removeprefix('torch.')}")
-    axes = shape.split()
-    wanted = [int(a) if a.isdigit() else sizes.get(a, a) for a in axes]
-    fits = x.ndim == len(axes) and all(isinstance(w, str) or w == n for w, n in zip(wanted, x.shape, strict=True))
-    if not fits:
-        raise ValueError(f"{name}: expected shape ({', '.join(map(str, wanted))}), got {tuple(x.shape)}")
-    sizes |= {a: n for a, n in zip(axes, x.shape, strict=True) if not a.isdigit()}
-    if 0 in x.shape:
-        raise ValueError(f"{name}: expected no empty axis, got shape {tuple(x.shape)}")
-    if not (x.is_contiguous() if dense else x.stride(-1) == 1):
-        what = "tensor" if dense else "last axis"
-        raise ValueError(f"{name}: expected a contiguous {what}; make a contiguous copy first")
-    expected_device = "cpu" if INTERPRETED.value else "cuda"
-    if x.device.type != expected_device:
-        how = "with TRITON_INTERPRET=1 set" if INTERPRETED.value else "by the Triton kernels"
-        raise ValueError(f"{name}: expected a {expected_device} tensor {how}, got one on {x.device}")
-
-
-def check_together(**tensors: Tensor) -> None:
-    """All on one device."""
-    devices = {name: x.device for name, x in tensors.items()}
-    if len(set(devices.values())) > 1:
-        got = ", ".join(f"{name} on {device}" for name, device in devices.items())
-        raise ValueError(f"expected all tensors on one device, got {got}")
 
 
 def check_inference(**tensors: Tensor | None) -> None:

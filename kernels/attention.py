@@ -24,7 +24,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ._common import FLOATS, Variant, check, check_together, dot, narrow, on_device, power_of_two, triton_type, tuned
+from pa3d.ops.checks import check_same_device
+
+from ._common import FLOATS, Variant, check, dot, narrow, on_device, power_of_two, triton_type, tuned
 
 HEAD_DIMS = (16, 32, 64)  # wider ones spill registers
 MAX_HEADS = 65535  # shapes times heads: the second axis of a grid
@@ -116,9 +118,9 @@ def _check(**tensors: Tensor) -> tuple[int, int, int, int]:
     sizes: dict[str, int] = {}
     dtypes: tuple[torch.dtype, ...] = FLOATS
     for name, x in tensors.items():
-        check(name, x, "B H T D", dtypes, sizes, dense=False)
+        check(name, x, "B H T D", dtypes, sizes, contiguous="last axis")
         dtypes = (x.dtype,)
-    check_together(**tensors)
+    check_same_device(**tensors)
     if sizes["D"] not in HEAD_DIMS:
         raise ValueError(f"q: expected a head width of {', '.join(map(str, HEAD_DIMS))}, got {sizes['D']}")
     if sizes["B"] * sizes["H"] > MAX_HEADS:

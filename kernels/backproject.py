@@ -19,7 +19,9 @@ import triton
 import triton.language as tl
 from torch import Tensor, nn
 
-from ._common import FLOATS, INTEGERS, Variant, check, check_together, on_device, triton_type, tuned
+from pa3d.ops.checks import check_same_device
+
+from ._common import FLOATS, INTEGERS, Variant, check, on_device, triton_type, tuned
 
 TAPS = {"nearest": 1, "bilinear": 2, "bicubic": 4}
 
@@ -47,7 +49,7 @@ def backproject(
     sizes: dict[str, int] = {}
     check("tokens", tokens, "V gh gw C", FLOATS, sizes)
     check("point_of_pixel", point_of_pixel, "V H W", INTEGERS, sizes)
-    check_together(tokens=tokens, point_of_pixel=point_of_pixel)
+    check_same_device(tokens=tokens, point_of_pixel=point_of_pixel)
     if mode not in TAPS:
         raise ValueError(f"mode: expected one of {', '.join(TAPS)}, got {mode!r}")
     if n_points < 1:

@@ -19,7 +19,9 @@ import triton
 import triton.language as tl
 from torch import Tensor, nn
 
-from ._common import FLOATS, Variant, check, check_inference, check_together, dot, narrow, on_device, triton_type, tuned
+from pa3d.ops.checks import check_same_device
+
+from ._common import FLOATS, Variant, check, check_inference, dot, narrow, on_device, triton_type, tuned
 from .attention import patch_attention
 
 CONFIGS_32 = [
@@ -129,7 +131,7 @@ def linear(
         if tensor is not None:
             check(name, tensor, shape, either, sizes)
             given[name] = tensor
-    check_together(**given)
+    check_same_device(**given)
     check_inference(**given)
     rows, n, width = sizes["B"] * sizes["T"], sizes["N"], sizes["K"]
     dtype = weight.dtype if residual is None else residual.dtype

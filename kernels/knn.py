@@ -19,7 +19,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ._common import Variant, check, check_together, on_device, power_of_two, tuned
+from pa3d.ops.checks import check_same_device
+
+from ._common import Variant, check, on_device, power_of_two, tuned
 
 MAX_K = 128
 
@@ -43,7 +45,7 @@ def knn(
     sizes: dict[str, int] = {}
     check("points", points, "B N 3", (torch.float32,), sizes)
     check("queries", queries, "B Q 3", (torch.float32,), sizes)
-    check_together(points=points, queries=queries)
+    check_same_device(points=points, queries=queries)
     b, n, q = sizes["B"], sizes["N"], sizes["Q"]
     if not 1 <= k <= min(n, MAX_K):
         raise ValueError(f"k: expected 1..{min(n, MAX_K)} (the number of points, at most {MAX_K}), got {k}")

@@ -20,12 +20,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from pa3d.ops.checks import check_same_device
+
 from ._common import (
     INTEGERS,
     Variant,
     check,
     check_inference,
-    check_together,
     dot,
     narrow,
     on_device,
@@ -99,7 +100,7 @@ def patch_embed(
     check("w4", weights.w4, "W3 W2", (weights.w2.dtype,), sizes)
     for name, width in (("b1", "W0"), ("b2", "W1"), ("b3", "W2"), ("b4", "W3")):
         check(name, getattr(weights, name), width, (torch.float32,), sizes)
-    check_together(points=points, centers=centers, members=members, **weights._asdict())
+    check_same_device(points=points, centers=centers, members=members, **weights._asdict())
     check_inference(points=points, **weights._asdict())
     if sizes["M"] > MAX_SIZE:
         raise ValueError(f"members: expected at most {MAX_SIZE} points a patch, got {sizes['M']}")

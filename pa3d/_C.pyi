@@ -9,6 +9,8 @@ Floats = NDArray[np.float32]
 Ids = NDArray[np.int32]
 Indices = NDArray[np.int64]
 
+CUDA_VERSION: int  # of csrc/cuda/pa3d_cuda.h
+
 def isa() -> str: ...
 def best_isa() -> str: ...
 def rejected_isa() -> str | None: ...
@@ -120,7 +122,7 @@ def cosine_logits(
 def softmax(
     logits: Floats,  # (N, K)
 ) -> Floats: ...  # (N, K)
-def spread(
+def label_points(
     at: Floats,  # (N, 3)
     centers: Floats,  # (G, 3)
     members: Indices,  # (G, M)

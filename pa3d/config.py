@@ -7,7 +7,7 @@ from typing import Any
 
 from pa3d.errors import InputError
 
-# How a point takes the scores of patches; pa3d.ops.spread has the rules.
+# How a point takes the scores of patches; pa3d.ops.label_points has the rules.
 ASSIGN = ("nearest", "membership", "smooth")
 
 

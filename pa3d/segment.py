@@ -211,7 +211,7 @@ class Segmenter:
         profile: print the milliseconds of each stage; the timings of the result have them in any case.
         Raises InputError for an argument that cannot be used.
         """
-        from pa3d.ops import spread
+        from pa3d.ops import label_points
 
         check_options(assign, none)
         how = assign or self.checkpoint.assign
@@ -238,7 +238,7 @@ class Segmenter:
 
             def labels_at(points: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
                 at, e = apply_normalization(points, center, radius, axes, self._threads), encoded
-                return spread(at, e.centers, e.members, e.points, logits, how, none or 0.0, self._threads)
+                return label_points(at, e.centers, e.members, e.points, logits, how, none or 0.0, self._threads)
 
             labels, scores = labels_at(posed.points)
             face_labels = face_scores = None

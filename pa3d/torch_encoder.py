@@ -83,10 +83,10 @@ class TorchEncoder:
 
     def _fused_kernels(self, checkpoint: Checkpoint) -> Any:
         """The fused encoder, where this precision and device have one."""
-        from pa3d.ops import _triton
+        from pa3d.ops.backends import triton
 
         wanted = self._device.type == "cuda" and self.precision == "bf16" and not os.environ.get("PA3D_BACKEND")
-        if not wanted or _triton.unavailable() is not None:
+        if not wanted or triton.unavailable() is not None:
             return None
-        encoder = _triton.kernels("encoder")
+        encoder = triton.kernels("encoder")
         return encoder.FusedEncoder(self.model) if encoder.refused(checkpoint.config) is None else None

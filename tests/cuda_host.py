@@ -5,17 +5,18 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pa3d.ops.backends.cuda import FUNCTIONS, MODES, Views, bind
+
 CSRC = Path(__file__).resolve().parent.parent / "csrc"
 SOURCES = sorted((CSRC / "cuda").glob("*.cu"))
 FLAGS = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror")
-MODES = {"nearest": 0, "bilinear": 1, "bicubic": 2}
 OK, NULL, SIZE, ALIGNMENT, WORKSPACE, RUNTIME = 0, 1, 2, 3, 4, 1000
 LAUNCH_FAILURE = RUNTIME + 719
 
@@ -49,17 +50,6 @@ def _run(command: list[str]) -> None:
         raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
 
 
-class Views(ctypes.Structure):
-    _fields_ = (
-        ("matrices", ctypes.c_void_p),
-        ("near_plane", ctypes.c_double),
-        ("count", ctypes.c_int64),
-        ("height", ctypes.c_int64),
-        ("width", ctypes.c_int64),
-        ("perspective", ctypes.c_int32),
-    )
-
-
 class LaunchError(RuntimeError):
     pass
 
@@ -67,20 +57,18 @@ class LaunchError(RuntimeError):
 class Kernels:
     """pa3d_cuda.h in numpy. Outputs start as nonsense, the workspace as garbage of exactly the size asked."""
 
-    def __init__(self, library: Path) -> None:
-        self.library = ctypes.CDLL(str(library))
-        self.library.pa3d_cuda_error.restype = ctypes.c_char_p
+    def __init__(self, library: Path, names: Iterable[str] = FUNCTIONS) -> None:
+        self.library = bind(ctypes.CDLL(str(library)), names)
+        self.library.pa3d_cuda_host_seed.argtypes = [ctypes.c_uint64]
 
     def seed(self, value: int) -> None:
-        self.library.pa3d_cuda_host_seed(ctypes.c_uint64(value))
+        self.library.pa3d_cuda_host_seed(value)
 
     def call(self, name: str, *arguments: Any) -> int:
-        return int(getattr(self.library, f"pa3d_cuda_{name}")(*(_native(a) for a in arguments)))
+        return int(getattr(self.library, f"pa3d_cuda_{name}")(*map(_address, arguments)))
 
     def bytes_for(self, name: str, *sizes: int) -> int:
-        function = getattr(self.library, f"pa3d_cuda_{name}_workspace")
-        function.restype = ctypes.c_int64
-        return int(function(*(ctypes.c_int64(s) for s in sizes)))
+        return int(getattr(self.library, f"pa3d_cuda_{name}_workspace")(*sizes))
 
     def checked(self, name: str, *arguments: Any) -> None:
         code = self.call(name, *arguments)
@@ -158,8 +146,7 @@ class Kernels:
         total, count = np.full((n_points, c), np.nan, np.float32), np.full(n_points, -7, np.int32)
         work = workspace(self.bytes_for("backproject", v, h, w, n_points))
         arguments = (tokens, tokens.dtype == np.uint16, v, rows, columns, c, point_of_pixel, h, w, n_points)
-        options = (ctypes.c_int32(MODES[mode]), per_view)
-        self.checked("backproject", *arguments, *options, total, count, work, work.nbytes, None)
+        self.checked("backproject", *arguments, MODES[mode], per_view, total, count, work, work.nbytes, None)
         return total, count
 
 
@@ -178,15 +165,5 @@ def views(cameras: Any, matrices: NDArray[np.float64], size: tuple[int, int]) ->
     return out
 
 
-def _native(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return ctypes.c_void_p(value.ctypes.data)
-    if isinstance(value, ctypes.Structure):
-        return ctypes.byref(value)
-    if isinstance(value, ctypes.c_int32):
-        return value
-    if isinstance(value, bool | np.bool_):
-        return ctypes.c_int32(int(value))
-    if isinstance(value, float):
-        return ctypes.c_float(value)
-    return value if value is None else ctypes.c_int64(int(value))
+def _address(value: Any) -> Any:
+    return value.ctypes.data if isinstance(value, np.ndarray) else bool(value) if isinstance(value, np.bool_) else value

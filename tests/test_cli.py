@@ -212,16 +212,17 @@ def test_info_says_what_is_missing_and_how_to_get_it(monkeypatch: pytest.MonkeyP
 
 
 def test_info_says_why_gpu_kernels_cannot_run(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    from pa3d.ops import _cuda, _triton
+    from pa3d.ops.backends import cuda, triton
 
-    monkeypatch.setattr(_cuda, "gpu_is_visible", lambda: False)
-    monkeypatch.setattr(_cuda, "LIBRARY", Path("nowhere") / "libpa3d_cuda.so")
+    monkeypatch.setattr(cuda, "gpu_is_visible", lambda: False)
+    monkeypatch.setattr(triton, "gpu_is_visible", lambda: False)
+    monkeypatch.setattr(cuda, "LIBRARY", Path("nowhere") / "libpa3d_cuda.so")
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     assert pa3d("info") == 0
     out = capsys.readouterr().out
     assert "cuda          kernels cannot run: no NVIDIA GPU is visible; libpa3d_cuda.so is not built: " in out
     assert "triton        kernels cannot run: no NVIDIA GPU is visible" in out
-    for module in (_cuda, _triton):
+    for module in (cuda, triton):
         monkeypatch.setattr(module, "unavailable", lambda: None)
     assert pa3d("info") == 0
     out = capsys.readouterr().out

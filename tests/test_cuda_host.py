@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import types
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -401,64 +402,66 @@ def test_upsampling_is_that_of_torch() -> None:
 def seam(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> Any:
     """torch, with pa3d.ops on the kernels that the host runs: tensors on the CPU stand for those of a GPU."""
     torch = pytest.importorskip("torch")
-    from pa3d.ops import _cuda, _dispatch
+    from pa3d.ops import arrays
+    from pa3d.ops.backends import cuda
 
     def host_workspace(like: object, name: str, *sizes: int) -> Any:
         return torch.from_numpy(workspace(kernels.bytes_for(name, *sizes)))
 
-    monkeypatch.setattr(_cuda, "DEVICE", "cpu")
-    monkeypatch.setattr(_cuda, "library", lambda: kernels.library)
-    monkeypatch.setattr(_cuda, "unavailable", lambda: None)
-    monkeypatch.setattr(_cuda, "_workspace", host_workspace)
+    monkeypatch.setattr(cuda, "DEVICE", "cpu")
+    monkeypatch.setattr(cuda, "library", lambda: kernels.library)
+    monkeypatch.setattr(cuda, "unavailable", lambda: None)
+    monkeypatch.setattr(cuda, "_workspace", host_workspace)
     monkeypatch.setattr(torch.cuda, "device", lambda _: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: types.SimpleNamespace(cuda_stream=0))
-    for name in ("_dispatch", "backproject", "rasterize"):
-        monkeypatch.setattr(sys.modules[f"pa3d.ops.{name}"], "on_gpu", _dispatch.is_tensor)
+    for name in ("checks", "backproject", "rasterize"):
+        monkeypatch.setattr(sys.modules[f"pa3d.ops.{name}"], "on_gpu", arrays.is_tensor)
     monkeypatch.setenv("PA3D_BACKEND", "cuda")
     return torch
 
 
 def test_torch_wrappers_hand_over_their_arguments(kernels: Kernels, seam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     torch = seam
-    from pa3d.ops import _cuda
+    from pa3d.ops.backends import cuda
 
     points, queries = clouds("random", 90, 2), clouds("grid", 7, 2)
     values = np.random.default_rng(0).standard_normal((2, 7, 3)).astype(np.float32)
     vertices, faces, cameras, size = scene(3)
-    matrices, radius = cameras.matrices(size), np.full(90, 0.1, np.float32)
+    radius = np.full(90, 0.1, np.float32)
     tokens = np.random.default_rng(1).standard_normal((2, 4, 5, 6)).astype(np.float32)
     pixels = projection(2, (20, 21), 9)
     half = torch.from_numpy(tokens).bfloat16()
     p, q, v, f, t, i = map(torch.from_numpy, (points, queries, vertices, faces, tokens, pixels))
-    scale = np.full(len(cameras), cameras.scale(size))
-    view = (cameras.perspective, cameras.near, size)
     cases = [
-        ((_cuda.farthest_point_sample(p, 9, 4, 1),), (kernels.fps(points, 9, 4, 1.0),)),
-        (_cuda.knn(q, p, 5), kernels.knn(queries, points, 5)),
-        (_cuda.sample_and_group(p, 6, 8, 2, 0.0), kernels.sample_and_group(points, 6, 8, 2)[:2]),
-        ((_cuda.interpolate(p, q, torch.from_numpy(values), 3),), (kernels.interpolate(points, queries, values, 3),)),
-        (_cuda.rasterize(v, f, matrices, *view, True), kernels.rasterize(vertices, faces, cameras, size)),
+        ((cuda.farthest_point_sample(p, 9, 4, 1),), (kernels.fps(points, 9, 4, 1.0),)),
+        (cuda.knn(q, p, 5), kernels.knn(queries, points, 5)),
+        (cuda.sample_and_group(p, 6, 8, 2, 0.0), kernels.sample_and_group(points, 6, 8, 2)[:2]),
         (
-            _cuda.rasterize_points(p[0], torch.from_numpy(radius), matrices, scale, *view),
+            (cuda.interpolate(p[0], q[0], torch.from_numpy(values[0]), 3),),
+            kernels.interpolate(points, queries, values, 3)[:1],
+        ),
+        (cuda.rasterize(v, f, cameras, size, True), kernels.rasterize(vertices, faces, cameras, size)),
+        (
+            cuda.rasterize_points(p[0], torch.from_numpy(radius), cameras, size),
             kernels.rasterize_points(points[0], radius, cameras, size),
         ),
-        (_cuda.backproject(t, i, 9, "bilinear"), kernels.backproject(tokens, pixels, 9, "bilinear")),
-        (_cuda.backproject(t, i, 9, "nearest", True), kernels.backproject(tokens, pixels, 9, "nearest", True)),
-        (_cuda.backproject(half, i, 9), kernels.backproject(half.view(torch.int16).numpy().view(np.uint16), pixels, 9)),
+        (cuda.backproject(t, i, 9, "bilinear"), kernels.backproject(tokens, pixels, 9, "bilinear")),
+        (cuda.backproject(t, i, 9, "nearest", True), kernels.backproject(tokens, pixels, 9, "nearest", True)),
+        (cuda.backproject(half, i, 9), kernels.backproject(half.view(torch.int16).numpy().view(np.uint16), pixels, 9)),
     ]
     for got, want in cases:
         for a, b in zip(got, want, strict=True):
             np.testing.assert_array_equal(a.numpy(), b)
-    assert _cuda.rasterize(v, f, matrices, *view, False)[2] is None
+    assert cuda.rasterize(v, f, cameras, size, False)[2] is None
     with pytest.raises(RuntimeError, match="knn: a size or an option is out of range"):
-        _cuda.knn(q, p, 91)
-    with pytest.raises(TypeError, match=r"points: expected float32, got torch\.float64"):
-        _cuda.farthest_point_sample(p.double(), 9, 4, 0.0)
+        cuda.knn(q, p, 91)
+    with pytest.raises(TypeError, match=r"points: expected float32, got float64"):
+        cuda.farthest_point_sample(p.double(), 9, 4, 0.0)
     with pytest.raises(ValueError, match="points: expected a contiguous tensor"):
-        _cuda.farthest_point_sample(p[:, ::2], 9, 4, 0.0)
-    monkeypatch.setattr(_cuda, "DEVICE", "cuda")
+        cuda.farthest_point_sample(p[:, ::2], 9, 4, 0.0)
+    monkeypatch.setattr(cuda, "DEVICE", "cuda")
     with pytest.raises(ValueError, match="points: expected a tensor on cuda, got one on cpu"):
-        _cuda.farthest_point_sample(p, 9, 4, 0.0)
+        cuda.farthest_point_sample(p, 9, 4, 0.0)
 
 
 def test_operations_reach_the_kernels(seam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -557,32 +560,89 @@ def test_the_encoder_on_these_kernels(seam: Any, monkeypatch: pytest.MonkeyPatch
         np.testing.assert_array_equal(got, want)
 
 
-def test_why_the_kernels_cannot_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from pa3d.ops import _cuda
+def test_types_are_those_of_the_header() -> None:
+    from pa3d.ops.backends.cuda import FUNCTIONS
 
-    monkeypatch.setattr(_cuda, "LIBRARY", tmp_path / "libpa3d_cuda.so")
-    monkeypatch.setattr(_cuda, "gpu_is_visible", lambda: False)
-    monkeypatch.setattr(_cuda, "_how_to_build", lambda: "there is no nvcc on PATH")
+    letters = {
+        "int": "i",
+        "int32_t": "i",
+        "int64_t": "l",
+        "float": "f",
+        "const char*": "s",
+        "const pa3d_cuda_views*": "v",
+    }
+    text = re.sub(r"//.*", "", (CSRC / "cuda" / "pa3d_cuda.h").read_text())
+    found = {}
+    for result, name, arguments in re.findall(r"PA3D_CUDA_API ([\w ]+\*?) pa3d_cuda_(\w+)\(([^)]*)\);", text):
+        kinds = [re.sub(r"\s*\w+$", "", a.strip()) for a in arguments.split(",") if a.strip() != "void"]
+        found[name] = " ".join(letters.get(kind, "p") for kind in (result, *kinds))
+    assert found == FUNCTIONS
+
+
+def test_the_version_of_the_library_is_that_of_the_extension(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pa3d import _C
+    from pa3d.ops.backends import cuda
+
+    assert kernels.library.pa3d_cuda_version() == _C.CUDA_VERSION
+    monkeypatch.setattr(cuda, "LIBRARY", Path(kernels.library._name))
+    monkeypatch.setattr(_C, "CUDA_VERSION", 1)
+    with pytest.raises(ValueError, match=r"has version \d+ of the interface, expected 1: install pa3d anew"):
+        cuda.library.__wrapped__()
+
+
+class OnGpu:
+    """Stands for a CUDA tensor where a backend is chosen."""
+
+
+def test_a_reference_on_a_gpu_is_announced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pa3d.ops import _dispatch
+    from pa3d.ops.backends import cuda, reference, triton
+
+    monkeypatch.delenv("PA3D_BACKEND", raising=False)
+    monkeypatch.setattr(_dispatch, "_warned", set())
+    monkeypatch.setattr(_dispatch, "device_type", lambda x: "cuda")
+    for module in (cuda, triton):
+        monkeypatch.setattr(module, "unavailable", lambda: "it is not built")
+    message = r"knn: no kernel of pa3d can take this call on cuda \(cuda: it is not built; triton: it is not built\)"
+    with pytest.warns(RuntimeWarning, match=message):
+        assert _dispatch.choose("knn", OnGpu(), k=3) is reference
+    with pytest.warns(RuntimeWarning, match="interpolate: no kernel"):
+        _dispatch.choose("interpolate", OnGpu())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert _dispatch.choose("knn", OnGpu(), k=4) is reference  # said already
+        assert _dispatch.choose("label_points", OnGpu()) is reference  # has no kernel for a GPU anywhere
+    monkeypatch.setattr(cuda, "unavailable", lambda: None)
+    assert _dispatch.choose("knn", OnGpu(), k=3) is cuda
+    assert _dispatch.choose("knn", OnGpu(), k=2000) is reference
+
+
+def test_why_the_kernels_cannot_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from pa3d.ops.backends import cuda
+
+    monkeypatch.setattr(cuda, "LIBRARY", tmp_path / "libpa3d_cuda.so")
+    monkeypatch.setattr(cuda, "gpu_is_visible", lambda: False)
+    monkeypatch.setattr(cuda, "_how_to_build", lambda: "there is no nvcc on PATH")
     unbuilt = "libpa3d_cuda.so is not built: there is no nvcc on PATH"
-    assert str(_cuda.unavailable()).startswith(f"no NVIDIA GPU is visible; {unbuilt}")
-    monkeypatch.setattr(_cuda, "gpu_is_visible", lambda: True)
-    assert str(_cuda.unavailable()).startswith(unbuilt)
-    _cuda.LIBRARY.write_text("not a library")
-    monkeypatch.setattr(_cuda, "gpu_is_visible", lambda: False)
-    assert str(_cuda.unavailable()).startswith("no NVIDIA GPU is visible")
-    monkeypatch.setattr(_cuda, "gpu_is_visible", lambda: True)
-    _cuda.library.cache_clear()
+    assert str(cuda.unavailable()).startswith(f"no NVIDIA GPU is visible; {unbuilt}")
+    monkeypatch.setattr(cuda, "gpu_is_visible", lambda: True)
+    assert str(cuda.unavailable()).startswith(unbuilt)
+    cuda.LIBRARY.write_text("not a library")
+    monkeypatch.setattr(cuda, "gpu_is_visible", lambda: False)
+    assert str(cuda.unavailable()).startswith("no NVIDIA GPU is visible")
+    monkeypatch.setattr(cuda, "gpu_is_visible", lambda: True)
+    cuda.library.cache_clear()
     if importlib.util.find_spec("torch") is None:
-        assert _cuda.unavailable() == "torch is not installed: pip install 'pa3d[torch]'"
+        assert cuda.unavailable() == "torch is not installed: pip install 'pa3d[torch]'"
     else:
-        assert "file too short" in str(_cuda.unavailable()) or "invalid ELF header" in str(_cuda.unavailable())
+        assert "file too short" in str(cuda.unavailable()) or "invalid ELF header" in str(cuda.unavailable())
 
 
 def test_a_forced_backend_says_why_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pa3d.ops import _cuda, _triton
+    from pa3d.ops.backends import cuda, triton
 
     points = clouds("random", 20, 1)
-    for backend, module in (("cuda", _cuda), ("triton", _triton)):
+    for backend, module in (("cuda", cuda), ("triton", triton)):
         monkeypatch.setenv("PA3D_BACKEND", backend)
         monkeypatch.setattr(module, "unavailable", lambda: "no NVIDIA GPU is visible")
         with pytest.raises(
@@ -594,12 +654,13 @@ def test_a_forced_backend_says_why_it_cannot_run(monkeypatch: pytest.MonkeyPatch
             ValueError, match=f"PA3D_BACKEND={backend} takes torch tensors on cuda only, got a numpy arr"
         ):
             ops.knn(points, points, 3)
-    monkeypatch.setattr(_cuda, "DEVICE", "cpu")  # numpy arrays are there, but no tensors
+    monkeypatch.setattr(cuda, "DEVICE", "cpu")  # numpy arrays are there, but no tensors
     monkeypatch.setenv("PA3D_BACKEND", "cuda")
     with pytest.raises(ValueError, match="takes torch tensors on cpu only, got a numpy array"):
         ops.farthest_point_sample(points, 3)
-    with pytest.raises(ValueError, match="spread has no cuda kernel; unset it or take one of reference, native"):
-        ops.spread(points[0], points[0, :3], np.zeros((3, 2), np.int64), points[0], np.zeros((3, 2), np.float32))
+    message = "label_points has no cuda kernel; unset it or take one of reference, native"
+    with pytest.raises(ValueError, match=message):
+        ops.label_points(points[0], points[0, :3], np.zeros((3, 2), np.int64), points[0], np.zeros((3, 2), np.float32))
 
 
 def test_a_forced_backend_names_its_limits(seam: Any) -> None:
@@ -610,7 +671,7 @@ def test_a_forced_backend_names_its_limits(seam: Any) -> None:
         ops.knn(many[:, :2].contiguous(), many, 1025)
     with pytest.raises(ValueError, match="cannot run sample_and_group: it finds at most 1024 neighbours, not 1025"):
         ops.sample_and_group(many, 2, 1025)
-    with pytest.raises(ValueError, match="expected a contiguous array"):
+    with pytest.raises(ValueError, match="expected a contiguous tensor"):
         ops.farthest_point_sample(many[:, ::2], 3)
 
 
@@ -775,10 +836,10 @@ Shim = Callable[[str, NDArray[np.int32], int], tuple[int, str]]
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Shim:
     folder = tmp_path_factory.mktemp("shim")
     (folder / "shim.cu").write_text(SHIM)
-    library = Kernels(build(folder, [folder / "shim.cu", CSRC / "cuda" / "library.cu"])).library
+    library = Kernels(build(folder, [folder / "shim.cu", CSRC / "cuda" / "library.cu"]), ("error",)).library
 
     def run(name: str, out: NDArray[np.int32], seed: int) -> tuple[int, str]:
-        library.pa3d_cuda_host_seed(ctypes.c_uint64(seed))
+        library.pa3d_cuda_host_seed(seed)
         code = getattr(library, f"run_{name}")(ctypes.c_void_p(out.ctypes.data), 3)
         return code, library.pa3d_cuda_error(code).decode()
 

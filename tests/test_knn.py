@@ -129,9 +129,10 @@ def test_kinds_of_arrays_must_not_mix() -> None:
 def test_native_takes_no_other_device(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     from pa3d.ops._dispatch import choose
+    from pa3d.ops.backends import reference
 
     monkeypatch.setenv("PA3D_BACKEND", "native")
     with pytest.raises(ValueError, match="PA3D_BACKEND=native takes arrays on the CPU only"):
-        choose(torch.empty(1, 3, device="meta"))
+        choose("knn", torch.empty(1, 3, device="meta"), k=1)
     monkeypatch.delenv("PA3D_BACKEND")
-    assert choose(torch.empty(1, 3, device="meta")) == "reference"
+    assert choose("label_points", torch.empty(1, 3, device="meta")) is reference

@@ -14,7 +14,8 @@ from pa3d import ops  # noqa: E402
 from pa3d.cameras import Cameras  # noqa: E402
 from pa3d.config import EncoderConfig  # noqa: E402
 from pa3d.model import Encoder  # noqa: E402
-from pa3d.ops import _torch  # noqa: E402
+from pa3d.ops._library import DECLARED  # noqa: E402
+from pa3d.ops._torch import ops as nodes  # noqa: E402
 from pa3d.ops.attention import patch_attention, patch_attention_reference  # noqa: E402
 from pa3d.ops.backproject import backproject  # noqa: E402
 from pa3d.ops.rasterize import rasterize, rasterize_points  # noqa: E402
@@ -55,43 +56,46 @@ def fresh_graphs() -> None:
 
 
 CASES: dict[str, tuple[Any, Callable[[], tuple[Any, ...]]]] = {
-    "farthest_point_sample": (_torch.farthest_point_sample, lambda: (cloud(2, 20), 5, 1, 1e-3)),
-    "farthest_point_sample without a batch": (_torch.farthest_point_sample, lambda: (cloud(20), 5)),
-    "knn": (_torch.knn, lambda: (cloud(2, 6), cloud(2, 20), 4)),
-    "sample_and_group": (_torch.sample_and_group, lambda: (cloud(2, 20), 5, 4, 0, 0.0)),
-    "sample_and_group of too few": (_torch.sample_and_group, lambda: (cloud(1, 3), 5, 7)),
-    "group": (_torch.group, lambda: (cloud(2, 9).requires_grad_(), indices(2, 3, below=9), indices(2, 3, 4, below=9))),
-    "interpolate 1": (_torch.interpolate, lambda: (cloud(11), cloud(5), cloud(5).requires_grad_(), 1)),
-    "interpolate 3": (_torch.interpolate, lambda: (cloud(11), cloud(5), cloud(5).requires_grad_(), 3)),
-    "rasterize": (_torch.rasterize, lambda: (*mesh(), *view(), 40.0, 1.05, 0.01, 9, 11)),
-    "rasterize without weights": (_torch.rasterize, lambda: (*mesh(), *view(), None, 1.05, 0.01, 9, 11, False)),
+    "farthest_point_sample": (nodes.farthest_point_sample, lambda: (cloud(2, 20), 5, 1, 1e-3)),
+    "farthest_point_sample without a batch": (nodes.farthest_point_sample, lambda: (cloud(20), 5)),
+    "knn": (nodes.knn, lambda: (cloud(2, 6), cloud(2, 20), 4)),
+    "sample_and_group": (nodes.sample_and_group, lambda: (cloud(2, 20), 5, 4, 0, 0.0)),
+    "sample_and_group of too few": (nodes.sample_and_group, lambda: (cloud(1, 3), 5, 7)),
+    "group": (
+        nodes.group,
+        lambda: (cloud(2, 9).requires_grad_(), indices(2, 3, below=9), indices(2, 3, 4, below=9)),
+    ),
+    "interpolate 1": (nodes.interpolate, lambda: (cloud(11), cloud(5), cloud(5).requires_grad_(), 1)),
+    "interpolate 3": (nodes.interpolate, lambda: (cloud(11), cloud(5), cloud(5).requires_grad_(), 3)),
+    "rasterize": (nodes.rasterize, lambda: (*mesh(), *view(), 40.0, 1.05, 0.01, 9, 11)),
+    "rasterize without weights": (nodes.rasterize, lambda: (*mesh(), *view(), None, 1.05, 0.01, 9, 11, False)),
     "rasterize_points": (
-        _torch.rasterize_points,
+        nodes.rasterize_points,
         lambda: (cloud(20), torch.full((20,), 0.1), *view(), 40.0, 1.05, 0.01, 9, 11),
     ),
-    "backproject": (_torch.backproject, lambda: (*images(), 6)),
-    "backproject bfloat16": (_torch.backproject, lambda: (images()[0].bfloat16(), images()[1], 6, "nearest", True)),
-    "patch_attention": (_torch.patch_attention, lambda: tuple(heads(torch.float32, 2, 3, 9, 16))),
-    "patch_attention bfloat16": (_torch.patch_attention, lambda: tuple(torch.ones(3, 1, 2, 5, 8).bfloat16())),
+    "backproject": (nodes.backproject, lambda: (*images(), 6)),
+    "backproject bfloat16": (nodes.backproject, lambda: (images()[0].bfloat16(), images()[1], 6, "nearest", True)),
+    "patch_attention": (nodes.patch_attention, lambda: tuple(heads(torch.float32, 2, 3, 9, 16))),
+    "patch_attention bfloat16": (nodes.patch_attention, lambda: tuple(torch.ones(3, 1, 2, 5, 8).bfloat16())),
 }
 
 
-def test_every_registered_operation_is_checked():
-    checked = {op._qualname for op, _ in CASES.values()} | {"pa3d::patch_attention_backward"}
-    registered = [x for x in vars(_torch).values() if isinstance(x, torch.library.CustomOpDef)]
-    assert checked == {op._qualname for op in registered} and len(registered) == 10
+def test_every_declared_operation_is_checked():
+    checked = {op._qualified_op_name for op, _ in CASES.values()} | {"pa3d::patch_attention_backward"}
+    declared = {f"pa3d::{one.schema.partition('(')[0]}" for one in DECLARED}
+    assert checked == declared and len(declared) == 10
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_opcheck(case: str):
     op, arguments = CASES[case]
-    torch.library.opcheck(op, arguments())
+    torch.library.opcheck(op.default, arguments())
 
 
 def test_opcheck_of_the_attention_backward():
     q, k, v = (x.detach() for x in heads(torch.float32, 2, 3, 9, 16))
-    out, stats = _torch.patch_attention(q, k, v)
-    torch.library.opcheck(_torch.patch_attention_backward, (torch.ones_like(out), q, k, v, out, stats))
+    out, stats = nodes.patch_attention(q, k, v)
+    torch.library.opcheck(nodes.patch_attention_backward.default, (torch.ones_like(out), q, k, v, out, stats))
 
 
 def test_gradients_against_finite_differences():
@@ -99,20 +103,41 @@ def test_gradients_against_finite_differences():
     points, centers = cloud(9, dtype=wide), cloud(5, dtype=wide)
     values = cloud(5, dtype=wide).requires_grad_()
     for k in (1, 3):
-        assert torch.autograd.gradcheck(lambda v, k=k: _torch.interpolate(points, centers, v, k), values)
+        assert torch.autograd.gradcheck(lambda v, k=k: nodes.interpolate(points, centers, v, k), values)
     index, members = indices(2, 3, below=7), indices(2, 3, 4, below=7)
-    assert torch.autograd.gradcheck(lambda p: _torch.group(p, index, members), cloud(2, 7, dtype=wide).requires_grad_())
-    assert torch.autograd.gradcheck(lambda *x: _torch.patch_attention(*x)[0], heads(wide, 1, 2, 5, 4))
+    assert torch.autograd.gradcheck(lambda p: nodes.group(p, index, members), cloud(2, 7, dtype=wide).requires_grad_())
+    assert torch.autograd.gradcheck(lambda *x: nodes.patch_attention(*x)[0], heads(wide, 1, 2, 5, 4))
 
 
 @pytest.mark.parametrize("k", [1, 3])
 def test_interpolate_gradient_equals_that_of_the_reference(k: int):
     points, centers, values = cloud(50), cloud(7), cloud(7).requires_grad_()
     grad = cloud(50)
-    for result in (ops.interpolate(points, centers, values, k), torch.ops.pa3d.interpolate(points, centers, values, k)):
+    for result in (ops.interpolate(points, centers, values, k), nodes.interpolate(points, centers, values, k)):
         expected = ops.interpolate_reference(points, centers, values, k)
         ours, theirs = (torch.autograd.grad(x, values, grad)[0] for x in (result, expected))
         assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_what_has_no_gradient_has_none_on_any_backend(backend: str, monkeypatch: pytest.MonkeyPatch):
+    """Distances of neighbours are constants, and so are the weights that interpolation makes of them."""
+    monkeypatch.setenv("PA3D_BACKEND", backend)
+    points, queries, values = (cloud(n).requires_grad_() for n in (9, 4, 9))
+    constants = values.detach()
+    found = [
+        ops.knn(queries, points, 3)[1],
+        torch.compile(lambda q, p: ops.knn(q, p, 3)[1], fullgraph=True, backend="aot_eager")(queries, points),
+        ops.interpolate(queries, points, constants, 3),
+        rasterize(points, mesh()[1][:3], Cameras.preset("front"), 9).depth,
+        backproject(images()[0].requires_grad_(), images()[1], 6)[0],
+    ]
+    assert not any(x.requires_grad for x in found)
+    out = ops.interpolate(queries, points, values, 3)
+    grads = torch.autograd.grad(out.sum(), (queries, points, values), allow_unused=True)
+    assert grads[0] is None and grads[1] is None and grads[2].abs().sum() > 0
+    _, squared = nodes.knn(queries, points, 3)
+    assert not squared.requires_grad and torch.equal(squared, found[0])
 
 
 @pytest.mark.parametrize("t", [1, 33, 129])
@@ -120,7 +145,7 @@ def test_attention_op_against_float64(t: int):
     """Error of values and gradients: at most twice that of the plain float32 version."""
     results = []
     for attention, dtype in (
-        (lambda *x: _torch.patch_attention(*x)[0], torch.float32),
+        (lambda *x: nodes.patch_attention(*x)[0], torch.float32),
         (patch_attention_reference, torch.float32),
         (patch_attention_reference, torch.float64),
     ):
@@ -144,7 +169,7 @@ def test_patch_attention_function(numpy: bool):
 
 def test_patch_attention_errors_by_name():
     q = torch.zeros(1, 2, 3, 4)
-    with pytest.raises(ValueError, match=r"k: expected shape \(1, 2, 3, 4\) as q, got \(1, 2, 4, 4\)"):
+    with pytest.raises(ValueError, match=r"k: expected shape \(1, 2, 3, 4\), got \(1, 2, 4, 4\)"):
         patch_attention(q, torch.zeros(1, 2, 4, 4), q)
     with pytest.raises(TypeError, match="v: expected float32 or bfloat16 or float16, got float64"):
         patch_attention(q, q, q.double())

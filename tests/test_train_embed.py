@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -9,6 +12,8 @@ torch = pytest.importorskip("torch")
 from pa3d import _C  # noqa: E402
 from pa3d.model import MiniPointNet  # noqa: E402
 from pa3d.ops import train_embed  # noqa: E402
+from pa3d.ops._pool import Pool  # noqa: E402
+from pa3d.ops.backends import native  # noqa: E402
 from pa3d.train.student import TrainedPointNet  # noqa: E402
 
 WIDTHS = [(32, 64, 96, 32), (128, 256, 512, 256)]
@@ -65,7 +70,7 @@ def test_is_as_exact_as_tensor_code(
     """Outputs, gradients and running statistics: off by at most twice what tensor code of that precision is off by."""
     isa, half = operands
     if isa == "generic":
-        monkeypatch.setattr(train_embed, "refused_tensors", lambda *_: {})  # the rule that leaves this level to torch
+        monkeypatch.setattr(native, "cannot_train", lambda *_: None)  # the rule that leaves this level to torch
     start, points = weights(widths), patches_of(patches, size)
     net = TrainedPointNet(widths)
     assert train_embed.backend(half, widths, points) == "native"
@@ -95,7 +100,7 @@ def test_of_equal_rows_one_gets_the_gradient() -> None:
 
 def test_frozen_statistics(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if isa == "generic":
-        monkeypatch.setattr(train_embed, "refused_tensors", lambda *_: {})
+        monkeypatch.setattr(native, "cannot_train", lambda *_: None)
     start = weights(WIDTHS[0])
     points = patches_of(7, 6)
     step(start, start, points)  # moves the statistics
@@ -172,7 +177,7 @@ def test_what_the_kernels_do_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PA3D_BACKEND", "native")
     with pytest.raises(ValueError, match="multiples of 32, not 32, 64, 48, 32"):
         train_embed.backend(False, (32, 64, 48, 32), points)
-    with pytest.raises(ValueError, match="even number of points a patch, not 3"):
+    with pytest.raises(ValueError, match="even number of points per patch, not 3"):
         train_embed.backend(False, good, odd)
     monkeypatch.setattr(_C, "supports", lambda _: False)
     with pytest.raises(ValueError, match="no bf16"):
@@ -207,3 +212,35 @@ def test_arrays_of_a_wrong_size_are_refused() -> None:
         )
     with pytest.raises(ValueError, match="expected fp32 or bf16, got int8"):
         _C.EmbedTraining("int8")
+
+
+def test_two_threads_never_get_one_object() -> None:
+    """Threads that acquire and release at once: no object is handed out twice, and none is lost."""
+    made: list[object] = []
+
+    def make(precision: str) -> object:
+        made.append(object())
+        return made[-1]
+
+    pool, in_use, twice = Pool(make), set[int](), list[int]()
+
+    def work() -> None:
+        for _ in range(2000):
+            pooled = pool.acquire(False)
+            if id(pooled.item) in in_use:
+                twice.append(id(pooled.item))
+            in_use.add(id(pooled.item))
+            in_use.discard(id(pooled.item))
+            pool.release(pooled)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sys.setswitchinterval(before)
+    assert not twice and len(pool) == len(made) <= 4
+    pool.clear()
+    assert len(pool) == 0

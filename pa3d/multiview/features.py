@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pa3d.ops._dispatch import Array, check_alike, check_count, check_points, is_tensor, namespace
+from pa3d.ops.arrays import Array, is_tensor, namespace
 from pa3d.ops.backproject import Mode, backproject
+from pa3d.ops.checks import check_count, check_points, check_same_device
 from pa3d.ops.knn import knn
 
 NEIGHBORS = 20
@@ -36,8 +37,8 @@ def point_features(
     if average not in ("views", "pixels"):
         raise ValueError(f"average: expected views or pixels, got {average!r}")
     check_count("neighbors", neighbors, 1, None)
-    check_points("points", points, batched=False)
-    check_alike(tokens=tokens, points=points)
+    check_points("points", points, "N 3")
+    check_same_device(tokens=tokens, points=points)
     features, count = backproject(tokens, point_of_pixel, len(points), mode=mode, per_view=average == "views")
     seen = count > 0
     # In place, because the sums are the largest array here.

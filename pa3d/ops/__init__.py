@@ -1,6 +1,6 @@
-"""Operations on point sets: one module a kernel, with its contract, checks, plain reference and gradient.
+"""Operations on point sets: one module per operation, with its contract, checks, plain reference and gradient.
 
-Each takes numpy arrays or torch tensors and gives back the same kind on the same device.
+Each takes numpy arrays or torch tensors and returns the same kind on the same device.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from pa3d.ops.fps import farthest_point_sample, farthest_point_sample_reference
 from pa3d.ops.group import group, sample_and_group, sample_and_group_reference
 from pa3d.ops.interpolate import interpolate, interpolate_reference
 from pa3d.ops.knn import knn, knn_reference
-from pa3d.ops.spread import spread, spread_reference
+from pa3d.ops.label_points import label_points, label_points_reference
 
 __all__ = [
     "farthest_point_sample",
@@ -19,8 +19,8 @@ __all__ = [
     "interpolate_reference",
     "knn",
     "knn_reference",
+    "label_points",
+    "label_points_reference",
     "sample_and_group",
     "sample_and_group_reference",
-    "spread",
-    "spread_reference",
 ]

@@ -8,12 +8,17 @@ patches, so the whole of k and v fits on chip. Differentiable in all three.
 
 from __future__ import annotations
 
+import math
 import os
+from typing import Any
 
 import numpy as np
 
-from pa3d.ops import _triton
-from pa3d.ops._dispatch import Array, check_alike, choose, is_tensor, is_traced, namespace, on_gpu
+from pa3d.ops._dispatch import choose
+from pa3d.ops._library import declare
+from pa3d.ops.arrays import Array, is_tensor, is_traced, namespace, on_gpu
+from pa3d.ops.backends import reference
+from pa3d.ops.checks import check, check_dtype, check_same_device
 
 
 def patch_attention(
@@ -27,35 +32,26 @@ def patch_attention(
     the reference. PA3D_BACKEND=reference or triton forces those. Raises TypeError for a wrong kind or dtype, ValueError
     for a wrong shape or device, or a forced backend that cannot run.
     """
-    if is_traced(q, k, v) and on_gpu(q):
+    if is_traced(q, k, v):
+        if not on_gpu(q):
+            return namespace(q).nn.functional.scaled_dot_product_attention(q, k, v)
         from pa3d.ops import _torch
 
-        return _torch.patch_attention(q, k, v)[0]  # one node, which chooses when it runs
+        return _torch.ops.patch_attention(q, k, v)[0]  # one node, which chooses when it runs
+    sizes: dict[str, int] = {}
+    dtypes = ("float32", "bfloat16", "float16") if is_tensor(q) else ("float32",)
     for name, x in (("q", q), ("k", k), ("v", v)):
-        _check(name, x, q)
-    check_alike(q=q, k=k, v=v)
-    if backend(q, k, v) == "triton":
+        check(name, x, "B H T D", dtypes, sizes, empty=False, contiguous=None)
+    check_same_device(q=q, k=k, v=v)
+    for name, x in (("k", k), ("v", v)):
+        check_dtype(name, x, q.dtype)
+    if choose("patch_attention", q, k, v) is not reference:
         from pa3d.ops import _torch
 
-        return _torch.patch_attention(q, k, v)[0]
+        return _torch.ops.patch_attention(q, k, v)[0]
     if not is_tensor(q) or os.environ.get("PA3D_BACKEND"):
         return patch_attention_reference(q, k, v)
     return namespace(q).nn.functional.scaled_dot_product_attention(q, k, v)
-
-
-def backend(q: Array, k: Array, v: Array) -> str:
-    """`triton` or `reference`. Raises ValueError for a forced backend that cannot run."""
-    b, h, _, d = q.shape
-    refused = {}
-    if d not in _triton.HEAD_WIDTHS:
-        refused["triton"] = f"it takes heads of {', '.join(map(str, _triton.HEAD_WIDTHS))} numbers, not {d}"
-    elif b * h > _triton.MAX_HEADS:
-        refused["triton"] = f"it takes at most {_triton.MAX_HEADS} heads in a batch, not {b * h}"
-    elif is_tensor(q) and q.dtype.itemsize > 4:
-        refused["triton"] = "it takes no float64"
-    elif is_tensor(q) and any(x.stride(-1) != 1 for x in (q, k, v)):
-        refused["triton"] = "it takes tensors whose last axis is contiguous"
-    return choose(q, k, v, op="patch_attention", refused=refused)
 
 
 def patch_attention_reference(q: Array, k: Array, v: Array) -> Array:
@@ -69,16 +65,80 @@ def patch_attention_reference(q: Array, k: Array, v: Array) -> Array:
     return weights / weights.sum(-1, keepdims=True) @ v
 
 
-def _check(name: str, x: Array, q: Array) -> None:
-    if not isinstance(x, np.ndarray) and not is_tensor(x):
-        raise TypeError(f"{name}: expected a numpy array or a torch tensor, got {type(x).__name__}")
-    allowed = ("float32", "bfloat16", "float16") if is_tensor(x) else ("float32",)
-    kind = str(x.dtype).removeprefix("torch.")
-    if kind not in allowed:
-        raise TypeError(f"{name}: expected {' or '.join(allowed)}, got {kind}")
-    if x.ndim != 4 or 0 in x.shape:
-        raise ValueError(f"{name}: expected shape (B, H, T, D) with no empty axis, got {tuple(x.shape)}")
-    if x.shape != q.shape:
-        raise ValueError(f"{name}: expected shape {tuple(q.shape)} as q, got {tuple(x.shape)}")
-    if kind != str(q.dtype).removeprefix("torch."):
-        raise TypeError(f"{name}: expected the dtype of q, {q.dtype}, got {x.dtype}")
+@reference.kernel("patch_attention")
+def _forward(q: Array, k: Array, v: Array) -> tuple[Array, Array]:
+    """The output, and for the backward (2, B, H, T): each row's maximum score in powers of two, and 1 / its sum."""
+    scores = _scores(q, k)
+    peak = scores.amax(-1, keepdim=True)
+    weights = (scores - peak).exp2()
+    total = weights.sum(-1, keepdim=True)
+    out = _tokens_first(q).copy_((weights / total).to(v.dtype) @ v)
+    return out, namespace(q).stack([peak[..., 0], 1 / total[..., 0]])
+
+
+@reference.kernel("patch_attention_backward")
+def _gradients(grad: Array, q: Array, k: Array, v: Array, out: Array, stats: Array) -> tuple[Array, Array, Array]:
+    p = (_scores(q, k) - stats[0][..., None]).exp2() * stats[1][..., None]
+    g, query, key, value, o = (x.to(p.dtype) for x in (grad, q, k, v, out))
+    ds = p * (g @ value.transpose(-1, -2) - (g * o).sum(-1, keepdim=True)) * q.shape[-1] ** -0.5
+    found = (ds @ key, ds.transpose(-1, -2) @ query, p.transpose(-1, -2) @ g)
+    dq, dk, dv = (_tokens_first(q).copy_(x) for x in found)
+    return dq, dk, dv
+
+
+def _scores(q: Array, k: Array) -> Array:
+    """In powers of two, as the kernel has them."""
+    scale = q.shape[-1] ** -0.5 * math.log2(math.e)
+    return (q.to(_wide(q)) @ k.to(_wide(q)).transpose(-1, -2)) * scale
+
+
+def _wide(x: Array) -> Any:
+    return x.dtype if x.dtype.itemsize == 8 else namespace(x).float32
+
+
+def _tokens_first(x: Array) -> Array:
+    """(B, H, T, D) over memory (B, T, H, D), as the kernel lays its results out."""
+    b, h, t, d = x.shape
+    return x.new_empty((b, t, h, d)).transpose(1, 2)
+
+
+def _run(q: Array, k: Array, v: Array) -> tuple[Array, Array]:
+    return choose("patch_attention", q, k, v).patch_attention(q, k, v)
+
+
+def _run_backward(grad: Array, q: Array, k: Array, v: Array, out: Array, stats: Array) -> tuple[Array, Array, Array]:
+    return choose("patch_attention", q, k, v).patch_attention_backward(grad, q, k, v, out, stats)
+
+
+def _fake(q: Array, k: Array, v: Array) -> tuple[Array, Array]:
+    return _tokens_first(q), q.new_empty((2, *q.shape[:3]), dtype=_wide(q))
+
+
+def _fake_backward(grad: Array, q: Array, k: Array, v: Array, out: Array, stats: Array) -> tuple[Array, Array, Array]:
+    return _tokens_first(q), _tokens_first(q), _tokens_first(q)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Array, Array]) -> None:
+    ctx.save_for_backward(*inputs, *output)
+    ctx.mark_non_differentiable(output[1])
+
+
+def _backward(ctx: Any, grad: Array, _: Array | None) -> tuple[Array, Array, Array]:
+    from pa3d.ops import _torch
+
+    return _torch.ops.patch_attention_backward(grad, *ctx.saved_tensors)
+
+
+declare(
+    "patch_attention(Tensor q, Tensor k, Tensor v) -> (Tensor, Tensor)",
+    _run,
+    fake=_fake,
+    save=_save,
+    backward=_backward,
+)
+declare(
+    "patch_attention_backward(Tensor grad, Tensor q, Tensor k, Tensor v, Tensor out, Tensor stats)"
+    " -> (Tensor, Tensor, Tensor)",
+    _run_backward,
+    fake=_fake_backward,
+)

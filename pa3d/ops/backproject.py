@@ -18,10 +18,11 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-import numpy as np
-
-from pa3d.ops import _cuda, _triton
-from pa3d.ops._dispatch import Array, check_alike, check_count, choose, is_tensor, is_traced, like, on_gpu, to_numpy
+from pa3d.ops._dispatch import choose
+from pa3d.ops._library import declare
+from pa3d.ops.arrays import Array, is_tensor, is_traced, namespace, on_gpu
+from pa3d.ops.backends import reference
+from pa3d.ops.checks import check, check_count, check_same_device
 
 Mode = Literal["bicubic", "bilinear", "nearest"]
 
@@ -47,10 +48,10 @@ def backproject(
     if is_traced(tokens, point_of_pixel):
         from pa3d.ops import _torch
 
-        return _torch.backproject(tokens, point_of_pixel, n_points, mode, per_view)
-    _check("tokens", tokens, ("float32", "bfloat16"), ("V", "gh", "gw", "C"))
-    _check("point_of_pixel", point_of_pixel, ("int32", "int64"), ("V", "H", "W"))
-    check_alike(tokens=tokens, point_of_pixel=point_of_pixel)
+        return _torch.ops.backproject(tokens, point_of_pixel, n_points, mode, per_view)
+    check("tokens", tokens, "V gh gw C", ("float32", "bfloat16"), empty=False)
+    check("point_of_pixel", point_of_pixel, "V H W", ("int32", "int64"), empty=False)
+    check_same_device(tokens=tokens, point_of_pixel=point_of_pixel)
     if len(tokens) != len(point_of_pixel):
         raise ValueError(
             f"point_of_pixel: expected {len(tokens)} views as tokens have, got shape {tuple(point_of_pixel.shape)}"
@@ -61,25 +62,17 @@ def backproject(
     check_count("n_points", n_points, 1, 2**31 - 1)
     if mode not in get_args(Mode):
         raise ValueError(f"mode: expected {', '.join(get_args(Mode)[:-1])} or {get_args(Mode)[-1]}, got {mode!r}")
-    sides = (*tokens.shape[1:3], *point_of_pixel.shape[1:])
-    refused = {} if max(sides) <= _cuda.MAX_SIDE else {"cuda": f"it takes at most {_cuda.MAX_SIDE} rows and columns"}
-    backend = choose(tokens, point_of_pixel, op="backproject", refused=refused)
-    if backend in ("native", "reference") or not on_gpu(point_of_pixel):
-        # The kernels of a GPU take other indices for none; asking it here would wait for it.
+    backend = choose("backproject", tokens, point_of_pixel)
+    if backend is reference or not on_gpu(point_of_pixel):
+        # The kernels of a GPU take other indices as none; looking at them here would wait for the GPU.
         low, high = int(point_of_pixel.min()), int(point_of_pixel.max())
         if low < -1 or high >= n_points:
             raise ValueError(f"point_of_pixel: expected -1 or indices from 0 to {n_points - 1}, got {low} to {high}")
-    if backend == "cuda":
-        if str(point_of_pixel.dtype) != "torch.int32":
-            point_of_pixel = point_of_pixel.clamp(-1, n_points).int()
-        return _cuda.backproject(tokens, point_of_pixel, n_points, mode, per_view)
-    if backend == "triton":
-        return _triton.kernels("backproject").backproject(tokens, point_of_pixel, n_points, mode, per_view)
-    if backend == "native":
-        from pa3d import _C
+    return backend.backproject(tokens, point_of_pixel, int(n_points), mode, per_view)
 
-        total, count = _C.backproject(_bits(tokens), to_numpy(point_of_pixel), int(n_points), mode, per_view)
-        return like(total, tokens), like(count, tokens)
+
+@reference.kernel("backproject")
+def _in_torch(tokens: Array, point_of_pixel: Array, n_points: int, mode: Mode, per_view: bool) -> tuple[Array, Array]:
     if is_tensor(tokens):
         return backproject_reference(tokens, point_of_pixel, n_points, mode=mode, per_view=per_view)
     import torch
@@ -109,21 +102,23 @@ def backproject_reference(
     return total, count
 
 
-def _check(name: str, x: Array, dtypes: tuple[str, str], axes: tuple[str, ...]) -> None:
-    if not isinstance(x, np.ndarray) and not is_tensor(x):
-        raise TypeError(f"{name}: expected a numpy array or a torch tensor, got {type(x).__name__}")
-    if str(x.dtype).removeprefix("torch.") not in dtypes:
-        raise TypeError(f"{name}: expected {' or '.join(dtypes)}, got {x.dtype}; convert it first")
-    if x.ndim != len(axes) or min(x.shape) < 1:
-        raise ValueError(f"{name}: expected shape ({', '.join(axes)}) without an empty axis, got {tuple(x.shape)}")
-    if not (x.is_contiguous() if is_tensor(x) else x.flags.c_contiguous):
-        raise ValueError(f"{name}: expected a contiguous array; make a contiguous copy first")
+def _run(
+    tokens: Array, point_of_pixel: Array, n_points: int, mode: Mode = "bicubic", per_view: bool = False
+) -> tuple[Array, Array]:
+    return backproject(tokens, point_of_pixel, n_points, mode=mode, per_view=per_view)
 
 
-def _bits(tokens: Array) -> np.ndarray:
-    """float32 as it is, bfloat16 as uint16, in the same memory."""
-    if not is_tensor(tokens) or str(tokens.dtype) == "torch.float32":
-        return to_numpy(tokens)
-    import torch
+def _fake(
+    tokens: Array, point_of_pixel: Array, n_points: int, mode: Mode = "bicubic", per_view: bool = False
+) -> tuple[Array, Array]:
+    torch = namespace(tokens)
+    total = tokens.new_empty((n_points, tokens.shape[3]), dtype=torch.float32)
+    return total, tokens.new_empty((n_points,), dtype=torch.int64)
 
-    return tokens.detach().view(torch.int16).numpy().view(np.uint16)
+
+declare(
+    'backproject(Tensor tokens, Tensor point_of_pixel, int n_points, str mode="bicubic", bool per_view=False)'
+    " -> (Tensor, Tensor)",
+    _run,
+    fake=_fake,
+)

@@ -11,7 +11,11 @@ PatchAlign3D (arXiv 2601.02457). Not differentiable: the result is indices.
 
 from __future__ import annotations
 
-from pa3d.ops._dispatch import Array, check_count, check_points, choose, is_traced, like, namespace, to_numpy
+from pa3d.ops._dispatch import choose
+from pa3d.ops._library import declare
+from pa3d.ops.arrays import Array, is_traced, namespace
+from pa3d.ops.backends import reference
+from pa3d.ops.checks import check_count, check_points
 
 
 def farthest_point_sample(
@@ -31,32 +35,22 @@ def farthest_point_sample(
     if is_traced(points):
         from pa3d.ops import _torch
 
-        return _torch.farthest_point_sample(points, k, start, min_sq_norm)
-    rank = check_points("points", points)
-    n = points.shape[-2]
+        return _torch.ops.farthest_point_sample(points, k, start, min_sq_norm)
+    check_points("points", points)
     check_count("k", k, 1, None)
-    check_count("start", start, 0, n - 1)
+    check_count("start", start, 0, points.shape[-2] - 1)
     if not min_sq_norm >= 0:
         raise ValueError(f"min_sq_norm: expected a number >= 0, got {min_sq_norm}")
-    batch = points if rank == 3 else points[None]
-    backend = choose(points, op="farthest_point_sample")
-    if backend == "native":
-        from pa3d import _C
-
-        out = like(_C.farthest_point_sample(to_numpy(batch), k, start, min_sq_norm), points)
-    elif backend == "cuda":
-        from pa3d.ops import _cuda
-
-        out = _cuda.farthest_point_sample(batch, k, start, min_sq_norm)
-    else:
-        out = farthest_point_sample_reference(batch, k, start=start, min_sq_norm=min_sq_norm)
-    return out if rank == 3 else out[0]
+    backend = choose("farthest_point_sample", points)
+    if points.ndim == 2:
+        return backend.farthest_point_sample(points[None], k, start, min_sq_norm)[0]
+    return backend.farthest_point_sample(points, k, start, min_sq_norm)
 
 
+@reference.kernel("farthest_point_sample")
 def farthest_point_sample_reference(
     points: Array,  # (B, N, 3)
     k: int,
-    *,
     start: int = 0,
     min_sq_norm: float = 0.0,
 ) -> Array:  # (B, k)
@@ -78,3 +72,18 @@ def farthest_point_sample_reference(
 
 def _take(xp: Array, a: Array, index: Array) -> Array:
     return xp.take_along_axis(a, index, 1) if hasattr(xp, "take_along_axis") else xp.take_along_dim(a, index, 1)
+
+
+def _run(points: Array, k: int, start: int = 0, min_sq_norm: float = 0.0) -> Array:
+    return farthest_point_sample(points, k, start=start, min_sq_norm=min_sq_norm)
+
+
+def _fake(points: Array, k: int, start: int = 0, min_sq_norm: float = 0.0) -> Array:
+    return points.new_empty((*points.shape[:-2], k), dtype=namespace(points).int64)
+
+
+declare(
+    "farthest_point_sample(Tensor points, int k, int start=0, float min_sq_norm=0.0) -> Tensor",
+    _run,
+    fake=_fake,
+)

@@ -6,21 +6,15 @@ neighbour query needs. `group` gathers; it is linear in the points, and torch's 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from pa3d.ops import _cuda
-from pa3d.ops._dispatch import (
-    Array,
-    check_alike,
-    check_count,
-    check_points,
-    choose,
-    is_tensor,
-    is_traced,
-    like,
-    namespace,
-    to_numpy,
-)
+from pa3d.ops._dispatch import choose
+from pa3d.ops._library import declare
+from pa3d.ops.arrays import Array, is_tensor, is_traced, namespace
+from pa3d.ops.backends import reference
+from pa3d.ops.checks import check_count, check_points, check_same_device
 from pa3d.ops.fps import farthest_point_sample_reference
 from pa3d.ops.knn import knn_reference
 
@@ -41,35 +35,27 @@ def sample_and_group(
     if is_traced(points):
         from pa3d.ops import _torch
 
-        return _torch.sample_and_group(points, patches, size, start, min_sq_norm)
-    rank = check_points("points", points)
+        return _torch.ops.sample_and_group(points, patches, size, start, min_sq_norm)
+    check_points("points", points)
     n = points.shape[-2]
     check_count("patches", patches, 1, None)
     check_count("size", size, 1, None)
     check_count("start", start, 0, n - 1)
-    batch = points if rank == 3 else points[None]
     found = min(size, n)
-    backend = choose(points, op="sample_and_group", refused=_cuda.refused_neighbors(found))
-    if backend == "native":
-        from pa3d import _C
-
-        pair = _C.sample_and_group(to_numpy(batch), patches, found, start, min_sq_norm)
-        centers, members = (like(a, points) for a in pair)
-    elif backend == "cuda":
-        centers, members = _cuda.sample_and_group(batch, patches, found, start, min_sq_norm)
-    else:
-        centers, members = sample_and_group_reference(batch, patches, found, start=start, min_sq_norm=min_sq_norm)
+    backend = choose("sample_and_group", points, k=found)
+    batch = points if points.ndim == 3 else points[None]
+    centers, members = backend.sample_and_group(batch, patches, found, start, min_sq_norm)
     if found < size:
         times, rest = divmod(size, found)
         members = namespace(members).concatenate([members] * times + [members[..., :rest]], -1)
-    return (centers, members) if rank == 3 else (centers[0], members[0])
+    return (centers, members) if points.ndim == 3 else (centers[0], members[0])
 
 
+@reference.kernel("sample_and_group")
 def sample_and_group_reference(
     points: Array,  # (B, N, 3)
     patches: int,
     size: int,
-    *,
     start: int = 0,
     min_sq_norm: float = 0.0,
 ) -> tuple[Array, Array]:
@@ -88,9 +74,13 @@ def group(
     if is_traced(points, centers_index, neighbors_index):
         from pa3d.ops import _torch
 
-        return _torch.group(points, centers_index, neighbors_index)
-    check_points("points", points, batched=True)
-    check_alike(points=points, centers_index=centers_index, neighbors_index=neighbors_index)
+        return _torch.ops.group(points, centers_index, neighbors_index)
+    check_points("points", points, "B N 3")
+    check_same_device(points=points, centers_index=centers_index, neighbors_index=neighbors_index)
+    return _group(points, centers_index, neighbors_index)
+
+
+def _group(points: Array, centers_index: Array, neighbors_index: Array) -> Array:
     b, g, m = neighbors_index.shape
     members = gather(points, neighbors_index.reshape(b, g * m)).reshape(b, g, m, 3)
     return members - gather(points, centers_index)[:, :, None]
@@ -101,3 +91,51 @@ def gather(points: Array, index: Array) -> Array:  # (B, N, C), (B, K) -> (B, K,
         return points.gather(1, index[..., None].expand(-1, -1, points.shape[2]))
     rows = index[..., None].repeat(points.shape[2], axis=2)
     return np.take_along_axis(points, rows, axis=1)
+
+
+def _run_sample_and_group(
+    points: Array, patches: int, size: int, start: int = 0, min_sq_norm: float = 0.0
+) -> tuple[Array, Array]:
+    return sample_and_group(points, patches, size, start=start, min_sq_norm=min_sq_norm)
+
+
+def _fake_sample_and_group(
+    points: Array, patches: int, size: int, start: int = 0, min_sq_norm: float = 0.0
+) -> tuple[Array, Array]:
+    shape, int64 = (*points.shape[:-2], patches), namespace(points).int64
+    return points.new_empty(shape, dtype=int64), points.new_empty((*shape, size), dtype=int64)
+
+
+def _fake_group(points: Array, centers_index: Array, neighbors_index: Array) -> Array:
+    return points.new_empty((*neighbors_index.shape, 3))
+
+
+def _save_group(ctx: Any, inputs: tuple[Any, ...], output: Array) -> None:
+    points, centers_index, neighbors_index = inputs
+    ctx.n_points = points.shape[1]
+    ctx.save_for_backward(centers_index, neighbors_index)
+
+
+def _group_backward(ctx: Any, grad: Array) -> tuple[Array, None, None]:
+    """Members collect what their copies got, centres lose what their members got."""
+    centers_index, neighbors_index = ctx.saved_tensors
+    b, g, m = neighbors_index.shape
+    total = grad.new_zeros((b, ctx.n_points, 3))
+    members = neighbors_index.reshape(b, g * m, 1).expand(-1, -1, 3)
+    total = total.scatter_add(1, members, grad.reshape(b, g * m, 3))
+    return total.scatter_add(1, centers_index[..., None].expand(-1, -1, 3), -grad.sum(2)), None, None
+
+
+declare(
+    "sample_and_group(Tensor points, int patches, int size, int start=0, float min_sq_norm=0.0) -> (Tensor, Tensor)",
+    _run_sample_and_group,
+    fake=_fake_sample_and_group,
+)
+declare(
+    "group(Tensor points, Tensor centers_index, Tensor neighbors_index) -> Tensor",
+    group,
+    fake=_fake_group,
+    exact=_group,
+    save=_save_group,
+    backward=_group_backward,
+)

@@ -1,26 +1,19 @@
 """k nearest neighbours.
 
 Exact and equal on every backend: squared distances in float32, (dx*dx + dy*dy) + dz*dz, ascending, the lowest index
-first among equals. Not differentiable: indices are discrete, and the distances serve as weights and bounds.
+first among equals. Not differentiable, on any backend: indices are discrete, and the distances serve as weights and
+bounds.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from pa3d.ops import _cuda, _triton
-from pa3d.ops._dispatch import (
-    Array,
-    check_alike,
-    check_count,
-    check_points,
-    choose,
-    is_tensor,
-    is_traced,
-    like,
-    namespace,
-    to_numpy,
-)
+from pa3d.ops._dispatch import choose
+from pa3d.ops._library import declare
+from pa3d.ops.arrays import Array, is_tensor, is_traced, namespace
+from pa3d.ops.backends import reference
+from pa3d.ops.checks import check_count, check_points, check_same_device
 
 
 def knn(
@@ -36,30 +29,22 @@ def knn(
     if is_traced(queries, points):
         from pa3d.ops import _torch
 
-        return _torch.knn(queries, points, k)
-    rank = check_points("points", points)
-    check_points("queries", queries, batched=rank == 3)
-    check_alike(queries=queries, points=points)
-    if rank == 3 and queries.shape[0] != points.shape[0]:
+        return _torch.ops.knn(queries, points, k)
+    check_points("points", points)
+    batched = points.ndim == 3
+    check_points("queries", queries, "B N 3" if batched else "N 3")
+    check_same_device(queries=queries, points=points)
+    if batched and queries.shape[0] != points.shape[0]:
         raise ValueError(f"queries: expected a batch of {points.shape[0]} as in points, got {queries.shape[0]}")
     check_count("k", k, 1, points.shape[-2], " (the number of points)")
-    if rank == 2:
-        queries, points = queries[None], points[None]
-    refused = _cuda.refused_neighbors(k) | _triton.refused_neighbors(k)
-    backend = choose(queries, points, op="knn", refused=refused)
-    if backend == "native":
-        from pa3d import _C
-
-        index, distance = (like(a, points) for a in _C.knn(to_numpy(queries), to_numpy(points), k))
-    elif backend == "cuda":
-        index, distance = _cuda.knn(queries, points, k)
-    elif backend == "triton":
-        index, distance = _triton.kernels("knn").knn(queries, points, k)
-    else:
-        index, distance = knn_reference(queries, points, k)
-    return (index, distance) if rank == 3 else (index[0], distance[0])
+    backend = choose("knn", queries, points, k=k)
+    if batched:
+        return backend.knn(queries, points, k)
+    index, distance = backend.knn(queries[None], points[None], k)
+    return index[0], distance[0]
 
 
+@reference.kernel("knn")
 def knn_reference(
     queries: Array,  # (B, Q, 3)
     points: Array,  # (B, N, 3)
@@ -74,3 +59,11 @@ def knn_reference(
         return index[..., :k].contiguous(), nearest[..., :k].contiguous()
     index = np.argsort(distance, axis=2, kind="stable")[..., :k]
     return index.astype(np.int64), np.take_along_axis(distance, index, axis=2)
+
+
+def _fake(queries: Array, points: Array, k: int) -> tuple[Array, Array]:
+    shape = (*queries.shape[:-1], k)
+    return queries.new_empty(shape, dtype=namespace(queries).int64), queries.new_empty(shape)
+
+
+declare("knn(Tensor queries, Tensor points, int k) -> (Tensor, Tensor)", knn, fake=_fake, exact=knn_reference)

@@ -19,24 +19,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pa3d.ops._dispatch import (
-    Array,
-    check_alike,
-    check_finite,
-    check_floats,
-    choose,
-    is_tensor,
-    is_traced,
-    like,
-    namespace,
-    on_gpu,
-    to_numpy,
-)
+from pa3d.cameras import Cameras, image_size
+from pa3d.ops._dispatch import choose
+from pa3d.ops._library import declare
+from pa3d.ops.arrays import Array, from_numpy, is_tensor, is_traced, namespace, on_gpu
+from pa3d.ops.backends import reference
+from pa3d.ops.checks import check, check_finite, check_same_device
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from pa3d.cameras import Cameras
 
 _SUBPIXELS = 1024
 _GUARD = 32768.0  # pixels
@@ -67,44 +58,19 @@ def rasterize(
     leaves the weights out, which costs least. Arrays come back as the kind of `vertices`. Raises TypeError
     for a wrong kind or dtype, ValueError for a wrong shape, size or indices out of range.
     """
-    from pa3d.cameras import image_size
-
     height, width = image_size(size)
     if is_traced(vertices, faces):
         from pa3d.ops import _torch
 
-        ids, depth, weights = _torch.rasterize(vertices, faces, *_fields(cameras), height, width, barycentric)
+        ids, depth, weights = _torch.ops.rasterize(vertices, faces, *_fields(cameras), height, width, barycentric)
         return Raster(ids, depth, weights if barycentric else None)
-    check_floats("vertices", vertices)
-    if vertices.ndim != 2 or vertices.shape[1] != 3:
-        raise ValueError(f"vertices: expected shape (N, 3), got {tuple(vertices.shape)}")
-    _check_faces(faces, len(vertices))
-    check_alike(vertices=vertices, faces=faces)
-    backend = choose(vertices, faces, op="rasterize")
-    if backend == "cuda":
-        from pa3d.ops import _cuda
-
-        view = cameras.matrices((height, width)), cameras.perspective, cameras.near, (height, width)
-        return Raster(*_cuda.rasterize(vertices, faces, *view, barycentric))
-    if backend == "native":
-        from pa3d import _C
-
-        out = _C.rasterize(
-            to_numpy(vertices),
-            to_numpy(faces),
-            cameras.matrices((height, width)),
-            cameras.perspective,
-            cameras.near,
-            height,
-            width,
-            True,
-            barycentric,
-        )
-    else:
-        _check_faces(_host(faces), len(vertices))
-        out = rasterize_reference(_host(vertices), _host(faces), cameras, (height, width))
-    ids, depth, weights = (None if a is None else _same_kind(a, vertices) for a in out)
-    return Raster(ids, depth, weights if barycentric else None)
+    check("vertices", vertices, "N 3")
+    check("faces", faces, "F 3", "int32")
+    check_same_device(vertices=vertices, faces=faces)
+    if not on_gpu(faces):  # the CUDA kernel leaves such faces out; looking at them here would wait for the GPU
+        _check_indices(faces, len(vertices))
+    backend = choose("rasterize", vertices, faces)
+    return Raster(*backend.rasterize(vertices, faces, cameras, (height, width), barycentric))
 
 
 def rasterize_points(
@@ -118,52 +84,42 @@ def rasterize_points(
     A disc covers the pixels whose centres lie in it, and always the pixel its own centre falls into. Points
     that are not finite or lie before the near plane are left out. Raises as `rasterize` does.
     """
-    from pa3d.cameras import image_size
-
     height, width = image_size(size)
     if is_traced(points):
         from pa3d.ops import _torch
 
         radii = namespace(points).full_like(points[:, 0], radius) if isinstance(radius, int | float) else radius
-        return PointRaster(*_torch.rasterize_points(points, radii, *_fields(cameras), height, width))
-    check_floats("points", points)
-    if points.ndim != 2 or points.shape[1] != 3:
-        raise ValueError(f"points: expected shape (N, 3), got {tuple(points.shape)}")
+        return PointRaster(*_torch.ops.rasterize_points(points, radii, *_fields(cameras), height, width))
+    check("points", points, "N 3")
     if isinstance(radius, int | float):
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as that
             _check_radii(*[float(np.float32(radius))] * 2)
         radius = namespace(points).full_like(points[:, 0], radius)
     else:
-        check_floats("radius", radius)
-        check_alike(points=points, radius=radius)
-        if tuple(radius.shape) != (len(points),):
+        check("radius", radius, "N")
+        check_same_device(points=points, radius=radius)
+        if len(radius) != len(points):
             raise ValueError(f"radius: expected a number or shape ({len(points)},), got {tuple(radius.shape)}")
         if len(radius) and not on_gpu(radius):
             check_finite("radius", radius)
             _check_radii(float(radius.min()), float(radius.max()))
-    backend, scale = choose(points, op="rasterize"), np.full(len(cameras), cameras.scale((height, width)))
-    if backend == "cuda":
-        from pa3d.ops import _cuda
+    backend = choose("rasterize_points", points)
+    return PointRaster(*backend.rasterize_points(points, radius, cameras, (height, width)))
 
-        view = cameras.matrices((height, width)), scale, cameras.perspective, cameras.near, (height, width)
-        return PointRaster(*_cuda.rasterize_points(points, radius, *view))
-    radii = _host(radius)
-    if backend == "native":
-        from pa3d import _C
 
-        out = _C.rasterize_points(
-            to_numpy(points),
-            radii,
-            cameras.matrices((height, width)),
-            scale,
-            cameras.perspective,
-            cameras.near,
-            height,
-            width,
-        )
-    else:
-        out = rasterize_points_reference(_host(points), radii, cameras, (height, width))
-    return PointRaster(*(_same_kind(a, points) for a in out))
+@reference.kernel("rasterize")
+def _on_host(vertices: Array, faces: Array, cameras: Cameras, size: tuple[int, int], barycentric: bool) -> Raster:
+    host = _host(faces)
+    _check_indices(host, len(vertices))
+    ids, depth, weights = rasterize_reference(_host(vertices), host, cameras, size)
+    kept = _same_kind(weights, vertices) if barycentric and weights is not None else None
+    return Raster(_same_kind(ids, vertices), _same_kind(depth, vertices), kept)
+
+
+@reference.kernel("rasterize_points")
+def _points_on_host(points: Array, radius: Array, cameras: Cameras, size: tuple[int, int]) -> PointRaster:
+    found = rasterize_points_reference(_host(points), _host(radius), cameras, size)
+    return PointRaster(*(_same_kind(x, points) for x in found))
 
 
 def rasterize_reference(
@@ -313,17 +269,8 @@ def _depth(nearness: NDArray[np.float32], ids: NDArray[np.int32], perspective: b
     return np.where(ids >= 0, depth, np.float32(np.inf))
 
 
-def _check_faces(faces: Array, n: int) -> None:
-    if not isinstance(faces, np.ndarray) and not is_tensor(faces):
-        raise TypeError(f"faces: expected a numpy array or a torch tensor, got {type(faces).__name__}")
-    if str(faces.dtype).removeprefix("torch.") != "int32":
-        raise TypeError(f"faces: expected int32, got {faces.dtype}; convert it first")
-    if faces.ndim != 2 or faces.shape[1] != 3:
-        raise ValueError(f"faces: expected shape (F, 3), got {tuple(faces.shape)}")
-    if not (faces.is_contiguous() if is_tensor(faces) else faces.flags.c_contiguous):
-        raise ValueError("faces: expected a contiguous array; make a contiguous copy first")
-    # The CUDA kernel leaves such faces out; asking it here would wait for the GPU.
-    if len(faces) and not on_gpu(faces) and (int(faces.min()) < 0 or int(faces.max()) >= n):
+def _check_indices(faces: Array, n: int) -> None:
+    if len(faces) and (int(faces.min()) < 0 or int(faces.max()) >= n):
         raise ValueError(f"faces: expected indices from 0 to {n - 1}, got {int(faces.min())} to {int(faces.max())}")
 
 
@@ -342,4 +289,81 @@ def _host(x: Array) -> np.ndarray:
 
 
 def _same_kind(x: np.ndarray, other: Array) -> Array:
-    return like(x, other).to(other.device) if is_tensor(other) else x
+    return from_numpy(x, other).to(other.device) if is_tensor(other) else x
+
+
+# Cameras travel as their fields: `view` (V, 4, 4) float64, always on the CPU.
+_CAMERAS = "Tensor view, float? fov, float half_extent, float near, int height, int width"
+
+
+def _run_rasterize(
+    vertices: Array,
+    faces: Array,
+    view: Array,
+    fov: float | None,
+    half_extent: float,
+    near: float,
+    height: int,
+    width: int,
+    barycentric: bool = True,
+) -> tuple[Array, Array, Array]:
+    """Without weights the last result is empty."""
+    cameras = Cameras(view.numpy(), fov, half_extent, near)
+    ids, depth, weights = rasterize(vertices, faces, cameras, (height, width), barycentric=barycentric)
+    return ids, depth, vertices.new_empty(0, 3) if weights is None else weights
+
+
+def _fake_rasterize(
+    vertices: Array,
+    faces: Array,
+    view: Array,
+    fov: float | None,
+    half_extent: float,
+    near: float,
+    height: int,
+    width: int,
+    barycentric: bool = True,
+) -> tuple[Array, Array, Array]:
+    images = (view.shape[0], height, width)
+    weights = vertices.new_empty((*images, 3) if barycentric else (0, 3))
+    return vertices.new_empty(images, dtype=namespace(vertices).int32), vertices.new_empty(images), weights
+
+
+def _run_rasterize_points(
+    points: Array,
+    radius: Array,
+    view: Array,
+    fov: float | None,
+    half_extent: float,
+    near: float,
+    height: int,
+    width: int,
+) -> tuple[Array, Array]:
+    ids, depth = rasterize_points(points, radius, Cameras(view.numpy(), fov, half_extent, near), (height, width))
+    return ids, depth
+
+
+def _fake_rasterize_points(
+    points: Array,
+    radius: Array,
+    view: Array,
+    fov: float | None,
+    half_extent: float,
+    near: float,
+    height: int,
+    width: int,
+) -> tuple[Array, Array]:
+    images = (view.shape[0], height, width)
+    return points.new_empty(images, dtype=namespace(points).int32), points.new_empty(images)
+
+
+declare(
+    f"rasterize(Tensor vertices, Tensor faces, {_CAMERAS}, bool barycentric=True) -> (Tensor, Tensor, Tensor)",
+    _run_rasterize,
+    fake=_fake_rasterize,
+)
+declare(
+    f"rasterize_points(Tensor points, Tensor radius, {_CAMERAS}) -> (Tensor, Tensor)",
+    _run_rasterize_points,
+    fake=_fake_rasterize_points,
+)

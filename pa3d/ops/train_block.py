@@ -1,11 +1,11 @@
 """A block of the transformer in a training step, forward and backward, on the CPU.
 
     u = x + pos
-    v = u + kept[0] proj(attention(LayerNorm(u)))
-    y = v + kept[1] fc2(gelu(fc1(LayerNorm(v))))
+    v = u + drop_path_scale[0] proj(attention(LayerNorm(u)))
+    y = v + drop_path_scale[1] fc2(gelu(fc1(LayerNorm(v))))
 
 as in pa3d.model.Block, whose weights it takes. The residual stream is float32 whatever the operands of the products
-are. A branch of a shape that stochastic depth drops, kept = 0, costs nothing.
+are. Where stochastic depth drops the branch of a shape, drop_path_scale is 0, and the branch costs nothing.
 """
 
 from __future__ import annotations
@@ -16,32 +16,28 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pa3d import _C
-from pa3d.ops._dispatch import choose, is_traced
-from pa3d.ops.train_embed import Spare, array, refused_tensors
+from pa3d.ops._dispatch import choose
+from pa3d.ops._pool import Pool
+from pa3d.ops.arrays import is_traced
+from pa3d.ops.backends import native
+from pa3d.ops.train_embed import array
 
 
 def backend(half: bool, heads: int, hidden: int, x: Tensor, *weights: Tensor) -> str:
-    """`native`, or `reference` where the caller's own tensor code has to do. x (B, T, C) float32 or bfloat16.
+    """`native`, or `reference` where the caller's own tensor code has to run. x (B, T, C) float32 or bfloat16.
 
     half: bf16 operands, as under autocast. Raises ValueError for a forced backend that cannot run.
     """
     if is_traced(x, *weights):
         return "reference"
-    dim = x.shape[-1]
-    refused = refused_tensors(half, *weights, *([x] if x.dtype != torch.bfloat16 else []))
-    if dim % heads or dim // heads % 32 or hidden % 32:
-        shape = f"{dim} in {heads} heads, {hidden}"
-        refused["native"] = f"it takes heads and hidden layers of multiples of 32 numbers, not {shape}"
-    elif x.numel() == 0:
-        refused["native"] = "it takes no empty tensor"
-    return choose(x, *weights, op="train_block", refused=refused)
+    chosen = choose("train_block", x, *weights, half=half, heads=heads, hidden=hidden)
+    return "native" if chosen is native else "reference"
 
 
 def train_block(
     x: Tensor,  # (B, T, C)
     pos: Tensor,  # (B, T, C)
-    kept: Tensor | None,  # (2, B), ones if left out
+    drop_path_scale: Tensor | None,  # (2, B); ones where it is None
     weights: tuple[Tensor, ...],  # in the order of Block's parameters: norm1, attn.qkv, attn.proj, norm2, mlp.fc1, fc2
     *,
     heads: int,
@@ -49,8 +45,8 @@ def train_block(
     half: bool,
 ) -> Tensor:  # (B, T, C)
     """float32 out; differentiable in x, pos and the weights. `backend` must be native for these tensors."""
-    keep = torch.is_grad_enabled() and any(t.requires_grad for t in (x, pos, *weights))
-    y: Tensor = _TrainBlock.apply(x.float(), pos.float(), kept, heads, eps, half, keep, *weights)
+    needs_grad = torch.is_grad_enabled() and any(t.requires_grad for t in (x, pos, *weights))
+    y: Tensor = _TrainBlock.apply(x.float(), pos.float(), drop_path_scale, heads, eps, half, needs_grad, *weights)
     return y
 
 
@@ -60,46 +56,48 @@ class _TrainBlock(torch.autograd.Function):
         ctx: Any,
         x: Tensor,
         pos: Tensor,
-        kept: Tensor | None,
+        drop_path_scale: Tensor | None,
         heads: int,
         eps: float,
         half: bool,
-        keep: bool,
+        needs_grad: bool,
         *weights: Tensor,
     ) -> Tensor:
-        step, tape = _steps.take(half), _tapes.take(half)
-        shares = None if kept is None else array(kept.float())
-        y = step.item.forward([array(w) for w in weights], heads, eps, array(x), array(pos), shares, tape.item)
-        _steps.give(step)
-        if keep:
+        step, tape = _steps.acquire(half), _tapes.acquire(half)
+        scale = None if drop_path_scale is None else array(drop_path_scale.float())
+        y = step.item.forward([array(w) for w in weights], heads, eps, array(x), array(pos), scale, tape.item)
+        _steps.release(step)
+        if needs_grad:
             ctx.settings, ctx.tape = (heads, eps, half), tape
             ctx.save_for_backward(*weights)
         else:
-            _tapes.give(tape)
+            _tapes.release(tape)
         return torch.from_numpy(y)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.tape is None:
-            raise RuntimeError("train_block: its backward pass runs once; what it needs is gone")
+            raise RuntimeError("train_block: its backward pass runs once: what it needs is freed after it")
         weights, (heads, eps, half) = ctx.saved_tensors, ctx.settings
-        wanted = any(ctx.needs_input_grad[7:])
-        step = _steps.take(half)
-        dx, found = step.item.backward([array(w) for w in weights], heads, eps, array(grad), ctx.tape.item, wanted)
-        _steps.give(step)
-        _tapes.give(ctx.tape)
+        needs_weights = any(ctx.needs_input_grad[7:])
+        step = _steps.acquire(half)
+        dx, found = step.item.backward(
+            [array(w) for w in weights], heads, eps, array(grad), ctx.tape.item, needs_weights
+        )
+        _steps.release(step)
+        _tapes.release(ctx.tape)
         ctx.tape = None
         dx = torch.from_numpy(dx)
-        gradients = [torch.from_numpy(g) for g in found] if wanted else [None] * len(weights)
+        gradients = [torch.from_numpy(g) for g in found] if needs_weights else [None] * len(weights)
         return dx, dx, None, None, None, None, None, *gradients
 
 
-_steps = Spare(_C.BlockTraining)
-_tapes = Spare(lambda precision: _C.BlockTraining(precision).tape())
+_steps = Pool(native.train_block)
+_tapes = Pool(lambda precision: native.train_block(precision).tape())
 
 
 def release() -> None:
-    """Give the memory back that steps leave for the next ones."""
+    """Frees the memory that steps keep for the steps after them."""
     _steps.clear()
     _tapes.clear()

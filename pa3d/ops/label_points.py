@@ -15,13 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa3d.config import ASSIGN
-from pa3d.ops._dispatch import check_floats, check_points, choose
+from pa3d.ops._dispatch import choose
+from pa3d.ops.backends import reference
+from pa3d.ops.checks import check, check_points
 from pa3d.ops.interpolate import interpolate_reference
 
 Floats = NDArray[np.float32]
 
 
-def spread(
+def label_points(
     at: Floats,  # (N, 3)
     centers: Floats,  # (G, 3)
     members: NDArray[np.int64],  # (G, M) indices into points
@@ -37,16 +39,14 @@ def spread(
     coordinates.
     """
     for name, array in (("at", at), ("centers", centers), ("points", points)):
-        check_points(name, array, batched=False)
-    check_floats("logits", logits)
-    if choose(at, logits, op="spread") == "native":
-        from pa3d import _C
-
-        return _C.spread(at, centers, members, points, logits, assign, none, threads)
-    return spread_reference(at, centers, members, points, logits, assign, none)
+        check_points(name, array, "N 3")
+    check("logits", logits, "G K")
+    backend = choose("label_points", at, logits)
+    return backend.label_points(at, centers, members, points, logits, assign, none, threads)
 
 
-def spread_reference(
+@reference.kernel("label_points")
+def label_points_reference(
     at: Floats,
     centers: Floats,
     members: NDArray[np.int64],
@@ -54,8 +54,9 @@ def spread_reference(
     logits: Floats,
     assign: str = "nearest",
     none: float = 0.0,
+    threads: int = 0,
 ) -> tuple[NDArray[np.int32], Floats]:
-    """The rule in plain array code."""
+    """The rule in plain array code; on one thread, whatever `threads` says."""
     if assign == "nearest":
         values = interpolate_reference(at, centers, logits)
     elif assign == "smooth":

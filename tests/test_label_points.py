@@ -10,7 +10,7 @@ from clouds import KINDS, cloud
 
 from pa3d import _C
 from pa3d.config import ASSIGN
-from pa3d.ops.spread import spread, spread_reference
+from pa3d.ops.label_points import label_points, label_points_reference
 
 Case = dict[str, Any]
 
@@ -33,28 +33,28 @@ def test_hand_worked() -> None:
     members = np.array([[0, 1], [1, 1]])
     logits = np.log(np.array([[3, 1], [1, 4]], np.float32))
     arguments = (at, centers, members, points, logits)
-    labels, scores = spread(*arguments, "nearest")
+    labels, scores = label_points(*arguments, "nearest")
     assert labels.tolist() == [0, 1, 1]
     np.testing.assert_allclose(scores, [[0.75, 0.25], [0.2, 0.8], [0.2, 0.8]], rtol=1e-6)
     # Point 1 is in both patches, counted once in each: the mean of the logits is log of (sqrt 3, sqrt 4). Point 2 is in
     # none and takes its nearest centre's.
-    labels, scores = spread(*arguments, "membership")
+    labels, scores = label_points(*arguments, "membership")
     assert labels.tolist() == [0, 1, 1]
     total = np.sqrt(3) + 2
     np.testing.assert_allclose(scores, [[0.75, 0.25], [np.sqrt(3) / total, 2 / total], [0.2, 0.8]], rtol=1e-6)
     # Two centres are all there are; at 0.9 they weigh 1/0.9 and 1/0.1.
-    labels, scores = spread(*arguments, "smooth")
+    labels, scores = label_points(*arguments, "smooth")
     assert labels.tolist() == [0, 1, 1]
     logit = 0.9 * np.log([1, 4]) + 0.1 * np.log([3, 1])
     np.testing.assert_allclose(scores[1], np.exp(logit) / np.exp(logit).sum(), rtol=1e-5)
-    assert spread(*arguments, "nearest", none=0.78)[0].tolist() == [-1, 1, 1]
+    assert label_points(*arguments, "nearest", none=0.78)[0].tolist() == [-1, 1, 1]
 
 
 def test_the_first_of_equal_labels_wins() -> None:
     points = cloud("random", 40)
     members = np.zeros((3, 1), np.int64)
     for assign in ASSIGN:
-        labels, scores = spread(points, points[:3], members, points, np.zeros((3, 4), np.float32), assign)
+        labels, scores = label_points(points, points[:3], members, points, np.zeros((3, 4), np.float32), assign)
         assert not labels.any() and (scores == 0.25).all()
 
 
@@ -63,8 +63,8 @@ def test_the_first_of_equal_labels_wins() -> None:
 def test_against_the_reference(isa: str, assign: str, kind: str) -> None:
     for n, seen, g, k in ((1, 1, 1, 1), (17, 15, 2, 3), (100, 63, 16, 1), (2000, 500, 128, 5)):
         c = case(kind, n, seen, g, k)
-        labels, scores = spread(**c, assign=assign)
-        expected_labels, expected = spread_reference(**c, assign=assign)
+        labels, scores = label_points(**c, assign=assign)
+        expected_labels, expected = label_points_reference(**c, assign=assign)
         assert labels.dtype == np.int32 and scores.dtype == np.float32
         # Logits up to 15 carry errors of some units of 2^-20, and a score moves by as much as its logit does.
         np.testing.assert_allclose(scores, expected, atol=2e-5)
@@ -83,15 +83,15 @@ def test_the_same_bits_everywhere(assign: str) -> None:
         if not _C.set_isa(level):
             continue
         for threads in (1, 2, 5):
-            labels, scores = spread(**c, assign=assign, none=0.5, threads=threads)
+            labels, scores = label_points(**c, assign=assign, none=0.5, threads=threads)
             results.append(labels.tobytes() + scores.tobytes())
     _C.set_isa(before)
     assert len(set(results)) == 1
     some = {**c, "at": c["at"][777:1234].copy()}
-    assert np.array_equal(spread(**some, assign=assign)[1], spread(**c, assign=assign)[1][777:1234])
+    assert np.array_equal(label_points(**some, assign=assign)[1], label_points(**c, assign=assign)[1][777:1234])
 
 
-def test_spread_refuses() -> None:
+def test_errors() -> None:
     c = case("random", 20, 10, 4, 2)
     for change, message in (
         ({"assign": "best"}, "assign: expected nearest, membership or smooth"),
@@ -102,9 +102,9 @@ def test_spread_refuses() -> None:
         ({"at": c["at"] * np.float32(np.nan)}, "at: NaN or infinite values"),
     ):
         with pytest.raises(ValueError, match=message):
-            spread(**{**c, **change})
+            label_points(**{**c, **change})
     with pytest.raises(TypeError, match="logits: expected float32"):
-        spread(**{**c, "logits": c["logits"].astype(np.float64)})
+        label_points(**{**c, "logits": c["logits"].astype(np.float64)})
 
 
 def test_softmax() -> None:
