@@ -59,18 +59,18 @@ class Encoder(nn.Module):
         self,
         patches: Tensor,  # (B, G, M, 3)
         centers: Tensor,  # (B, G, 3)
-        kept: Tensor | None = None,  # (depth, 2, B)
+        drop_path_scale: Tensor | None = None,  # (depth, 2, B)
     ) -> Tensor:  # (B, G, C)
         """Tokens of patches cut beforehand, their points relative to the centres.
 
-        kept: what the branches of each block are multiplied with, in place of a draw of stochastic depth.
+        drop_path_scale: factors of the two branches of each block; without it, stochastic depth draws its own.
         """
         b = len(patches)
         x = self.reduce_dim(self.encoder(patches))
         x = torch.cat([self.cls_token.expand(b, -1, -1).to(x.dtype), x], dim=1)
         pos = self.pos_embed(centers)
         pos = torch.cat([self.cls_pos.expand(b, -1, -1).to(pos.dtype), pos], dim=1)
-        return self.norm(self.blocks(x, pos, kept))[:, 1:]
+        return self.norm(self.blocks(x, pos, drop_path_scale))[:, 1:]
 
 
 class PatchAligner(nn.Module):
@@ -144,9 +144,9 @@ class Blocks(nn.Module):
         rates = torch.linspace(0, c.drop_path, c.depth).tolist()
         self.blocks = nn.ModuleList(Block(c, rate) for rate in rates)
 
-    def forward(self, x: Tensor, pos: Tensor, kept: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, pos: Tensor, drop_path_scale: Tensor | None = None) -> Tensor:
         for i, block in enumerate(self.blocks):
-            x = block(x + pos, None if kept is None else kept[i])
+            x = block(x + pos, None if drop_path_scale is None else drop_path_scale[i])
         return x
 
 
@@ -159,10 +159,10 @@ class Block(nn.Module):
         self.mlp = Mlp(c.dim, c.mlp_hidden)
         self.drop_path = drop_path
 
-    def forward(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
-        if kept is not None and self.drop_path > 0:
-            x = torch.addcmul(x, self.attn(self.norm1(x)), kept[0, :, None, None])
-            return torch.addcmul(x, self.mlp(self.norm2(x)), kept[1, :, None, None])
+    def forward(self, x: Tensor, drop_path_scale: Tensor | None = None) -> Tensor:
+        if drop_path_scale is not None and self.drop_path > 0:
+            x = torch.addcmul(x, self.attn(self.norm1(x)), drop_path_scale[0, :, None, None])
+            return torch.addcmul(x, self.mlp(self.norm2(x)), drop_path_scale[1, :, None, None])
         x = x + self._drop(self.attn(self.norm1(x)))
         return x + self._drop(self.mlp(self.norm2(x)))
 

@@ -1,4 +1,4 @@
-"""What training is made of: the losses by hand, configurations, records, draws, batches, augmentation."""
+"""What training is made of: the losses by hand, configurations, records, sampler, batches, augmentation."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from training import MINILM, TINY, ball, sources, tiny_config  # noqa: E402
+from training import MINILM, TINY, ball, tiny_config, tiny_data  # noqa: E402
 
 from pa3d.config import EncoderConfig  # noqa: E402
 from pa3d.data.parts import PartCloud, write_shards  # noqa: E402
 from pa3d.errors import InputError  # noqa: E402
 from pa3d.rotations import random_rotation  # noqa: E402
 from pa3d.text import text_encoder  # noqa: E402
-from pa3d.train.augment import STILL, draw_motion  # noqa: E402
-from pa3d.train.batches import Draws, load_batches  # noqa: E402
+from pa3d.train.augment import IDENTITY, sample_transform  # noqa: E402
+from pa3d.train.batches import part_fractions  # noqa: E402
 from pa3d.train.config import AugmentationConfig, TrainConfig, load_config, save_config, with_overrides  # noqa: E402
-from pa3d.train.losses import alignment_loss, patch_targets, visual_loss  # noqa: E402
-from pa3d.train.records import ShardRecords, cleaned, labels, open_groups  # noqa: E402
-from pa3d.train.text import Paraphrases, TextBank  # noqa: E402
+from pa3d.train.loader import load_batches  # noqa: E402
+from pa3d.train.losses import alignment_loss, visual_loss  # noqa: E402
+from pa3d.train.records import ShardRecords, merge_names, open_groups, rows_by_name  # noqa: E402
+from pa3d.train.sampler import Sampler  # noqa: E402
+from pa3d.train.text_bank import Paraphrases, TextBank  # noqa: E402
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
@@ -32,9 +34,9 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
 def test_targets_are_fractions_of_a_patch() -> None:
-    masks = torch.tensor([[1, 1, 0, 0], [0, 1, 1, 0]], dtype=torch.bool)
-    members = torch.tensor([[0, 1], [1, 2], [3, 3]])
-    assert patch_targets(masks, members).tolist() == [[1.0, 0.5], [0.5, 1.0], [0.0, 0.0]]
+    masks = np.array([[1, 1, 0, 0], [0, 1, 1, 0]], bool)
+    members = np.array([[0, 1], [1, 2], [3, 3]])
+    assert part_fractions(masks, members).tolist() == [[1.0, 0.5], [0.5, 1.0], [0.0, 0.0]]
 
 
 def hand_worked() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -206,8 +208,8 @@ def test_files_that_are_no_configuration(tmp_path: Path) -> None:
 
 
 def test_labels_are_cleaned_united_and_lose_the_category() -> None:
-    assert labels(["Arm_L", "arm l", "BALL", "--", "leg"], "ball") == {"arm l": [0, 1], "leg": [4]}
-    record = cleaned(ball(0))
+    assert rows_by_name(["Arm_L", "arm l", "BALL", "--", "leg"], "ball") == {"arm l": [0, 1], "leg": [4]}
+    record = merge_names(ball(0))
     assert record.names == ["top", "bottom"]
     assert (record.masks[0] == (record.points[:, 1] > 0)).all()
 
@@ -220,7 +222,7 @@ def test_shards_are_read_by_number(tmp_path: Path) -> None:
         h.has_features for h in records.headers
     )
     for index in (4, 0, 3):
-        record, expected = records[index], cleaned(written[index])
+        record, expected = records[index], merge_names(written[index])
         assert record.id == expected.id and np.array_equal(record.points, expected.points)
         assert np.array_equal(record.masks, expected.masks)
 
@@ -254,56 +256,56 @@ def test_folders_without_data(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("sizes", "batch"), [([7], 4), ([100, 31], 8), ([3], 8), ([64, 64], 6)])
 def test_an_epoch_takes_every_record_once(sizes: list[int], batch: int) -> None:
-    draws = Draws(sizes, None, batch, 0)
-    lane_steps = -(-sum(sizes) // draws.lanes) // (batch // draws.lanes) + 1
-    drawn = [draws(step, place) for step in range(lane_steps) for place in range(batch)]
+    sampler = Sampler(sizes, None, batch, 0)
+    partition_steps = -(-sum(sizes) // sampler.num_partitions) // (batch // sampler.num_partitions) + 1
+    drawn = [sampler.index(step, slot) for step in range(partition_steps) for slot in range(batch)]
     assert {(g, i) for g, size in enumerate(sizes) for i in range(size)} == set(drawn)
-    width = batch // draws.lanes
-    for lane in range(draws.lanes):
+    width = batch // sampler.num_partitions
+    for partition in range(sampler.num_partitions):
         mine = [
-            drawn[step * batch + place]
-            for step in range(lane_steps)
-            for place in range(lane * width, (lane + 1) * width)
+            drawn[step * batch + slot]
+            for step in range(partition_steps)
+            for slot in range(partition * width, (partition + 1) * width)
         ]
-        count = sum(sizes) * (lane + 1) // draws.lanes - sum(sizes) * lane // draws.lanes
-        assert len(set(mine[:count])) == count
+        begin, end = (sum(sizes) * i // sampler.num_partitions for i in (partition, partition + 1))
+        assert len(set(mine[: end - begin])) == end - begin
 
 
 def test_places_read_their_own_run_of_the_records() -> None:
     """So that processes, which make runs of places, read different shards."""
-    draws = Draws([400], None, 8, 0)
-    first = {draws(step, place)[1] for step in range(100) for place in range(4)}
-    second = {draws(step, place)[1] for step in range(100) for place in range(4, 8)}
+    sampler = Sampler([400], None, 8, 0)
+    first = {sampler.index(step, slot)[1] for step in range(100) for slot in range(4)}
+    second = {sampler.index(step, slot)[1] for step in range(100) for slot in range(4, 8)}
     assert max(first) < 200 <= min(second)
 
 
 def test_weights_say_how_often_a_group_is_drawn() -> None:
-    draws = Draws([5, 500, 50], [0.5, 0.3, 0.2], 10, 1)
-    counts = np.bincount([draws(step, place)[0] for step in range(200) for place in range(10)], minlength=3)
+    sampler = Sampler([5, 500, 50], [0.5, 0.3, 0.2], 10, 1)
+    counts = np.bincount([sampler.index(step, slot)[0] for step in range(200) for slot in range(10)], minlength=3)
     np.testing.assert_allclose(counts / 2000, [0.5, 0.3, 0.2], atol=0.04)  # 3.5 deviations
     with pytest.raises(InputError, match="every group has weight 0"):
-        Draws([5], [0.0], 2, 0)
+        Sampler([5], [0.0], 2, 0)
 
 
 def equal(a: object, b: object) -> bool:
-    names = ("patches", "centers", "targets", "names", "valid", "visual")
+    names = ("patches", "centers", "targets", "text_ids", "valid", "visual_targets")
     return all(torch.equal(getattr(a, n), getattr(b, n)) for n in names if getattr(a, n) is not None)
 
 
 def test_batches_follow_from_seed_step_and_place() -> None:
     config = tiny_config("joint", augmentation={"kind": "free"})
-    batcher = sources(config).batcher(config)
+    batcher = tiny_data(config).batcher(config)
     whole, again, other = (batcher.batch(step, 0, 4) for step in (7, 7, 8))
     assert equal(whole, again) and not torch.equal(whole.patches, other.patches)
-    assert equal(whole.part(2, 4), sources(config).batcher(config).batch(7, 2, 4))
+    assert equal(whole.slice(2, 4), tiny_data(config).batcher(config).batch(7, 2, 4))
     assert whole.patches.shape == (4, 8, 6, 3) and whole.targets is not None and whole.targets.shape == (4, 8, 2)
-    assert whole.visual is not None and whole.visual.shape == (4, 8, 4)
+    assert whole.visual_targets is not None and whole.visual_targets.shape == (4, 8, 4)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_made_ahead_are_those_of_their_steps(workers: int) -> None:
     config = tiny_config()
-    batcher = sources(config).batcher(config)
+    batcher = tiny_data(config).batcher(config)
     ahead = load_batches(batcher, 5, 1, 3, workers=workers, prefetch=2)
     assert all(equal(next(ahead), batcher.batch(step, 1, 3)) for step in (5, 6, 7))
     ahead.close()  # type: ignore[attr-defined]
@@ -312,10 +314,10 @@ def test_batches_made_ahead_are_those_of_their_steps(workers: int) -> None:
 def test_targets_belong_to_the_patches() -> None:
     """Of a ball cut at y = 0 in its middle, a patch's share of the top follows from its points; y is the model's z."""
     config = tiny_config()
-    batcher = sources(config).batcher(config)
+    batcher = tiny_data(config).batcher(config)
     batch = batcher.batch(0, 0, 4)
-    assert batch.targets is not None and batch.names is not None
-    record = cleaned(ball(int(batch.ids[0][1:])))
+    assert batch.targets is not None and batch.text_ids is not None
+    record = merge_names(ball(int(batch.ids[0][1:])))
     middle = -record.points[:, 1].mean()  # where the cut is once the mean is at 0, up to the choice of points
     heights = (batch.patches + batch.centers[:, :, None])[0, :, :, 2].numpy()
     clear = np.abs(heights - middle).min(axis=1) > 0.2
@@ -324,14 +326,14 @@ def test_targets_belong_to_the_patches() -> None:
 
 
 def test_visual_targets_are_those_of_the_nearest_target_centre() -> None:
-    """By brute force where nothing moves; the same ones after a rigid motion, which takes the centres along."""
+    """By brute force where nothing moves; the same ones after a rigid transform, which takes the centres along."""
     still = tiny_config("stage1", data={"points": 300})
     moving = tiny_config(
         "stage1", data={"points": 300}, augmentation={"kind": "paper", "jitter": 0.0, "probability": 1.0}
     )
-    batch, moved = (sources(config).batcher(config).batch(3, 0, 4) for config in (still, moving))
-    assert batch.ids == moved.ids and batch.visual is not None and moved.visual is not None
-    assert torch.equal(batch.visual, moved.visual) and not torch.equal(batch.centers, moved.centers)
+    batch, moved = (tiny_data(config).batcher(config).batch(3, 0, 4) for config in (still, moving))
+    assert batch.ids == moved.ids and batch.visual_targets is not None and moved.visual_targets is not None
+    assert torch.equal(batch.visual_targets, moved.visual_targets) and not torch.equal(batch.centers, moved.centers)
     for i, name in enumerate(batch.ids):
         record = ball(int(name[1:]))
         assert record.centers is not None and record.patch_features is not None
@@ -339,7 +341,7 @@ def test_visual_targets_are_those_of_the_nearest_target_centre() -> None:
         radius = np.linalg.norm(record.points - middle, axis=1).max()
         taught = ((record.centers - middle) / radius)[:, [0, 2, 1]]
         distance = np.linalg.norm(batch.centers[i].numpy()[:, None] - taught, axis=2)
-        np.testing.assert_array_equal(batch.visual[i], record.patch_features[distance.argmin(axis=1)])
+        np.testing.assert_array_equal(batch.visual_targets[i], record.patch_features[distance.argmin(axis=1)])
 
 
 def test_small_parts_keep_their_share() -> None:
@@ -348,9 +350,9 @@ def test_small_parts_keep_their_share() -> None:
     rare[:20] = True
     record = PartCloud(record.points, ["all", "rare"], np.stack([~rare, rare]), "", "s", "MIT", "r")
     config = tiny_config(data={"subsample": "mask_aware", "points": 128})
-    batcher = sources(config).batcher(config)
+    batcher = tiny_data(config).batcher(config)
     for seed in range(5):
-        chosen = batcher._choose(record.masks, np.arange(4000), np.random.default_rng(seed))
+        chosen = batcher._subsample(record.masks, np.arange(4000), np.random.default_rng(seed))
         assert len(set(chosen.tolist())) == 128 and rare[chosen].sum() == 20
 
 
@@ -359,7 +361,7 @@ def test_precomputed_patches_move_as_cut_ones_do() -> None:
         data={"patches": "precomputed", "variants": 1},
         augmentation={"kind": "paper", "probability": 1.0, "jitter": 0.0},
     )
-    batcher = sources(config, count=1).batcher(config)
+    batcher = tiny_data(config, count=1).batcher(config)
     a, b = batcher.batch(0, 0, 1), batcher.batch(1, 0, 1)
     assert not torch.equal(a.patches, b.patches)
     lengths = [x.patches.norm(dim=3) for x in (a, b)]
@@ -367,12 +369,12 @@ def test_precomputed_patches_move_as_cut_ones_do() -> None:
     torch.testing.assert_close(ratio[lengths[1] > 1e-6], ratio.median().expand(int((lengths[1] > 1e-6).sum())))
     with pytest.raises(InputError, match='"precomputed" goes with augmentation'):
         wrong = replace(config, augmentation=AugmentationConfig(kind="free"))
-        sources(config).batcher(wrong)
+        tiny_data(config).batcher(wrong)
 
 
 def test_a_degenerate_shape_is_named() -> None:
     config = tiny_config()
-    some = sources(config, count=1)
+    some = tiny_data(config, count=1)
     some.train[0][0].points[:] = 0
     with pytest.raises(InputError, match=r"b0: cannot be trained on \(all sampled points are equal"):
         some.batcher(config).batch(0, 0, 1)
@@ -381,7 +383,7 @@ def test_a_degenerate_shape_is_named() -> None:
 def test_unknown_groups_in_weights() -> None:
     config = tiny_config(data={"weights": {"cubes": 1.0}})
     with pytest.raises(InputError, match="no group 'cubes' with usable records; there are balls"):
-        sources(config).batcher(config)
+        tiny_data(config).batcher(config)
 
 
 # Text
@@ -391,11 +393,11 @@ def test_paraphrases_take_the_place_of_names(tmp_path: Path) -> None:
     table = tmp_path / "p.tsv"
     table.write_text("top\tupper half|lid\nbottom\tlid\n")
     config = tiny_config(data={"paraphrases": str(table), "paraphrase": 1.0})
-    some = sources(config)
+    some = tiny_data(config)
     batch, seen = some.batcher(config).batch(0, 0, 4), set()
-    assert some.bank is not None and batch.names is not None
-    words = {row: name for (name, _), row in some.bank._rows.items()}
-    for names in batch.names.tolist():
+    assert some.text_bank is not None and batch.text_ids is not None
+    words = {row: name for (name, _), row in some.text_bank._ids.items()}
+    for names in batch.text_ids.tolist():
         pair = tuple(words[row] for row in names)
         assert pair[0] in ("upper half", "lid") and len(set(pair)) == 2  # two parts never share a wording
         seen.add(pair)
@@ -411,14 +413,14 @@ def test_the_bank_holds_what_pa3d_would_ask_with() -> None:
 
     encoder = text_encoder(MINILM)
     bank = TextBank(encoder, [("seat", None), ("leg", "chair"), ("seat", "chair")])
-    rows = bank.rows(["seat", "leg"], "chair")
+    rows = bank.ids(["seat", "leg"], "chair")
     np.testing.assert_array_equal(bank.vectors[rows], embed_parts(encoder, ["seat", "leg"], "chair"))
 
 
 def test_a_text_space_of_another_width() -> None:
     with pytest.raises(InputError, match=r"encoder.text_dim is 5, but all-MiniLM-L6-v2 has 384 dimensions"):
         config = tiny_config()
-        sources(replace(config, encoder=replace(TINY, text_dim=5)))
+        tiny_data(replace(config, encoder=replace(TINY, text_dim=5)))
 
 
 # Augmentation
@@ -435,29 +437,29 @@ def test_rotations_are_rotations() -> None:
 def test_the_papers_augmentation_stays_within_its_limits() -> None:
     c = AugmentationConfig(kind="paper", probability=0.9)
     points = ball(0).points
-    motions = [draw_motion(c, points, np.random.default_rng(seed)) for seed in range(400)]
-    still = sum(motion is STILL for motion in motions)
+    transforms = [sample_transform(c, points, np.random.default_rng(seed)) for seed in range(400)]
+    still = sum(transform is IDENTITY for transform in transforms)
     assert 15 < still < 70  # a tenth of 400, five deviations
-    for motion in motions:
-        if motion is STILL:
+    for transform in transforms:
+        if transform is IDENTITY:
             continue
-        scale = np.linalg.norm(motion.linear, axis=1)
+        scale = np.linalg.norm(transform.linear, axis=1)
         np.testing.assert_allclose(scale, scale[0])
-        assert 0.9 <= scale[0] <= 1.1 and np.abs(motion.offset).max() <= 0.02
-        turn = motion.linear / scale[0]
-        assert math.isclose(np.linalg.det(turn), 1.0, rel_tol=1e-9)
+        assert 0.9 <= scale[0] <= 1.1 and np.abs(transform.translation).max() <= 0.02
+        rotation = transform.linear / scale[0]
+        assert math.isclose(np.linalg.det(rotation), 1.0, rel_tol=1e-9)
         # Three turns of at most 20 degrees make one of at most 60.
-        assert math.degrees(math.acos((np.trace(turn) - 1) / 2)) <= 60
-        moved = motion.shake(motion.move(points), np.random.default_rng(1))
-        assert np.abs(moved - motion.move(points)).max() <= 0.05 + 1e-6
+        assert math.degrees(math.acos((np.trace(rotation) - 1) / 2)) <= 60
+        moved = transform.jitter(transform.apply(points), np.random.default_rng(1))
+        assert np.abs(moved - transform.apply(points)).max() <= 0.05 + 1e-6
 
 
 def test_no_augmentation_is_none() -> None:
-    assert draw_motion(AugmentationConfig(), ball(0).points, np.random.default_rng(0)) is STILL
+    assert sample_transform(AugmentationConfig(), ball(0).points, np.random.default_rng(0)) is IDENTITY
 
 
 def test_free_augmentation_can_be_turned_off_piece_by_piece() -> None:
     c = AugmentationConfig("free", yaw=False, tilt=0, any_orientation=0, stretch=0, mirror=0, free_jitter=0, crop=0)
-    motion = draw_motion(c, ball(0).points, np.random.default_rng(0))
-    np.testing.assert_allclose(motion.linear, np.eye(3), atol=1e-15)
-    assert motion.jitter == 0 and motion.keep is None
+    transform = sample_transform(c, ball(0).points, np.random.default_rng(0))
+    np.testing.assert_allclose(transform.linear, np.eye(3), atol=1e-15)
+    assert transform.jitter_std == 0 and transform.keep_mask is None

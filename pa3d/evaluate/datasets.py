@@ -373,15 +373,15 @@ def _masks(folder: Path) -> NDArray[np.bool_]:
 
 def _unite(names: list[str]) -> tuple[list[str], list[int]]:
     """Names that read the same become one part; also the new number of each."""
-    from pa3d.text import clean
+    from pa3d.text import clean_name
 
     distinct: dict[str, int] = {}
     kept: list[str] = []
     for name in names:
-        if clean(name) not in distinct:
-            distinct[clean(name)] = len(kept)
+        if clean_name(name) not in distinct:
+            distinct[clean_name(name)] = len(kept)
             kept.append(name)
-    return kept, [distinct[clean(name)] for name in names]
+    return kept, [distinct[clean_name(name)] for name in names]
 
 
 class Npz(Dataset):

@@ -159,19 +159,19 @@ def _run(
     first = int(os.environ.get("RANK", 0)) == 0
     silent = quiet or json or not first
 
-    def say(line: str) -> None:
+    def log(line: str) -> None:
         if not silent:
             typer.echo(line)
             sys.stdout.flush()
 
-    checkpoint = train(config, folder, init=init, minutes=minutes, fresh=fresh, say=say)
+    checkpoint = train(config, folder, init=init, minutes=minutes, fresh=fresh, log=log)
     if json and first:
         import json as encoder
 
         facts = {"stage": stage, "step": checkpoint.provenance["step"], "records": checkpoint.provenance["records"]}
         typer.echo(encoder.dumps({**facts, "last": str(folder / LAST), "best": str(folder / BEST)}, indent=2))
     else:
-        say(f"{folder}{os.sep}: {LAST}, {BEST}, log.jsonl")
+        log(f"{folder}{os.sep}: {LAST}, {BEST}, log.jsonl")
 
 
 def keep_freed_memory() -> bool:

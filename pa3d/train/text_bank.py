@@ -1,4 +1,4 @@
-"""The vectors of every name that training can ask for, computed once; other wordings of names."""
+"""The vectors of every text that training can ask for, encoded once; paraphrases of part names."""
 
 from __future__ import annotations
 
@@ -11,43 +11,48 @@ from numpy.typing import NDArray
 
 from pa3d.config import EncoderConfig
 from pa3d.errors import InputError
-from pa3d.text import TextEncoder, clean, embed_parts
+from pa3d.text import TextEncoder, clean_name, embed_parts
 from pa3d.train.records import Group
 
-Key = tuple[str, str | None]  # name, category of the prompt or None
+TextKey = tuple[str, str | None]  # part name, and the category that its prompts name or None
 
 
 class TextBank:
-    """Vectors by number. embed_parts keeps each on disk as well, so that a text is encoded once a machine."""
+    """A matrix of text vectors and the row of every key.
 
-    def __init__(self, encoder: TextEncoder, keys: Iterable[Key]) -> None:
+    vectors: (V, D) float32, unit rows. `embed_parts` keeps them on disk too, so a text is encoded once per machine.
+    """
+
+    def __init__(self, encoder: TextEncoder, keys: Iterable[TextKey]) -> None:
         by_category: dict[str | None, list[str]] = {}
         for name, category in sorted(set(keys), key=lambda key: (key[1] or "", key[0])):
             by_category.setdefault(category, []).append(name)
-        self._rows: dict[Key, int] = {}
+        self._ids: dict[TextKey, int] = {}
         blocks = [np.zeros((0, encoder.dim), np.float32)]
         for category, names in by_category.items():
-            self._rows |= {(name, category): len(self._rows) + i for i, name in enumerate(names)}
+            self._ids |= {(name, category): len(self._ids) + i for i, name in enumerate(names)}
             blocks.append(embed_parts(encoder, names, category))
-        self.vectors: NDArray[np.float32] = np.concatenate(blocks)  # (V, D)
+        self.vectors: NDArray[np.float32] = np.concatenate(blocks)
 
-    def rows(self, names: Sequence[str], category: str | None) -> list[int]:
-        return [self._rows[name, category] for name in names]
+    def ids(self, names: Sequence[str], category: str | None) -> list[int]:
+        """The row of each name in `vectors`."""
+        return [self._ids[name, category] for name in names]
 
     def without_vectors(self) -> TextBank:
-        """For processes that only number names."""
+        """A bank that knows the rows alone, small enough to be sent to worker processes."""
         small = object.__new__(TextBank)
-        small._rows, small.vectors = self._rows, np.zeros((0, 0), np.float32)
+        small._ids, small.vectors = self._ids, np.zeros((0, 0), np.float32)
         return small
 
 
 class Paraphrases:
-    """Other wordings: of a name, or of a name in one category ("hammer head")."""
+    """Other names of parts. table: from a name, or from "category name" ("hammer head"), to its paraphrases."""
 
     def __init__(self, table: dict[str, tuple[str, ...]]) -> None:
         self._table = table
 
-    def of(self, name: str, category: str) -> tuple[str, ...]:
+    def lookup(self, name: str, category: str) -> tuple[str, ...]:
+        """The paraphrases for this category, else for any, else none."""
         return self._table.get(f"{category} {name}") or self._table.get(name, ())
 
     @staticmethod
@@ -69,29 +74,30 @@ class Paraphrases:
             if line.strip() and not line.startswith("#"):
                 if not tab or not rest.strip():
                     raise InputError(f"{source}, line {number}: expected name TAB paraphrase|paraphrase...")
-                table[clean(name)] = tuple(clean(text) for text in rest.split("|") if text.strip())
+                table[clean_name(name)] = tuple(clean_name(text) for text in rest.split("|") if text.strip())
         return Paraphrases(table)
 
 
-def named_categories(groups: Sequence[Group], minimum: int) -> set[str]:
-    """Categories that enough records share to be named in prompts."""
+def prompt_categories(groups: Sequence[Group], min_count: int) -> set[str]:
+    """Categories of at least min_count records; prompts may name these."""
     counts = Counter(group.header(i).category for group in groups for i in range(len(group)))
-    return {category for category, count in counts.items() if category.strip() and count >= minimum}
+    return {category for category, count in counts.items() if category.strip() and count >= min_count}
 
 
-def bank_keys(groups: Sequence[Group], paraphrases: Paraphrases, categories: set[str]) -> set[Key]:
-    """Everything that a draw from these groups can ask for."""
-    keys: set[Key] = set()
+def text_keys(groups: Sequence[Group], paraphrases: Paraphrases, categories: set[str]) -> set[TextKey]:
+    """Every text that a batch from these groups can ask for."""
+    keys: set[TextKey] = set()
     for group in groups:
         for header in {group.header(i) for i in range(len(group))}:
-            spoken = [None, header.category] if header.category in categories else [None]
+            prompted = [None, header.category] if header.category in categories else [None]
             for name in header.names:
-                texts = (name, *map(clean, paraphrases.of(name, header.category)))
-                keys |= {(text, category) for text in texts for category in spoken}
+                texts = (name, *map(clean_name, paraphrases.lookup(name, header.category)))
+                keys |= {(text, category) for text in texts for category in prompted}
     return keys
 
 
-def check_width(encoder: TextEncoder, config: EncoderConfig) -> None:
+def check_text_dim(encoder: TextEncoder, config: EncoderConfig) -> None:
+    """Raises InputError when the encoder's vectors do not have config.text_dim numbers."""
     if encoder.dim != config.text_dim:
         raise InputError(
             f"encoder.text_dim is {config.text_dim}, but {encoder.space} has {encoder.dim} dimensions; "
