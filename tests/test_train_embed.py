@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -152,38 +148,6 @@ def test_two_forward_passes_before_their_backward_passes() -> None:
         out.square().sum().backward()
         for name, parameter in net.named_parameters():
             assert torch.equal(parameter.grad, one[name]), name
-
-
-class _PausingList(list[train_embed.Held]):
-    """Lets other threads run between the question whether it is empty and the pop."""
-
-    def __bool__(self) -> bool:
-        filled = len(self) > 0
-        time.sleep(0.01)
-        return filled
-
-
-def test_threads_never_get_the_same_spare_object() -> None:
-    spare = train_embed.Spare(lambda precision: object())
-    threads, rounds = 4, 10
-    barrier = threading.Barrier(threads)
-
-    def take_and_give(_: int) -> list[object]:
-        taken = []
-        for _ in range(rounds):
-            barrier.wait()
-            held = spare.take(False)
-            taken.append(held.item)
-            barrier.wait()
-            spare.give(held)
-        return taken
-
-    first = spare.take(False)
-    spare._held[first.kind] = _PausingList([first])
-    with ThreadPoolExecutor(threads) as pool:
-        by_thread = list(pool.map(take_and_give, range(threads)))
-    for together in zip(*by_thread, strict=True):
-        assert len({id(item) for item in together}) == threads
 
 
 def test_a_second_backward_pass_is_refused() -> None:

@@ -8,12 +8,11 @@
 with the moments of all rows of all processes. Next to nothing of what plain automatic differentiation keeps is kept: h
 and the rows that the maxima chose; and what a maximum sends back goes to those rows alone. The reference is
 pa3d.model.MiniPointNet, with `first` its first layer and normalisation, and `merged` and `pooling` the halves of its
-third layer, as pa3d.train.model.TrainPointNet makes them.
+third layer, as pa3d.train.student.TrainedPointNet makes them.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -181,23 +180,17 @@ class Spare:
 
     def __init__(self, make: Callable[[str], Any]) -> None:
         self._make, self._held = make, dict[tuple[str, str], list[Held]]()
-        self._lock = threading.Lock()
 
     def take(self, half: bool) -> Held:
         kind = ("bf16" if half else "fp32", _C.isa())
-        with self._lock:
-            held = self._held.get(kind)
-            if held:
-                return held.pop()
-        return Held(kind, self._make(kind[0]))
+        held = self._held.get(kind)
+        return held.pop() if held else Held(kind, self._make(kind[0]))
 
     def give(self, held: Held) -> None:
-        with self._lock:
-            self._held.setdefault(held.kind, []).append(held)
+        self._held.setdefault(held.kind, []).append(held)
 
     def clear(self) -> None:
-        with self._lock:
-            self._held.clear()
+        self._held.clear()
 
 
 _steps = Spare(_C.EmbedTraining)
