@@ -18,14 +18,15 @@ from pa3d.data.parts import PartCloud, write_shards  # noqa: E402
 from pa3d.errors import InputError  # noqa: E402
 from pa3d.rotations import random_rotation  # noqa: E402
 from pa3d.text import text_encoder  # noqa: E402
-from pa3d.train.augment import IDENTITY, sample_transform  # noqa: E402
+from pa3d.train.augment import IDENTITY, sample_transform, visible_points  # noqa: E402
 from pa3d.train.batches import part_fractions  # noqa: E402
 from pa3d.train.config import AugmentationConfig, TrainConfig, load_config, save_config, with_overrides  # noqa: E402
 from pa3d.train.loader import load_batches  # noqa: E402
 from pa3d.train.losses import alignment_loss, visual_loss  # noqa: E402
-from pa3d.train.records import ShardRecords, merge_names, open_groups, rows_by_name  # noqa: E402
+from pa3d.train.records import MemoryRecords, ShardRecords, merge_names, open_groups, rows_by_name, usable_group  # noqa: E402
 from pa3d.train.sampler import Sampler  # noqa: E402
-from pa3d.train.text_bank import Paraphrases, TextBank  # noqa: E402
+from pa3d.train.text_bank import AbsentNames, Paraphrases, TextBank, text_keys  # noqa: E402
+from pa3d.train.training_data import TrainingData  # noqa: E402
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
@@ -184,6 +185,12 @@ def test_every_field_can_be_set() -> None:
         ("optimizer.lr", "expected section.field=value"),
         ("optimizer.ema=2", "optimizer.ema is 2.0; expected a number from 0 to 1"),
         ("augmentation.scale=[1]", r"augmentation.scale is \[1\]; expected a list of 2 numbers"),
+        ("augmentation.view=2", "augmentation.view is 2.0; expected a number from 0 to 1"),
+        ("augmentation.view_cells=[9, 3]", r"augmentation.view_cells are \[9.0, 3.0\]; expected two numbers"),
+        ('data.densities={"2048" = 1.0}', "data.densities has '2048'; expected points/patches, such as 4096/256"),
+        ('data.densities={"64/128" = 1.0}', "data.densities.64/128 = 1.0; expected no more patches than points"),
+        ("augmentation.outliers=3", "augmentation.outliers is 3.0; expected a number from 0 to 1"),
+        ("data.absent=-1", "data.absent is -1; expected at least 0"),
         ("encoder.heads=5", "EncoderConfig.dim 384 is not a multiple of heads 5"),
     ],
 )
@@ -352,7 +359,7 @@ def test_small_parts_keep_their_share() -> None:
     config = tiny_config(data={"subsample": "mask_aware", "points": 128})
     batcher = tiny_data(config).batcher(config)
     for seed in range(5):
-        chosen = batcher._subsample(record.masks, np.arange(4000), np.random.default_rng(seed))
+        chosen = batcher._subsample(record.masks, np.arange(4000), 128, np.random.default_rng(seed))
         assert len(set(chosen.tolist())) == 128 and rare[chosen].sum() == 20
 
 
@@ -462,4 +469,122 @@ def test_free_augmentation_can_be_turned_off_piece_by_piece() -> None:
     c = AugmentationConfig("free", yaw=False, tilt=0, any_orientation=0, stretch=0, mirror=0, free_jitter=0, crop=0)
     transform = sample_transform(c, ball(0).points, np.random.default_rng(0))
     np.testing.assert_allclose(transform.linear, np.eye(3), atol=1e-15)
-    assert transform.jitter_std == 0 and transform.keep_mask is None
+    assert transform.jitter_std == 0 and transform.keep_mask is None and transform.extra_points is None
+
+
+def test_a_camera_sees_the_near_half_of_a_ball() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.standard_normal((100_000, 3))  # 20 per cell, so that no cell is empty
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    camera = np.array([0.0, 0.6, 0.8])
+    seen = visible_points(points, camera, 40)
+    near = points @ camera
+    # Cells of 1/20 of the radius: where the slope is below 2 all lie within the three cells of the nearest.
+    assert seen[near > 0.5].all() and not seen[near < -0.8].any() and seen[near < -0.4].mean() < 0.02
+    # Two walls, one behind the other by half their width: the far one is hidden but for its rim.
+    x, y = rng.uniform(-1, 1, (2, 5000))
+    walls = np.concatenate([np.stack([x, y, 0 * x], 1), np.stack([x, y, 0 * x - 1], 1)])
+    seen = visible_points(walls, np.array([0.0, 0.0, 1.0]), 10)
+    assert seen[:5000].all() and seen[5000:].mean() < 0.02
+
+
+def test_views_and_tables() -> None:
+    """Kept points are some of the shape's, and a table is a plane at its lowest point that no part has."""
+    c = AugmentationConfig("free", view=1.0, table=1.0, crop=0.5)
+    record = ball(0, 3000)
+    points = record.points * np.float32([1, 2, 1])
+    for seed in range(10):
+        transform = sample_transform(c, points, np.random.default_rng(seed))
+        assert transform.keep_mask is not None and 0.05 < transform.keep_mask.mean() < 0.85
+        assert transform.extra_points is not None and 0 < len(transform.extra_points) <= 0.7 * transform.keep_mask.sum()
+        assert np.ptp(transform.extra_points[:, 1]) == 0 and transform.extra_points[0, 1] >= points[:, 1].min()
+    assert sample_transform(replace(c, view=0.0), points, np.random.default_rng(0)).extra_points is None
+    views = [
+        sample_transform(replace(c, view=0.3, crop=0), points, np.random.default_rng(s)).keep_mask for s in range(300)
+    ]
+    assert 60 < sum(mask is not None for mask in views) < 120
+    config = tiny_config(augmentation={"kind": "free", "view": 1.0, "table": 1.0})
+    batch = tiny_data(config).batcher(config).batch(0, 0, 4)
+    assert batch.targets is not None and batch.valid is not None
+    covered = (batch.targets * batch.valid[:, None]).sum(dim=2)  # every point of a ball is of one of two parts
+    assert bool((covered < 0.01).any()) and bool((covered > 0.99).any())
+
+
+def test_dirt_can_be_asked_for() -> None:
+    points = ball(0, 3000).points
+    c = AugmentationConfig("free", crop=0, free_jitter=0)
+    noisy, uneven, strewn = (
+        sample_transform(replace(c, **{name: 1.0}), points, np.random.default_rng(3))
+        for name in ("noise", "uneven", "outliers")
+    )
+    assert 0.004 <= noisy.jitter_std <= 0.02 and noisy.keep_mask is None and noisy.extra_points is None
+    assert uneven.keep_mask is not None and 0.2 < uneven.keep_mask.mean() < 0.9
+    middle = points[uneven.keep_mask].mean(axis=0)
+    assert np.linalg.norm(middle) > 0.05  # the ball's mean is at its centre
+    assert (
+        strewn.extra_points is not None
+        and 6 <= len(strewn.extra_points) <= 60
+        and np.abs(strewn.extra_points).max() <= 1.5
+    )
+    clean = sample_transform(c, points, np.random.default_rng(3))
+    assert clean.jitter_std == 0 and clean.keep_mask is None and clean.extra_points is None
+
+
+def test_densities_change_from_batch_to_batch() -> None:
+    config = tiny_config(data={"densities": {"128/8": 0.5, "64/4": 0.3, "300/16": 0.2, "8/8": 0.0}})
+    batcher = tiny_data(config).batcher(config)
+    sizes = [batcher.density(step) for step in range(400)]
+    assert set(sizes) == {(128, 8), (64, 4), (300, 16)}
+    assert abs(sizes.count((128, 8)) / 400 - 0.5) < 0.1
+    for step in range(8):
+        batch = batcher.batch(step, 0, 4)
+        points, patches = sizes[step]
+        assert batch.patches.shape == (4, patches, TINY.patch_size, 3) and points in (128, 64, 300)
+    assert tiny_data(tiny_config()).batcher(tiny_config()).density(5) == (128, 8)
+    with pytest.raises(InputError, match="expected no more patches than points"):
+        with_overrides(config, ['data.densities={"4/8" = 1.0}'])
+
+
+# Absent names
+
+
+def test_absent_names_are_far_from_those_present(tmp_path: Path) -> None:
+    table = tmp_path / "words.tsv"
+    table.write_text("leg\tlower limb\nsupport\tlower limb\nsail\tcanvas\n")
+    vocabularies = {"chair": ["leg", "seat"], "stool": ["chair leg", "cushion"], "ship": ["sail", "propeller", "legs"],
+                    "lamp": ["support", "light bulb"]}  # fmt: skip
+    masks = np.ones((1, 50), bool)
+    points = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
+    records = [
+        PartCloud(points, names, np.repeat(masks, len(names), 0), category, "s", "MIT", category)
+        for category, names in vocabularies.items()
+    ]
+    group = usable_group("all", MemoryRecords(records), names=True, features=False)
+    paraphrases = Paraphrases.load(str(table))
+    bank = TextBank(text_encoder(MINILM), text_keys([group], paraphrases, set()))
+    absent = AbsentNames([group], bank, paraphrases)
+    drawn = [absent.sample(["leg"], "chair", 4, np.random.default_rng(s)) for s in range(40)]
+    found = {name for names in drawn for name in names}
+    assert {"sail", "propeller", "light bulb"} <= found
+    assert not found & {"leg", "legs", "chair leg", "support", "seat"}  # words, paraphrases, names of the category
+    assert all(len(set(names)) == len(names) and names for names in drawn)
+    assert absent.sample(["leg"], "chair", 2, np.random.default_rng(1)) == absent.sample(
+        ["leg"], "chair", 2, np.random.default_rng(1)
+    )
+
+
+def test_absent_names_have_targets_of_zero() -> None:
+    config = tiny_config(data={"absent": 3}, augmentation={"kind": "free"})
+    balls = tiny_data(config).train[0]
+    wheel = replace(ball(50), names=["wheel", "sail", "keyboard", "moustache"], masks=np.ones((4, 300), bool))
+    group = usable_group("wheels", MemoryRecords([replace(wheel, category="wheels")]), names=True, features=False)
+    both = TrainingData.from_groups(config, [balls, group], [])
+    batch = both.batcher(config).batch(0, 0, 4)
+    plain = both.batcher(with_overrides(config, ["data.absent=0"])).batch(0, 0, 4)
+    assert batch.targets is not None and batch.valid is not None and plain.valid is not None
+    assert plain.targets is not None
+    for i, name in enumerate(batch.ids):
+        shape, more = int(plain.valid[i].sum()), int(batch.valid[i].sum())
+        assert name.startswith("b") and 0 < more - shape <= 3
+        assert torch.equal(batch.targets[i, :, :shape], plain.targets[i, :, :shape])
+        assert not batch.targets[i, :, shape:].any()

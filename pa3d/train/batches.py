@@ -22,11 +22,11 @@ from pa3d.frames import TO_MODEL_AXES, apply_normalization, normalization
 from pa3d.ops import knn
 from pa3d.text import clean_name
 from pa3d.train.augment import sample_transform
-from pa3d.train.config import AugmentationConfig, DataConfig
+from pa3d.train.config import AugmentationConfig, DataConfig, parse_density
 from pa3d.train.random_streams import Stream, numpy_generator
 from pa3d.train.records import Group
 from pa3d.train.sampler import Sampler
-from pa3d.train.text_bank import Paraphrases, TextBank
+from pa3d.train.text_bank import AbsentNames, Paraphrases, TextBank
 
 AXES = list(TO_MODEL_AXES["y"])
 
@@ -99,6 +99,7 @@ class Batcher:
     batch_size: shapes of the global batch.
     text_bank: None for stage 1.
     categories: the categories that prompts may name.
+    absent_names: needed where data.absent is not 0.
     visual: whether the records' 2D features are targets.
     Raises InputError for weights of groups that do not exist, and for settings that exclude each other.
     """
@@ -115,6 +116,7 @@ class Batcher:
         text_bank: TextBank | None,
         paraphrases: Paraphrases | None = None,
         categories: frozenset[str] | set[str] = frozenset(),
+        absent_names: AbsentNames | None = None,
         visual: bool = False,
     ) -> None:
         if data.patches == "precomputed" and augmentation.kind == "free":
@@ -128,27 +130,43 @@ class Batcher:
         self._groups, self._data, self._augmentation, self._encoder = list(groups), data, augmentation, encoder
         self._seed, self._text_bank, self._visual = seed, text_bank, visual
         self._paraphrases, self._categories = paraphrases or Paraphrases({}), frozenset(categories)
+        self._absent_names = absent_names
+        densities = {parse_density(text): weight for text, weight in data.densities.items() if weight > 0}
+        densities = densities or {(data.points, encoder.patches): 1.0}
+        self._densities = list(densities)
+        self._density_probabilities = np.array(list(densities.values())) / sum(densities.values())
         self._patch_cache: dict[tuple[int, int, int], tuple[NDArray[np.uint32], ...]] = {}
 
     def batch(self, step: int, begin: int, end: int) -> Batch:
         """Slots begin..end of the batch of a step."""
         return collate([self.example(step, slot) for slot in range(begin, end)])
 
+    def density(self, step: int) -> tuple[int, int]:
+        """Number of points and of patches of each shape of a step's batch."""
+        if len(self._densities) == 1:
+            return self._densities[0]
+        rng = numpy_generator(self._seed, Stream.DENSITY, step)
+        return self._densities[int(rng.choice(len(self._densities), p=self._density_probabilities))]
+
     def example(self, step: int, slot: int) -> Example:
         """Raises InputError, which names the record, when it cannot be used."""
-        return self._example(*self.sampler.index(step, slot), numpy_generator(self._seed, Stream.EXAMPLE, step, slot))
+        rng = numpy_generator(self._seed, Stream.EXAMPLE, step, slot)
+        return self._example(*self.sampler.index(step, slot), *self.density(step), rng)
 
     def validation_example(self, group: int, index: int) -> Example:
         """A record with the points it has in every validation."""
-        return self._example(group, index, numpy_generator(self._seed, Stream.VALIDATION, group, index))
+        rng = numpy_generator(self._seed, Stream.VALIDATION, group, index)
+        return self._example(group, index, self._data.points, self._encoder.patches, rng)
 
-    def _example(self, group: int, index: int, rng: np.random.Generator) -> Example:
+    def _example(self, group: int, index: int, num_points: int, num_patches: int, rng: np.random.Generator) -> Example:
         record = self._groups[group][index]
         try:
             if self._augmentation.kind == "free":
-                cloud, patches, feature_centers = self._transform_whole(record, rng)
+                cloud, masks, patches, feature_centers = self._transform_whole(record, num_points, num_patches, rng)
             else:
-                cloud, patches, feature_centers = self._transform_subsample(record, group, index, rng)
+                cloud, masks, patches, feature_centers = self._transform_subsample(
+                    record, (group, index), num_points, num_patches, rng
+                )
             centers = cloud[patches.centers]
             visual_targets = None
             if feature_centers is not None:
@@ -158,26 +176,31 @@ class Batcher:
             targets: NDArray[np.float32] | None = None
             text_ids: list[int] = []
             if self._text_bank is not None:
-                targets, text_ids = self._text_targets(record, patches, rng)
+                targets, text_ids = self._text_targets(record, masks, patches.members, rng)
             relative = cloud[patches.members] - centers[:, None]
             return Example(relative, centers, record.id, targets, text_ids, visual_targets)
         except ValueError as error:
             raise InputError(f"{record.id}: cannot be trained on ({error})") from error
 
     def _transform_whole(
-        self, record: PartCloud, rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], Patches, NDArray[np.float32] | None]:
+        self, record: PartCloud, num_points: int, num_patches: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], Patches, NDArray[np.float32] | None]:
         """Augment, then normalize, because a crop or a stretch moves the bounds.
 
-        Returns the cloud (N, 3) in the model's axes, its patches, and the y-up centers of the 2D features.
+        Returns a cloud (N, 3) in the model's axes, its masks (L, N), its patches, and the y-up centers of the 2D
+        features.
         """
-        center, radius = normalization(record.points)
-        transform = sample_transform(self._augmentation, apply_normalization(record.points, center, radius), rng)
-        kept = transform.keep_mask
-        candidates = np.arange(len(record.points)) if kept is None else np.flatnonzero(kept)
-        chosen = self._subsample(record.masks, candidates, rng)
-        cloud = transform.apply(apply_normalization(record.points[chosen], center, radius))
-        cloud = transform.jitter(cloud, rng)
+        masks, (center, radius) = record.masks, normalization(record.points)
+        points = apply_normalization(record.points, center, radius)
+        transform = sample_transform(self._augmentation, points, rng)
+        kept, extra = transform.keep_mask, transform.extra_points
+        candidates = np.arange(len(points)) if kept is None else np.flatnonzero(kept)
+        if extra is not None:
+            candidates = np.concatenate([candidates, np.arange(len(points), len(points) + len(extra))])
+            points = np.concatenate([points, extra])
+            masks = np.concatenate([masks, np.zeros((len(masks), len(extra)), bool)], axis=1)
+        chosen = self._subsample(masks, candidates, num_points, rng)
+        cloud = transform.jitter(transform.apply(points[chosen]), rng)
         new_center, new_radius = normalization(cloud)
         cloud = apply_normalization(cloud, new_center, new_radius)
         feature_centers = self._feature_centers(record)
@@ -185,18 +208,18 @@ class Batcher:
             feature_centers = transform.apply(apply_normalization(feature_centers, center, radius))
             feature_centers = apply_normalization(feature_centers, new_center, new_radius)
         cloud = np.ascontiguousarray(cloud[:, AXES])
-        return cloud, self._cut_patches(cloud, chosen), feature_centers
+        return cloud, masks[:, chosen], self._cut_patches(cloud, chosen, num_patches), feature_centers
 
     def _transform_subsample(
-        self, record: PartCloud, group: int, index: int, rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], Patches, NDArray[np.float32] | None]:
+        self, record: PartCloud, key: tuple[int, int], num_points: int, num_patches: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], Patches, NDArray[np.float32] | None]:
         """Normalize, then augment, as PatchAlign3D does. Returns as `_transform_whole`."""
         patches = None
         if self._data.patches == "precomputed":
-            patches = self._precomputed_patches(record, group, index, rng)
+            patches = self._precomputed_patches(record, key, rng)
             chosen = patches.points
         else:
-            chosen = self._subsample(record.masks, np.arange(len(record.points)), rng)
+            chosen = self._subsample(record.masks, np.arange(len(record.points)), num_points, rng)
         center, radius = normalization(record.points[chosen])
         cloud = apply_normalization(record.points[chosen], center, radius)
         transform = sample_transform(self._augmentation, cloud, rng)
@@ -205,41 +228,44 @@ class Batcher:
         if feature_centers is not None:
             feature_centers = transform.apply(apply_normalization(feature_centers, center, radius))
         cloud = np.ascontiguousarray(cloud[:, AXES])
-        return cloud, patches or self._cut_patches(cloud, chosen), feature_centers
+        patches = patches or self._cut_patches(cloud, chosen, num_patches)
+        return cloud, record.masks[:, chosen], patches, feature_centers
 
     def _feature_centers(self, record: PartCloud) -> NDArray[np.float32] | None:
         return record.centers if self._visual else None
 
-    def _cut_patches(self, cloud: NDArray[np.float32], chosen: NDArray[np.int64]) -> Patches:
+    def _cut_patches(self, cloud: NDArray[np.float32], chosen: NDArray[np.int64], num_patches: int) -> Patches:
         """Patches of a cloud (N, 3) in the model's axes, whose points are the `chosen` (N,) of the record."""
         c = self._encoder
-        centers, members = _C.sample_and_group(
-            cloud[None], c.patches, min(c.patch_size, len(cloud)), 0, c.min_sq_norm, 1
-        )
-        columns = np.arange(c.patch_size) % members.shape[2]  # a cloud smaller than a patch repeats its points
+        size = min(c.patch_size, len(cloud))
+        centers, members = _C.sample_and_group(cloud[None], num_patches, size, 0, c.min_sq_norm, 1)
+        columns = np.arange(c.patch_size) % size  # a cloud smaller than a patch repeats its points
         return Patches(chosen, centers[0], members[0][:, columns])
 
-    def _precomputed_patches(self, record: PartCloud, group: int, index: int, rng: np.random.Generator) -> Patches:
-        """Patches of one of the data.variants subsamples of a record, which is cut without augmentation and kept."""
+    def _precomputed_patches(self, record: PartCloud, key: tuple[int, int], rng: np.random.Generator) -> Patches:
+        """Patches of one of the data.variants subsamples of a record, which is cut without augmentation and kept.
+
+        key: numbers of the group and of the record.
+        """
         variant = int(rng.integers(self._data.variants))
-        cached = self._patch_cache.get((group, index, variant))
+        cached = self._patch_cache.get((*key, variant))
         if cached is None:
-            own_rng = numpy_generator(self._seed, Stream.VARIANT, group, index, variant)
-            chosen = self._subsample(record.masks, np.arange(len(record.points)), own_rng)
+            own_rng = numpy_generator(self._seed, Stream.VARIANT, *key, variant)
+            chosen = self._subsample(record.masks, np.arange(len(record.points)), self._data.points, own_rng)
             cloud = apply_normalization(record.points[chosen], *normalization(record.points[chosen]))
-            patches = self._cut_patches(np.ascontiguousarray(cloud[:, AXES]), chosen)
+            patches = self._cut_patches(np.ascontiguousarray(cloud[:, AXES]), chosen, self._encoder.patches)
             cached = tuple(a.astype(np.uint32) for a in (patches.points, patches.centers, patches.members))
-            self._patch_cache[group, index, variant] = cached
+            self._patch_cache[(*key, variant)] = cached
         return Patches(*(a.astype(np.int64) for a in cached))
 
     def _subsample(
         self,
         masks: NDArray[np.bool_],  # (L, P)
         candidates: NDArray[np.int64],
+        n: int,
         rng: np.random.Generator,
-    ) -> NDArray[np.int64]:  # (data.points,)
-        """data.points of the candidates, without repetition where there are enough."""
-        n = self._data.points
+    ) -> NDArray[np.int64]:  # (n,)
+        """n of the candidates, without repetition where there are enough."""
         if len(candidates) <= n:
             extra = rng.choice(candidates, n - len(candidates)) if len(candidates) < n else candidates[:0]
             return np.concatenate([candidates, extra])
@@ -254,19 +280,29 @@ class Batcher:
         return np.concatenate([np.flatnonzero(taken), rng.choice(rest, n - int(taken.sum()), replace=False)])
 
     def _text_targets(
-        self, record: PartCloud, patches: Patches, rng: np.random.Generator
+        self,
+        record: PartCloud,
+        masks: NDArray[np.bool_],  # (L, N) of the chosen points
+        members: NDArray[np.int64],  # (G, M)
+        rng: np.random.Generator,
     ) -> tuple[NDArray[np.float32], list[int]]:  # (G, K), K
         """Fractions of the parts that the chosen points have, and the rows of their names in the text bank."""
         assert self._text_bank is not None
-        masks = record.masks[:, patches.points]
         present = np.flatnonzero(masks.any(axis=1))
         limit = self._data.max_parts
         if limit and len(present) > limit:
             present = np.sort(rng.choice(present, limit, replace=False))
         names = self._paraphrase([record.names[i] for i in present], record.category, rng)
         with_category = rng.random() < self._data.category_prompts and record.category in self._categories
-        text_ids = self._text_bank.ids(names, record.category if with_category else None)
-        return part_fractions(masks[present], patches.members), text_ids
+        targets = part_fractions(masks[present], members)
+        if self._data.absent and self._absent_names is not None and not with_category:
+            count = int(rng.integers(1, self._data.absent + 1))
+            absent = self._absent_names.sample(record.names, record.category, count, rng)
+            absent = self._paraphrase(absent, "", rng)
+            absent = [name for name in absent if (name, None) in self._text_bank and name not in names]
+            names += absent
+            targets = np.concatenate([targets, np.zeros((len(targets), len(absent)), np.float32)], axis=1)
+        return targets, self._text_bank.ids(names, record.category if with_category else None)
 
     def _paraphrase(self, names: list[str], category: str, rng: np.random.Generator) -> list[str]:
         if not self._data.paraphrases:

@@ -27,11 +27,15 @@ class DataConfig:
     weights: how often each group is drawn, with replacement; default 1 for groups that are not named. Without weights
         every record is visited once per epoch.
     points: how many of a shape's points the encoder sees.
+    densities: from "points/patches", such as "4096/256", to how often a batch has so many points and patches per shape
+        instead of `points` and encoder.patches; empty for never.
     subsample: "random", or "mask_aware", which first gives every part its share, so that small parts are not lost.
     max_parts: most parts per shape, chosen at random where there are more; 0 takes all.
     category_prompts: probability that prompts name the category, if at least category_min records have it.
     paraphrases: "builtin", or a file with lines name TAB paraphrase|paraphrase..., or "" for none.
     paraphrase: probability that a name is replaced by one of its paraphrases.
+    absent: a shape also gets 1 to `absent` names that it does not have, with targets of 0, unless its prompts name the
+        category (pa3d.train.text_bank.AbsentNames); 0 for none.
     patches: "cut" after augmentation, or "precomputed": cut before it, once for each of `variants` subsamples of a
         shape, and augmented with the shape.
     workers: processes that make batches; 0 makes them in a thread. prefetch: how many batches are made ahead.
@@ -41,12 +45,14 @@ class DataConfig:
     val: str = ""
     weights: dict[str, float] = field(default_factory=dict)
     points: int = 2048
+    densities: dict[str, float] = field(default_factory=dict)
     subsample: Literal["random", "mask_aware"] = "random"
     max_parts: int = 0
     category_prompts: float = 0.0
     category_min: int = 20
     paraphrases: str = ""
     paraphrase: float = 0.3
+    absent: int = 0
     patches: Literal["cut", "precomputed"] = "cut"
     variants: int = 4
     workers: int = 0
@@ -69,6 +75,11 @@ class AugmentationConfig:
         stretch: logarithm of the largest factor per axis.
         mirror, crop: probabilities. A crop takes 5 to 40 % of the points away on one side.
         free_jitter: largest standard deviation of each coordinate's noise.
+        view: probability that only the points that one camera sees are kept. view_cells: smallest and largest number of
+            cells across its image, in each of which the nearest points are seen.
+        table: fraction of the views that show a table under the shape, which belongs to no part.
+        noise, uneven, outliers: probabilities of noise of up to 0.02, of a density that falls towards one side, and of
+            up to 2 % of points far from the shape, which belong to no part.
     """
 
     kind: Literal["none", "paper", "free"] = "none"
@@ -85,6 +96,12 @@ class AugmentationConfig:
     mirror: float = 0.5
     free_jitter: float = 0.004
     crop: float = 0.1
+    view: float = 0.0
+    view_cells: tuple[float, float] = (22.0, 44.0)
+    table: float = 0.0
+    noise: float = 0.0
+    uneven: float = 0.0
+    outliers: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -97,8 +114,9 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW.
-
+    """
+    kind: "adamw"; or "muon", which trains the weights that are matrices of at least 64 by 64 with Muon and the rest
+        with AdamW, at the same learning rates (pa3d.train.muon). momentum: of Muon.
     lr, head_lr: learning rates of the encoder, and of the projections and the temperature.
     decay_vectors: whether weight_decay applies to biases, norms and single numbers too.
     batch: shapes of the global batch, over all processes. accumulate: number of micro-batches it is divided into.
@@ -106,6 +124,8 @@ class OptimizerConfig:
     ema: decay of the moving average of the weights, which is what is saved; 0 saves the weights themselves.
     """
 
+    kind: Literal["adamw", "muon"] = "adamw"
+    momentum: float = 0.95
     lr: float = 1e-4
     head_lr: float = 5e-4
     weight_decay: float = 0.05
@@ -185,11 +205,12 @@ class TrainConfig:
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
-        o, d, s, r = self.optimizer, self.data, self.schedule, self.run
+        o, d, s, r, a = self.optimizer, self.data, self.schedule, self.run, self.augmentation
         at_least = {
             "optimizer.batch": (o.batch, 1), "optimizer.accumulate": (o.accumulate, 1), "data.points": (d.points, 1),
             "data.max_parts": (d.max_parts, 0), "data.variants": (d.variants, 1), "data.workers": (d.workers, 0),
-            "data.prefetch": (d.prefetch, 1), "schedule.epochs": (s.epochs, 1), "schedule.steps": (s.steps, 0),
+            "data.prefetch": (d.prefetch, 1), "data.absent": (d.absent, 0),
+            "schedule.epochs": (s.epochs, 1), "schedule.steps": (s.steps, 0),
             "schedule.warmup": (s.warmup, 0), "run.save_every": (r.save_every, 1), "run.log_every": (r.log_every, 1),
             "run.validate_every": (r.validate_every, 0), "run.val_shapes": (r.val_shapes, 1), "seed": (self.seed, 0),
             "run.threads": (r.threads, 0), "optimizer.lr": (o.lr, 0), "optimizer.head_lr": (o.head_lr, 0),
@@ -200,16 +221,39 @@ class TrainConfig:
                 raise InputError(f"{name} is {value}; expected at least {low}")
         rates = {
             "data.category_prompts": d.category_prompts, "data.paraphrase": d.paraphrase, "optimizer.ema": o.ema,
-            "augmentation.probability": self.augmentation.probability, "schedule.decay": s.decay,
-            "optimizer.beta1": o.beta1, "optimizer.beta2": o.beta2,
+            "augmentation.probability": a.probability, "schedule.decay": s.decay,
+            "augmentation.view": a.view, "augmentation.table": a.table, "augmentation.noise": a.noise,
+            "augmentation.uneven": a.uneven, "augmentation.outliers": a.outliers,
+            "optimizer.beta1": o.beta1, "optimizer.beta2": o.beta2, "optimizer.momentum": o.momentum,
         }  # fmt: skip
         for name, rate in rates.items():
             if not 0 <= rate <= 1:
                 raise InputError(f"{name} is {rate}; expected a number from 0 to 1")
         if o.batch % o.accumulate:
             raise InputError(f"optimizer.batch {o.batch} is not a multiple of optimizer.accumulate {o.accumulate}")
+        low, high = a.view_cells
+        if not 2 <= low <= high:
+            raise InputError(
+                f"augmentation.view_cells are [{low}, {high}]; expected two numbers of at least 2 in order"
+            )
         if any(not weight >= 0 for weight in d.weights.values()):
             raise InputError(f"data.weights are {d.weights}; expected numbers of at least 0")
+        for text, weight in d.densities.items():
+            points, patches = parse_density(text)
+            if not (1 <= patches <= points and weight >= 0):
+                raise InputError(
+                    f"data.densities.{text} = {weight}; expected no more patches than points, and at least 0"
+                )
+        if d.densities and d.patches == "precomputed":
+            raise InputError('data.densities goes with data.patches "cut", not with "precomputed"')
+
+
+def parse_density(text: str) -> tuple[int, int]:
+    """Points and patches of a key of data.densities. Raises InputError for another form."""
+    points, slash, patches = text.partition("/")
+    if not (slash and points.isdecimal() and patches.isdecimal()):
+        raise InputError(f"data.densities has {text!r}; expected points/patches, such as 4096/256")
+    return int(points), int(patches)
 
 
 def load_config(path: str | Path, stage: Stage, overrides: Iterable[str] = ()) -> TrainConfig:
@@ -283,7 +327,7 @@ def first_difference(a: TrainConfig, b: TrainConfig) -> str | None:
             name = f"{prefix}{key}"
             if name in ignored:
                 continue
-            if isinstance(x[key], dict) and key != "weights":
+            if isinstance(x[key], dict) and key not in ("weights", "densities"):
                 if changed := compare(x[key], y[key], f"{name}."):
                     return changed
             elif x[key] != y[key]:

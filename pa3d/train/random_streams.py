@@ -19,6 +19,7 @@ class Stream(IntEnum):
     VARIANT = 3  # a precomputed subsample of a record
     DROP_PATH = 4  # branches dropped by stochastic depth
     VALIDATION = 5  # points of a validation shape
+    DENSITY = 6  # number of points and patches of the shapes of a batch
 
 
 def numpy_generator(seed: int, stream: Stream, *key: int) -> np.random.Generator:

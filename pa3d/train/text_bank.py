@@ -34,6 +34,9 @@ class TextBank:
             blocks.append(embed_parts(encoder, names, category))
         self.vectors: NDArray[np.float32] = np.concatenate(blocks)
 
+    def __contains__(self, key: TextKey) -> bool:
+        return key in self._ids
+
     def ids(self, names: Sequence[str], category: str | None) -> list[int]:
         """The row of each name in `vectors`."""
         return [self._ids[name, category] for name in names]
@@ -76,6 +79,48 @@ class Paraphrases:
                     raise InputError(f"{source}, line {number}: expected name TAB paraphrase|paraphrase...")
                 table[clean_name(name)] = tuple(clean_name(text) for text in rest.split("|") if text.strip())
         return Paraphrases(table)
+
+
+class AbsentNames:
+    """Part names, among those of all training shapes, that a shape certainly does not have.
+
+    A name counts as absent when no shape of the same category has it, and it is unrelated to every name of the shape.
+    Two names are unrelated when the cosine of their vectors is below MAX_COSINE, they share no word (a plural is the
+    same word), and neither is a paraphrase of the other or has a paraphrase in common with it.
+    """
+
+    MAX_COSINE = 0.5
+
+    def __init__(self, groups: Sequence[Group], text_bank: TextBank, paraphrases: Paraphrases) -> None:
+        headers = {group.header(i) for group in groups for i in range(len(group))}
+        self.names = sorted({name for header in headers for name in header.names})
+        self._index = {name: i for i, name in enumerate(self.names)}
+        vectors = text_bank.vectors[text_bank.ids(self.names, None)]
+        self._unrelated = vectors @ vectors.T < self.MAX_COSINE  # (V, V)
+        related: dict[str, set[int]] = {}  # from a word or a text to the names that have it
+        for i, name in enumerate(self.names):
+            for word in name.split():
+                related.setdefault(f"word {word.removesuffix('s')}", set()).add(i)
+            for text in (name, *map(clean_name, paraphrases.lookup(name, ""))):
+                related.setdefault(f"text {text}", set()).add(i)
+        for indices in related.values():
+            self._unrelated[np.ix_(list(indices), list(indices))] = False
+        self._in_category: dict[str, NDArray[np.bool_]] = {}
+        for header in headers:
+            in_category = self._in_category.setdefault(header.category, np.zeros(len(self.names), bool))
+            in_category[[self._index[name] for name in header.names]] = True
+
+    def sample(self, present: Sequence[str], category: str, count: int, rng: np.random.Generator) -> list[str]:
+        """Up to `count` absent names, unrelated to each other too. present: all names of the shape."""
+        candidates = ~self._in_category.get(category, np.zeros(len(self.names), bool))
+        for name in present:
+            candidates &= self._unrelated[self._index[name]]
+        chosen: list[str] = []
+        while len(chosen) < count and candidates.any():
+            index = int(rng.choice(np.flatnonzero(candidates)))
+            chosen.append(self.names[index])
+            candidates &= self._unrelated[index]
+        return chosen
 
 
 def prompt_categories(groups: Sequence[Group], min_count: int) -> set[str]:

@@ -76,7 +76,7 @@ class Trainer:
             self._load_initial_weights(init)
         self.model.to(self.world.device)
         self.text_vectors = None if text_vectors is None else text_vectors.to(self.world.device)
-        self.optimizer = build_optimizer(self.model, config.optimizer)
+        self.optimizer = build_optimizer(self.model, config.optimizer, half=config.precision == "bf16")
         self.ema = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.wrapped_model: nn.Module = self.model
         if self.world.size > 1:

@@ -11,7 +11,7 @@ from pa3d.text import text_encoder
 from pa3d.train.batches import Batcher
 from pa3d.train.config import TrainConfig
 from pa3d.train.records import Group, open_groups
-from pa3d.train.text_bank import Paraphrases, TextBank, check_text_dim, prompt_categories, text_keys
+from pa3d.train.text_bank import AbsentNames, Paraphrases, TextBank, check_text_dim, prompt_categories, text_keys
 
 
 @dataclass
@@ -63,6 +63,9 @@ class TrainingData:
 
     def batcher(self, config: TrainConfig) -> Batcher:
         """What makes the training batches."""
+        absent_names = None
+        if config.data.absent and self.text_bank is not None:
+            absent_names = AbsentNames(self.train, self.text_bank, self.paraphrases)
         return Batcher(
             self.train,
             config.data,
@@ -73,6 +76,7 @@ class TrainingData:
             text_bank=None if self.text_bank is None else self.text_bank.without_vectors(),
             paraphrases=self.paraphrases,
             categories=self.categories,
+            absent_names=absent_names,
             visual=config.stage != "stage2",
         )
 
