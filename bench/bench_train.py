@@ -49,7 +49,7 @@ def configuration(stage: str, batch: int) -> Any:
     )
 
 
-def words() -> Any:
+def text_vectors() -> Any:  # (PARTS, 1280)
     """Unit vectors for the names of parts."""
     import torch
 
@@ -77,11 +77,11 @@ def ours(stage: str, batch: int, precision: str = "bf16") -> tuple[Any, Callable
     from pa3d.ops import sample_and_group
     from pa3d.ops.group import gather, group
     from pa3d.train.batches import Batch
-    from pa3d.train.loop import Trainer
+    from pa3d.train.trainer import Trainer
 
     config = replace(configuration(stage, batch), precision=precision)
     c = config.encoder
-    trainer = Trainer(config, text=None if stage == "stage1" else words(), feature_dim=FEATURES)
+    trainer = Trainer(config, text_vectors=None if stage == "stage1" else text_vectors(), feature_dim=FEATURES)
     points, taught = clouds(batch), taught_patches(stage, batch)
     names, valid = torch.arange(PARTS).expand(batch, -1), torch.ones(batch, PARTS, dtype=torch.bool)
 
@@ -89,10 +89,10 @@ def ours(stage: str, batch: int, precision: str = "bf16") -> tuple[Any, Callable
         index, members = sample_and_group(points, c.patches, c.patch_size, min_sq_norm=c.min_sq_norm)
         made = Batch(group(points, index, members), gather(points, index), [""] * batch)
         if stage == "stage1":
-            made.visual = taught
+            made.visual_targets = taught
         else:
-            made.targets, made.names, made.valid = taught, names, valid
-        return trainer.update(made).loss
+            made.targets, made.text_ids, made.valid = taught, names, valid
+        return trainer.train_step(made).loss
 
     return trainer, step
 
@@ -234,7 +234,7 @@ def plain(
     optimizer = torch.optim.AdamW(
         [{"params": others, "lr": o.lr}, {"params": heads, "lr": o.head_lr}], weight_decay=o.weight_decay
     )
-    points, taught, text = clouds(batch), taught_patches(stage, batch), words()
+    points, taught, text = clouds(batch), taught_patches(stage, batch), text_vectors()
 
     def step() -> float:
         model.train()
@@ -262,13 +262,13 @@ def check_equal(stage: str) -> None:
     import torch
 
     trainer, step = ours(stage, 2, "fp32")
-    for block in trainer.student.encoder.blocks.blocks:
+    for block in trainer.model.encoder.blocks.blocks:
         block.drop_path = 0.0
     model, plain_step = plain(stage, 2, "fp32", drop_path=False)
-    model.load_state_dict(trainer.student.state_dict())
+    model.load_state_dict(trainer.model.state_dict())
     a, b = step(), plain_step()
     check(abs(a - b) < 1e-5 * abs(b), f"{stage}: loss {a}, plain {b}")
-    mine, theirs = dict(trainer.student.named_parameters()), dict(model.named_parameters())
+    mine, theirs = dict(trainer.model.named_parameters()), dict(model.named_parameters())
     for name, parameter in theirs.items():
         grad, other = parameter.grad, mine[name].grad
         if grad is None or other is None:

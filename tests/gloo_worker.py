@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import torch
-from training import sources, tiny_config
+from training import tiny_config, tiny_data
 
 from pa3d.train.loop import train
 
@@ -18,7 +18,7 @@ def main(out: str, stage: str, steps: str) -> None:
         schedule={"steps": int(steps)},
         augmentation={"kind": "paper"},
     )
-    train(config, out, sources=sources(config, count=40, val=3))
+    train(config, out, data=tiny_data(config, count=40, val=3))
 
 
 if __name__ == "__main__":

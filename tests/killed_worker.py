@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import torch
-from training import sources, tiny_config
+from training import tiny_config, tiny_data
 
 from pa3d.train.loop import train
 
@@ -21,7 +21,7 @@ def main(out: str, stage: str) -> None:
         augmentation={"kind": "free"},
         run={"save_every": 3, "validate_every": 20},
     )
-    train(config, out, sources=sources(config, val=2), say=lambda line: print(line, flush=True))
+    train(config, out, data=tiny_data(config, val=2), log=lambda line: print(line, flush=True))
 
 
 if __name__ == "__main__":

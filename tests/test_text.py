@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pa3d.errors import InputError
-from pa3d.text import clean, embed_parts, prompts, text_encoder
+from pa3d.text import clean_name, embed_parts, part_prompts, text_encoder
 from pa3d.text.cache import VectorCache, cache_folder
 from pa3d.text.openclip import OpenClip
 
@@ -64,13 +64,13 @@ def files(cache: Path) -> list[Path]:
     ],
 )
 def test_clean(name: str, cleaned: str) -> None:
-    assert clean(name) == cleaned
+    assert clean_name(name) == cleaned
 
 
 @pytest.mark.parametrize("name", ["", "   ", "___", "-!?"])
 def test_clean_refuses_what_leaves_nothing(name: str) -> None:
     with pytest.raises(InputError, match="is empty without its punctuation; give a word") as error:
-        clean(name)
+        clean_name(name)
     assert repr(name) in str(error.value)
 
 
@@ -82,24 +82,24 @@ def test_templates() -> None:
         "chair leg of chair",
         "a chair leg part of a chair",
     ]
-    assert prompts("Chair_Leg", mode="part") == part
-    assert prompts("Chair_Leg", "Chair", "part") == part
-    assert prompts("Chair_Leg", "Chair", "category") == category
-    assert prompts("Chair_Leg", "Chair", "ensemble") == part + category
-    assert prompts("Chair_Leg") == part
-    assert prompts("Chair_Leg", "Chair") == part + category
+    assert part_prompts("Chair_Leg", mode="part") == part
+    assert part_prompts("Chair_Leg", "Chair", "part") == part
+    assert part_prompts("Chair_Leg", "Chair", "category") == category
+    assert part_prompts("Chair_Leg", "Chair", "ensemble") == part + category
+    assert part_prompts("Chair_Leg") == part
+    assert part_prompts("Chair_Leg", "Chair") == part + category
 
 
 def test_prompts_refuse() -> None:
     for mode in ("category", "ensemble"):
         with pytest.raises(InputError, match=f"prompt mode '{mode}' needs the object's category"):
-            prompts("leg", mode=mode)
+            part_prompts("leg", mode=mode)
     with pytest.raises(InputError, match="prompt mode 'both' is unknown; expected one of auto, part, cat"):
-        prompts("leg", mode="both")  # type: ignore[arg-type]
+        part_prompts("leg", mode="both")  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"category '\.' is empty"):
-        prompts("leg", ".")
+        part_prompts("leg", ".")
     with pytest.raises(InputError, match="part name 3 is not text"):
-        prompts(3)  # type: ignore[arg-type]
+        part_prompts(3)  # type: ignore[arg-type]
 
 
 # Part vectors

@@ -1,4 +1,4 @@
-"""What training is made of: the losses by hand, configurations, records, draws, batches, augmentation."""
+"""What training is made of: the losses by hand, configurations, records, sampler, batches, augmentation."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from training import MINILM, TINY, ball, sources, tiny_config  # noqa: E402
+from training import MINILM, TINY, ball, tiny_config, tiny_data  # noqa: E402
 
 from pa3d.config import EncoderConfig  # noqa: E402
 from pa3d.data.parts import PartCloud, write_shards  # noqa: E402
 from pa3d.errors import InputError  # noqa: E402
 from pa3d.rotations import random_rotation  # noqa: E402
 from pa3d.text import text_encoder  # noqa: E402
-from pa3d.train.augment import STILL, draw_motion  # noqa: E402
-from pa3d.train.batches import Draws, load_batches  # noqa: E402
+from pa3d.train.augment import IDENTITY, sample_transform, visible_points  # noqa: E402
+from pa3d.train.batches import part_fractions  # noqa: E402
 from pa3d.train.config import AugmentationConfig, TrainConfig, load_config, save_config, with_overrides  # noqa: E402
-from pa3d.train.losses import alignment_loss, patch_targets, visual_loss  # noqa: E402
-from pa3d.train.records import ShardRecords, cleaned, labels, open_groups  # noqa: E402
-from pa3d.train.text import Paraphrases, TextBank  # noqa: E402
+from pa3d.train.loader import load_batches  # noqa: E402
+from pa3d.train.losses import alignment_loss, visual_loss  # noqa: E402
+from pa3d.train.records import MemoryRecords, ShardRecords, merge_names, open_groups, rows_by_name, usable_group  # noqa: E402
+from pa3d.train.sampler import Sampler  # noqa: E402
+from pa3d.train.text_bank import AbsentNames, Paraphrases, TextBank, text_keys  # noqa: E402
+from pa3d.train.training_data import TrainingData  # noqa: E402
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
@@ -32,9 +35,9 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
 def test_targets_are_fractions_of_a_patch() -> None:
-    masks = torch.tensor([[1, 1, 0, 0], [0, 1, 1, 0]], dtype=torch.bool)
-    members = torch.tensor([[0, 1], [1, 2], [3, 3]])
-    assert patch_targets(masks, members).tolist() == [[1.0, 0.5], [0.5, 1.0], [0.0, 0.0]]
+    masks = np.array([[1, 1, 0, 0], [0, 1, 1, 0]], bool)
+    members = np.array([[0, 1], [1, 2], [3, 3]])
+    assert part_fractions(masks, members).tolist() == [[1.0, 0.5], [0.5, 1.0], [0.0, 0.0]]
 
 
 def hand_worked() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -182,6 +185,12 @@ def test_every_field_can_be_set() -> None:
         ("optimizer.lr", "expected section.field=value"),
         ("optimizer.ema=2", "optimizer.ema is 2.0; expected a number from 0 to 1"),
         ("augmentation.scale=[1]", r"augmentation.scale is \[1\]; expected a list of 2 numbers"),
+        ("augmentation.view=2", "augmentation.view is 2.0; expected a number from 0 to 1"),
+        ("augmentation.view_cells=[9, 3]", r"augmentation.view_cells are \[9.0, 3.0\]; expected two numbers"),
+        ('data.densities={"2048" = 1.0}', "data.densities has '2048'; expected points/patches, such as 4096/256"),
+        ('data.densities={"64/128" = 1.0}', "data.densities.64/128 = 1.0; expected no more patches than points"),
+        ("augmentation.outliers=3", "augmentation.outliers is 3.0; expected a number from 0 to 1"),
+        ("data.absent=-1", "data.absent is -1; expected at least 0"),
         ("encoder.heads=5", "EncoderConfig.dim 384 is not a multiple of heads 5"),
     ],
 )
@@ -206,8 +215,8 @@ def test_files_that_are_no_configuration(tmp_path: Path) -> None:
 
 
 def test_labels_are_cleaned_united_and_lose_the_category() -> None:
-    assert labels(["Arm_L", "arm l", "BALL", "--", "leg"], "ball") == {"arm l": [0, 1], "leg": [4]}
-    record = cleaned(ball(0))
+    assert rows_by_name(["Arm_L", "arm l", "BALL", "--", "leg"], "ball") == {"arm l": [0, 1], "leg": [4]}
+    record = merge_names(ball(0))
     assert record.names == ["top", "bottom"]
     assert (record.masks[0] == (record.points[:, 1] > 0)).all()
 
@@ -220,7 +229,7 @@ def test_shards_are_read_by_number(tmp_path: Path) -> None:
         h.has_features for h in records.headers
     )
     for index in (4, 0, 3):
-        record, expected = records[index], cleaned(written[index])
+        record, expected = records[index], merge_names(written[index])
         assert record.id == expected.id and np.array_equal(record.points, expected.points)
         assert np.array_equal(record.masks, expected.masks)
 
@@ -254,56 +263,56 @@ def test_folders_without_data(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("sizes", "batch"), [([7], 4), ([100, 31], 8), ([3], 8), ([64, 64], 6)])
 def test_an_epoch_takes_every_record_once(sizes: list[int], batch: int) -> None:
-    draws = Draws(sizes, None, batch, 0)
-    lane_steps = -(-sum(sizes) // draws.lanes) // (batch // draws.lanes) + 1
-    drawn = [draws(step, place) for step in range(lane_steps) for place in range(batch)]
+    sampler = Sampler(sizes, None, batch, 0)
+    partition_steps = -(-sum(sizes) // sampler.num_partitions) // (batch // sampler.num_partitions) + 1
+    drawn = [sampler.index(step, slot) for step in range(partition_steps) for slot in range(batch)]
     assert {(g, i) for g, size in enumerate(sizes) for i in range(size)} == set(drawn)
-    width = batch // draws.lanes
-    for lane in range(draws.lanes):
+    width = batch // sampler.num_partitions
+    for partition in range(sampler.num_partitions):
         mine = [
-            drawn[step * batch + place]
-            for step in range(lane_steps)
-            for place in range(lane * width, (lane + 1) * width)
+            drawn[step * batch + slot]
+            for step in range(partition_steps)
+            for slot in range(partition * width, (partition + 1) * width)
         ]
-        count = sum(sizes) * (lane + 1) // draws.lanes - sum(sizes) * lane // draws.lanes
-        assert len(set(mine[:count])) == count
+        begin, end = (sum(sizes) * i // sampler.num_partitions for i in (partition, partition + 1))
+        assert len(set(mine[: end - begin])) == end - begin
 
 
 def test_places_read_their_own_run_of_the_records() -> None:
     """So that processes, which make runs of places, read different shards."""
-    draws = Draws([400], None, 8, 0)
-    first = {draws(step, place)[1] for step in range(100) for place in range(4)}
-    second = {draws(step, place)[1] for step in range(100) for place in range(4, 8)}
+    sampler = Sampler([400], None, 8, 0)
+    first = {sampler.index(step, slot)[1] for step in range(100) for slot in range(4)}
+    second = {sampler.index(step, slot)[1] for step in range(100) for slot in range(4, 8)}
     assert max(first) < 200 <= min(second)
 
 
 def test_weights_say_how_often_a_group_is_drawn() -> None:
-    draws = Draws([5, 500, 50], [0.5, 0.3, 0.2], 10, 1)
-    counts = np.bincount([draws(step, place)[0] for step in range(200) for place in range(10)], minlength=3)
+    sampler = Sampler([5, 500, 50], [0.5, 0.3, 0.2], 10, 1)
+    counts = np.bincount([sampler.index(step, slot)[0] for step in range(200) for slot in range(10)], minlength=3)
     np.testing.assert_allclose(counts / 2000, [0.5, 0.3, 0.2], atol=0.04)  # 3.5 deviations
     with pytest.raises(InputError, match="every group has weight 0"):
-        Draws([5], [0.0], 2, 0)
+        Sampler([5], [0.0], 2, 0)
 
 
 def equal(a: object, b: object) -> bool:
-    names = ("patches", "centers", "targets", "names", "valid", "visual")
+    names = ("patches", "centers", "targets", "text_ids", "valid", "visual_targets")
     return all(torch.equal(getattr(a, n), getattr(b, n)) for n in names if getattr(a, n) is not None)
 
 
 def test_batches_follow_from_seed_step_and_place() -> None:
     config = tiny_config("joint", augmentation={"kind": "free"})
-    batcher = sources(config).batcher(config)
+    batcher = tiny_data(config).batcher(config)
     whole, again, other = (batcher.batch(step, 0, 4) for step in (7, 7, 8))
     assert equal(whole, again) and not torch.equal(whole.patches, other.patches)
-    assert equal(whole.part(2, 4), sources(config).batcher(config).batch(7, 2, 4))
+    assert equal(whole.slice(2, 4), tiny_data(config).batcher(config).batch(7, 2, 4))
     assert whole.patches.shape == (4, 8, 6, 3) and whole.targets is not None and whole.targets.shape == (4, 8, 2)
-    assert whole.visual is not None and whole.visual.shape == (4, 8, 4)
+    assert whole.visual_targets is not None and whole.visual_targets.shape == (4, 8, 4)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_made_ahead_are_those_of_their_steps(workers: int) -> None:
     config = tiny_config()
-    batcher = sources(config).batcher(config)
+    batcher = tiny_data(config).batcher(config)
     ahead = load_batches(batcher, 5, 1, 3, workers=workers, prefetch=2)
     assert all(equal(next(ahead), batcher.batch(step, 1, 3)) for step in (5, 6, 7))
     ahead.close()  # type: ignore[attr-defined]
@@ -312,10 +321,10 @@ def test_batches_made_ahead_are_those_of_their_steps(workers: int) -> None:
 def test_targets_belong_to_the_patches() -> None:
     """Of a ball cut at y = 0 in its middle, a patch's share of the top follows from its points; y is the model's z."""
     config = tiny_config()
-    batcher = sources(config).batcher(config)
+    batcher = tiny_data(config).batcher(config)
     batch = batcher.batch(0, 0, 4)
-    assert batch.targets is not None and batch.names is not None
-    record = cleaned(ball(int(batch.ids[0][1:])))
+    assert batch.targets is not None and batch.text_ids is not None
+    record = merge_names(ball(int(batch.ids[0][1:])))
     middle = -record.points[:, 1].mean()  # where the cut is once the mean is at 0, up to the choice of points
     heights = (batch.patches + batch.centers[:, :, None])[0, :, :, 2].numpy()
     clear = np.abs(heights - middle).min(axis=1) > 0.2
@@ -324,14 +333,14 @@ def test_targets_belong_to_the_patches() -> None:
 
 
 def test_visual_targets_are_those_of_the_nearest_target_centre() -> None:
-    """By brute force where nothing moves; the same ones after a rigid motion, which takes the centres along."""
+    """By brute force where nothing moves; the same ones after a rigid transform, which takes the centres along."""
     still = tiny_config("stage1", data={"points": 300})
     moving = tiny_config(
         "stage1", data={"points": 300}, augmentation={"kind": "paper", "jitter": 0.0, "probability": 1.0}
     )
-    batch, moved = (sources(config).batcher(config).batch(3, 0, 4) for config in (still, moving))
-    assert batch.ids == moved.ids and batch.visual is not None and moved.visual is not None
-    assert torch.equal(batch.visual, moved.visual) and not torch.equal(batch.centers, moved.centers)
+    batch, moved = (tiny_data(config).batcher(config).batch(3, 0, 4) for config in (still, moving))
+    assert batch.ids == moved.ids and batch.visual_targets is not None and moved.visual_targets is not None
+    assert torch.equal(batch.visual_targets, moved.visual_targets) and not torch.equal(batch.centers, moved.centers)
     for i, name in enumerate(batch.ids):
         record = ball(int(name[1:]))
         assert record.centers is not None and record.patch_features is not None
@@ -339,7 +348,7 @@ def test_visual_targets_are_those_of_the_nearest_target_centre() -> None:
         radius = np.linalg.norm(record.points - middle, axis=1).max()
         taught = ((record.centers - middle) / radius)[:, [0, 2, 1]]
         distance = np.linalg.norm(batch.centers[i].numpy()[:, None] - taught, axis=2)
-        np.testing.assert_array_equal(batch.visual[i], record.patch_features[distance.argmin(axis=1)])
+        np.testing.assert_array_equal(batch.visual_targets[i], record.patch_features[distance.argmin(axis=1)])
 
 
 def test_small_parts_keep_their_share() -> None:
@@ -348,9 +357,9 @@ def test_small_parts_keep_their_share() -> None:
     rare[:20] = True
     record = PartCloud(record.points, ["all", "rare"], np.stack([~rare, rare]), "", "s", "MIT", "r")
     config = tiny_config(data={"subsample": "mask_aware", "points": 128})
-    batcher = sources(config).batcher(config)
+    batcher = tiny_data(config).batcher(config)
     for seed in range(5):
-        chosen = batcher._choose(record.masks, np.arange(4000), np.random.default_rng(seed))
+        chosen = batcher._subsample(record.masks, np.arange(4000), 128, np.random.default_rng(seed))
         assert len(set(chosen.tolist())) == 128 and rare[chosen].sum() == 20
 
 
@@ -359,7 +368,7 @@ def test_precomputed_patches_move_as_cut_ones_do() -> None:
         data={"patches": "precomputed", "variants": 1},
         augmentation={"kind": "paper", "probability": 1.0, "jitter": 0.0},
     )
-    batcher = sources(config, count=1).batcher(config)
+    batcher = tiny_data(config, count=1).batcher(config)
     a, b = batcher.batch(0, 0, 1), batcher.batch(1, 0, 1)
     assert not torch.equal(a.patches, b.patches)
     lengths = [x.patches.norm(dim=3) for x in (a, b)]
@@ -367,12 +376,12 @@ def test_precomputed_patches_move_as_cut_ones_do() -> None:
     torch.testing.assert_close(ratio[lengths[1] > 1e-6], ratio.median().expand(int((lengths[1] > 1e-6).sum())))
     with pytest.raises(InputError, match='"precomputed" goes with augmentation'):
         wrong = replace(config, augmentation=AugmentationConfig(kind="free"))
-        sources(config).batcher(wrong)
+        tiny_data(config).batcher(wrong)
 
 
 def test_a_degenerate_shape_is_named() -> None:
     config = tiny_config()
-    some = sources(config, count=1)
+    some = tiny_data(config, count=1)
     some.train[0][0].points[:] = 0
     with pytest.raises(InputError, match=r"b0: cannot be trained on \(all sampled points are equal"):
         some.batcher(config).batch(0, 0, 1)
@@ -381,7 +390,7 @@ def test_a_degenerate_shape_is_named() -> None:
 def test_unknown_groups_in_weights() -> None:
     config = tiny_config(data={"weights": {"cubes": 1.0}})
     with pytest.raises(InputError, match="no group 'cubes' with usable records; there are balls"):
-        sources(config).batcher(config)
+        tiny_data(config).batcher(config)
 
 
 # Text
@@ -391,11 +400,11 @@ def test_paraphrases_take_the_place_of_names(tmp_path: Path) -> None:
     table = tmp_path / "p.tsv"
     table.write_text("top\tupper half|lid\nbottom\tlid\n")
     config = tiny_config(data={"paraphrases": str(table), "paraphrase": 1.0})
-    some = sources(config)
+    some = tiny_data(config)
     batch, seen = some.batcher(config).batch(0, 0, 4), set()
-    assert some.bank is not None and batch.names is not None
-    words = {row: name for (name, _), row in some.bank._rows.items()}
-    for names in batch.names.tolist():
+    assert some.text_bank is not None and batch.text_ids is not None
+    words = {row: name for (name, _), row in some.text_bank._ids.items()}
+    for names in batch.text_ids.tolist():
         pair = tuple(words[row] for row in names)
         assert pair[0] in ("upper half", "lid") and len(set(pair)) == 2  # two parts never share a wording
         seen.add(pair)
@@ -411,14 +420,14 @@ def test_the_bank_holds_what_pa3d_would_ask_with() -> None:
 
     encoder = text_encoder(MINILM)
     bank = TextBank(encoder, [("seat", None), ("leg", "chair"), ("seat", "chair")])
-    rows = bank.rows(["seat", "leg"], "chair")
+    rows = bank.ids(["seat", "leg"], "chair")
     np.testing.assert_array_equal(bank.vectors[rows], embed_parts(encoder, ["seat", "leg"], "chair"))
 
 
 def test_a_text_space_of_another_width() -> None:
     with pytest.raises(InputError, match=r"encoder.text_dim is 5, but all-MiniLM-L6-v2 has 384 dimensions"):
         config = tiny_config()
-        sources(replace(config, encoder=replace(TINY, text_dim=5)))
+        tiny_data(replace(config, encoder=replace(TINY, text_dim=5)))
 
 
 # Augmentation
@@ -435,29 +444,147 @@ def test_rotations_are_rotations() -> None:
 def test_the_papers_augmentation_stays_within_its_limits() -> None:
     c = AugmentationConfig(kind="paper", probability=0.9)
     points = ball(0).points
-    motions = [draw_motion(c, points, np.random.default_rng(seed)) for seed in range(400)]
-    still = sum(motion is STILL for motion in motions)
+    transforms = [sample_transform(c, points, np.random.default_rng(seed)) for seed in range(400)]
+    still = sum(transform is IDENTITY for transform in transforms)
     assert 15 < still < 70  # a tenth of 400, five deviations
-    for motion in motions:
-        if motion is STILL:
+    for transform in transforms:
+        if transform is IDENTITY:
             continue
-        scale = np.linalg.norm(motion.linear, axis=1)
+        scale = np.linalg.norm(transform.linear, axis=1)
         np.testing.assert_allclose(scale, scale[0])
-        assert 0.9 <= scale[0] <= 1.1 and np.abs(motion.offset).max() <= 0.02
-        turn = motion.linear / scale[0]
-        assert math.isclose(np.linalg.det(turn), 1.0, rel_tol=1e-9)
+        assert 0.9 <= scale[0] <= 1.1 and np.abs(transform.translation).max() <= 0.02
+        rotation = transform.linear / scale[0]
+        assert math.isclose(np.linalg.det(rotation), 1.0, rel_tol=1e-9)
         # Three turns of at most 20 degrees make one of at most 60.
-        assert math.degrees(math.acos((np.trace(turn) - 1) / 2)) <= 60
-        moved = motion.shake(motion.move(points), np.random.default_rng(1))
-        assert np.abs(moved - motion.move(points)).max() <= 0.05 + 1e-6
+        assert math.degrees(math.acos((np.trace(rotation) - 1) / 2)) <= 60
+        moved = transform.jitter(transform.apply(points), np.random.default_rng(1))
+        assert np.abs(moved - transform.apply(points)).max() <= 0.05 + 1e-6
 
 
 def test_no_augmentation_is_none() -> None:
-    assert draw_motion(AugmentationConfig(), ball(0).points, np.random.default_rng(0)) is STILL
+    assert sample_transform(AugmentationConfig(), ball(0).points, np.random.default_rng(0)) is IDENTITY
 
 
 def test_free_augmentation_can_be_turned_off_piece_by_piece() -> None:
     c = AugmentationConfig("free", yaw=False, tilt=0, any_orientation=0, stretch=0, mirror=0, free_jitter=0, crop=0)
-    motion = draw_motion(c, ball(0).points, np.random.default_rng(0))
-    np.testing.assert_allclose(motion.linear, np.eye(3), atol=1e-15)
-    assert motion.jitter == 0 and motion.keep is None
+    transform = sample_transform(c, ball(0).points, np.random.default_rng(0))
+    np.testing.assert_allclose(transform.linear, np.eye(3), atol=1e-15)
+    assert transform.jitter_std == 0 and transform.keep_mask is None and transform.extra_points is None
+
+
+def test_a_camera_sees_the_near_half_of_a_ball() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.standard_normal((100_000, 3))  # 20 per cell, so that no cell is empty
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    camera = np.array([0.0, 0.6, 0.8])
+    seen = visible_points(points, camera, 40)
+    near = points @ camera
+    # Cells of 1/20 of the radius: where the slope is below 2 all lie within the three cells of the nearest.
+    assert seen[near > 0.5].all() and not seen[near < -0.8].any() and seen[near < -0.4].mean() < 0.02
+    # Two walls, one behind the other by half their width: the far one is hidden but for its rim.
+    x, y = rng.uniform(-1, 1, (2, 5000))
+    walls = np.concatenate([np.stack([x, y, 0 * x], 1), np.stack([x, y, 0 * x - 1], 1)])
+    seen = visible_points(walls, np.array([0.0, 0.0, 1.0]), 10)
+    assert seen[:5000].all() and seen[5000:].mean() < 0.02
+
+
+def test_views_and_tables() -> None:
+    """Kept points are some of the shape's, and a table is a plane at its lowest point that no part has."""
+    c = AugmentationConfig("free", view=1.0, table=1.0, crop=0.5)
+    record = ball(0, 3000)
+    points = record.points * np.float32([1, 2, 1])
+    for seed in range(10):
+        transform = sample_transform(c, points, np.random.default_rng(seed))
+        assert transform.keep_mask is not None and 0.05 < transform.keep_mask.mean() < 0.85
+        assert transform.extra_points is not None and 0 < len(transform.extra_points) <= 0.7 * transform.keep_mask.sum()
+        assert np.ptp(transform.extra_points[:, 1]) == 0 and transform.extra_points[0, 1] >= points[:, 1].min()
+    assert sample_transform(replace(c, view=0.0), points, np.random.default_rng(0)).extra_points is None
+    views = [
+        sample_transform(replace(c, view=0.3, crop=0), points, np.random.default_rng(s)).keep_mask for s in range(300)
+    ]
+    assert 60 < sum(mask is not None for mask in views) < 120
+    config = tiny_config(augmentation={"kind": "free", "view": 1.0, "table": 1.0})
+    batch = tiny_data(config).batcher(config).batch(0, 0, 4)
+    assert batch.targets is not None and batch.valid is not None
+    covered = (batch.targets * batch.valid[:, None]).sum(dim=2)  # every point of a ball is of one of two parts
+    assert bool((covered < 0.01).any()) and bool((covered > 0.99).any())
+
+
+def test_dirt_can_be_asked_for() -> None:
+    points = ball(0, 3000).points
+    c = AugmentationConfig("free", crop=0, free_jitter=0)
+    noisy, uneven, strewn = (
+        sample_transform(replace(c, **{name: 1.0}), points, np.random.default_rng(3))
+        for name in ("noise", "uneven", "outliers")
+    )
+    assert 0.004 <= noisy.jitter_std <= 0.02 and noisy.keep_mask is None and noisy.extra_points is None
+    assert uneven.keep_mask is not None and 0.2 < uneven.keep_mask.mean() < 0.9
+    middle = points[uneven.keep_mask].mean(axis=0)
+    assert np.linalg.norm(middle) > 0.05  # the ball's mean is at its centre
+    assert (
+        strewn.extra_points is not None
+        and 6 <= len(strewn.extra_points) <= 60
+        and np.abs(strewn.extra_points).max() <= 1.5
+    )
+    clean = sample_transform(c, points, np.random.default_rng(3))
+    assert clean.jitter_std == 0 and clean.keep_mask is None and clean.extra_points is None
+
+
+def test_densities_change_from_batch_to_batch() -> None:
+    config = tiny_config(data={"densities": {"128/8": 0.5, "64/4": 0.3, "300/16": 0.2, "8/8": 0.0}})
+    batcher = tiny_data(config).batcher(config)
+    sizes = [batcher.density(step) for step in range(400)]
+    assert set(sizes) == {(128, 8), (64, 4), (300, 16)}
+    assert abs(sizes.count((128, 8)) / 400 - 0.5) < 0.1
+    for step in range(8):
+        batch = batcher.batch(step, 0, 4)
+        points, patches = sizes[step]
+        assert batch.patches.shape == (4, patches, TINY.patch_size, 3) and points in (128, 64, 300)
+    assert tiny_data(tiny_config()).batcher(tiny_config()).density(5) == (128, 8)
+    with pytest.raises(InputError, match="expected no more patches than points"):
+        with_overrides(config, ['data.densities={"4/8" = 1.0}'])
+
+
+# Absent names
+
+
+def test_absent_names_are_far_from_those_present(tmp_path: Path) -> None:
+    table = tmp_path / "words.tsv"
+    table.write_text("leg\tlower limb\nsupport\tlower limb\nsail\tcanvas\n")
+    vocabularies = {"chair": ["leg", "seat"], "stool": ["chair leg", "cushion"], "ship": ["sail", "propeller", "legs"],
+                    "lamp": ["support", "light bulb"]}  # fmt: skip
+    masks = np.ones((1, 50), bool)
+    points = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
+    records = [
+        PartCloud(points, names, np.repeat(masks, len(names), 0), category, "s", "MIT", category)
+        for category, names in vocabularies.items()
+    ]
+    group = usable_group("all", MemoryRecords(records), names=True, features=False)
+    paraphrases = Paraphrases.load(str(table))
+    bank = TextBank(text_encoder(MINILM), text_keys([group], paraphrases, set()))
+    absent = AbsentNames([group], bank, paraphrases)
+    drawn = [absent.sample(["leg"], "chair", 4, np.random.default_rng(s)) for s in range(40)]
+    found = {name for names in drawn for name in names}
+    assert {"sail", "propeller", "light bulb"} <= found
+    assert not found & {"leg", "legs", "chair leg", "support", "seat"}  # words, paraphrases, names of the category
+    assert all(len(set(names)) == len(names) and names for names in drawn)
+    assert absent.sample(["leg"], "chair", 2, np.random.default_rng(1)) == absent.sample(
+        ["leg"], "chair", 2, np.random.default_rng(1)
+    )
+
+
+def test_absent_names_have_targets_of_zero() -> None:
+    config = tiny_config(data={"absent": 3}, augmentation={"kind": "free"})
+    balls = tiny_data(config).train[0]
+    wheel = replace(ball(50), names=["wheel", "sail", "keyboard", "moustache"], masks=np.ones((4, 300), bool))
+    group = usable_group("wheels", MemoryRecords([replace(wheel, category="wheels")]), names=True, features=False)
+    both = TrainingData.from_groups(config, [balls, group], [])
+    batch = both.batcher(config).batch(0, 0, 4)
+    plain = both.batcher(with_overrides(config, ["data.absent=0"])).batch(0, 0, 4)
+    assert batch.targets is not None and batch.valid is not None and plain.valid is not None
+    assert plain.targets is not None
+    for i, name in enumerate(batch.ids):
+        shape, more = int(plain.valid[i].sum()), int(batch.valid[i].sum())
+        assert name.startswith("b") and 0 < more - shape <= 3
+        assert torch.equal(batch.targets[i, :, :shape], plain.targets[i, :, :shape])
+        assert not batch.targets[i, :, shape:].any()

@@ -13,7 +13,7 @@ from pa3d.config import EncoderConfig  # noqa: E402
 from pa3d.model import Blocks  # noqa: E402
 from pa3d.ops import train_block  # noqa: E402
 from pa3d.ops.backends import native  # noqa: E402
-from pa3d.train.student import TrainedBlocks  # noqa: E402
+from pa3d.train.model import TrainBlocks  # noqa: E402
 
 Found = tuple[torch.Tensor, dict[str, torch.Tensor]]  # outputs; gradients by name
 DEPTH = 2
@@ -82,7 +82,7 @@ def test_is_as_exact_as_tensor_code(
         monkeypatch.setattr(native, "cannot_train", lambda *_: None)  # the rule that leaves this level to torch
     c = config(dim, heads, hidden)
     start, (x, pos, kept) = weights(c), inputs(c, shapes, tokens)
-    blocks = TrainedBlocks(c)
+    blocks = TrainBlocks(c)
     blocks.load_state_dict(start.state_dict())
     assert train_block.backend(half, heads, hidden, x, *blocks.parameters()) == "native"
     found, grads = step(blocks, x, pos, kept, half)
@@ -105,7 +105,7 @@ def test_branches_that_every_shape_drops(dropped: tuple[int, ...]) -> None:
     x, pos, kept = inputs(c, 3, 5)
     kept[1] = 1
     kept[1, list(dropped)] = 0
-    blocks, start = TrainedBlocks(c), weights(c)
+    blocks, start = TrainBlocks(c), weights(c)
     blocks.load_state_dict(start.state_dict())
     found, grads = step(blocks, x, pos, kept)
     exact, exact_grads = step(start.double(), x.double(), pos.double(), kept.double())
@@ -121,7 +121,7 @@ def test_branches_that_every_shape_drops(dropped: tuple[int, ...]) -> None:
 
 def test_frozen_weights_get_no_gradient_and_change_no_other() -> None:
     c = config(64, 2, 96)
-    blocks, values = TrainedBlocks(c), inputs(c, 5, 7)
+    blocks, values = TrainBlocks(c), inputs(c, 5, 7)
     blocks.load_state_dict(weights(c).state_dict())
     _, grads = step(blocks, *values)
     blocks.blocks[0].requires_grad_(False)
@@ -138,7 +138,7 @@ def test_threads(threads: int, half: bool) -> None:
     if half and not _C.supports("bf16"):
         pytest.skip("this processor has no bf16")
     c = config(64, 2, 96)
-    blocks, values = TrainedBlocks(c), inputs(c, 7, 9)
+    blocks, values = TrainBlocks(c), inputs(c, 7, 9)
     blocks.load_state_dict(weights(c).state_dict())
     torch.set_num_threads(1)
     alone, grads_alone = step(blocks, *values, half)
@@ -153,7 +153,7 @@ def test_threads(threads: int, half: bool) -> None:
 
 def test_nothing_is_kept_without_gradients_and_two_passes_may_be_open() -> None:
     c = config(64, 2, 96)
-    blocks, (x, pos, kept) = TrainedBlocks(c), inputs(c, 4, 5)
+    blocks, (x, pos, kept) = TrainBlocks(c), inputs(c, 4, 5)
     blocks.load_state_dict(weights(c).state_dict())
     expected, grads = step(blocks, x, pos, kept)
     blocks.zero_grad()
@@ -175,7 +175,7 @@ def test_nothing_is_kept_without_gradients_and_two_passes_may_be_open() -> None:
 def test_stochastic_depth_is_drawn_where_no_draw_is_given() -> None:
     c = config(64, 2, 96)
     x, pos, _ = inputs(c, 64, 3)
-    blocks = TrainedBlocks(c).train()
+    blocks = TrainBlocks(c).train()
     blocks.load_state_dict(weights(c).state_dict())
     torch.manual_seed(0)
     drawn = blocks(x, pos)

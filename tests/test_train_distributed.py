@@ -14,7 +14,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from pa3d.train.distributed import BatchNormOverProcesses, World, track  # noqa: E402
+from pa3d.train.distributed import SyncBatchNormFunction, World, update_running_stats  # noqa: E402
 
 WORKER = Path(__file__).with_name("gloo_worker.py")
 PROCESSES = 2
@@ -79,8 +79,8 @@ def test_batch_normalisation_over_processes_is_torchs_own_for_one() -> None:
     again = torch.nn.BatchNorm1d(5).double().train()
     again.load_state_dict({**norm.state_dict(), "running_mean": torch.zeros(5), "running_var": torch.ones(5)})
     y = x.detach().clone().requires_grad_()
-    out, mean, variance, n = BatchNormOverProcesses.apply(y, again.weight, again.bias, again.eps)
-    track(again, mean, variance, n)
+    out, mean, variance, n = SyncBatchNormFunction.apply(y, again.weight, again.bias, again.eps)
+    update_running_stats(again, mean, variance, n)
     (out * factors).sum().backward()
     found = [y.grad, again.weight.grad, again.bias.grad, again.running_mean, again.running_var]
     for a, b in zip(found, expected, strict=True):
@@ -91,6 +91,6 @@ def test_processes_share_a_batch() -> None:
     from pa3d.errors import InputError
 
     worlds = [World(rank, 4, torch.device("cpu")) for rank in range(4)]
-    assert [world.share(8) for world in worlds] == [(0, 2), (2, 4), (4, 6), (6, 8)]
+    assert [world.local_slots(8) for world in worlds] == [(0, 2), (2, 4), (4, 6), (6, 8)]
     with pytest.raises(InputError, match=r"optimizer\.batch 6 is not a multiple of the 4 processes"):
-        worlds[0].share(6)
+        worlds[0].local_slots(6)

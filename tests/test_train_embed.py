@@ -14,7 +14,7 @@ from pa3d.model import MiniPointNet  # noqa: E402
 from pa3d.ops import train_embed  # noqa: E402
 from pa3d.ops._pool import Pool  # noqa: E402
 from pa3d.ops.backends import native  # noqa: E402
-from pa3d.train.student import TrainedPointNet  # noqa: E402
+from pa3d.train.model import TrainPointNet  # noqa: E402
 
 WIDTHS = [(32, 64, 96, 32), (128, 256, 512, 256)]
 Found = tuple[torch.Tensor, dict[str, torch.Tensor]]  # outputs; gradients and running statistics by name
@@ -72,7 +72,7 @@ def test_is_as_exact_as_tensor_code(
     if isa == "generic":
         monkeypatch.setattr(native, "cannot_train", lambda *_: None)  # the rule that leaves this level to torch
     start, points = weights(widths), patches_of(patches, size)
-    net = TrainedPointNet(widths)
+    net = TrainPointNet(widths)
     assert train_embed.backend(half, widths, points) == "native"
     found, kept = step(net, start, points, half)
     monkeypatch.setenv("PA3D_BACKEND", "reference")
@@ -92,7 +92,7 @@ def test_of_equal_rows_one_gets_the_gradient() -> None:
     """Every point twice, so that all maxima are ties: what the weights of the last layer get is what they would get of
     either, not of both. Moments of doubled rows are those of the rows."""
     start, points = weights(WIDTHS[0]), patches_of(5, 6)
-    _, kept = step(TrainedPointNet(WIDTHS[0]), start, points.repeat_interleave(2, dim=2))
+    _, kept = step(TrainPointNet(WIDTHS[0]), start, points.repeat_interleave(2, dim=2))
     _, once = step(MiniPointNet(WIDTHS[0]).double(), start, points.double())
     for name in ("second_conv.3.weight", "second_conv.1.weight", "first_conv.3.weight", "first_conv.0.weight"):
         assert error(kept[name], once[name]) < 1e-5, name
@@ -104,7 +104,7 @@ def test_frozen_statistics(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
     start = weights(WIDTHS[0])
     points = patches_of(7, 6)
     step(start, start, points)  # moves the statistics
-    net = TrainedPointNet(WIDTHS[0])
+    net = TrainPointNet(WIDTHS[0])
     net.load_state_dict(start.state_dict())
     with torch.no_grad():
         assert train_embed.backend(False, WIDTHS[0], points, *net.parameters()) == "native"
@@ -119,7 +119,7 @@ def test_threads(threads: int, half: bool) -> None:
     """The same numbers every time; of another number of threads, the same up to the order of sums."""
     if half and not _C.supports("bf16"):
         pytest.skip("this processor has no bf16")
-    start, points, net = weights(WIDTHS[0]), patches_of(11, 6), TrainedPointNet(WIDTHS[0])
+    start, points, net = weights(WIDTHS[0]), patches_of(11, 6), TrainPointNet(WIDTHS[0])
     torch.set_num_threads(1)
     alone, kept_alone = step(net, start, points, half)
     kept_alone = {k: v.clone() for k, v in kept_alone.items()}
@@ -138,7 +138,7 @@ def test_threads(threads: int, half: bool) -> None:
 
 
 def test_two_forward_passes_before_their_backward_passes() -> None:
-    start, net = weights(WIDTHS[0]), TrainedPointNet(WIDTHS[0])
+    start, net = weights(WIDTHS[0]), TrainPointNet(WIDTHS[0])
     batches = [patches_of(4, 6, seed) for seed in (3, 4)]
     expected = []
     for points in batches:
@@ -156,7 +156,7 @@ def test_two_forward_passes_before_their_backward_passes() -> None:
 
 
 def test_a_second_backward_pass_is_refused() -> None:
-    out = TrainedPointNet(WIDTHS[0])(patches_of(2, 4)).sum()
+    out = TrainPointNet(WIDTHS[0])(patches_of(2, 4)).sum()
     out.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="runs once"):
         out.backward()
@@ -186,7 +186,7 @@ def test_what_the_kernels_do_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_points_that_want_a_gradient_get_it() -> None:
     points = patches_of(3, 6).requires_grad_()
-    TrainedPointNet(WIDTHS[0])(points).square().sum().backward()
+    TrainPointNet(WIDTHS[0])(points).square().sum().backward()
     assert points.grad is not None and points.grad.abs().sum() > 0
 
 

@@ -11,7 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from training import MINILM, TINY, ball, sources, tiny_config  # noqa: E402
+from training import MINILM, TINY, ball, tiny_config, tiny_data  # noqa: E402
 
 from pa3d.checkpoint import load  # noqa: E402
 from pa3d.cli import main  # noqa: E402
@@ -20,9 +20,11 @@ from pa3d.errors import InputError  # noqa: E402
 from pa3d.model import MiniPointNet  # noqa: E402
 from pa3d.train import loop  # noqa: E402
 from pa3d.train.config import ScheduleConfig, TrainConfig, load_config  # noqa: E402
-from pa3d.train.loop import Trainer, rate, train  # noqa: E402
-from pa3d.train.student import Student, TrainedPointNet, parameter_groups  # noqa: E402
-from pa3d.train.validate import finest  # noqa: E402
+from pa3d.train.loop import train  # noqa: E402
+from pa3d.train.model import TrainModel, TrainPointNet  # noqa: E402
+from pa3d.train.optimizer import lr_factor, parameter_groups  # noqa: E402
+from pa3d.train.trainer import Trainer  # noqa: E402
+from pa3d.train.validation import finest_labels  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,9 +35,9 @@ def _one_thread() -> None:
 
 
 def trainer(config: TrainConfig, **options: object) -> Trainer:
-    some = sources(config)
-    text = None if some.bank is None else torch.from_numpy(some.bank.vectors)
-    return Trainer(config, text=text, feature_dim=some.feature_dim, **options)  # type: ignore[arg-type]
+    some = tiny_data(config)
+    text = None if some.text_bank is None else torch.from_numpy(some.text_bank.vectors)
+    return Trainer(config, text_vectors=text, feature_dim=some.feature_dim, **options)  # type: ignore[arg-type]
 
 
 # The module
@@ -45,7 +47,7 @@ def test_the_trained_pointnet_computes_the_published_formula() -> None:
     """Outputs, gradients and running statistics of the plain formulation, in float64."""
     torch.manual_seed(0)
     widths = (8, 16, 24, 16)
-    plain, ours = MiniPointNet(widths).double().train(), TrainedPointNet(widths).double().train()
+    plain, ours = MiniPointNet(widths).double().train(), TrainPointNet(widths).double().train()
     for norm in (plain.first_conv[1], plain.second_conv[1]):
         torch.nn.init.normal_(norm.weight, 1.0, 0.2)
         torch.nn.init.normal_(norm.bias)
@@ -68,31 +70,35 @@ def test_the_trained_pointnet_computes_the_published_formula() -> None:
 
 
 def test_branches_are_dropped_whole_and_the_mean_stays() -> None:
-    student = Student(replace(TINY, drop_path=0.5))
-    kept = student.keep_branches(torch.Generator().manual_seed(0), 4000)
+    model = TrainModel(replace(TINY, drop_path=0.5))
+    kept = model.sample_drop_path_scale(torch.Generator().manual_seed(0), 4000)
     assert kept is not None and kept.shape == (2, 2, 4000)
     assert kept[0].unique().tolist() == [1.0] and kept[1].unique().tolist() == [0.0, 2.0]
     assert abs(float(kept[1].mean()) - 1) < 5 / 8000**0.5
-    assert Student(replace(TINY, drop_path=0.0)).keep_branches(torch.Generator(), 4) is None
+    assert TrainModel(replace(TINY, drop_path=0.0)).sample_drop_path_scale(torch.Generator(), 4) is None
 
 
 def test_heads_and_encoder_have_their_own_rates() -> None:
     config = tiny_config(optimizer={"lr": 1e-4, "head_lr": 5e-4, "decay_vectors": False})
-    groups = parameter_groups(Student(TINY), config.optimizer)
+    groups = parameter_groups(TrainModel(TINY), config.optimizer)
     by_name = {name: g for g in groups for name in g["names"]}
     assert by_name["proj.weight"]["lr"] == by_name["logit_scale"]["lr"] == 5e-4
     assert by_name["encoder.blocks.blocks.0.attn.qkv.weight"]["lr"] == 1e-4
     assert by_name["proj.weight"]["weight_decay"] == 0.05 and by_name["proj.bias"]["weight_decay"] == 0
-    assert len(by_name) == len(dict(Student(TINY).named_parameters()))
+    assert len(by_name) == len(dict(TrainModel(TINY).named_parameters()))
 
 
 def test_rates_rise_stay_and_fall() -> None:
     linear = ScheduleConfig(kind="linear", warmup=9, decay=0.5)
-    rates = [rate(step, 100, linear) for step in range(101)]
+    rates = [lr_factor(step, 100, linear) for step in range(101)]
     assert rates[0] == 0.1 and rates[9] == rates[50] == 1.0 and rates[75] == 0.5 and rates[100] == 0.0
-    assert [rate(step, 100, ScheduleConfig()) for step in (0, 50, 99)] == [1.0, 1.0, 1.0]
+    assert [lr_factor(step, 100, ScheduleConfig()) for step in (0, 50, 99)] == [1.0, 1.0, 1.0]
     cosine = ScheduleConfig(kind="cosine")
-    assert rate(0, 100, cosine) == 1.0 and abs(rate(50, 100, cosine) - 0.5) < 1e-12 and rate(100, 100, cosine) == 0.0
+    assert (
+        lr_factor(0, 100, cosine) == 1.0
+        and abs(lr_factor(50, 100, cosine) - 0.5) < 1e-12
+        and lr_factor(100, 100, cosine) == 0.0
+    )
 
 
 # Steps
@@ -101,10 +107,10 @@ def test_rates_rise_stay_and_fall() -> None:
 def test_freezing_leaves_every_frozen_tensor_as_it_was() -> None:
     config = replace(tiny_config(optimizer={"batch": 4}), freeze="official")
     one = trainer(config)
-    before = {k: v.clone() for k, v in one.student.state_dict().items()}
-    batcher = sources(config).batcher(config)
+    before = {k: v.clone() for k, v in one.model.state_dict().items()}
+    batcher = tiny_data(config).batcher(config)
     for step in range(3):
-        one.update(batcher.batch(step, 0, 4))
+        one.train_step(batcher.batch(step, 0, 4))
     last = f"encoder.blocks.blocks.{TINY.depth - 1}."
     moving = (
         last,
@@ -115,7 +121,7 @@ def test_freezing_leaves_every_frozen_tensor_as_it_was() -> None:
         "proj.",
         "logit_scale",
     )
-    for name, now in one.student.state_dict().items():
+    for name, now in one.model.state_dict().items():
         assert torch.equal(before[name], now) != name.startswith(moving), name
 
 
@@ -123,11 +129,11 @@ def test_without_freezing_everything_moves() -> None:
     """But for biases that a normalisation takes away again: their gradients are 0 to the bit."""
     config = tiny_config()
     one = trainer(config)
-    before = {k: v.clone() for k, v in one.student.state_dict().items()}
-    batcher = sources(config).batcher(config)
+    before = {k: v.clone() for k, v in one.model.state_dict().items()}
+    batcher = tiny_data(config).batcher(config)
     for step in range(2):
-        one.update(batcher.batch(step, 0, 4))
-    still = {k for k, v in one.student.state_dict().items() if torch.equal(before[k], v)}
+        one.train_step(batcher.batch(step, 0, 4))
+    still = {k for k, v in one.model.state_dict().items() if torch.equal(before[k], v)}
     net = "encoder.encoder."
     assert still == {f"{net}first_conv.0.bias", f"{net}first_conv.3.bias", f"{net}second_conv.0.bias"}
 
@@ -138,8 +144,8 @@ def test_accumulated_parts_make_the_gradient_of_the_whole() -> None:
     for accumulate in (1, 2):
         config = replace(tiny_config(optimizer={"accumulate": accumulate, "batch": 4}), freeze="official")
         one = trainer(config)
-        one.update(sources(config).batcher(config).batch(0, 0, 4))
-        found.append({k: p.grad for k, p in one.student.named_parameters() if p.grad is not None})
+        one.train_step(tiny_data(config).batcher(config).batch(0, 0, 4))
+        found.append({k: p.grad for k, p in one.model.named_parameters() if p.grad is not None})
     for name, expected in found[0].items():
         torch.testing.assert_close(found[1][name], expected, rtol=1e-4, atol=1e-6, msg=name)
 
@@ -147,19 +153,19 @@ def test_accumulated_parts_make_the_gradient_of_the_whole() -> None:
 def test_gradients_are_clipped_to_a_norm() -> None:
     config = tiny_config(optimizer={"clip": 1e-3})
     one = trainer(config)
-    told = one.update(sources(config).batcher(config).batch(0, 0, 4))
-    squares = [float(p.grad.square().sum()) for p in one.student.parameters() if p.grad is not None]
-    assert told.norm > 1e-3 and sum(squares) ** 0.5 <= 1.0001e-3
+    result = one.train_step(tiny_data(config).batcher(config).batch(0, 0, 4))
+    squares = [float(p.grad.square().sum()) for p in one.model.parameters() if p.grad is not None]
+    assert result.grad_norm > 1e-3 and sum(squares) ** 0.5 <= 1.0001e-3
 
 
 def test_the_average_lags_behind_and_is_what_is_saved() -> None:
     config = tiny_config(optimizer={"ema": 0.9})
-    one, batcher = trainer(config), sources(config).batcher(config)
-    expected = {k: v.clone() for k, v in one.student.state_dict().items()}
+    one, batcher = trainer(config), tiny_data(config).batcher(config)
+    expected = {k: v.clone() for k, v in one.model.state_dict().items()}
     for step in range(3):
-        one.update(batcher.batch(step, 0, 4))
+        one.train_step(batcher.batch(step, 0, 4))
         keep = min(0.9, (2 + step) / (11 + step))
-        for name, now in one.student.state_dict().items():
+        for name, now in one.model.state_dict().items():
             if now.is_floating_point():
                 expected[name] += (now - expected[name]) * (1 - keep)
     saved = one.checkpoint({}).tensors["blocks.blocks.0.mlp.fc1.weight"]
@@ -172,16 +178,16 @@ def test_what_is_not_finite_stops_with_the_shapes_and_changes_nothing(
 ) -> None:
     config = tiny_config()
     one = trainer(config)
-    batch = sources(config).batcher(config).batch(0, 0, 4)
+    batch = tiny_data(config).batcher(config).batch(0, 0, 4)
     assert batch.targets is not None
     if what == "loss":
         batch.targets[0] = float("nan")
     else:
-        one.student.proj.weight.register_hook(lambda grad: grad * float("inf"))
-    before = {k: v.clone() for k, v in one.student.named_parameters()}
+        one.model.proj.weight.register_hook(lambda grad: grad * float("inf"))
+    before = {k: v.clone() for k, v in one.model.named_parameters()}
     with pytest.raises(InputError, match=rf"(loss is nan|gradient has norm \w+) at step 0; .*: {', '.join(batch.ids)}"):
-        one.update(batch)
-    assert all(torch.equal(before[k], v) for k, v in one.student.named_parameters())
+        one.train_step(batch)
+    assert all(torch.equal(before[k], v) for k, v in one.model.named_parameters())
 
 
 # Runs
@@ -195,14 +201,14 @@ def test_a_small_run_learns(stage: str, tmp_path: Path) -> None:
         schedule={"steps": 60},
         run={"validate_every": 30},
     )
-    said: list[str] = []
-    train(config, tmp_path, sources=sources(config, val=3), say=said.append)
+    logged: list[str] = []
+    train(config, tmp_path, data=tiny_data(config, val=3), log=logged.append)
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     losses = [row["loss"] for row in rows if "loss" in row]
     assert len(losses) == 60 and np.mean(losses[-5:]) < 0.8 * losses[0]
     checked = [row for row in rows if "val_loss" in row]
     assert [row["step"] for row in checked] == [30, 60] and ("val_miou" in checked[0]) == (stage != "stage1")
-    assert "shapes/s" in said[0] and "min left" in said[0]
+    assert "shapes/s" in logged[0] and "min left" in logged[0]
     for name in ("last", "best"):
         checkpoint = load(tmp_path / f"{name}.safetensors")
         assert checkpoint.text_space == ("visual" if stage == "stage1" else MINILM)
@@ -213,9 +219,9 @@ def test_a_small_run_learns(stage: str, tmp_path: Path) -> None:
 
 def test_the_best_weights_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = iter([0.4, 0.9, 0.6])
-    monkeypatch.setattr(loop.Validation, "measure", lambda self, one: {"val_loss": 1.0, "val_miou": next(values)})
+    monkeypatch.setattr(loop.Validator, "validate", lambda self, one: {"val_loss": 1.0, "val_miou": next(values)})
     config = tiny_config(run={"validate_every": 2})
-    train(config, tmp_path, sources=sources(config, val=1))
+    train(config, tmp_path, data=tiny_data(config, val=1))
     best, last = (load(tmp_path / f"{name}.safetensors") for name in ("best", "last"))
     assert best.provenance["step"] == 4 and last.provenance["step"] == 6
     assert best.provenance["validation"]["val_miou"] == 0.9
@@ -231,12 +237,12 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(tmp_path: Path, monkeypatch: pyt
         augmentation={"kind": "free"},
     )
     config = replace(config, precision="bf16")
-    train(config, tmp_path / "whole", sources=sources(config, val=2))
+    train(config, tmp_path / "whole", data=tiny_data(config, val=2))
 
     class Stopped(Exception):
         pass
 
-    update = Trainer.update
+    update = Trainer.train_step
     for steps in (6, 3):
 
         def stopping(self: Trainer, batch: object, left: list[int] = [steps]) -> object:  # noqa: B006
@@ -246,9 +252,9 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(tmp_path: Path, monkeypatch: pyt
             return update(self, batch)  # type: ignore[arg-type]
 
         with monkeypatch.context() as patch, pytest.raises(Stopped):
-            patch.setattr(Trainer, "update", stopping)
-            train(config, tmp_path / "parts", sources=sources(config, val=2))
-    train(config, tmp_path / "parts", sources=sources(config, val=2))
+            patch.setattr(Trainer, "train_step", stopping)
+            train(config, tmp_path / "parts", data=tiny_data(config, val=2))
+    train(config, tmp_path / "parts", data=tiny_data(config, val=2))
     for name in ("last", "best", "state"):
         a, b = ((tmp_path / run / f"{name}.safetensors").read_bytes() for run in ("whole", "parts"))
         assert a == b, name
@@ -261,46 +267,46 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(tmp_path: Path, monkeypatch: pyt
 
 def test_a_run_goes_on_only_as_what_it_was(tmp_path: Path) -> None:
     config = tiny_config(schedule={"steps": 2})
-    train(config, tmp_path, sources=sources(config))
+    train(config, tmp_path, data=tiny_data(config))
     with pytest.raises(InputError, match=r"another value of optimizer\.lr"):
-        train(tiny_config(schedule={"steps": 2}, optimizer={"lr": 5.0}), tmp_path, sources=sources(config))
+        train(tiny_config(schedule={"steps": 2}, optimizer={"lr": 5.0}), tmp_path, data=tiny_data(config))
     with pytest.raises(InputError, match="another value of the number of records"):
-        train(config, tmp_path, sources=sources(config, count=3))
-    train(tiny_config(schedule={"steps": 3}), tmp_path, sources=sources(config), fresh=True)
+        train(config, tmp_path, data=tiny_data(config, count=3))
+    train(tiny_config(schedule={"steps": 3}), tmp_path, data=tiny_data(config), fresh=True)
     assert load(tmp_path / "last.safetensors").provenance["step"] == 3
     (tmp_path / "state.safetensors").write_bytes(b"rubbish")
     with pytest.raises(InputError, match="not a state of a run"):
-        train(config, tmp_path, sources=sources(config))
+        train(config, tmp_path, data=tiny_data(config))
 
 
 def test_minutes_set_the_length(tmp_path: Path) -> None:
     config = tiny_config(schedule={"steps": 10_000})
-    train(config, tmp_path, sources=sources(config), minutes=1e-6)
+    train(config, tmp_path, data=tiny_data(config), minutes=1e-6)
     assert load(tmp_path / "last.safetensors").provenance["step"] == 20
 
 
 def test_starting_from_a_checkpoint(tmp_path: Path) -> None:
     first = tiny_config("stage1", schedule={"steps": 2})
-    train(first, tmp_path / "one", sources=sources(first))
+    train(first, tmp_path / "one", data=tiny_data(first))
     init = load(tmp_path / "one" / "last.safetensors")
     second = tiny_config()
     fresh, started = trainer(second), trainer(second, init=init)
     name = "blocks.blocks.0.attn.qkv.weight"
     assert np.array_equal(started.checkpoint({}).tensors[name], init.tensors[name])
-    assert torch.equal(started.student.proj.weight, fresh.student.proj.weight)  # of another space
+    assert torch.equal(started.model.proj.weight, fresh.model.proj.weight)  # of another space
     init = replace(started.checkpoint({}), temperature=0.05)
     again = trainer(second, init=init)
-    assert torch.equal(again.student.proj.weight, started.student.proj.weight)
-    assert abs(float(again.student.scale.detach()) - 20) < 1e-4
+    assert torch.equal(again.model.proj.weight, started.model.proj.weight)
+    assert abs(float(again.model.scale.detach()) - 20) < 1e-4
     with pytest.raises(InputError, match=r"its encoder has depth 2, the configuration 3; set encoder\.depth=2"):
         trainer(replace(second, encoder=replace(TINY, depth=3)), init=init)
 
 
 def test_the_scale_stays_at_most_100() -> None:
-    student = Student(TINY)
+    model = TrainModel(TINY)
     with torch.no_grad():
-        student.logit_scale.fill_(9.0)
-    assert float(student.scale.detach()) == 100.0
+        model.logit_scale.fill_(9.0)
+    assert float(model.scale.detach()) == 100.0
 
 
 def test_labels_of_overlapping_masks_are_the_finest() -> None:
@@ -308,7 +314,7 @@ def test_labels_of_overlapping_masks_are_the_finest() -> None:
     record.names = ["arm", "hand", "unused"]
     record.masks = np.zeros((3, 10), bool)
     record.masks[0, :6], record.masks[1, 4:6] = True, True
-    names, truth = finest(record)
+    names, truth = finest_labels(record)
     assert names == ["arm", "hand"] and truth.tolist() == [0] * 4 + [1] * 2 + [-1] * 4
 
 
@@ -379,6 +385,6 @@ def test_events_and_pictures(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     pytest.importorskip("tensorboard")
     config = tiny_config(run={"tensorboard": "on", "plot": True})
-    train(config, tmp_path, sources=sources(config, val=1))
+    train(config, tmp_path, data=tiny_data(config, val=1))
     assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
     assert list((tmp_path / "events").glob("events.out.*"))

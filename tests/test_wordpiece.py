@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from pa3d import _C
 from pa3d.errors import InputError
 from pa3d.text.minilm import WEIGHTS
-from pa3d.text.prompts import clean, prompts
+from pa3d.text.prompts import clean_name, part_prompts
 
 FILE = WEIGHTS / "minilm-tokenizer.json"
 TEXTS = [
@@ -132,26 +132,26 @@ def test_agrees_on_random_text(theirs: Tokenizer, ours: _C.WordPiece) -> None:
 def test_cleans_and_prompts_like_python() -> None:
     for name in TEXTS:
         try:
-            expected = clean(name)
+            expected = clean_name(name)
         except InputError:
             with pytest.raises(ValueError, match="is empty without its punctuation"):
                 _C.clean_name(name)
             continue
         assert _C.clean_name(name) == expected
-        assert _C.part_prompts(name) == prompts(name)
+        assert _C.part_prompts(name) == part_prompts(name)
         for mode in ("auto", "part", "category", "ensemble"):
-            assert _C.part_prompts("seat", name, mode) == prompts("seat", name, mode)  # type: ignore[arg-type]
+            assert _C.part_prompts("seat", name, mode) == part_prompts("seat", name, mode)  # type: ignore[arg-type]
 
 
 def test_cleans_every_character_like_python() -> None:
     for point in [*range(0xD800), *range(0xE000, 0x20000)]:
         name = f"x{chr(point)}x"
-        assert _C.clean_name(name) == clean(name), hex(point)
+        assert _C.clean_name(name) == clean_name(name), hex(point)
 
 
 def test_final_sigma() -> None:
     for name in ("ΤΡΟΧΟΣ", "ΣΟΦΟΣ ΆΝΘΡΩΠΟΣ", "Σ", "ΑΣ.", "Α.Σ.Β", "ΟΣ_ΟΣ", "ΑΣ'", "1Σ", "ΣΣ"):
-        assert _C.clean_name(name) == clean(name)
+        assert _C.clean_name(name) == clean_name(name)
 
 
 def test_prompts_refuse() -> None:

@@ -10,8 +10,8 @@ import numpy as np
 from pa3d.config import EncoderConfig
 from pa3d.data.parts import PartCloud
 from pa3d.train.config import TrainConfig
-from pa3d.train.loop import Sources
 from pa3d.train.records import MemoryRecords, usable_group
+from pa3d.train.training_data import TrainingData
 
 TINY = EncoderConfig(  # of widths that the kernels of training take
     patches=8, patch_size=6, dim=32, depth=2, heads=1, mlp_hidden=64, embed=(32, 32, 32, 32), pos_hidden=8, text_dim=384
@@ -48,11 +48,11 @@ def tiny_config(stage: str = "stage2", **sections: dict[str, Any]) -> TrainConfi
     return replace(base, **changes)
 
 
-def sources(config: TrainConfig, count: int = 6, val: int = 0) -> Sources:
+def tiny_data(config: TrainConfig, count: int = 6, val: int = 0) -> TrainingData:
     """Balls to train on, others to validate with."""
 
     def group(seeds: range) -> Any:
         needs = {"names": config.stage != "stage1", "features": config.stage != "stage2"}
         return usable_group("balls", MemoryRecords([ball(seed) for seed in seeds]), **needs)
 
-    return Sources.of(config, [group(range(count))], [group(range(100, 100 + val))] if val else [])
+    return TrainingData.from_groups(config, [group(range(count))], [group(range(100, 100 + val))] if val else [])

@@ -107,17 +107,17 @@ def _add_command(stage: Stage, description: str) -> None:
         folder = out if out is not None else Path("runs") / config.stem
         is_first_process = int(os.environ.get("RANK", 0)) == 0  # torchrun starts several
 
-        def say(line: str) -> None:
+        def log(line: str) -> None:
             if is_first_process and not (quiet or json):
                 typer.echo(line)
                 sys.stdout.flush()
 
-        checkpoint = train(settings, folder, init=init, minutes=minutes, fresh=fresh, say=say)
+        checkpoint = train(settings, folder, init=init, minutes=minutes, fresh=fresh, log=log)
         if json and is_first_process:
             facts = {"stage": stage, "step": checkpoint.provenance["step"], "records": checkpoint.provenance["records"]}
             print_json({**facts, "last": str(folder / LAST), "best": str(folder / BEST)})
         else:
-            say(f"{folder}{os.sep}: {LAST}, {BEST}, log.jsonl")
+            log(f"{folder}{os.sep}: {LAST}, {BEST}, log.jsonl")
 
     app.command(stage, help=f"{description} The same command resumes a run that was interrupted.")(command)
 

@@ -382,15 +382,15 @@ def _masks(folder: Path) -> NDArray[np.bool_]:
 
 def _merge_equal_names(names: list[str]) -> tuple[list[str], list[int]]:
     """Names without those that read the same as an earlier one, and the new number of each name."""
-    from pa3d.text import clean
+    from pa3d.text import clean_name
 
     distinct: dict[str, int] = {}
     merged: list[str] = []
     for name in names:
-        if clean(name) not in distinct:
-            distinct[clean(name)] = len(merged)
+        if clean_name(name) not in distinct:
+            distinct[clean_name(name)] = len(merged)
             merged.append(name)
-    return merged, [distinct[clean(name)] for name in names]
+    return merged, [distinct[clean_name(name)] for name in names]
 
 
 class Npz(Dataset):

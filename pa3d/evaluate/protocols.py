@@ -21,7 +21,7 @@ from pa3d.evaluate.labels import category_words
 from pa3d.evaluate.metrics import ABSENT, Absent
 from pa3d.frames import apply_normalization, normalization
 from pa3d.shape import Shape
-from pa3d.text import clean
+from pa3d.text import clean_name
 
 Unlabelled = Literal["ignored", "other", "background", "category", "zero"]
 CHOICES: dict[str, tuple[Any, ...]] = {
@@ -246,7 +246,7 @@ def _with_unlabelled(
     if protocol.unlabelled in ("ignored", "zero"):
         return part, classes
     name = category_words(shape.category) if protocol.unlabelled == "category" else protocol.unlabelled
-    if clean(name) in {clean(c) for c in classes}:
+    if clean_name(name) in {clean_name(c) for c in classes}:
         return part, classes
     return np.where(part < 0, len(classes), part).astype(np.int32), [*classes, name]
 
@@ -259,8 +259,10 @@ def _offered(
         return classes, np.arange(len(classes), dtype=np.int32)
     if dataset.label_sets is None:
         raise InputError(f"{dataset.name} has no names common to all shapes; use offered='category'")
-    mine = {clean(name): number for number, name in enumerate(classes)}
-    every = {clean(name): name for name in (*classes, *(n for names in dataset.label_sets.values() for n in names))}
+    mine = {clean_name(name): number for number, name in enumerate(classes)}
+    every = {
+        clean_name(name): name for name in (*classes, *(n for names in dataset.label_sets.values() for n in names))
+    }
     # Sorted by name, so that the order does not depend on the shape (except for a class of unlabelled points).
     keys = sorted(every)
     return [every[key] for key in keys], np.array([mine.get(key, -1) for key in keys], np.int32)

@@ -1,11 +1,11 @@
-"""Text: part names to unit vectors in the space that the patch features are compared in.
+"""Text: from part names to unit vectors, in the space in which they are compared with patch features.
 
     encoder = text_encoder("all-MiniLM-L6-v2")
     vectors = embed_parts(encoder, ["seat", "back", "leg"], category="chair")  # (3, 384)
 
-A space is named after its encoder: "all-MiniLM-L6-v2" is embedded and runs without torch;
-"open_clip/NAME/PRETRAINED" is any OpenCLIP model and needs `pa3d[torch]`. Encoders load their weights at the
-first text they have to encode, so that a part whose vector is in the cache on disk costs neither.
+A space is named after its encoder. "all-MiniLM-L6-v2" comes with the package and runs without torch.
+"open_clip/NAME/PRETRAINED" is any OpenCLIP model and needs `pa3d[torch]`. An encoder loads its weights when it encodes
+its first text, so parts whose vectors are in the cache on disk need neither weights nor torch.
 """
 
 from __future__ import annotations
@@ -19,29 +19,33 @@ from numpy.typing import NDArray
 from pa3d import _C
 from pa3d.errors import InputError
 from pa3d.text.cache import VectorCache
-from pa3d.text.prompts import Mode, clean, prompts
+from pa3d.text.prompts import Mode, clean_name, part_prompts
 
-__all__ = ["TextEncoder", "check_names", "clean", "embed_parts", "prompts", "text_encoder"]
+__all__ = ["TextEncoder", "check_names", "clean_name", "embed_parts", "part_prompts", "text_encoder"]
 
 EMBEDDED = "all-MiniLM-L6-v2"
 OFFICIAL = "open_clip/ViT-bigG-14/laion2b_s39b_b160k"
 
 
 class TextEncoder(Protocol):
-    """What turns sentences into vectors.
+    """Turns texts into vectors.
 
-    An encoder may also have `revision: str`, which names its exact weights; without it, or with an empty one,
-    nothing is cached on disk.
+    An encoder may also have `revision: str`, which names its exact weights. Without it, or when it is empty, no vector
+    is cached on disk.
     """
 
     @property
-    def space(self) -> str: ...
+    def space(self) -> str:
+        """Name of the text space, as `text_encoder` takes it."""
+        ...
 
     @property
-    def dim(self) -> int: ...
+    def dim(self) -> int:
+        """Length of a vector."""
+        ...
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:  # (n, dim), unit rows
-        """A text's vector must not depend on the other texts."""
+        """The vector of a text must not depend on the other texts."""
         ...
 
 
@@ -52,11 +56,11 @@ def text_encoder(
 
     space: "all-MiniLM-L6-v2" or "open_clip/NAME/PRETRAINED", PRETRAINED a tag of OpenCLIP or the path of a
         checkpoint.
-    weights: for OpenCLIP, a local checkpoint to read in place of downloading the tag's; the space stays the
-        same. The environment variable PA3D_OPENCLIP_WEIGHTS does this too.
+    weights: for OpenCLIP, a local checkpoint to read instead of downloading that of the tag; the space stays the
+        same. The environment variable PA3D_OPENCLIP_WEIGHTS does the same.
     device: for OpenCLIP, a torch device.
-    threads: for the embedded encoder, how many a call may use; None takes what OpenMP would.
-    Raises InputError for a space that is neither.
+    threads: for all-MiniLM-L6-v2, how many a call may use; None is OpenMP's default.
+    Raises InputError for an unknown space.
     """
     if space == EMBEDDED:
         if weights is not None:
@@ -83,33 +87,35 @@ def embed_parts(
     mode: Mode = "auto",
     cache: bool = True,
 ) -> NDArray[np.float32]:  # (K, dim)
-    """One unit vector a part, float32: its prompts' vectors, each normalised, averaged and normalised again.
+    """One unit vector per part: the vectors of its prompts, each normalized, are averaged and normalized again.
 
-    cache: keep the vectors on disk (pa3d/text/cache.py); the result is the same to the bit either way.
-    Raises InputError for no parts, a part given twice, and what `prompts` refuses.
+    mode: which prompts (`part_prompts`).
+    cache: keep the vectors on disk (pa3d.text.cache); the result is bit-equal with and without.
+    Raises InputError for an empty list, a name given twice, and what `part_prompts` refuses.
     """
     check_names(parts)
-    prompt_sets = [prompts(part, category, mode) for part in parts]
-    store = VectorCache(encoder.space, getattr(encoder, "revision", "")) if cache else None
-    vectors = [store.get(texts) if store else None for texts in prompt_sets]
+    prompts = [part_prompts(part, category, mode) for part in parts]
+    disk_cache = VectorCache(encoder.space, getattr(encoder, "revision", "")) if cache else None
+    vectors = [disk_cache.get(texts) if disk_cache else None for texts in prompts]
     missing = [i for i, vector in enumerate(vectors) if vector is None]
     if missing:
-        encoded = encoder.encode([text for i in missing for text in prompt_sets[i]])
+        encoded = encoder.encode([text for i in missing for text in prompts[i]])
         for i, block in zip(missing, np.split(encoded, len(missing)), strict=True):
             vectors[i] = vector = _C.unit_mean(np.ascontiguousarray(block, np.float32))
-            if store:
-                store.put(prompt_sets[i], vector)
+            if disk_cache:
+                disk_cache.put(prompts[i], vector)
     return np.stack([vector for vector in vectors if vector is not None])
 
 
 def check_names(parts: Sequence[str]) -> None:
+    """Raises InputError unless parts is a list of at least one name, each of which reads differently."""
     if isinstance(parts, str):
         raise InputError(f"part names came as one text, {parts!r}; give a list such as ['seat', 'back']")
     if len(parts) == 0:
         raise InputError("no part names; give at least one, such as 'seat'")
     seen: dict[str, str] = {}
     for part in parts:
-        name = clean(part)
+        name = clean_name(part)
         if name in seen:
             alike = f" ({seen[name]!r} and {part!r} read the same)" if seen[name] != part else ""
             raise InputError(f"part name {name!r} is given twice{alike}; give every name once")

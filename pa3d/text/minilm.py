@@ -1,11 +1,11 @@
-"""all-MiniLM-L6-v2 on the native kernels: the embedded text encoder (Apache-2.0, see pa3d/weights).
+"""all-MiniLM-L6-v2 on the native kernels: the text encoder that comes with the package (Apache-2.0, see pa3d/weights).
 
-A BERT encoder (Devlin et al. 2019, arXiv 1810.04805) of 6 post-norm layers, 384 wide, 12 heads, exact GELU; a
-text's vector is the mean of its tokens' outputs, normalised. scripts/convert_minilm.py wrote the weights:
-int16 with a scale an output row.
+A BERT encoder (Devlin et al. 2019, arXiv 1810.04805): 6 post-norm layers, width 384, 12 heads, exact GELU. The vector
+of a text is the normalized mean of its token outputs. scripts/convert_minilm.py wrote the weights: int16, with one
+scale per output row.
 
-A text's vector depends neither on the texts beside it nor on the number of threads, to the bit: the native
-products sum every element in one order by one thread, whatever rows stand above and below it.
+The vector of a text is bit-equal whatever other texts are encoded with it and on any number of threads: in the native
+matrix products, one thread sums each element, always in the same order.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ Array = NDArray[np.float32]
 
 
 class MiniLM:
-    """The embedded encoder; reads its weights when the first text is encoded.
+    """The embedded encoder. It reads its weights when it encodes its first text, and may be used by several threads.
 
-    Safe to use from several threads at once. folder: where minilm-l6-v2.safetensors and minilm-tokenizer.json
-    lie. threads: how many a call may use; None takes what OpenMP would.
+    folder: where minilm-l6-v2.safetensors and minilm-tokenizer.json lie.
+    threads: how many a call may use; None is OpenMP's default.
     """
 
     space = "all-MiniLM-L6-v2"
@@ -48,27 +48,27 @@ class MiniLM:
 
     @property
     def revision(self) -> str:
-        """The weights and the level of the kernels: vectors of different levels differ in their last bits."""
+        """Names the weights and the instruction set, because vectors of different ones differ in their last bits."""
         return f"{self._file[1]}-{_C.isa()}"
 
     def encode(self, texts: Sequence[str]) -> Array:  # (n, 384), unit rows
-        """Vectors of the texts, each cut at 256 tokens.
+        """Vectors of the texts, each truncated to 256 tokens.
 
-        Raises InputError when the installation lacks the weights.
+        Raises InputError when the weights or the tokenizer are missing or damaged.
         """
-        tokens = self._tokens(texts)
+        tokens = self._tokenize(texts)
         engine = self._engine
         lengths = np.array([len(ids) for ids in tokens], np.int64)
-        flat = np.fromiter((i for ids in tokens for i in ids), np.int32, int(lengths.sum()))
-        vectors: Array = engine.encode(flat, lengths, self._threads)
+        flat_ids = np.fromiter((i for ids in tokens for i in ids), np.int32, int(lengths.sum()))
+        vectors: Array = engine.encode(flat_ids, lengths, self._threads)
         return vectors
 
     def encode_reference(self, texts: Sequence[str]) -> NDArray[np.float64]:  # (n, 384)
-        """The rule in plain array code and float64, one text at a time."""
-        rows = [_reference(self._weights, ids) for ids in self._tokens(texts)]
+        """The same in plain numpy and float64, one text at a time, for tests."""
+        rows = [_encode_reference(self._weights, ids) for ids in self._tokenize(texts)]
         return np.stack(rows) if rows else np.empty((0, WIDTH))
 
-    def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
+    def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         return [self._tokenizer.encode(text).ids for text in texts]
 
     @cached_property
@@ -76,14 +76,14 @@ class MiniLM:
         try:
             return _C.TextEngine(self._weights, self._threads)
         except ValueError as error:
-            raise InputError(self._damaged) from error
+            raise InputError(self._damaged_message) from error
 
     @property
     def _path(self) -> Path:
         return self._folder / "minilm-l6-v2.safetensors"
 
     @property
-    def _damaged(self) -> str:
+    def _damaged_message(self) -> str:
         return f"{self._path}: the text encoder is missing or damaged; install pa3d again"
 
     @property
@@ -92,7 +92,7 @@ class MiniLM:
 
     @cached_property
     def _file(self) -> tuple[dict[str, NDArray[Any]], str]:
-        """Tensors and revision of the safetensors file, mapped: a text touches few of the word vectors."""
+        """Tensors and revision of the safetensors file, memory-mapped because a text needs few of the word vectors."""
         try:
             data = np.memmap(self._path, np.uint8, mode="r")
             start = 8 + int(data[:8].view("<u8")[0])
@@ -101,11 +101,11 @@ class MiniLM:
             tensors = {}
             for name, entry in header.items():
                 begin, end = entry["data_offsets"]
-                kind = {"F32": "<f4", "I16": "<i2"}[entry["dtype"]]
+                dtype = {"F32": "<f4", "I16": "<i2"}[entry["dtype"]]
                 raw = np.asarray(data[start + begin : start + end])
-                tensors[name] = raw.view(kind).reshape(entry["shape"])
+                tensors[name] = raw.view(dtype).reshape(entry["shape"])
         except (OSError, ValueError, KeyError) as error:
-            raise InputError(self._damaged) from error
+            raise InputError(self._damaged_message) from error
         return tensors, revision
 
     @cached_property
@@ -118,7 +118,7 @@ class MiniLM:
         return Tokenizer.from_file(str(path))
 
 
-def _reference(weights: dict[str, NDArray[Any]], ids: list[int]) -> NDArray[np.float64]:  # (T,) -> (384,)
+def _encode_reference(weights: dict[str, NDArray[Any]], ids: list[int]) -> NDArray[np.float64]:  # (T,) -> (384,)
     def matrix(name: str, rows: Any = slice(None)) -> NDArray[np.float64]:
         return weights[name][rows] * weights[f"{name}.scale"][rows, None].astype(np.float64)
 
@@ -135,8 +135,8 @@ def _reference(weights: dict[str, NDArray[Any]], ids: list[int]) -> NDArray[np.f
         layer = f"layers.{i}."
         q, k, v = linear(x, layer + "qkv").reshape(-1, 3, HEADS, WIDTH // HEADS).transpose(1, 2, 0, 3)
         scores = np.exp(q @ k.transpose(0, 2, 1) / math.sqrt(WIDTH // HEADS))  # (12, T, T)
-        attended = (scores / scores.sum(axis=-1, keepdims=True) @ v).transpose(1, 0, 2).reshape(-1, WIDTH)
-        x = norm(x + linear(attended, layer + "out"), layer + "attention_norm")
+        attn_out = (scores / scores.sum(axis=-1, keepdims=True) @ v).transpose(1, 0, 2).reshape(-1, WIDTH)
+        x = norm(x + linear(attn_out, layer + "out"), layer + "attention_norm")
         hidden = linear(x, layer + "up")
         hidden *= 0.5 * (1 + np.vectorize(math.erf)(hidden / math.sqrt(2)))
         x = norm(x + linear(hidden, layer + "down"), layer + "norm")

@@ -1,7 +1,7 @@
-"""OpenCLIP text encoders (Cherti et al. 2023, arXiv 2212.07143) through open_clip: any model name with any
-tag or file.
+"""OpenCLIP text encoders (Cherti et al. 2023, arXiv 2212.07143) through open_clip: any model, with any of its tags or
+a checkpoint file.
 
-The published PatchAlign3D weights live in the space of ViT-bigG-14, laion2b_s39b_b160k (1280-d).
+The published PatchAlign3D weights are for ViT-bigG-14 with laion2b_s39b_b160k (1280 dimensions).
 """
 
 from __future__ import annotations
@@ -21,15 +21,17 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 
 class OpenClip:
-    """One OpenCLIP model, in eval mode; reads its weights when the first text is encoded.
+    """One OpenCLIP model, in eval mode. It reads its weights when it encodes its first text.
 
     name: a model of OpenCLIP, such as "ViT-bigG-14".
     pretrained: a tag of that model, whose weights OpenCLIP downloads or has in its cache, or the path of a
         checkpoint.
-    weights: a local checkpoint with the tag's weights, read in place of downloading them (default:
-        $PA3D_OPENCLIP_WEIGHTS).
-    batch_size: texts a forward pass. More than one is faster on a GPU, but then the last bits of a vector may
-        depend on its neighbours.
+    weights: a local checkpoint with the tag's weights, to be read instead of downloading them; default
+        $PA3D_OPENCLIP_WEIGHTS.
+    device, dtype: of torch; dtype is "float32", "bfloat16" or "float16".
+    batch_size: texts per forward pass. More than one is faster on a GPU, but then the last bits of a vector may depend
+        on the other texts.
+    Raises InputError for an unknown dtype, and for weights that are not a file.
     """
 
     def __init__(
@@ -58,18 +60,18 @@ class OpenClip:
 
     @property
     def revision(self) -> str:
-        """Names the weights, and what else the last bits of a vector depend on."""
-        how = f"{self._device},{self._dtype},{self._batch_size}"
+        """Names the weights, and the settings on which the last bits of a vector depend."""
+        settings = f"{self._device},{self._dtype},{self._batch_size}"
         if self._file is None:
-            return f"{self._pretrained},{how}"
+            return f"{self._pretrained},{settings}"
         stat = self._file.stat()
-        return f"{self._file.resolve()},{stat.st_size},{stat.st_mtime_ns},{how}"
+        return f"{self._file.resolve()},{stat.st_size},{stat.st_mtime_ns},{settings}"
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:  # (n, dim), unit rows
-        """Vectors of the texts, each cut at the model's context length.
+        """Vectors of the texts, each truncated to the model's context length.
 
-        Raises InputError when torch or OpenCLIP is not installed, the model or the tag is unknown, or the
-        weights cannot be had.
+        Raises InputError when torch or OpenCLIP is not installed, the model or the tag is unknown, or the weights can
+        be neither read nor downloaded.
         """
         _, torch = _libraries()
         model, tokenize = self._loaded
@@ -101,7 +103,7 @@ class OpenClip:
                 f"{self._pretrained!r} is neither a file nor a tag of OpenCLIP's {self._name}; "
                 f"its tags are {', '.join(tags) or 'none'}"
             )
-        # A file says nothing about the activation that its tag was trained with.
+        # A file does not tell with which activation its tag was trained.
         tag = open_clip.get_pretrained_cfg(self._name, self._pretrained) or {}
         quick_gelu = bool(tag.get("quick_gelu", config.get("quick_gelu", False)))
         try:
@@ -113,7 +115,7 @@ class OpenClip:
                 require_pretrained=True,
                 weights_only=True,
             )
-        except Exception as error:  # the network stack and the checkpoint readers raise types of their own
+        except Exception as error:  # download and checkpoint readers of many libraries, each with its own errors
             reason = str(error).strip().split("\n")[0]
             if self._file is not None:
                 message = f"{self._file}: not a checkpoint of OpenCLIP's {self._name} ({reason})"

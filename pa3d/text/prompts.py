@@ -1,7 +1,7 @@
-"""Prompts: from the name of a part to the sentences whose mean vector stands for it.
+"""Prompts: the texts that stand for a part name, and whose mean vector is the vector of the part.
 
-The templates are those of PatchAlign3D (arXiv 2601.02457): part-only ones, ones with the object's category,
-and the ensemble of both.
+The templates are those of PatchAlign3D (arXiv 2601.02457): with the part alone, with the part and the category of the
+object, or all of them.
 """
 
 from __future__ import annotations
@@ -15,37 +15,36 @@ from pa3d.errors import InputError
 Mode = Literal["auto", "part", "category", "ensemble"]
 MODES: tuple[str, ...] = get_args(Mode)
 
-PART = ("{p}", "a {p}", "{p} part")
-CATEGORY = ("a {p} of a {c}", "the {p} of a {c}", "{p} of {c}", "a {p} part of a {c}")
+PART_TEMPLATES = ("{p}", "a {p}", "{p} part")
+CATEGORY_TEMPLATES = ("a {p} of a {c}", "the {p} of a {c}", "{p} of {c}", "a {p} part of a {c}")
 
 
-def clean(name: str) -> str:
-    """The name as prompts use it: "Left_Arm." -> "left arm".
+def clean_name(name: str) -> str:
+    """The name as prompts contain it: "Left_Arm." -> "left arm".
 
-    Lower case, underscores to spaces, punctuation dropped, white space collapsed. Raises InputError when
-    nothing remains.
+    Lower case, spaces for underscores, no punctuation, one space between words. Raises InputError when nothing is left.
     """
     return _clean(name, "part name")
 
 
-def prompts(part: str, category: str | None = None, mode: Mode = "auto") -> list[str]:
+def part_prompts(part: str, category: str | None = None, mode: Mode = "auto") -> list[str]:
     """The prompts of one part.
 
-    mode: "part" (three part-only templates), "category" (four with the category) or "ensemble" (all seven);
-        "auto" is "ensemble" where a category is given and "part" where none is.
-    Raises InputError for an unknown mode, a mode that lacks its category, or a name that `clean` refuses.
+    mode: "part" (three templates with the part alone), "category" (four with the category) or "ensemble" (all seven);
+        "auto" is "ensemble" when a category is given, else "part".
+    Raises InputError for an unknown mode, a mode that needs a category, or a name that `clean_name` refuses.
     """
     if mode not in MODES:
         raise InputError(f"prompt mode {mode!r} is unknown; expected one of {', '.join(MODES)}")
     if mode == "auto":
         mode = "part" if category is None else "ensemble"
-    p = clean(part)
+    p = clean_name(part)
     if mode == "part":
-        return [t.format(p=p) for t in PART]
+        return [t.format(p=p) for t in PART_TEMPLATES]
     if category is None:
         raise InputError(f"prompt mode {mode!r} needs the object's category; give one or use mode 'part'")
     c = _clean(category, "category")
-    templates = CATEGORY if mode == "category" else PART + CATEGORY
+    templates = CATEGORY_TEMPLATES if mode == "category" else PART_TEMPLATES + CATEGORY_TEMPLATES
     return [t.format(p=p, c=c) for t in templates]
 
 

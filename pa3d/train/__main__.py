@@ -1,4 +1,4 @@
-"""python -m pa3d.train stage1 CONFIG ..., as pa3d train: for torchrun -m."""
+"""`python -m pa3d.train stage1 CONFIG ...` is `pa3d train stage1 CONFIG ...`, for torchrun -m."""
 
 import sys
 

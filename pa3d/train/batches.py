@@ -1,146 +1,108 @@
-"""What step t trains on. All of it follows from (seed, t, place in the global batch): a resumed run sees what an
-uninterrupted one would have, and a batch is the same whichever processes make its parts.
+"""The training batch of a step: subsampled and augmented clouds cut into patches, with the targets of both stages.
 
-The places of a batch are dealt out to lanes, and the records, in the order of their shards, to the same lanes in equal
-runs. A process or worker that makes some of the places therefore reads some of the shards, always the same ones.
+A shape of a batch follows from (seed, step, slot), where slot is its place in the global batch (pa3d.train.sampler).
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from functools import lru_cache
-from queue import Empty, Queue
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from pa3d import _C
 from pa3d.config import EncoderConfig
+from pa3d.data.parts import PartCloud
 from pa3d.errors import InputError
 from pa3d.frames import TO_MODEL_AXES, apply_normalization, normalization
 from pa3d.ops import knn
-from pa3d.text import clean
-from pa3d.train.augment import draw_motion
-from pa3d.train.config import AugmentationConfig, DataConfig
+from pa3d.text import clean_name
+from pa3d.train.augment import sample_transform
+from pa3d.train.config import AugmentationConfig, DataConfig, parse_density
+from pa3d.train.random_streams import Stream, numpy_generator
 from pa3d.train.records import Group
-from pa3d.train.text import Paraphrases, TextBank
+from pa3d.train.sampler import Sampler
+from pa3d.train.text_bank import AbsentNames, Paraphrases, TextBank
 
-DRAW, SHAPE, VARIANT, FIXED = 1, 2, 3, 5  # what a random stream is for
-LANE_RECORDS = 4  # a lane has at least so many
 AXES = list(TO_MODEL_AXES["y"])
 
 
 @dataclass
 class Batch:
-    """patches (B, G, M, 3) relative; centers (B, G, 3); ids (B). Of stage 2: targets (B, G, K); names (B, K), rows of
-    the text bank; valid (B, K). Of stage 1: visual (B, G, D)."""
+    """B shapes of G patches of M points each.
 
-    patches: Tensor
-    centers: Tensor
-    ids: list[str]
-    targets: Tensor | None = None
-    names: Tensor | None = None
-    valid: Tensor | None = None
-    visual: Tensor | None = None
+    patches: points relative to the center of their patch.
+    ids: names of the shapes, for messages.
+    Stage 2, padded to the largest number of parts K:
+        targets: the fraction of a patch's points that belong to a part.
+        text_ids: row of a part's name in the text bank.
+        valid: False for padding.
+    Stage 1:
+        visual_targets: the 2D feature of each patch.
+    """
+
+    patches: Tensor  # (B, G, M, 3)
+    centers: Tensor  # (B, G, 3)
+    ids: list[str]  # B
+    targets: Tensor | None = None  # (B, G, K)
+    text_ids: Tensor | None = None  # (B, K) int64
+    valid: Tensor | None = None  # (B, K) bool
+    visual_targets: Tensor | None = None  # (B, G, D)
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def part(self, begin: int, end: int) -> Batch:
-        """Some of its shapes."""
-        return self._each(lambda value: value[begin:end])
+    def slice(self, begin: int, end: int) -> Batch:
+        """Shapes begin..end."""
+        return self._map(lambda value: value[begin:end])
 
     def to(self, device: torch.device) -> Batch:
-        return self._each(lambda value: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value)
+        return self._map(lambda value: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value)
 
-    def _each(self, change: Callable[[Any], Any]) -> Batch:
+    def _map(self, function: Callable[[Any], Any]) -> Batch:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        changed: dict[str, Any] = {name: None if value is None else change(value) for name, value in values.items()}
-        return Batch(**changed)
-
-
-class Draws:
-    """Which record fills which place of which batch.
-
-    sizes: records of every group. weights: of the groups, drawn with replacement; None goes through all records once
-    an epoch, in an order that differs from epoch to epoch.
-    """
-
-    def __init__(self, sizes: Sequence[int], weights: Sequence[float] | None, batch: int, seed: int) -> None:
-        self._ends = np.cumsum(sizes)
-        self.total, self.batch, self._seed = int(self._ends[-1]), batch, seed
-        self.lanes = max(
-            n for n in range(1, batch + 1) if batch % n == 0 and (n == 1 or self.total >= LANE_RECORDS * n)
-        )
-        self._weights = None
-        if weights is not None:
-            if not sum(weights) > 0:
-                raise InputError("data.weights: every group has weight 0; give one a positive weight")
-            self._weights = np.array(weights) / np.sum(weights)
-        self._order = lru_cache(maxsize=2 * self.lanes)(self._lane_order)
-
-    def __call__(self, step: int, place: int) -> tuple[int, int]:
-        """Group and record within it."""
-        width = self.batch // self.lanes
-        lane = place // width
-        if self._weights is not None:
-            rng = np.random.default_rng((self._seed, DRAW, step, place))
-            group = int(rng.choice(len(self._weights), p=self._weights))
-            low = int(self._ends[group - 1]) if group else 0
-            size = int(self._ends[group]) - low
-            begin, end = self._run(size, lane) if size >= self.lanes else (0, size)
-            return group, int(rng.integers(begin, end))
-        begin, end = self._run(self.total, lane)
-        epoch, at = divmod(step * width + place % width, end - begin)
-        record = begin + int(self._order(lane, epoch)[at])
-        group = int(np.searchsorted(self._ends, record, side="right"))
-        return group, record - (int(self._ends[group - 1]) if group else 0)
-
-    def _run(self, size: int, lane: int) -> tuple[int, int]:
-        return size * lane // self.lanes, size * (lane + 1) // self.lanes
-
-    def _lane_order(self, lane: int, epoch: int) -> NDArray[np.int64]:
-        begin, end = self._run(self.total, lane)
-        return np.random.default_rng((self._seed, DRAW, lane, epoch)).permutation(end - begin)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_order"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._order = lru_cache(maxsize=2 * self.lanes)(self._lane_order)
+        mapped: dict[str, Any] = {name: None if value is None else function(value) for name, value in values.items()}
+        return Batch(**mapped)
 
 
 @dataclass
 class Example:
-    """One shape of a batch, as arrays. targets (G, K), names (K,), visual (G, D) or None."""
+    """One shape of a batch, as arrays; the fields are those of Batch, without padding."""
 
-    patches: NDArray[np.float32]
-    centers: NDArray[np.float32]
+    patches: NDArray[np.float32]  # (G, M, 3)
+    centers: NDArray[np.float32]  # (G, 3)
     id: str
-    targets: NDArray[np.float32] | None
-    names: list[int]
-    visual: NDArray[np.float32] | None
+    targets: NDArray[np.float32] | None  # (G, K)
+    text_ids: list[int]  # K
+    visual_targets: NDArray[np.float32] | None  # (G, D)
 
 
 @dataclass
-class Cut:
-    """A subsample of a record and its patches: chosen (N,) points; index (G,) and members (G, M) among them."""
+class Patches:
+    """A subsample of a record and its patches, as indices.
 
-    chosen: NDArray[np.int64]
-    index: NDArray[np.int64]
-    members: NDArray[np.int64]
+    points: N of the record's points. centers, members: indices into those N.
+    """
+
+    points: NDArray[np.int64]  # (N,)
+    centers: NDArray[np.int64]  # (G,)
+    members: NDArray[np.int64]  # (G, M)
 
 
 class Batcher:
-    """Makes batches. bank: None for stage 1. visual: whether records bring 2D features to be taught."""
+    """Makes the batches of a run.
+
+    batch_size: shapes of the global batch.
+    text_bank: None for stage 1.
+    categories: the categories that prompts may name.
+    absent_names: needed where data.absent is not 0.
+    visual: whether the records' 2D features are targets.
+    Raises InputError for weights of groups that do not exist, and for settings that exclude each other.
+    """
 
     def __init__(
         self,
@@ -148,12 +110,13 @@ class Batcher:
         data: DataConfig,
         augmentation: AugmentationConfig,
         encoder: EncoderConfig,
-        batch: int,
+        batch_size: int,
         seed: int,
         *,
-        bank: TextBank | None,
+        text_bank: TextBank | None,
         paraphrases: Paraphrases | None = None,
         categories: frozenset[str] | set[str] = frozenset(),
+        absent_names: AbsentNames | None = None,
         visual: bool = False,
     ) -> None:
         if data.patches == "precomputed" and augmentation.kind == "free":
@@ -163,136 +126,211 @@ class Batcher:
             known = ", ".join(group.name for group in groups)
             raise InputError(f"data.weights: no group {unknown[0]!r} with usable records; there are {known}")
         weights = [data.weights.get(group.name, 1.0) for group in groups] if data.weights else None
-        self.draws = Draws([len(group) for group in groups], weights, batch, seed)
+        self.sampler = Sampler([len(group) for group in groups], weights, batch_size, seed)
         self._groups, self._data, self._augmentation, self._encoder = list(groups), data, augmentation, encoder
-        self._seed, self._bank, self._visual = seed, bank, visual
+        self._seed, self._text_bank, self._visual = seed, text_bank, visual
         self._paraphrases, self._categories = paraphrases or Paraphrases({}), frozenset(categories)
-        self._cuts: dict[tuple[int, int, int], tuple[NDArray[np.uint32], ...]] = {}
+        self._absent_names = absent_names
+        densities = {parse_density(text): weight for text, weight in data.densities.items() if weight > 0}
+        densities = densities or {(data.points, encoder.patches): 1.0}
+        self._densities = list(densities)
+        self._density_probabilities = np.array(list(densities.values())) / sum(densities.values())
+        self._patch_cache: dict[tuple[int, int, int], tuple[NDArray[np.uint32], ...]] = {}
 
     def batch(self, step: int, begin: int, end: int) -> Batch:
-        """Places begin..end of the batch of a step."""
-        return collate([self.example(step, place) for place in range(begin, end)])
+        """Slots begin..end of the batch of a step."""
+        return collate([self.example(step, slot) for slot in range(begin, end)])
 
-    def example(self, step: int, place: int) -> Example:
-        key = self.draws(step, place)
-        return self._checked(key, np.random.default_rng((self._seed, SHAPE, step, place)))
+    def density(self, step: int) -> tuple[int, int]:
+        """Number of points and of patches of each shape of a step's batch."""
+        if len(self._densities) == 1:
+            return self._densities[0]
+        rng = numpy_generator(self._seed, Stream.DENSITY, step)
+        return self._densities[int(rng.choice(len(self._densities), p=self._density_probabilities))]
 
-    def fixed(self, group: int, index: int) -> Example:
-        """A record as it always is, for validation."""
-        return self._checked((group, index), np.random.default_rng((self._seed, FIXED, group, index)))
+    def example(self, step: int, slot: int) -> Example:
+        """Raises InputError, which names the record, when it cannot be used."""
+        rng = numpy_generator(self._seed, Stream.EXAMPLE, step, slot)
+        return self._example(*self.sampler.index(step, slot), *self.density(step), rng)
 
-    def _checked(self, key: tuple[int, int], rng: np.random.Generator) -> Example:
-        record = self._groups[key[0]][key[1]]
+    def validation_example(self, group: int, index: int) -> Example:
+        """A record with the points it has in every validation."""
+        rng = numpy_generator(self._seed, Stream.VALIDATION, group, index)
+        return self._example(group, index, self._data.points, self._encoder.patches, rng)
+
+    def _example(self, group: int, index: int, num_points: int, num_patches: int, rng: np.random.Generator) -> Example:
+        record = self._groups[group][index]
         try:
-            return self._example(record, rng, key)
+            if self._augmentation.kind == "free":
+                cloud, masks, patches, feature_centers = self._transform_whole(record, num_points, num_patches, rng)
+            else:
+                cloud, masks, patches, feature_centers = self._transform_subsample(
+                    record, (group, index), num_points, num_patches, rng
+                )
+            centers = cloud[patches.centers]
+            visual_targets = None
+            if feature_centers is not None:
+                assert record.patch_features is not None
+                nearest = knn(centers, np.ascontiguousarray(feature_centers[:, AXES], np.float32), 1)[0][:, 0]
+                visual_targets = record.patch_features[nearest]
+            targets: NDArray[np.float32] | None = None
+            text_ids: list[int] = []
+            if self._text_bank is not None:
+                targets, text_ids = self._text_targets(record, masks, patches.members, rng)
+            relative = cloud[patches.members] - centers[:, None]
+            return Example(relative, centers, record.id, targets, text_ids, visual_targets)
         except ValueError as error:
             raise InputError(f"{record.id}: cannot be trained on ({error})") from error
 
-    def _example(self, record: Any, rng: np.random.Generator, key: tuple[int, int]) -> Example:
-        kind = self._augmentation.kind
-        points = record.points
-        taught = record.centers if self._visual else None
-        if kind == "free":
-            # The shape is moved whole and normalised after it, for a side may be missing then.
-            center, radius = normalization(points)
-            motion = draw_motion(self._augmentation, apply_normalization(points, center, radius), rng)
-            allowed = np.arange(len(points)) if motion.keep is None else np.flatnonzero(motion.keep)
-            chosen = self._choose(record.masks, allowed, rng)
-            cloud = motion.shake(motion.move(apply_normalization(points[chosen], center, radius)), rng)
-            again = normalization(cloud)
-            cloud = apply_normalization(cloud, *again)
-            if taught is not None:
-                taught = apply_normalization(motion.move(apply_normalization(taught, center, radius)), *again)
-            cut = None
-        else:
-            cut = self._precomputed(record, rng, key) if self._data.patches == "precomputed" else None
-            chosen = self._choose(record.masks, np.arange(len(points)), rng) if cut is None else cut.chosen
-            center, radius = normalization(points[chosen])
-            cloud = apply_normalization(points[chosen], center, radius)
-            motion = draw_motion(self._augmentation, cloud, rng)
-            cloud = motion.shake(motion.move(cloud), rng)
-            if taught is not None:
-                taught = motion.move(apply_normalization(taught, center, radius))
+    def _transform_whole(
+        self, record: PartCloud, num_points: int, num_patches: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], Patches, NDArray[np.float32] | None]:
+        """Augment, then normalize, because a crop or a stretch moves the bounds.
+
+        Returns a cloud (N, 3) in the model's axes, its masks (L, N), its patches, and the y-up centers of the 2D
+        features.
+        """
+        masks, (center, radius) = record.masks, normalization(record.points)
+        points = apply_normalization(record.points, center, radius)
+        transform = sample_transform(self._augmentation, points, rng)
+        kept, extra = transform.keep_mask, transform.extra_points
+        candidates = np.arange(len(points)) if kept is None else np.flatnonzero(kept)
+        if extra is not None:
+            candidates = np.concatenate([candidates, np.arange(len(points), len(points) + len(extra))])
+            points = np.concatenate([points, extra])
+            masks = np.concatenate([masks, np.zeros((len(masks), len(extra)), bool)], axis=1)
+        chosen = self._subsample(masks, candidates, num_points, rng)
+        cloud = transform.jitter(transform.apply(points[chosen]), rng)
+        new_center, new_radius = normalization(cloud)
+        cloud = apply_normalization(cloud, new_center, new_radius)
+        feature_centers = self._feature_centers(record)
+        if feature_centers is not None:
+            feature_centers = transform.apply(apply_normalization(feature_centers, center, radius))
+            feature_centers = apply_normalization(feature_centers, new_center, new_radius)
         cloud = np.ascontiguousarray(cloud[:, AXES])
-        if cut is None:
-            cut = self._cut(cloud, chosen)
-        centers = cloud[cut.index]
-        visual = None
-        if taught is not None:
-            nearest = knn(centers, np.ascontiguousarray(taught[:, AXES], np.float32), 1)[0][:, 0]
-            visual = record.patch_features[nearest]
-        targets: NDArray[np.float32] | None = None
-        names: list[int] = []
-        if self._bank is not None:
-            targets, names = self._named(record, chosen, cut.members, rng)
-        return Example(cloud[cut.members] - centers[:, None], centers, record.id, targets, names, visual)
+        return cloud, masks[:, chosen], self._cut_patches(cloud, chosen, num_patches), feature_centers
 
-    def _cut(self, cloud: NDArray[np.float32], chosen: NDArray[np.int64]) -> Cut:
+    def _transform_subsample(
+        self, record: PartCloud, key: tuple[int, int], num_points: int, num_patches: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], Patches, NDArray[np.float32] | None]:
+        """Normalize, then augment, as PatchAlign3D does. Returns as `_transform_whole`."""
+        patches = None
+        if self._data.patches == "precomputed":
+            patches = self._precomputed_patches(record, key, rng)
+            chosen = patches.points
+        else:
+            chosen = self._subsample(record.masks, np.arange(len(record.points)), num_points, rng)
+        center, radius = normalization(record.points[chosen])
+        cloud = apply_normalization(record.points[chosen], center, radius)
+        transform = sample_transform(self._augmentation, cloud, rng)
+        cloud = transform.jitter(transform.apply(cloud), rng)
+        feature_centers = self._feature_centers(record)
+        if feature_centers is not None:
+            feature_centers = transform.apply(apply_normalization(feature_centers, center, radius))
+        cloud = np.ascontiguousarray(cloud[:, AXES])
+        patches = patches or self._cut_patches(cloud, chosen, num_patches)
+        return cloud, record.masks[:, chosen], patches, feature_centers
+
+    def _feature_centers(self, record: PartCloud) -> NDArray[np.float32] | None:
+        return record.centers if self._visual else None
+
+    def _cut_patches(self, cloud: NDArray[np.float32], chosen: NDArray[np.int64], num_patches: int) -> Patches:
+        """Patches of a cloud (N, 3) in the model's axes, whose points are the `chosen` (N,) of the record."""
         c = self._encoder
-        index, members = _C.sample_and_group(cloud[None], c.patches, min(c.patch_size, len(cloud)), 0, c.min_sq_norm, 1)
-        return Cut(chosen, index[0], members[0][:, np.arange(c.patch_size) % members.shape[2]])
+        size = min(c.patch_size, len(cloud))
+        centers, members = _C.sample_and_group(cloud[None], num_patches, size, 0, c.min_sq_norm, 1)
+        columns = np.arange(c.patch_size) % size  # a cloud smaller than a patch repeats its points
+        return Patches(chosen, centers[0], members[0][:, columns])
 
-    def _precomputed(self, record: Any, rng: np.random.Generator, key: tuple[int, int]) -> Cut:
+    def _precomputed_patches(self, record: PartCloud, key: tuple[int, int], rng: np.random.Generator) -> Patches:
+        """Patches of one of the data.variants subsamples of a record, which is cut without augmentation and kept.
+
+        key: numbers of the group and of the record.
+        """
         variant = int(rng.integers(self._data.variants))
-        kept = self._cuts.get((*key, variant))
-        if kept is None:
-            own = np.random.default_rng((self._seed, VARIANT, *key, variant))
-            chosen = self._choose(record.masks, np.arange(len(record.points)), own)
+        cached = self._patch_cache.get((*key, variant))
+        if cached is None:
+            own_rng = numpy_generator(self._seed, Stream.VARIANT, *key, variant)
+            chosen = self._subsample(record.masks, np.arange(len(record.points)), self._data.points, own_rng)
             cloud = apply_normalization(record.points[chosen], *normalization(record.points[chosen]))
-            cut = self._cut(np.ascontiguousarray(cloud[:, AXES]), chosen)
-            kept = tuple(a.astype(np.uint32) for a in (cut.chosen, cut.index, cut.members))
-            self._cuts[(*key, variant)] = kept
-        return Cut(*(a.astype(np.int64) for a in kept))
+            patches = self._cut_patches(np.ascontiguousarray(cloud[:, AXES]), chosen, self._encoder.patches)
+            cached = tuple(a.astype(np.uint32) for a in (patches.points, patches.centers, patches.members))
+            self._patch_cache[(*key, variant)] = cached
+        return Patches(*(a.astype(np.int64) for a in cached))
 
-    def _choose(
-        self, masks: NDArray[np.bool_], allowed: NDArray[np.int64], rng: np.random.Generator
-    ) -> NDArray[np.int64]:
-        """data.points of the allowed points, without repetition where there are enough."""
-        n = self._data.points
-        if len(allowed) <= n:
-            extra = rng.choice(allowed, n - len(allowed)) if len(allowed) < n else allowed[:0]
-            return np.concatenate([allowed, extra])
+    def _subsample(
+        self,
+        masks: NDArray[np.bool_],  # (L, P)
+        candidates: NDArray[np.int64],
+        n: int,
+        rng: np.random.Generator,
+    ) -> NDArray[np.int64]:  # (n,)
+        """n of the candidates, without repetition where there are enough."""
+        if len(candidates) <= n:
+            extra = rng.choice(candidates, n - len(candidates)) if len(candidates) < n else candidates[:0]
+            return np.concatenate([candidates, extra])
         if self._data.subsample == "random" or not len(masks):
-            return rng.choice(allowed, n, replace=False)
-        share = n // (2 * len(masks))
+            return rng.choice(candidates, n, replace=False)
+        quota = n // (2 * len(masks))  # half of the points are divided among the parts, the rest is free
         taken = np.zeros(masks.shape[1], bool)
-        for mask in masks[:, allowed]:
-            mine = allowed[mask]
-            taken[mine if len(mine) <= share else rng.choice(mine, share, replace=False)] = True
-        rest = allowed[~taken[allowed]]
+        for mask in masks[:, candidates]:
+            in_part = candidates[mask]
+            taken[in_part if len(in_part) <= quota else rng.choice(in_part, quota, replace=False)] = True
+        rest = candidates[~taken[candidates]]
         return np.concatenate([np.flatnonzero(taken), rng.choice(rest, n - int(taken.sum()), replace=False)])
 
-    def _named(
-        self, record: Any, chosen: NDArray[np.int64], members: NDArray[np.int64], rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], list[int]]:
-        """Fractions (G, K) and the bank's rows of the parts that the chosen points have."""
-        assert self._bank is not None
-        masks = record.masks[:, chosen]
+    def _text_targets(
+        self,
+        record: PartCloud,
+        masks: NDArray[np.bool_],  # (L, N) of the chosen points
+        members: NDArray[np.int64],  # (G, M)
+        rng: np.random.Generator,
+    ) -> tuple[NDArray[np.float32], list[int]]:  # (G, K), K
+        """Fractions of the parts that the chosen points have, and the rows of their names in the text bank."""
+        assert self._text_bank is not None
         present = np.flatnonzero(masks.any(axis=1))
-        most = self._data.max_parts
-        if most and len(present) > most:
-            present = np.sort(rng.choice(present, most, replace=False))
-        names = self._reworded([record.names[i] for i in present], record.category, rng)
-        named = rng.random() < self._data.category_prompts and record.category in self._categories
-        targets = masks[present][:, members].mean(axis=2, dtype=np.float32).T
-        return targets, self._bank.rows(names, record.category if named else None)
+        limit = self._data.max_parts
+        if limit and len(present) > limit:
+            present = np.sort(rng.choice(present, limit, replace=False))
+        names = self._paraphrase([record.names[i] for i in present], record.category, rng)
+        with_category = rng.random() < self._data.category_prompts and record.category in self._categories
+        targets = part_fractions(masks[present], members)
+        if self._data.absent and self._absent_names is not None and not with_category:
+            count = int(rng.integers(1, self._data.absent + 1))
+            absent = self._absent_names.sample(record.names, record.category, count, rng)
+            absent = self._paraphrase(absent, "", rng)
+            absent = [name for name in absent if (name, None) in self._text_bank and name not in names]
+            names += absent
+            targets = np.concatenate([targets, np.zeros((len(targets), len(absent)), np.float32)], axis=1)
+        return targets, self._text_bank.ids(names, record.category if with_category else None)
 
-    def _reworded(self, names: list[str], category: str, rng: np.random.Generator) -> list[str]:
+    def _paraphrase(self, names: list[str], category: str, rng: np.random.Generator) -> list[str]:
         if not self._data.paraphrases:
             return names
-        taken = set(names)
+        used = set(names)
         for i, name in enumerate(names):
-            choices = self._paraphrases.of(name, category)
-            if choices and rng.random() < self._data.paraphrase:
-                other = clean(choices[int(rng.integers(len(choices)))])
-                if other not in taken:  # two parts never share a wording
-                    taken.add(other)
+            paraphrases = self._paraphrases.lookup(name, category)
+            if paraphrases and rng.random() < self._data.paraphrase:
+                other = clean_name(paraphrases[int(rng.integers(len(paraphrases)))])
+                if other not in used:  # two parts of a shape never have the same name
+                    used.add(other)
                     names[i] = other
         return names
 
 
+def part_fractions(
+    masks: NDArray[np.bool_],  # (K, N)
+    members: NDArray[np.int64],  # (G, M) indices into the N points
+) -> NDArray[np.float32]:  # (G, K)
+    """The fraction of each patch's points that each part has."""
+    return masks[:, members].mean(axis=2, dtype=np.float32).T
+
+
 def collate(examples: Sequence[Example]) -> Batch:
-    """Examples as one batch, padded to the most parts that one of them has."""
+    """Examples as one batch, padded to the largest number of parts.
+
+    Raises InputError when their 2D features have different widths.
+    """
     first = examples[0]
     batch = Batch(
         torch.from_numpy(np.stack([e.patches for e in examples])),
@@ -300,86 +338,21 @@ def collate(examples: Sequence[Example]) -> Batch:
         [e.id for e in examples],
     )
     if first.targets is not None:
-        widest = max(1, *(len(e.names) for e in examples))
-        targets = np.zeros((len(examples), len(first.centers), widest), np.float32)
-        names = np.zeros((len(examples), widest), np.int64)
-        valid = np.zeros((len(examples), widest), bool)
+        width = max(1, *(len(e.text_ids) for e in examples))
+        targets = np.zeros((len(examples), len(first.centers), width), np.float32)
+        text_ids = np.zeros((len(examples), width), np.int64)
+        valid = np.zeros((len(examples), width), bool)
         for i, e in enumerate(examples):
-            k = len(e.names)
-            targets[i, :, :k], names[i, :k], valid[i, :k] = e.targets, e.names, True
-        batch.targets, batch.names, batch.valid = map(torch.from_numpy, (targets, names, valid))
-    if first.visual is not None:
-        widths = {e.visual.shape[1] for e in examples if e.visual is not None}
+            k = len(e.text_ids)
+            targets[i, :, :k], text_ids[i, :k], valid[i, :k] = e.targets, e.text_ids, True
+        batch.targets, batch.text_ids, batch.valid = map(torch.from_numpy, (targets, text_ids, valid))
+    visual_targets = [e.visual_targets for e in examples if e.visual_targets is not None]
+    if visual_targets:
+        widths = sorted({features.shape[1] for features in visual_targets})
         if len(widths) > 1:
             raise InputError(
-                f"2D features of {' and '.join(map(str, sorted(widths)))} dimensions in one set; prepare it anew"
+                f"2D features of {' and '.join(map(str, widths))} dimensions in one set; run pa3d prepare on all of it "
+                "with one backbone"
             )
-        batch.visual = torch.from_numpy(np.stack([e.visual for e in examples if e.visual is not None]))
+        batch.visual_targets = torch.from_numpy(np.stack(visual_targets))
     return batch
-
-
-class _Steps(Dataset[Batch]):
-    """Batches by step, for worker processes."""
-
-    def __init__(self, batcher: Batcher, begin: int, end: int) -> None:
-        self._batcher, self._begin, self._end = batcher, begin, end
-
-    def __getitem__(self, step: int) -> Batch:
-        return self._batcher.batch(step, self._begin, self._end)
-
-
-def load_batches(batcher: Batcher, first: int, begin: int, end: int, *, workers: int, prefetch: int) -> Iterator[Batch]:
-    """Places begin..end of every batch from step `first` on, made ahead of time."""
-    if workers > 0:
-        loader = DataLoader(
-            _Steps(batcher, begin, end),
-            batch_size=None,
-            sampler=_From(first),
-            num_workers=workers,
-            prefetch_factor=max(1, -(-prefetch // workers)),
-            multiprocessing_context="forkserver",  # a forked child would inherit OpenMP in the middle of its work
-        )
-        yield from loader
-    else:
-        yield from _threaded(batcher, first, begin, end, prefetch)
-
-
-class _From:
-    """first, first + 1, ... without end."""
-
-    def __init__(self, first: int) -> None:
-        self._first = first
-
-    def __iter__(self) -> Iterator[int]:
-        step = self._first
-        while True:
-            yield step
-            step += 1
-
-
-def _threaded(batcher: Batcher, first: int, begin: int, end: int, prefetch: int) -> Iterator[Batch]:
-    queue: Queue[Batch | BaseException] = Queue(maxsize=prefetch)
-    stop = threading.Event()
-
-    def produce() -> None:
-        try:
-            for step in _From(first):
-                if stop.is_set():
-                    return
-                queue.put(batcher.batch(step, begin, end))
-        except BaseException as error:  # handed to the training thread, which raises it
-            queue.put(error)
-
-    thread = threading.Thread(target=produce, daemon=True)
-    thread.start()
-    try:
-        while True:
-            item = queue.get()
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        while thread.is_alive():  # it may wait for room in the queue
-            with suppress(Empty):
-                queue.get(timeout=0.05)

@@ -1,4 +1,4 @@
-"""What a run is made of: typed dataclasses, read from TOML, changed by `section.field=value`, saved with the run."""
+"""The configuration of a run: dataclasses, read from TOML, changed by `section.field=value`, saved with the run."""
 
 from __future__ import annotations
 
@@ -20,33 +20,39 @@ STAGES: tuple[str, ...] = get_args(Stage)
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where shapes come from and what is drawn from each.
+    """Where shapes come from, and what is sampled from each.
 
-    train, val: a folder in the official layout (labeled/...), of shard-*.tar, or with a subfolder of shards a group.
-        Without val, the official layout's own list `val` is taken, else there is no validation.
-    weights: how often each group is drawn, with replacement; a group that is not named gets 1. Without weights
-        every record comes once an epoch.
-    points: how many of a shape's points the encoder sees. subsample: "random", or "mask_aware", which gives every
-        part its share first, so that small parts are not lost.
-    max_parts: names a shape, drawn at random where there are more; 0 takes all.
-    category_prompts: probability that prompts name the category, where category_min records share it.
-    paraphrases: "builtin" or a file (name TAB paraphrase|paraphrase...): with probability paraphrase a name is
-        replaced by one of its paraphrases; "" never.
-    patches: "cut" after augmentation, or "precomputed": once for each of `variants` subsamples of a shape, before
-        it, and moved along.
-    workers: processes that make batches; 0 makes them in a thread. prefetch: batches made ahead.
+    train, val: a folder in the official layout (labeled/...), a folder of shard-*.tar, or one with a subfolder of
+        shards per group. Without val, the validation list of the official layout is used if there is one.
+    weights: how often each group is drawn, with replacement; default 1 for groups that are not named. Without weights
+        every record is visited once per epoch.
+    points: how many of a shape's points the encoder sees.
+    densities: from "points/patches", such as "4096/256", to how often a batch has so many points and patches per shape
+        instead of `points` and encoder.patches; empty for never.
+    subsample: "random", or "mask_aware", which first gives every part its share, so that small parts are not lost.
+    max_parts: most parts per shape, chosen at random where there are more; 0 takes all.
+    category_prompts: probability that prompts name the category, if at least category_min records have it.
+    paraphrases: "builtin", or a file with lines name TAB paraphrase|paraphrase..., or "" for none.
+    paraphrase: probability that a name is replaced by one of its paraphrases.
+    absent: a shape also gets 1 to `absent` names that it does not have, with targets of 0, unless its prompts name the
+        category (pa3d.train.text_bank.AbsentNames); 0 for none.
+    patches: "cut" after augmentation, or "precomputed": cut before it, once for each of `variants` subsamples of a
+        shape, and augmented with the shape.
+    workers: processes that make batches; 0 makes them in a thread. prefetch: how many batches are made ahead.
     """
 
     train: str = ""
     val: str = ""
     weights: dict[str, float] = field(default_factory=dict)
     points: int = 2048
+    densities: dict[str, float] = field(default_factory=dict)
     subsample: Literal["random", "mask_aware"] = "random"
     max_parts: int = 0
     category_prompts: float = 0.0
     category_min: int = 20
     paraphrases: str = ""
     paraphrase: float = 0.3
+    absent: int = 0
     patches: Literal["cut", "precomputed"] = "cut"
     variants: int = 4
     workers: int = 0
@@ -55,12 +61,25 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """kind: "none"; "paper", rigid motion and jitter as PatchAlign3D states them; "free", any yaw and more.
+    """kind: "none"; "paper", rotation, translation, scale and jitter as in PatchAlign3D; "free", any yaw and more.
 
-    paper, with `probability` a shape: rotation, degrees about each axis; translation and jitter in units of the
-    shape's radius, jitter a normal deviation cut off at jitter_clip; scale, the two limits of one factor.
-    free: yaw by any angle; tilt, deviation in degrees of the other two; any_orientation, probability of a uniform
-    rotation instead; stretch, log of the largest factor an axis; mirror and crop, probabilities; free_jitter.
+    paper: it is applied with `probability`.
+        rotation: largest angle about each axis, in degrees.
+        translation: largest offset along each axis, in units of the shape's radius.
+        scale: smallest and largest factor.
+        jitter: standard deviation of each coordinate's noise, in units of the radius; it is cut off at jitter_clip.
+    free:
+        yaw: whether to rotate about the up axis by any angle.
+        tilt: standard deviation of the angles about the other two axes, in degrees.
+        any_orientation: probability of a uniform rotation instead.
+        stretch: logarithm of the largest factor per axis.
+        mirror, crop: probabilities. A crop takes 5 to 40 % of the points away on one side.
+        free_jitter: largest standard deviation of each coordinate's noise.
+        view: probability that only the points that one camera sees are kept. view_cells: smallest and largest number of
+            cells across its image, in each of which the nearest points are seen.
+        table: fraction of the views that show a table under the shape, which belongs to no part.
+        noise, uneven, outliers: probabilities of noise of up to 0.02, of a density that falls towards one side, and of
+            up to 2 % of points far from the shape, which belong to no part.
     """
 
     kind: Literal["none", "paper", "free"] = "none"
@@ -77,11 +96,17 @@ class AugmentationConfig:
     mirror: float = 0.5
     free_jitter: float = 0.004
     crop: float = 0.1
+    view: float = 0.0
+    view_cells: tuple[float, float] = (22.0, 44.0)
+    table: float = 0.0
+    noise: float = 0.0
+    uneven: float = 0.0
+    outliers: float = 0.0
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """alignment: "released" or "paper" (pa3d.train.losses). visual: weight of stage 1's loss in `joint`."""
+    """alignment: "released" or "paper" (pa3d.train.losses). visual: weight of the loss of stage 1 in `joint`."""
 
     alignment: Literal["released", "paper"] = "released"
     visual: float = 1.0
@@ -89,10 +114,18 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW. lr: of the encoder; head_lr: of the projections and the temperature. decay_vectors: whether biases, norms
-    and single numbers decay, too. accumulate: parts that a batch is cut into. clip: largest norm of the gradient, 0
-    for none. ema: decay of the moving average of the weights that is saved; 0 saves the weights themselves."""
+    """
+    kind: "adamw"; or "muon", which trains the weights that are matrices of at least 64 by 64 with Muon and the rest
+        with AdamW, at the same learning rates (pa3d.train.muon). momentum: of Muon.
+    lr, head_lr: learning rates of the encoder, and of the projections and the temperature.
+    decay_vectors: whether weight_decay applies to biases, norms and single numbers too.
+    batch: shapes of the global batch, over all processes. accumulate: number of micro-batches it is divided into.
+    clip: largest norm of the gradient; 0 does not clip.
+    ema: decay of the moving average of the weights, which is what is saved; 0 saves the weights themselves.
+    """
 
+    kind: Literal["adamw", "muon"] = "adamw"
+    momentum: float = 0.95
     lr: float = 1e-4
     head_lr: float = 5e-4
     weight_decay: float = 0.05
@@ -107,8 +140,12 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """Length and shape of a run. steps: 0 takes epochs. warmup: steps of linear rise. kind: after it "constant",
-    "linear" (falls to zero over the last `decay` of the run) or "cosine"."""
+    """Length of a run and its learning rate.
+
+    epochs: length, used where steps is 0.
+    warmup: steps over which the rate rises linearly.
+    kind: what follows: "constant"; "linear", which falls to 0 over the last fraction `decay` of the run; or "cosine".
+    """
 
     epochs: int = 100
     steps: int = 0
@@ -119,13 +156,16 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """How it is run. Of this, threads and device alone change what a step computes, and those by rounding.
+    """How the run is executed. Only device and threads change what a step computes, and only by rounding.
 
-    save_every: steps between states. validate_every: steps between validations, 0 for one at the end.
-    val_shapes: at most so many shapes of the validation set, spread evenly.
-    best: what decides which weights are kept as best.safetensors: "val_miou" (stage 2), "val_loss", or "loss", the
-        smoothed training loss; "auto" is the first of them that there is.
-    tensorboard: "auto" writes events where the package is installed, "on" demands it, "off" does not.
+    device: "auto", "cpu", "cuda" or a torch device. threads: 0 is torch's default.
+    save_every, log_every: steps between states, and between lines of progress.
+    validate_every: steps between validations; 0 validates at the end only.
+    val_shapes: most shapes of a validation, evenly spaced in the validation set.
+    best: the metric that chooses best.safetensors: "val_miou" (stage 2), "val_loss", or "loss", the smoothed training
+        loss; "auto" is the first of these that is measured.
+    tensorboard: "auto" writes events if the package is installed, "on" requires it, "off" writes none.
+    plot: whether to write loss.png.
     """
 
     device: str = "auto"
@@ -141,9 +181,14 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One run. text_space: of stage 2. freeze: "none", or "official": the last block, the final norm, reduce_dim, class
-    token and its position, projection and temperature train, the rest stays bit by bit, batch statistics included.
-    precision: "bf16" is autocast. The same seed, data and global batch give the same draws on any number of processes.
+    """One run.
+
+    text_space: of stage 2 and `joint` (pa3d.text.text_encoder).
+    freeze: "none", or "official": only the last block, the final norm, reduce_dim, the class token and its position,
+        the projection and the temperature train. Everything else stays bit-equal, batch statistics included.
+    precision: "fp32", or "bf16" for autocast.
+    seed: the same seed, data and global batch give the same random numbers on any number of processes.
+    Raises InputError for a value that is out of range.
     """
 
     stage: Stage = "stage2"
@@ -160,11 +205,12 @@ class TrainConfig:
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
-        o, d, s, r = self.optimizer, self.data, self.schedule, self.run
+        o, d, s, r, a = self.optimizer, self.data, self.schedule, self.run, self.augmentation
         at_least = {
             "optimizer.batch": (o.batch, 1), "optimizer.accumulate": (o.accumulate, 1), "data.points": (d.points, 1),
             "data.max_parts": (d.max_parts, 0), "data.variants": (d.variants, 1), "data.workers": (d.workers, 0),
-            "data.prefetch": (d.prefetch, 1), "schedule.epochs": (s.epochs, 1), "schedule.steps": (s.steps, 0),
+            "data.prefetch": (d.prefetch, 1), "data.absent": (d.absent, 0),
+            "schedule.epochs": (s.epochs, 1), "schedule.steps": (s.steps, 0),
             "schedule.warmup": (s.warmup, 0), "run.save_every": (r.save_every, 1), "run.log_every": (r.log_every, 1),
             "run.validate_every": (r.validate_every, 0), "run.val_shapes": (r.val_shapes, 1), "seed": (self.seed, 0),
             "run.threads": (r.threads, 0), "optimizer.lr": (o.lr, 0), "optimizer.head_lr": (o.head_lr, 0),
@@ -175,22 +221,46 @@ class TrainConfig:
                 raise InputError(f"{name} is {value}; expected at least {low}")
         rates = {
             "data.category_prompts": d.category_prompts, "data.paraphrase": d.paraphrase, "optimizer.ema": o.ema,
-            "augmentation.probability": self.augmentation.probability, "schedule.decay": s.decay,
-            "optimizer.beta1": o.beta1, "optimizer.beta2": o.beta2,
+            "augmentation.probability": a.probability, "schedule.decay": s.decay,
+            "augmentation.view": a.view, "augmentation.table": a.table, "augmentation.noise": a.noise,
+            "augmentation.uneven": a.uneven, "augmentation.outliers": a.outliers,
+            "optimizer.beta1": o.beta1, "optimizer.beta2": o.beta2, "optimizer.momentum": o.momentum,
         }  # fmt: skip
         for name, rate in rates.items():
             if not 0 <= rate <= 1:
                 raise InputError(f"{name} is {rate}; expected a number from 0 to 1")
         if o.batch % o.accumulate:
             raise InputError(f"optimizer.batch {o.batch} is not a multiple of optimizer.accumulate {o.accumulate}")
+        low, high = a.view_cells
+        if not 2 <= low <= high:
+            raise InputError(
+                f"augmentation.view_cells are [{low}, {high}]; expected two numbers of at least 2 in order"
+            )
         if any(not weight >= 0 for weight in d.weights.values()):
             raise InputError(f"data.weights are {d.weights}; expected numbers of at least 0")
+        for text, weight in d.densities.items():
+            points, patches = parse_density(text)
+            if not (1 <= patches <= points and weight >= 0):
+                raise InputError(
+                    f"data.densities.{text} = {weight}; expected no more patches than points, and at least 0"
+                )
+        if d.densities and d.patches == "precomputed":
+            raise InputError('data.densities goes with data.patches "cut", not with "precomputed"')
+
+
+def parse_density(text: str) -> tuple[int, int]:
+    """Points and patches of a key of data.densities. Raises InputError for another form."""
+    points, slash, patches = text.partition("/")
+    if not (slash and points.isdecimal() and patches.isdecimal()):
+        raise InputError(f"data.densities has {text!r}; expected points/patches, such as 4096/256")
+    return int(points), int(patches)
 
 
 def load_config(path: str | Path, stage: Stage, overrides: Iterable[str] = ()) -> TrainConfig:
-    """A configuration from a TOML file. overrides: "optimizer.lr=1e-4", the value as TOML writes it, quotes optional.
+    """A configuration from a TOML file.
 
-    Raises InputError for a file that is not TOML, an unknown field or a value of another type.
+    overrides: such as "optimizer.lr=1e-4", with the value in TOML; quotes are optional.
+    Raises InputError for a file that is not TOML or is for another stage, an unknown field, and a wrong value.
     """
     path = Path(path)
     try:
@@ -209,7 +279,10 @@ def load_config(path: str | Path, stage: Stage, overrides: Iterable[str] = ()) -
 
 
 def config_from_dict(values: dict[str, Any], where: str = "configuration") -> TrainConfig:
-    """Raises InputError that names the first field that is unknown or of the wrong type."""
+    """A configuration from the dict that `to_dict` makes, or part of it; the rest has its defaults.
+
+    Raises InputError, which names the first field that is unknown or has a wrong type.
+    """
     try:
         return _build(TrainConfig, values, "")
     except InputError as error:
@@ -217,7 +290,7 @@ def config_from_dict(values: dict[str, Any], where: str = "configuration") -> Tr
 
 
 def with_overrides(config: TrainConfig, overrides: Iterable[str]) -> TrainConfig:
-    """The configuration with `section.field=value` applied."""
+    """The configuration with each `section.field=value` applied."""
     values = to_dict(config)
     for text in overrides:
         _override(values, text)
@@ -225,6 +298,7 @@ def with_overrides(config: TrainConfig, overrides: Iterable[str]) -> TrainConfig
 
 
 def to_dict(config: TrainConfig) -> dict[str, Any]:
+    """As dicts and lists, for TOML and JSON."""
     return _plain(asdict(config))
 
 
@@ -234,7 +308,7 @@ def save_config(path: str | Path, config: TrainConfig) -> None:
 
 
 def to_toml(values: dict[str, Any], prefix: str = "") -> str:
-    """Numbers, texts, lists and tables as TOML that reads back equal."""
+    """Numbers, strings, lists and dicts as TOML that reads back equal. prefix: of the names of sections."""
     lines = [f"{_key(key)} = {_toml_value(value)}" for key, value in values.items() if not isinstance(value, dict)]
     text = "".join(f"{line}\n" for line in lines)
     for key, value in values.items():
@@ -244,24 +318,23 @@ def to_toml(values: dict[str, Any], prefix: str = "") -> str:
     return text
 
 
-def difference(a: TrainConfig, b: TrainConfig) -> str | None:
-    """The first field in which two configurations would not compute the same, by its dotted name."""
+def first_difference(a: TrainConfig, b: TrainConfig) -> str | None:
+    """The dotted name of the first field by which two runs would compute different things; None if there is none."""
     ignored = {"run", "data.workers", "data.prefetch", "data.train", "data.val"}
 
-    def first(x: dict[str, Any], y: dict[str, Any], prefix: str) -> str | None:
+    def compare(x: dict[str, Any], y: dict[str, Any], prefix: str) -> str | None:
         for key in x:
             name = f"{prefix}{key}"
             if name in ignored:
                 continue
-            if isinstance(x[key], dict) and key != "weights":
-                found = first(x[key], y[key], f"{name}.")
-                if found:
-                    return found
+            if isinstance(x[key], dict) and key not in ("weights", "densities"):
+                if changed := compare(x[key], y[key], f"{name}."):
+                    return changed
             elif x[key] != y[key]:
                 return name
         return None
 
-    return first(to_dict(a), to_dict(b), "")
+    return compare(to_dict(a), to_dict(b), "")
 
 
 def _override(values: dict[str, Any], text: str) -> None:

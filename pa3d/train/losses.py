@@ -1,11 +1,12 @@
 """Losses of both stages (PatchAlign3D, arXiv 2601.02457), on batches padded to a common number of parts.
 
-Stage 1 compares patch i with the 2D feature of the target centre nearest to its own centre:
+Stage 1 compares patch i with t_n(i), the 2D feature whose center is nearest to the patch's center:
 
     visual     mean_i 1 - cos(f_i, t_n(i))
 
-Stage 2 compares patch i with the text of part j; its target is the fraction of the patch's points that lie in part j.
-Names of other shapes are no negatives. With s_ij the cosine:
+Stage 2 compares patch i with the text of part j. Its target y_ij is the fraction of the patch's points that lie in part
+j. The K parts of a shape are compared with that shape alone; names of other shapes are not negatives. With s_ij the
+cosine:
 
     released   mean_ij BCE(scale * s_ij, y_ij), positives weighted by max(1, K - 1), scale learned, at most 100
     paper      sum_ij softplus(-z_ij * (s_ij / 0.1 - 10)), z_ij = 2 y_ij - 1: the sigmoid loss of SigLIP
@@ -24,33 +25,31 @@ SIGLIP_TEMPERATURE = 0.1
 SIGLIP_BIAS = -10.0
 
 
-def visual_loss(features: Tensor, targets: Tensor) -> Tensor:  # (B, G, D), (B, G, D) of any length
+def visual_loss(
+    features: Tensor,  # (B, G, D) of any length
+    targets: Tensor,  # (B, G, D) of any length
+) -> Tensor:  # ()
     """1 - cosine, averaged over patches and shapes."""
     return (1 - F.cosine_similarity(features, targets, dim=-1)).mean()
 
 
 def alignment_loss(
     features: Tensor,  # (B, G, D) unit
-    text: Tensor,  # (B, K, D) unit, rows past a shape's parts are ignored
+    text: Tensor,  # (B, K, D) unit; rows beyond a shape's parts are ignored
     targets: Tensor,  # (B, G, K) fractions in [0, 1]
-    valid: Tensor,  # (B, K) bool: which parts a shape has
+    valid: Tensor,  # (B, K) bool: False for rows beyond a shape's parts
     scale: Tensor | float,
     kind: AlignmentLoss = "released",
-) -> Tensor:
-    """The loss of a batch, each shape by its own formula, averaged over shapes."""
+) -> Tensor:  # ()
+    """The loss of each shape by its own formula, averaged over shapes. scale: of `released` alone."""
     cosine = features @ text.transpose(1, 2)
-    count = valid.sum(dim=1).clamp(min=1)  # K of every shape
+    num_parts = valid.sum(dim=1).clamp(min=1)  # (B,)
     mask = valid[:, None, :].to(cosine.dtype)
     if kind == "released":
-        weight = (count - 1).clamp(min=1).to(cosine.dtype)[:, None, None]
-        loss = F.binary_cross_entropy_with_logits(scale * cosine, targets, pos_weight=weight, reduction="none")
-        return ((loss * mask).sum(dim=(1, 2)) / (count * cosine.shape[1])).mean()
+        pos_weight = (num_parts - 1).clamp(min=1).to(cosine.dtype)[:, None, None]
+        loss = F.binary_cross_entropy_with_logits(scale * cosine, targets, pos_weight=pos_weight, reduction="none")
+        return ((loss * mask).sum(dim=(1, 2)) / (num_parts * cosine.shape[1])).mean()
     if kind == "paper":
         logits = cosine / SIGLIP_TEMPERATURE + SIGLIP_BIAS
         return (F.softplus(-(2 * targets - 1) * logits) * mask).sum(dim=(1, 2)).mean()
     raise ValueError(f"kind: expected released or paper, got {kind!r}")
-
-
-def patch_targets(masks: Tensor, members: Tensor) -> Tensor:  # (K, N) bool, (G, M) -> (G, K)
-    """Fraction of each patch's points in each part."""
-    return masks[:, members].float().mean(dim=2).T

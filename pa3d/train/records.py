@@ -1,7 +1,7 @@
-"""Training records by number: shards, the official layout or memory, read when asked for.
+"""Training records by number, from shards, the official layout or memory.
 
-Opening a folder reads names and categories alone; points, masks and features stay on disk until their record is drawn,
-so that a set may be larger than memory and every process reads only what it trains on.
+Opening a folder reads only names and categories. Points, masks and features stay on disk until their record is drawn,
+so a data set may be larger than memory, and a process reads only what it trains on.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from pa3d.data.official import is_official, official_entries, read_entry, split_entry
 from pa3d.data.parts import PartCloud, record_from_members
 from pa3d.errors import InputError
-from pa3d.text import clean
+from pa3d.text import clean_name
 
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of a record before it is read. names: cleaned, as `labels` leaves them."""
+    """What is known of a record before it is read. names: as `rows_by_name` returns them."""
 
     names: tuple[str, ...]
     category: str
@@ -35,7 +35,7 @@ class Header:
 
 
 class Records(Protocol):
-    """Records by number. Can be sent to other processes."""
+    """Records by number; picklable, so that worker processes can have them."""
 
     headers: list[Header]
 
@@ -44,34 +44,34 @@ class Records(Protocol):
         ...
 
 
-def labels(names: Sequence[str], category: str) -> dict[str, list[int]]:
-    """Cleaned name -> its rows. Names that read alike are one part; those that read as the category, or as nothing,
-    are left out."""
-    kept: dict[str, list[int]] = {}
+def rows_by_name(names: Sequence[str], category: str) -> dict[str, list[int]]:
+    """From each clean name to the indices of the names that read the same.
+
+    Names without a letter or digit are left out, and so is the category itself, which names no part.
+    """
+    rows: dict[str, list[int]] = {}
     for row, name in enumerate(names):
-        try:
-            kept.setdefault(clean(name), []).append(row)
-        except InputError:
-            continue
+        with suppress(InputError):  # nothing is left of the name
+            rows.setdefault(clean_name(name), []).append(row)
     if category:
         with suppress(InputError):
-            kept.pop(clean(category), None)
-    return kept
+            rows.pop(clean_name(category), None)
+    return rows
 
 
-def cleaned(record: PartCloud) -> PartCloud:
-    """The record with the names and masks that `labels` keeps."""
-    kept = labels(record.names, record.category)
-    masks = [record.masks[rows].any(axis=0) for rows in kept.values()]
-    united = np.stack(masks) if masks else np.zeros((0, len(record.points)), bool)
-    return replace(record, names=list(kept), masks=united)
+def merge_names(record: PartCloud) -> PartCloud:
+    """The record with clean names; the masks of names that read the same are united."""
+    rows = rows_by_name(record.names, record.category)
+    masks = [record.masks[r].any(axis=0) for r in rows.values()]
+    merged = np.stack(masks) if masks else np.zeros((0, len(record.points)), bool)
+    return replace(record, names=list(rows), masks=merged)
 
 
 class MemoryRecords:
-    """A list of records."""
+    """Records that are in memory."""
 
     def __init__(self, records: Sequence[PartCloud]) -> None:
-        self._records = [cleaned(record) for record in records]
+        self._records = [merge_names(record) for record in records]
         self.headers = [
             Header(tuple(r.names), r.category, r.license, r.patch_features is not None) for r in self._records
         ]
@@ -81,7 +81,10 @@ class MemoryRecords:
 
 
 class ShardRecords:
-    """A folder of shard-*.tar, read by position: the shards' members are listed once, their data when drawn."""
+    """A folder of shard-*.tar. Opening it notes where each record's files lie; they are read with the record.
+
+    Raises InputError for a folder without shards, or with a damaged one.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         shards = sorted(Path(folder).glob("shard-*.tar"))
@@ -90,13 +93,13 @@ class ShardRecords:
                 f"{folder}: no shard-*.tar here; expected a folder written by pa3d harvest, synth or prepare"
             )
         self._shards = shards
-        self._places: list[tuple[int, str, dict[str, tuple[int, int]]]] = []  # shard, key, kind -> offset, size
+        self._locations: list[tuple[int, str, dict[str, tuple[int, int]]]] = []  # shard, key, kind -> offset, size
         self.headers: list[Header] = []
-        self._files: dict[int, int] = {}
+        self._descriptors: dict[int, int] = {}  # of the shards opened so far
         for number, shard in enumerate(shards):
-            self._list(number, shard)
+            self._index_shard(number, shard)
 
-    def _list(self, number: int, shard: Path) -> None:
+    def _index_shard(self, number: int, shard: Path) -> None:
         members: dict[str, dict[str, tuple[int, int]]] = {}
         try:
             with tarfile.open(shard) as tar:
@@ -108,39 +111,39 @@ class ShardRecords:
                     offset, size = members[key]["json"]
                     file.seek(offset)
                     meta = json.loads(file.read(size))
-                    names = tuple(labels(meta["names"], meta["category"]))
+                    names = tuple(rows_by_name(meta["names"], meta["category"]))
                     self.headers.append(
                         Header(names, meta["category"], meta["license"], "features.npy" in members[key])
                     )
-                    self._places.append((number, key, members[key]))
+                    self._locations.append((number, key, members[key]))
         except (tarfile.TarError, OSError) as error:
             raise InputError(f"{shard}: not a readable tar shard ({error}); write it again") from error
         except (KeyError, ValueError) as error:
             raise InputError(f"{shard}: damaged ({type(error).__name__}: {error}); write the shard again") from error
 
     def __getitem__(self, index: int) -> PartCloud:
-        number, key, members = self._places[index]
-        data = {kind: os.pread(self._file(number), size, offset) for kind, (offset, size) in members.items()}
-        return cleaned(record_from_members(self._shards[number], key, data))
+        number, key, members = self._locations[index]
+        data = {kind: os.pread(self._descriptor(number), size, offset) for kind, (offset, size) in members.items()}
+        return merge_names(record_from_members(self._shards[number], key, data))
 
-    def _file(self, number: int) -> int:
-        if number not in self._files:
+    def _descriptor(self, number: int) -> int:
+        if number not in self._descriptors:
             try:
-                self._files[number] = os.open(self._shards[number], os.O_RDONLY)
+                self._descriptors[number] = os.open(self._shards[number], os.O_RDONLY)
             except OSError as error:
                 raise InputError(f"{self._shards[number]}: cannot be read ({error.strerror})") from error
-        return self._files[number]
+        return self._descriptors[number]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_files": {}}
+        return {**self.__dict__, "_descriptors": {}}  # each process opens its own
 
     def __del__(self) -> None:
-        for file in self.__dict__.get("_files", {}).values():
-            os.close(file)
+        for descriptor in self.__dict__.get("_descriptors", {}).values():
+            os.close(descriptor)
 
 
 class OfficialRecords:
-    """A split of the official layout."""
+    """A split ("train", "val" or "test") of the official layout."""
 
     def __init__(self, root: str | Path, split: str) -> None:
         self._root, self._entries = Path(root), official_entries(root, split)
@@ -154,17 +157,17 @@ class OfficialRecords:
         try:
             names = listing.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{listing}: cannot be read ({error}); expected a label a line") from error
+            raise InputError(f"{listing}: cannot be read ({error}); expected one label per line") from error
         features = (folder / "patch_dino" / "patch_features.pt").is_file()
-        return Header(tuple(labels(names, category)), category, "unknown", features)
+        return Header(tuple(rows_by_name(names, category)), category, "unknown", features)
 
     def __getitem__(self, index: int) -> PartCloud:
-        return cleaned(read_entry(self._root, self._entries[index]).to_part_cloud())
+        return merge_names(read_entry(self._root, self._entries[index]).to_part_cloud())
 
 
 @dataclass(frozen=True)
 class Group:
-    """The records of one source that training may draw: usable holds their numbers."""
+    """The records of one source that training can use; `usable` (n,) holds their indices in `records`."""
 
     name: str
     records: Records
@@ -181,34 +184,35 @@ class Group:
 
 
 def usable_group(name: str, records: Records, *, names: bool, features: bool) -> Group:
-    """Records that have what the losses need: a part's name, 2D features, or both."""
-    keep = [i for i, h in enumerate(records.headers) if (h.names or not names) and (h.has_features or not features)]
-    return Group(name, records, np.array(keep, np.int64))
+    """The records that have what the losses need. names: at least one part name. features: 2D features."""
+    usable = [i for i, h in enumerate(records.headers) if (h.names or not names) and (h.has_features or not features)]
+    return Group(name, records, np.array(usable, np.int64))
 
 
 def open_groups(folder: str | Path, split: str, *, names: bool, features: bool) -> list[Group]:
-    """The groups of a folder: a split of the official layout, shards, or a subfolder of shards a group.
+    """The groups of a folder: one of the official layout or of shards, or one per subfolder with shards.
 
-    Raises InputError when it is none of these, or no record can be used.
+    split: of the official layout. names, features: what a record must have (`usable_group`).
+    Raises InputError when the folder is none of these, or no record can be used.
     """
     root = Path(folder)
     if not root.is_dir():
         raise InputError(f"{folder}: no such folder; expected the official layout or folders of shard-*.tar")
     if is_official(root):
-        found: dict[str, Records] = {"official": OfficialRecords(root, split)}
+        sources: dict[str, Records] = {"official": OfficialRecords(root, split)}
     elif any(root.glob("shard-*.tar")):
-        found = {root.name: ShardRecords(root)}
+        sources = {root.name: ShardRecords(root)}
     else:
         folders = sorted(path for path in root.iterdir() if path.is_dir() and any(path.glob("shard-*.tar")))
-        found = {path.name: ShardRecords(path) for path in folders}
-    if not found:
+        sources = {path.name: ShardRecords(path) for path in folders}
+    if not sources:
         raise InputError(
             f"{folder}: no training data; expected labeled/ in the official layout, shard-*.tar, or subfolders of them"
         )
-    groups = [usable_group(name, records, names=names, features=features) for name, records in found.items()]
+    groups = [usable_group(name, records, names=names, features=features) for name, records in sources.items()]
     groups = [group for group in groups if len(group)]
     if not groups:
         needs = " and ".join(["a named part"] * names + ["2D features (pa3d prepare)"] * features)
-        count = sum(len(records.headers) for records in found.values())
+        count = sum(len(records.headers) for records in sources.values())
         raise InputError(f"{folder}: none of {count} records has {needs}; nothing to train on")
     return groups

@@ -1,0 +1,95 @@
+"""What a run reads: the groups of records it trains on and validates with, and the vectors of all their texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pa3d.data.official import is_official
+from pa3d.errors import InputError
+from pa3d.text import text_encoder
+from pa3d.train.batches import Batcher
+from pa3d.train.config import TrainConfig
+from pa3d.train.records import Group, open_groups
+from pa3d.train.text_bank import AbsentNames, Paraphrases, TextBank, check_text_dim, prompt_categories, text_keys
+
+
+@dataclass
+class TrainingData:
+    """
+    train, val: groups of records; val is empty where there is no validation.
+    text_bank: vectors of every text that a batch can ask for; None in stage 1.
+    categories: the categories that prompts may name.
+    feature_dim: width of the 2D features; 0 in stage 2.
+    """
+
+    train: list[Group]
+    val: list[Group]
+    text_bank: TextBank | None
+    paraphrases: Paraphrases
+    categories: set[str]
+    feature_dim: int
+
+    @staticmethod
+    def open(config: TrainConfig) -> TrainingData:
+        """The data that config.data names. Raises InputError when there is none, or none that can be used."""
+        c = config.data
+        if not c.train:
+            raise InputError("no training data; give --data FOLDER or data.train in the configuration")
+        names, features = config.stage != "stage1", config.stage != "stage2"
+        train = open_groups(c.train, "train", names=names, features=features)
+        val: list[Group] = []
+        if c.val or _has_official_validation(c.train):
+            val = open_groups(c.val or c.train, "val", names=names, features=features)
+        return TrainingData.from_groups(config, train, val)
+
+    @staticmethod
+    def from_groups(config: TrainConfig, train: list[Group], val: list[Group]) -> TrainingData:
+        """Encodes every text that the groups can ask for; raises InputError when its width is not encoder.text_dim."""
+        paraphrases = Paraphrases.load(config.data.paraphrases)
+        categories = prompt_categories(train, config.data.category_min) if config.data.category_prompts > 0 else set()
+        text_bank = None
+        if config.stage != "stage1":
+            encoder = text_encoder(config.text_space)
+            check_text_dim(encoder, config.encoder)
+            keys = text_keys(train, paraphrases, categories) | text_keys(val, Paraphrases({}), set())
+            text_bank = TextBank(encoder, keys)
+        feature_dim = 0
+        if config.stage != "stage2":
+            features = train[0][0].patch_features
+            assert features is not None
+            feature_dim = features.shape[1]
+        return TrainingData(train, val, text_bank, paraphrases, categories, feature_dim)
+
+    def batcher(self, config: TrainConfig) -> Batcher:
+        """What makes the training batches."""
+        absent_names = None
+        if config.data.absent and self.text_bank is not None:
+            absent_names = AbsentNames(self.train, self.text_bank, self.paraphrases)
+        return Batcher(
+            self.train,
+            config.data,
+            config.augmentation,
+            config.encoder,
+            config.optimizer.batch,
+            config.seed,
+            text_bank=None if self.text_bank is None else self.text_bank.without_vectors(),
+            paraphrases=self.paraphrases,
+            categories=self.categories,
+            absent_names=absent_names,
+            visual=config.stage != "stage2",
+        )
+
+    def record_counts(self) -> dict[str, int]:
+        """Number of training records by group."""
+        return {group.name: len(group) for group in self.train}
+
+    def licenses(self) -> list[str]:
+        return sorted({group.header(i).license for group in self.train for i in range(len(group))})
+
+
+def _has_official_validation(folder: str) -> bool:
+    """Whether it is the official layout, with a list of validation shapes that is not empty."""
+    root = Path(folder)
+    listing = root / ("split" if root.name == "labeled" else "labeled/split") / "val.txt"
+    return is_official(folder) and listing.is_file() and bool(listing.read_text().strip())
