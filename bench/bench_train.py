@@ -1,12 +1,12 @@
 """A step of training in the official configuration, against the plain formulation in torch, both under bf16 autocast.
 
-The plain one is what a reader of the paper writes: farthest points and neighbours in tensor code, the mini-PointNet as
+The plain one is what a reader of the paper writes: farthest points and neighbors in tensor code, the mini-PointNet as
 1x1 convolutions over (B G, C, M) with the pooled feature repeated for every point, attention in three products, AdamW.
 Losses and gradients of both are equal in float32 before anything is timed. A step takes clouds of 2,048 points and ends
 with the optimiser's update; clouds and targets are in memory.
 
-The plain formulation runs twice: in a process of its own, as torch does it, which is what one gets; and in this
-process, where freed memory is kept (pa3d.train.memory.keep_freed_memory), so that the ratio is one of computing alone.
+The plain formulation runs twice: in its own process, with torch's default memory handling; and in this process, where
+freed memory is kept (pa3d.train.memory.keep_freed_memory), so that the ratio compares the computation alone.
 
     OMP_NUM_THREADS=2 pytest bench/bench_train.py
 """
@@ -50,7 +50,7 @@ def configuration(stage: str, batch: int) -> Any:
 
 
 def text_vectors() -> Any:  # (PARTS, 1280)
-    """Unit vectors for the names of parts."""
+    """Random unit vectors as those of part names."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
@@ -58,8 +58,10 @@ def text_vectors() -> Any:  # (PARTS, 1280)
 
 
 def targets(stage: str, points: Any, members: Any) -> Any:
-    """What the patches are taught: of stage 1 features (B, G, D), of stage 2 the shares of parts (B, G, K). Parts are
-    slabs."""
+    """Targets of the patches: features (B, G, D) for stage 1, fractions of parts (B, G, K) for stage 2.
+
+    Parts are slabs of equal thickness.
+    """
     import torch
 
     if stage == "stage1":
@@ -82,23 +84,23 @@ def ours(stage: str, batch: int, precision: str = "bf16") -> tuple[Any, Callable
     config = replace(configuration(stage, batch), precision=precision)
     c = config.encoder
     trainer = Trainer(config, text_vectors=None if stage == "stage1" else text_vectors(), feature_dim=FEATURES)
-    points, taught = clouds(batch), taught_patches(stage, batch)
-    names, valid = torch.arange(PARTS).expand(batch, -1), torch.ones(batch, PARTS, dtype=torch.bool)
+    points, target = clouds(batch), patch_targets(stage, batch)
+    text_ids, valid = torch.arange(PARTS).expand(batch, -1), torch.ones(batch, PARTS, dtype=torch.bool)
 
     def step() -> float:
         index, members = sample_and_group(points, c.patches, c.patch_size, min_sq_norm=c.min_sq_norm)
         made = Batch(group(points, index, members), gather(points, index), [""] * batch)
         if stage == "stage1":
-            made.visual_targets = taught
+            made.visual_targets = target
         else:
-            made.targets, made.text_ids, made.valid = taught, names, valid
+            made.targets, made.text_ids, made.valid = target, text_ids, valid
         return trainer.train_step(made).loss
 
     return trainer, step
 
 
 @cache
-def taught_patches(stage: str, batch: int) -> Any:
+def patch_targets(stage: str, batch: int) -> Any:
     from pa3d.config import EncoderConfig
     from pa3d.ops import sample_and_group
 
@@ -225,16 +227,22 @@ def plain(
 
     model = Model()
     if stage == "stage2":
-        moving = (f"encoder.blocks.blocks.{c.depth - 1}.", "encoder.norm", "encoder.reduce_dim", "encoder.cls", "proj")
+        trainable = (
+            f"encoder.blocks.blocks.{c.depth - 1}.",
+            "encoder.norm",
+            "encoder.reduce_dim",
+            "encoder.cls",
+            "proj",
+        )
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name.startswith((*moving, "logit_scale")))
+            parameter.requires_grad_(name.startswith((*trainable, "logit_scale")))
     o = config.optimizer
     heads = [p for n, p in model.named_parameters() if p.requires_grad and n.startswith(("proj", "logit_scale"))]
     others = [p for n, p in model.named_parameters() if p.requires_grad and n.startswith("encoder")]
     optimizer = torch.optim.AdamW(
         [{"params": others, "lr": o.lr}, {"params": heads, "lr": o.head_lr}], weight_decay=o.weight_decay
     )
-    points, taught, text = clouds(batch), taught_patches(stage, batch), text_vectors()
+    points, target, text = clouds(batch), patch_targets(stage, batch), text_vectors()
 
     def step() -> float:
         model.train()
@@ -245,11 +253,11 @@ def plain(
             features = model(points)
         features = features.float()
         if stage == "stage1":
-            loss = (1 - F.cosine_similarity(features, taught, dim=-1)).mean()
+            loss = (1 - F.cosine_similarity(features, target, dim=-1)).mean()
         else:
             weight = torch.tensor(float(max(1, PARTS - 1)))
             logits = model.logit_scale.exp().clamp(max=100) * features @ text.T
-            loss = F.binary_cross_entropy_with_logits(logits, taught, pos_weight=weight)
+            loss = F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight)
         loss.backward()
         optimizer.step()
         return loss.item()

@@ -260,9 +260,8 @@ def _offered(
     if dataset.label_sets is None:
         raise InputError(f"{dataset.name} has no names common to all shapes; use offered='category'")
     mine = {clean_name(name): number for number, name in enumerate(classes)}
-    every = {
-        clean_name(name): name for name in (*classes, *(n for names in dataset.label_sets.values() for n in names))
-    }
+    names = (*classes, *(name for label_set in dataset.label_sets.values() for name in label_set))
+    every = {clean_name(name): name for name in names}
     # Sorted by name, so that the order does not depend on the shape (except for a class of unlabelled points).
     keys = sorted(every)
     return [every[key] for key in keys], np.array([mine.get(key, -1) for key in keys], np.int32)

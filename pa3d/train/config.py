@@ -231,10 +231,10 @@ class TrainConfig:
                 raise InputError(f"{name} is {rate}; expected a number from 0 to 1")
         if o.batch % o.accumulate:
             raise InputError(f"optimizer.batch {o.batch} is not a multiple of optimizer.accumulate {o.accumulate}")
-        low, high = a.view_cells
-        if not 2 <= low <= high:
+        fewest, most = a.view_cells
+        if not 2 <= fewest <= most:
             raise InputError(
-                f"augmentation.view_cells are [{low}, {high}]; expected two numbers of at least 2 in order"
+                f"augmentation.view_cells are [{fewest}, {most}]; expected two numbers of at least 2 in ascending order"
             )
         if any(not weight >= 0 for weight in d.weights.values()):
             raise InputError(f"data.weights are {d.weights}; expected numbers of at least 0")
