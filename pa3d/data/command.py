@@ -92,7 +92,7 @@ def harvest(
         _write_json(folder / REPORT, {**facts, "shapes": kept, "left": report.left})
         if sheet is not None:
             from pa3d.atomic import atomic_write
-            from pa3d.data.sheet import contact_sheet
+            from pa3d.report.part_mesh import contact_sheet
 
             with atomic_write(sheet) as file:
                 file.write(contact_sheet(chosen.sample))
@@ -138,7 +138,8 @@ def synth(
     if category is None:
         raise InputError("no CATEGORY given; name one, such as pa3d synth chair, or see pa3d synth --list")
     from pa3d.data.parts import write_shards
-    from pa3d.data.synth import draw_cloud, draw_mesh, named_glb
+    from pa3d.data.synth import draw_cloud, draw_mesh
+    from pa3d.report.part_mesh import named_glb
 
     target = out if out is not None else Path(category.replace(" ", "-"))
     seeds = range(seed, seed + count)
