@@ -1,4 +1,4 @@
-"""A `PartMesh` as a GLB with one node per part; many of them on a contact sheet, in the colours of their parts, with the
+"""A `PartMesh` as a GLB with one node per part, and many on a contact sheet: in the colours of their parts, with the
 names beside them, so that a person can judge them."""
 
 from __future__ import annotations
