@@ -93,88 +93,211 @@ def star_base(b: Builder, top: float, reach: float, leg_names: str, column_names
                 b.add(wheel.translate(x, wheel_r, z), "wheel")
 
 
+def _chair_base_four(b: Builder, w: float, d: float, top: float, style: str, r: float) -> None:
+    splay = b.uniform(0.03, 0.12) if style == "splayed" else 0
+    legs(b, w, d, top, "leg", splay, r)
+    if b.chance(0.35):
+        stretchers(b, w - 2 * r, d - 2 * r, top * b.uniform(0.25, 0.6), r * 0.6, "stretcher, leg")
+
+
+def _chair_base_star(b: Builder, w: float, d: float, top: float, style: str, r: float) -> None:
+    star_base(b, top, b.uniform(0.22, 0.32), "leg", "column, leg", b.chance(0.6))
+
+
+def _chair_base_sled(b: Builder, w: float, d: float, top: float, style: str, r: float) -> None:
+    for s in (-1, 1):
+        x = s * (w / 2 - r)
+        path = [(x, top, d / 2 - r), (x, r, d / 2 + r), (x, r, -d / 2 - r), (x, top, -d / 2 + r)]
+        b.add(tube(path, r * 0.7), "leg")
+
+
+def _chair_base_panel(b: Builder, w: float, d: float, top: float, style: str, r: float) -> None:
+    for s in (-1, 1):
+        b.add(box(r * 1.5, top, d * b.uniform(0.85, 1), (s * (w / 2 - r), top / 2, 0)), "leg")
+    if b.chance():
+        b.add(box(w - 2 * r, top * 0.3, r, (0, top * 0.7, -d * 0.3)), "leg")
+
+
+def _chair_base_cantilever(b: Builder, w: float, d: float, top: float, style: str, r: float) -> None:
+    for s in (-1, 1):
+        x = s * (w / 2 - r)
+        b.add(tube([(x, top, -d * 0.3), (x, top - r, d / 2), (x, r, d / 2), (x, r, -d / 2)], r * 0.7), "leg")
+    b.add(rod((-w / 2 + r, r, -d / 2), (w / 2 - r, r, -d / 2), r * 0.7), "leg")
+
+
+def _chair_base_slab(b: Builder, w: float, d: float, top: float, style: str, r: float) -> None:
+    # boards as wide as the seat: upright, leaning, crossed, or one that comes forward
+    wide, t = w * b.uniform(0.5, 1), b.uniform(0.015, 0.06)
+    kind = b.choice("upright", "leaning", "crossed", "forward")
+    spread = {"upright": 0.0, "leaning": b.uniform(0.04, 0.2), "crossed": -d * 0.8, "forward": 0.0}[kind]
+    if kind == "forward":
+        b.add(bar((0, top, -d * b.uniform(0.2, 0.5)), (0, 0, d * b.uniform(0.1, 0.5)), wide, t), "leg")
+        b.add(box(wide, t, d * b.uniform(0.7, 1.1), (0, t / 2, 0)), "foot, leg")
+    else:
+        for s in (-1, 1):
+            z = s * d * 0.4
+            b.add(bar((0, top, z), (0, 0, z + s * spread), wide, t), "leg")
+
+
+def _chair_base_pedestal(b: Builder, w: float, d: float, top: float, style: str, r: float) -> None:
+    foot = b.uniform(0.16, 0.25)
+    b.add(
+        lathe([(0, 0), (foot, 0), (foot, 0.02), (0.04, 0.06), (0.03, top * 0.5), (0.06, top), (0, top)]),
+        "leg",
+    )
+
+
+def _chair_base_folding(b: Builder, w: float, d: float, top: float, style: str, r: float) -> None:
+    for s in (-1, 1):
+        x = s * (w / 2 - r)
+        b.add(bar((x, top, -d / 2), (x * 0.95, 0, d / 2), r * 1.4, r * 1.4), "leg")
+        b.add(bar((x * 0.9, top, d / 2), (x * 0.9, 0, -d / 2), r * 1.4, r * 1.4), "leg")
+    b.add(rod((-w / 2, r, -d / 2), (w / 2, r, -d / 2), r * 0.6), "leg")
+
+
+CHAIR_BASE_STYLES = {
+    "four": _chair_base_four,
+    "splayed": _chair_base_four,
+    "star": _chair_base_star,
+    "sled": _chair_base_sled,
+    "panel": _chair_base_panel,
+    "cantilever": _chair_base_cantilever,
+    "slab": _chair_base_slab,
+    "pedestal": _chair_base_pedestal,
+    "folding": _chair_base_folding,
+}
+
+
 def chair_base(b: Builder, w: float, d: float, top: float) -> None:
     style = b.choice(
         "four", "four", "splayed", "splayed", "star", "sled", "panel", "cantilever", "pedestal", "folding", "slab"
     )
     r = b.uniform(0.015, 0.04)
-    if style in ("four", "splayed"):
-        splay = b.uniform(0.03, 0.12) if style == "splayed" else 0
-        legs(b, w, d, top, "leg", splay, r)
-        if b.chance(0.35):
-            stretchers(b, w - 2 * r, d - 2 * r, top * b.uniform(0.25, 0.6), r * 0.6, "stretcher, leg")
-    elif style == "star":
-        star_base(b, top, b.uniform(0.22, 0.32), "leg", "column, leg", b.chance(0.6))
-    elif style == "sled":
-        for s in (-1, 1):
-            x = s * (w / 2 - r)
-            path = [(x, top, d / 2 - r), (x, r, d / 2 + r), (x, r, -d / 2 - r), (x, top, -d / 2 + r)]
-            b.add(tube(path, r * 0.7), "leg")
-    elif style == "panel":
-        for s in (-1, 1):
-            b.add(box(r * 1.5, top, d * b.uniform(0.85, 1), (s * (w / 2 - r), top / 2, 0)), "leg")
-        if b.chance():
-            b.add(box(w - 2 * r, top * 0.3, r, (0, top * 0.7, -d * 0.3)), "leg")
-    elif style == "cantilever":
-        for s in (-1, 1):
-            x = s * (w / 2 - r)
-            b.add(tube([(x, top, -d * 0.3), (x, top - r, d / 2), (x, r, d / 2), (x, r, -d / 2)], r * 0.7), "leg")
-        b.add(rod((-w / 2 + r, r, -d / 2), (w / 2 - r, r, -d / 2), r * 0.7), "leg")
-    elif style == "slab":  # boards as wide as the seat: upright, leaning, crossed, or one that comes forward
-        wide, t = w * b.uniform(0.5, 1), b.uniform(0.015, 0.06)
-        kind = b.choice("upright", "leaning", "crossed", "forward")
-        spread = {"upright": 0.0, "leaning": b.uniform(0.04, 0.2), "crossed": -d * 0.8, "forward": 0.0}[kind]
-        if kind == "forward":
-            b.add(bar((0, top, -d * b.uniform(0.2, 0.5)), (0, 0, d * b.uniform(0.1, 0.5)), wide, t), "leg")
-            b.add(box(wide, t, d * b.uniform(0.7, 1.1), (0, t / 2, 0)), "foot, leg")
-        else:
-            for s in (-1, 1):
-                z = s * d * 0.4
-                b.add(bar((0, top, z), (0, 0, z + s * spread), wide, t), "leg")
-    elif style == "pedestal":
-        foot = b.uniform(0.16, 0.25)
-        b.add(
-            lathe([(0, 0), (foot, 0), (foot, 0.02), (0.04, 0.06), (0.03, top * 0.5), (0.06, top), (0, top)]),
-            "leg",
-        )
-    else:
-        for s in (-1, 1):
-            x = s * (w / 2 - r)
-            b.add(bar((x, top, -d / 2), (x * 0.95, 0, d / 2), r * 1.4, r * 1.4), "leg")
-            b.add(bar((x * 0.9, top, d / 2), (x * 0.9, 0, -d / 2), r * 1.4, r * 1.4), "leg")
-        b.add(rod((-w / 2, r, -d / 2), (w / 2, r, -d / 2), r * 0.6), "leg")
+    CHAIR_BASE_STYLES[style](b, w, d, top, style, r)
+
+
+def _chair_seat_flat(b: Builder, w: float, d: float, y: float, t: float) -> None:
+    b.add(box(w, t, d, (0, y + t / 2, 0)), "seat")
+
+
+def _chair_seat_bevel(b: Builder, w: float, d: float, y: float, t: float) -> None:
+    t *= 1.5
+    b.add(box(w, t, d, (0, y + t / 2, 0), bevel=t * 0.45), "seat")
+
+
+def _chair_seat_round(b: Builder, w: float, d: float, y: float, t: float) -> None:
+    b.add(cylinder(0.5, t, (0, y + t / 2, 0), segments=28).scale(w, 1, d), "seat")
+
+
+def _chair_seat_scoop(b: Builder, w: float, d: float, y: float, t: float) -> None:
+    depth = b.uniform(0.02, 0.06)
+
+    def scoop(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        drop = -depth * (np.sin(np.pi * u) * np.sin(np.pi * np.clip(v * 1.1, 0, 1))) ** 0.7
+        return np.stack([(u - 0.5) * w, y + t + drop, (v - 0.5) * d], -1)
+
+    b.add(sheet(scoop, t), "seat")
+
+
+def _chair_seat_cushion(b: Builder, w: float, d: float, y: float, t: float) -> None:
+    b.add(box(w, t, d, (0, y + t / 2, 0)), "seat frame, seat")
+    b.add(box(w * 0.95, t * 2, d * 0.95, (0, y + 2 * t, 0), bevel=t * 0.9), "cushion, seat")
+
+
+def _chair_seat_slats(b: Builder, w: float, d: float, y: float, t: float) -> None:
+    count = b.integers(4, 8)
+    for i in range(count):
+        z = ((i + 0.5) / count - 0.5) * d
+        b.add(box(w, t, d / count * 0.75, (0, y + t / 2, z)), "seat")
+
+
+def _chair_seat_trapezoid(b: Builder, w: float, d: float, y: float, t: float) -> None:
+    shape = rounded_rectangle(w, d, 0.06)
+    shape[:, 0] *= 0.85 + 0.15 * (shape[:, 1] / d + 0.5) * 2
+    b.add(stack(shape, [(y, 0.97), (y + t / 2, 1), (y + t, 0.97)]), "seat")
+
+
+CHAIR_SEAT_STYLES = {
+    "flat": _chair_seat_flat,
+    "bevel": _chair_seat_bevel,
+    "round": _chair_seat_round,
+    "scoop": _chair_seat_scoop,
+    "cushion": _chair_seat_cushion,
+    "slats": _chair_seat_slats,
+    "trapezoid": _chair_seat_trapezoid,
+}
 
 
 def chair_seat(b: Builder, w: float, d: float, y: float, t: float) -> None:
     """A seat whose underside is at y."""
     style = b.choice("flat", "bevel", "round", "scoop", "cushion", "slats", "trapezoid")
-    if style == "flat":
-        b.add(box(w, t, d, (0, y + t / 2, 0)), "seat")
-    elif style == "bevel":
-        t *= 1.5
-        b.add(box(w, t, d, (0, y + t / 2, 0), bevel=t * 0.45), "seat")
-    elif style == "round":
-        b.add(cylinder(0.5, t, (0, y + t / 2, 0), segments=28).scale(w, 1, d), "seat")
-    elif style == "scoop":
-        depth = b.uniform(0.02, 0.06)
+    CHAIR_SEAT_STYLES[style](b, w, d, y, t)
 
-        def scoop(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-            drop = -depth * (np.sin(np.pi * u) * np.sin(np.pi * np.clip(v * 1.1, 0, 1))) ** 0.7
-            return np.stack([(u - 0.5) * w, y + t + drop, (v - 0.5) * d], -1)
 
-        b.add(sheet(scoop, t), "seat")
-    elif style == "cushion":
-        b.add(box(w, t, d, (0, y + t / 2, 0)), "seat frame, seat")
-        b.add(box(w * 0.95, t * 2, d * 0.95, (0, y + 2 * t, 0), bevel=t * 0.9), "cushion, seat")
-    elif style == "slats":
-        count = b.integers(4, 8)
-        for i in range(count):
-            z = ((i + 0.5) / count - 0.5) * d
-            b.add(box(w, t, d / count * 0.75, (0, y + t / 2, z)), "seat")
+def _chair_back_panel(b: Builder, w: float, h: float, t: float, style: str, pieces: list[tuple[Mesh, str]]) -> None:
+    pieces.append(
+        (box(w * b.uniform(0.8, 1), h, t, (0, h / 2, 0), bevel=b.uniform(0, t / 2), top=b.uniform(0.75, 1)), "back")
+    )
+
+
+def _chair_back_round(b: Builder, w: float, h: float, t: float, style: str, pieces: list[tuple[Mesh, str]]) -> None:
+    gap = h * b.uniform(0.1, 0.4)
+    tall = h - gap
+    oval = np.stack([np.cos(np.linspace(0, 6.05, 25)) * w * 0.42, np.sin(np.linspace(0, 6.05, 25)) * tall / 2], 1)
+    pieces.append((extrude(oval, t, at=(0, gap + tall / 2, 0)), "back"))
+    for s in (-1, 1):
+        pieces.append((rod((s * w * 0.25, 0, 0), (s * w * 0.25, gap + tall * 0.2, 0), t * 0.4), "back post, back"))
+
+
+def _chair_back_curved(b: Builder, w: float, h: float, t: float, style: str, pieces: list[tuple[Mesh, str]]) -> None:
+    low = h * 0.7 if style == "low rail" else 0 if style == "shell" else h * b.uniform(0, 0.4)
+    curve = b.uniform(0.05, 0.2)
+
+    def curved(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        across = 2 * u - 1
+        return np.stack([across * w / 2, low + (h - low) * v * (1 - 0.15 * across**4), curve * across**2 - 0.01], -1)
+
+    pieces.append((sheet(curved, t), "back"))
+    if low > 0.02:
+        for s in (-1, 1):
+            foot, head = (s * w * 0.42, 0, curve * 0.5), (s * w * 0.42, low + 0.05, curve * 0.7)
+            pieces.append((rod(foot, head, t * 0.5), "back post, back"))
+
+
+def _chair_back_slats(b: Builder, w: float, h: float, t: float, style: str, pieces: list[tuple[Mesh, str]]) -> None:
+    post = b.uniform(0.012, 0.03)
+    for s in (-1, 1):
+        pieces.append((rod((s * (w / 2 - post), 0, 0), (s * (w / 2 - post), h, 0), post), "back post, back"))
+    rail = h * b.uniform(0.08, 0.2)
+    pieces.append((box(w, rail, t, (0, h - rail / 2, 0), bevel=t * 0.3), "top rail, back"))
+    inner = w - 2 * post
+    if style == "ladder":
+        for level in np.linspace(0.15, 0.75, b.integers(2, 4)):
+            pieces.append((box(inner, h * 0.09, t * 0.7, (0, h * level, 0)), "slat, back"))
+    elif style == "frame":
+        pieces.append((box(inner, h * 0.55, t * 0.6, (0, h * 0.5, 0)), "back panel, back"))
+    elif style == "splat":
+        shape = np.array([(-0.5, 0), (-0.3, 0.3), (-0.5, 0.6), (-0.35, 1), (0.35, 1), (0.5, 0.6), (0.3, 0.3), (0.5, 0)])
+        pieces.append((extrude(shape * (w * b.uniform(0.25, 0.5), h * 0.9), t * 0.6), "splat, back"))
     else:
-        shape = rounded_rectangle(w, d, 0.06)
-        shape[:, 0] *= 0.85 + 0.15 * (shape[:, 1] / d + 0.5) * 2
-        b.add(stack(shape, [(y, 0.97), (y + t / 2, 1), (y + t, 0.97)]), "seat")
+        count = b.integers(3, 8)
+        wide = inner / count * b.uniform(0.3, 0.7) if style == "slats" else post
+        for x in np.linspace(-inner / 2, inner / 2, count + 2)[1:-1]:
+            pieces.append((box(wide, h - rail, t * 0.6, (x, (h - rail) / 2, 0)), "slat, back"))
+
+
+CHAIR_BACK_STYLES = {
+    "panel": _chair_back_panel,
+    "round": _chair_back_round,
+    "curved": _chair_back_curved,
+    "shell": _chair_back_curved,
+    "low rail": _chair_back_curved,
+    "slats": _chair_back_slats,
+    "ladder": _chair_back_slats,
+    "frame": _chair_back_slats,
+    "spindles": _chair_back_slats,
+    "splat": _chair_back_slats,
+}
 
 
 def chair_back(b: Builder, w: float, d: float, y: float, h: float, t: float) -> None:
@@ -195,54 +318,7 @@ def chair_back(b: Builder, w: float, d: float, y: float, h: float, t: float) -> 
     bow = b.uniform(0, 0.08)
     z = -d / 2 + t / 2
     pieces: list[tuple[Mesh, str]] = []
-    if style == "panel":
-        pieces.append(
-            (box(w * b.uniform(0.8, 1), h, t, (0, h / 2, 0), bevel=b.uniform(0, t / 2), top=b.uniform(0.75, 1)), "back")
-        )
-    elif style == "round":
-        gap = h * b.uniform(0.1, 0.4)
-        tall = h - gap
-        oval = np.stack([np.cos(np.linspace(0, 6.05, 25)) * w * 0.42, np.sin(np.linspace(0, 6.05, 25)) * tall / 2], 1)
-        pieces.append((extrude(oval, t, at=(0, gap + tall / 2, 0)), "back"))
-        for s in (-1, 1):
-            pieces.append((rod((s * w * 0.25, 0, 0), (s * w * 0.25, gap + tall * 0.2, 0), t * 0.4), "back post, back"))
-    elif style in ("curved", "shell", "low rail"):
-        low = h * 0.7 if style == "low rail" else 0 if style == "shell" else h * b.uniform(0, 0.4)
-        curve = b.uniform(0.05, 0.2)
-
-        def curved(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-            across = 2 * u - 1
-            return np.stack(
-                [across * w / 2, low + (h - low) * v * (1 - 0.15 * across**4), curve * across**2 - 0.01], -1
-            )
-
-        pieces.append((sheet(curved, t), "back"))
-        if low > 0.02:
-            for s in (-1, 1):
-                foot, head = (s * w * 0.42, 0, curve * 0.5), (s * w * 0.42, low + 0.05, curve * 0.7)
-                pieces.append((rod(foot, head, t * 0.5), "back post, back"))
-    else:
-        post = b.uniform(0.012, 0.03)
-        for s in (-1, 1):
-            pieces.append((rod((s * (w / 2 - post), 0, 0), (s * (w / 2 - post), h, 0), post), "back post, back"))
-        rail = h * b.uniform(0.08, 0.2)
-        pieces.append((box(w, rail, t, (0, h - rail / 2, 0), bevel=t * 0.3), "top rail, back"))
-        inner = w - 2 * post
-        if style == "ladder":
-            for level in np.linspace(0.15, 0.75, b.integers(2, 4)):
-                pieces.append((box(inner, h * 0.09, t * 0.7, (0, h * level, 0)), "slat, back"))
-        elif style == "frame":
-            pieces.append((box(inner, h * 0.55, t * 0.6, (0, h * 0.5, 0)), "back panel, back"))
-        elif style == "splat":
-            shape = np.array(
-                [(-0.5, 0), (-0.3, 0.3), (-0.5, 0.6), (-0.35, 1), (0.35, 1), (0.5, 0.6), (0.3, 0.3), (0.5, 0)]
-            )
-            pieces.append((extrude(shape * (w * b.uniform(0.25, 0.5), h * 0.9), t * 0.6), "splat, back"))
-        else:
-            count = b.integers(3, 8)
-            wide = inner / count * b.uniform(0.3, 0.7) if style == "slats" else post
-            for x in np.linspace(-inner / 2, inner / 2, count + 2)[1:-1]:
-                pieces.append((box(wide, h - rail, t * 0.6, (x, (h - rail) / 2, 0)), "slat, back"))
+    CHAIR_BACK_STYLES[style](b, w, h, t, style, pieces)
     for mesh, names in pieces:
         bent = mesh.deform(lambda v: v - np.array([0, 0, 1]) * (bow * (1 - (2 * v[:, :1] / w) ** 2)))
         b.add(bent.rotate("x", -lean).translate(0, y, z), names)
@@ -589,6 +665,36 @@ def table(b: Builder) -> None:
                 b.add(cylinder(0.035, 0.025, (sx * lw * 0.46, -0.03, sz * ld * 0.46), axis="x"), "wheel")
 
 
+def _pull_knob(size: float) -> Mesh:
+    r = min(size * 0.3, 0.025)
+    mesh = lathe([(0, 0), (r * 0.4, 0), (r * 0.4, r * 0.8), (r, r), (r * 0.8, r * 1.9), (0, r * 2)], 12).rotate("x", 90)
+    return mesh
+
+
+def _pull_bar(size: float) -> Mesh:
+    mesh = rod((-size / 2, 0, 0.03), (size / 2, 0, 0.03), 0.008, segments=8)
+    mesh += rod((-size * 0.4, 0, 0), (-size * 0.4, 0, 0.03), 0.006, segments=6) + rod(
+        (size * 0.4, 0, 0), (size * 0.4, 0, 0.03), 0.006, segments=6
+    )
+    return mesh
+
+
+def _pull_bow(size: float) -> Mesh:
+    return tube(arc(size / 2, 0, 180, plane="xz", r2=0.04, steps=10), 0.008, 8)
+
+
+def _pull_cup(size: float) -> Mesh:
+    return box(size, 0.025, 0.02, (0, 0, 0.01), bevel=0.006)
+
+
+PULL_STYLES = {
+    "knob": _pull_knob,
+    "bar": _pull_bar,
+    "bow": _pull_bow,
+    "cup": _pull_cup,
+}
+
+
 def pull(
     b: Builder,
     x: float,
@@ -601,20 +707,7 @@ def pull(
 ) -> None:
     """A furniture handle on a front that faces +z."""
     style = style or b.choice("bar", "knob", "bow", "cup")
-    if style == "knob":
-        r = min(size * 0.3, 0.025)
-        mesh = lathe([(0, 0), (r * 0.4, 0), (r * 0.4, r * 0.8), (r, r), (r * 0.8, r * 1.9), (0, r * 2)], 12).rotate(
-            "x", 90
-        )
-    elif style == "bar":
-        mesh = rod((-size / 2, 0, 0.03), (size / 2, 0, 0.03), 0.008, segments=8)
-        mesh += rod((-size * 0.4, 0, 0), (-size * 0.4, 0, 0.03), 0.006, segments=6) + rod(
-            (size * 0.4, 0, 0), (size * 0.4, 0, 0.03), 0.006, segments=6
-        )
-    elif style == "bow":
-        mesh = tube(arc(size / 2, 0, 180, plane="xz", r2=0.04, steps=10), 0.008, 8)
-    else:
-        mesh = box(size, 0.025, 0.02, (0, 0, 0.01), bevel=0.006)
+    mesh = PULL_STYLES[style](size)
     b.add((mesh.rotate("z", 90) if upright else mesh).translate(x, y, z), names)
 
 

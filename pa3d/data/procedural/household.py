@@ -55,87 +55,102 @@ def shade(b: Builder, r: float, h: float) -> Mesh:
     return lathe(np.concatenate([profile, inner]), 28)
 
 
+def _lamp_table(b: Builder, kind: str, r: float, h: float) -> None:
+    tall = b.uniform(0.35, 0.7) if kind == "table" else b.uniform(1.1, 1.7)
+    if kind == "tripod":
+        for a in np.radians((90, 210, 330)):
+            b.add(rod((0, tall, 0), (0.3 * np.cos(a), 0, 0.3 * np.sin(a)), 0.015), "leg, base")
+    else:
+        foot = b.uniform(0.1, 0.2)
+        b.add(
+            lathe(
+                [(0, 0), (foot, 0), (foot, 0.02), (foot * b.uniform(0.2, 0.8), b.uniform(0.03, 0.07)), (0, 0.08)],
+                28,
+            )
+            if b.chance(0.75)
+            else box(2 * foot, 0.04, 2 * foot, (0, 0.02, 0), bevel=0.01),
+            "base",
+        )
+        t = np.linspace(0, 1, 16)
+        thick = b.uniform(0.01, 0.025)
+        belly = b.uniform(0.03, 0.13) if kind == "table" and b.chance(0.6) else 0
+        body = thick + belly * np.sin(np.pi * np.minimum(1, t * b.uniform(1, 1.6))) ** 2 * (1 + 0.2 * np.sin(t * 12))
+        b.add(
+            lathe([(0, 0.03), *np.stack([body, 0.03 + tall * t], 1), (0, tall)]),
+            "body, pole" if belly else "pole",
+        )
+    b.add(shade(b, r, h).translate(0, tall + h * b.uniform(0, 0.4), 0), "shade")
+    if b.chance(0.6):
+        b.add(sphere(0.045, (0, tall + 0.03, 0)), "bulb")
+    if b.chance(0.15):
+        b.add(rod((r * 0.4, tall - h * 0.9, 0), (r * 0.4, tall, 0), 0.006), "pull chain, switch")
+
+
+def _lamp_desk(b: Builder, kind: str, r: float, h: float) -> None:
+    foot = b.uniform(0.09, 0.15)
+    b.add(cylinder(foot, 0.03, (0, 0.015, 0)), "base")
+    l1, l2, a1, a2 = b.uniform(0.25, 0.4), b.uniform(0.25, 0.4), b.uniform(-35, 10), b.uniform(20, 75)
+    p = np.array([0, 0.03, 0])
+    q = p + l1 * np.array([0, np.cos(np.radians(a1)), np.sin(np.radians(a1))])
+    s = q + l2 * np.array([0, np.cos(np.radians(a2)), np.sin(np.radians(a2))])
+    if b.chance(0.3):
+        b.add(tube(bezier(p, q, q + (0, 0.1, 0.1), s, steps=20), 0.014), "arm, pole")
+    else:
+        b.add(rod(p, q, 0.013), "arm, pole")
+        b.add(rod(q, s, 0.013), "arm, pole")
+        b.add(cylinder(0.025, 0.05, tuple(q), axis="x"), "joint, hinge")
+    sr, tilt = b.uniform(0.07, 0.13), b.uniform(-60, 10)
+    b.add(
+        lathe([(sr, -0.12), (sr * 0.9, -0.06), (0.03, 0.03), (0.03, 0.06), (0, 0.06)]).rotate("x", tilt).translate(*s),
+        "shade",
+    )
+    b.add(sphere(0.035, (0, -0.07, 0)).rotate("x", tilt).translate(*s), "bulb")
+
+
+def _lamp_ceiling(b: Builder, kind: str, r: float, h: float) -> None:
+    drop, count = b.uniform(0.3, 0.8), b.integers(1, 6) if b.chance(0.4) else 1
+    b.add(cylinder(b.uniform(0.06, 0.12), 0.04, (0, drop, 0)), "ceiling mount, bracket, base")
+    b.add(rod((0, 0, 0), (0, drop, 0), 0.009), "cord, pole" if b.chance() else "chain, pole")
+    if count == 1:
+        b.add(shade(b, r, h), "shade")
+        b.add(sphere(0.05, (0, -h * 0.1, 0)), "bulb")
+    else:
+        state = int(b.rng.integers(1 << 30))
+        for a in np.radians(360 / count * np.arange(count)):
+            x, z = 0.35 * np.cos(a), 0.35 * np.sin(a)
+            b.add(
+                tube(bezier((0, 0.05, 0), (x * 0.6, -0.15, z * 0.6), (x, -0.1, z), (x, 0.02, z)), 0.014),
+                "arm, lamp arm",
+            )
+            again = Builder(np.random.default_rng(state))
+            b.add(shade(again, 0.11, 0.13).translate(x, 0.08, z), "shade")
+
+
+def _lamp_wall(b: Builder, kind: str, r: float, h: float) -> None:
+    b.add(
+        cylinder(0.1, 0.03, (0, 0, -0.2), axis="z") if b.chance() else box(0.14, 0.25, 0.03, (0, 0, -0.2)),
+        "bracket, base",
+    )
+    b.add(tube(bezier((0, 0, -0.2), (0, -0.1, -0.05), (0, -0.1, 0.02), (0, 0.05, 0.02)), 0.014), "arm, pole")
+    b.add(shade(b, r * 0.7, h * 0.7).translate(0, 0.12, 0.02), "shade")
+    b.add(sphere(0.035, (0, 0.1, 0.02)), "bulb")
+
+
+LAMP_KINDS = {
+    "table": _lamp_table,
+    "floor": _lamp_table,
+    "tripod": _lamp_table,
+    "desk": _lamp_desk,
+    "ceiling": _lamp_ceiling,
+    "wall": _lamp_wall,
+}
+
+
 @family("lamp", names=LAMP)
 def lamp(b: Builder) -> None:
     kind = b.choice("table", "table", "floor", "desk", "ceiling", "tripod", "wall")
     r, h = b.uniform(0.15, 0.3), b.uniform(0.15, 0.4)
-    if kind in ("table", "floor", "tripod"):
-        tall = b.uniform(0.35, 0.7) if kind == "table" else b.uniform(1.1, 1.7)
-        if kind == "tripod":
-            for a in np.radians((90, 210, 330)):
-                b.add(rod((0, tall, 0), (0.3 * np.cos(a), 0, 0.3 * np.sin(a)), 0.015), "leg, base")
-        else:
-            foot = b.uniform(0.1, 0.2)
-            b.add(
-                lathe(
-                    [(0, 0), (foot, 0), (foot, 0.02), (foot * b.uniform(0.2, 0.8), b.uniform(0.03, 0.07)), (0, 0.08)],
-                    28,
-                )
-                if b.chance(0.75)
-                else box(2 * foot, 0.04, 2 * foot, (0, 0.02, 0), bevel=0.01),
-                "base",
-            )
-            t = np.linspace(0, 1, 16)
-            thick = b.uniform(0.01, 0.025)
-            belly = b.uniform(0.03, 0.13) if kind == "table" and b.chance(0.6) else 0
-            body = thick + belly * np.sin(np.pi * np.minimum(1, t * b.uniform(1, 1.6))) ** 2 * (
-                1 + 0.2 * np.sin(t * 12)
-            )
-            b.add(
-                lathe([(0, 0.03), *np.stack([body, 0.03 + tall * t], 1), (0, tall)]),
-                "body, pole" if belly else "pole",
-            )
-        b.add(shade(b, r, h).translate(0, tall + h * b.uniform(0, 0.4), 0), "shade")
-        if b.chance(0.6):
-            b.add(sphere(0.045, (0, tall + 0.03, 0)), "bulb")
-        if b.chance(0.15):
-            b.add(rod((r * 0.4, tall - h * 0.9, 0), (r * 0.4, tall, 0), 0.006), "pull chain, switch")
-    elif kind == "desk":
-        foot = b.uniform(0.09, 0.15)
-        b.add(cylinder(foot, 0.03, (0, 0.015, 0)), "base")
-        l1, l2, a1, a2 = b.uniform(0.25, 0.4), b.uniform(0.25, 0.4), b.uniform(-35, 10), b.uniform(20, 75)
-        p = np.array([0, 0.03, 0])
-        q = p + l1 * np.array([0, np.cos(np.radians(a1)), np.sin(np.radians(a1))])
-        s = q + l2 * np.array([0, np.cos(np.radians(a2)), np.sin(np.radians(a2))])
-        if b.chance(0.3):
-            b.add(tube(bezier(p, q, q + (0, 0.1, 0.1), s, steps=20), 0.014), "arm, pole")
-        else:
-            b.add(rod(p, q, 0.013), "arm, pole")
-            b.add(rod(q, s, 0.013), "arm, pole")
-            b.add(cylinder(0.025, 0.05, tuple(q), axis="x"), "joint, hinge")
-        sr, tilt = b.uniform(0.07, 0.13), b.uniform(-60, 10)
-        b.add(
-            lathe([(sr, -0.12), (sr * 0.9, -0.06), (0.03, 0.03), (0.03, 0.06), (0, 0.06)])
-            .rotate("x", tilt)
-            .translate(*s),
-            "shade",
-        )
-        b.add(sphere(0.035, (0, -0.07, 0)).rotate("x", tilt).translate(*s), "bulb")
-    elif kind == "ceiling":
-        drop, count = b.uniform(0.3, 0.8), b.integers(1, 6) if b.chance(0.4) else 1
-        b.add(cylinder(b.uniform(0.06, 0.12), 0.04, (0, drop, 0)), "ceiling mount, bracket, base")
-        b.add(rod((0, 0, 0), (0, drop, 0), 0.009), "cord, pole" if b.chance() else "chain, pole")
-        if count == 1:
-            b.add(shade(b, r, h), "shade")
-            b.add(sphere(0.05, (0, -h * 0.1, 0)), "bulb")
-        else:
-            state = int(b.rng.integers(1 << 30))
-            for a in np.radians(360 / count * np.arange(count)):
-                x, z = 0.35 * np.cos(a), 0.35 * np.sin(a)
-                b.add(
-                    tube(bezier((0, 0.05, 0), (x * 0.6, -0.15, z * 0.6), (x, -0.1, z), (x, 0.02, z)), 0.014),
-                    "arm, lamp arm",
-                )
-                again = Builder(np.random.default_rng(state))
-                b.add(shade(again, 0.11, 0.13).translate(x, 0.08, z), "shade")
-    else:
-        b.add(
-            cylinder(0.1, 0.03, (0, 0, -0.2), axis="z") if b.chance() else box(0.14, 0.25, 0.03, (0, 0, -0.2)),
-            "bracket, base",
-        )
-        b.add(tube(bezier((0, 0, -0.2), (0, -0.1, -0.05), (0, -0.1, 0.02), (0, 0.05, 0.02)), 0.014), "arm, pole")
-        b.add(shade(b, r * 0.7, h * 0.7).translate(0, 0.12, 0.02), "shade")
-        b.add(sphere(0.035, (0, 0.1, 0.02)), "bulb")
+    LAMP_KINDS[kind](b, kind, r, h)
 
 
 @family("street lamp", names=LAMP)

@@ -28,26 +28,79 @@ from pa3d.data.procedural.primitives import (
 from pa3d.data.procedural.registry import COMMON, Builder, family
 
 
+def _wall_straight(b: Builder, belly: float, steps: int, t: np.ndarray, low: float) -> np.ndarray:
+    return np.ones(steps)
+
+
+def _wall_cone(b: Builder, belly: float, steps: int, t: np.ndarray, low: float) -> np.ndarray:
+    return low + (1 - low) * t if b.chance(0.7) else 1 - (1 - low) * t
+
+
+def _wall_belly(b: Builder, belly: float, steps: int, t: np.ndarray, low: float) -> np.ndarray:
+    return low + b.uniform(0.1, belly) * np.sin(np.pi * t ** b.uniform(0.6, 1.3))
+
+
+def _wall_tulip(b: Builder, belly: float, steps: int, t: np.ndarray, low: float) -> np.ndarray:
+    return low + (1 - low) * t**3 + 0.12 * np.sin(np.pi * t)
+
+
+def _wall_foot(b: Builder, belly: float, steps: int, t: np.ndarray, low: float) -> np.ndarray:
+    return np.minimum(1, (0.02 + t * b.uniform(2, 6)) ** 0.4)
+
+
+WALL_KINDS = {
+    "straight": _wall_straight,
+    "cone": _wall_cone,
+    "belly": _wall_belly,
+    "tulip": _wall_tulip,
+    "foot": _wall_foot,
+}
+
+
 def wall(b: Builder, r: float, h: float, taper: float = 0.3, belly: float = 0.3, steps: int = 14) -> np.ndarray:
     """A random vessel profile (steps, 2) from the foot to the rim at height h; r is its widest radius."""
     t = np.linspace(0, 1, steps)
     kind = b.choice("straight", "cone", "belly", "tulip", "foot")
     low = 1 - b.uniform(0, taper)
-    if kind == "straight":
-        shape = np.ones(steps)
-    elif kind == "cone":
-        shape = low + (1 - low) * t if b.chance(0.7) else 1 - (1 - low) * t
-    elif kind == "belly":
-        shape = low + b.uniform(0.1, belly) * np.sin(np.pi * t ** b.uniform(0.6, 1.3))
-    elif kind == "tulip":
-        shape = low + (1 - low) * t**3 + 0.12 * np.sin(np.pi * t)
-    else:
-        shape = np.minimum(1, (0.02 + t * b.uniform(2, 6)) ** 0.4)
+    shape = WALL_KINDS[kind](b, belly, steps, t, low)
     return np.stack([r * shape / shape.max(), h * t], 1)
 
 
 def radius_at(profile: np.ndarray, y: float) -> float:
     return float(np.interp(y, profile[:, 1], profile[:, 0]))
+
+
+def _side_handle_c(a: np.ndarray, c: np.ndarray, out: float) -> np.ndarray:
+    return bezier(a, a + (out * 1.2, 0.1 * out, 0), c + (out * 1.2, -0.1 * out, 0), c, steps=16)
+
+
+def _side_handle_ear(a: np.ndarray, c: np.ndarray, out: float) -> np.ndarray:
+    return bezier(a, a + (out, out * 0.6, 0), c + (out * 1.3, out * 0.4, 0), c + (out * 0.3, 0, 0), c, steps=16)
+
+
+def _side_handle_square(a: np.ndarray, c: np.ndarray, out: float) -> np.ndarray:
+    return np.array(
+        [
+            a,
+            a + (out * 0.7, 0, 0),
+            a + (out * 0.8, -out * 0.1, 0),
+            c + (out * 0.8, out * 0.1, 0),
+            c + (out * 0.7, 0, 0),
+            c,
+        ]
+    )
+
+
+def _side_handle_slant(a: np.ndarray, c: np.ndarray, out: float) -> np.ndarray:
+    return np.array([a, a + (out * 0.8, 0, 0), a + (out * 0.8, -out * 0.12, 0), c])
+
+
+SIDE_HANDLE_KINDS = {
+    "c": _side_handle_c,
+    "ear": _side_handle_ear,
+    "square": _side_handle_square,
+    "slant": _side_handle_slant,
+}
 
 
 def side_handle(
@@ -59,23 +112,7 @@ def side_handle(
     out = (high - low) * b.uniform(0.5, 1.1)
     t = (high - low) * b.uniform(0.06, 0.13)
     kind = b.choice("c", "c", "ear", "square", "slant")
-    if kind == "c":
-        path = bezier(a, a + (out * 1.2, 0.1 * out, 0), c + (out * 1.2, -0.1 * out, 0), c, steps=16)
-    elif kind == "ear":
-        path = bezier(a, a + (out, out * 0.6, 0), c + (out * 1.3, out * 0.4, 0), c + (out * 0.3, 0, 0), c, steps=16)
-    elif kind == "square":
-        path = np.array(
-            [
-                a,
-                a + (out * 0.7, 0, 0),
-                a + (out * 0.8, -out * 0.1, 0),
-                c + (out * 0.8, out * 0.1, 0),
-                c + (out * 0.7, 0, 0),
-                c,
-            ]
-        )
-    else:
-        path = np.array([a, a + (out * 0.8, 0, 0), a + (out * 0.8, -out * 0.12, 0), c])
+    path = SIDE_HANDLE_KINDS[kind](a, c, out)
     if not b.chance(closed):
         path = path[: int(len(path) * 0.75) + 1]
     section = ellipse(t, t, 8) if b.chance() else rounded_rectangle(t * b.uniform(1.5, 3), t * 1.1, t * 0.3, 3)
@@ -187,6 +224,80 @@ BOTTLE = {
 }
 
 
+def _bottle_screw(b: Builder, neck: float, y: float, c: float, ch: float) -> None:
+    low = y - ch * 0.6
+    b.add(lathe([(c, low), (c, low + ch), (c * 0.95, low + ch * 1.05), (0, low + ch * 1.05)]), "lid")
+
+
+def _bottle_cork(b: Builder, neck: float, y: float, c: float, ch: float) -> None:
+    b.add(cylinder(neck * 0.8, 0.12, (0, y + 0.03, 0), top=neck * 0.9), "lid")
+
+
+def _bottle_pump(b: Builder, neck: float, y: float, c: float, ch: float) -> None:
+    b.add(
+        lathe(
+            [
+                (c, y - 0.05),
+                (c, y + 0.04),
+                (neck * 0.4, y + 0.07),
+                (neck * 0.25, y + 0.07),
+                (neck * 0.25, y + 0.16),
+            ]
+        ),
+        "lid",
+    )
+    b.add(
+        box(neck * 1.3, 0.05, neck * 1.3, (0, y + 0.18, 0), bevel=0.015)
+        + rod((0, y + 0.18, 0), (0, y + 0.16, neck + 0.12), 0.02),
+        "pump head, pump, dispenser head",
+    )
+
+
+def _bottle_spray(b: Builder, neck: float, y: float, c: float, ch: float) -> None:
+    b.add(cylinder(c, 0.09, (0, y, 0)), "lid")
+    b.add(
+        box(neck * 1.4, 0.12, neck * 3.5, (0, y + 0.12, neck * 0.4), bevel=0.02),
+        "spray head, dispenser head, nozzle",
+    )
+    b.add(
+        sweep(
+            bezier((0, y + 0.07, neck * 1.3), (0, y, neck * 1.5), (0, y - 0.1, neck * 2.2)),
+            rounded_rectangle(neck * 0.6, 0.02),
+        ),
+        "trigger",
+    )
+
+
+def _bottle_sport(b: Builder, neck: float, y: float, c: float, ch: float) -> None:
+    b.add(
+        lathe(
+            [
+                (c, y - 0.06),
+                (c, y),
+                (c * 0.5, y + 0.05),
+                (c * 0.4, y + 0.05),
+                (c * 0.45, y + 0.13),
+                (0, y + 0.13),
+            ]
+        ),
+        "lid",
+    )
+
+
+def _bottle_round(b: Builder, neck: float, y: float, c: float, ch: float) -> None:
+    b.add(ellipsoid(c, ch, c, (0, y + ch * 0.5, 0)), "lid")
+
+
+BOTTLE_KINDS = {
+    "screw": _bottle_screw,
+    "cork": _bottle_cork,
+    "pump": _bottle_pump,
+    "spray": _bottle_spray,
+    "sport": _bottle_sport,
+    "round": _bottle_round,
+}
+
+
 @family("bottle", names=BOTTLE)
 def bottle(b: Builder) -> None:
     r, h, neck = b.uniform(0.16, 0.32), b.uniform(0.4, 0.8), b.uniform(0.04, 0.14)
@@ -226,58 +337,8 @@ def bottle(b: Builder) -> None:
     y = top + tall
     kind = b.choice("screw", "screw", "cork", "pump", "spray", "sport", "round", "none")
     c, ch = neck * b.uniform(1.08, 1.5), b.uniform(0.05, 0.16)
-    if kind == "screw":
-        low = y - ch * 0.6
-        b.add(lathe([(c, low), (c, low + ch), (c * 0.95, low + ch * 1.05), (0, low + ch * 1.05)]), "lid")
-    elif kind == "cork":
-        b.add(cylinder(neck * 0.8, 0.12, (0, y + 0.03, 0), top=neck * 0.9), "lid")
-    elif kind == "pump":
-        b.add(
-            lathe(
-                [
-                    (c, y - 0.05),
-                    (c, y + 0.04),
-                    (neck * 0.4, y + 0.07),
-                    (neck * 0.25, y + 0.07),
-                    (neck * 0.25, y + 0.16),
-                ]
-            ),
-            "lid",
-        )
-        b.add(
-            box(neck * 1.3, 0.05, neck * 1.3, (0, y + 0.18, 0), bevel=0.015)
-            + rod((0, y + 0.18, 0), (0, y + 0.16, neck + 0.12), 0.02),
-            "pump head, pump, dispenser head",
-        )
-    elif kind == "spray":
-        b.add(cylinder(c, 0.09, (0, y, 0)), "lid")
-        b.add(
-            box(neck * 1.4, 0.12, neck * 3.5, (0, y + 0.12, neck * 0.4), bevel=0.02),
-            "spray head, dispenser head, nozzle",
-        )
-        b.add(
-            sweep(
-                bezier((0, y + 0.07, neck * 1.3), (0, y, neck * 1.5), (0, y - 0.1, neck * 2.2)),
-                rounded_rectangle(neck * 0.6, 0.02),
-            ),
-            "trigger",
-        )
-    elif kind == "sport":
-        b.add(
-            lathe(
-                [
-                    (c, y - 0.06),
-                    (c, y),
-                    (c * 0.5, y + 0.05),
-                    (c * 0.4, y + 0.05),
-                    (c * 0.45, y + 0.13),
-                    (0, y + 0.13),
-                ]
-            ),
-            "lid",
-        )
-    elif kind == "round":
-        b.add(ellipsoid(c, ch, c, (0, y + ch * 0.5, 0)), "lid")
+    if kind in BOTTLE_KINDS:
+        BOTTLE_KINDS[kind](b, neck, y, c, ch)
     if b.chance(0.15) and not flat:
         b.add(
             lathe([(r * 1.015, h * 0.3), (r * 1.015, h * 0.7)])
@@ -616,6 +677,52 @@ def vase(b: Builder) -> None:
             b.add(ellipsoid(0.08, 0.06, 0.08, top), "flower")
 
 
+def _box_hinged(b: Builder, w: float, h: float, d: float, t: float, corner: float) -> None:
+    lip = b.uniform(0.02, 0.2)
+    lid = box(w, lip, d, (0, lip / 2, d / 2)).rotate("x", -b.uniform(0, 120))
+    b.add(lid.translate(0, h, -d / 2), "lid")
+
+
+def _box_flaps(b: Builder, w: float, h: float, d: float, t: float, corner: float) -> None:
+    for s in (-1, 1):
+        flap = box(w, t, d / 2, (0, 0, s * d / 4)).rotate(
+            "x", -s * b.uniform(40, 210) if b.chance(0.8) else 0, (0, 0, 0)
+        )
+        b.add(flap.rotate("y", 180).translate(0, h, s * d / 2), "flap, lid")
+        side = box(w / 2, t, d, (s * w / 4, 0, 0)).rotate("z", s * b.uniform(-70, 60))
+        b.add(side.translate(s * w / 2, h, 0), "flap, lid")
+
+
+def _box_chest(b: Builder, w: float, h: float, d: float, t: float, corner: float) -> None:
+    bow = arc(d / 2, 0, 180, plane="xy", steps=14)[:, :2]
+    lid = extrude(bow, w, axis="x", at=(0, 0, d / 2)).rotate("x", -b.uniform(0, 80) if b.chance() else 0)
+    b.add(lid.translate(0, h, -d / 2), "lid")
+    if b.chance():
+        b.add(box(0.1, 0.12, 0.03, (0, h, d / 2), bevel=0.01), "lock, latch")
+
+
+def _box_loose(b: Builder, w: float, h: float, d: float, t: float, corner: float) -> None:
+    b.add(
+        hollow_box(w * 1.03, b.uniform(0.05, 0.2), d * 1.03, t, corner=corner).rotate("x", 180).translate(0, h, 0),
+        "lid",
+    )
+
+
+def _box_shut(b: Builder, w: float, h: float, d: float, t: float, corner: float) -> None:
+    b.add(box(w * 1.01, 0.04, d * 1.01, (0, h + 0.02, 0), corner=corner), "lid")
+    if b.chance():
+        b.add(tube(arc(0.15, 0, 180, (0, h + 0.04, 0), r2=0.08), 0.015), "handle")
+
+
+BOX_KINDS = {
+    "hinged": _box_hinged,
+    "flaps": _box_flaps,
+    "chest": _box_chest,
+    "loose": _box_loose,
+    "shut": _box_shut,
+}
+
+
 @family(
     "box",
     names={
@@ -628,33 +735,7 @@ def box_(b: Builder) -> None:
     corner = b.uniform(0, 0.15) if b.chance(0.3) else 0
     b.add(hollow_box(w, h, d, t, (0, h / 2, 0), corner), "body")
     kind = b.choice("hinged", "flaps", "loose", "chest", "shut")
-    if kind == "hinged":
-        lip = b.uniform(0.02, 0.2)
-        lid = box(w, lip, d, (0, lip / 2, d / 2)).rotate("x", -b.uniform(0, 120))
-        b.add(lid.translate(0, h, -d / 2), "lid")
-    elif kind == "flaps":
-        for s in (-1, 1):
-            flap = box(w, t, d / 2, (0, 0, s * d / 4)).rotate(
-                "x", -s * b.uniform(40, 210) if b.chance(0.8) else 0, (0, 0, 0)
-            )
-            b.add(flap.rotate("y", 180).translate(0, h, s * d / 2), "flap, lid")
-            side = box(w / 2, t, d, (s * w / 4, 0, 0)).rotate("z", s * b.uniform(-70, 60))
-            b.add(side.translate(s * w / 2, h, 0), "flap, lid")
-    elif kind == "chest":
-        bow = arc(d / 2, 0, 180, plane="xy", steps=14)[:, :2]
-        lid = extrude(bow, w, axis="x", at=(0, 0, d / 2)).rotate("x", -b.uniform(0, 80) if b.chance() else 0)
-        b.add(lid.translate(0, h, -d / 2), "lid")
-        if b.chance():
-            b.add(box(0.1, 0.12, 0.03, (0, h, d / 2), bevel=0.01), "lock, latch")
-    elif kind == "loose":
-        b.add(
-            hollow_box(w * 1.03, b.uniform(0.05, 0.2), d * 1.03, t, corner=corner).rotate("x", 180).translate(0, h, 0),
-            "lid",
-        )
-    else:
-        b.add(box(w * 1.01, 0.04, d * 1.01, (0, h + 0.02, 0), corner=corner), "lid")
-        if b.chance():
-            b.add(tube(arc(0.15, 0, 180, (0, h + 0.04, 0), r2=0.08), 0.015), "handle")
+    BOX_KINDS[kind](b, w, h, d, t, corner)
     if b.chance(0.2):
         b.add_mirrored(tube(arc(0.1, 180, 360, (w / 2 + 0.02, h * 0.7, 0), plane="zy"), 0.015), "handle")
 
@@ -831,6 +912,77 @@ def pepper_mill(b: Builder) -> None:
         b.add(sphere(0.05, (0.3, h + 0.38, 0)), "crank knob, knob")
 
 
+def _tumbler_spout(b: Builder, top: float, peak: float) -> None:
+    b.add(box(top * 0.5, b.uniform(0.04, 0.1), top * 0.35, (0, peak, top * 0.45), bevel=0.01), "mouthpiece, lid")
+
+
+def _tumbler_straw(b: Builder, top: float, peak: float) -> None:
+    b.add(rod((0, peak - 0.05, 0), (b.uniform(-0.1, 0.1), peak + b.uniform(0.1, 0.35), 0), 0.02), "straw")
+
+
+def _tumbler_loop(b: Builder, top: float, peak: float) -> None:
+    b.add(
+        tube(
+            bezier(
+                (-top * 0.6, peak, 0),
+                (-top * 0.5, peak + 0.25, 0),
+                (top * 0.5, peak + 0.25, 0),
+                (top * 0.6, peak, 0),
+            ),
+            0.02,
+        ),
+        "handle",
+    )
+
+
+def _tumbler_button(b: Builder, top: float, peak: float) -> None:
+    b.add(cylinder(top * 0.25, 0.05, (0, peak, 0)), "button")
+
+
+TUMBLER_EXTRAS = {
+    "spout": _tumbler_spout,
+    "straw": _tumbler_straw,
+    "loop": _tumbler_loop,
+    "button": _tumbler_button,
+}
+
+
+def _tumbler_dome(b: Builder, h: float, top: float, rise: float, kind: str, low: float) -> list[tuple[float, float]]:
+    t = np.linspace(0, np.pi / 2, 9)
+    rows = [(top, low), *np.stack([top * np.cos(t), h + rise * np.sin(t)], 1)]
+    return rows
+
+
+def _tumbler_step(b: Builder, h: float, top: float, rise: float, kind: str, low: float) -> list[tuple[float, float]]:
+    k = b.uniform(0.4, 0.75)
+    rows = [(top, low), (top, h + rise * 0.4), (top * k, h + rise * 0.5), (top * k, h + rise), (0, h + rise)]
+    return rows
+
+
+def _tumbler_cone(b: Builder, h: float, top: float, rise: float, kind: str, low: float) -> list[tuple[float, float]]:
+    return [(top, low), (top, h), (top * b.uniform(0.2, 0.6), h + rise), (0, h + rise)]
+
+
+def _tumbler_cup(b: Builder, h: float, top: float, rise: float, kind: str, low: float) -> list[tuple[float, float]]:
+    return [(top, low), (top * 0.97, h + rise), (top * 0.9, h + rise * 1.15), (0, h + rise * 1.15)]
+
+
+def _tumbler_flat(b: Builder, h: float, top: float, rise: float, kind: str, low: float) -> list[tuple[float, float]]:
+    lip = rise if kind == "screw" else rise * 0.3
+    rows = [(top, low), (top, h + lip), (top * 0.9, h + lip * 1.1), (0, h + lip * 1.1)]
+    return rows
+
+
+TUMBLER_KINDS = {
+    "dome": _tumbler_dome,
+    "step": _tumbler_step,
+    "cone": _tumbler_cone,
+    "cup": _tumbler_cup,
+    "flat": _tumbler_flat,
+    "screw": _tumbler_flat,
+}
+
+
 @family(
     "tumbler",
     tags=(COMMON,),
@@ -852,41 +1004,12 @@ def tumbler(b: Builder) -> None:
     top, rise = profile[-1, 0] * b.uniform(0.95, 1.12), b.uniform(0.05, 0.4)
     kind = b.choice("flat", "dome", "screw", "step", "cup", "cone")
     low = h - b.uniform(0, 0.08)
-    if kind == "dome":
-        t = np.linspace(0, np.pi / 2, 9)
-        rows = [(top, low), *np.stack([top * np.cos(t), h + rise * np.sin(t)], 1)]
-    elif kind == "step":
-        k = b.uniform(0.4, 0.75)
-        rows = [(top, low), (top, h + rise * 0.4), (top * k, h + rise * 0.5), (top * k, h + rise), (0, h + rise)]
-    elif kind == "cone":
-        rows = [(top, low), (top, h), (top * b.uniform(0.2, 0.6), h + rise), (0, h + rise)]
-    elif kind == "cup":
-        rows = [(top, low), (top * 0.97, h + rise), (top * 0.9, h + rise * 1.15), (0, h + rise * 1.15)]
-    else:
-        lip = rise if kind == "screw" else rise * 0.3
-        rows = [(top, low), (top, h + lip), (top * 0.9, h + lip * 1.1), (0, h + lip * 1.1)]
+    rows = TUMBLER_KINDS[kind](b, h, top, rise, kind, low)
     b.add(lathe(rows, 28), "lid")
     peak = max(y for _, y in rows)
     extra = b.choice("none", "spout", "straw", "loop", "button", "none")
-    if extra == "spout":
-        b.add(box(top * 0.5, b.uniform(0.04, 0.1), top * 0.35, (0, peak, top * 0.45), bevel=0.01), "mouthpiece, lid")
-    elif extra == "straw":
-        b.add(rod((0, peak - 0.05, 0), (b.uniform(-0.1, 0.1), peak + b.uniform(0.1, 0.35), 0), 0.02), "straw")
-    elif extra == "loop":
-        b.add(
-            tube(
-                bezier(
-                    (-top * 0.6, peak, 0),
-                    (-top * 0.5, peak + 0.25, 0),
-                    (top * 0.5, peak + 0.25, 0),
-                    (top * 0.6, peak, 0),
-                ),
-                0.02,
-            ),
-            "handle",
-        )
-    elif extra == "button":
-        b.add(cylinder(top * 0.25, 0.05, (0, peak, 0)), "button")
+    if extra in TUMBLER_EXTRAS:
+        TUMBLER_EXTRAS[extra](b, top, peak)
     for side in range(b.integers(0, 2) if extra != "loop" else 0):
         piece = Builder(b.rng)
         side_handle(piece, profile, h * b.uniform(0.08, 0.35), h * b.uniform(0.65, 0.95), closed=0.75)
@@ -898,6 +1021,30 @@ def tumbler(b: Builder) -> None:
         b.add(lathe([(wide, h * at), (radius_at(profile, h * (at + 0.2)) * 1.02, h * (at + 0.2))]), "band, sleeve")
 
 
+def _electric_kettle_cone(b: Builder, s: np.ndarray) -> np.ndarray:
+    return 1 - b.uniform(0.1, 0.45) * s
+
+
+def _electric_kettle_straight(b: Builder, s: np.ndarray) -> np.ndarray:
+    return 1 - 0.1 * s**6
+
+
+def _electric_kettle_belly(b: Builder, s: np.ndarray) -> np.ndarray:
+    return 0.75 + 0.25 * np.sin(np.pi * np.clip(s * 0.8 + 0.15, 0, 1))
+
+
+def _electric_kettle_ball(b: Builder, s: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.maximum(1 - (1.7 * s - 0.8) ** 2, 0.15))
+
+
+ELECTRIC_KETTLE_KINDS = {
+    "cone": _electric_kettle_cone,
+    "straight": _electric_kettle_straight,
+    "belly": _electric_kettle_belly,
+    "ball": _electric_kettle_ball,
+}
+
+
 @family("electric kettle", tags=(COMMON,), names={**KETTLE, "base": ("power base", "bottom base", "foot")})
 def electric_kettle(b: Builder) -> None:
     """A jug with the handle down its back, its lid as wide as its mouth, a short beak; and stove kettles with a
@@ -905,14 +1052,7 @@ def electric_kettle(b: Builder) -> None:
     r, h = b.uniform(0.26, 0.42), b.uniform(0.45, 0.95)
     s = np.linspace(0, 1, 14)
     kind = b.choice("cone", "straight", "belly", "ball")
-    if kind == "cone":
-        shape = 1 - b.uniform(0.1, 0.45) * s
-    elif kind == "straight":
-        shape = 1 - 0.1 * s**6
-    elif kind == "belly":
-        shape = 0.75 + 0.25 * np.sin(np.pi * np.clip(s * 0.8 + 0.15, 0, 1))
-    else:
-        shape = np.sqrt(np.maximum(1 - (1.7 * s - 0.8) ** 2, 0.15))
+    shape = ELECTRIC_KETTLE_KINDS[kind](b, s)
     profile = np.stack([r * shape / shape.max(), h * s], 1)
     mouth = float(profile[-1, 0])
     b.add(lathe([(0, 0), *profile, (mouth * 0.9, h)], 30), "body, base body")

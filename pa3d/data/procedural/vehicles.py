@@ -321,6 +321,31 @@ def grid_of(corners: list[tuple[float, float, float]], shift: float) -> Mesh:
     return Mesh(np.array(corners) + (0, 0, shift * 0.3), np.array([[0, 1, 2], [0, 2, 3]]))
 
 
+def _truck_box(b: Builder, w: float, low: float, long: float, z: float) -> None:
+    tall = b.uniform(0.25, 0.42)
+    b.add(box(w * 1.05, tall, long, (0, low + 0.02 + tall / 2, z)), "container")
+
+
+def _truck_tank(b: Builder, w: float, low: float, long: float, z: float) -> None:
+    b.add(cylinder(w * 0.5, long, (0, low + w * 0.5, z), axis="z"), "tank, container")
+
+
+def _truck_open(b: Builder, w: float, low: float, long: float, z: float) -> None:
+    b.add(hollow_box(w, 0.18, long, 0.02, (0, low + 0.11, z)), "cargo bed, container")
+
+
+def _truck_flat(b: Builder, w: float, low: float, long: float, z: float) -> None:
+    b.add(box(w, 0.025, long, (0, low + 0.03, z)), "flatbed, cargo bed")
+
+
+TRUCK_KINDS = {
+    "box": _truck_box,
+    "tank": _truck_tank,
+    "open": _truck_open,
+    "flat": _truck_flat,
+}
+
+
 @family(
     "truck",
     names={
@@ -340,15 +365,7 @@ def truck(b: Builder) -> None:
     long = 1 - cd - b.uniform(0.02, 0.08)
     z = -0.5 + long / 2
     kind = b.choice("box", "tank", "open", "flat")
-    if kind == "box":
-        tall = b.uniform(0.25, 0.42)
-        b.add(box(w * 1.05, tall, long, (0, low + 0.02 + tall / 2, z)), "container")
-    elif kind == "tank":
-        b.add(cylinder(w * 0.5, long, (0, low + w * 0.5, z), axis="z"), "tank, container")
-    elif kind == "open":
-        b.add(hollow_box(w, 0.18, long, 0.02, (0, low + 0.11, z)), "cargo bed, container")
-    else:
-        b.add(box(w, 0.025, long, (0, low + 0.03, z)), "flatbed, cargo bed")
+    TRUCK_KINDS[kind](b, w, low, long, z)
     for az in (0.5 - cd * 0.5, -0.3, -0.3 + 2.3 * r) if b.chance() else (0.5 - cd * 0.5, -0.32):
         b.add_mirrored(wheel(r, 0.05).translate(w / 2 - 0.02, r, az), "wheel")
 

@@ -648,23 +648,43 @@ def lunch_box(b: Builder) -> None:
     b.add_mirrored(box(0.06, 0.1, 0.02, (w * 0.35, h, d / 2 + 0.01)), "latch, clasp")
 
 
+def _hat_crown_round(b: Builder, r: float, tall: float, t: np.ndarray) -> np.ndarray:
+    angle = t * np.pi / 2
+    power = b.uniform(1.6, 3.5)
+    rows = np.stack([r * np.cos(angle) ** (2 / power), tall * np.sin(angle) ** (2 / power)], 1)
+    return rows
+
+
+def _hat_crown_flat(b: Builder, r: float, tall: float, t: np.ndarray) -> np.ndarray:
+    top = b.uniform(0.8, 1.1)
+    rows = np.stack([r * (1 + (top - 1) * t), tall * t], 1)
+    rows = np.concatenate([rows, [(r * top * 0.93, tall * 1.02), (0, tall * b.uniform(0.93, 1.04))]])
+    return rows
+
+
+def _hat_crown_pinched(b: Builder, r: float, tall: float, t: np.ndarray) -> np.ndarray:
+    top = b.uniform(0.6, 0.9)
+    rows = np.stack([r * (1 - (1 - top) * t**2), tall * t], 1)
+    rows = np.concatenate([rows, [(r * top * 0.8, tall * 1.03), (r * top * 0.4, tall * 0.97), (0, tall * 0.85)]])
+    return rows
+
+
+def _hat_crown_cone(b: Builder, r: float, tall: float, t: np.ndarray) -> np.ndarray:
+    return np.stack([r * (1 - t ** b.uniform(0.9, 1.6)), tall * t], 1)
+
+
+HAT_CROWN_KINDS = {
+    "round": _hat_crown_round,
+    "flat": _hat_crown_flat,
+    "pinched": _hat_crown_pinched,
+    "cone": _hat_crown_cone,
+}
+
+
 def hat_crown(b: Builder, kind: str, r: float, tall: float) -> list[tuple[float, float]]:
     """The profile of a crown from its edge to its top."""
     t = np.linspace(0, 1, 12)
-    if kind == "round":
-        angle = t * np.pi / 2
-        power = b.uniform(1.6, 3.5)
-        rows = np.stack([r * np.cos(angle) ** (2 / power), tall * np.sin(angle) ** (2 / power)], 1)
-    elif kind == "flat":
-        top = b.uniform(0.8, 1.1)
-        rows = np.stack([r * (1 + (top - 1) * t), tall * t], 1)
-        rows = np.concatenate([rows, [(r * top * 0.93, tall * 1.02), (0, tall * b.uniform(0.93, 1.04))]])
-    elif kind == "pinched":
-        top = b.uniform(0.6, 0.9)
-        rows = np.stack([r * (1 - (1 - top) * t**2), tall * t], 1)
-        rows = np.concatenate([rows, [(r * top * 0.8, tall * 1.03), (r * top * 0.4, tall * 0.97), (0, tall * 0.85)]])
-    else:
-        rows = np.stack([r * (1 - t ** b.uniform(0.9, 1.6)), tall * t], 1)
+    rows = HAT_CROWN_KINDS[kind](b, r, tall, t)
     return [(float(x), float(y)) for x, y in rows]
 
 
