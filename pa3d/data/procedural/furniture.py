@@ -501,26 +501,43 @@ def office_chair(b: Builder) -> None:
             b.add_mirrored(tube(path, 0.015), "arm support, arm")
 
 
+def _stool_legs(b: Builder, w: float, y: float) -> None:
+    splay, r = b.uniform(0, 0.1), b.uniform(0.012, 0.03)
+    legs(b, w * 0.85, w * 0.85, y, "leg", splay, r)
+    stretchers(b, w * 0.85, w * 0.85, y * 0.3, r * 0.6, "stretcher, footrest")
+
+
+def _stool_three(b: Builder, w: float, y: float) -> None:
+    for angle in np.radians([90, 210, 330]):
+        c, s = np.cos(angle), np.sin(angle)
+        b.add(rod((c * w * 0.3, y, s * w * 0.3), (c * w * 0.55, 0, s * w * 0.55), b.uniform(0.015, 0.03)), "leg")
+
+
+def _stool_star(b: Builder, w: float, y: float) -> None:
+    star_base(b, y, w * 0.7, "leg", "column, leg", b.chance())
+
+
+def _stool_pedestal(b: Builder, w: float, y: float) -> None:
+    foot = w * b.uniform(0.45, 0.6)
+    b.add(lathe([(0, 0), (foot, 0), (foot, 0.015), (0.03, 0.05), (0.03, y), (0, y)]), "base, leg")
+    if b.chance():
+        b.add(torus(w * 0.35, 0.012, (0, y * 0.35, 0)), "footrest, foot ring")
+        b.add(rod((-w * 0.35, y * 0.35, 0), (w * 0.35, y * 0.35, 0), 0.01), "footrest, foot ring")
+
+
+STOOL_KINDS = {
+    "legs": _stool_legs,
+    "three": _stool_three,
+    "star": _stool_star,
+    "pedestal": _stool_pedestal,
+}
+
+
 @family("stool", names=SEAT_WORDS)
 def stool(b: Builder) -> None:
     w, y, t = b.uniform(0.28, 0.45), b.uniform(0.3, 0.8), b.uniform(0.02, 0.1)
     kind = b.choice("legs", "legs", "star", "pedestal", "three")
-    if kind == "legs":
-        splay, r = b.uniform(0, 0.1), b.uniform(0.012, 0.03)
-        legs(b, w * 0.85, w * 0.85, y, "leg", splay, r)
-        stretchers(b, w * 0.85, w * 0.85, y * 0.3, r * 0.6, "stretcher, footrest")
-    elif kind == "three":
-        for angle in np.radians([90, 210, 330]):
-            c, s = np.cos(angle), np.sin(angle)
-            b.add(rod((c * w * 0.3, y, s * w * 0.3), (c * w * 0.55, 0, s * w * 0.55), b.uniform(0.015, 0.03)), "leg")
-    elif kind == "star":
-        star_base(b, y, w * 0.7, "leg", "column, leg", b.chance())
-    else:
-        foot = w * b.uniform(0.45, 0.6)
-        b.add(lathe([(0, 0), (foot, 0), (foot, 0.015), (0.03, 0.05), (0.03, y), (0, y)]), "base, leg")
-        if b.chance():
-            b.add(torus(w * 0.35, 0.012, (0, y * 0.35, 0)), "footrest, foot ring")
-            b.add(rod((-w * 0.35, y * 0.35, 0), (w * 0.35, y * 0.35, 0), 0.01), "footrest, foot ring")
+    STOOL_KINDS[kind](b, w, y)
     shape = b.choice("round", "square", "saddle")
     if shape == "round":
         b.add(lathe([(0, y), (w / 2 * 0.96, y), (w / 2, y + t / 2), (w / 2 * 0.93, y + t), (0, y + t)]), "seat")

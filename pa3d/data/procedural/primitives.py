@@ -60,7 +60,7 @@ def union(meshes: Sequence[Mesh]) -> Mesh:
 
 
 def grid(points: ArrayLike, wrap_u: bool = False, wrap_v: bool = False) -> Mesh:  # (U, V, 3)
-    """Two triangles a cell of a lattice of points."""
+    """Two triangles per cell of a lattice of points."""
     p = np.asarray(points, float)
     n, m = p.shape[:2]
     index = np.arange(n * m).reshape(n, m)
@@ -232,7 +232,7 @@ def sweep(
 
 
 def tube(path: ArrayLike, r: ArrayLike | float, segments: int = 10, closed: bool = False) -> Mesh:
-    """A round tube along a path (N, 3); r is one radius or one a point."""
+    """A round tube along a path (N, 3); r is one radius, or one per point."""
     return sweep(path, ellipse(1, 1, segments), sizes=r, closed=closed)
 
 
