@@ -118,8 +118,7 @@ def read_entry(root: str | Path, entry: str, *, features: bool | None = None) ->
     if masks.shape != (len(labels), len(points)):
         raise InputError(
             f"{masks_file}: expected shape ({len(labels)}, {len(points)}), one row per line of {labels_file.name}"
-            f" and one "
-            f"column per point, got {masks.shape}"
+            f" and one column per point, got {masks.shape}"
         )
     names, united = unite(labels, masks)
     record = OfficialRecord(np.ascontiguousarray(points[:, :3]), names, united, category, uid)
