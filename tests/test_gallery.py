@@ -12,7 +12,8 @@ import pytest
 
 from pa3d.data.parts import write_shards
 from pa3d.data.procedural import synthesize
-from pa3d.data.synth import draw_cloud, named_glb
+from pa3d.data.synth import draw_cloud
+from pa3d.report.part_mesh import named_glb
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 

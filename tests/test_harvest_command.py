@@ -16,9 +16,10 @@ from pa3d.data.harvest import HarvestReport, harvest, survey
 from pa3d.data.parts import read_shards
 from pa3d.data.procedural import synthesize
 from pa3d.data.sources import category_of, corrections, origin
-from pa3d.data.synth import categories, draw_cloud, draw_mesh, named_glb
+from pa3d.data.synth import categories, draw_cloud, draw_mesh
 from pa3d.errors import InputError
 from pa3d.io import load
+from pa3d.report.part_mesh import named_glb
 
 
 @pytest.fixture

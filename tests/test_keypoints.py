@@ -12,9 +12,9 @@ from pa3d import keypoints as module
 from pa3d.cli import main
 from pa3d.data.parts import PartMesh
 from pa3d.data.procedural import synthesize
-from pa3d.data.synth import named_glb
 from pa3d.errors import InputError
 from pa3d.io import load
+from pa3d.report.part_mesh import named_glb
 from pa3d.segment import Segmenter
 from pa3d.shape import Shape
 

@@ -14,6 +14,7 @@ from pa3d.data.names import (
     joint_words,
     part_names,
 )
+from pa3d.data.tables import read_table
 
 
 @pytest.mark.parametrize(
@@ -37,14 +38,17 @@ from pa3d.data.names import (
         ("cabinetdoor", ("cabinet door", "door")),
         ("TouchPad_geo", ("touchpad",)),
         ("x_button", ("button",)),
-        ("xr_standard_squeeze_pressed_value", ("grip button", "button")),
         ("feet", ("foot", "leg")),
         ("shelves", ("shelf",)),
         ("tyres", ("tire", "wheel")),
-        ("aileG", ("wing",)),
-        ("RuedaIZQ_01", ("wheel",)),
-        ("LeftWheelCore", ("wheel",)),
         ("armrest_low", ("armrest", "arm")),
+        ("divider.001", ("divider",)),
+        ("rim", ("rim",)),
+        ("wheel_rim", ("wheel rim", "rim", "wheel")),
+        ("lfemur_upper.002", ("femur", "bone")),
+        ("VH_M_hepatic_flexure_of_colon", ("colon", "intestine")),
+        ("VH_F_fundus_of_uterus", ("fundus",)),
+        ("leg_of_table", ("table leg", "leg")),
     ],
 )
 def test_part_names(raw: str, expected: tuple[str, ...]) -> None:
@@ -58,6 +62,55 @@ def test_part_names(raw: str, expected: tuple[str, ...]) -> None:
 )  # fmt: skip
 def test_colours_substances_and_primitives_are_no_parts(raw: str) -> None:
     assert part_names(raw) == ()
+
+
+@pytest.mark.parametrize(
+    ("raw", "corpus", "there", "elsewhere"),
+    [
+        ("axe", "flightgear", ("axle",), ("axe",)),
+        ("escape", "flightgear", ("exhaust", "exhaust pipe"), ()),
+        ("pale1", "flightgear", ("propeller blade", "propeller", "blade"), ()),
+        ("cannon", "flightgear", ("gun", "weapon"), ("cannon", "weapon")),
+        ("aileG", "flightgear", ("wing",), ()),
+        ("LeftWheelCore", "flightgear", ("wheel",), ("wheel",)),
+        ("RuedaIZQ_01", "flightgear", ("wheel",), ()),
+        ("ruedas-negras", "sweethome3d", ("wheel",), ()),
+        ("Poignee", "sweethome3d", ("handle",), ()),
+        ("plateau", "sweethome3d", ("tabletop", "top"), ()),
+        ("BodyController_geo", "webxr-input-profiles", ("body",), ("body",)),
+        ("controller", "webxr-input-profiles", ("body",), ()),
+        ("xr_standard_squeeze_pressed_value", "webxr-input-profiles", ("grip button", "button"), ()),
+        ("US-Home-Dishwasher_18", "webxr-input-profiles", ("home button", "button"), ("dishwasher",)),
+    ],
+)
+def test_words_of_one_corpus_hold_for_that_corpus_alone(
+    raw: str, corpus: str, there: tuple[str, ...], elsewhere: tuple[str, ...]
+) -> None:
+    assert part_names(raw, corpus=corpus) == there
+    assert part_names(raw) == part_names(raw, corpus="another") == elsewhere
+
+
+def test_every_corpus_of_the_tables_is_a_known_source() -> None:
+    known = {source for _, source, _ in read_table("source_paths.tsv", "pattern", "source", "license")} | {"*"}
+    for name, columns in (
+        ("name_aliases.tsv", ("word", "replacement", "source")),
+        ("name_words.tsv", ("word", "kind", "source")),
+        ("name_parts.tsv", ("name", "coarser", "source")),
+        ("source_categories.tsv", ("pattern", "category", "source")),
+    ):
+        rows = read_table(name, *columns)
+        assert {source for row in rows for source in row[-1].split(",")} <= known, name
+        assert len({row[:2] for row in rows}) == len(rows), name
+
+
+def test_a_table_of_another_form_raises() -> None:
+    with pytest.raises(ValueError, match=r"name_parts\.tsv: expected the columns"):
+        read_table("name_parts.tsv", "name")
+
+
+def test_a_root_is_a_part_of_plants_only() -> None:
+    assert part_names("RootNode", "banana plant") == ("root",)
+    assert part_names("RootNode", "robot") == ()
 
 
 def test_an_object_is_a_part_only_of_something_else() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from pa3d.data.procedural import CATEGORIES, HELD_OUT, HELD_OUT_PARTS, synthesize
 from pa3d.data.procedural import primitives as prim
+from pa3d.data.procedural.registry import COMMON, Builder, family
 from pa3d.errors import InputError
 
 
@@ -92,3 +93,21 @@ def test_primitive_areas_by_hand() -> None:
     assert areas(pipe.vertices, pipe.faces).sum() == pytest.approx(2 * np.pi * 5 + 2 * np.pi, rel=0.01)
     top = prim.along(prim.cylinder(0.1, 2), "x")
     assert np.ptp(top.vertices, axis=0) == pytest.approx([2, 0.2, 0.2], abs=1e-3)
+
+
+def test_a_second_family_of_one_name_raises() -> None:
+    with pytest.raises(ValueError, match=r"family 'chair' is drawn by .*furniture\.chair already"):
+
+        @family("chair")
+        def chair(b: Builder) -> None:
+            raise AssertionError("never drawn")
+
+    assert CATEGORIES["chair"].draw.__module__ == "pa3d.data.procedural.furniture"
+
+
+def test_further_families_of_common_kinds_are_tagged() -> None:
+    """scripts/build_embedded_corpus.py draws these twice as often."""
+    assert {name for name, known in CATEGORIES.items() if COMMON in known.tags} == {
+        "sun hat", "cowboy hat", "bucket hat", "bowler hat", "baseball cap", "lounge chair", "tub chair", "block chair",
+        "tumbler", "electric kettle", "soap bottle", "dresser", "wardrobe", "sideboard", "rocker switch", "marker",
+    }  # fmt: skip

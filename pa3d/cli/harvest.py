@@ -94,7 +94,7 @@ def harvest(
         write_json(folder / REPORT, {**facts, "shapes": kept, "left": report.left})
         if sheet is not None:
             from pa3d.atomic import atomic_write
-            from pa3d.data.sheet import contact_sheet
+            from pa3d.report.part_mesh import contact_sheet
 
             with atomic_write(sheet) as file:
                 file.write(contact_sheet(chosen.sample))

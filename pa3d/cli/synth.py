@@ -53,7 +53,8 @@ def synth(
     if category is None:
         raise InputError("no CATEGORY given; name one, such as pa3d synth chair, or see pa3d synth --list")
     from pa3d.data.parts import write_shards
-    from pa3d.data.synth import draw_cloud, draw_mesh, named_glb
+    from pa3d.data.synth import draw_cloud, draw_mesh
+    from pa3d.report.part_mesh import named_glb
 
     target = out if out is not None else Path(category.replace(" ", "-"))
     seeds = range(seed, seed + count)

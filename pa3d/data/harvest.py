@@ -212,8 +212,8 @@ def to_part_mesh(
     wrong = corrections(source, shape.id) or {}
     parts: dict[tuple[str, ...], int] = {}
     index = np.full(len(shape.names), -1, np.int32)
-    found = [next((n for raw in raws if (n := part_names(raw, shape.category))), ()) for raws in shape.names]
-    found = [part_names(wrong[names[0]]) if names and names[0] in wrong else names for names in found]
+    found = [next((n for raw in raws if (n := part_names(raw, shape.category, source))), ()) for raws in shape.names]
+    found = [part_names(wrong[names[0]], corpus=source) if names and names[0] in wrong else names for names in found]
     alive = is_body({names[0] for names in found if names})
     for piece, (raws, names) in enumerate(zip(shape.names, found, strict=True)):
         if names and not alive and (names[0] in BODY_PARTS or "clothes" in names):
@@ -221,7 +221,7 @@ def to_part_mesh(
         if names:
             index[piece] = parts.setdefault(names, len(parts))
         elif report is not None and raws:
-            report.unnamed[" ".join(clean_words(raws[0]))] += 1
+            report.unnamed[" ".join(clean_words(raws[0], source))] += 1
     record = PartMesh(
         shape.vertices.astype(np.float32), shape.faces.astype(np.int32), index[shape.piece].astype(np.int32),
         list(parts), category=shape.category, id=shape.id,
@@ -437,7 +437,7 @@ def _read_archive(path: Path, category: str) -> Iterator[NamedMesh | RiggedChara
                 if archive.getinfo(member).file_size > _MAX_BYTES:
                     raise InputError(f"{id}: larger than {_MAX_BYTES >> 30} GiB; split it")
                 data = archive.read(member)
-                if suffix == ".obj" and not _worth_reading(data, kind):
+                if suffix == ".obj" and not _worth_reading(data, kind, origin(path)[0]):
                     yield _Unusable(id, "fewer than two meaningful part names")
                     continue
                 shape: NamedMesh | RiggedCharacter
@@ -456,11 +456,11 @@ def _read_archive(path: Path, category: str) -> Iterator[NamedMesh | RiggedChara
             yield shape
 
 
-def _worth_reading(data: bytes, category: str) -> bool:
+def _worth_reading(data: bytes, category: str, corpus: str) -> bool:
     """Whether an OBJ names two parts at all: most files of a library do not, and parsing them takes long."""
     found: set[tuple[str, ...]] = set()
     for raw in set(re.findall(rb"^(?:g|o|usemtl) (.*?)\s*$", data, re.M)):
-        found.add(part_names(raw.decode("utf-8", "replace"), category))
+        found.add(part_names(raw.decode("utf-8", "replace"), category, corpus))
     return len(found - {()}) >= MIN_NAMES
 
 

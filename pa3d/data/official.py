@@ -3,15 +3,15 @@
     ROOT/labeled/points/UID/points.pt               (P, C >= 3) floats, the first three x, y, z
     ROOT/labeled/points/UID/point2face.pt           (P,) integers, the face each point lies on
     ROOT/labeled/rendered/CATEGORY_UID/oriented/    UID is what follows the last underscore
-        imgs/                                       a picture a view, in the order of the numbers in their names
+        imgs/                                       one picture per view, in the order of the numbers in their names
         pix2face.pt                                 (V, H, W) integers, -1 where no face is seen
         masks/merged/mask2points.pt                 (M, P) bool, or numbers of which > 0 counts
-        masks/merged/mask_labels.txt                a label a line, M lines; equal labels are united
+        masks/merged/mask_labels.txt                one label per line, M lines; equal labels are united
         patch_dino/patch_features.pt                a dict: centers_xyz (G, 3), patch_feats (G, D), feature_dim D
-    ROOT/labeled/split/{train,val}.txt              CATEGORY_UID a line
+    ROOT/labeled/split/{train,val}.txt              one CATEGORY_UID per line
 
 Points are as the encoder sees them, z up: a shape that is y up is written with y and z exchanged
-(`pa3d.segment.TO_MODEL_AXES`), which is what the method does to a shape at inference. Needs torch.
+(`pa3d.frames.TO_MODEL_AXES`), which is what the method does to a shape at inference. Needs torch.
 """
 
 from __future__ import annotations
@@ -93,11 +93,11 @@ def official_entries(root: str | Path, split: str = "train") -> list[str]:
     """The shapes of a split, CATEGORY_UID each. Raises InputError when there is none."""
     path = _labeled(root) / "split" / f"{split}.txt"
     if not path.is_file():
-        raise InputError(f"{path}: no such file; expected a list of shapes, CATEGORY_UID a line")
+        raise InputError(f"{path}: no such file; expected a list of shapes, one CATEGORY_UID per line")
     lines = path.read_text(encoding="utf-8").splitlines()
     entries = [line.strip() for line in lines if line.strip()]
     if not entries:
-        raise InputError(f"{path}: the list is empty; expected CATEGORY_UID a line")
+        raise InputError(f"{path}: the list is empty; expected one CATEGORY_UID per line")
     return entries
 
 
@@ -113,12 +113,12 @@ def read_entry(root: str | Path, entry: str, *, features: bool | None = None) ->
     masks = _array(masks_file, 2) > 0
     labels_file = masks_file.with_name("mask_labels.txt")
     if not labels_file.is_file():
-        raise InputError(f"{labels_file}: no such file; expected a label a line")
+        raise InputError(f"{labels_file}: no such file; expected one label per line")
     labels = [line.strip() for line in labels_file.read_text(encoding="utf-8").splitlines()]
     if masks.shape != (len(labels), len(points)):
         raise InputError(
-            f"{masks_file}: expected shape ({len(labels)}, {len(points)}), a row a line of {labels_file.name} and a "
-            f"column a point, got {masks.shape}"
+            f"{masks_file}: expected shape ({len(labels)}, {len(points)}), one row per line of {labels_file.name}"
+            f" and one column per point, got {masks.shape}"
         )
     names, united = unite(labels, masks)
     record = OfficialRecord(np.ascontiguousarray(points[:, :3]), names, united, category, uid)
@@ -222,7 +222,7 @@ def write_tiny_official(
     categories: Sequence[str] = ("chair", "mug", "table"),
     seed: int = 0,
 ) -> None:
-    """A set in this layout, small enough for tests: procedural shapes, a view each, made-up patch features.
+    """A set in this layout, small enough for tests: procedural shapes, one view each, made-up patch features.
 
     The feature of a patch depends on where its centre lies, smoothly, so that a student can learn it. The first
     label of each shape is written twice, half of its points each, so that readers have labels to unite.
@@ -265,7 +265,7 @@ def split_entry(entry: str) -> tuple[str, str]:
 
 
 def unite(labels: Sequence[str], masks: NDArray[np.bool_]) -> tuple[list[str], NDArray[np.bool_]]:
-    """One mask a label, in order of first appearance: the union of those that carry it. Blank labels are left out."""
+    """One mask per label, in order of first appearance: the union of those that carry it. Blank labels are left out."""
     names = list(dict.fromkeys(label for label in labels if label))
     united = np.zeros((len(names), masks.shape[1]), bool)
     for label, mask in zip(labels, masks, strict=True):

@@ -1,6 +1,6 @@
 """Other wordings of part names, with which training varies the text that a part must answer to.
 
-The table is ``paraphrases.tsv``: a line a name, ``name<TAB>paraphrase|paraphrase|...``. A name that means something
+The table is ``paraphrases.tsv``: one line per name, ``name<TAB>paraphrase|paraphrase|...``. A name that means something
 else in another category ("head" of a hammer) has a line of its own there, written with the category before it
 ("hammer head").
 """

@@ -25,7 +25,7 @@ from pa3d.shape import sample_triangles
 
 @dataclass
 class PartCloud:
-    """Points on a shape's surface, y up, with one boolean mask a part name (masks may overlap).
+    """Points on a shape's surface, y up, with one boolean mask per part name (masks may overlap).
 
     centers, patch_features: what stage 1 is taught, unit vectors (pa3d prepare); None where there is none.
     provenance: how the record came to be: the file, and for prepared ones the views and the backbone.

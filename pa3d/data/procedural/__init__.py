@@ -19,7 +19,6 @@ from pa3d.data.procedural import (  # noqa: F401
     household,
     kitchen,
     tools,
-    variants,
     vehicles,
     wearables,
 )

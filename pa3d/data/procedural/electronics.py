@@ -25,7 +25,7 @@ from pa3d.data.procedural.primitives import (
     tube,
     union,
 )
-from pa3d.data.procedural.registry import Builder, family
+from pa3d.data.procedural.registry import COMMON, Builder, family
 
 
 def keys(w: float, d: float, rows: int, columns: int, t: float) -> Mesh:
@@ -50,34 +50,39 @@ def keys(w: float, d: float, rows: int, columns: int, t: float) -> Mesh:
     },
 )
 def laptop(b: Builder) -> None:
-    w, d, t = b.u(0.8, 1), b.u(0.5, 0.7), b.u(0.02, 0.06)
+    w, d, t = b.uniform(0.8, 1), b.uniform(0.5, 0.7), b.uniform(0.02, 0.06)
     wedge = b.chance(0.4)
     coarse = b.chance(0.35)
     base = "base" if not coarse else "base, keyboard"
     b.add(
-        box(w, t, d, (0, t / 2, 0), bevel=b.u(0, 0.015), corner=b.u(0, 0.05))
+        box(w, t, d, (0, t / 2, 0), bevel=b.uniform(0, 0.015), corner=b.uniform(0, 0.05))
         if not wedge
         else box(w, t, d, (0, t / 2, 0)),
         base,
     )
-    kd = d * b.u(0.35, 0.55)
-    b.add(keys(w * 0.9, kd, b.n(4, 6), b.n(9, 14), 0.012).at(0, t, -d / 2 + kd / 2 + 0.05), "keyboard")
+    kd = d * b.uniform(0.35, 0.55)
+    b.add(
+        keys(w * 0.9, kd, b.integers(4, 6), b.integers(9, 14), 0.012).translate(0, t, -d / 2 + kd / 2 + 0.05),
+        "keyboard",
+    )
     if b.chance(0.8):
         b.add(
-            box(w * b.u(0.2, 0.35), 0.005, d * 0.22, (0, t + 0.003, d * 0.33)),
+            box(w * b.uniform(0.2, 0.35), 0.005, d * 0.22, (0, t + 0.003, d * 0.33)),
             "touchpad" if not coarse else "touchpad, keyboard",
         )
-    angle, st, sh = b.u(80, 140), b.u(0.012, 0.035), d * b.u(0.9, 1)
+    angle, st, sh = b.uniform(80, 140), b.uniform(0.012, 0.035), d * b.uniform(0.9, 1)
     lid = (
-        box(w, sh, st, (0, sh / 2, -st / 2), bevel=b.u(0, 0.01)) if b.chance() else box(w, sh, st, (0, sh / 2, -st / 2))
+        box(w, sh, st, (0, sh / 2, -st / 2), bevel=b.uniform(0, 0.01))
+        if b.chance()
+        else box(w, sh, st, (0, sh / 2, -st / 2))
     )
     lean = 90 - angle
-    b.add(lid.turn("x", lean).at(0, t, -d / 2), "lid, screen" if b.chance(0.3) else "screen")
-    b.add(box(w * 0.92, sh * 0.86, 0.004, (0, sh / 2, 0.004)).turn("x", lean).at(0, t, -d / 2), "screen")
+    b.add(lid.rotate("x", lean).translate(0, t, -d / 2), "lid, screen" if b.chance(0.3) else "screen")
+    b.add(box(w * 0.92, sh * 0.86, 0.004, (0, sh / 2, 0.004)).rotate("x", lean).translate(0, t, -d / 2), "screen")
     if b.chance(0.6):
-        b.sides(cylinder(0.018, w * 0.12, (w * 0.3, t, -d / 2), axis="x"), "shaft")
+        b.add_mirrored(cylinder(0.018, w * 0.12, (w * 0.3, t, -d / 2), axis="x"), "shaft")
     if b.chance(0.3):
-        b.add(sphere(0.012, (0, sh * 0.965, 0.005)).turn("x", lean).at(0, t, -d / 2), "camera, webcam")
+        b.add(sphere(0.012, (0, sh * 0.965, 0.005)).rotate("x", lean).translate(0, t, -d / 2), "camera, webcam")
 
 
 @family(
@@ -90,9 +95,9 @@ def laptop(b: Builder) -> None:
     },
 )
 def display(b: Builder) -> None:
-    w, h, t = b.u(0.7, 1.2), b.u(0.4, 0.7), b.u(0.02, 0.1)
-    stand, tilt = b.u(0.12, 0.35), b.u(-5, 12)
-    curved = b.u(0, 0.25) if b.chance(0.3) else 0
+    w, h, t = b.uniform(0.7, 1.2), b.uniform(0.4, 0.7), b.uniform(0.02, 0.1)
+    stand, tilt = b.uniform(0.12, 0.35), b.uniform(-5, 12)
+    curved = b.uniform(0, 0.25) if b.chance(0.3) else 0
     crt = b.chance(0.15)
 
     def curve(v: np.ndarray) -> np.ndarray:
@@ -100,27 +105,27 @@ def display(b: Builder) -> None:
         return v
 
     y = stand + h * 0.45
-    edge = b.u(0.01, 0.05)
+    edge = b.uniform(0.01, 0.05)
     b.add(
-        box(w, h, t, (0, 0, -t / 2), bevel=b.u(0, 0.01)).bend(curve).turn("x", -tilt).at(0, y, 0),
+        box(w, h, t, (0, 0, -t / 2), bevel=b.uniform(0, 0.01)).deform(curve).rotate("x", -tilt).translate(0, y, 0),
         "frame" if b.chance(0.7) else "frame, screen",
     )
     xs = np.linspace(-0.5, 0.5, 9)
     face = np.array([[(x * (w - 2 * edge), q * (h - 2 * edge), 0.006) for q in (-0.5, 0.5)] for x in xs])
-    b.add(grid(face).bend(curve).turn("x", -tilt).at(0, y, 0), "screen")
+    b.add(grid(face).deform(curve).rotate("x", -tilt).translate(0, y, 0), "screen")
     if crt:
         b.add(box(w * 0.9, h * 0.9, 0.4, (0, y, -0.2 - t)), "housing, frame")
-    kind = b.pick("neck", "neck", "v", "feet", "arm")
-    bw, bd = w * b.u(0.25, 0.5), b.u(0.18, 0.3)
+    kind = b.choice("neck", "neck", "v", "feet", "arm")
+    bw, bd = w * b.uniform(0.25, 0.5), b.uniform(0.18, 0.3)
     if kind in ("neck", "arm"):
         mesh = (
-            box(b.u(0.05, 0.15), y - 0.02, b.u(0.02, 0.05), (0, y / 2, -t - 0.03))
+            box(b.uniform(0.05, 0.15), y - 0.02, b.uniform(0.02, 0.05), (0, y / 2, -t - 0.03))
             if b.chance()
-            else cylinder(b.u(0.02, 0.04), y, (0, y / 2, -t - 0.03))
+            else cylinder(b.uniform(0.02, 0.04), y, (0, y / 2, -t - 0.03))
         )
         b.add(mesh, "support")
         b.add(
-            box(bw, 0.02, bd, (0, 0.01, -0.04), corner=b.u(0, 0.1))
+            box(bw, 0.02, bd, (0, 0.01, -0.04), corner=b.uniform(0, 0.1))
             if b.chance()
             else cylinder(0.5, 0.02, (0, 0.01, -0.03)).scale(bw, 1, bd),
             "base",
@@ -137,7 +142,7 @@ def display(b: Builder) -> None:
             b.add(box(0.03, stand, 0.03, (s * w * 0.35, stand / 2, -t / 2)), "support, leg")
             b.add(box(0.04, 0.02, bd, (s * w * 0.35, 0.01, -t / 2)), "base, foot")
     if b.chance(0.25):
-        for i in range(b.n(1, 4)):
+        for i in range(b.integers(1, 4)):
             b.add(box(0.02, 0.012, 0.012, (w * 0.3 + 0.03 * i, y - h / 2 + edge * 0.4, 0.004)), "button")
 
 
@@ -150,16 +155,23 @@ def display(b: Builder) -> None:
     },
 )
 def keyboard(b: Builder) -> None:
-    w, d, t = 1.0, b.u(0.28, 0.45), b.u(0.02, 0.06)
-    b.add(box(w, t, d, (0, t / 2, 0), bevel=b.u(0, 0.012)), "body")
-    pad = w * b.u(0.7, 0.95)
-    b.add(keys(pad, d * 0.85, b.n(4, 6), b.n(10, 16), b.u(0.015, 0.035)).at(-(w - pad) / 2 + 0.02, t, 0), "key")
+    w, d, t = 1.0, b.uniform(0.28, 0.45), b.uniform(0.02, 0.06)
+    b.add(box(w, t, d, (0, t / 2, 0), bevel=b.uniform(0, 0.012)), "body")
+    pad = w * b.uniform(0.7, 0.95)
+    b.add(
+        keys(pad, d * 0.85, b.integers(4, 6), b.integers(10, 16), b.uniform(0.015, 0.035)).translate(
+            -(w - pad) / 2 + 0.02, t, 0
+        ),
+        "key",
+    )
     if pad < 0.8:
-        b.add(keys(w - pad - 0.06, d * 0.7, 4, 3, 0.02).at(pad / 2 + 0.02, t, 0), "key")
+        b.add(keys(w - pad - 0.06, d * 0.7, 4, 3, 0.02).translate(pad / 2 + 0.02, t, 0), "key")
     if b.chance(0.4):
         b.add(
             tube(
-                bezier((0, t / 2, -d / 2), (0, 0, -d), (b.u(-0.5, 0.5), 0, -d), (b.u(-0.5, 0.5), 0, -d - 0.4)),
+                bezier(
+                    (0, t / 2, -d / 2), (0, 0, -d), (b.uniform(-0.5, 0.5), 0, -d), (b.uniform(-0.5, 0.5), 0, -d - 0.4)
+                ),
                 0.012,
                 6,
             ),
@@ -177,7 +189,7 @@ def keyboard(b: Builder) -> None:
     },
 )
 def mouse(b: Builder) -> None:
-    w, h, d = b.u(0.25, 0.32), b.u(0.15, 0.24), b.u(0.42, 0.5)
+    w, h, d = b.uniform(0.25, 0.32), b.uniform(0.15, 0.24), b.uniform(0.42, 0.5)
     half = [ellipsoid(w, h, d, low=0), stack(ellipse(w, d), [(-0.03, 0.93), (0, 1)])]
     b.add(half[0] + half[1], "body")
     for s in (-1, 1):
@@ -187,7 +199,7 @@ def mouse(b: Builder) -> None:
     b.add(cylinder(0.06, 0.035, (0, h * 0.87, d * 0.4), axis="x"), "wheel")
     if b.chance(0.55):
         b.add(
-            tube(bezier((0, 0, d), (0, 0, d + 0.4), (0.3, 0, d + 0.3), (b.u(-0.4, 0.4), 0, d + 0.8)), 0.018, 6),
+            tube(bezier((0, 0, d), (0, 0, d + 0.4), (0.3, 0, d + 0.3), (b.uniform(-0.4, 0.4), 0, d + 0.8)), 0.018, 6),
             "cord",
         )
 
@@ -203,11 +215,11 @@ def mouse(b: Builder) -> None:
     },
 )
 def phone(b: Builder) -> None:
-    kind = b.pick("smart", "smart", "feature", "flip", "desk")
-    w, h, t = b.u(0.42, 0.55), b.u(0.9, 1.05), b.u(0.05, 0.1)
+    kind = b.choice("smart", "smart", "feature", "flip", "desk")
+    w, h, t = b.uniform(0.42, 0.55), b.uniform(0.9, 1.05), b.uniform(0.05, 0.1)
     if kind == "desk":
-        b.add(box(0.7, 0.14, 0.6, (0, 0.07, 0)).turn("x", 8), "body")
-        b.add(keys(0.3, 0.3, 4, 3, 0.03).turn("x", 8).at(0.12, 0.14, 0.02), "button")
+        b.add(box(0.7, 0.14, 0.6, (0, 0.07, 0)).rotate("x", 8), "body")
+        b.add(keys(0.3, 0.3, 4, 3, 0.03).rotate("x", 8).translate(0.12, 0.14, 0.02), "button")
         for z in (-0.24, 0.24):
             b.add(box(0.14, 0.1, 0.14, (-0.22, 0.18, z), bevel=0.03), "handset")
         b.add(box(0.1, 0.07, 0.55, (-0.22, 0.25, 0), bevel=0.03), "handset")
@@ -216,28 +228,28 @@ def phone(b: Builder) -> None:
             "cord, cable",
         )
         return
-    b.add(box(w, h, t, bevel=b.u(0.005, t * 0.45), corner=0.06), "body")
+    b.add(box(w, h, t, bevel=b.uniform(0.005, t * 0.45), corner=0.06), "body")
     front = t / 2 + 0.003
     if kind == "smart":
-        b.add(box(w * 0.92, h * b.u(0.8, 0.94), 0.004, (0, 0, front)), "screen")
+        b.add(box(w * 0.92, h * b.uniform(0.8, 0.94), 0.004, (0, 0, front)), "screen")
         b.add(box(0.012, h * 0.12, t * 0.4, (w / 2, h * 0.2, 0)), "button, side button")
-        for i in range(b.n(1, 3)):
+        for i in range(b.integers(1, 3)):
             b.add(cylinder(0.035, 0.02, (-w * 0.3, h * (0.4 - 0.09 * i), -front), axis="z"), "camera")
         if b.chance(0.3):
             b.add(cylinder(0.035, 0.01, (0, -h * 0.44, front), axis="z"), "button, home button")
         return
-    k = keys(w * 0.8, h * 0.38, 4, 3, 0.02).turn("x", 90)
+    k = keys(w * 0.8, h * 0.38, 4, 3, 0.02).rotate("x", 90)
     if kind == "feature":
         b.add(box(w * 0.8, h * 0.36, 0.006, (0, h * 0.24, front)), "screen")
-        b.add(k.at(0, -h * 0.25, front), "button")
+        b.add(k.translate(0, -h * 0.25, front), "button")
         if b.chance(0.4):
             b.add(rod((w * 0.35, h / 2, 0), (w * 0.35, h / 2 + 0.2, 0), 0.025), "antenna")
     else:
-        b.add(keys(w * 0.8, h * 0.75, 5, 3, 0.02).turn("x", 90).at(0, 0, front), "button")
+        b.add(keys(w * 0.8, h * 0.75, 5, 3, 0.02).rotate("x", 90).translate(0, 0, front), "button")
         lid = box(w, h * 0.95, t * 0.8, (0, h * 0.47, 0), bevel=0.015) + box(
             w * 0.8, h * 0.7, 0.005, (0, h * 0.5, t * 0.42)
         )
-        b.add(lid.turn("x", b.u(-20, 60)).at(0, h / 2, 0), "lid, flip cover, cover")
+        b.add(lid.rotate("x", b.uniform(-20, 60)).translate(0, h / 2, 0), "lid, flip cover, cover")
 
 
 CAMERA = {
@@ -253,18 +265,18 @@ CAMERA = {
 @family("camera", names=CAMERA)
 def camera(b: Builder) -> None:
     """Facing +z: compacts, reflex cameras, box cameras, webcams and security cameras."""
-    kind = b.pick("reflex", "reflex", "compact", "compact", "video", "box", "security")
-    w, h, d = b.u(0.8, 1.0), b.u(0.45, 0.65), b.u(0.18, 0.4)
+    kind = b.choice("reflex", "reflex", "compact", "compact", "video", "box", "security")
+    w, h, d = b.uniform(0.8, 1.0), b.uniform(0.45, 0.65), b.uniform(0.18, 0.4)
     if kind in ("video", "security"):
-        w, h, d = b.u(0.25, 0.4), b.u(0.28, 0.4), b.u(0.6, 0.9)
+        w, h, d = b.uniform(0.25, 0.4), b.uniform(0.28, 0.4), b.uniform(0.6, 0.9)
     elif kind == "box":
-        w, h, d = b.u(0.5, 0.7), b.u(0.5, 0.7), b.u(0.5, 0.7)
-    b.add(box(w, h, d, bevel=b.u(0, 0.07), corner=b.u(0, 0.1)), "body")
-    x = b.u(-0.15, 0.15) * w if kind not in ("video", "security") else 0
-    r, long = h * b.u(0.28, 0.46), b.u(0.1, 0.6) if kind != "compact" else b.u(0.05, 0.2)
-    rings = b.n(1, 4)
+        w, h, d = b.uniform(0.5, 0.7), b.uniform(0.5, 0.7), b.uniform(0.5, 0.7)
+    b.add(box(w, h, d, bevel=b.uniform(0, 0.07), corner=b.uniform(0, 0.1)), "body")
+    x = b.uniform(-0.15, 0.15) * w if kind not in ("video", "security") else 0
+    r, long = h * b.uniform(0.28, 0.46), b.uniform(0.1, 0.6) if kind != "compact" else b.uniform(0.05, 0.2)
+    rings = b.integers(1, 4)
     levels = np.linspace(0, long, rings + 1)
-    scale = np.cumprod([1.0, *(b.u(0.82, 1.08) for _ in range(rings - 1))])
+    scale = np.cumprod([1.0, *(b.uniform(0.82, 1.08) for _ in range(rings - 1))])
     profile = [(0.0, 0.0)]
     for i in range(rings):
         profile += [(r * scale[i], levels[i]), (r * scale[i], levels[i + 1])]
@@ -274,32 +286,36 @@ def camera(b: Builder) -> None:
         (last[0] * 0.75, last[1] - min(0.03, long * 0.3)),
         (0, last[1] - 0.01),
     ]
-    b.add(lathe(profile, 30).turn("x", 90).at(x, -h * b.u(0, 0.08), d / 2), "lens")
+    b.add(lathe(profile, 30).rotate("x", 90).translate(x, -h * b.uniform(0, 0.08), d / 2), "lens")
     top = h / 2
     if kind in ("reflex", "compact", "box"):
-        for i in range(b.n(1, 3)):
+        for i in range(b.integers(1, 3)):
             bx = w * (0.36 - 0.13 * i) * (1 if b.chance(0.85) else -1)
             if b.chance(0.7):
                 b.add(
-                    cylinder(b.u(0.02, 0.06), b.u(0.03, 0.08), (bx, top + 0.015, b.u(-0.2, 0.2) * d)),
+                    cylinder(b.uniform(0.02, 0.06), b.uniform(0.03, 0.08), (bx, top + 0.015, b.uniform(-0.2, 0.2) * d)),
                     "button",
                 )
             else:
                 b.add(box(0.08, 0.05, 0.06, (bx, top + 0.015, 0), bevel=0.01), "button")
         if kind == "reflex":
             b.add(
-                box(w * b.u(0.25, 0.4), b.u(0.1, 0.2), d * 0.9, (x, top + 0.06, 0), top=b.u(0.5, 0.8)),
+                box(
+                    w * b.uniform(0.25, 0.4), b.uniform(0.1, 0.2), d * 0.9, (x, top + 0.06, 0), top=b.uniform(0.5, 0.8)
+                ),
                 "viewfinder",
             )
             if b.chance(0.6):
                 b.add(
-                    box(w * 0.2, h * 0.9, d * b.u(0.4, 0.8), (-w * 0.42, 0, d * 0.4), bevel=0.05),
+                    box(w * 0.2, h * 0.9, d * b.uniform(0.4, 0.8), (-w * 0.42, 0, d * 0.4), bevel=0.05),
                     "grip, handle, hand grip",
                 )
             if b.chance(0.35):
                 b.add(box(0.2, 0.16, 0.14, (x, top + 0.24, 0.02), bevel=0.02), "flash")
         elif b.chance(0.7):
-            b.add(box(b.u(0.12, 0.22), b.u(0.06, 0.1), 0.03, (-w * 0.3, h * 0.34, d / 2), bevel=0.01), "flash")
+            b.add(
+                box(b.uniform(0.12, 0.22), b.uniform(0.06, 0.1), 0.03, (-w * 0.3, h * 0.34, d / 2), bevel=0.01), "flash"
+            )
             b.add(box(0.1, 0.07, 0.025, (w * 0.08 - x, h * 0.38, d / 2)), "viewfinder")
         if b.chance(0.4):
             b.add(box(w * 0.6, h * 0.7, 0.015, (-0.05, 0, -d / 2 - 0.005)), "screen, display")
@@ -316,7 +332,7 @@ def camera(b: Builder) -> None:
             ),
             "handle, grip",
         )
-        b.add(box(0.03, h * 0.7, d * 0.4, (w / 2 + 0.1, 0, 0)).turn("y", b.u(-60, 0)), "screen, display")
+        b.add(box(0.03, h * 0.7, d * 0.4, (w / 2 + 0.1, 0, 0)).rotate("y", b.uniform(-60, 0)), "screen, display")
         b.add(cylinder(0.03, 0.04, (0, top, -d * 0.45)), "button")
         b.add(rod((0, top * 0.8, -d / 2), (0, top, -d / 2 - 0.15), 0.05), "viewfinder")
     else:
@@ -354,9 +370,9 @@ def camera(b: Builder) -> None:
     },
 )
 def remote(b: Builder) -> None:
-    w, h, t = b.u(0.22, 0.35), 1.0, b.u(0.06, 0.12)
-    b.add(box(w, t, h, bevel=b.u(0.01, t * 0.45)), "body")
-    rows, columns = b.n(4, 9), b.n(2, 4)
+    w, h, t = b.uniform(0.22, 0.35), 1.0, b.uniform(0.06, 0.12)
+    b.add(box(w, t, h, bevel=b.uniform(0.01, t * 0.45)), "body")
+    rows, columns = b.integers(4, 9), b.integers(2, 4)
     for r in range(rows):
         for c in range(columns):
             x, z = ((c + 0.5) / columns - 0.5) * w * 0.85, (r / rows - 0.35) * h * 0.75
@@ -384,12 +400,12 @@ def remote(b: Builder) -> None:
     },
 )
 def controller(b: Builder) -> None:
-    w, d, t = 1.0, b.u(0.4, 0.5), b.u(0.14, 0.22)
+    w, d, t = 1.0, b.uniform(0.4, 0.5), b.uniform(0.14, 0.22)
     b.add(box(w * 0.8, t, d, bevel=t * 0.4), "body")
-    long = b.u(0.25, 0.42)
+    long = b.uniform(0.25, 0.42)
     for s in (-1, 1):
         b.add(
-            ellipsoid(0.13, t * 0.55, long).turn("y", s * b.u(5, 25)).at(s * w * 0.38, -0.02, d * 0.35),
+            ellipsoid(0.13, t * 0.55, long).rotate("y", s * b.uniform(5, 25)).translate(s * w * 0.38, -0.02, d * 0.35),
             "grip, body",
         )
         b.add(box(0.2, t * 0.5, 0.08, (s * w * 0.28, 0.0, -d * 0.52), bevel=0.02), "trigger")
@@ -397,7 +413,7 @@ def controller(b: Builder) -> None:
     for x, z in ((-0.15, 0.1), (0.15, 0.1)) if b.chance() else ((-0.3, -0.08), (0.13, 0.1)):
         b.add(
             cylinder(0.035, 0.07, (x, top + 0.02, z))
-            + lathe([(0.07, 0), (0.07, 0.02), (0.0, 0.01)]).at(x, top + 0.05, z),
+            + lathe([(0.07, 0), (0.07, 0.02), (0.0, 0.01)]).translate(x, top + 0.05, z),
             "thumbstick",
         )
     for i in range(4):
@@ -425,50 +441,50 @@ SWITCH = {
 @family("switch", names=SWITCH)
 def switch(b: Builder) -> None:
     """Light switches and push button boxes, on a wall behind them (facing +z)."""
-    kind = b.pick("rocker", "toggle", "buttons", "emergency", "dimmer", "slider")
-    count = b.n(1, 4) if kind != "emergency" else 1
-    w, h, t = b.u(0.55, 0.8) + 0.28 * (count - 1), b.u(0.8, 1), b.u(0.04, 0.3)
+    kind = b.choice("rocker", "toggle", "buttons", "emergency", "dimmer", "slider")
+    count = b.integers(1, 4) if kind != "emergency" else 1
+    w, h, t = b.uniform(0.55, 0.8) + 0.28 * (count - 1), b.uniform(0.8, 1), b.uniform(0.04, 0.3)
     if kind in ("buttons", "emergency"):
-        t = b.u(0.15, 0.6)
+        t = b.uniform(0.15, 0.6)
     upright = b.chance(0.3)
     base = "body, plate" if t > 0.15 else "plate"
-    b.add(box(w, h, t, (0, 0, -t / 2), bevel=b.u(0, min(0.05, t * 0.4)), corner=b.u(0, 0.1)), base)
+    b.add(box(w, h, t, (0, 0, -t / 2), bevel=b.uniform(0, min(0.05, t * 0.4)), corner=b.uniform(0, 0.1)), base)
     for i in range(count):
         x = ((i + 0.5) / count - 0.5) * w * 0.9
-        sw = w / count * b.u(0.4, 0.75)
+        sw = w / count * b.uniform(0.4, 0.75)
         if kind == "rocker":
-            tilt = b.u(4, 12) * (1 if b.chance() else -1)
-            b.add(box(sw, h * b.u(0.35, 0.75), 0.06).turn("x", tilt).at(x, 0, 0.01), "switch")
+            tilt = b.uniform(4, 12) * (1 if b.chance() else -1)
+            b.add(box(sw, h * b.uniform(0.35, 0.75), 0.06).rotate("x", tilt).translate(x, 0, 0.01), "switch")
         elif kind == "toggle":
-            tilt = b.u(25, 50) * (1 if b.chance() else -1)
+            tilt = b.uniform(25, 50) * (1 if b.chance() else -1)
             stick = (
-                box(sw * 0.3, 0.09, b.u(0.2, 0.4), bevel=0.02)
+                box(sw * 0.3, 0.09, b.uniform(0.2, 0.4), bevel=0.02)
                 if b.chance()
-                else lathe([(0, -0.2), (0.03, -0.2), (0.05, 0.15), (0, 0.2)]).turn("x", 90)
+                else lathe([(0, -0.2), (0.03, -0.2), (0.05, 0.15), (0, 0.2)]).rotate("x", 90)
             )
-            b.add(stick.at(0, 0, 0.15).turn("x", tilt).at(x, 0, 0), "switch")
+            b.add(stick.translate(0, 0, 0.15).rotate("x", tilt).translate(x, 0, 0), "switch")
             b.add(box(sw * 0.5, h * 0.25, 0.02, (x, 0, 0.005)), "switch frame, frame")
         elif kind == "buttons":
-            for j in range(b.n(1, 3)):
+            for j in range(b.integers(1, 3)):
                 y, r = (0.28 - 0.28 * j) * h, min(sw * 0.35, 0.12)
                 b.add(cylinder(r * 1.25, 0.03, (x, y, 0.01), axis="z"), "button ring, bezel")
-                b.add(cylinder(r, b.u(0.06, 0.15), (x, y, 0.04), axis="z"), "button")
+                b.add(cylinder(r, b.uniform(0.06, 0.15), (x, y, 0.04), axis="z"), "button")
         elif kind == "emergency":
-            r = min(w, h) * b.u(0.22, 0.4)
+            r = min(w, h) * b.uniform(0.22, 0.4)
             b.add(cylinder(r * 0.5, 0.2, (0, 0, 0.08), axis="z"), "stem, button shaft")
             b.add(
-                lathe([(0, 0), (r, 0), (r, 0.08), (r * 0.6, 0.16), (0, 0.18)]).turn("x", 90).at(0, 0, 0.16),
+                lathe([(0, 0), (r, 0), (r, 0.08), (r * 0.6, 0.16), (0, 0.18)]).rotate("x", 90).translate(0, 0, 0.16),
                 "button",
             )
         elif kind == "dimmer":
             r = sw * 0.4
             b.add(
-                lathe([(0, 0), (r, 0), (r * 0.85, b.u(0.1, 0.25)), (0, 0.2)]).turn("x", 90).at(x, 0, 0),
+                lathe([(0, 0), (r, 0), (r * 0.85, b.uniform(0.1, 0.25)), (0, 0.2)]).rotate("x", 90).translate(x, 0, 0),
                 "knob, dial, switch",
             )
         else:
             b.add(box(0.05, h * 0.6, 0.02, (x, 0, 0.005)), "slot, track")
-            b.add(box(sw * 0.6, 0.12, 0.12, (x, b.u(-0.2, 0.2) * h, 0.06), bevel=0.02), "slider, switch")
+            b.add(box(sw * 0.6, 0.12, 0.12, (x, b.uniform(-0.2, 0.2) * h, 0.06), bevel=0.02), "slider, switch")
     if b.chance(0.5):
         for y in (-h * 0.43, h * 0.43):
             b.add(cylinder(0.03, 0.02, (0, y, 0.005), axis="z", segments=10), "screw")
@@ -486,16 +502,16 @@ def switch(b: Builder) -> None:
     },
 )
 def usb(b: Builder) -> None:
-    w, t, long = b.u(0.25, 0.35), b.u(0.1, 0.16), b.u(0.5, 0.7)
-    b.add(box(long, t, w, bevel=b.u(0, 0.05)), "body")
+    w, t, long = b.uniform(0.25, 0.35), b.uniform(0.1, 0.16), b.uniform(0.5, 0.7)
+    b.add(box(long, t, w, bevel=b.uniform(0, 0.05)), "body")
     b.add(box(0.25, t * 0.6, w * 0.75, (long / 2 + 0.12, 0, 0)), "plug")
     if b.chance():
         b.add(box(0.3, t, w, (long / 2 + (0.16 if b.chance() else 0.45), 0, 0), bevel=0.02), "cap")
     elif b.chance(0.6):
-        angle = b.u(0, 180)
+        angle = b.uniform(0, 180)
         for s in (-1, 1):
             b.add(
-                box(long, 0.015, w * 1.02, (long * 0.42, s * t * 0.6, 0)).turn("y", angle).at(-long * 0.4),
+                box(long, 0.015, w * 1.02, (long * 0.42, s * t * 0.6, 0)).rotate("y", angle).translate(-long * 0.4),
                 "rotation",
             )
     if b.chance(0.3):
@@ -535,7 +551,7 @@ def front_door(
             )
         else:
             hx = w * 0.42 * (1 if hinge == "left" else -1)
-            size = h * b.u(0.15, 0.4)
+            size = h * b.uniform(0.15, 0.4)
             pieces.append(
                 (
                     tube([(hx, -size, 0.03), (hx, -size, 0.09), (hx, size, 0.09), (hx, size, 0.03)], 0.016, 8),
@@ -544,11 +560,11 @@ def front_door(
             )
     for mesh, who in pieces:
         if hinge == "bottom":
-            mesh = mesh.turn("x", angle, (0, -h / 2, 0))
+            mesh = mesh.rotate("x", angle, (0, -h / 2, 0))
         else:
             s = -1 if hinge == "left" else 1
-            mesh = mesh.turn("y", s * angle, (s * w / 2, 0, 0))
-        b.add(mesh.at(x, y, z), who)
+            mesh = mesh.rotate("y", s * angle, (s * w / 2, 0, 0))
+        b.add(mesh.translate(x, y, z), who)
 
 
 def shell(b: Builder, w: float, h: float, d: float, names: str = "body") -> None:
@@ -559,7 +575,7 @@ def shell(b: Builder, w: float, h: float, d: float, names: str = "body") -> None
         box(w, h, 0.03, (0, h / 2, -d / 2)),
     ):
         b.add(mesh, names)
-    b.sides(box(0.03, h, d, (w / 2 - 0.015, h / 2, 0)), names)
+    b.add_mirrored(box(0.03, h, d, (w / 2 - 0.015, h / 2, 0)), names)
 
 
 BODY = {
@@ -571,23 +587,25 @@ BODY = {
 
 @family("refrigerator", names={**BODY, "shelf": ("inner shelf",)})
 def refrigerator(b: Builder) -> None:
-    w, h, d = b.u(0.45, 0.8), b.u(1, 1.4), b.u(0.45, 0.6)
+    w, h, d = b.uniform(0.45, 0.8), b.uniform(1, 1.4), b.uniform(0.45, 0.6)
     shell(b, w, h, d)
-    kind = b.pick("one", "two", "two", "side")
-    angle = b.u(30, 120) if b.chance(0.3) else 0
+    kind = b.choice("one", "two", "two", "side")
+    angle = b.uniform(30, 120) if b.chance(0.3) else 0
     if kind == "side":
         for s, hinge in ((-1, "left"), (1, "right")):
             front_door(b, w / 2 - 0.005, h * 0.98, d / 2, h / 2, hinge, angle if b.chance(0.7) else 0, x=s * w / 4)
     else:
-        split = b.u(0.25, 0.4) * h if kind == "two" else 0.0
-        hinge = b.pick("left", "right")
+        split = b.uniform(0.25, 0.4) * h if kind == "two" else 0.0
+        hinge = b.choice("left", "right")
         upper = b.chance()
         if split:
-            front_door(b, w, split * 0.97, d / 2, h - split / 2 if upper else split / 2, hinge, angle * b.n(0, 1))
+            front_door(
+                b, w, split * 0.97, d / 2, h - split / 2 if upper else split / 2, hinge, angle * b.integers(0, 1)
+            )
         rest = h - split
         front_door(b, w, rest * 0.98, d / 2, rest / 2 if upper else split + rest / 2, hinge, angle)
     if angle:
-        for y in np.linspace(0, h, b.n(4, 6))[1:-1]:
+        for y in np.linspace(0, h, b.integers(4, 6))[1:-1]:
             b.add(box(w * 0.93, 0.015, d * 0.85, (0, y, 0)), "shelf")
 
 
@@ -601,13 +619,13 @@ def refrigerator(b: Builder) -> None:
     },
 )
 def oven(b: Builder) -> None:
-    w, h, d = b.u(0.6, 0.8), b.u(0.6, 0.95), b.u(0.55, 0.65)
+    w, h, d = b.uniform(0.6, 0.8), b.uniform(0.6, 0.95), b.uniform(0.55, 0.65)
     shell(b, w, h, d)
-    panel = b.u(0.1, 0.16)
+    panel = b.uniform(0.1, 0.16)
     b.add(box(w, panel, 0.03, (0, h - panel / 2, d / 2)), "control panel, panel")
-    for x in np.linspace(-w * 0.4, w * 0.4, b.n(3, 6)):
+    for x in np.linspace(-w * 0.4, w * 0.4, b.integers(3, 6)):
         b.add(cylinder(0.032, 0.05, (x, h - panel / 2, d / 2 + 0.03), axis="z"), "knob")
-    angle = b.u(15, 90) if b.chance(0.3) else 0
+    angle = b.uniform(15, 90) if b.chance(0.3) else 0
     front_door(b, w * 0.97, (h - panel) * 0.8, d / 2, (h - panel) * 0.55, "bottom", angle)
     b.add(box(w * 0.97, (h - panel) * 0.13, 0.03, (0, (h - panel) * 0.07, d / 2)), "drawer")
     if angle:
@@ -615,7 +633,7 @@ def oven(b: Builder) -> None:
     if b.chance(0.8):
         for sx in (-1, 1):
             for sz in (-1, 1):
-                b.add(torus(b.u(0.07, 0.11), 0.014, (sx * w * 0.23, h + 0.012, sz * d * 0.22)), "burner")
+                b.add(torus(b.uniform(0.07, 0.11), 0.014, (sx * w * 0.23, h + 0.012, sz * d * 0.22)), "burner")
     if b.chance(0.3):
         b.add(box(w, 0.15, 0.04, (0, h + 0.07, -d / 2)), "back panel, backsplash")
 
@@ -630,18 +648,18 @@ def oven(b: Builder) -> None:
     },
 )
 def microwave(b: Builder) -> None:
-    w, h, d = 1.0, b.u(0.5, 0.65), b.u(0.5, 0.7)
+    w, h, d = 1.0, b.uniform(0.5, 0.65), b.uniform(0.5, 0.7)
     shell(b, w, h, d)
-    side = b.u(0.2, 0.28)
+    side = b.uniform(0.2, 0.28)
     x = w / 2 - side / 2
     b.add(box(side, h, 0.03, (x, h / 2, d / 2)), "control panel, panel")
     b.add(box(side * 0.75, h * 0.13, 0.015, (x, h * 0.82, d / 2 + 0.02)), "display")
     if b.chance(0.7):
-        b.add(keys(side * 0.75, h * 0.45, 4, 3, 0.02).turn("x", 90).at(x, h * 0.45, d / 2 + 0.012), "button")
+        b.add(keys(side * 0.75, h * 0.45, 4, 3, 0.02).rotate("x", 90).translate(x, h * 0.45, d / 2 + 0.012), "button")
     else:
         for y in (0.3, 0.55):
             b.add(cylinder(side * 0.25, 0.06, (x, h * y, d / 2 + 0.03), axis="z"), "knob, dial")
-    angle = b.u(20, 100) if b.chance(0.35) else 0
+    angle = b.uniform(20, 100) if b.chance(0.35) else 0
     front_door(b, w - side, h, d / 2, h / 2, "left", angle, handle=b.chance(0.7), x=-side / 2)
     if angle:
         b.add(cylinder(0.22, 0.02, (-side / 2, 0.06, 0)), "plate")
@@ -649,33 +667,35 @@ def microwave(b: Builder) -> None:
 
 @family("washing machine", names={**BODY, "button": ("knob", "control button"), "drum": ("tub", "inner drum")})
 def washing_machine(b: Builder) -> None:
-    w, h, d = b.u(0.6, 0.7), b.u(0.8, 0.95), b.u(0.5, 0.65)
+    w, h, d = b.uniform(0.6, 0.7), b.uniform(0.8, 0.95), b.uniform(0.5, 0.65)
     b.add(box(w, h, d, (0, h / 2, 0), bevel=0.015), "body")
     if b.chance(0.75):
-        r, y = w * b.u(0.3, 0.38), h * 0.42
-        angle = b.u(30, 110) if b.chance(0.35) else 0
+        r, y = w * b.uniform(0.3, 0.38), h * 0.42
+        angle = b.uniform(30, 110) if b.chance(0.35) else 0
         ring = torus(r, 0.035, axis="z") + ellipsoid(r, r, 0.07)
-        b.add(ring.at(r).turn("y", -angle).at(-r, y, d / 2 + 0.03), "door")
+        b.add(ring.translate(r).rotate("y", -angle).translate(-r, y, d / 2 + 0.03), "door")
         if angle:
-            b.add(hollow([(r * 0.8, 0), (r * 0.85, 0.2)], 0.01).turn("x", 90).at(0, y, d / 2 - 0.18), "drum")
+            b.add(hollow([(r * 0.8, 0), (r * 0.85, 0.2)], 0.01).rotate("x", 90).translate(0, y, d / 2 - 0.18), "drum")
     else:
         b.add(
-            box(w * 0.8, 0.03, d * 0.7, (0, 0, d * 0.35)).turn("x", -b.u(0, 80)).at(0, h + 0.01, -d * 0.25),
+            box(w * 0.8, 0.03, d * 0.7, (0, 0, d * 0.35))
+            .rotate("x", -b.uniform(0, 80))
+            .translate(0, h + 0.01, -d * 0.25),
             "door, lid",
         )
         b.add(box(w, 0.14, 0.1, (0, h + 0.07, -d / 2 + 0.05)), "control panel, panel")
     y = h * 0.91
     b.add(box(w * 0.3, 0.09, 0.02, (-w * 0.3, y, d / 2 + 0.005)), "detergent drawer, drawer")
-    for i in range(b.n(2, 5)):
+    for i in range(b.integers(2, 5)):
         b.add(cylinder(0.022, 0.03, (w * (0.05 + 0.09 * i), y, d / 2 + 0.01), axis="z", segments=12), "button")
     b.add(cylinder(0.05, 0.05, (-w * 0.05, y, d / 2 + 0.02), axis="z"), "knob, dial")
 
 
 @family("dishwasher", names={**BODY, "rack": ("dish rack", "basket")})
 def dishwasher(b: Builder) -> None:
-    w, h, d = 0.6, b.u(0.75, 0.9), 0.6
+    w, h, d = 0.6, b.uniform(0.75, 0.9), 0.6
     shell(b, w, h, d)
-    angle = b.u(20, 90) if b.chance() else 0
+    angle = b.uniform(20, 90) if b.chance() else 0
     front_door(b, w, h * 0.8, d / 2, h * 0.48, "bottom", angle)
     b.add(box(w, h * 0.11, 0.03, (0, h * 0.945, d / 2)), "control panel, panel")
     for x in np.linspace(0, w * 0.4, 4):
@@ -697,17 +717,17 @@ def dishwasher(b: Builder) -> None:
     },
 )
 def printer(b: Builder) -> None:
-    w, h, d = b.u(0.8, 1), b.u(0.35, 0.6), b.u(0.6, 0.8)
+    w, h, d = b.uniform(0.8, 1), b.uniform(0.35, 0.6), b.uniform(0.6, 0.8)
     b.add(box(w, h, d, (0, h / 2, 0), bevel=0.03), "body")
     b.add(
         box(w * 0.95, 0.05, d * 0.85, (0, 0.025, d * 0.4))
-        .turn("x", -b.u(0, 40) if b.chance(0.4) else 0)
-        .at(0, h, -d * 0.4),
+        .rotate("x", -b.uniform(0, 40) if b.chance(0.4) else 0)
+        .translate(0, h, -d * 0.4),
         "lid",
     )
-    b.add(box(w * 0.6, 0.02, 0.35, (0, h * 0.25, d / 2 + 0.12)).turn("x", -8), "tray")
-    b.add(box(w * 0.6, 0.3, 0.02, (0, h + 0.14, -d * 0.46)).turn("x", -12), "paper")
-    for i in range(b.n(2, 6)):
+    b.add(box(w * 0.6, 0.02, 0.35, (0, h * 0.25, d / 2 + 0.12)).rotate("x", -8), "tray")
+    b.add(box(w * 0.6, 0.3, 0.02, (0, h + 0.14, -d * 0.46)).rotate("x", -12), "paper")
+    for i in range(b.integers(2, 6)):
         b.add(cylinder(0.02, 0.03, (w * 0.2 + 0.05 * i, h * 0.8, d / 2), axis="z", segments=10), "button")
 
 
@@ -722,7 +742,7 @@ def printer(b: Builder) -> None:
     },
 )
 def coffee_machine(b: Builder) -> None:
-    w, h, d = b.u(0.4, 0.6), b.u(0.7, 0.95), b.u(0.5, 0.65)
+    w, h, d = b.uniform(0.4, 0.6), b.uniform(0.7, 0.95), b.uniform(0.5, 0.65)
     b.add(box(w, h, d * 0.4, (0, h / 2, -d * 0.3), bevel=0.02), "body")
     b.add(box(w, h * 0.3, d, (0, h * 0.85, 0), bevel=0.02), "body")
     b.add(box(w, 0.07, d, (0, 0.035, 0), bevel=0.01), "base")
@@ -730,16 +750,18 @@ def coffee_machine(b: Builder) -> None:
     if b.chance(0.8):
         r = min(w * 0.36, d * 0.26)
         b.add(
-            hollow([(r, 0.07), (r * 1.05, h * 0.25), (r * 0.7, h * 0.45)], 0.01).at(0, 0, d * 0.2),
+            hollow([(r, 0.07), (r * 1.05, h * 0.25), (r * 0.7, h * 0.45)], 0.01).translate(0, 0, d * 0.2),
             "container",
         )
         b.add(
-            tube([(0, h * 0.4, r), (0, h * 0.4, r + 0.12), (0, 0.15, r + 0.1), (0, 0.13, r)], 0.02).at(0, 0, d * 0.2),
+            tube([(0, h * 0.4, r), (0, h * 0.4, r + 0.12), (0, 0.15, r + 0.1), (0, 0.13, r)], 0.02).translate(
+                0, 0, d * 0.2
+            ),
             "handle, container",
         )
     else:
         b.add(cylinder(0.05, 0.1, (0, h * 0.66, d * 0.25)), "nozzle, spout, brew head")
-    for i in range(b.n(1, 4)):
+    for i in range(b.integers(1, 4)):
         b.add(
             cylinder(0.025, 0.03, (w * (-0.3 + 0.2 * i), h * 0.87, d / 2 + 0.01), axis="z", segments=12),
             "button" if b.chance(0.6) else "knob",
@@ -755,12 +777,12 @@ def coffee_machine(b: Builder) -> None:
     },
 )
 def speaker(b: Builder) -> None:
-    w, h, d = b.u(0.35, 0.6), b.u(0.6, 1), b.u(0.3, 0.5)
-    b.add(box(w, h, d, (0, h / 2, 0), bevel=b.u(0, 0.05)), "body")
+    w, h, d = b.uniform(0.35, 0.6), b.uniform(0.6, 1), b.uniform(0.3, 0.5)
+    b.add(box(w, h, d, (0, h / 2, 0), bevel=b.uniform(0, 0.05)), "body")
     y = h * 0.3
-    for r in (w * b.u(0.3, 0.42), w * b.u(0.14, 0.25)):
+    for r in (w * b.uniform(0.3, 0.42), w * b.uniform(0.14, 0.25)):
         b.add(torus(r, 0.02, (0, y, d / 2), axis="z"), "ring, cone")
-        b.add(lathe([(r, 0.01), (r * 0.3, -0.03), (0, 0.01)]).turn("x", 90).at(0, y, d / 2 + 0.02), "cone")
+        b.add(lathe([(r, 0.01), (r * 0.3, -0.03), (0, 0.01)]).rotate("x", 90).translate(0, y, d / 2 + 0.02), "cone")
         y += h * 0.42
     if b.chance(0.4):
         b.add(box(w * 1.1, 0.05, d * 1.1, (0, -0.025, 0)), "base")
@@ -776,16 +798,16 @@ def speaker(b: Builder) -> None:
     },
 )
 def microphone(b: Builder) -> None:
-    tilt = b.u(0, 60)
+    tilt = b.uniform(0, 60)
     head = sphere(0.11) if b.chance() else ellipsoid(0.1, 0.15, 0.1)
     body = lathe([(0, -0.5), (0.04, -0.5), (0.07, -0.08), (0.06, -0.05)])
-    lift = b.u(0.9, 1.3) if b.chance(0.6) else 0
-    b.add(head.at(0, 0.02).turn("x", tilt).at(0, lift, 0), "head")
-    b.add(body.turn("x", tilt).at(0, lift, 0), "body")
+    lift = b.uniform(0.9, 1.3) if b.chance(0.6) else 0
+    b.add(head.translate(0, 0.02).rotate("x", tilt).translate(0, lift, 0), "head")
+    b.add(body.rotate("x", tilt).translate(0, lift, 0), "body")
     if lift:
         z = -0.3 * np.sin(np.radians(tilt))
         b.add(rod((0, 0, z), (0, lift - 0.25, z), 0.018), "stand")
-        b.add(lathe([(0, 0), (0.22, 0), (0.22, 0.02), (0.03, 0.05)]).at(0, 0, z), "base")
+        b.add(lathe([(0, 0), (0.22, 0), (0.22, 0.02), (0.03, 0.05)]).translate(0, 0, z), "base")
 
 
 @family(
@@ -800,10 +822,10 @@ def microphone(b: Builder) -> None:
 )
 def vacuum(b: Builder) -> None:
     b.add(ellipsoid(0.2, 0.17, 0.28, (0, 0.18, -0.3)), "body")
-    b.sides(cylinder(0.12, 0.05, (0.2, 0.12, -0.35), axis="x"), "wheel")
+    b.add_mirrored(cylinder(0.12, 0.05, (0.2, 0.12, -0.35), axis="x"), "wheel")
     b.add(tube(bezier((0, 0.2, -0.05), (0, 0.5, 0.3), (0, 1.1, -0.2), (0, 0.95, 0.05), steps=24), 0.03), "hose")
     b.add(rod((0, 0.95, 0.05), (0, 0.06, 0.55), 0.022), "pipe, wand, tube")
-    b.add(box(b.u(0.25, 0.4), 0.06, 0.13, (0, 0.03, 0.6), bevel=0.02), "head")
+    b.add(box(b.uniform(0.25, 0.4), 0.06, 0.13, (0, 0.03, 0.6), bevel=0.02), "head")
     b.add(tube(arc(0.08, 0, 180, (0, 0.33, -0.3), plane="zy"), 0.016), "handle")
 
 
@@ -821,19 +843,19 @@ def vacuum(b: Builder) -> None:
     },
 )
 def robot(b: Builder) -> None:
-    w, h, d = b.u(0.3, 0.5), b.u(0.35, 0.5), b.u(0.2, 0.35)
-    leg, r = b.u(0.2, 0.45), b.u(0.04, 0.08)
-    b.add(box(w, h, d, (0, leg + h / 2, 0), bevel=b.u(0, 0.08), top=b.u(0.8, 1.2)), "torso")
-    hs = b.u(0.18, 0.32)
+    w, h, d = b.uniform(0.3, 0.5), b.uniform(0.35, 0.5), b.uniform(0.2, 0.35)
+    leg, r = b.uniform(0.2, 0.45), b.uniform(0.04, 0.08)
+    b.add(box(w, h, d, (0, leg + h / 2, 0), bevel=b.uniform(0, 0.08), top=b.uniform(0.8, 1.2)), "torso")
+    hs = b.uniform(0.18, 0.32)
     top = leg + h
     b.add(cylinder(0.05, 0.08, (0, top + 0.02, 0)), "neck")
     b.add(
-        box(hs * 1.2, hs, hs, (0, top + 0.05 + hs / 2, 0), bevel=b.u(0, 0.06))
+        box(hs * 1.2, hs, hs, (0, top + 0.05 + hs / 2, 0), bevel=b.uniform(0, 0.06))
         if b.chance(0.7)
         else sphere(hs * 0.6, (0, top + hs * 0.6, 0)),
         "head",
     )
-    b.sides(sphere(hs * 0.13, (hs * 0.27, top + hs * 0.65, hs * 0.53)), "eye, head")
+    b.add_mirrored(sphere(hs * 0.13, (hs * 0.27, top + hs * 0.65, hs * 0.53)), "eye, head")
     if b.chance(0.6):
         b.add(
             rod((0, top + hs, 0), (0, top + hs + 0.2, 0), 0.012) + sphere(0.03, (0, top + hs + 0.2, 0)),
@@ -841,8 +863,8 @@ def robot(b: Builder) -> None:
         )
     for s in (-1, 1):
         shoulder = (s * (w / 2 + r), top - 0.07, 0)
-        elbow = (s * (w / 2 + r + b.u(0, 0.15)), top - 0.25 + b.u(0, 0.2), b.u(0, 0.15))
-        hand = (elbow[0] + s * b.u(-0.1, 0.1), elbow[1] + b.u(-0.25, 0.1), elbow[2] + b.u(0, 0.2))
+        elbow = (s * (w / 2 + r + b.uniform(0, 0.15)), top - 0.25 + b.uniform(0, 0.2), b.uniform(0, 0.15))
+        hand = (elbow[0] + s * b.uniform(-0.1, 0.1), elbow[1] + b.uniform(-0.25, 0.1), elbow[2] + b.uniform(0, 0.2))
         b.add(tube([shoulder, elbow, hand], r), "arm")
         b.add(sphere(r * 1.4, hand) if b.chance() else box(0.12, 0.1, 0.1, hand), "hand, arm")
         x = s * w * 0.28
@@ -859,9 +881,81 @@ def robot(b: Builder) -> None:
     },
 )
 def gear_motor(b: Builder) -> None:
-    r, count = b.u(0.3, 0.5), b.n(8, 20)
+    r, count = b.uniform(0.3, 0.5), b.integers(8, 20)
     a = np.linspace(0, 2 * np.pi, count * 4, endpoint=False)
     tooth = np.where((np.arange(count * 4) // 2) % 2, r, r * 0.83)
-    b.add(extrude(np.stack([tooth * np.cos(a), tooth * np.sin(a)], 1), b.u(0.08, 0.2)), "gear")
+    b.add(extrude(np.stack([tooth * np.cos(a), tooth * np.sin(a)], 1), b.uniform(0.08, 0.2)), "gear")
     b.add(rod((0, 0, -0.25), (0, 0, 0.3), 0.06), "shaft")
-    b.add(cylinder(r * b.u(0.6, 0.9), b.u(0.3, 0.6), (0, 0, -0.5), axis="z"), "body")
+    b.add(cylinder(r * b.uniform(0.6, 0.9), b.uniform(0.3, 0.6), (0, 0, -0.5), axis="z"), "body")
+
+
+SWITCHES = {
+    "switch": ("button", "toggle", "rocker", "lever"),
+    "body": ("base body", "main body", "housing", "box", "base"),
+}
+
+
+@family("rocker switch", tags=(COMMON,), names=SWITCHES)
+def rocker_switch(b: Builder) -> None:
+    """Switches to build in or to hold: a housing, what moves on its face, legs or terminals behind; facing up or
+    ahead."""
+    w, h, deep = b.uniform(0.3, 1.0), b.uniform(0.5, 1.0), b.uniform(0.15, 0.9)
+    piece = Builder(b.rng)
+    face = b.uniform(0.02, 0.1)
+    if b.chance(0.7):
+        piece.add(
+            box(
+                w * b.uniform(1.0, 1.25), h * b.uniform(1.0, 1.2), face, (0, 0, -face / 2), bevel=b.uniform(0, face / 3)
+            ),
+            "body",
+        )
+    shell = box(w, h, deep, (0, 0, -deep / 2 - face * 0.9), bevel=b.uniform(0, 0.05))
+    piece.add(shell if b.chance(0.8) else cylinder(w / 2, deep, (0, 0, -deep / 2), axis="z"), "body")
+    kind = b.choice("rocker", "two", "stick", "push", "slide", "knob", "paddle")
+    if kind in ("rocker", "two"):
+        count, tilt = (2 if kind == "two" else 1), b.uniform(5, 20) * (1 if b.chance() else -1)
+        for i in range(count):
+            x = ((i + 0.5) / count - 0.5) * w * 0.9
+            piece.add(
+                box(w * 0.8 / count, h * b.uniform(0.6, 0.9), b.uniform(0.08, 0.25))
+                .rotate("x", tilt)
+                .translate(x, 0, 0),
+                "switch",
+            )
+    elif kind in ("stick", "paddle"):
+        long, tilt = b.uniform(0.25, 0.9), b.uniform(10, 50) * (1 if b.chance() else -1)
+        wide = w * b.uniform(0.08, 0.2) if kind == "stick" else w * b.uniform(0.3, 0.8)
+        mesh = box(wide, 0.1, long, (0, 0, long / 2), bevel=0.02)
+        if kind == "stick" and b.chance():
+            mesh = rod((0, 0, 0), (0, 0, long), b.uniform(0.02, 0.04), b.uniform(0.04, 0.08))
+        piece.add(mesh.rotate("x", tilt), "switch")
+        if kind == "stick" and b.chance(0.6):
+            piece.add(cylinder(w * 0.2, 0.12, (0, 0, 0.04), axis="z"), "collar, body")
+    elif kind == "push":
+        r = min(w, h) * b.uniform(0.2, 0.45)
+        piece.add(
+            cylinder(r, b.uniform(0.08, 0.4), (0, 0, 0.05), axis="z", segments=28 if b.chance() else 4),
+            "button, switch",
+        )
+    elif kind == "knob":
+        r = min(w, h) * b.uniform(0.25, 0.45)
+        piece.add(cylinder(r, 0.2, (0, 0, 0.1), axis="z", top=r * 0.85), "knob, switch")
+        piece.add(box(r * 0.3, r * 1.9, 0.1, (0, 0, 0.22)).rotate("z", b.uniform(0, 180)), "knob, switch")
+    else:
+        piece.add(
+            box(
+                w * 0.5,
+                h * b.uniform(0.15, 0.3),
+                b.uniform(0.08, 0.25),
+                (0, b.uniform(-0.25, 0.25) * h, 0.05),
+                bevel=0.01,
+            ),
+            "switch",
+        )
+    for _ in range(b.integers(0, 3) if deep < 0.7 else 0):
+        x, y = b.uniform(-0.35, 0.35) * w, b.uniform(-0.35, 0.35) * h
+        piece.add(box(0.06, 0.02, 0.25, (x, y, -deep - 0.12)), "terminal, pin")
+    flat, turn = b.chance(0.35), 90.0 if b.chance(0.3) else 0.0
+    for names, mesh in piece.pieces():
+        turned = mesh.rotate("z", turn)
+        b.add(turned.rotate("x", -90) if flat else turned, names)

@@ -21,7 +21,7 @@ from pa3d.data.procedural.primitives import (
     torus,
     tube,
 )
-from pa3d.data.procedural.registry import Builder, family
+from pa3d.data.procedural.registry import COMMON, Builder, family
 
 SEAT_WORDS = {
     "leg": ("leg or support", "support leg", "base", "chair leg"),
@@ -46,7 +46,7 @@ def legs(
     style: str | None = None,
 ) -> None:
     """Four legs under a rectangle w x d whose underside is at y = top."""
-    style = style or b.pick("round", "square", "taper", "turned", "cabriole")
+    style = style or b.choice("round", "square", "taper", "turned", "cabriole")
     for sx in (-1, 1):
         for sz in (-1, 1):
             a = np.array([sx * (w / 2 - r * 1.2), top, sz * (d / 2 - r * 1.2)])
@@ -68,7 +68,7 @@ def legs(
 
 
 def stretchers(b: Builder, w: float, d: float, y: float, r: float, names: str) -> None:
-    style = b.pick("sides", "h", "all")
+    style = b.choice("sides", "h", "all")
     for s in (-1, 1):
         b.add(rod((s * w / 2, y, -d / 2), (s * w / 2, y, d / 2), r), names)
         if style == "all":
@@ -79,106 +79,229 @@ def stretchers(b: Builder, w: float, d: float, y: float, r: float, names: str) -
 
 def star_base(b: Builder, top: float, reach: float, leg_names: str, column_names: str, wheels: bool) -> None:
     """A column on a star of feet, with or without castors."""
-    count = b.n(3, 6) if not wheels else b.n(4, 6)
-    wheel_r = b.u(0.025, 0.045) if wheels else 0
-    hub = 2 * wheel_r + b.u(0.02, 0.06)
-    column_r = b.u(0.02, 0.04)
+    count = b.integers(3, 6) if not wheels else b.integers(4, 6)
+    wheel_r = b.uniform(0.025, 0.045) if wheels else 0
+    hub = 2 * wheel_r + b.uniform(0.02, 0.06)
+    column_r = b.uniform(0.02, 0.04)
     b.add(cylinder(column_r, top - hub, (0, (top + hub) / 2, 0)), column_names)
-    for angle in 360 / count * np.arange(count) + b.u(0, 90):
+    for angle in 360 / count * np.arange(count) + b.uniform(0, 90):
         x, z = reach * np.cos(np.radians(angle)), reach * np.sin(np.radians(angle))
-        b.add(bar((0, hub, 0), (x, 2 * wheel_r + 0.012, z), b.u(0.035, 0.05), 0.03), leg_names)
+        b.add(bar((0, hub, 0), (x, 2 * wheel_r + 0.012, z), b.uniform(0.035, 0.05), 0.03), leg_names)
         if wheels:
             for offset in (-0.015, 0.015):
-                wheel = cylinder(wheel_r, 0.02, (offset, 0, 0), axis="x").turn("y", b.u(0, 360))
-                b.add(wheel.at(x, wheel_r, z), "wheel")
+                wheel = cylinder(wheel_r, 0.02, (offset, 0, 0), axis="x").rotate("y", b.uniform(0, 360))
+                b.add(wheel.translate(x, wheel_r, z), "wheel")
+
+
+def _chair_base_four(b: Builder, w: float, d: float, top: float, style: str, r: float) -> None:
+    splay = b.uniform(0.03, 0.12) if style == "splayed" else 0
+    legs(b, w, d, top, "leg", splay, r)
+    if b.chance(0.35):
+        stretchers(b, w - 2 * r, d - 2 * r, top * b.uniform(0.25, 0.6), r * 0.6, "stretcher, leg")
+
+
+def _chair_base_star(b: Builder, w: float, d: float, top: float, style: str, r: float) -> None:
+    star_base(b, top, b.uniform(0.22, 0.32), "leg", "column, leg", b.chance(0.6))
+
+
+def _chair_base_sled(b: Builder, w: float, d: float, top: float, style: str, r: float) -> None:
+    for s in (-1, 1):
+        x = s * (w / 2 - r)
+        path = [(x, top, d / 2 - r), (x, r, d / 2 + r), (x, r, -d / 2 - r), (x, top, -d / 2 + r)]
+        b.add(tube(path, r * 0.7), "leg")
+
+
+def _chair_base_panel(b: Builder, w: float, d: float, top: float, style: str, r: float) -> None:
+    for s in (-1, 1):
+        b.add(box(r * 1.5, top, d * b.uniform(0.85, 1), (s * (w / 2 - r), top / 2, 0)), "leg")
+    if b.chance():
+        b.add(box(w - 2 * r, top * 0.3, r, (0, top * 0.7, -d * 0.3)), "leg")
+
+
+def _chair_base_cantilever(b: Builder, w: float, d: float, top: float, style: str, r: float) -> None:
+    for s in (-1, 1):
+        x = s * (w / 2 - r)
+        b.add(tube([(x, top, -d * 0.3), (x, top - r, d / 2), (x, r, d / 2), (x, r, -d / 2)], r * 0.7), "leg")
+    b.add(rod((-w / 2 + r, r, -d / 2), (w / 2 - r, r, -d / 2), r * 0.7), "leg")
+
+
+def _chair_base_slab(b: Builder, w: float, d: float, top: float, style: str, r: float) -> None:
+    # boards as wide as the seat: upright, leaning, crossed, or one that comes forward
+    wide, t = w * b.uniform(0.5, 1), b.uniform(0.015, 0.06)
+    kind = b.choice("upright", "leaning", "crossed", "forward")
+    spread = {"upright": 0.0, "leaning": b.uniform(0.04, 0.2), "crossed": -d * 0.8, "forward": 0.0}[kind]
+    if kind == "forward":
+        b.add(bar((0, top, -d * b.uniform(0.2, 0.5)), (0, 0, d * b.uniform(0.1, 0.5)), wide, t), "leg")
+        b.add(box(wide, t, d * b.uniform(0.7, 1.1), (0, t / 2, 0)), "foot, leg")
+    else:
+        for s in (-1, 1):
+            z = s * d * 0.4
+            b.add(bar((0, top, z), (0, 0, z + s * spread), wide, t), "leg")
+
+
+def _chair_base_pedestal(b: Builder, w: float, d: float, top: float, style: str, r: float) -> None:
+    foot = b.uniform(0.16, 0.25)
+    b.add(
+        lathe([(0, 0), (foot, 0), (foot, 0.02), (0.04, 0.06), (0.03, top * 0.5), (0.06, top), (0, top)]),
+        "leg",
+    )
+
+
+def _chair_base_folding(b: Builder, w: float, d: float, top: float, style: str, r: float) -> None:
+    for s in (-1, 1):
+        x = s * (w / 2 - r)
+        b.add(bar((x, top, -d / 2), (x * 0.95, 0, d / 2), r * 1.4, r * 1.4), "leg")
+        b.add(bar((x * 0.9, top, d / 2), (x * 0.9, 0, -d / 2), r * 1.4, r * 1.4), "leg")
+    b.add(rod((-w / 2, r, -d / 2), (w / 2, r, -d / 2), r * 0.6), "leg")
+
+
+CHAIR_BASE_STYLES = {
+    "four": _chair_base_four,
+    "splayed": _chair_base_four,
+    "star": _chair_base_star,
+    "sled": _chair_base_sled,
+    "panel": _chair_base_panel,
+    "cantilever": _chair_base_cantilever,
+    "slab": _chair_base_slab,
+    "pedestal": _chair_base_pedestal,
+    "folding": _chair_base_folding,
+}
 
 
 def chair_base(b: Builder, w: float, d: float, top: float) -> None:
-    style = b.pick(
+    style = b.choice(
         "four", "four", "splayed", "splayed", "star", "sled", "panel", "cantilever", "pedestal", "folding", "slab"
     )
-    r = b.u(0.015, 0.04)
-    if style in ("four", "splayed"):
-        splay = b.u(0.03, 0.12) if style == "splayed" else 0
-        legs(b, w, d, top, "leg", splay, r)
-        if b.chance(0.35):
-            stretchers(b, w - 2 * r, d - 2 * r, top * b.u(0.25, 0.6), r * 0.6, "stretcher, leg")
-    elif style == "star":
-        star_base(b, top, b.u(0.22, 0.32), "leg", "column, leg", b.chance(0.6))
-    elif style == "sled":
-        for s in (-1, 1):
-            x = s * (w / 2 - r)
-            path = [(x, top, d / 2 - r), (x, r, d / 2 + r), (x, r, -d / 2 - r), (x, top, -d / 2 + r)]
-            b.add(tube(path, r * 0.7), "leg")
-    elif style == "panel":
-        for s in (-1, 1):
-            b.add(box(r * 1.5, top, d * b.u(0.85, 1), (s * (w / 2 - r), top / 2, 0)), "leg")
-        if b.chance():
-            b.add(box(w - 2 * r, top * 0.3, r, (0, top * 0.7, -d * 0.3)), "leg")
-    elif style == "cantilever":
-        for s in (-1, 1):
-            x = s * (w / 2 - r)
-            b.add(tube([(x, top, -d * 0.3), (x, top - r, d / 2), (x, r, d / 2), (x, r, -d / 2)], r * 0.7), "leg")
-        b.add(rod((-w / 2 + r, r, -d / 2), (w / 2 - r, r, -d / 2), r * 0.7), "leg")
-    elif style == "slab":  # boards as wide as the seat: upright, leaning, crossed, or one that comes forward
-        wide, t = w * b.u(0.5, 1), b.u(0.015, 0.06)
-        kind = b.pick("upright", "leaning", "crossed", "forward")
-        spread = {"upright": 0.0, "leaning": b.u(0.04, 0.2), "crossed": -d * 0.8, "forward": 0.0}[kind]
-        if kind == "forward":
-            b.add(bar((0, top, -d * b.u(0.2, 0.5)), (0, 0, d * b.u(0.1, 0.5)), wide, t), "leg")
-            b.add(box(wide, t, d * b.u(0.7, 1.1), (0, t / 2, 0)), "foot, leg")
-        else:
-            for s in (-1, 1):
-                z = s * d * 0.4
-                b.add(bar((0, top, z), (0, 0, z + s * spread), wide, t), "leg")
-    elif style == "pedestal":
-        foot = b.u(0.16, 0.25)
-        b.add(
-            lathe([(0, 0), (foot, 0), (foot, 0.02), (0.04, 0.06), (0.03, top * 0.5), (0.06, top), (0, top)]),
-            "leg",
-        )
-    else:
-        for s in (-1, 1):
-            x = s * (w / 2 - r)
-            b.add(bar((x, top, -d / 2), (x * 0.95, 0, d / 2), r * 1.4, r * 1.4), "leg")
-            b.add(bar((x * 0.9, top, d / 2), (x * 0.9, 0, -d / 2), r * 1.4, r * 1.4), "leg")
-        b.add(rod((-w / 2, r, -d / 2), (w / 2, r, -d / 2), r * 0.6), "leg")
+    r = b.uniform(0.015, 0.04)
+    CHAIR_BASE_STYLES[style](b, w, d, top, style, r)
+
+
+def _chair_seat_flat(b: Builder, w: float, d: float, y: float, t: float) -> None:
+    b.add(box(w, t, d, (0, y + t / 2, 0)), "seat")
+
+
+def _chair_seat_bevel(b: Builder, w: float, d: float, y: float, t: float) -> None:
+    t *= 1.5
+    b.add(box(w, t, d, (0, y + t / 2, 0), bevel=t * 0.45), "seat")
+
+
+def _chair_seat_round(b: Builder, w: float, d: float, y: float, t: float) -> None:
+    b.add(cylinder(0.5, t, (0, y + t / 2, 0), segments=28).scale(w, 1, d), "seat")
+
+
+def _chair_seat_scoop(b: Builder, w: float, d: float, y: float, t: float) -> None:
+    depth = b.uniform(0.02, 0.06)
+
+    def scoop(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        drop = -depth * (np.sin(np.pi * u) * np.sin(np.pi * np.clip(v * 1.1, 0, 1))) ** 0.7
+        return np.stack([(u - 0.5) * w, y + t + drop, (v - 0.5) * d], -1)
+
+    b.add(sheet(scoop, t), "seat")
+
+
+def _chair_seat_cushion(b: Builder, w: float, d: float, y: float, t: float) -> None:
+    b.add(box(w, t, d, (0, y + t / 2, 0)), "seat frame, seat")
+    b.add(box(w * 0.95, t * 2, d * 0.95, (0, y + 2 * t, 0), bevel=t * 0.9), "cushion, seat")
+
+
+def _chair_seat_slats(b: Builder, w: float, d: float, y: float, t: float) -> None:
+    count = b.integers(4, 8)
+    for i in range(count):
+        z = ((i + 0.5) / count - 0.5) * d
+        b.add(box(w, t, d / count * 0.75, (0, y + t / 2, z)), "seat")
+
+
+def _chair_seat_trapezoid(b: Builder, w: float, d: float, y: float, t: float) -> None:
+    shape = rounded_rectangle(w, d, 0.06)
+    shape[:, 0] *= 0.85 + 0.15 * (shape[:, 1] / d + 0.5) * 2
+    b.add(stack(shape, [(y, 0.97), (y + t / 2, 1), (y + t, 0.97)]), "seat")
+
+
+CHAIR_SEAT_STYLES = {
+    "flat": _chair_seat_flat,
+    "bevel": _chair_seat_bevel,
+    "round": _chair_seat_round,
+    "scoop": _chair_seat_scoop,
+    "cushion": _chair_seat_cushion,
+    "slats": _chair_seat_slats,
+    "trapezoid": _chair_seat_trapezoid,
+}
 
 
 def chair_seat(b: Builder, w: float, d: float, y: float, t: float) -> None:
     """A seat whose underside is at y."""
-    style = b.pick("flat", "bevel", "round", "scoop", "cushion", "slats", "trapezoid")
-    if style == "flat":
-        b.add(box(w, t, d, (0, y + t / 2, 0)), "seat")
-    elif style == "bevel":
-        t *= 1.5
-        b.add(box(w, t, d, (0, y + t / 2, 0), bevel=t * 0.45), "seat")
-    elif style == "round":
-        b.add(cylinder(0.5, t, (0, y + t / 2, 0), segments=28).scale(w, 1, d), "seat")
-    elif style == "scoop":
-        depth = b.u(0.02, 0.06)
+    style = b.choice("flat", "bevel", "round", "scoop", "cushion", "slats", "trapezoid")
+    CHAIR_SEAT_STYLES[style](b, w, d, y, t)
 
-        def scoop(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-            drop = -depth * (np.sin(np.pi * u) * np.sin(np.pi * np.clip(v * 1.1, 0, 1))) ** 0.7
-            return np.stack([(u - 0.5) * w, y + t + drop, (v - 0.5) * d], -1)
 
-        b.add(sheet(scoop, t), "seat")
-    elif style == "cushion":
-        b.add(box(w, t, d, (0, y + t / 2, 0)), "seat frame, seat")
-        b.add(box(w * 0.95, t * 2, d * 0.95, (0, y + 2 * t, 0), bevel=t * 0.9), "cushion, seat")
-    elif style == "slats":
-        count = b.n(4, 8)
-        for i in range(count):
-            z = ((i + 0.5) / count - 0.5) * d
-            b.add(box(w, t, d / count * 0.75, (0, y + t / 2, z)), "seat")
+def _chair_back_panel(b: Builder, w: float, h: float, t: float, style: str, pieces: list[tuple[Mesh, str]]) -> None:
+    pieces.append(
+        (box(w * b.uniform(0.8, 1), h, t, (0, h / 2, 0), bevel=b.uniform(0, t / 2), top=b.uniform(0.75, 1)), "back")
+    )
+
+
+def _chair_back_round(b: Builder, w: float, h: float, t: float, style: str, pieces: list[tuple[Mesh, str]]) -> None:
+    gap = h * b.uniform(0.1, 0.4)
+    tall = h - gap
+    oval = np.stack([np.cos(np.linspace(0, 6.05, 25)) * w * 0.42, np.sin(np.linspace(0, 6.05, 25)) * tall / 2], 1)
+    pieces.append((extrude(oval, t, at=(0, gap + tall / 2, 0)), "back"))
+    for s in (-1, 1):
+        pieces.append((rod((s * w * 0.25, 0, 0), (s * w * 0.25, gap + tall * 0.2, 0), t * 0.4), "back post, back"))
+
+
+def _chair_back_curved(b: Builder, w: float, h: float, t: float, style: str, pieces: list[tuple[Mesh, str]]) -> None:
+    low = h * 0.7 if style == "low rail" else 0 if style == "shell" else h * b.uniform(0, 0.4)
+    curve = b.uniform(0.05, 0.2)
+
+    def curved(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        across = 2 * u - 1
+        return np.stack([across * w / 2, low + (h - low) * v * (1 - 0.15 * across**4), curve * across**2 - 0.01], -1)
+
+    pieces.append((sheet(curved, t), "back"))
+    if low > 0.02:
+        for s in (-1, 1):
+            foot, head = (s * w * 0.42, 0, curve * 0.5), (s * w * 0.42, low + 0.05, curve * 0.7)
+            pieces.append((rod(foot, head, t * 0.5), "back post, back"))
+
+
+def _chair_back_slats(b: Builder, w: float, h: float, t: float, style: str, pieces: list[tuple[Mesh, str]]) -> None:
+    post = b.uniform(0.012, 0.03)
+    for s in (-1, 1):
+        pieces.append((rod((s * (w / 2 - post), 0, 0), (s * (w / 2 - post), h, 0), post), "back post, back"))
+    rail = h * b.uniform(0.08, 0.2)
+    pieces.append((box(w, rail, t, (0, h - rail / 2, 0), bevel=t * 0.3), "top rail, back"))
+    inner = w - 2 * post
+    if style == "ladder":
+        for level in np.linspace(0.15, 0.75, b.integers(2, 4)):
+            pieces.append((box(inner, h * 0.09, t * 0.7, (0, h * level, 0)), "slat, back"))
+    elif style == "frame":
+        pieces.append((box(inner, h * 0.55, t * 0.6, (0, h * 0.5, 0)), "back panel, back"))
+    elif style == "splat":
+        shape = np.array([(-0.5, 0), (-0.3, 0.3), (-0.5, 0.6), (-0.35, 1), (0.35, 1), (0.5, 0.6), (0.3, 0.3), (0.5, 0)])
+        pieces.append((extrude(shape * (w * b.uniform(0.25, 0.5), h * 0.9), t * 0.6), "splat, back"))
     else:
-        shape = rounded_rectangle(w, d, 0.06)
-        shape[:, 0] *= 0.85 + 0.15 * (shape[:, 1] / d + 0.5) * 2
-        b.add(stack(shape, [(y, 0.97), (y + t / 2, 1), (y + t, 0.97)]), "seat")
+        count = b.integers(3, 8)
+        wide = inner / count * b.uniform(0.3, 0.7) if style == "slats" else post
+        for x in np.linspace(-inner / 2, inner / 2, count + 2)[1:-1]:
+            pieces.append((box(wide, h - rail, t * 0.6, (x, (h - rail) / 2, 0)), "slat, back"))
+
+
+CHAIR_BACK_STYLES = {
+    "panel": _chair_back_panel,
+    "round": _chair_back_round,
+    "curved": _chair_back_curved,
+    "shell": _chair_back_curved,
+    "low rail": _chair_back_curved,
+    "slats": _chair_back_slats,
+    "ladder": _chair_back_slats,
+    "frame": _chair_back_slats,
+    "spindles": _chair_back_slats,
+    "splat": _chair_back_slats,
+}
 
 
 def chair_back(b: Builder, w: float, d: float, y: float, h: float, t: float) -> None:
-    style = b.pick(
+    style = b.choice(
         "panel",
         "panel",
         "slats",
@@ -191,80 +314,37 @@ def chair_back(b: Builder, w: float, d: float, y: float, h: float, t: float) -> 
         "round",
         "low rail",
     )
-    lean = b.u(0, 16)
-    bow = b.u(0, 0.08)
+    lean = b.uniform(0, 16)
+    bow = b.uniform(0, 0.08)
     z = -d / 2 + t / 2
     pieces: list[tuple[Mesh, str]] = []
-    if style == "panel":
-        pieces.append((box(w * b.u(0.8, 1), h, t, (0, h / 2, 0), bevel=b.u(0, t / 2), top=b.u(0.75, 1)), "back"))
-    elif style == "round":
-        gap = h * b.u(0.1, 0.4)
-        tall = h - gap
-        oval = np.stack([np.cos(np.linspace(0, 6.05, 25)) * w * 0.42, np.sin(np.linspace(0, 6.05, 25)) * tall / 2], 1)
-        pieces.append((extrude(oval, t, at=(0, gap + tall / 2, 0)), "back"))
-        for s in (-1, 1):
-            pieces.append((rod((s * w * 0.25, 0, 0), (s * w * 0.25, gap + tall * 0.2, 0), t * 0.4), "back post, back"))
-    elif style in ("curved", "shell", "low rail"):
-        low = h * 0.7 if style == "low rail" else 0 if style == "shell" else h * b.u(0, 0.4)
-        curve = b.u(0.05, 0.2)
-
-        def curved(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-            across = 2 * u - 1
-            return np.stack(
-                [across * w / 2, low + (h - low) * v * (1 - 0.15 * across**4), curve * across**2 - 0.01], -1
-            )
-
-        pieces.append((sheet(curved, t), "back"))
-        if low > 0.02:
-            for s in (-1, 1):
-                foot, head = (s * w * 0.42, 0, curve * 0.5), (s * w * 0.42, low + 0.05, curve * 0.7)
-                pieces.append((rod(foot, head, t * 0.5), "back post, back"))
-    else:
-        post = b.u(0.012, 0.03)
-        for s in (-1, 1):
-            pieces.append((rod((s * (w / 2 - post), 0, 0), (s * (w / 2 - post), h, 0), post), "back post, back"))
-        rail = h * b.u(0.08, 0.2)
-        pieces.append((box(w, rail, t, (0, h - rail / 2, 0), bevel=t * 0.3), "top rail, back"))
-        inner = w - 2 * post
-        if style == "ladder":
-            for level in np.linspace(0.15, 0.75, b.n(2, 4)):
-                pieces.append((box(inner, h * 0.09, t * 0.7, (0, h * level, 0)), "slat, back"))
-        elif style == "frame":
-            pieces.append((box(inner, h * 0.55, t * 0.6, (0, h * 0.5, 0)), "back panel, back"))
-        elif style == "splat":
-            shape = np.array(
-                [(-0.5, 0), (-0.3, 0.3), (-0.5, 0.6), (-0.35, 1), (0.35, 1), (0.5, 0.6), (0.3, 0.3), (0.5, 0)]
-            )
-            pieces.append((extrude(shape * (w * b.u(0.25, 0.5), h * 0.9), t * 0.6), "splat, back"))
-        else:
-            count = b.n(3, 8)
-            wide = inner / count * b.u(0.3, 0.7) if style == "slats" else post
-            for x in np.linspace(-inner / 2, inner / 2, count + 2)[1:-1]:
-                pieces.append((box(wide, h - rail, t * 0.6, (x, (h - rail) / 2, 0)), "slat, back"))
+    CHAIR_BACK_STYLES[style](b, w, h, t, style, pieces)
     for mesh, names in pieces:
-        bent = mesh.bend(lambda v: v - np.array([0, 0, 1]) * (bow * (1 - (2 * v[:, :1] / w) ** 2)))
-        b.add(bent.turn("x", -lean).at(0, y, z), names)
+        bent = mesh.deform(lambda v: v - np.array([0, 0, 1]) * (bow * (1 - (2 * v[:, :1] / w) ** 2)))
+        b.add(bent.rotate("x", -lean).translate(0, y, z), names)
 
 
 def chair_arms(b: Builder, w: float, d: float, y: float) -> None:
-    h, t = b.u(0.15, 0.28), b.u(0.02, 0.06)
-    style = b.pick("post", "loop", "panel", "hung", "curved")
-    x = w / 2 + b.u(-0.01, 0.04)
-    length = d * b.u(0.6, 1)
+    h, t = b.uniform(0.15, 0.28), b.uniform(0.02, 0.06)
+    style = b.choice("post", "loop", "panel", "hung", "curved")
+    x = w / 2 + b.uniform(-0.01, 0.04)
+    length = d * b.uniform(0.6, 1)
     z0, z1 = -d / 2, -d / 2 + length
     if style == "post":
-        b.sides(box(t, t * 0.7, length, (x, y + h, (z0 + z1) / 2), bevel=b.u(0, t * 0.3)), "arm")
-        b.sides(rod((x, y - 0.02, z1 - t), (x, y + h, z1 - t), t * 0.4), "arm support, arm")
+        b.add_mirrored(box(t, t * 0.7, length, (x, y + h, (z0 + z1) / 2), bevel=b.uniform(0, t * 0.3)), "arm")
+        b.add_mirrored(rod((x, y - 0.02, z1 - t), (x, y + h, z1 - t), t * 0.4), "arm support, arm")
     elif style == "loop":
         path = [(x, y, z1 - 0.05), (x, y + h * 0.8, z1), (x, y + h, z1 - 0.06), (x, y + h, z0)]
-        b.sides(tube(path, t * 0.4), "arm")
+        b.add_mirrored(tube(path, t * 0.4), "arm")
     elif style == "panel":
-        b.sides(box(t, h + 0.02, length, (x, y + h / 2, (z0 + z1) / 2), bevel=t * 0.3), "arm")
+        b.add_mirrored(box(t, h + 0.02, length, (x, y + h / 2, (z0 + z1) / 2), bevel=t * 0.3), "arm")
     elif style == "hung":
-        b.sides(bar((x, y + h, z0), (x, y + h * b.u(0.9, 1.2), z1), t, t * 0.7), "arm")
-        b.sides(bar((x, y, z0 + 0.04), (x, y + h, z0 + 0.04), t * 0.8, t * 0.6, up=(0, 0, 1)), "arm support, arm")
+        b.add_mirrored(bar((x, y + h, z0), (x, y + h * b.uniform(0.9, 1.2), z1), t, t * 0.7), "arm")
+        b.add_mirrored(
+            bar((x, y, z0 + 0.04), (x, y + h, z0 + 0.04), t * 0.8, t * 0.6, up=(0, 0, 1)), "arm support, arm"
+        )
     else:
-        b.sides(
+        b.add_mirrored(
             tube(
                 bezier((x, y + h, z0), (x + 0.04, y + h * 1.2, 0), (x, y + h, z1 + 0.08), (x, y, z1 - 0.08)),
                 t * 0.5,
@@ -275,8 +355,8 @@ def chair_arms(b: Builder, w: float, d: float, y: float) -> None:
 
 def flowing_seat(b: Builder, w: float, d: float, y: float, t: float) -> None:
     """Seat and back as one bent board, rounded or curled where they meet."""
-    tall, lean, curl = b.u(0.3, 0.75), b.u(0.0, 0.25), b.u(-0.12, 0.12)
-    dip = b.u(0, 0.08)
+    tall, lean, curl = b.uniform(0.3, 0.75), b.uniform(0.0, 0.25), b.uniform(-0.12, 0.12)
+    dip = b.uniform(0, 0.08)
 
     def seat(u: np.ndarray, v: np.ndarray) -> np.ndarray:
         along = v * d - d / 2
@@ -291,14 +371,14 @@ def flowing_seat(b: Builder, w: float, d: float, y: float, t: float) -> None:
 
 
 def draw_chair(b: Builder, arms: float) -> None:
-    w, d, y = b.u(0.36, 0.6), b.u(0.36, 0.55), b.u(0.3, 0.5)
-    t = b.u(0.015, 0.06)
+    w, d, y = b.uniform(0.36, 0.6), b.uniform(0.36, 0.55), b.uniform(0.3, 0.5)
+    t = b.uniform(0.015, 0.06)
     chair_base(b, w, d, y)
     if b.chance(0.15):
         flowing_seat(b, w, d, y, t)
     else:
         chair_seat(b, w, d, y, t)
-        chair_back(b, w * b.u(0.85, 1.0), d, y + t * 0.5, b.u(0.28, 0.75), b.u(0.015, 0.06))
+        chair_back(b, w * b.uniform(0.85, 1.0), d, y + t * 0.5, b.uniform(0.28, 0.75), b.uniform(0.015, 0.06))
     if b.chance(arms):
         chair_arms(b, w, d, y + t)
 
@@ -313,7 +393,7 @@ def armchair(b: Builder) -> None:
     if b.chance(0.35):
         draw_chair(b, 1)
     else:
-        upholstered(b, b.u(0.6, 0.85), 1)
+        upholstered(b, b.uniform(0.6, 0.85), 1)
 
 
 @family(
@@ -321,65 +401,69 @@ def armchair(b: Builder) -> None:
     names={**SEAT_WORDS, "seat": ("seat cushion", "seating surface"), "base": ("sofa base", "bottom frame")},
 )
 def sofa(b: Builder) -> None:
-    seats = b.n(2, 4)
-    upholstered(b, seats * b.u(0.5, 0.7), seats)
+    seats = b.integers(2, 4)
+    upholstered(b, seats * b.uniform(0.5, 0.7), seats)
 
 
 def upholstered(b: Builder, w: float, seats: int) -> None:
-    d, foot, y = b.u(0.7, 0.9), b.u(0.03, 0.15), b.u(0.22, 0.32)
-    arm_w, arm_h = b.u(0.08, 0.25), b.u(0.15, 0.3)
-    back_t, back_h = b.u(0.12, 0.28), b.u(0.3, 0.6)
-    soft = b.u(0.01, 0.09)
+    d, foot, y = b.uniform(0.7, 0.9), b.uniform(0.03, 0.15), b.uniform(0.22, 0.32)
+    arm_w, arm_h = b.uniform(0.08, 0.25), b.uniform(0.15, 0.3)
+    back_t, back_h = b.uniform(0.12, 0.28), b.uniform(0.3, 0.6)
+    soft = b.uniform(0.01, 0.09)
     armless = b.chance(0.08)
     inner = w if armless else w - 2 * arm_w
-    b.add(box(w, y - foot, d, (0, (y + foot) / 2, 0), bevel=b.u(0, 0.03)), "base")
-    legs(b, w * 0.96, d * 0.94, foot, "leg", r=b.u(0.015, 0.035), style=b.pick("round", "square", "taper"))
-    gap = b.u(0, 0.015)
-    cushion = b.u(0.1, 0.18)
+    b.add(box(w, y - foot, d, (0, (y + foot) / 2, 0), bevel=b.uniform(0, 0.03)), "base")
+    legs(b, w * 0.96, d * 0.94, foot, "leg", r=b.uniform(0.015, 0.035), style=b.choice("round", "square", "taper"))
+    gap = b.uniform(0, 0.015)
+    cushion = b.uniform(0.1, 0.18)
     deep = d - back_t * 0.8
     for i in range(seats):
         x = ((i + 0.5) / seats - 0.5) * inner
         wide = inner / seats - gap
         b.add(box(wide, cushion, deep, (x, y + cushion / 2, (d - deep) / 2), bevel=soft), "seat")
-    lean = b.u(0, 14)
+    lean = b.uniform(0, 14)
     if b.chance(0.5):
         for i in range(seats):
             x = ((i + 0.5) / seats - 0.5) * inner
-            pad = box(inner / seats - gap, back_h, back_t * 0.6, (0, back_h / 2, 0), bevel=soft).turn("x", -lean)
-            b.add(pad.at(x, y + cushion * 0.9, -d / 2 + back_t * 0.8), "back cushion, back")
+            pad = box(inner / seats - gap, back_h, back_t * 0.6, (0, back_h / 2, 0), bevel=soft).rotate("x", -lean)
+            b.add(pad.translate(x, y + cushion * 0.9, -d / 2 + back_t * 0.8), "back cushion, back")
     b.add(
         box(w if b.chance() else inner, back_h, back_t * 0.7, (0, back_h / 2, 0), bevel=soft)
-        .turn("x", -lean)
-        .at(0, y + 0.03, -d / 2 + back_t * 0.4),
+        .rotate("x", -lean)
+        .translate(0, y + 0.03, -d / 2 + back_t * 0.4),
         "back",
     )
     if not armless:
         x = (w - arm_w) / 2
         if b.chance(0.3):
-            b.sides(box(arm_w * 0.8, arm_h, d, (x, y + arm_h / 2, 0)), "arm")
-            b.sides(cylinder(arm_w * 0.6, d, (x, y + arm_h, 0), axis="z"), "arm")
+            b.add_mirrored(box(arm_w * 0.8, arm_h, d, (x, y + arm_h / 2, 0)), "arm")
+            b.add_mirrored(cylinder(arm_w * 0.6, d, (x, y + arm_h, 0), axis="z"), "arm")
         else:
-            b.sides(box(arm_w, y - foot + arm_h, d, (x, foot + (y - foot + arm_h) / 2, 0), bevel=soft), "arm")
+            b.add_mirrored(box(arm_w, y - foot + arm_h, d, (x, foot + (y - foot + arm_h) / 2, 0), bevel=soft), "arm")
     if b.chance(0.3):
-        size = b.u(0.25, 0.35)
-        pillow = box(size, size, 0.12, bevel=0.05).turn("x", -20).at(b.u(-0.3, 0.3) * inner, y + cushion + size / 2, 0)
+        size = b.uniform(0.25, 0.35)
+        pillow = (
+            box(size, size, 0.12, bevel=0.05)
+            .rotate("x", -20)
+            .translate(b.uniform(-0.3, 0.3) * inner, y + cushion + size / 2, 0)
+        )
         b.add(pillow, "pillow, throw pillow")
 
 
 @family("office chair", names={**SEAT_WORDS, "leg": ("base", "star leg", "leg or support")})
 def office_chair(b: Builder) -> None:
-    w, d, y, t = b.u(0.42, 0.55), b.u(0.42, 0.52), b.u(0.4, 0.52), b.u(0.04, 0.09)
-    star_base(b, y, b.u(0.26, 0.34), "leg", "column, base", b.chance(0.9))
-    b.add(box(w, t, d, (0, y + t / 2, 0), bevel=t * b.u(0.1, 0.5), corner=b.u(0, 0.15)), "seat")
-    low, h = b.u(0.02, 0.15), b.u(0.35, 0.7)
-    curve, lean, bt, bw = b.u(0, 0.12), b.u(2, 15), b.u(0.02, 0.07), w * b.u(0.75, 1)
+    w, d, y, t = b.uniform(0.42, 0.55), b.uniform(0.42, 0.52), b.uniform(0.4, 0.52), b.uniform(0.04, 0.09)
+    star_base(b, y, b.uniform(0.26, 0.34), "leg", "column, base", b.chance(0.9))
+    b.add(box(w, t, d, (0, y + t / 2, 0), bevel=t * b.uniform(0.1, 0.5), corner=b.uniform(0, 0.15)), "seat")
+    low, h = b.uniform(0.02, 0.15), b.uniform(0.35, 0.7)
+    curve, lean, bt, bw = b.uniform(0, 0.12), b.uniform(2, 15), b.uniform(0.02, 0.07), w * b.uniform(0.75, 1)
 
     def back(u: np.ndarray, v: np.ndarray) -> np.ndarray:
         across = 2 * u - 1
         lumbar = 0.03 * np.sin(np.pi * v)
         return np.stack([across * bw / 2 * (1 - 0.2 * v**3), low + h * v, curve * across**2 + lumbar], -1)
 
-    b.add(sheet(back, bt).turn("x", -lean).at(0, y + t, -d / 2), "back")
+    b.add(sheet(back, bt).rotate("x", -lean).translate(0, y + t, -d / 2), "back")
     b.add(
         tube(
             bezier(
@@ -405,50 +489,69 @@ def office_chair(b: Builder) -> None:
             "headrest, head rest",
         )
     if b.chance(0.75):
-        h, x = b.u(0.17, 0.25), w / 2 + 0.03
-        b.sides(box(b.u(0.04, 0.08), 0.03, b.u(0.2, 0.3), (x, y + t + h, 0), bevel=0.01), "arm pad, arm")
+        h, x = b.uniform(0.17, 0.25), w / 2 + 0.03
+        b.add_mirrored(
+            box(b.uniform(0.04, 0.08), 0.03, b.uniform(0.2, 0.3), (x, y + t + h, 0), bevel=0.01), "arm pad, arm"
+        )
         if b.chance():
-            b.sides(bar((x, y + 0.01, 0), (x, y + t + h, 0), 0.05, 0.025, up=(0, 0, 1)), "arm support, arm")
-            b.sides(bar((0.1, y, 0), (x, y + 0.01, 0), 0.04, 0.02), "arm support, arm")
+            b.add_mirrored(bar((x, y + 0.01, 0), (x, y + t + h, 0), 0.05, 0.025, up=(0, 0, 1)), "arm support, arm")
+            b.add_mirrored(bar((0.1, y, 0), (x, y + 0.01, 0), 0.04, 0.02), "arm support, arm")
         else:
             path = [(x - 0.03, y, 0.08), (x, y + t + h, 0.1), (x, y + t + h, -0.1), (x - 0.03, y, -0.08)]
-            b.sides(tube(path, 0.015), "arm support, arm")
+            b.add_mirrored(tube(path, 0.015), "arm support, arm")
+
+
+def _stool_legs(b: Builder, w: float, y: float) -> None:
+    splay, r = b.uniform(0, 0.1), b.uniform(0.012, 0.03)
+    legs(b, w * 0.85, w * 0.85, y, "leg", splay, r)
+    stretchers(b, w * 0.85, w * 0.85, y * 0.3, r * 0.6, "stretcher, footrest")
+
+
+def _stool_three(b: Builder, w: float, y: float) -> None:
+    for angle in np.radians([90, 210, 330]):
+        c, s = np.cos(angle), np.sin(angle)
+        b.add(rod((c * w * 0.3, y, s * w * 0.3), (c * w * 0.55, 0, s * w * 0.55), b.uniform(0.015, 0.03)), "leg")
+
+
+def _stool_star(b: Builder, w: float, y: float) -> None:
+    star_base(b, y, w * 0.7, "leg", "column, leg", b.chance())
+
+
+def _stool_pedestal(b: Builder, w: float, y: float) -> None:
+    foot = w * b.uniform(0.45, 0.6)
+    b.add(lathe([(0, 0), (foot, 0), (foot, 0.015), (0.03, 0.05), (0.03, y), (0, y)]), "base, leg")
+    if b.chance():
+        b.add(torus(w * 0.35, 0.012, (0, y * 0.35, 0)), "footrest, foot ring")
+        b.add(rod((-w * 0.35, y * 0.35, 0), (w * 0.35, y * 0.35, 0), 0.01), "footrest, foot ring")
+
+
+STOOL_KINDS = {
+    "legs": _stool_legs,
+    "three": _stool_three,
+    "star": _stool_star,
+    "pedestal": _stool_pedestal,
+}
 
 
 @family("stool", names=SEAT_WORDS)
 def stool(b: Builder) -> None:
-    w, y, t = b.u(0.28, 0.45), b.u(0.3, 0.8), b.u(0.02, 0.1)
-    kind = b.pick("legs", "legs", "star", "pedestal", "three")
-    if kind == "legs":
-        splay, r = b.u(0, 0.1), b.u(0.012, 0.03)
-        legs(b, w * 0.85, w * 0.85, y, "leg", splay, r)
-        stretchers(b, w * 0.85, w * 0.85, y * 0.3, r * 0.6, "stretcher, footrest")
-    elif kind == "three":
-        for angle in np.radians([90, 210, 330]):
-            c, s = np.cos(angle), np.sin(angle)
-            b.add(rod((c * w * 0.3, y, s * w * 0.3), (c * w * 0.55, 0, s * w * 0.55), b.u(0.015, 0.03)), "leg")
-    elif kind == "star":
-        star_base(b, y, w * 0.7, "leg", "column, leg", b.chance())
-    else:
-        foot = w * b.u(0.45, 0.6)
-        b.add(lathe([(0, 0), (foot, 0), (foot, 0.015), (0.03, 0.05), (0.03, y), (0, y)]), "base, leg")
-        if b.chance():
-            b.add(torus(w * 0.35, 0.012, (0, y * 0.35, 0)), "footrest, foot ring")
-            b.add(rod((-w * 0.35, y * 0.35, 0), (w * 0.35, y * 0.35, 0), 0.01), "footrest, foot ring")
-    shape = b.pick("round", "square", "saddle")
+    w, y, t = b.uniform(0.28, 0.45), b.uniform(0.3, 0.8), b.uniform(0.02, 0.1)
+    kind = b.choice("legs", "legs", "star", "pedestal", "three")
+    STOOL_KINDS[kind](b, w, y)
+    shape = b.choice("round", "square", "saddle")
     if shape == "round":
         b.add(lathe([(0, y), (w / 2 * 0.96, y), (w / 2, y + t / 2), (w / 2 * 0.93, y + t), (0, y + t)]), "seat")
     elif shape == "square":
-        b.add(box(w, t, w, (0, y + t / 2, 0), bevel=b.u(0, t / 2)), "seat")
+        b.add(box(w, t, w, (0, y + t / 2, 0), bevel=b.uniform(0, t / 2)), "seat")
     else:
         b.add(
-            box(w, t, w * 0.7, (0, y + t / 2, 0), bevel=t * 0.3).bend(
+            box(w, t, w * 0.7, (0, y + t / 2, 0), bevel=t * 0.3).deform(
                 lambda v: v + np.array([0, 0.8, 0]) * v[:, :1] ** 2
             ),
             "seat",
         )
     if b.chance(0.25):
-        h = b.u(0.1, 0.3)
+        h = b.uniform(0.1, 0.3)
         path = arc(w * 0.45, 20, 160, (0, y + t + h, 0), plane="xz") * (1, 1, -1)
         b.add(sweep(path, rounded_rectangle(0.02, h * 0.5, 0), up=(0, 1, 0)), "back")
         for s in (-1, 1):
@@ -460,28 +563,30 @@ def stool(b: Builder) -> None:
 
 @family("bench", names=SEAT_WORDS)
 def bench(b: Builder) -> None:
-    w, d, y, t = b.u(1, 1.8), b.u(0.3, 0.5), b.u(0.35, 0.48), b.u(0.02, 0.06)
+    w, d, y, t = b.uniform(1, 1.8), b.uniform(0.3, 0.5), b.uniform(0.35, 0.48), b.uniform(0.02, 0.06)
     if b.chance():
-        legs(b, w, d, y, "leg", b.u(0, 0.05), b.u(0.02, 0.04))
+        legs(b, w, d, y, "leg", b.uniform(0, 0.05), b.uniform(0.02, 0.04))
     else:
         for x in (-w * 0.42, w * 0.42) if b.chance() else (-w * 0.42, 0, w * 0.42):
-            b.add(box(b.u(0.04, 0.1), y, d * 0.9, (x, y / 2, 0)), "leg")
+            b.add(box(b.uniform(0.04, 0.1), y, d * 0.9, (x, y / 2, 0)), "leg")
     if b.chance():
-        count = b.n(3, 6)
+        count = b.integers(3, 6)
         for i in range(count):
             b.add(box(w, t, d / count * 0.8, (0, y + t / 2, ((i + 0.5) / count - 0.5) * d)), "slat, seat")
     else:
-        b.add(box(w, t, d, (0, y + t / 2, 0), bevel=b.u(0, t / 2)), "seat")
+        b.add(box(w, t, d, (0, y + t / 2, 0), bevel=b.uniform(0, t / 2)), "seat")
     if b.chance(0.7):
-        h, lean, count = b.u(0.3, 0.5), b.u(0, 15), b.n(1, 4)
+        h, lean, count = b.uniform(0.3, 0.5), b.uniform(0, 15), b.integers(1, 4)
         for i in range(count):
-            slat = box(w, h / count * 0.75, t, (0, h * (i + 0.7) / (count + 0.2), 0)).turn("x", -lean)
-            b.add(slat.at(0, y + t, -d / 2), "slat, back" if count > 1 else "back")
+            slat = box(w, h / count * 0.75, t, (0, h * (i + 0.7) / (count + 0.2), 0)).rotate("x", -lean)
+            b.add(slat.translate(0, y + t, -d / 2), "slat, back" if count > 1 else "back")
         for x in (-w * 0.42, w * 0.42):
-            b.add(box(0.05, h, t, (x, h / 2, -t)).turn("x", -lean).at(0, y + t * 0.5, -d / 2), "back post, back")
+            b.add(
+                box(0.05, h, t, (x, h / 2, -t)).rotate("x", -lean).translate(0, y + t * 0.5, -d / 2), "back post, back"
+            )
         if b.chance():
-            b.sides(box(0.05, 0.03, d, (w / 2 - 0.03, y + 0.2, 0)), "arm")
-            b.sides(
+            b.add_mirrored(box(0.05, 0.03, d, (w / 2 - 0.03, y + 0.2, 0)), "arm")
+            b.add_mirrored(
                 rod((w / 2 - 0.03, y, d / 2 - 0.05), (w / 2 - 0.03, y + 0.2, d / 2 - 0.05), 0.02),
                 "arm support, arm",
             )
@@ -495,10 +600,10 @@ TABLE_WORDS = {
 
 @family("table", names=TABLE_WORDS)
 def table(b: Builder) -> None:
-    w, d, h, t = b.u(0.6, 1.8), b.u(0.5, 1.0), b.u(0.3, 0.9), b.u(0.015, 0.08)
+    w, d, h, t = b.uniform(0.6, 1.8), b.uniform(0.5, 1.0), b.uniform(0.3, 0.9), b.uniform(0.015, 0.08)
     top = h - t
-    shape = b.pick("rect", "rect", "rect", "round", "oval", "soft", "octagon")
-    r = b.u(0.015, 0.05)
+    shape = b.choice("rect", "rect", "rect", "round", "oval", "soft", "octagon")
+    r = b.uniform(0.015, 0.05)
     if shape in ("round", "octagon"):
         w = d
     if shape in ("round", "oval", "octagon"):
@@ -507,15 +612,15 @@ def table(b: Builder) -> None:
         lw, ld = w * 0.68, d * 0.68
     else:
         b.add(
-            box(w, t, d, (0, top + t / 2, 0), bevel=b.u(0, t * 0.4), corner=0.12 if shape == "soft" else 0),
+            box(w, t, d, (0, top + t / 2, 0), bevel=b.uniform(0, t * 0.4), corner=0.12 if shape == "soft" else 0),
             "tabletop",
         )
-        lw, ld = w * b.u(0.85, 1), d * b.u(0.85, 1)
-    kind = b.pick("legs", "legs", "legs", "pedestal", "panels", "trestle", "hairpin", "cross", "double")
+        lw, ld = w * b.uniform(0.85, 1), d * b.uniform(0.85, 1)
+    kind = b.choice("legs", "legs", "legs", "pedestal", "panels", "trestle", "hairpin", "cross", "double")
     if kind == "legs":
-        legs(b, lw, ld, top, "leg", b.u(0, 0.08) if b.chance(0.3) else 0, r)
+        legs(b, lw, ld, top, "leg", b.uniform(0, 0.08) if b.chance(0.3) else 0, r)
         if b.chance():
-            apron = b.u(0.04, 0.12)
+            apron = b.uniform(0.04, 0.12)
             for s in (-1, 1):
                 b.add(
                     box(lw - 3 * r, apron, 0.015, (0, top - apron / 2, s * (ld / 2 - r))),
@@ -526,12 +631,12 @@ def table(b: Builder) -> None:
                     "apron, table frame",
                 )
         if b.chance(0.25):
-            b.add(box(lw, t * 0.7, ld, (0, top * b.u(0.2, 0.4), 0)), "shelf, lower shelf")
+            b.add(box(lw, t * 0.7, ld, (0, top * b.uniform(0.2, 0.4), 0)), "shelf, lower shelf")
         elif b.chance(0.2):
             stretchers(b, lw - 2 * r, ld - 2 * r, top * 0.2, r * 0.6, "stretcher, leg")
     elif kind == "pedestal":
-        foot = min(w, d) * b.u(0.25, 0.42)
-        column = b.u(0.03, 0.08)
+        foot = min(w, d) * b.uniform(0.25, 0.42)
+        column = b.uniform(0.03, 0.08)
         if b.chance():
             b.add(lathe([(0, 0), (foot, 0), (foot, 0.025), (column, 0.07), (0, 0.07)]), "base")
         else:
@@ -541,13 +646,13 @@ def table(b: Builder) -> None:
                     tube(bezier((0, top * 0.3, 0), (tip[0] * 0.7, top * 0.3, tip[2] * 0.7), tip), 0.025),
                     "base",
                 )
-        wave = b.u(0, 0.4)
+        wave = b.uniform(0, 0.4)
         level = np.linspace(0, 1, 12)
         turned = np.stack([column * (1 + wave * np.sin(9 * level)), 0.05 + (top - 0.05) * level], 1)
         b.add(lathe([(0, 0.05), *turned, (0, top)]), "pedestal, column, leg")
     elif kind == "panels":
         for s in (-1, 1):
-            b.add(box(b.u(0.02, 0.06), top, ld, (s * lw * 0.47, top / 2, 0)), "leg")
+            b.add(box(b.uniform(0.02, 0.06), top, ld, (s * lw * 0.47, top / 2, 0)), "leg")
     elif kind == "trestle":
         for s in (-1, 1):
             x = s * lw * 0.4
@@ -570,11 +675,41 @@ def table(b: Builder) -> None:
             b.add(bar((x, 0.03, 0), (x, top, 0), 0.08, 0.06, up=(0, 0, 1)), "leg")
             b.add(box(0.07, 0.05, ld * 0.9, (x, 0.025, 0)), "foot, leg")
     if kind in ("legs", "panels") and shape in ("rect", "soft") and b.chance(0.35):
-        drawers(b, lw * 0.8, b.u(0.08, 0.18), ld * 0.9, (0, top, ld * 0.45), b.n(1, 3), 1)
+        drawers(b, lw * 0.8, b.uniform(0.08, 0.18), ld * 0.9, (0, top, ld * 0.45), b.integers(1, 3), 1)
     if kind == "legs" and b.chance(0.08):
         for sx in (-1, 1):
             for sz in (-1, 1):
                 b.add(cylinder(0.035, 0.025, (sx * lw * 0.46, -0.03, sz * ld * 0.46), axis="x"), "wheel")
+
+
+def _pull_knob(size: float) -> Mesh:
+    r = min(size * 0.3, 0.025)
+    mesh = lathe([(0, 0), (r * 0.4, 0), (r * 0.4, r * 0.8), (r, r), (r * 0.8, r * 1.9), (0, r * 2)], 12).rotate("x", 90)
+    return mesh
+
+
+def _pull_bar(size: float) -> Mesh:
+    mesh = rod((-size / 2, 0, 0.03), (size / 2, 0, 0.03), 0.008, segments=8)
+    mesh += rod((-size * 0.4, 0, 0), (-size * 0.4, 0, 0.03), 0.006, segments=6) + rod(
+        (size * 0.4, 0, 0), (size * 0.4, 0, 0.03), 0.006, segments=6
+    )
+    return mesh
+
+
+def _pull_bow(size: float) -> Mesh:
+    return tube(arc(size / 2, 0, 180, plane="xz", r2=0.04, steps=10), 0.008, 8)
+
+
+def _pull_cup(size: float) -> Mesh:
+    return box(size, 0.025, 0.02, (0, 0, 0.01), bevel=0.006)
+
+
+PULL_STYLES = {
+    "knob": _pull_knob,
+    "bar": _pull_bar,
+    "bow": _pull_bow,
+    "cup": _pull_cup,
+}
 
 
 def pull(
@@ -588,22 +723,9 @@ def pull(
     upright: bool = False,
 ) -> None:
     """A furniture handle on a front that faces +z."""
-    style = style or b.pick("bar", "knob", "bow", "cup")
-    if style == "knob":
-        r = min(size * 0.3, 0.025)
-        mesh = lathe([(0, 0), (r * 0.4, 0), (r * 0.4, r * 0.8), (r, r), (r * 0.8, r * 1.9), (0, r * 2)], 12).turn(
-            "x", 90
-        )
-    elif style == "bar":
-        mesh = rod((-size / 2, 0, 0.03), (size / 2, 0, 0.03), 0.008, segments=8)
-        mesh += rod((-size * 0.4, 0, 0), (-size * 0.4, 0, 0.03), 0.006, segments=6) + rod(
-            (size * 0.4, 0, 0), (size * 0.4, 0, 0.03), 0.006, segments=6
-        )
-    elif style == "bow":
-        mesh = tube(arc(size / 2, 0, 180, plane="xz", r2=0.04, steps=10), 0.008, 8)
-    else:
-        mesh = box(size, 0.025, 0.02, (0, 0, 0.01), bevel=0.006)
-    b.add((mesh.turn("z", 90) if upright else mesh).at(x, y, z), names)
+    style = style or b.choice("bar", "knob", "bow", "cup")
+    mesh = PULL_STYLES[style](size)
+    b.add((mesh.rotate("z", 90) if upright else mesh).translate(x, y, z), names)
 
 
 def drawers(
@@ -618,11 +740,11 @@ def drawers(
 ) -> None:
     """A block of drawers; at is the middle of the block's upper front edge."""
     cw, rh = w / columns, h / rows
-    style, size = b.pick("bar", "knob", "bow", "cup", "none"), cw * b.u(0.2, 0.5)
+    style, size = b.choice("bar", "knob", "bow", "cup", "none"), cw * b.uniform(0.2, 0.5)
     for c in range(columns):
         for r in range(rows):
             x, y = at[0] + (c + 0.5) * cw - w / 2, at[1] - (r + 0.5) * rh
-            z = at[2] + (b.u(0.2, 0.7) * d if b.chance(opened) else 0)
+            z = at[2] + (b.uniform(0.2, 0.7) * d if b.chance(opened) else 0)
             fw, fh = cw * 0.95, rh * 0.9
             b.add(box(fw, fh, 0.02, (x, y, z)), "drawer front, drawer")
             if z > at[2]:
@@ -636,19 +758,19 @@ def drawers(
 
 @family("desk", names=TABLE_WORDS)
 def desk(b: Builder) -> None:
-    w, d, h, t = b.u(1, 1.7), b.u(0.5, 0.8), b.u(0.68, 0.8), b.u(0.02, 0.05)
+    w, d, h, t = b.uniform(1, 1.7), b.uniform(0.5, 0.8), b.uniform(0.68, 0.8), b.uniform(0.02, 0.05)
     top = h - t
-    b.add(box(w, t, d, (0, top + t / 2, 0), bevel=b.u(0, t / 3)), "tabletop")
-    left, right = b.pick("drawers", "legs", "panel", "cabinet"), b.pick("drawers", "legs", "panel")
+    b.add(box(w, t, d, (0, top + t / 2, 0), bevel=b.uniform(0, t / 3)), "tabletop")
+    left, right = b.choice("drawers", "legs", "panel", "cabinet"), b.choice("drawers", "legs", "panel")
     for s, kind in ((-1, left), (1, right)):
-        x, cw = s * w * 0.36, w * b.u(0.2, 0.27)
+        x, cw = s * w * 0.36, w * b.uniform(0.2, 0.27)
         if kind in ("drawers", "cabinet"):
-            low = b.u(0, 0.1)
+            low = b.uniform(0, 0.1)
             x = s * (w / 2 - cw / 2 - 0.01)
             b.add(box(cw, top - low, d * 0.92, (x, (top + low) / 2, -0.01)), "cabinet frame, cabinet, body")
             front = d * 0.45 + 0.005
             if kind == "drawers":
-                drawers(b, cw * 0.96, (top - low) * 0.94, d * 0.8, (x, top - 0.01, front), 1, b.n(2, 4), 0.1)
+                drawers(b, cw * 0.96, (top - low) * 0.94, d * 0.8, (x, top - 0.01, front), 1, b.integers(2, 4), 0.1)
             else:
                 b.add(
                     box(cw * 0.94, (top - low) * 0.94, 0.02, (x, (top + low) / 2, front)),
@@ -671,7 +793,7 @@ def desk(b: Builder) -> None:
     if b.chance(0.4):
         b.add(box(w * 0.9, top * 0.5, 0.015, (0, top * 0.72, -d * 0.45)), "back panel, modesty panel")
     if b.chance(0.3):
-        hutch = b.u(0.2, 0.5)
+        hutch = b.uniform(0.2, 0.5)
         for x in (-w * 0.49, w * 0.49):
             b.add(box(0.02, hutch, 0.22, (x, h + hutch / 2, -d / 2 + 0.12)), "hutch frame, hutch")
         b.add(box(w, 0.02, 0.22, (0, h + hutch, -d / 2 + 0.12)), "shelf, hutch")
@@ -700,9 +822,9 @@ def carcass(b: Builder, w: float, h: float, d: float, y: float, t: float, names:
 
 
 def feet(b: Builder, w: float, d: float, y: float) -> None:
-    kind = b.pick("legs", "plinth", "wheels") if y > 0.04 else "plinth"
+    kind = b.choice("legs", "plinth", "wheels") if y > 0.04 else "plinth"
     if kind == "legs":
-        legs(b, w, d, y, "leg, cabinet base", r=min(0.03, y * 0.4), style=b.pick("round", "square", "taper"))
+        legs(b, w, d, y, "leg, cabinet base", r=min(0.03, y * 0.4), style=b.choice("round", "square", "taper"))
     elif kind == "plinth":
         b.add(box(w * 0.96, y, d * 0.92, (0, y / 2, -d * 0.03)), "base, cabinet base")
     else:
@@ -723,9 +845,9 @@ def feet(b: Builder, w: float, d: float, y: float) -> None:
 def cell(b: Builder, x: float, y: float, w: float, h: float, d: float, front: float, style: str) -> None:
     """One compartment of a cabinet's front, (x, y) its middle: doors, drawers or open shelves."""
     kind = (
-        b.pick("door", "door", "doors", "drawers", "open")
+        b.choice("door", "door", "doors", "drawers", "open")
         if h > w * 0.5
-        else b.pick("drawers", "drawers", "door", "open")
+        else b.choice("drawers", "drawers", "door", "open")
     )
     if kind == "drawers":
         drawers(
@@ -734,22 +856,22 @@ def cell(b: Builder, x: float, y: float, w: float, h: float, d: float, front: fl
             h,
             d * 0.9,
             (x, y + h / 2, front),
-            b.n(1, 2) if w > h else 1,
-            max(1, round(h / b.u(0.15, 0.3))),
+            b.integers(1, 2) if w > h else 1,
+            max(1, round(h / b.uniform(0.15, 0.3))),
             0.15,
         )
         return
-    open_angle = b.u(20, 115) if b.chance(0.35) else 0
+    open_angle = b.uniform(20, 115) if b.chance(0.35) else 0
     if kind == "open" or open_angle or b.chance(0.2):
-        for level in np.linspace(0, 1, b.n(1, 4) + 2)[1:-1]:
+        for level in np.linspace(0, 1, b.integers(1, 4) + 2)[1:-1]:
             b.add(box(w * 0.99, 0.015, d * 0.92, (x, y + (level - 0.5) * h, front - d * 0.48)), "shelf")
     if kind == "open":
         return
     leaves = [(-1, w)] if kind == "door" else [(-1, w / 2), (1, w / 2)]
     if kind == "door" and b.chance():
         leaves = [(1, w)]
-    paneled, size = b.chance(0.3), b.u(0.06, 0.25)
-    at = b.pick("middle", "top", "bottom")
+    paneled, size = b.chance(0.3), b.uniform(0.06, 0.25)
+    at = b.choice("middle", "top", "bottom")
     for side, lw in leaves:
         hinge = x + side * w / 2
         piece = Builder(b.rng)
@@ -770,26 +892,32 @@ def cell(b: Builder, x: float, y: float, w: float, h: float, d: float, front: fl
             )
         swing = side * open_angle * (1 if b.chance(0.7) else 0)
         for names, mesh in piece.pieces():
-            b.add(mesh.turn("y", swing).at(hinge, y, front), names)
+            b.add(mesh.rotate("y", swing).translate(hinge, y, front), names)
 
 
 @family("cabinet", names=CABINET_WORDS)
 def cabinet(b: Builder) -> None:
-    w, h, d, t = b.u(0.4, 1.6), b.u(0.4, 1.8), b.u(0.3, 0.6), b.u(0.012, 0.035)
-    y = b.u(0.03, 0.2) if b.chance(0.75) else 0.0
+    w, h, d, t = b.uniform(0.4, 1.6), b.uniform(0.4, 1.8), b.uniform(0.3, 0.6), b.uniform(0.012, 0.035)
+    y = b.uniform(0.03, 0.2) if b.chance(0.75) else 0.0
     carcass(b, w, h, d, y, t)
     if y:
         feet(b, w, d, y)
     if b.chance(0.4):
         b.add(
-            box(w * b.u(1, 1.06), b.u(0.015, 0.05), d * b.u(1, 1.06), (0, y + h + 0.01, 0.01), bevel=0.004),
+            box(
+                w * b.uniform(1, 1.06),
+                b.uniform(0.015, 0.05),
+                d * b.uniform(1, 1.06),
+                (0, y + h + 0.01, 0.01),
+                bevel=0.004,
+            ),
             "countertop",
         )
-    columns = max(1, min(4, round(w / b.u(0.35, 0.7))))
-    rows = max(1, min(3, round(h / b.u(0.45, 1.0))))
-    style = b.pick("bar", "knob", "bow", "cup", "none")
+    columns = max(1, min(4, round(w / b.uniform(0.35, 0.7))))
+    rows = max(1, min(3, round(h / b.uniform(0.45, 1.0))))
+    style = b.choice("bar", "knob", "bow", "cup", "none")
     edges = np.linspace(-w / 2 + t, w / 2 - t, columns + 1)
-    cuts = np.cumsum([0, *(b.u(0.5, 1.5) for _ in range(rows))])
+    cuts = np.cumsum([0, *(b.uniform(0.5, 1.5) for _ in range(rows))])
     levels = y + t + cuts / cuts[-1] * (h - 2 * t)
     for c in range(1, columns):
         b.add(box(t, h - 2 * t, d * 0.95, (edges[c], y + h / 2, 0)), "divider, vertical divider, cabinet frame")
@@ -815,9 +943,9 @@ def cabinet(b: Builder) -> None:
     names={**CABINET_WORDS, "book": ("books",), "shelf": ("shelf board", "shelf surface", "surface")},
 )
 def bookshelf(b: Builder) -> None:
-    w, h, d, t = b.u(0.4, 1.4), b.u(0.6, 2), b.u(0.2, 0.4), b.u(0.012, 0.04)
+    w, h, d, t = b.uniform(0.4, 1.4), b.uniform(0.6, 2), b.uniform(0.2, 0.4), b.uniform(0.012, 0.04)
     backless, posts = b.chance(0.35), b.chance(0.25)
-    y = b.u(0.02, 0.1) if b.chance(0.4) else 0
+    y = b.uniform(0.02, 0.1) if b.chance(0.4) else 0
     if y:
         feet(b, w, d, y)
     for s in (-1, 1):
@@ -831,8 +959,8 @@ def bookshelf(b: Builder) -> None:
             b.add(box(t, h, d, (s * (w - t) / 2, y + h / 2, 0)), "side panel, cabinet frame")
     if not backless:
         b.add(box(w, h, 0.008, (0, y + h / 2, -d / 2)), "back panel, cabinet frame")
-    levels = np.linspace(0, 1, b.n(2, 6) + 1)
-    columns = 1 if posts else b.n(1, 3)
+    levels = np.linspace(0, 1, b.integers(2, 6) + 1)
+    columns = 1 if posts else b.integers(1, 3)
     for i, level in enumerate(levels):
         b.add(box(w - t, t, d, (0, y + t / 2 + level * (h - t), 0)), "shelf")
         if i < len(levels) - 1:
@@ -849,9 +977,9 @@ def bookshelf(b: Builder) -> None:
             if b.chance(0.3):
                 x, room = -w / 2 + t * 2, h * (levels[1] - levels[0])
                 while x < w / 2 - t * 2 - 0.05 and b.chance(0.9):
-                    bw, bh = b.u(0.02, 0.05), room * b.u(0.5, 0.85)
+                    bw, bh = b.uniform(0.02, 0.05), room * b.uniform(0.5, 0.85)
                     b.add(
-                        box(bw, bh, d * b.u(0.5, 0.8), (x + bw / 2, y + t + level * (h - t) + bh / 2, 0)),
+                        box(bw, bh, d * b.uniform(0.5, 0.8), (x + bw / 2, y + t + level * (h - t) + bh / 2, 0)),
                         "book",
                     )
                     x += bw + 0.001
@@ -868,28 +996,31 @@ def bookshelf(b: Builder) -> None:
     },
 )
 def bed(b: Builder) -> None:
-    w, d, y = b.u(0.8, 1.9), b.u(1.8, 2.1), b.u(0.12, 0.35)
-    rail, mat = b.u(0.08, 0.25), b.u(0.12, 0.28)
-    style = b.pick("legs", "box", "legs")
+    w, d, y = b.uniform(0.8, 1.9), b.uniform(1.8, 2.1), b.uniform(0.12, 0.35)
+    rail, mat = b.uniform(0.08, 0.25), b.uniform(0.12, 0.28)
+    style = b.choice("legs", "box", "legs")
     low = y if style == "legs" else 0
-    b.add(box(w, y + rail - low, d, (0, (y + rail + low) / 2, 0), bevel=b.u(0, 0.03)), "frame")
+    b.add(box(w, y + rail - low, d, (0, (y + rail + low) / 2, 0), bevel=b.uniform(0, 0.03)), "frame")
     if style == "legs":
-        legs(b, w, d, y, "leg", r=b.u(0.025, 0.05), style=b.pick("round", "square", "taper"))
+        legs(b, w, d, y, "leg", r=b.uniform(0.025, 0.05), style=b.choice("round", "square", "taper"))
     top = y + rail + mat * 0.8
-    b.add(box(w * 0.95, mat, d * 0.96, (0, top - mat / 2, 0.01), bevel=b.u(0.02, 0.06)), "mattress")
+    b.add(box(w * 0.95, mat, d * 0.96, (0, top - mat / 2, 0.01), bevel=b.uniform(0.02, 0.06)), "mattress")
     for name, z, high, p in (
-        ("headboard", -d / 2, b.u(0.4, 1.0), 0.85),
-        ("footboard", d / 2, b.u(0.1, 0.4), 0.35),
+        ("headboard", -d / 2, b.uniform(0.4, 1.0), 0.85),
+        ("footboard", d / 2, b.uniform(0.1, 0.4), 0.35),
     ):
         if not b.chance(p):
             continue
         tall = y + rail + high
         if b.chance(0.6):
-            b.add(box(w * b.u(1, 1.08), tall, b.u(0.03, 0.1), (0, tall / 2, z), bevel=b.u(0, 0.015)), name)
+            b.add(
+                box(w * b.uniform(1, 1.08), tall, b.uniform(0.03, 0.1), (0, tall / 2, z), bevel=b.uniform(0, 0.015)),
+                name,
+            )
         else:
             for x in (-w / 2, w / 2):
                 b.add(rod((x, 0, z), (x, tall, z), 0.03), name)
-            for x in np.linspace(-w / 2, w / 2, b.n(5, 12))[1:-1]:
+            for x in np.linspace(-w / 2, w / 2, b.integers(5, 12))[1:-1]:
                 b.add(rod((x, y, z), (x, tall * 0.97, z), 0.012), name)
             b.add(rod((-w / 2, tall, z), (w / 2, tall, z), 0.025), name)
     if b.chance(0.75):
@@ -899,16 +1030,16 @@ def bed(b: Builder) -> None:
             b.add(
                 box(
                     w * 0.75 / count,
-                    b.u(0.1, 0.16),
-                    b.u(0.3, 0.42),
+                    b.uniform(0.1, 0.16),
+                    b.uniform(0.3, 0.42),
                     (x, top + 0.06, -d / 2 + 0.3),
                     bevel=0.05,
                 ),
                 "pillow",
             )
     if b.chance(0.6):
-        long = d * b.u(0.4, 0.72)
-        drop = mat * b.u(0.2, 0.9)
+        long = d * b.uniform(0.4, 0.72)
+        drop = mat * b.uniform(0.2, 0.9)
         b.add(
             box(w * 0.99, drop + 0.04, long, (0, top + 0.03 - drop / 2, d / 2 - long / 2 + 0.01), bevel=0.02),
             "blanket",
@@ -921,15 +1052,15 @@ def bed(b: Builder) -> None:
 
 @family("ladder", names={"rung": ("step", "ladder step"), "rail": ("side rail", "frame", "leg")})
 def ladder(b: Builder) -> None:
-    h, w, count, r = b.u(1.5, 2.5), b.u(0.3, 0.5), b.n(4, 9), b.u(0.015, 0.03)
-    fold = b.u(10, 22) if b.chance() else 0
+    h, w, count, r = b.uniform(1.5, 2.5), b.uniform(0.3, 0.5), b.integers(4, 9), b.uniform(0.015, 0.03)
+    fold = b.uniform(10, 22) if b.chance() else 0
     flat = b.chance()
     for sign in (-1, 1) if fold else (1,):
         for s in (-1, 1):
             b.add(
                 bar((s * w / 2, 0, 0), (s * w / 2 * 0.8, h, 0), 2 * r, 2 * r, up=(0, 0, 1))
-                .at(0, -h, 0)
-                .turn("x", -sign * fold),
+                .translate(0, -h, 0)
+                .rotate("x", -sign * fold),
                 "rail",
             )
         if sign == 1:
@@ -937,12 +1068,229 @@ def ladder(b: Builder) -> None:
                 y = h * (i + 0.7) / (count + 0.3)
                 half = w / 2 * (1 - 0.2 * y / h)
                 rung = box(2 * half, r, 0.08, (0, y, 0)) if flat else rod((-half, y, 0), (half, y, 0), r * 0.8)
-                b.add(rung.at(0, -h, 0).turn("x", -fold), "rung")
+                b.add(rung.translate(0, -h, 0).rotate("x", -fold), "rung")
         else:
             for y in (0.15 * h, 0.6 * h):
                 b.add(
-                    rod((-w * 0.45, y - h, 0), (w * 0.45, y - h, 0), r * 0.7).turn("x", fold),
+                    rod((-w * 0.45, y - h, 0), (w * 0.45, y - h, 0), r * 0.7).rotate("x", fold),
                     "brace, support bar",
                 )
     if fold:
         b.add(box(w, 0.03, 0.2, bevel=0.005), "top step, top cap")
+
+
+def easy_base(b: Builder, w: float, d: float, top: float) -> None:
+    """What carries an easy chair: also plinths, drums, skids, discs and crosses as wide as the seat."""
+    kind = b.choice("legs", "plinth", "drum", "skids", "disc", "star", "cross", "wire", "frame")
+    r = b.uniform(0.012, 0.035)
+    if kind == "legs" or top < 0.08:
+        legs(b, w * 0.9, d * 0.9, top, "leg", b.uniform(0, 0.08), r)
+    elif kind == "plinth":
+        b.add(
+            box(w * b.uniform(0.6, 1), top, d * b.uniform(0.6, 1), (0, top / 2, 0), top=b.uniform(0.8, 1.1)),
+            "base, leg",
+        )
+    elif kind == "drum":
+        foot, waist = w * b.uniform(0.3, 0.5), w * b.uniform(0.15, 0.45)
+        b.add(lathe([(0, 0), (foot, 0), (waist, top / 2), (w * b.uniform(0.25, 0.45), top), (0, top)]), "base, leg")
+    elif kind == "skids":
+        for s in (-1, 1):
+            x = s * w * 0.45
+            rock = b.uniform(-0.02, 0.1)
+            path = bezier(
+                (x, r + rock, d * 0.6), (x, r - rock, d * 0.2), (x, r - rock, -d * 0.2), (x, r + rock, -d * 0.6)
+            )
+            b.add(tube(path, r), "leg")
+            for z in (-1, 1):
+                b.add(rod((x, top, z * d * 0.35), (x, r, z * d * 0.4), r), "leg")
+    elif kind == "disc":
+        foot = w * b.uniform(0.3, 0.5)
+        b.add(
+            lathe([(0, 0), (foot, 0), (foot, 0.02), (0.05, 0.04), (0.03, top * 0.6), (0.05, top), (0, top)]),
+            "base, leg",
+        )
+    elif kind == "star":
+        star_base(b, top, w * b.uniform(0.4, 0.6), "leg", "column, leg", b.chance(0.4))
+    elif kind == "cross":
+        for s in (-1, 1):
+            x = s * w * 0.45
+            b.add(bar((x, 0, d * 0.5), (x, top, -d * 0.45), 2 * r, 2 * r, up=(1, 0, 0)), "leg")
+            b.add(bar((x, 0, -d * 0.5), (x, top, d * 0.45), 2 * r, 2 * r, up=(1, 0, 0)), "leg")
+    elif kind == "wire":
+        count = b.integers(8, 16)
+        for angle in 2 * np.pi * np.arange(count) / count:
+            c, s = np.cos(angle), np.sin(angle)
+            b.add(rod((c * w * 0.4, 0, s * d * 0.4), (c * w * 0.2, top, s * d * 0.2), r * 0.5, segments=6), "leg")
+        b.add(torus(w * 0.4, r * 0.6, (0, r, 0)).scale(1, 1, d / w), "base, leg")
+    else:
+        for s in (-1, 1):
+            b.add(box(2 * r, 2 * r, d, (s * (w / 2 - r), r, 0)), "leg")
+            for z in (-1, 1):
+                b.add(box(2 * r, top, 2 * r, (s * (w / 2 - r), top / 2, z * (d / 2 - r))), "leg")
+
+
+@family("lounge chair", tags=(COMMON,), names=SEAT_WORDS)
+def lounge_chair(b: Builder) -> None:
+    """A low seat and a long, leaning back, thin or upholstered."""
+    w, d, y, t = b.uniform(0.5, 0.75), b.uniform(0.5, 0.8), b.uniform(0.15, 0.4), b.uniform(0.02, 0.16)
+    easy_base(b, w, d, y)
+    slope = b.uniform(0, 15)
+    soft = b.uniform(0.1, 0.49) * t
+    b.add(
+        box(w, t, d, (0, t / 2, 0), bevel=soft).rotate("x", slope).translate(0, y, 0), b.choice("seat", "cushion, seat")
+    )
+    tall, lean, bt = b.uniform(0.4, 0.9), b.uniform(10, 35), b.uniform(0.02, 0.14)
+    bow = b.uniform(0, 0.15)
+
+    def back(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        across = 2 * u - 1
+        return np.stack([across * w / 2 * (1 - 0.15 * v**2), tall * v, bow * across**2 + 0.04 * np.sin(3 * v)], -1)
+
+    lift = y + np.sin(np.radians(slope)) * d / 2
+    b.add(sheet(back, bt, 11, 11).rotate("x", -lean).translate(0, lift, -d / 2 + bt / 2), "back")
+    if b.chance(0.3):
+        z = -d / 2 - np.sin(np.radians(lean)) * tall * 0.85 + bt
+        b.add(
+            box(w * 0.6, 0.14, 0.08, (0, lift + np.cos(np.radians(lean)) * tall * 0.85, z), bevel=0.03),
+            "headrest, back",
+        )
+    if b.chance(0.5):
+        chair_arms(b, w, d, y + t)
+
+
+@family("tub chair", tags=(COMMON,), names=SEAT_WORDS)
+def tub_chair(b: Builder) -> None:
+    """Back and arms as one wall round the seat, as high in front as behind or falling; eggs and balls too."""
+    w, y, t = b.uniform(0.55, 0.8), b.uniform(0.06, 0.4), b.uniform(0.03, 0.12)
+    deep = w * b.uniform(0.85, 1.1)
+    easy_base(b, w * 0.9, deep * 0.9, y)
+    round_, low, high = b.uniform(2, 5), b.uniform(0.0, 0.3), b.uniform(0.35, 0.85)
+    open_at = b.uniform(25, 70)  # degrees either side of the front
+    steep, flare = b.uniform(0.8, 3), b.uniform(-0.1, 0.15)
+    split = b.uniform(40, 75)  # where arms become back, from the rear
+
+    def wall(from_: float, to: float) -> Mesh:
+        def surface(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+            degrees = from_ + (to - from_) * u
+            a = np.radians(degrees)
+            c, s = np.cos(a), np.sin(a)
+            k = (np.abs(c) ** round_ + np.abs(s) ** round_) ** (-1 / round_)
+            behind = np.clip((180 - np.abs(degrees)) / (180 - open_at), 0, 1)  # 0 at the rear, 1 in front
+            top = low + (high - low) * (1 - behind**steep)
+            out = 1 + flare * v
+            return np.stack([s * k * w / 2 * out, y + (top + 0.12) * v, c * k * deep / 2 * out], -1)
+
+        return sheet(surface, t, 17, 9)
+
+    b.add(wall(180 - split, 180) + wall(-180, -180 + split), "back")
+    if 180 - split > open_at + 5:
+        armed = "arm" if low > 0.06 or b.chance(0.5) else "back"
+        b.add(wall(open_at, 180 - split), armed)
+        b.add(wall(-180 + split, -open_at), armed)
+    outline = np.array([(np.cos(a), np.sin(a)) for a in np.linspace(0, 6.1, 30)])
+    outline = np.sign(outline) * np.abs(outline) ** (2 / round_) * (w * 0.46, deep * 0.46)
+    thick = b.uniform(0.05, 0.2)
+    b.add(stack(outline, [(y, 0.96), (y + thick * 0.3, 1), (y + thick * 0.8, 1), (y + thick, 0.93)]), "seat")
+
+
+@family("block chair", tags=(COMMON,), names=SEAT_WORDS)
+def block_chair(b: Builder) -> None:
+    """Boards and blocks: sides that are legs and arms at once, boxes for a base, backs down to the floor."""
+    w, d, y, t = b.uniform(0.4, 0.7), b.uniform(0.4, 0.65), b.uniform(0.25, 0.5), b.uniform(0.02, 0.1)
+    tall, bt = b.uniform(0.3, 0.75), b.uniform(0.02, 0.12)
+    kind = b.choice("sides", "box", "back legs", "waterfall", "throne")
+    b.add(box(w, t, d, (0, y + t / 2, 0), bevel=b.uniform(0, t / 3)), "seat")
+    down = 0.0
+    if kind == "sides":
+        arms = b.chance(0.6)
+        high = y + (b.uniform(0.15, 0.25) if arms else 0)
+        for s in (-1, 1):
+            x, side = s * (w / 2 + bt / 2), b.uniform(0.8, 1)
+            b.add(box(bt, y, d * side, (x, y / 2, 0)), "leg")
+            if arms:
+                b.add(box(bt, high - y, d * side, (x, (y + high) / 2, 0)), "arm")
+    elif kind == "box":
+        b.add(box(w * b.uniform(0.7, 1), y, d * b.uniform(0.7, 1), (0, y / 2, 0)), "base, leg")
+    elif kind == "back legs":
+        down = y
+        for s in (-1, 1):
+            b.add(box(bt, y, bt, (s * (w / 2 - bt / 2), y / 2, d / 2 - bt / 2)), "leg")
+            b.add(box(bt, y, bt, (s * (w / 2 - bt / 2), y / 2, -d / 2 + bt / 2)), "leg")
+    elif kind == "waterfall":
+        b.add(box(w, y, bt, (0, y / 2, d / 2 - bt / 2)), "leg")
+        if b.chance():
+            b.add(box(w, y, bt, (0, y / 2, -d / 2 + bt / 2)), "leg")
+    else:
+        b.add(box(w, y, d, (0, y / 2, 0)), "base, leg")
+        b.add_mirrored(box(bt * 1.3, b.uniform(0.15, 0.25), d, (w / 2, y + t + 0.08, 0), bevel=0.01), "arm")
+        tall *= 1.4
+    lean = b.uniform(0, 12) if not down else 0
+    pieces = [box(w * b.uniform(0.8, 1), tall, bt, (0, tall / 2, 0), bevel=b.uniform(0, bt / 3), top=b.uniform(0.7, 1))]
+    if b.chance(0.3):
+        pieces.append(box(w * 0.7, tall * 0.6, bt, (0, tall / 2, bt * 0.7), bevel=bt * 0.3))
+    for piece in pieces:
+        b.add(piece.rotate("x", -lean).translate(0, y + t * 0.5, -d / 2 + bt / 2), "back")
+
+
+def faced(b: Builder, w: float, h: float, d: float, y: float, columns: int, rows: int, kinds: tuple[str, ...]) -> None:
+    """A carcass whose front is divided into cells, each of one of the kinds: drawers or what a cabinet's cell is."""
+    t = b.uniform(0.012, 0.04)
+    carcass(b, w, h, d, y, t)
+    if y:
+        feet(b, w, d, y)
+    style = b.choice("bar", "knob", "bow", "cup", "none")
+    cw, ch = (w - 2 * t) / columns, (h - 2 * t) / rows
+    for c in range(columns):
+        if c:
+            b.add(box(t, h - 2 * t, d * 0.95, (c * cw - (w / 2 - t), y + h / 2, 0)), "divider, cabinet frame")
+        kind = b.choice(*kinds)
+        for r in range(rows):
+            x, low = (c + 0.5) * cw - (w / 2 - t), y + t + r * ch
+            if r:
+                b.add(box(cw, t, d * 0.95, (x, low, 0)), "shelf, cabinet frame" if b.chance() else "cabinet frame")
+            if kind == "drawers":
+                drawers(b, cw, ch, d * 0.9, (x, low + ch, d / 2), 1, b.integers(1, 2), 0.4 if b.chance(0.4) else 0.0)
+            elif kind == "open":
+                b.add(box(cw, t, d * 0.92, (x, low + ch / 2, -d * 0.02)), "shelf")
+            else:
+                cell(b, x, low + ch / 2, cw, ch, d, d / 2, style)
+
+
+@family("dresser", tags=(COMMON,), names=CABINET_WORDS)
+def dresser(b: Builder) -> None:
+    columns = b.integers(1, 3)
+    faced(
+        b,
+        columns * b.uniform(0.35, 0.7),
+        b.uniform(0.5, 1.3),
+        b.uniform(0.35, 0.55),
+        b.uniform(0.03, 0.2),
+        columns,
+        b.integers(2, 5),
+        ("drawers",),
+    )
+
+
+@family("wardrobe", tags=(COMMON,), names=CABINET_WORDS)
+def wardrobe(b: Builder) -> None:
+    columns = b.integers(1, 3)
+    faced(
+        b,
+        columns * b.uniform(0.45, 0.7),
+        b.uniform(1.5, 2.1),
+        b.uniform(0.45, 0.65),
+        b.uniform(0, 0.12),
+        columns,
+        b.integers(1, 2),
+        ("doors", "doors", "drawers"),
+    )
+
+
+@family("sideboard", tags=(COMMON,), names=CABINET_WORDS)
+def sideboard(b: Builder) -> None:
+    """Low and wide: sideboards, stands for televisions, kitchen units."""
+    columns = b.integers(2, 4)
+    w, h, d, y = columns * b.uniform(0.35, 0.6), b.uniform(0.3, 0.85), b.uniform(0.35, 0.6), b.uniform(0, 0.25)
+    faced(b, w, h, d, y, columns, b.integers(1, 2), ("doors", "drawers", "open"))
+    if b.chance(0.5):
+        b.add(box(w * 1.03, b.uniform(0.02, 0.05), d * 1.05, (0, y + h + 0.015, 0.01)), "countertop, cabinet frame")

@@ -37,103 +37,125 @@ LAMP = {
 
 def shade(b: Builder, r: float, h: float) -> Mesh:
     """A lampshade around the y axis, its middle at the origin, open at least below."""
-    kind = b.pick("cone", "cone", "drum", "dome", "bell", "globe", "square")
+    kind = b.choice("cone", "cone", "drum", "dome", "bell", "globe", "square")
     t = np.linspace(0, 1, 10)
     if kind == "globe":
         return ellipsoid(r * 0.8, r * 0.8, r * 0.8)
     if kind == "square":
-        return stack(rounded_rectangle(2 * r, 2 * r), [(-h / 2, 0.9), (h / 2, b.u(0.4, 0.9))], caps=False)
+        return stack(rounded_rectangle(2 * r, 2 * r), [(-h / 2, 0.9), (h / 2, b.uniform(0.4, 0.9))], caps=False)
     if kind == "dome":
         profile = np.stack([r * np.cos(t * np.pi / 2), h * (np.sin(t * np.pi / 2) - 0.5)], 1)
     elif kind == "bell":
         profile = np.stack([r * (1 - 0.75 * t**0.6), h * (t - 0.5)], 1)
     else:
-        top = b.u(0.3, 0.8) if kind == "cone" else 1.0
+        top = b.uniform(0.3, 0.8) if kind == "cone" else 1.0
         profile = np.array([(r, -h / 2), (r * top, h / 2)])
     inner = profile[::-1] - (0.012, 0)
     inner[:, 0] = np.maximum(inner[:, 0], 0)
     return lathe(np.concatenate([profile, inner]), 28)
 
 
+def _lamp_table(b: Builder, kind: str, r: float, h: float) -> None:
+    tall = b.uniform(0.35, 0.7) if kind == "table" else b.uniform(1.1, 1.7)
+    if kind == "tripod":
+        for a in np.radians((90, 210, 330)):
+            b.add(rod((0, tall, 0), (0.3 * np.cos(a), 0, 0.3 * np.sin(a)), 0.015), "leg, base")
+    else:
+        foot = b.uniform(0.1, 0.2)
+        b.add(
+            lathe(
+                [(0, 0), (foot, 0), (foot, 0.02), (foot * b.uniform(0.2, 0.8), b.uniform(0.03, 0.07)), (0, 0.08)],
+                28,
+            )
+            if b.chance(0.75)
+            else box(2 * foot, 0.04, 2 * foot, (0, 0.02, 0), bevel=0.01),
+            "base",
+        )
+        t = np.linspace(0, 1, 16)
+        thick = b.uniform(0.01, 0.025)
+        belly = b.uniform(0.03, 0.13) if kind == "table" and b.chance(0.6) else 0
+        body = thick + belly * np.sin(np.pi * np.minimum(1, t * b.uniform(1, 1.6))) ** 2 * (1 + 0.2 * np.sin(t * 12))
+        b.add(
+            lathe([(0, 0.03), *np.stack([body, 0.03 + tall * t], 1), (0, tall)]),
+            "body, pole" if belly else "pole",
+        )
+    b.add(shade(b, r, h).translate(0, tall + h * b.uniform(0, 0.4), 0), "shade")
+    if b.chance(0.6):
+        b.add(sphere(0.045, (0, tall + 0.03, 0)), "bulb")
+    if b.chance(0.15):
+        b.add(rod((r * 0.4, tall - h * 0.9, 0), (r * 0.4, tall, 0), 0.006), "pull chain, switch")
+
+
+def _lamp_desk(b: Builder, kind: str, r: float, h: float) -> None:
+    foot = b.uniform(0.09, 0.15)
+    b.add(cylinder(foot, 0.03, (0, 0.015, 0)), "base")
+    l1, l2, a1, a2 = b.uniform(0.25, 0.4), b.uniform(0.25, 0.4), b.uniform(-35, 10), b.uniform(20, 75)
+    p = np.array([0, 0.03, 0])
+    q = p + l1 * np.array([0, np.cos(np.radians(a1)), np.sin(np.radians(a1))])
+    s = q + l2 * np.array([0, np.cos(np.radians(a2)), np.sin(np.radians(a2))])
+    if b.chance(0.3):
+        b.add(tube(bezier(p, q, q + (0, 0.1, 0.1), s, steps=20), 0.014), "arm, pole")
+    else:
+        b.add(rod(p, q, 0.013), "arm, pole")
+        b.add(rod(q, s, 0.013), "arm, pole")
+        b.add(cylinder(0.025, 0.05, tuple(q), axis="x"), "joint, hinge")
+    sr, tilt = b.uniform(0.07, 0.13), b.uniform(-60, 10)
+    b.add(
+        lathe([(sr, -0.12), (sr * 0.9, -0.06), (0.03, 0.03), (0.03, 0.06), (0, 0.06)]).rotate("x", tilt).translate(*s),
+        "shade",
+    )
+    b.add(sphere(0.035, (0, -0.07, 0)).rotate("x", tilt).translate(*s), "bulb")
+
+
+def _lamp_ceiling(b: Builder, kind: str, r: float, h: float) -> None:
+    drop, count = b.uniform(0.3, 0.8), b.integers(1, 6) if b.chance(0.4) else 1
+    b.add(cylinder(b.uniform(0.06, 0.12), 0.04, (0, drop, 0)), "ceiling mount, bracket, base")
+    b.add(rod((0, 0, 0), (0, drop, 0), 0.009), "cord, pole" if b.chance() else "chain, pole")
+    if count == 1:
+        b.add(shade(b, r, h), "shade")
+        b.add(sphere(0.05, (0, -h * 0.1, 0)), "bulb")
+    else:
+        state = int(b.rng.integers(1 << 30))
+        for a in np.radians(360 / count * np.arange(count)):
+            x, z = 0.35 * np.cos(a), 0.35 * np.sin(a)
+            b.add(
+                tube(bezier((0, 0.05, 0), (x * 0.6, -0.15, z * 0.6), (x, -0.1, z), (x, 0.02, z)), 0.014),
+                "arm, lamp arm",
+            )
+            again = Builder(np.random.default_rng(state))
+            b.add(shade(again, 0.11, 0.13).translate(x, 0.08, z), "shade")
+
+
+def _lamp_wall(b: Builder, kind: str, r: float, h: float) -> None:
+    b.add(
+        cylinder(0.1, 0.03, (0, 0, -0.2), axis="z") if b.chance() else box(0.14, 0.25, 0.03, (0, 0, -0.2)),
+        "bracket, base",
+    )
+    b.add(tube(bezier((0, 0, -0.2), (0, -0.1, -0.05), (0, -0.1, 0.02), (0, 0.05, 0.02)), 0.014), "arm, pole")
+    b.add(shade(b, r * 0.7, h * 0.7).translate(0, 0.12, 0.02), "shade")
+    b.add(sphere(0.035, (0, 0.1, 0.02)), "bulb")
+
+
+LAMP_KINDS = {
+    "table": _lamp_table,
+    "floor": _lamp_table,
+    "tripod": _lamp_table,
+    "desk": _lamp_desk,
+    "ceiling": _lamp_ceiling,
+    "wall": _lamp_wall,
+}
+
+
 @family("lamp", names=LAMP)
 def lamp(b: Builder) -> None:
-    kind = b.pick("table", "table", "floor", "desk", "ceiling", "tripod", "wall")
-    r, h = b.u(0.15, 0.3), b.u(0.15, 0.4)
-    if kind in ("table", "floor", "tripod"):
-        tall = b.u(0.35, 0.7) if kind == "table" else b.u(1.1, 1.7)
-        if kind == "tripod":
-            for a in np.radians((90, 210, 330)):
-                b.add(rod((0, tall, 0), (0.3 * np.cos(a), 0, 0.3 * np.sin(a)), 0.015), "leg, base")
-        else:
-            foot = b.u(0.1, 0.2)
-            b.add(
-                lathe([(0, 0), (foot, 0), (foot, 0.02), (foot * b.u(0.2, 0.8), b.u(0.03, 0.07)), (0, 0.08)], 28)
-                if b.chance(0.75)
-                else box(2 * foot, 0.04, 2 * foot, (0, 0.02, 0), bevel=0.01),
-                "base",
-            )
-            t = np.linspace(0, 1, 16)
-            thick = b.u(0.01, 0.025)
-            belly = b.u(0.03, 0.13) if kind == "table" and b.chance(0.6) else 0
-            body = thick + belly * np.sin(np.pi * np.minimum(1, t * b.u(1, 1.6))) ** 2 * (1 + 0.2 * np.sin(t * 12))
-            b.add(
-                lathe([(0, 0.03), *np.stack([body, 0.03 + tall * t], 1), (0, tall)]),
-                "body, pole" if belly else "pole",
-            )
-        b.add(shade(b, r, h).at(0, tall + h * b.u(0, 0.4), 0), "shade")
-        if b.chance(0.6):
-            b.add(sphere(0.045, (0, tall + 0.03, 0)), "bulb")
-        if b.chance(0.15):
-            b.add(rod((r * 0.4, tall - h * 0.9, 0), (r * 0.4, tall, 0), 0.006), "pull chain, switch")
-    elif kind == "desk":
-        foot = b.u(0.09, 0.15)
-        b.add(cylinder(foot, 0.03, (0, 0.015, 0)), "base")
-        l1, l2, a1, a2 = b.u(0.25, 0.4), b.u(0.25, 0.4), b.u(-35, 10), b.u(20, 75)
-        p = np.array([0, 0.03, 0])
-        q = p + l1 * np.array([0, np.cos(np.radians(a1)), np.sin(np.radians(a1))])
-        s = q + l2 * np.array([0, np.cos(np.radians(a2)), np.sin(np.radians(a2))])
-        if b.chance(0.3):
-            b.add(tube(bezier(p, q, q + (0, 0.1, 0.1), s, steps=20), 0.014), "arm, pole")
-        else:
-            b.add(rod(p, q, 0.013), "arm, pole")
-            b.add(rod(q, s, 0.013), "arm, pole")
-            b.add(cylinder(0.025, 0.05, tuple(q), axis="x"), "joint, hinge")
-        sr, tilt = b.u(0.07, 0.13), b.u(-60, 10)
-        b.add(
-            lathe([(sr, -0.12), (sr * 0.9, -0.06), (0.03, 0.03), (0.03, 0.06), (0, 0.06)]).turn("x", tilt).at(*s),
-            "shade",
-        )
-        b.add(sphere(0.035, (0, -0.07, 0)).turn("x", tilt).at(*s), "bulb")
-    elif kind == "ceiling":
-        drop, count = b.u(0.3, 0.8), b.n(1, 6) if b.chance(0.4) else 1
-        b.add(cylinder(b.u(0.06, 0.12), 0.04, (0, drop, 0)), "ceiling mount, bracket, base")
-        b.add(rod((0, 0, 0), (0, drop, 0), 0.009), "cord, pole" if b.chance() else "chain, pole")
-        if count == 1:
-            b.add(shade(b, r, h), "shade")
-            b.add(sphere(0.05, (0, -h * 0.1, 0)), "bulb")
-        else:
-            state = int(b.rng.integers(1 << 30))
-            for a in np.radians(360 / count * np.arange(count)):
-                x, z = 0.35 * np.cos(a), 0.35 * np.sin(a)
-                b.add(
-                    tube(bezier((0, 0.05, 0), (x * 0.6, -0.15, z * 0.6), (x, -0.1, z), (x, 0.02, z)), 0.014),
-                    "arm, lamp arm",
-                )
-                again = Builder(np.random.default_rng(state))
-                b.add(shade(again, 0.11, 0.13).at(x, 0.08, z), "shade")
-    else:
-        b.add(
-            cylinder(0.1, 0.03, (0, 0, -0.2), axis="z") if b.chance() else box(0.14, 0.25, 0.03, (0, 0, -0.2)),
-            "bracket, base",
-        )
-        b.add(tube(bezier((0, 0, -0.2), (0, -0.1, -0.05), (0, -0.1, 0.02), (0, 0.05, 0.02)), 0.014), "arm, pole")
-        b.add(shade(b, r * 0.7, h * 0.7).at(0, 0.12, 0.02), "shade")
-        b.add(sphere(0.035, (0, 0.1, 0.02)), "bulb")
+    kind = b.choice("table", "table", "floor", "desk", "ceiling", "tripod", "wall")
+    r, h = b.uniform(0.15, 0.3), b.uniform(0.15, 0.4)
+    LAMP_KINDS[kind](b, kind, r, h)
 
 
 @family("street lamp", names=LAMP)
 def street_lamp(b: Builder) -> None:
-    h, r = b.u(1.5, 2.2), b.u(0.02, 0.035)
+    h, r = b.uniform(1.5, 2.2), b.uniform(0.02, 0.035)
     b.add(lathe([(0, 0), (r * 3, 0), (r * 2.5, 0.15), (r, 0.22)]), "base")
     b.add(rod((0, 0.2, 0), (0, h, 0), r, r * 0.7), "pole")
     sides = (1, -1) if b.chance(0.35) else (1,)
@@ -163,12 +185,12 @@ def street_lamp(b: Builder) -> None:
     },
 )
 def door(b: Builder) -> None:
-    w, h, t, f = b.u(0.4, 0.55), 1.0, b.u(0.02, 0.05), b.u(0.03, 0.08)
+    w, h, t, f = b.uniform(0.4, 0.55), 1.0, b.uniform(0.02, 0.05), b.uniform(0.03, 0.08)
     leaves = 2 if b.chance(0.2) else 1
     wide = w * leaves
-    b.sides(box(f, h + f, t * 2, (wide / 2 + f / 2, (h + f) / 2, 0)), "frame")
+    b.add_mirrored(box(f, h + f, t * 2, (wide / 2 + f / 2, (h + f) / 2, 0)), "frame")
     b.add(box(wide, f, t * 2, (0, h + f / 2, 0)), "frame")
-    angle, panes = b.u(0, 100) if b.chance(0.6) else 0, b.n(0, 3)
+    angle, panes = b.uniform(0, 100) if b.chance(0.6) else 0, b.integers(0, 3)
     lever = b.chance(0.6)
     for s in (-1, 1) if leaves == 2 else (-1,):
         hinge = s * wide / 2
@@ -205,7 +227,7 @@ def door(b: Builder) -> None:
                     )
                 )
         for mesh, names in meshes:
-            b.add(mesh.turn("y", s * angle, (0, 0, 0)).at(hinge, 0, 0), names)
+            b.add(mesh.rotate("y", s * angle, (0, 0, 0)).translate(hinge, 0, 0), names)
 
 
 @family(
@@ -218,12 +240,12 @@ def door(b: Builder) -> None:
     },
 )
 def window(b: Builder) -> None:
-    w, h, f = b.u(0.6, 1.2), b.u(0.6, 1.2), b.u(0.03, 0.08)
+    w, h, f = b.uniform(0.6, 1.2), b.uniform(0.6, 1.2), b.uniform(0.03, 0.08)
     for s in (-1, 1):
         b.add(box(f, h, 0.07, (s * w / 2, 0, 0)), "frame")
         b.add(box(w + f, f, 0.07, (0, s * h / 2, 0)), "frame")
-    columns = b.n(1, 3)
-    angle = b.u(20, 80) if b.chance(0.35) else 0
+    columns = b.integers(1, 3)
+    angle = b.uniform(20, 80) if b.chance(0.35) else 0
     for i in range(columns):
         cw = w / columns
         at = (i / columns - 0.5) * w
@@ -236,11 +258,11 @@ def window(b: Builder) -> None:
         if b.chance():
             pieces.append((box(0.03, 0.14, 0.05, (cw - f * 0.35, 0, 0.04)), "handle"))
         for mesh, names in pieces:
-            b.add(mesh.turn("y", -swing).at(at, 0, 0), names)
+            b.add(mesh.rotate("y", -swing).translate(at, 0, 0), names)
     if b.chance(0.6):
         b.add(box(w * 1.15, 0.035, 0.2, (0, -h / 2 - f / 2, 0.08)), "sill")
     if b.chance(0.2):
-        b.sides(box(w / 2, h, 0.03, (w * 0.8, 0, 0.03)), "shutter")
+        b.add_mirrored(box(w / 2, h, 0.03, (w * 0.8, 0, 0.03)), "shutter")
 
 
 @family(
@@ -253,25 +275,25 @@ def window(b: Builder) -> None:
     },
 )
 def clock(b: Builder) -> None:
-    r, t = b.u(0.3, 0.5), b.u(0.04, 0.15)
+    r, t = b.uniform(0.3, 0.5), b.uniform(0.04, 0.15)
     square = b.chance(0.25)
     b.add(box(2 * r, 2 * r, t, bevel=0.02) if square else cylinder(r, t, axis="z", segments=36), "frame")
     if not square:
-        b.add(torus(r, b.u(0.015, 0.05), (0, 0, t / 2), axis="z"), "frame")
+        b.add(torus(r, b.uniform(0.015, 0.05), (0, 0, t / 2), axis="z"), "frame")
     b.add(cylinder(r * 0.9, 0.01, (0, 0, t / 2 + 0.006), axis="z", segments=36), "face")
     for length, wide in ((0.8, 0.025), (0.5, 0.035)):
         hand = extrude(
             np.array([(-wide, -0.06), (wide, -0.06), (wide * 0.4, r * length), (-wide * 0.4, r * length)]),
             0.012,
         )
-        b.add(hand.turn("z", b.u(0, 360)).at(0, 0, t / 2 + 0.025), "hand")
+        b.add(hand.rotate("z", b.uniform(0, 360)).translate(0, 0, t / 2 + 0.025), "hand")
     if b.chance(0.4):
         for s in (-1, 1):
             b.add(rod((s * r * 0.5, -r * 0.8, 0), (s * r * 0.75, -r * 1.2, 0), 0.03), "leg, foot")
         if b.chance(0.7):
-            b.sides(ellipsoid(0.12, 0.09, 0.09, (r * 0.6, r * 0.95, 0)), "bell, alarm bell")
+            b.add_mirrored(ellipsoid(0.12, 0.09, 0.09, (r * 0.6, r * 0.95, 0)), "bell, alarm bell")
     elif b.chance(0.25):
-        long = b.u(1, 1.8)
+        long = b.uniform(1, 1.8)
         b.add(box(2.2 * r, long, t * 1.5, (0, -r - long / 2, -t * 0.3)), "case, body")
         b.add(box(2.6 * r, 0.14, t * 2.4, (0, -r - long, -t * 0.3)), "base")
         b.add(
@@ -290,10 +312,10 @@ def clock(b: Builder) -> None:
     },
 )
 def faucet(b: Builder) -> None:
-    r, h, out = b.u(0.03, 0.06), b.u(0.15, 0.7), b.u(0.3, 0.5)
-    b.add(cylinder(r * b.u(1.5, 2.2), 0.03, (0, 0.015, 0)), "base")
+    r, h, out = b.uniform(0.03, 0.06), b.uniform(0.15, 0.7), b.uniform(0.3, 0.5)
+    b.add(cylinder(r * b.uniform(1.5, 2.2), 0.03, (0, 0.015, 0)), "base")
     b.add(cylinder(r * 1.25, 0.18, (0, 0.11, 0)), "base")
-    kind = b.pick("arch", "straight", "square")
+    kind = b.choice("arch", "straight", "square")
     if kind == "arch":
         path = bezier((0, 0.1, 0), (0, h + 0.4, 0), (0, h + 0.5, out), (0, h * 0.5 + 0.1, out), steps=20)
     elif kind == "straight":
@@ -301,25 +323,25 @@ def faucet(b: Builder) -> None:
     else:
         path = np.array([(0, 0.1, 0), (0, h + 0.15, 0), (0, h + 0.15, out), (0, h + 0.05, out)])
     b.add(
-        tube(path, r * b.u(0.6, 0.95))
+        tube(path, r * b.uniform(0.6, 0.95))
         if b.chance(0.7)
         else sweep(path, rounded_rectangle(r * 2, r * 1.2), up=(1, 0, 0)),
         "spout",
     )
-    style = b.pick("lever", "side", "two")
+    style = b.choice("lever", "side", "two")
     if style == "lever":
         top = 0.2
-        b.add(rod((0, top, -0.01), (0, top + b.u(0.05, 0.25), -b.u(0.1, 0.3)), r * 0.5), "switch")
+        b.add(rod((0, top, -0.01), (0, top + b.uniform(0.05, 0.25), -b.uniform(0.1, 0.3)), r * 0.5), "switch")
     elif style == "side":
         b.add(cylinder(r * 0.8, 0.1, (r + 0.05, 0.12, 0), axis="x"), "switch")
-        b.add(rod((r + 0.09, 0.12, 0), (r + 0.12, 0.12 + b.u(0.1, 0.25), 0), r * 0.35), "switch")
+        b.add(rod((r + 0.09, 0.12, 0), (r + 0.12, 0.12 + b.uniform(0.1, 0.25), 0), r * 0.35), "switch")
     else:
-        gap = b.u(0.15, 0.3)
+        gap = b.uniform(0.15, 0.3)
         b.add(box(gap * 2, 0.05, r * 2.5, (0, 0.03, 0)), "base")
         for s in (-1, 1):
             b.add(cylinder(r, 0.1, (s * gap, 0.09, 0)), "switch")
-            for a in (b.u(0, 90),) if b.chance() else (0, 90):
-                b.add(rod((-0.09, 0, 0), (0.09, 0, 0), r * 0.35).turn("y", a).at(s * gap, 0.15, 0), "switch")
+            for a in (b.uniform(0, 90),) if b.chance() else (0, 90):
+                b.add(rod((-0.09, 0, 0), (0.09, 0, 0), r * 0.35).rotate("y", a).translate(s * gap, 0.15, 0), "switch")
 
 
 @family(
@@ -333,7 +355,7 @@ def faucet(b: Builder) -> None:
     },
 )
 def sink(b: Builder) -> None:
-    w, d, h = b.u(0.5, 0.8), b.u(0.4, 0.55), b.u(0.12, 0.25)
+    w, d, h = b.uniform(0.5, 0.8), b.uniform(0.4, 0.55), b.uniform(0.12, 0.25)
     if b.chance(0.6):
         t = np.linspace(0.1, 1, 9)
         b.add(
@@ -350,11 +372,14 @@ def sink(b: Builder) -> None:
     b.add(cylinder(0.03, 0.01, (0, -h + 0.045, 0)), "drain")
     z = -d / 2 - 0.01
     b.add(
-        tube(bezier((0, 0, z), (0, b.u(0.25, 0.45), z), (0, b.u(0.25, 0.4), z + 0.2), (0, 0.1, z + 0.2)), 0.02),
+        tube(
+            bezier((0, 0, z), (0, b.uniform(0.25, 0.45), z), (0, b.uniform(0.25, 0.4), z + 0.2), (0, 0.1, z + 0.2)),
+            0.02,
+        ),
         "spout, faucet",
     )
     b.add(cylinder(0.035, 0.06, (0, 0.03, z)), "faucet")
-    b.sides(cylinder(0.025, 0.06, (0.1, 0.03, z)), "faucet handle, faucet")
+    b.add_mirrored(cylinder(0.025, 0.06, (0.1, 0.03, z)), "faucet handle, faucet")
     if b.chance(0.45):
         b.add(lathe([(0, -0.8), (0.14, -0.8), (0.09, -0.6), (0.09, -h - 0.1), (0.14, -h + 0.01)]), "pedestal")
 
@@ -364,9 +389,9 @@ def sink(b: Builder) -> None:
     names={"tub": ("body", "basin", "bath"), "faucet": ("tap", "water tap"), "foot": ("leg", "feet")},
 )
 def bathtub(b: Builder) -> None:
-    w, d, h = b.u(1.3, 1.7), b.u(0.6, 0.8), b.u(0.4, 0.6)
-    outline = rounded_rectangle(w, d, b.u(0.03, d / 2), 8)
-    b.add(stack(outline, [(0, b.u(0.75, 1)), (h, 1), (h, 0.93, 0.88), (0.06, 0.75, 0.7)]), "tub")
+    w, d, h = b.uniform(1.3, 1.7), b.uniform(0.6, 0.8), b.uniform(0.4, 0.6)
+    outline = rounded_rectangle(w, d, b.uniform(0.03, d / 2), 8)
+    b.add(stack(outline, [(0, b.uniform(0.75, 1)), (h, 1), (h, 0.93, 0.88), (0.06, 0.75, 0.7)]), "tub")
     b.add(
         tube(
             [(-w * 0.44, h, 0), (-w * 0.44, h + 0.2, 0), (-w * 0.34, h + 0.2, 0), (-w * 0.34, h + 0.14, 0)],
@@ -391,26 +416,31 @@ def bathtub(b: Builder) -> None:
     },
 )
 def potted_plant(b: Builder) -> None:
-    r, h = b.u(0.15, 0.3), b.u(0.2, 0.45)
+    r, h = b.uniform(0.15, 0.3), b.uniform(0.2, 0.45)
     if b.chance(0.75):
-        b.add(hollow([(r * b.u(0.6, 0.9), 0), (r, h)], 0.02), "pot")
+        b.add(hollow([(r * b.uniform(0.6, 0.9), 0), (r, h)], 0.02), "pot")
         b.add(cylinder(r * 0.93, 0.01, (0, h * 0.9, 0)), "soil")
     else:
         b.add(hollow_box(2 * r, h, 2 * r, 0.02, (0, h / 2, 0)), "pot")
-    kind = b.pick("blades", "bush", "cactus", "leaves")
+    kind = b.choice("blades", "bush", "cactus", "leaves")
     if kind == "bush":
         b.add(rod((0, h * 0.8, 0), (0, h + 0.3, 0), 0.025), "stem")
-        for _ in range(b.n(1, 6)):
-            s = b.u(0.14, 0.26)
+        for _ in range(b.integers(1, 6)):
+            s = b.uniform(0.14, 0.26)
             b.add(
-                ellipsoid(s, s * b.u(0.8, 1.2), s, (b.u(-0.14, 0.14), h + 0.38 + b.u(-0.1, 0.2), b.u(-0.14, 0.14))),
+                ellipsoid(
+                    s,
+                    s * b.uniform(0.8, 1.2),
+                    s,
+                    (b.uniform(-0.14, 0.14), h + 0.38 + b.uniform(-0.1, 0.2), b.uniform(-0.14, 0.14)),
+                ),
                 "foliage, leaf",
             )
     elif kind == "cactus":
-        tall = b.u(0.4, 0.8)
+        tall = b.uniform(0.4, 0.8)
         b.add(ellipsoid(0.11, tall / 2, 0.11, (0, h + tall * 0.4, 0)), "stem, body")
         for s in (-1, 1):
-            y = h + tall * b.u(0.3, 0.6)
+            y = h + tall * b.uniform(0.3, 0.6)
             b.add(
                 tube([(0, y, 0), (s * 0.2, y, 0), (s * 0.22, y + 0.05, 0), (s * 0.22, y + 0.2, 0)], 0.05),
                 "arm, branch",
@@ -418,11 +448,11 @@ def potted_plant(b: Builder) -> None:
         if b.chance():
             b.add(ellipsoid(0.06, 0.04, 0.06, (0, h + tall * 0.92, 0)), "flower")
     else:
-        for _ in range(b.n(6, 14)):
-            a, out, up = b.u(0, 2 * np.pi), b.u(0.1, 0.4), b.u(0.3, 0.8)
+        for _ in range(b.integers(6, 14)):
+            a, out, up = b.uniform(0, 2 * np.pi), b.uniform(0.1, 0.4), b.uniform(0.3, 0.8)
             x, z = out * np.cos(a), out * np.sin(a)
             if kind == "blades":
-                path = bezier((0, h * 0.85, 0), (x * 0.3, h + up, z * 0.3), (x, h + up * b.u(0.5, 1), z))
+                path = bezier((0, h * 0.85, 0), (x * 0.3, h + up, z * 0.3), (x, h + up * b.uniform(0.5, 1), z))
                 b.add(
                     sweep(
                         path,
@@ -438,7 +468,7 @@ def potted_plant(b: Builder) -> None:
                     "stem",
                 )
                 b.add(
-                    ellipsoid(0.12, 0.012, 0.07).turn("y", -np.degrees(a)).at(x * 1.2, h + up, z * 1.2),
+                    ellipsoid(0.12, 0.012, 0.07).rotate("y", -np.degrees(a)).translate(x * 1.2, h + up, z * 1.2),
                     "leaf",
                 )
 
@@ -452,25 +482,30 @@ def potted_plant(b: Builder) -> None:
     },
 )
 def tree(b: Builder) -> None:
-    h, r = b.u(0.4, 0.9), b.u(0.04, 0.09)
+    h, r = b.uniform(0.4, 0.9), b.uniform(0.04, 0.09)
     b.add(rod((0, 0, 0), (0, h, 0), r * 1.3, r * 0.7), "trunk")
-    kind = b.pick("conifer", "round", "palm")
+    kind = b.choice("conifer", "round", "palm")
     if kind == "conifer":
-        count = b.n(1, 4)
+        count = b.integers(1, 4)
         for i in range(count):
-            w = b.u(0.3, 0.45) * (1 - 0.22 * i)
-            b.add(lathe([(0, 0), (w, 0), (0, 0.55)]).at(0, h * 0.5 + 0.3 * i, 0), "foliage")
+            w = b.uniform(0.3, 0.45) * (1 - 0.22 * i)
+            b.add(lathe([(0, 0), (w, 0), (0, 0.55)]).translate(0, h * 0.5 + 0.3 * i, 0), "foliage")
     elif kind == "round":
-        for _ in range(b.n(1, 7)):
-            s = b.u(0.22, 0.4)
+        for _ in range(b.integers(1, 7)):
+            s = b.uniform(0.22, 0.4)
             b.add(
-                ellipsoid(s, s * b.u(0.8, 1.2), s, (b.u(-0.25, 0.25), h + 0.2 + b.u(-0.1, 0.25), b.u(-0.25, 0.25))),
+                ellipsoid(
+                    s,
+                    s * b.uniform(0.8, 1.2),
+                    s,
+                    (b.uniform(-0.25, 0.25), h + 0.2 + b.uniform(-0.1, 0.25), b.uniform(-0.25, 0.25)),
+                ),
                 "foliage",
             )
         for s in (-1, 1):
             b.add(rod((0, h * 0.6, 0), (s * 0.2, h, 0.05), r * 0.5, r * 0.3), "branch")
     else:
-        for a in np.linspace(0, 2 * np.pi, b.n(6, 10), endpoint=False):
+        for a in np.linspace(0, 2 * np.pi, b.integers(6, 10), endpoint=False):
             x, z = 0.5 * np.cos(a), 0.5 * np.sin(a)
             path = bezier((0, h, 0), (x * 0.5, h + 0.25, z * 0.5), (x, h - 0.1, z))
             b.add(
@@ -494,31 +529,31 @@ def tree(b: Builder) -> None:
     },
 )
 def flower(b: Builder) -> None:
-    h, count, r = b.u(0.6, 1), b.n(5, 12), b.u(0.14, 0.28)
-    b.add(tube(bezier((0, 0, 0), (b.u(-0.1, 0.1), h * 0.5, 0), (0, h, 0)), 0.018), "stem")
-    cup, tilt = b.u(0, 60), b.u(0, 60)
+    h, count, r = b.uniform(0.6, 1), b.integers(5, 12), b.uniform(0.14, 0.28)
+    b.add(tube(bezier((0, 0, 0), (b.uniform(-0.1, 0.1), h * 0.5, 0), (0, h, 0)), 0.018), "stem")
+    cup, tilt = b.uniform(0, 60), b.uniform(0, 60)
     for a in 360 / count * np.arange(count):
-        petal = ellipsoid(r * 0.6, 0.012, r * 2.2 / count + 0.03, (r * 0.7, 0, 0)).turn("z", cup).turn("y", a)
-        b.add(petal.turn("x", tilt).at(0, h, 0), "petal")
-    b.add(ellipsoid(r * 0.28, r * 0.15, r * 0.28).turn("x", tilt).at(0, h, 0), "center")
+        petal = ellipsoid(r * 0.6, 0.012, r * 2.2 / count + 0.03, (r * 0.7, 0, 0)).rotate("z", cup).rotate("y", a)
+        b.add(petal.rotate("x", tilt).translate(0, h, 0), "petal")
+    b.add(ellipsoid(r * 0.28, r * 0.15, r * 0.28).rotate("x", tilt).translate(0, h, 0), "center")
     for s in (-1, 1):
         if b.chance(0.8):
             b.add(
                 ellipsoid(0.15, 0.01, 0.05, (0.13, 0, 0))
-                .turn("z", 35)
-                .turn("y", 90 + s * 90)
-                .at(0, h * b.u(0.2, 0.5), 0),
+                .rotate("z", 35)
+                .rotate("y", 90 + s * 90)
+                .translate(0, h * b.uniform(0.2, 0.5), 0),
                 "leaf",
             )
 
 
 @family("mushroom", names={"cap": ("top", "mushroom cap"), "stem": ("stalk", "stipe", "foot")})
 def mushroom(b: Builder) -> None:
-    r, h, s = b.u(0.25, 0.5), b.u(0.3, 0.8), b.u(0.06, 0.16)
+    r, h, s = b.uniform(0.25, 0.5), b.uniform(0.3, 0.8), b.uniform(0.06, 0.16)
     t = np.linspace(0, np.pi / 2, 10)
-    rise = r * b.u(0.4, 1.2)
-    b.add(lathe([(0, h), (r, h - b.u(0, 0.08)), *np.stack([r * np.cos(t), h + rise * np.sin(t)], 1)]), "cap")
-    b.add(lathe([(0, 0), (s * b.u(1, 1.5), 0), (s * 0.8, h * 0.6), (s, h + 0.01)]), "stem")
+    rise = r * b.uniform(0.4, 1.2)
+    b.add(lathe([(0, h), (r, h - b.uniform(0, 0.08)), *np.stack([r * np.cos(t), h + rise * np.sin(t)], 1)]), "cap")
+    b.add(lathe([(0, 0), (s * b.uniform(1, 1.5), 0), (s * 0.8, h * 0.6), (s, h + 0.01)]), "stem")
 
 
 @family(
@@ -532,14 +567,14 @@ def mushroom(b: Builder) -> None:
     },
 )
 def snowman(b: Builder) -> None:
-    y, r = 0.0, b.u(0.32, 0.42)
+    y, r = 0.0, b.uniform(0.32, 0.42)
     for i in range(3 if b.chance(0.7) else 2):
         last = r
         b.add(sphere(r, (0, y + r * 0.9, 0)), "body" if i == 0 or (i == 1 and r > 0.22) else "head")
         y += r * 1.55
-        r *= b.u(0.68, 0.78)
-    b.add(lathe([(0.03, 0), (0, 0.2)]).turn("x", 90).at(0, y - last * 0.5, last * 0.9), "nose, head")
-    b.sides(tube([(last * 1.1, y - 2 * last, 0), (0.6, y - last * b.u(0.8, 2.4), 0.05)], 0.018), "arm")
+        r *= b.uniform(0.68, 0.78)
+    b.add(lathe([(0.03, 0), (0, 0.2)]).rotate("x", 90).translate(0, y - last * 0.5, last * 0.9), "nose, head")
+    b.add_mirrored(tube([(last * 1.1, y - 2 * last, 0), (0.6, y - last * b.uniform(0.8, 2.4), 0.05)], 0.018), "arm")
     if b.chance(0.7):
         b.add(
             cylinder(last * 1.05, 0.02, (0, y + last * 0.12, 0))
@@ -559,20 +594,20 @@ def snowman(b: Builder) -> None:
     },
 )
 def house(b: Builder) -> None:
-    w, h, d = b.u(0.6, 1), b.u(0.3, 0.7), b.u(0.5, 0.9)
+    w, h, d = b.uniform(0.6, 1), b.uniform(0.3, 0.7), b.uniform(0.5, 0.9)
     b.add(box(w, h, d, (0, h / 2, 0)), "wall")
-    rise, over = b.u(0.15, 0.5), b.u(1.0, 1.2)
-    kind = b.pick("gable", "hip", "flat")
+    rise, over = b.uniform(0.15, 0.5), b.uniform(1.0, 1.2)
+    kind = b.choice("gable", "hip", "flat")
     if kind == "gable":
         b.add(extrude(np.array([(-w * over / 2, h), (w * over / 2, h), (0, h + rise)]), d * over), "roof")
     elif kind == "hip":
-        b.add(stack(rounded_rectangle(w * over, d * over), [(h, 1), (h + rise, b.u(0, 0.5), 0.05)]), "roof")
+        b.add(stack(rounded_rectangle(w * over, d * over), [(h, 1), (h + rise, b.uniform(0, 0.5), 0.05)]), "roof")
     else:
         b.add(box(w * over, 0.05, d * over, (0, h + 0.025, 0)), "roof")
-    b.add(box(w * 0.18, h * b.u(0.45, 0.65), 0.03, (b.u(-0.15, 0.15) * w, h * 0.27, d / 2)), "door")
+    b.add(box(w * 0.18, h * b.uniform(0.45, 0.65), 0.03, (b.uniform(-0.15, 0.15) * w, h * 0.27, d / 2)), "door")
     for s in (-1, 1):
         b.add(box(w * 0.17, h * 0.25, 0.025, (s * w * 0.32, h * 0.6, d / 2)), "window")
-        b.add(box(0.025, h * 0.25, d * 0.2, (s * w / 2, h * 0.6, b.u(-0.2, 0.2) * d)), "window")
+        b.add(box(0.025, h * 0.25, d * 0.2, (s * w / 2, h * 0.6, b.uniform(-0.2, 0.2) * d)), "window")
     if b.chance(0.6):
         b.add(box(0.1, rise + 0.15, 0.1, (w * 0.25, h + rise * 0.6, -d * 0.15)), "chimney")
 
@@ -586,10 +621,10 @@ def house(b: Builder) -> None:
     },
 )
 def tower(b: Builder) -> None:
-    r, h = b.u(0.18, 0.35), b.u(0.7, 1.2)
-    b.add(lathe([(0, 0), (r * b.u(1, 1.2), 0), (r, h), (0, h)], b.n(6, 28)), "wall")
+    r, h = b.uniform(0.18, 0.35), b.uniform(0.7, 1.2)
+    b.add(lathe([(0, 0), (r * b.uniform(1, 1.2), 0), (r, h), (0, h)], b.integers(6, 28)), "wall")
     if b.chance():
-        b.add(lathe([(0, h), (r * 1.2, h), (0, h + b.u(0.3, 0.7))], 24), "roof")
+        b.add(lathe([(0, h), (r * 1.2, h), (0, h + b.uniform(0.3, 0.7))], 24), "roof")
         b.add(rod((0, h, 0), (0, h + 0.9, 0), 0.01), "flag pole, pole")
         b.add(box(0.2, 0.1, 0.008, (0.1, h + 0.84, 0)), "flag")
     else:
@@ -608,17 +643,17 @@ def tower(b: Builder) -> None:
     },
 )
 def candle_holder(b: Builder) -> None:
-    h, foot, count = b.u(0.2, 0.6), b.u(0.14, 0.25), 1 if b.chance(0.6) else 3
+    h, foot, count = b.uniform(0.2, 0.6), b.uniform(0.14, 0.25), 1 if b.chance(0.6) else 3
     b.add(lathe([(0, 0), (foot, 0), (foot, 0.02), (0.04, 0.05)]), "base")
     t = np.linspace(0, 1, 12)
-    b.add(lathe(np.stack([0.03 * (1 + 0.4 * np.sin(t * b.u(4, 14))), 0.03 + h * t], 1)), "stem")
+    b.add(lathe(np.stack([0.03 * (1 + 0.4 * np.sin(t * b.uniform(4, 14))), 0.03 + h * t], 1)), "stem")
     for i in range(count):
         x = (i - (count - 1) / 2) * 0.25
         y = 0.03 + h - abs(x) * 0.2
         if x:
             b.add(tube(bezier((0, h * 0.6, 0), (x, h * 0.45, 0), (x, y, 0)), 0.016), "arm")
-        b.add(lathe([(0, -0.02), (0.06, 0), (0.06, 0.03), (0.03, 0.02)]).at(x, y, 0), "cup, candle cup")
-        tall = b.u(0.15, 0.45)
+        b.add(lathe([(0, -0.02), (0.06, 0), (0.06, 0.03), (0.03, 0.02)]).translate(x, y, 0), "cup, candle cup")
+        tall = b.uniform(0.15, 0.45)
         b.add(cylinder(0.03, tall, (x, y + tall / 2, 0)), "candle")
         if b.chance(0.7):
             b.add(ellipsoid(0.018, 0.045, 0.018, (x, y + tall + 0.04, 0)), "flame")
@@ -634,14 +669,14 @@ def candle_holder(b: Builder) -> None:
     },
 )
 def lighter(b: Builder) -> None:
-    w, h, d = b.u(0.28, 0.42), b.u(0.6, 0.75), b.u(0.13, 0.22)
+    w, h, d = b.uniform(0.28, 0.42), b.uniform(0.6, 0.75), b.uniform(0.13, 0.22)
     if b.chance():
         b.add(box(w, h, d, (0, h / 2, 0), bevel=0.02), "body")
         lid = box(w, 0.28, d, (-w / 2, 0.14, 0), bevel=0.02)
-        b.add(lid.turn("z", -b.u(0, 130) if b.chance(0.7) else 0).at(w / 2, h, 0), "lid")
+        b.add(lid.rotate("z", -b.uniform(0, 130) if b.chance(0.7) else 0).translate(w / 2, h, 0), "lid")
         b.add(box(w * 0.6, 0.14, d * 0.7, (-w * 0.08, h + 0.06, 0)), "wind guard, chimney")
     else:
-        b.add(box(w, h, d, (0, h / 2, 0), bevel=b.u(0.02, 0.1)), "body")
+        b.add(box(w, h, d, (0, h / 2, 0), bevel=b.uniform(0.02, 0.1)), "body")
         b.add(box(w * 0.6, 0.12, d * 0.9, (-w * 0.15, h + 0.05, 0), bevel=0.02), "wind guard, metal guard")
         b.add(box(w * 0.3, 0.05, d * 0.6, (w * 0.34, h + 0.025, 0)), "button")
     b.add(cylinder(0.055, d * 0.5, (w * 0.2, h + 0.09, 0), axis="z"), "wheel")
@@ -656,12 +691,12 @@ def lighter(b: Builder) -> None:
     },
 )
 def mirror(b: Builder) -> None:
-    w, h, t = b.u(0.25, 0.45), b.u(0.35, 0.6), b.u(0.02, 0.05)
+    w, h, t = b.uniform(0.25, 0.45), b.uniform(0.35, 0.6), b.uniform(0.02, 0.05)
     y = h + 0.15
     if b.chance():
         ring = arc(w, 0, 360, (0, y, 0), r2=h, steps=41)[:-1]
         b.add(tube(ring, t, 8, closed=True), "frame")
-        b.add(cylinder(1, 0.01, axis="z", segments=36).scale(w, h, 1).at(0, y, 0), "glass")
+        b.add(cylinder(1, 0.01, axis="z", segments=36).scale(w, h, 1).translate(0, y, 0), "glass")
     else:
         for s in (-1, 1):
             b.add(box(2 * t, 2 * h, t, (s * w, y, 0)), "frame")
@@ -679,19 +714,19 @@ def mirror(b: Builder) -> None:
     names={"body": ("lock body", "main body", "base body"), "shackle": ("loop", "lock loop", "hook")},
 )
 def padlock(b: Builder) -> None:
-    w, h, d, r = b.u(0.45, 0.6), b.u(0.4, 0.6), b.u(0.15, 0.25), b.u(0.03, 0.06)
+    w, h, d, r = b.uniform(0.45, 0.6), b.uniform(0.4, 0.6), b.uniform(0.15, 0.25), b.uniform(0.03, 0.06)
     b.add(
-        box(w, h, d, (0, h / 2, 0), bevel=b.u(0, 0.07))
+        box(w, h, d, (0, h / 2, 0), bevel=b.uniform(0, 0.07))
         if b.chance(0.7)
         else cylinder(w / 2, d, (0, h / 2, 0), axis="z"),
         "body",
     )
-    k = w * b.u(0.25, 0.38)
-    lift = b.u(0.1, 0.3)
+    k = w * b.uniform(0.25, 0.38)
+    lift = b.uniform(0.1, 0.3)
     path = np.concatenate([[(k, h - 0.05, 0)], arc(k, 0, 180, (0, h + lift, 0)), [(-k, h - 0.05, 0)]])
     if b.chance(0.3):
         path = path[:-1]
-    b.add(tube(path, r).turn("y", b.u(0, 60) if b.chance(0.2) else 0, (k, 0, 0)), "shackle")
+    b.add(tube(path, r).rotate("y", b.uniform(0, 60) if b.chance(0.2) else 0, (k, 0, 0)), "shackle")
     b.add(cylinder(0.05, 0.02, (0, h * 0.4, d / 2), axis="z"), "keyhole, lock")
 
 
@@ -706,9 +741,9 @@ def padlock(b: Builder) -> None:
     },
 )
 def safe(b: Builder) -> None:
-    w, h, d = b.u(0.5, 0.8), b.u(0.5, 0.9), b.u(0.4, 0.6)
-    b.add(hollow_box(w, d, h, 0.05).turn("x", 90).at(0, h / 2, 0), "body")
-    angle = -b.u(20, 110) if b.chance(0.35) else 0
+    w, h, d = b.uniform(0.5, 0.8), b.uniform(0.5, 0.9), b.uniform(0.4, 0.6)
+    b.add(hollow_box(w, d, h, 0.05).rotate("x", 90).translate(0, h / 2, 0), "body")
+    angle = -b.uniform(20, 110) if b.chance(0.35) else 0
     pieces = [(box(w * 0.86, h * 0.88, 0.05, (w * 0.43, 0, 0)), "door")]
     if b.chance(0.6):
         pieces.append((cylinder(0.07, 0.06, (w * 0.6, h * 0.1, 0.05), axis="z"), "switch"))
@@ -721,9 +756,11 @@ def safe(b: Builder) -> None:
                 )
             )
     for a in (0, 60, 120):
-        pieces.append((rod((-0.1, 0, 0.08), (0.1, 0, 0.08), 0.012).turn("z", a).at(w * 0.3, -h * 0.15, 0), "handle"))
+        pieces.append(
+            (rod((-0.1, 0, 0.08), (0.1, 0, 0.08), 0.012).rotate("z", a).translate(w * 0.3, -h * 0.15, 0), "handle")
+        )
     for mesh, names in pieces:
-        b.add(mesh.turn("y", angle).at(-w * 0.43, h / 2, d / 2), names)
+        b.add(mesh.rotate("y", angle).translate(-w * 0.43, h / 2, d / 2), names)
 
 
 @family(
@@ -735,11 +772,11 @@ def safe(b: Builder) -> None:
     },
 )
 def dispenser(b: Builder) -> None:
-    r, h = b.u(0.16, 0.28), b.u(0.4, 0.7)
+    r, h = b.uniform(0.16, 0.28), b.uniform(0.4, 0.7)
     if b.chance():
         b.add(lathe([(0, 0), (r, 0), (r, h * 0.85), (r * 0.4, h), (0, h)]), "body")
     else:
-        b.add(box(2 * r, h, 2 * r * b.u(0.5, 1), (0, h / 2, 0), bevel=0.05), "body")
+        b.add(box(2 * r, h, 2 * r * b.uniform(0.5, 1), (0, h / 2, 0), bevel=0.05), "body")
     b.add(cylinder(r * 0.45, 0.08, (0, h + 0.02, 0)), "lid")
     b.add(rod((0, h, 0), (0, h + 0.18, 0), 0.022), "head")
     b.add(
@@ -759,10 +796,13 @@ def dispenser(b: Builder) -> None:
     },
 )
 def mailbox(b: Builder) -> None:
-    w, d, h, post = b.u(0.25, 0.35), b.u(0.45, 0.6), b.u(0.12, 0.2), b.u(0.4, 0.9)
+    w, d, h, post = b.uniform(0.25, 0.35), b.uniform(0.45, 0.6), b.uniform(0.12, 0.2), b.uniform(0.4, 0.9)
     outline = np.concatenate([[(-w / 2, 0)], [(w / 2, 0)], arc(w / 2, 0, 180, (0, h, 0), steps=12)[:, :2]])
     b.add(extrude(outline, d, at=(0, post, 0)), "body")
-    b.add(extrude(outline, 0.02).turn("x", b.u(0, 95) if b.chance() else 0).at(0, post, d / 2 + 0.015), "door")
+    b.add(
+        extrude(outline, 0.02).rotate("x", b.uniform(0, 95) if b.chance() else 0).translate(0, post, d / 2 + 0.015),
+        "door",
+    )
     b.add(box(0.07, post, 0.07, (0, post / 2, 0)), "pole")
     b.add(
         box(0.015, 0.2, 0.03, (w / 2 + 0.01, post + h + 0.05, 0))
@@ -773,17 +813,17 @@ def mailbox(b: Builder) -> None:
 
 @family("barbell", names={"bar": ("handle", "rod", "grip"), "weight": ("plate", "disc", "weight plate")})
 def barbell(b: Builder) -> None:
-    long, r = b.u(0.4, 1.4), b.u(0.015, 0.03)
+    long, r = b.uniform(0.4, 1.4), b.uniform(0.015, 0.03)
     b.add(rod((-long / 2, 0, 0), (long / 2, 0, 0), r), "bar")
-    x = long / 2 * b.u(0.6, 0.85)
-    for i in range(b.n(1, 3)):
-        size = b.u(0.08, 0.25)
+    x = long / 2 * b.uniform(0.6, 0.85)
+    for i in range(b.integers(1, 3)):
+        size = b.uniform(0.08, 0.25)
         mesh = (
-            cylinder(size, 0.04, (x - 0.05 * i, 0, 0), axis="x", segments=b.n(6, 26))
+            cylinder(size, 0.04, (x - 0.05 * i, 0, 0), axis="x", segments=b.integers(6, 26))
             if b.chance(0.8)
             else sphere(size * 0.7, (x, 0, 0))
         )
-        b.sides(mesh, "weight")
+        b.add_mirrored(mesh, "weight")
 
 
 @family(
@@ -796,15 +836,15 @@ def barbell(b: Builder) -> None:
     },
 )
 def trophy(b: Builder) -> None:
-    r, h, s = b.u(0.2, 0.35), b.u(0.3, 0.55), b.u(0.1, 0.25)
+    r, h, s = b.uniform(0.2, 0.35), b.uniform(0.3, 0.55), b.uniform(0.1, 0.25)
     y = 0.18 + s
     t = np.linspace(0, 1, 10)
-    profile = np.stack([r * (0.25 + 0.75 * t ** b.u(0.3, 0.7)), y + h * t], 1)
+    profile = np.stack([r * (0.25 + 0.75 * t ** b.uniform(0.3, 0.7)), y + h * t], 1)
     b.add(hollow(profile, 0.02), "cup")
     b.add(lathe([(0.12, 0.15), (0.03, 0.2), (0.05, 0.18 + s * 0.6), (0.05, y + 0.02)]), "stem")
     b.add(box(0.35, 0.16, 0.35, (0, 0.08, 0)) if b.chance() else cylinder(0.2, 0.16, (0, 0.08, 0)), "base")
     if b.chance(0.85):
-        b.sides(
+        b.add_mirrored(
             tube(
                 bezier(
                     (r * 0.95, y + h * 0.9, 0),
@@ -827,12 +867,12 @@ def trophy(b: Builder) -> None:
     },
 )
 def picture_frame(b: Builder) -> None:
-    w, h, f = b.u(0.4, 0.8), b.u(0.4, 0.8), b.u(0.03, 0.1)
-    tilt = -b.u(5, 15)
+    w, h, f = b.uniform(0.4, 0.8), b.uniform(0.4, 0.8), b.uniform(0.03, 0.1)
+    tilt = -b.uniform(5, 15)
     for s in (-1, 1):
-        b.add(box(f, h + f, 0.04, (s * w / 2, 0, 0)).turn("x", tilt), "frame")
-        b.add(box(w, f, 0.04, (0, s * h / 2, 0)).turn("x", tilt), "frame")
-    b.add(box(w, h, 0.012).turn("x", tilt), "picture")
+        b.add(box(f, h + f, 0.04, (s * w / 2, 0, 0)).rotate("x", tilt), "frame")
+        b.add(box(w, f, 0.04, (0, s * h / 2, 0)).rotate("x", tilt), "frame")
+    b.add(box(w, h, 0.012).rotate("x", tilt), "picture")
     if b.chance(0.6):
         b.add(bar((0, 0.05, -0.02), (0, -h / 2 - f / 2, -0.25), 0.06, 0.01), "stand")
 
@@ -847,13 +887,13 @@ def picture_frame(b: Builder) -> None:
     },
 )
 def fire_extinguisher(b: Builder) -> None:
-    r, h = b.u(0.14, 0.2), b.u(0.6, 0.85)
+    r, h = b.uniform(0.14, 0.2), b.uniform(0.6, 0.85)
     t = np.linspace(0, np.pi / 2, 7)
     b.add(lathe([(0, 0), (r, 0), *np.stack([r * np.cos(t), h + r * np.sin(t)], 1)]), "body")
     top = h + r
     b.add(cylinder(0.04, 0.08, (0, top + 0.03, 0)), "valve, neck")
     b.add(
-        box(0.04, 0.02, 0.25, (0, top + 0.12, 0.08)).turn("x", -15, (0, top, 0))
+        box(0.04, 0.02, 0.25, (0, top + 0.12, 0.08)).rotate("x", -15, (0, top, 0))
         + box(0.04, 0.02, 0.2, (0, top + 0.06, 0.08)),
         "handle",
     )
@@ -876,7 +916,7 @@ def fire_extinguisher(b: Builder) -> None:
     },
 )
 def windmill(b: Builder) -> None:
-    h, count, r = b.u(0.9, 1.4), b.n(3, 5), b.u(0.35, 0.65)
+    h, count, r = b.uniform(0.9, 1.4), b.integers(3, 5), b.uniform(0.35, 0.65)
     old = b.chance()
     b.add(
         lathe(
@@ -887,10 +927,10 @@ def windmill(b: Builder) -> None:
     )
     z = 0.2 if old else 0.1
     b.add(cylinder(0.04, 0.25, (0, h, 0.05), axis="z"), "hub")
-    turn = b.u(0, 90)
+    turn = b.uniform(0, 90)
     for i in range(count):
         sail = box(0.13 if old else 0.06, r, 0.012, (0.05, r / 2 + 0.05, 0), top=1 if old else 0.3)
-        b.add(sail.turn("y", 15).turn("z", turn + 360 / count * i).at(0, h, z), "blade")
+        b.add(sail.rotate("y", 15).rotate("z", turn + 360 / count * i).translate(0, h, z), "blade")
 
 
 @family(
@@ -902,14 +942,14 @@ def windmill(b: Builder) -> None:
     },
 )
 def traffic_light(b: Builder) -> None:
-    h, count = b.u(0.6, 1.3), b.n(2, 3)
+    h, count = b.uniform(0.6, 1.3), b.integers(2, 3)
     b.add(cylinder(0.03, h, (0, h / 2, -0.02)), "pole")
     b.add(box(0.22, 0.22 * count, 0.14, (0, h + 0.1 * count, 0), bevel=0.02), "housing")
     for i in range(count):
         y = h + 0.1 * count + (i - (count - 1) / 2) * 0.2
         b.add(ellipsoid(0.075, 0.075, 0.04, (0, y, 0.08)), "light")
         b.add(
-            lathe([(0.09, 0), (0.09, 0.1)], 20, arc=180).turn("x", 90).turn("z", 90).at(0, y, 0.06),
+            lathe([(0.09, 0), (0.09, 0.1)], 20, arc=180).rotate("x", 90).rotate("z", 90).translate(0, y, 0.06),
             "light hood, hood",
         )
     if b.chance():
@@ -927,9 +967,9 @@ def traffic_light(b: Builder) -> None:
     },
 )
 def bird_house(b: Builder) -> None:
-    w, h = b.u(0.35, 0.5), b.u(0.35, 0.55)
+    w, h = b.uniform(0.35, 0.5), b.uniform(0.35, 0.55)
     b.add(box(w, h, w, (0, h / 2, 0)), "body")
-    rise = b.u(0.15, 0.35)
+    rise = b.uniform(0.15, 0.35)
     for s in (-1, 1):
         b.add(
             bar((0, h + rise, 0), (s * w * 0.65, h - 0.03, 0), w * 1.25, 0.025, up=(s * rise, w * 0.6, 0)),
@@ -938,4 +978,4 @@ def bird_house(b: Builder) -> None:
     b.add(torus(0.08, 0.015, (0, h * 0.6, w / 2), axis="z"), "hole")
     b.add(rod((0, h * 0.3, w / 2), (0, h * 0.3, w / 2 + 0.13), 0.014), "perch")
     if b.chance():
-        b.add(rod((0, 0, 0), (0, -b.u(0.4, 1), 0), 0.035), "pole")
+        b.add(rod((0, 0, 0), (0, -b.uniform(0.4, 1), 0), 0.035), "pole")

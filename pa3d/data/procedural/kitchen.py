@@ -25,29 +25,82 @@ from pa3d.data.procedural.primitives import (
     torus,
     tube,
 )
-from pa3d.data.procedural.registry import Builder, family
+from pa3d.data.procedural.registry import COMMON, Builder, family
+
+
+def _wall_straight(b: Builder, belly: float, steps: int, t: np.ndarray, low: float) -> np.ndarray:
+    return np.ones(steps)
+
+
+def _wall_cone(b: Builder, belly: float, steps: int, t: np.ndarray, low: float) -> np.ndarray:
+    return low + (1 - low) * t if b.chance(0.7) else 1 - (1 - low) * t
+
+
+def _wall_belly(b: Builder, belly: float, steps: int, t: np.ndarray, low: float) -> np.ndarray:
+    return low + b.uniform(0.1, belly) * np.sin(np.pi * t ** b.uniform(0.6, 1.3))
+
+
+def _wall_tulip(b: Builder, belly: float, steps: int, t: np.ndarray, low: float) -> np.ndarray:
+    return low + (1 - low) * t**3 + 0.12 * np.sin(np.pi * t)
+
+
+def _wall_foot(b: Builder, belly: float, steps: int, t: np.ndarray, low: float) -> np.ndarray:
+    return np.minimum(1, (0.02 + t * b.uniform(2, 6)) ** 0.4)
+
+
+WALL_KINDS = {
+    "straight": _wall_straight,
+    "cone": _wall_cone,
+    "belly": _wall_belly,
+    "tulip": _wall_tulip,
+    "foot": _wall_foot,
+}
 
 
 def wall(b: Builder, r: float, h: float, taper: float = 0.3, belly: float = 0.3, steps: int = 14) -> np.ndarray:
     """A random vessel profile (steps, 2) from the foot to the rim at height h; r is its widest radius."""
     t = np.linspace(0, 1, steps)
-    kind = b.pick("straight", "cone", "belly", "tulip", "foot")
-    low = 1 - b.u(0, taper)
-    if kind == "straight":
-        shape = np.ones(steps)
-    elif kind == "cone":
-        shape = low + (1 - low) * t if b.chance(0.7) else 1 - (1 - low) * t
-    elif kind == "belly":
-        shape = low + b.u(0.1, belly) * np.sin(np.pi * t ** b.u(0.6, 1.3))
-    elif kind == "tulip":
-        shape = low + (1 - low) * t**3 + 0.12 * np.sin(np.pi * t)
-    else:
-        shape = np.minimum(1, (0.02 + t * b.u(2, 6)) ** 0.4)
+    kind = b.choice("straight", "cone", "belly", "tulip", "foot")
+    low = 1 - b.uniform(0, taper)
+    shape = WALL_KINDS[kind](b, belly, steps, t, low)
     return np.stack([r * shape / shape.max(), h * t], 1)
 
 
 def radius_at(profile: np.ndarray, y: float) -> float:
     return float(np.interp(y, profile[:, 1], profile[:, 0]))
+
+
+def _side_handle_c(a: np.ndarray, c: np.ndarray, out: float) -> np.ndarray:
+    return bezier(a, a + (out * 1.2, 0.1 * out, 0), c + (out * 1.2, -0.1 * out, 0), c, steps=16)
+
+
+def _side_handle_ear(a: np.ndarray, c: np.ndarray, out: float) -> np.ndarray:
+    return bezier(a, a + (out, out * 0.6, 0), c + (out * 1.3, out * 0.4, 0), c + (out * 0.3, 0, 0), c, steps=16)
+
+
+def _side_handle_square(a: np.ndarray, c: np.ndarray, out: float) -> np.ndarray:
+    return np.array(
+        [
+            a,
+            a + (out * 0.7, 0, 0),
+            a + (out * 0.8, -out * 0.1, 0),
+            c + (out * 0.8, out * 0.1, 0),
+            c + (out * 0.7, 0, 0),
+            c,
+        ]
+    )
+
+
+def _side_handle_slant(a: np.ndarray, c: np.ndarray, out: float) -> np.ndarray:
+    return np.array([a, a + (out * 0.8, 0, 0), a + (out * 0.8, -out * 0.12, 0), c])
+
+
+SIDE_HANDLE_KINDS = {
+    "c": _side_handle_c,
+    "ear": _side_handle_ear,
+    "square": _side_handle_square,
+    "slant": _side_handle_slant,
+}
 
 
 def side_handle(
@@ -56,29 +109,13 @@ def side_handle(
     """A handle on the +x side between two heights of a vessel."""
     a = np.array([radius_at(profile, high) * 0.97, high, 0])
     c = np.array([radius_at(profile, low) * 0.97, low, 0])
-    out = (high - low) * b.u(0.5, 1.1)
-    t = (high - low) * b.u(0.06, 0.13)
-    kind = b.pick("c", "c", "ear", "square", "slant")
-    if kind == "c":
-        path = bezier(a, a + (out * 1.2, 0.1 * out, 0), c + (out * 1.2, -0.1 * out, 0), c, steps=16)
-    elif kind == "ear":
-        path = bezier(a, a + (out, out * 0.6, 0), c + (out * 1.3, out * 0.4, 0), c + (out * 0.3, 0, 0), c, steps=16)
-    elif kind == "square":
-        path = np.array(
-            [
-                a,
-                a + (out * 0.7, 0, 0),
-                a + (out * 0.8, -out * 0.1, 0),
-                c + (out * 0.8, out * 0.1, 0),
-                c + (out * 0.7, 0, 0),
-                c,
-            ]
-        )
-    else:
-        path = np.array([a, a + (out * 0.8, 0, 0), a + (out * 0.8, -out * 0.12, 0), c])
+    out = (high - low) * b.uniform(0.5, 1.1)
+    t = (high - low) * b.uniform(0.06, 0.13)
+    kind = b.choice("c", "c", "ear", "square", "slant")
+    path = SIDE_HANDLE_KINDS[kind](a, c, out)
     if not b.chance(closed):
         path = path[: int(len(path) * 0.75) + 1]
-    section = ellipse(t, t, 8) if b.chance() else rounded_rectangle(t * b.u(1.5, 3), t * 1.1, t * 0.3, 3)
+    section = ellipse(t, t, 8) if b.chance() else rounded_rectangle(t * b.uniform(1.5, 3), t * 1.1, t * 0.3, 3)
     b.add(
         sweep(path, section, up=(0, 0.02, 1) if kind in ("square", "slant") else None)
         if len(section) != 8
@@ -89,19 +126,19 @@ def side_handle(
 
 def small_lid(b: Builder, r: float, y: float, names: str = "lid", knob: str = "lid knob, knob, lid") -> None:
     """A lid of radius r that lies at y, flat or domed, with or without a knob."""
-    rise = r * b.u(0.05, 0.45)
-    lip = r * b.u(0.03, 0.1)
+    rise = r * b.uniform(0.05, 0.45)
+    lip = r * b.uniform(0.03, 0.1)
     t = np.linspace(0, np.pi / 2, 8)
     b.add(
         lathe([(0, y), (r, y), (r, y + lip), *np.stack([r * 0.98 * np.cos(t), y + lip + rise * np.sin(t)], 1)]),
         names,
     )
-    kind = b.pick("ball", "post", "loop", "none")
+    kind = b.choice("ball", "post", "loop", "none")
     top = y + lip + rise
     if kind == "ball":
-        b.add(sphere(r * b.u(0.1, 0.22), (0, top + r * 0.1, 0)), knob)
+        b.add(sphere(r * b.uniform(0.1, 0.22), (0, top + r * 0.1, 0)), knob)
     elif kind == "post":
-        k = r * b.u(0.1, 0.25)
+        k = r * b.uniform(0.1, 0.25)
         b.add(
             lathe(
                 [
@@ -126,10 +163,10 @@ MUG = {
 
 @family("mug", names=MUG)
 def mug(b: Builder) -> None:
-    r, h = b.u(0.28, 0.5), b.u(0.5, 1.1)
+    r, h = b.uniform(0.28, 0.5), b.uniform(0.5, 1.1)
     profile = wall(b, r, h)
-    b.add(hollow(profile, b.u(0.02, 0.05)), "cup")
-    side_handle(b, profile, h * b.u(0.1, 0.35), h * b.u(0.65, 0.92))
+    b.add(hollow(profile, b.uniform(0.02, 0.05)), "cup")
+    side_handle(b, profile, h * b.uniform(0.1, 0.35), h * b.uniform(0.65, 0.92))
     if b.chance(0.15):
         small_lid(b, profile[-1, 0] * 1.02, h)
 
@@ -139,15 +176,15 @@ def mug(b: Builder) -> None:
     names={"cup": ("body", "cup body", "container"), "saucer": ("plate", "dish"), "sleeve": ("cup sleeve",)},
 )
 def cup(b: Builder) -> None:
-    kind = b.pick("tea", "tea", "takeaway", "tumbler")
+    kind = b.choice("tea", "tea", "takeaway", "tumbler")
     if kind == "tea":
-        r, h = b.u(0.35, 0.5), b.u(0.3, 0.6)
+        r, h = b.uniform(0.35, 0.5), b.uniform(0.3, 0.6)
         t = np.linspace(0, 1, 12)
-        profile = np.stack([r * (0.35 + 0.65 * t ** b.u(0.3, 0.8)), h * t], 1)
+        profile = np.stack([r * (0.35 + 0.65 * t ** b.uniform(0.3, 0.8)), h * t], 1)
         b.add(hollow(profile, 0.025), "cup")
         side_handle(b, profile, h * 0.3, h * 0.85)
         if b.chance(0.6):
-            s = r * b.u(1.4, 1.8)
+            s = r * b.uniform(1.4, 1.8)
             b.add(
                 lathe([(0, -0.03), (s * 0.5, -0.03), (s, 0.04), (s, 0.06), (s * 0.5, 0), (0, 0)], 32),
                 "saucer",
@@ -155,8 +192,8 @@ def cup(b: Builder) -> None:
         if b.chance(0.2):
             small_lid(b, r, h)
     else:
-        r, h = b.u(0.26, 0.36), b.u(0.7, 1.1)
-        profile = np.array([(r * b.u(0.7, 0.85), 0), (r, h)])
+        r, h = b.uniform(0.26, 0.36), b.uniform(0.7, 1.1)
+        profile = np.array([(r * b.uniform(0.7, 0.85), 0), (r, h)])
         b.add(hollow(profile, 0.02), "cup")
         if kind == "takeaway" or b.chance():
             b.add(
@@ -176,8 +213,8 @@ def cup(b: Builder) -> None:
                 a, c = radius_at(profile, low), radius_at(profile, high)
                 b.add(lathe([(a + 0.012, low), (c + 0.012, high)]), "sleeve")
         if b.chance(0.5):
-            x = b.u(-0.1, 0.1)
-            b.add(rod((x, 0.1, 0), (x + b.u(-0.1, 0.15), h * 1.45, 0), 0.018), "straw, drinking straw")
+            x = b.uniform(-0.1, 0.1)
+            b.add(rod((x, 0.1, 0), (x + b.uniform(-0.1, 0.15), h * 1.45, 0), 0.018), "straw, drinking straw")
 
 
 BOTTLE = {
@@ -187,21 +224,95 @@ BOTTLE = {
 }
 
 
+def _bottle_screw(b: Builder, neck: float, y: float, c: float, ch: float) -> None:
+    low = y - ch * 0.6
+    b.add(lathe([(c, low), (c, low + ch), (c * 0.95, low + ch * 1.05), (0, low + ch * 1.05)]), "lid")
+
+
+def _bottle_cork(b: Builder, neck: float, y: float, c: float, ch: float) -> None:
+    b.add(cylinder(neck * 0.8, 0.12, (0, y + 0.03, 0), top=neck * 0.9), "lid")
+
+
+def _bottle_pump(b: Builder, neck: float, y: float, c: float, ch: float) -> None:
+    b.add(
+        lathe(
+            [
+                (c, y - 0.05),
+                (c, y + 0.04),
+                (neck * 0.4, y + 0.07),
+                (neck * 0.25, y + 0.07),
+                (neck * 0.25, y + 0.16),
+            ]
+        ),
+        "lid",
+    )
+    b.add(
+        box(neck * 1.3, 0.05, neck * 1.3, (0, y + 0.18, 0), bevel=0.015)
+        + rod((0, y + 0.18, 0), (0, y + 0.16, neck + 0.12), 0.02),
+        "pump head, pump, dispenser head",
+    )
+
+
+def _bottle_spray(b: Builder, neck: float, y: float, c: float, ch: float) -> None:
+    b.add(cylinder(c, 0.09, (0, y, 0)), "lid")
+    b.add(
+        box(neck * 1.4, 0.12, neck * 3.5, (0, y + 0.12, neck * 0.4), bevel=0.02),
+        "spray head, dispenser head, nozzle",
+    )
+    b.add(
+        sweep(
+            bezier((0, y + 0.07, neck * 1.3), (0, y, neck * 1.5), (0, y - 0.1, neck * 2.2)),
+            rounded_rectangle(neck * 0.6, 0.02),
+        ),
+        "trigger",
+    )
+
+
+def _bottle_sport(b: Builder, neck: float, y: float, c: float, ch: float) -> None:
+    b.add(
+        lathe(
+            [
+                (c, y - 0.06),
+                (c, y),
+                (c * 0.5, y + 0.05),
+                (c * 0.4, y + 0.05),
+                (c * 0.45, y + 0.13),
+                (0, y + 0.13),
+            ]
+        ),
+        "lid",
+    )
+
+
+def _bottle_round(b: Builder, neck: float, y: float, c: float, ch: float) -> None:
+    b.add(ellipsoid(c, ch, c, (0, y + ch * 0.5, 0)), "lid")
+
+
+BOTTLE_KINDS = {
+    "screw": _bottle_screw,
+    "cork": _bottle_cork,
+    "pump": _bottle_pump,
+    "spray": _bottle_spray,
+    "sport": _bottle_sport,
+    "round": _bottle_round,
+}
+
+
 @family("bottle", names=BOTTLE)
 def bottle(b: Builder) -> None:
-    r, h, neck = b.u(0.16, 0.32), b.u(0.4, 0.8), b.u(0.04, 0.14)
+    r, h, neck = b.uniform(0.16, 0.32), b.uniform(0.4, 0.8), b.uniform(0.04, 0.14)
     neck = min(neck, r * 0.8)
-    shoulder, tall = b.u(0.04, 0.3), b.u(0.05, 0.35)
+    shoulder, tall = b.uniform(0.04, 0.3), b.uniform(0.05, 0.35)
     t = np.linspace(0, 1, 8)
-    blend = 0.5 - 0.5 * np.cos(np.pi * t) if b.chance() else t ** b.u(0.7, 2)
-    waist = b.u(0, 0.12) if b.chance(0.4) else 0
+    blend = 0.5 - 0.5 * np.cos(np.pi * t) if b.chance() else t ** b.uniform(0.7, 2)
+    waist = b.uniform(0, 0.12) if b.chance(0.4) else 0
     s = np.linspace(0.03, 1, 12)
     side = np.stack([r * (1 - waist * np.sin(np.pi * s) ** 2), h * s], 1)
     over = np.stack([r + (neck - r) * blend, h + shoulder * t], 1)
     body = lathe([(0, 0), (r * 0.9, 0), *side, *over[1:]])
     flat = b.chance(0.25)
     if flat:
-        square = rounded_rectangle(1, b.u(0.5, 1), 0.15) * 2
+        square = rounded_rectangle(1, b.uniform(0.5, 1), 0.15) * 2
         rows = [
             (0, r * 0.5),
             *np.stack([h * s, np.full(12, r * 0.5)], 1),
@@ -224,60 +335,10 @@ def bottle(b: Builder) -> None:
     if b.chance(0.3):
         b.add(torus(neck * 1.05, neck * 0.12, (0, top + tall * 0.75, 0)), "neck ring, neck")
     y = top + tall
-    kind = b.pick("screw", "screw", "cork", "pump", "spray", "sport", "round", "none")
-    c, ch = neck * b.u(1.08, 1.5), b.u(0.05, 0.16)
-    if kind == "screw":
-        low = y - ch * 0.6
-        b.add(lathe([(c, low), (c, low + ch), (c * 0.95, low + ch * 1.05), (0, low + ch * 1.05)]), "lid")
-    elif kind == "cork":
-        b.add(cylinder(neck * 0.8, 0.12, (0, y + 0.03, 0), top=neck * 0.9), "lid")
-    elif kind == "pump":
-        b.add(
-            lathe(
-                [
-                    (c, y - 0.05),
-                    (c, y + 0.04),
-                    (neck * 0.4, y + 0.07),
-                    (neck * 0.25, y + 0.07),
-                    (neck * 0.25, y + 0.16),
-                ]
-            ),
-            "lid",
-        )
-        b.add(
-            box(neck * 1.3, 0.05, neck * 1.3, (0, y + 0.18, 0), bevel=0.015)
-            + rod((0, y + 0.18, 0), (0, y + 0.16, neck + 0.12), 0.02),
-            "pump head, pump, dispenser head",
-        )
-    elif kind == "spray":
-        b.add(cylinder(c, 0.09, (0, y, 0)), "lid")
-        b.add(
-            box(neck * 1.4, 0.12, neck * 3.5, (0, y + 0.12, neck * 0.4), bevel=0.02),
-            "spray head, dispenser head, nozzle",
-        )
-        b.add(
-            sweep(
-                bezier((0, y + 0.07, neck * 1.3), (0, y, neck * 1.5), (0, y - 0.1, neck * 2.2)),
-                rounded_rectangle(neck * 0.6, 0.02),
-            ),
-            "trigger",
-        )
-    elif kind == "sport":
-        b.add(
-            lathe(
-                [
-                    (c, y - 0.06),
-                    (c, y),
-                    (c * 0.5, y + 0.05),
-                    (c * 0.4, y + 0.05),
-                    (c * 0.45, y + 0.13),
-                    (0, y + 0.13),
-                ]
-            ),
-            "lid",
-        )
-    elif kind == "round":
-        b.add(ellipsoid(c, ch, c, (0, y + ch * 0.5, 0)), "lid")
+    kind = b.choice("screw", "screw", "cork", "pump", "spray", "sport", "round", "none")
+    c, ch = neck * b.uniform(1.08, 1.5), b.uniform(0.05, 0.16)
+    if kind in BOTTLE_KINDS:
+        BOTTLE_KINDS[kind](b, neck, y, c, ch)
     if b.chance(0.15) and not flat:
         b.add(
             lathe([(r * 1.015, h * 0.3), (r * 1.015, h * 0.7)])
@@ -294,12 +355,12 @@ def bottle(b: Builder) -> None:
     names={"body": ("jar body", "container", "main body", "base body"), "lid": ("cap", "cover", "jar lid")},
 )
 def jar(b: Builder) -> None:
-    r, h = b.u(0.3, 0.5), b.u(0.4, 1)
+    r, h = b.uniform(0.3, 0.5), b.uniform(0.4, 1)
     profile = wall(b, r, h, 0.2)
     b.add(hollow(profile, 0.03), "body")
-    c = profile[-1, 0] * b.u(0.95, 1.1)
+    c = profile[-1, 0] * b.uniform(0.95, 1.1)
     if b.chance():
-        b.add(cylinder(c, b.u(0.06, 0.2), (0, h, 0)), "lid")
+        b.add(cylinder(c, b.uniform(0.06, 0.2), (0, h, 0)), "lid")
     else:
         small_lid(b, c, h)
     if b.chance(0.25):
@@ -313,7 +374,7 @@ def jar(b: Builder) -> None:
                         (r * 0.9, h * 0.45, 0),
                     ),
                     0.03,
-                ).turn("y", 180 * m),
+                ).rotate("y", 180 * m),
                 "handle",
             )
 
@@ -328,10 +389,10 @@ KETTLE = {
 
 def spout(b: Builder, profile: np.ndarray, h: float) -> None:
     """On the -x side."""
-    kind = b.pick("curved", "straight", "beak", "long")
-    y = h * b.u(0.2, 0.65)
+    kind = b.choice("curved", "straight", "beak", "long")
+    y = h * b.uniform(0.2, 0.65)
     r = radius_at(profile, y)
-    size = h * b.u(0.06, 0.13)
+    size = h * b.uniform(0.06, 0.13)
     if kind == "beak":
         y = h * 0.8
         r = radius_at(profile, y)
@@ -345,7 +406,7 @@ def spout(b: Builder, profile: np.ndarray, h: float) -> None:
             "spout",
         )
         return
-    out, rise = b.u(0.4, 0.7) * h, b.u(0.3, 0.7) * h
+    out, rise = b.uniform(0.4, 0.7) * h, b.uniform(0.3, 0.7) * h
     if kind == "straight":
         path = np.linspace((-r * 0.9, y, 0), (-r - out, y + rise, 0), 6)
     elif kind == "curved":
@@ -358,18 +419,18 @@ def spout(b: Builder, profile: np.ndarray, h: float) -> None:
             (-r - out, h * 1.05, 0),
             steps=18,
         )
-    sizes = np.linspace(size * b.u(1.1, 1.8), size * b.u(0.5, 0.8), len(path))
+    sizes = np.linspace(size * b.uniform(1.1, 1.8), size * b.uniform(0.5, 0.8), len(path))
     b.add(tube(path, sizes, 12), "spout, base body")
 
 
 def draw_kettle(b: Builder) -> None:
-    r, h = b.u(0.3, 0.5), b.u(0.35, 0.9)
+    r, h = b.uniform(0.3, 0.5), b.uniform(0.35, 0.9)
     t = np.linspace(0, 1, 16)
-    kind = b.pick("round", "cone", "cylinder", "squat", "pear")
+    kind = b.choice("round", "cone", "cylinder", "squat", "pear")
     if kind == "round":
         shape = np.sqrt(np.maximum(1 - (1.75 * t - 0.87) ** 2, 0.05))
     elif kind == "cone":
-        shape = 1 - b.u(0.3, 0.55) * t
+        shape = 1 - b.uniform(0.3, 0.55) * t
     elif kind == "cylinder":
         shape = np.where(t < 0.9, 1, 1 - (t - 0.9) * 3)
     elif kind == "squat":
@@ -380,15 +441,15 @@ def draw_kettle(b: Builder) -> None:
     profile = np.stack([r * shape / shape.max(), h * t], 1)
     mouth = float(profile[-1, 0])
     b.add(lathe([(0, 0), *profile, (mouth * 0.9, h)]), "body, base body")
-    small_lid(b, mouth * b.u(0.8, 1), h)
+    small_lid(b, mouth * b.uniform(0.8, 1), h)
     spout(b, profile, h)
-    place = b.pick("side", "side", "over", "over", "top")
+    place = b.choice("side", "side", "over", "over", "top")
     if place == "side":
-        side_handle(b, profile, h * b.u(0.15, 0.4), h * b.u(0.75, 1.0), closed=0.75)
+        side_handle(b, profile, h * b.uniform(0.15, 0.4), h * b.uniform(0.75, 1.0), closed=0.75)
     else:
-        rise = h * b.u(0.35, 0.8) + 0.15
+        rise = h * b.uniform(0.35, 0.8) + 0.15
         foot = radius_at(profile, h * 0.9) * 0.95
-        size = b.u(0.02, 0.045)
+        size = b.uniform(0.02, 0.045)
         if place == "over":
             path = arc(foot, 0, 180, (0, h * 0.9, 0), r2=rise, steps=20)
         else:
@@ -407,7 +468,7 @@ def draw_kettle(b: Builder) -> None:
             if b.chance()
             else sweep(path, rounded_rectangle(size * 3, size, size * 0.4), up=(0.01, 0.02, 1))
         )
-        b.add(mesh.turn("y", 90 if b.chance(0.1) else 0), "handle")
+        b.add(mesh.rotate("y", 90 if b.chance(0.1) else 0), "handle")
     if b.chance(0.25):
         b.add(cylinder(r * 1.03, 0.06, (0, -0.03, 0)), "base")
 
@@ -424,14 +485,14 @@ def teapot(b: Builder) -> None:
 
 @family("watering can", names=KETTLE)
 def watering_can(b: Builder) -> None:
-    r, h = b.u(0.25, 0.35), b.u(0.4, 0.7)
+    r, h = b.uniform(0.25, 0.35), b.uniform(0.4, 0.7)
     profile = wall(b, r, h, 0.2, 0.15)
     b.add(hollow(profile, 0.02), "body")
-    out, high = b.u(0.4, 0.7), h * b.u(1, 1.4)
+    out, high = b.uniform(0.4, 0.7), h * b.uniform(1, 1.4)
     tip = (-r - out, high, 0)
     b.add(tube([(-r * 0.85, h * 0.15, 0), tip], [0.06, 0.03]), "spout")
     if b.chance(0.7):
-        b.add(lathe([(0.03, 0), (0.1, 0.1), (0, 0.12)]).turn("z", 50).at(*tip), "rose, sprinkler head, spout")
+        b.add(lathe([(0.03, 0), (0.1, 0.1), (0, 0.12)]).rotate("z", 50).translate(*tip), "rose, sprinkler head, spout")
     b.add(
         tube(
             bezier(
@@ -456,40 +517,40 @@ def watering_can(b: Builder) -> None:
     },
 )
 def pot(b: Builder) -> None:
-    r, h = b.u(0.35, 0.5), b.u(0.2, 0.7)
+    r, h = b.uniform(0.35, 0.5), b.uniform(0.2, 0.7)
     profile = wall(b, r, h, 0.15, 0.15)
     b.add(hollow(profile, 0.025), "body")
-    y = h * b.u(0.6, 0.9)
-    size = r * b.u(0.06, 0.1)
+    y = h * b.uniform(0.6, 0.9)
+    size = r * b.uniform(0.06, 0.1)
     edge = radius_at(profile, y)
     if b.chance(0.35):
-        length = b.u(0.5, 0.9)
+        length = b.uniform(0.5, 0.9)
         b.add(
             tube(
-                [(edge, y, 0), (edge + length * 0.3, y + 0.03, 0), (edge + length, y + b.u(0, 0.15), 0)],
+                [(edge, y, 0), (edge + length * 0.3, y + 0.03, 0), (edge + length, y + b.uniform(0, 0.15), 0)],
                 [size * 0.7, size, size * 1.1],
             ),
             "long handle, handle",
         )
     else:
-        out = r * b.u(0.2, 0.4)
+        out = r * b.uniform(0.2, 0.4)
         path = bezier(
             (edge * 0.95, y, -out),
             (edge + out * 1.3, y + 0.05, -out),
             (edge + out * 1.3, y + 0.05, out),
             (edge * 0.95, y, out),
         )
-        b.sides(tube(path, size * 0.8), "handle")
+        b.add_mirrored(tube(path, size * 0.8), "handle")
     if b.chance(0.75):
-        small_lid(b, profile[-1, 0] * b.u(0.98, 1.05), h, knob="lid handle, handle, lid")
+        small_lid(b, profile[-1, 0] * b.uniform(0.98, 1.05), h, knob="lid handle, handle, lid")
 
 
 @family("pan", names={"body": ("pan body", "cooking surface", "base body", "main body")})
 def pan(b: Builder) -> None:
-    r, h, t = b.u(0.35, 0.5), b.u(0.06, 0.18), 0.02
-    low = r * b.u(0.7, 0.95)
+    r, h, t = b.uniform(0.35, 0.5), b.uniform(0.06, 0.18), 0.02
+    low = r * b.uniform(0.7, 0.95)
     b.add(lathe([(0, 0), (low, 0), (r, h), (r - t, h), (low - t, t), (0, t)], 32), "body")
-    length, size, tilt = b.u(0.5, 0.9), b.u(0.02, 0.045), b.u(0, 0.2)
+    length, size, tilt = b.uniform(0.5, 0.9), b.uniform(0.02, 0.045), b.uniform(0, 0.2)
     path = bezier((r * 0.97, h * 0.8, 0), (r + length * 0.4, h + tilt, 0), (r + length, h + tilt * 0.8, 0))
     b.add(
         sweep(
@@ -512,9 +573,9 @@ def pan(b: Builder) -> None:
     },
 )
 def bucket(b: Builder) -> None:
-    r, h = b.u(0.32, 0.5), b.u(0.5, 1)
-    low = r * b.u(0.6, 1)
-    t = b.u(0.012, 0.03)
+    r, h = b.uniform(0.32, 0.5), b.uniform(0.5, 1)
+    low = r * b.uniform(0.6, 1)
+    t = b.uniform(0.012, 0.03)
     round_ = b.chance(0.85)
     if round_:
         b.add(hollow([(low, 0), (r, h)], t, 32), "body")
@@ -522,38 +583,38 @@ def bucket(b: Builder) -> None:
         b.add(hollow_box(2 * low, h, 2 * low, t, (0, h / 2, 0), 0.1, r / low), "body")
     if b.chance():
         b.add(
-            torus(r, t * b.u(0.8, 1.5), (0, h, 0)) if round_ else box(2 * r, 0.001, 0.02, (0, h, r)),
+            torus(r, t * b.uniform(0.8, 1.5), (0, h, 0)) if round_ else box(2 * r, 0.001, 0.02, (0, h, r)),
             "rim, edge",
         )
-    y, bail = h * b.u(0.85, 0.97), b.u(0.01, 0.022)
-    drop = b.pick("up", "down", "side", "tilted")
-    angle = {"up": 0.0, "down": b.u(95, 120), "side": b.u(70, 90), "tilted": b.u(10, 60)}[drop] * (
+    y, bail = h * b.uniform(0.85, 0.97), b.uniform(0.01, 0.022)
+    drop = b.choice("up", "down", "side", "tilted")
+    angle = {"up": 0.0, "down": b.uniform(95, 120), "side": b.uniform(70, 90), "tilted": b.uniform(10, 60)}[drop] * (
         1 if b.chance() else -1
     )
     out = r * 1.03
-    path = arc(out, 0, 180, r2=out * b.u(0.9, 1.25), steps=24)
-    b.add(tube(path, bail, 8).turn("x", angle).at(0, y, 0), "handle")
+    path = arc(out, 0, 180, r2=out * b.uniform(0.9, 1.25), steps=24)
+    b.add(tube(path, bail, 8).rotate("x", angle).translate(0, y, 0), "handle")
     if b.chance(0.35):
         top = path[:, 1].max()
         b.add(
-            cylinder(bail * 2.3, out * 0.6, (0, top, 0), axis="x").turn("x", angle).at(0, y, 0),
+            cylinder(bail * 2.3, out * 0.6, (0, top, 0), axis="x").rotate("x", angle).translate(0, y, 0),
             "grip, handle",
         )
-    b.sides(box(t * 2, 0.08, 0.08, (out, y, 0)), "ear, handle mount, lug" if b.chance() else "handle")
+    b.add_mirrored(box(t * 2, 0.08, 0.08, (out, y, 0)), "ear, handle mount, lug" if b.chance() else "handle")
     if b.chance(0.12):
         small_lid(b, r, h)
 
 
 @family("basket", names={"body": ("basket body", "container", "main body")})
 def basket(b: Builder) -> None:
-    w, d, h = b.u(0.5, 0.9), b.u(0.4, 0.6), b.u(0.25, 0.5)
-    outline = rounded_rectangle(w, d, b.u(0, 0.25), 6)
-    flare = b.u(1, 1.3)
+    w, d, h = b.uniform(0.5, 0.9), b.uniform(0.4, 0.6), b.uniform(0.25, 0.5)
+    outline = rounded_rectangle(w, d, b.uniform(0, 0.25), 6)
+    flare = b.uniform(1, 1.3)
     if b.chance():
         b.add(stack(outline, [(0, 1), (h, flare), (h, flare * 0.95), (0.02, 0.95)]), "body")
     else:
         b.add(stack(outline, [(0, 1), (0.02, 1)]), "bottom, body")
-        for t in np.linspace(0.1, 1, b.n(4, 8)):
+        for t in np.linspace(0.1, 1, b.integers(4, 8)):
             ring = outline * (1 + (flare - 1) * t)
             b.add(
                 tube(np.stack([ring[:, 0], np.full(len(ring), h * t), ring[:, 1]], 1), 0.015, 6, closed=True),
@@ -563,18 +624,20 @@ def basket(b: Builder) -> None:
             x, z = outline[i]
             b.add(rod((x, 0, z), (x * flare, h, z * flare), 0.012, segments=6), "body")
     if b.chance(0.7):
-        b.add(tube(arc(w / 2 * flare * 0.95, 0, 180, (0, h * 0.9, 0), r2=h * b.u(0.8, 1.6)), 0.02), "handle")
+        b.add(tube(arc(w / 2 * flare * 0.95, 0, 180, (0, h * 0.9, 0), r2=h * b.uniform(0.8, 1.6)), 0.02), "handle")
     else:
-        b.sides(tube(arc(d * 0.2, 0, 180, (0, h, 0), plane="zy", r2=0.12), 0.015).at(w / 2 * flare), "handle")
+        b.add_mirrored(
+            tube(arc(d * 0.2, 0, 180, (0, h, 0), plane="zy", r2=0.12), 0.015).translate(w / 2 * flare), "handle"
+        )
 
 
 @family("bowl", names={"bowl": ("container", "basin", "body"), "foot": ("base", "foot ring", "bottom")})
 def bowl(b: Builder) -> None:
-    r, h = b.u(0.4, 0.5), b.u(0.15, 0.45)
+    r, h = b.uniform(0.4, 0.5), b.uniform(0.15, 0.45)
     t = np.linspace(0, 1, 12)
-    profile = np.stack([r * (0.3 + 0.7 * np.sin(t * np.pi / 2) ** b.u(0.6, 1.2)), h * t], 1)
-    b.add(hollow(profile, b.u(0.015, 0.04), 32), "bowl")
-    f = r * b.u(0.25, 0.4)
+    profile = np.stack([r * (0.3 + 0.7 * np.sin(t * np.pi / 2) ** b.uniform(0.6, 1.2)), h * t], 1)
+    b.add(hollow(profile, b.uniform(0.015, 0.04), 32), "bowl")
+    f = r * b.uniform(0.25, 0.4)
     b.add(lathe([(0, -0.05), (f, -0.05), (f * 0.95, 0.02)]), "foot")
     if b.chance(0.2):
         small_lid(b, r, h)
@@ -589,15 +652,15 @@ def bowl(b: Builder) -> None:
     },
 )
 def vase(b: Builder) -> None:
-    h, neck_h = b.u(0.4, 0.8), b.u(0.1, 0.4)
-    r = b.u(0.15, 0.4)
+    h, neck_h = b.uniform(0.4, 0.8), b.uniform(0.1, 0.4)
+    r = b.uniform(0.15, 0.4)
     t = np.linspace(0, 1, 14)
-    neck = r * b.u(0.3, 0.6)
-    side = r * np.sin(0.35 + t * 2.3) ** b.u(0.7, 1.4)
+    neck = r * b.uniform(0.3, 0.6)
+    side = r * np.sin(0.35 + t * 2.3) ** b.uniform(0.7, 1.4)
     side += (neck - side[-1]) * t**6
     b.add(lathe([(0, 0), *np.stack([side, h * t], 1)]), "body")
     s = np.linspace(0, 1, 8)
-    lip = neck * (1 + b.u(0, 0.9) * s**3 - 0.1 * np.sin(np.pi * s))
+    lip = neck * (1 + b.uniform(0, 0.9) * s**3 - 0.1 * np.sin(np.pi * s))
     b.add(lathe([*np.stack([lip, h + neck_h * s], 1), *np.stack([lip * 0.9, h + neck_h * s], 1)[::-1]]), "neck")
     if b.chance(0.4):
         profile = np.array([*np.stack([side, h * t], 1), *np.stack([lip, h + neck_h * s], 1)[1:]])
@@ -606,12 +669,58 @@ def vase(b: Builder) -> None:
             again = Builder(np.random.default_rng(state))
             side_handle(again, profile, h * 0.6, h + neck_h * 0.8, closed=1)
             for names, mesh in again.pieces():
-                b.add(mesh.turn("y", 180 * m), names)
+                b.add(mesh.rotate("y", 180 * m), names)
     elif b.chance(0.4):
-        for _ in range(b.n(1, 5)):
-            top = (b.u(-0.3, 0.3), h + neck_h + b.u(0.25, 0.6), b.u(-0.3, 0.3))
+        for _ in range(b.integers(1, 5)):
+            top = (b.uniform(-0.3, 0.3), h + neck_h + b.uniform(0.25, 0.6), b.uniform(-0.3, 0.3))
             b.add(tube(bezier((0, h, 0), (0, h + neck_h, 0), top), 0.012, 6), "stem, flower stem")
             b.add(ellipsoid(0.08, 0.06, 0.08, top), "flower")
+
+
+def _box_hinged(b: Builder, w: float, h: float, d: float, t: float, corner: float) -> None:
+    lip = b.uniform(0.02, 0.2)
+    lid = box(w, lip, d, (0, lip / 2, d / 2)).rotate("x", -b.uniform(0, 120))
+    b.add(lid.translate(0, h, -d / 2), "lid")
+
+
+def _box_flaps(b: Builder, w: float, h: float, d: float, t: float, corner: float) -> None:
+    for s in (-1, 1):
+        flap = box(w, t, d / 2, (0, 0, s * d / 4)).rotate(
+            "x", -s * b.uniform(40, 210) if b.chance(0.8) else 0, (0, 0, 0)
+        )
+        b.add(flap.rotate("y", 180).translate(0, h, s * d / 2), "flap, lid")
+        side = box(w / 2, t, d, (s * w / 4, 0, 0)).rotate("z", s * b.uniform(-70, 60))
+        b.add(side.translate(s * w / 2, h, 0), "flap, lid")
+
+
+def _box_chest(b: Builder, w: float, h: float, d: float, t: float, corner: float) -> None:
+    bow = arc(d / 2, 0, 180, plane="xy", steps=14)[:, :2]
+    lid = extrude(bow, w, axis="x", at=(0, 0, d / 2)).rotate("x", -b.uniform(0, 80) if b.chance() else 0)
+    b.add(lid.translate(0, h, -d / 2), "lid")
+    if b.chance():
+        b.add(box(0.1, 0.12, 0.03, (0, h, d / 2), bevel=0.01), "lock, latch")
+
+
+def _box_loose(b: Builder, w: float, h: float, d: float, t: float, corner: float) -> None:
+    b.add(
+        hollow_box(w * 1.03, b.uniform(0.05, 0.2), d * 1.03, t, corner=corner).rotate("x", 180).translate(0, h, 0),
+        "lid",
+    )
+
+
+def _box_shut(b: Builder, w: float, h: float, d: float, t: float, corner: float) -> None:
+    b.add(box(w * 1.01, 0.04, d * 1.01, (0, h + 0.02, 0), corner=corner), "lid")
+    if b.chance():
+        b.add(tube(arc(0.15, 0, 180, (0, h + 0.04, 0), r2=0.08), 0.015), "handle")
+
+
+BOX_KINDS = {
+    "hinged": _box_hinged,
+    "flaps": _box_flaps,
+    "chest": _box_chest,
+    "loose": _box_loose,
+    "shut": _box_shut,
+}
 
 
 @family(
@@ -622,34 +731,13 @@ def vase(b: Builder) -> None:
     },
 )
 def box_(b: Builder) -> None:
-    w, h, d, t = b.u(0.5, 1), b.u(0.25, 0.8), b.u(0.4, 0.9), b.u(0.012, 0.04)
-    corner = b.u(0, 0.15) if b.chance(0.3) else 0
+    w, h, d, t = b.uniform(0.5, 1), b.uniform(0.25, 0.8), b.uniform(0.4, 0.9), b.uniform(0.012, 0.04)
+    corner = b.uniform(0, 0.15) if b.chance(0.3) else 0
     b.add(hollow_box(w, h, d, t, (0, h / 2, 0), corner), "body")
-    kind = b.pick("hinged", "flaps", "loose", "chest", "shut")
-    if kind == "hinged":
-        lip = b.u(0.02, 0.2)
-        lid = box(w, lip, d, (0, lip / 2, d / 2)).turn("x", -b.u(0, 120))
-        b.add(lid.at(0, h, -d / 2), "lid")
-    elif kind == "flaps":
-        for s in (-1, 1):
-            flap = box(w, t, d / 2, (0, 0, s * d / 4)).turn("x", -s * b.u(40, 210) if b.chance(0.8) else 0, (0, 0, 0))
-            b.add(flap.turn("y", 180).at(0, h, s * d / 2), "flap, lid")
-            side = box(w / 2, t, d, (s * w / 4, 0, 0)).turn("z", s * b.u(-70, 60))
-            b.add(side.at(s * w / 2, h, 0), "flap, lid")
-    elif kind == "chest":
-        bow = arc(d / 2, 0, 180, plane="xy", steps=14)[:, :2]
-        lid = extrude(bow, w, axis="x", at=(0, 0, d / 2)).turn("x", -b.u(0, 80) if b.chance() else 0)
-        b.add(lid.at(0, h, -d / 2), "lid")
-        if b.chance():
-            b.add(box(0.1, 0.12, 0.03, (0, h, d / 2), bevel=0.01), "lock, latch")
-    elif kind == "loose":
-        b.add(hollow_box(w * 1.03, b.u(0.05, 0.2), d * 1.03, t, corner=corner).turn("x", 180).at(0, h, 0), "lid")
-    else:
-        b.add(box(w * 1.01, 0.04, d * 1.01, (0, h + 0.02, 0), corner=corner), "lid")
-        if b.chance():
-            b.add(tube(arc(0.15, 0, 180, (0, h + 0.04, 0), r2=0.08), 0.015), "handle")
+    kind = b.choice("hinged", "flaps", "loose", "chest", "shut")
+    BOX_KINDS[kind](b, w, h, d, t, corner)
     if b.chance(0.2):
-        b.sides(tube(arc(0.1, 180, 360, (w / 2 + 0.02, h * 0.7, 0), plane="zy"), 0.015), "handle")
+        b.add_mirrored(tube(arc(0.1, 180, 360, (w / 2 + 0.02, h * 0.7, 0), plane="zy"), 0.015), "handle")
 
 
 @family(
@@ -662,29 +750,31 @@ def box_(b: Builder) -> None:
     },
 )
 def trash_can(b: Builder) -> None:
-    r, h = b.u(0.25, 0.4), b.u(0.6, 1)
-    kind = b.pick("round", "round", "square", "wheelie")
-    low = b.u(0.7, 1)
+    r, h = b.uniform(0.25, 0.4), b.uniform(0.6, 1)
+    kind = b.choice("round", "round", "square", "wheelie")
+    low = b.uniform(0.7, 1)
     if kind == "round":
         b.add(hollow([(r * low, 0), (r, h)], 0.015, 28), "body")
     else:
         b.add(hollow_box(2 * r * low, h, 2 * r * low * 0.85, 0.02, (0, h / 2, 0), 0.04, 1 / low), "body")
     w = 2 * r
-    lidded = b.pick("tilt", "shut", "swing", "none")
+    lidded = b.choice("tilt", "shut", "swing", "none")
     if lidded == "none":
         b.add(
             torus(r, 0.015, (0, h, 0)) if kind == "round" else box(w, 0.03, 0.02, (0, h, r * 0.85)),
             "rim, edge",
         )
     elif kind == "round":
-        rise = b.u(0.02, 0.25)
+        rise = b.uniform(0.02, 0.25)
         lid = lathe([(r * 1.03, -0.03), (r * 1.03, 0.02), (r * 0.8, rise * 0.7 + 0.02), (0, rise + 0.02)])
-        b.add(lid.turn("x", -b.u(20, 85) if lidded == "tilt" else 0, (0, 0, -r)).at(0, h, 0), "lid")
+        b.add(lid.rotate("x", -b.uniform(20, 85) if lidded == "tilt" else 0, (0, 0, -r)).translate(0, h, 0), "lid")
     else:
         lid = box(w * 1.03, 0.06, w * 0.9, (0, 0.03, 0), bevel=0.02)
-        b.add(lid.turn("x", -b.u(20, 95) if lidded == "tilt" else 0, (0, 0, -r * 0.85)).at(0, h, 0), "lid")
+        b.add(
+            lid.rotate("x", -b.uniform(20, 95) if lidded == "tilt" else 0, (0, 0, -r * 0.85)).translate(0, h, 0), "lid"
+        )
     if kind == "wheelie":
-        b.sides(cylinder(0.08, 0.05, (r * 0.8, 0.06, -r * 0.8), axis="x"), "wheel")
+        b.add_mirrored(cylinder(0.08, 0.05, (r * 0.8, 0.06, -r * 0.8), axis="x"), "wheel")
         b.add(rod((-r * 0.8, h * 0.95, -r * 0.98), (r * 0.8, h * 0.95, -r * 0.98), 0.025), "handle")
     elif b.chance(0.35):
         b.add(box(0.16, 0.03, 0.12, (0, 0.04, r * low * (1 if kind == "round" else 0.85) + 0.04)), "pedal")
@@ -702,13 +792,13 @@ def trash_can(b: Builder) -> None:
     },
 )
 def wine_glass(b: Builder) -> None:
-    r, h, stem = b.u(0.2, 0.4), b.u(0.2, 0.6), b.u(0.2, 0.6)
+    r, h, stem = b.uniform(0.2, 0.4), b.uniform(0.2, 0.6), b.uniform(0.2, 0.6)
     t = np.linspace(0, 1, 12)
-    close = b.u(0, 0.4)
+    close = b.uniform(0, 0.4)
     bowl_ = r * np.sin(np.minimum(t * 1.9, np.pi / 2)) * (1 - close * np.maximum(t - 0.5, 0) ** 1.5)
     b.add(hollow(np.stack([bowl_ + 0.012, stem + h * t], 1), 0.012), "bowl")
     b.add(lathe([(0.02, 0.02), (0.014, stem * 0.5), (0.03, stem)], 12), "stem")
-    f = b.u(0.18, 0.3)
+    f = b.uniform(0.18, 0.3)
     b.add(lathe([(0, 0), (f, 0), (f, 0.01), (0.02, 0.035), (0, 0.035)]), "base")
 
 
@@ -721,8 +811,8 @@ def wine_glass(b: Builder) -> None:
     },
 )
 def knife(b: Builder) -> None:
-    length, wide, grip = b.u(0.4, 0.9), b.u(0.06, 0.2), b.u(0.3, 0.5)
-    kind = b.pick("chef", "clip", "cleaver", "table", "dagger", "straight")
+    length, wide, grip = b.uniform(0.4, 0.9), b.uniform(0.06, 0.2), b.uniform(0.3, 0.5)
+    kind = b.choice("chef", "clip", "cleaver", "table", "dagger", "straight")
     back = wide / 2
     edge = {
         "chef": [
@@ -757,25 +847,25 @@ def knife(b: Builder) -> None:
         ],
         "straight": [(0, back), (length, back), (length, -back * 0.2), (length * 0.95, -back), (0, -back)],
     }[kind]
-    b.add(extrude(np.array(edge), b.u(0.008, 0.025)), "blade")
-    t = b.u(0.03, 0.06)
-    hh = b.u(0.8, 1.1) * min(wide, 0.12)
-    style = b.pick("bar", "round", "curved")
+    b.add(extrude(np.array(edge), b.uniform(0.008, 0.025)), "blade")
+    t = b.uniform(0.03, 0.06)
+    hh = b.uniform(0.8, 1.1) * min(wide, 0.12)
+    style = b.choice("bar", "round", "curved")
     if style == "bar":
         b.add(box(grip, hh, t, (-grip / 2, 0, 0), bevel=t * 0.3), "handle")
     elif style == "round":
         s = np.linspace(0, 1, 10)
         b.add(tube(np.stack([-grip * s, 0 * s, 0 * s], 1), hh * 0.42 * (1 + 0.15 * np.sin(s * 7))), "handle")
     else:
-        path = bezier((0, 0, 0), (-grip * 0.5, hh * b.u(-0.5, 0.8), 0), (-grip, -hh * b.u(0, 0.8), 0))
+        path = bezier((0, 0, 0), (-grip * 0.5, hh * b.uniform(-0.5, 0.8), 0), (-grip, -hh * b.uniform(0, 0.8), 0))
         b.add(sweep(path, rounded_rectangle(t, hh, t * 0.3), up=(0, 1, 0)), "handle")
     if b.chance(0.35):
-        b.add(box(0.03, wide * b.u(1, 1.8), t * 1.3, bevel=0.008), "guard")
+        b.add(box(0.03, wide * b.uniform(1, 1.8), t * 1.3, bevel=0.008), "guard")
 
 
 def eating(b: Builder, head: Mesh, length: float) -> None:
     b.add(head, "head")
-    wide, t = b.u(0.02, 0.05), b.u(0.01, 0.02)
+    wide, t = b.uniform(0.02, 0.05), b.uniform(0.01, 0.02)
     path = bezier((0, 0.02, -0.02), (0, 0.08, -length * 0.3), (0, 0, -length))
     b.add(
         sweep(path, rounded_rectangle(wide, t, t * 0.4), up=(0, 1, 0), sizes=np.linspace(0.6, 1.5, len(path))),
@@ -785,18 +875,18 @@ def eating(b: Builder, head: Mesh, length: float) -> None:
 
 @family("spoon", names={"head": ("bowl", "spoon bowl", "scoop")})
 def spoon(b: Builder) -> None:
-    w, d, depth = b.u(0.1, 0.2), b.u(0.2, 0.35), b.u(0.02, 0.1)
+    w, d, depth = b.uniform(0.1, 0.2), b.uniform(0.2, 0.35), b.uniform(0.02, 0.1)
 
     def bowl_(u: np.ndarray, v: np.ndarray) -> np.ndarray:
         angle, r = 2 * np.pi * v, 0.02 + 0.98 * u
         return np.stack([w * r * np.cos(angle), depth * (r**2 - 1) + 0.02, d / 2 + d / 2 * r * np.sin(angle)], -1)
 
-    eating(b, sheet(bowl_, 0.01, 7, 20), b.u(0.5, 0.9))
+    eating(b, sheet(bowl_, 0.01, 7, 20), b.uniform(0.5, 0.9))
 
 
 @family("fork", names={"head": ("fork head",), "tine": ("prong", "tines")})
 def fork(b: Builder) -> None:
-    w, count, long = b.u(0.12, 0.22), b.n(2, 4), b.u(0.15, 0.28)
+    w, count, long = b.uniform(0.12, 0.22), b.integers(2, 4), b.uniform(0.15, 0.28)
     for x in np.linspace(-w / 2, w / 2, count):
         b.add(
             sweep(
@@ -806,17 +896,231 @@ def fork(b: Builder) -> None:
             ),
             "tine, head",
         )
-    eating(b, box(w * 1.2, 0.018, 0.17, (0, 0, 0.07), bevel=0.005), b.u(0.5, 0.9))
+    eating(b, box(w * 1.2, 0.018, 0.17, (0, 0, 0.07), bevel=0.005), b.uniform(0.5, 0.9))
 
 
 @family("pepper mill", names={"body": ("main body", "base body"), "head": ("top", "knob")})
 def pepper_mill(b: Builder) -> None:
-    r, h = b.u(0.15, 0.25), b.u(0.5, 1)
+    r, h = b.uniform(0.15, 0.25), b.uniform(0.5, 1)
     t = np.linspace(0, 1, 16)
-    b.add(lathe([(0, 0), *np.stack([r * (0.75 + 0.25 * np.cos(t * b.u(5, 9))), h * t], 1), (0, h)]), "body")
+    b.add(lathe([(0, 0), *np.stack([r * (0.75 + 0.25 * np.cos(t * b.uniform(5, 9))), h * t], 1), (0, h)]), "body")
     b.add(lathe([(r * 0.6, h), (r * 0.95, h + 0.08), (r * 0.8, h + 0.22), (0.04, h + 0.3)]), "head")
     if b.chance():
         b.add(sphere(0.05, (0, h + 0.33, 0)), "tip, top knob")
     else:
         b.add(rod((0, h + 0.3, 0), (0.3, h + 0.34, 0), 0.02), "crank, handle")
         b.add(sphere(0.05, (0.3, h + 0.38, 0)), "crank knob, knob")
+
+
+def _tumbler_spout(b: Builder, top: float, peak: float) -> None:
+    b.add(box(top * 0.5, b.uniform(0.04, 0.1), top * 0.35, (0, peak, top * 0.45), bevel=0.01), "mouthpiece, lid")
+
+
+def _tumbler_straw(b: Builder, top: float, peak: float) -> None:
+    b.add(rod((0, peak - 0.05, 0), (b.uniform(-0.1, 0.1), peak + b.uniform(0.1, 0.35), 0), 0.02), "straw")
+
+
+def _tumbler_loop(b: Builder, top: float, peak: float) -> None:
+    b.add(
+        tube(
+            bezier(
+                (-top * 0.6, peak, 0),
+                (-top * 0.5, peak + 0.25, 0),
+                (top * 0.5, peak + 0.25, 0),
+                (top * 0.6, peak, 0),
+            ),
+            0.02,
+        ),
+        "handle",
+    )
+
+
+def _tumbler_button(b: Builder, top: float, peak: float) -> None:
+    b.add(cylinder(top * 0.25, 0.05, (0, peak, 0)), "button")
+
+
+TUMBLER_EXTRAS = {
+    "spout": _tumbler_spout,
+    "straw": _tumbler_straw,
+    "loop": _tumbler_loop,
+    "button": _tumbler_button,
+}
+
+
+def _tumbler_dome(b: Builder, h: float, top: float, rise: float, kind: str, low: float) -> list[tuple[float, float]]:
+    t = np.linspace(0, np.pi / 2, 9)
+    rows = [(top, low), *np.stack([top * np.cos(t), h + rise * np.sin(t)], 1)]
+    return rows
+
+
+def _tumbler_step(b: Builder, h: float, top: float, rise: float, kind: str, low: float) -> list[tuple[float, float]]:
+    k = b.uniform(0.4, 0.75)
+    rows = [(top, low), (top, h + rise * 0.4), (top * k, h + rise * 0.5), (top * k, h + rise), (0, h + rise)]
+    return rows
+
+
+def _tumbler_cone(b: Builder, h: float, top: float, rise: float, kind: str, low: float) -> list[tuple[float, float]]:
+    return [(top, low), (top, h), (top * b.uniform(0.2, 0.6), h + rise), (0, h + rise)]
+
+
+def _tumbler_cup(b: Builder, h: float, top: float, rise: float, kind: str, low: float) -> list[tuple[float, float]]:
+    return [(top, low), (top * 0.97, h + rise), (top * 0.9, h + rise * 1.15), (0, h + rise * 1.15)]
+
+
+def _tumbler_flat(b: Builder, h: float, top: float, rise: float, kind: str, low: float) -> list[tuple[float, float]]:
+    lip = rise if kind == "screw" else rise * 0.3
+    rows = [(top, low), (top, h + lip), (top * 0.9, h + lip * 1.1), (0, h + lip * 1.1)]
+    return rows
+
+
+TUMBLER_KINDS = {
+    "dome": _tumbler_dome,
+    "step": _tumbler_step,
+    "cone": _tumbler_cone,
+    "cup": _tumbler_cup,
+    "flat": _tumbler_flat,
+    "screw": _tumbler_flat,
+}
+
+
+@family(
+    "tumbler",
+    tags=(COMMON,),
+    names={
+        **BOTTLE,
+        "body": ("cup body", "container", "main body", "base body"),
+        "handle": ("grip", "handle or grip", "cup handle"),
+        "straw": ("drinking straw",),
+    },
+)
+def tumbler(b: Builder) -> None:
+    """Closed cups to carry: thermos mugs, shakers, sippy cups, jugs with a lid as wide as they are."""
+    r, h = b.uniform(0.2, 0.42), b.uniform(0.5, 1.1)
+    foot, waist = b.uniform(0.6, 1.05), b.uniform(0, 0.12)
+    s = np.linspace(0, 1, 14)
+    profile = np.stack([r * (foot + (1 - foot) * s) * (1 - waist * np.sin(np.pi * s)), h * s], 1)
+    names = "body" if b.chance(0.6) else "cup, body"
+    b.add(lathe([(0, 0), *profile, (profile[-1, 0] * 0.96, h)], 28), names)
+    top, rise = profile[-1, 0] * b.uniform(0.95, 1.12), b.uniform(0.05, 0.4)
+    kind = b.choice("flat", "dome", "screw", "step", "cup", "cone")
+    low = h - b.uniform(0, 0.08)
+    rows = TUMBLER_KINDS[kind](b, h, top, rise, kind, low)
+    b.add(lathe(rows, 28), "lid")
+    peak = max(y for _, y in rows)
+    extra = b.choice("none", "spout", "straw", "loop", "button", "none")
+    if extra in TUMBLER_EXTRAS:
+        TUMBLER_EXTRAS[extra](b, top, peak)
+    for side in range(b.integers(0, 2) if extra != "loop" else 0):
+        piece = Builder(b.rng)
+        side_handle(piece, profile, h * b.uniform(0.08, 0.35), h * b.uniform(0.65, 0.95), closed=0.75)
+        for handle_names, mesh in piece.pieces():
+            b.add(mesh.rotate("y", 180 * side), handle_names)
+    if b.chance(0.25):
+        at = b.uniform(0.2, 0.6)
+        wide = radius_at(profile, h * at) * 1.02
+        b.add(lathe([(wide, h * at), (radius_at(profile, h * (at + 0.2)) * 1.02, h * (at + 0.2))]), "band, sleeve")
+
+
+def _electric_kettle_cone(b: Builder, s: np.ndarray) -> np.ndarray:
+    return 1 - b.uniform(0.1, 0.45) * s
+
+
+def _electric_kettle_straight(b: Builder, s: np.ndarray) -> np.ndarray:
+    return 1 - 0.1 * s**6
+
+
+def _electric_kettle_belly(b: Builder, s: np.ndarray) -> np.ndarray:
+    return 0.75 + 0.25 * np.sin(np.pi * np.clip(s * 0.8 + 0.15, 0, 1))
+
+
+def _electric_kettle_ball(b: Builder, s: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.maximum(1 - (1.7 * s - 0.8) ** 2, 0.15))
+
+
+ELECTRIC_KETTLE_KINDS = {
+    "cone": _electric_kettle_cone,
+    "straight": _electric_kettle_straight,
+    "belly": _electric_kettle_belly,
+    "ball": _electric_kettle_ball,
+}
+
+
+@family("electric kettle", tags=(COMMON,), names={**KETTLE, "base": ("power base", "bottom base", "foot")})
+def electric_kettle(b: Builder) -> None:
+    """A jug with the handle down its back, its lid as wide as its mouth, a short beak; and stove kettles with a
+    long handle to the side."""
+    r, h = b.uniform(0.26, 0.42), b.uniform(0.45, 0.95)
+    s = np.linspace(0, 1, 14)
+    kind = b.choice("cone", "straight", "belly", "ball")
+    shape = ELECTRIC_KETTLE_KINDS[kind](b, s)
+    profile = np.stack([r * shape / shape.max(), h * s], 1)
+    mouth = float(profile[-1, 0])
+    b.add(lathe([(0, 0), *profile, (mouth * 0.9, h)], 30), "body, base body")
+    if b.chance(0.6):
+        rise = b.uniform(0.02, 0.14)
+        t = np.linspace(0, np.pi / 2, 8)
+        low = h - b.uniform(0, 0.12)
+        k = max(mouth, radius_at(profile, low)) * b.uniform(0.96, 1.04)
+        b.add(lathe([(k, low), *np.stack([mouth * np.cos(t) ** 0.5, h + rise * np.sin(t)], 1)], 30), "lid")
+        if b.chance(0.4):
+            b.add(sphere_or_tab(b, mouth, h + rise), "lid knob, knob, lid")
+    else:
+        small_lid(b, mouth * b.uniform(0.85, 1.0), h)
+    beak = b.uniform(0.05, 0.16)
+    y = h * b.uniform(0.75, 0.95)
+    at = radius_at(profile, y)
+    path = [(-at * 0.8, y - 0.12 * h, 0), (-at - beak * 0.5, y, 0), (-at - beak, min(y + 0.14 * h, h * 1.02), 0)]
+    b.add(
+        sweep(path, ellipse(1, 1.3, 10), up=(0, 1, 0), sizes=np.array([1.0, 0.8, 0.35]) * b.uniform(0.05, 0.11)),
+        "spout, base body",
+    )
+    if b.chance(0.7):
+        out, t2 = b.uniform(0.14, 0.3), b.uniform(0.02, 0.05)
+        high, low = h * b.uniform(0.9, 1.12), h * b.uniform(0.02, 0.4)
+        a, c = min(mouth, radius_at(profile, min(high, h))) * 0.8, radius_at(profile, low) * 0.97
+        ends = [(a, high, 0), (at + out, high, 0), (at + out, low + 0.1, 0), (c, low, 0)]
+        if b.chance(0.3):
+            ends = ends[:3]  # open below
+        section = rounded_rectangle(t2 * b.uniform(1, 2.5), t2 * 1.3, t2 * 0.4, 3)
+        curve = np.array(ends) if b.chance(0.4) else bezier(*ends, steps=16)
+        b.add(sweep(curve, section, up=(0, 0.02, 1)), "handle")
+    else:
+        reach, tilt = b.uniform(0.4, 0.9), b.uniform(-0.05, 0.35)
+        b.add(
+            rod(
+                (at * 0.9, h * 0.8, 0), (at + reach, h * (0.8 + tilt), 0), b.uniform(0.025, 0.05), b.uniform(0.03, 0.06)
+            ),
+            "handle",
+        )
+    if b.chance(0.4):
+        b.add(
+            lathe([(0, -0.06), (r * 1.08, -0.06), (r * 1.05, 0.0), (0, 0.01)], 30),
+            "base" if b.chance() else "base body",
+        )
+
+
+def sphere_or_tab(b: Builder, mouth: float, y: float) -> Mesh:
+    if b.chance():
+        return ellipsoid(mouth * 0.2, 0.03, mouth * 0.2, (0, y + 0.01, 0))
+    return box(mouth * 0.9, 0.03, 0.06, (mouth * 0.4, y, 0), bevel=0.01)
+
+
+@family("soap bottle", tags=(COMMON,), names={**BOTTLE, "pump": ("pump head", "dispenser head", "nozzle")})
+def soap_bottle(b: Builder) -> None:
+    """Bottles with a short neck: shampoo, detergent with a grip, pill boxes, milk, flasks."""
+    r, h = b.uniform(0.15, 0.34), b.uniform(0.45, 0.95)
+    deep = b.uniform(0.4, 1)
+    outline = rounded_rectangle(2 * r, 2 * r * deep, r * b.uniform(0.1, 1), 5)
+    s = np.linspace(0, 1, 12)
+    shape = 1 - b.uniform(0, 0.25) * s ** b.uniform(1, 6) - b.uniform(0, 0.15) * np.sin(np.pi * s)
+    b.add(stack(outline, [(0, 0.92), *np.stack([0.03 + h * s, shape], 1)]), "body")
+    neck, nh = r * min(1, deep) * b.uniform(0.25, 0.9), b.uniform(0.01, 0.12)
+    top = h + 0.03
+    b.add(lathe([(neck, top - 0.03), (neck, top + nh)], 20), "neck" if nh > 0.03 else "neck, body")
+    c, ch = neck * b.uniform(1.02, 1.6), b.uniform(0.05, 0.35)
+    y = top + nh * b.uniform(0.0, 0.8)
+    b.add(lathe([(c, y), (c * b.uniform(0.75, 1), y + ch), (0, y + ch * b.uniform(1, 1.1))], 22), "lid")
+    if b.chance(0.2):
+        b.add(rod((0, y + ch, 0), (0, y + ch + 0.1, 0), 0.015) + box(0.06, 0.035, 0.2, (0, y + ch + 0.1, 0.06)), "pump")
+    if b.chance(0.25):
+        side_handle(b, np.array([(r, 0), (r * shape[-1], h)]), h * 0.35, h * 0.9)

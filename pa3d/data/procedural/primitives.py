@@ -1,7 +1,7 @@
 """Small watertight-enough meshes to build everyday objects from; numpy only, y up.
 
 Points are (x, y, z) with x to the right, y up and z to the front. Angles are in degrees. Every function
-returns a `Mesh`; `Mesh.at`, `.turn`, `.scale` and `+` compose them. Faces serve area-weighted sampling, so a
+returns a `Mesh`; `Mesh.translate`, `.rotate`, `.scale` and `+` compose them. Faces serve area-weighted sampling, so a
 part may run into its neighbour as it does in hand-made models.
 """
 
@@ -27,10 +27,10 @@ class Mesh(NamedTuple):
     vertices: Array  # (V, 3)
     faces: NDArray[np.int64]  # (F, 3)
 
-    def at(self, x: float = 0, y: float = 0, z: float = 0) -> Mesh:
+    def translate(self, x: float = 0, y: float = 0, z: float = 0) -> Mesh:
         return Mesh(self.vertices + (x, y, z), self.faces)
 
-    def turn(self, axis: str, degrees: float, about: Point = (0, 0, 0)) -> Mesh:
+    def rotate(self, axis: str, degrees: float, about: Point = (0, 0, 0)) -> Mesh:
         pivot = np.asarray(about, float)
         return Mesh((self.vertices - pivot) @ rotation(axis, degrees).T + pivot, self.faces)
 
@@ -42,7 +42,7 @@ class Mesh(NamedTuple):
         sign[AXES[axis]] = -1
         return Mesh(self.vertices * sign, self.faces[:, ::-1])
 
-    def bend(self, move: Callable[[Array], Array]) -> Mesh:
+    def deform(self, move: Callable[[Array], Array]) -> Mesh:
         """The mesh with every vertex moved: move takes and gives (V, 3)."""
         return Mesh(move(self.vertices.copy()), self.faces)
 
@@ -60,7 +60,7 @@ def union(meshes: Sequence[Mesh]) -> Mesh:
 
 
 def grid(points: ArrayLike, wrap_u: bool = False, wrap_v: bool = False) -> Mesh:  # (U, V, 3)
-    """Two triangles a cell of a lattice of points."""
+    """Two triangles per cell of a lattice of points."""
     p = np.asarray(points, float)
     n, m = p.shape[:2]
     index = np.arange(n * m).reshape(n, m)
@@ -128,7 +128,7 @@ def box(
         rows = [(-h / 2, sx, sz), (-h / 2 + b * 0.3, 1 - 0.6 * b / w, 1 - 0.6 * b / d), (-h / 2 + b, 1, 1)]
         rows += [(h / 2 - b, top, top), (h / 2 - b * 0.3, top * (1 - 0.6 * b / w), top * (1 - 0.6 * b / d))]
         mesh = stack(outline, [*rows, (h / 2, sx * top, sz * top)])
-    return mesh.at(*at)
+    return mesh.translate(*at)
 
 
 def lathe(profile: ArrayLike, segments: int = 24, arc: float = 360) -> Mesh:  # (N, 2): radius, y
@@ -149,12 +149,12 @@ def cylinder(
     """A cylinder, frustum (top radius) or cone (top 0) about its centre."""
     end = r if top is None else top
     mesh = lathe([(0, -h / 2), (r, -h / 2), (end, h / 2), (0, h / 2)], segments)
-    return along(mesh, axis).at(*at)
+    return along(mesh, axis).translate(*at)
 
 
 def along(mesh: Mesh, axis: str) -> Mesh:
     """A mesh built along y laid along another axis."""
-    return mesh if axis == "y" else mesh.turn("z", -90) if axis == "x" else mesh.turn("x", 90)
+    return mesh if axis == "y" else mesh.rotate("z", -90) if axis == "x" else mesh.rotate("x", 90)
 
 
 def ellipsoid(
@@ -168,7 +168,7 @@ def ellipsoid(
 ) -> Mesh:
     """An ellipsoid between two latitudes (degrees)."""
     angle = np.radians(np.linspace(low, high, 13))
-    return lathe(np.stack([np.cos(angle), np.sin(angle)], 1), segments).scale(rx, ry, rz).at(*at)
+    return lathe(np.stack([np.cos(angle), np.sin(angle)], 1), segments).scale(rx, ry, rz).translate(*at)
 
 
 def sphere(r: float, at: Point = (0, 0, 0), segments: int = 20) -> Mesh:
@@ -178,7 +178,7 @@ def sphere(r: float, at: Point = (0, 0, 0), segments: int = 20) -> Mesh:
 def torus(big: float, small: float, at: Point = (0, 0, 0), axis: str = "y", segments: int = 28) -> Mesh:
     angle = np.linspace(0, 2 * np.pi, 11)
     mesh = lathe(np.stack([big + small * np.cos(angle), small * np.sin(angle)], 1), segments)
-    return along(mesh, axis).at(*at)
+    return along(mesh, axis).translate(*at)
 
 
 def hollow(profile: ArrayLike, thickness: float, segments: int = 24, floor: float | None = None) -> Mesh:
@@ -199,7 +199,7 @@ def hollow_box(
     outline = rounded_rectangle(w, d, corner)
     sx, sz = 1 - 2 * wall / w, 1 - 2 * wall / d
     rows = [(-h / 2, 1, 1), (h / 2, top, top), (h / 2, top * sx, top * sz), (-h / 2 + wall, sx, sz)]
-    return stack(outline, rows).at(*at)
+    return stack(outline, rows).translate(*at)
 
 
 def sweep(
@@ -232,7 +232,7 @@ def sweep(
 
 
 def tube(path: ArrayLike, r: ArrayLike | float, segments: int = 10, closed: bool = False) -> Mesh:
-    """A round tube along a path (N, 3); r is one radius or one a point."""
+    """A round tube along a path (N, 3); r is one radius, or one per point."""
     return sweep(path, ellipse(1, 1, segments), sizes=r, closed=closed)
 
 
@@ -299,7 +299,7 @@ def extrude(outline: ArrayLike, depth: float, axis: str = "z", at: Point = (0, 0
     j = (i + 1) % n
     wall = np.concatenate([np.stack([i, j, j + n], 1), np.stack([i, j + n, i + n], 1)])
     faces = np.concatenate([triangles[:, ::-1], triangles + n, wall])
-    return Mesh(vertices, faces).at(*at)
+    return Mesh(vertices, faces).translate(*at)
 
 
 def triangulate(polygon: Array) -> NDArray[np.int64]:  # (M, 2) -> (M - 2, 3)

@@ -1,14 +1,14 @@
 """The table of families, the builder that they draw with, and the words for parts.
 
-A family draws one object with a `Builder`: random proportions from `u`, `n`, `chance`, `pick`; surfaces by
-`add(mesh, "slat, back")`, where the string lists the part's names, finest first. Every name may have other
-wordings, in the family's own table or in `WORDINGS`. Which of them an object carries is drawn once an object,
-so that a name covers all of its part or is absent; the names in the string are always kept.
+A family draws one object with a `Builder`. Random proportions come from `uniform`, `integers`, `chance` and `choice`.
+`add(mesh, "slat, back")` adds a surface; the string lists the part's names, the finest first. A name may have other
+wordings, in the family's own table or in `WORDINGS`. The builder draws once per object which of them the object has,
+so that a name covers all of its part or is absent. The names in the string are always kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -69,30 +69,32 @@ class Builder:
         self._used: dict[str, tuple[str, ...]] = {}
         self._parts: dict[str, list[Mesh]] = {}
 
-    def u(self, low: float, high: float) -> float:
+    def uniform(self, low: float, high: float) -> float:
         return float(low + (high - low) * self.rng.random())
 
-    def n(self, low: int, high: int) -> int:
-        """An integer in low..high, both included."""
+    def integers(self, low: int, high: int) -> int:
+        """An integer from low to high, both included (unlike numpy's)."""
         return int(self.rng.integers(low, high + 1))
 
     def chance(self, p: float = 0.5) -> bool:
+        """True with probability p."""
         return bool(self.rng.random() < p)
 
-    def pick(self, *options: str) -> str:
+    def choice(self, *options: str) -> str:
+        """One of the options, each as likely; an option may be given more than once."""
         return options[int(self.rng.integers(len(options)))]
 
     def add(self, mesh: Mesh, names: str) -> None:
         """Give a mesh to the part with these comma-separated names, the finest first."""
         self._parts.setdefault(names, []).append(mesh)
 
-    def sides(self, mesh: Mesh, names: str, axis: str = "x") -> None:
-        """The mesh and its mirror image."""
+    def add_mirrored(self, mesh: Mesh, names: str, axis: str = "x") -> None:
+        """Add the mesh and its mirror image."""
         self.add(mesh, names)
         self.add(mesh.mirror(axis), names)
 
     def pieces(self) -> list[tuple[str, Mesh]]:
-        """What was added so far, to be moved as a whole into another builder."""
+        """All that was added so far, to move it as a whole into another builder."""
         return [(names, mesh) for names, meshes in self._parts.items() for mesh in meshes]
 
     def _worded(self, names: str) -> tuple[str, ...]:
@@ -127,23 +129,38 @@ class Builder:
 Draw = Callable[[Builder], None]
 
 
+COMMON = "common"  # tag of a second family for a kind of object that people ask for often (a further hat, chair, cup)
+
+
 @dataclass(frozen=True)
 class Family:
-    """A category of procedural objects: how to draw one, and wordings of its own for parts."""
+    """A category of procedural objects: how to draw one, its own wordings for parts, and tags."""
 
     category: str
     draw: Draw
     wordings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    tags: frozenset[str] = frozenset()
 
 
 CATEGORIES: dict[str, Family] = {}
 
 
-def family(category: str, names: Mapping[str, tuple[str, ...]] | None = None) -> Callable[[Draw], Draw]:
-    """Register a drawing function; names adds or replaces wordings for this category."""
+def family(
+    category: str, *, names: Mapping[str, tuple[str, ...]] | None = None, tags: Iterable[str] = ()
+) -> Callable[[Draw], Draw]:
+    """Register a drawing function.
+
+    names: wordings of this category, in addition to `WORDINGS` or in place of them.
+    Raises ValueError when the category already has a family.
+    """
 
     def register(draw: Draw) -> Draw:
-        CATEGORIES[category] = Family(category, draw, names or {})
+        if category in CATEGORIES:
+            other = CATEGORIES[category].draw
+            raise ValueError(
+                f"family {category!r} is drawn by {other.__module__}.{other.__name__} already; choose another name"
+            )
+        CATEGORIES[category] = Family(category, draw, names or {}, frozenset(tags))
         return draw
 
     return register

@@ -25,7 +25,7 @@ from pa3d.data.procedural.primitives import (
     torus,
     tube,
 )
-from pa3d.data.procedural.registry import Builder, family
+from pa3d.data.procedural.registry import COMMON, Builder, family
 
 
 def grip(
@@ -34,7 +34,7 @@ def grip(
     """A handle from a to c: a plain rod, an oval one, or one with a swelling."""
     p, q = np.array(a, float), np.array(c, float)
     s = np.linspace(0, 1, 12)
-    kind = b.pick("plain", "swell", "bar", "ridged")
+    kind = b.choice("plain", "swell", "bar", "ridged")
     path = p + (q - p) * s[:, None]
     if kind == "bar":
         b.add(sweep([p, q], rounded_rectangle(2 * r, 1.4 * r, r * 0.4), up=(0.1, 0.2, 1)), names)
@@ -52,9 +52,9 @@ def grip(
     },
 )
 def scissors(b: Builder) -> None:
-    long, wide, back = b.u(0.5, 0.8), b.u(0.05, 0.1), b.u(0.25, 0.4)
-    angle = b.u(2, 32) if b.chance(0.8) else 0.5
-    r1, r2, t = b.u(0.09, 0.16), b.u(0.09, 0.2), b.u(0.014, 0.03)
+    long, wide, back = b.uniform(0.5, 0.8), b.uniform(0.05, 0.1), b.uniform(0.25, 0.4)
+    angle = b.uniform(2, 32) if b.chance(0.8) else 0.5
+    r1, r2, t = b.uniform(0.09, 0.16), b.uniform(0.09, 0.2), b.uniform(0.014, 0.03)
     lying = b.chance()
     pieces: list[tuple[Mesh, str]] = []
     for s in (-1, 1):
@@ -69,26 +69,26 @@ def scissors(b: Builder) -> None:
         )
         if s < 0:
             edge = edge * (-1, 1)
-        pieces.append((extrude(edge, 0.014, at=(0, 0, s * 0.008)).turn("z", s * angle), "blade"))
-        r, oval = (r1 if s < 0 else r2), b.u(1, 1.7)
+        pieces.append((extrude(edge, 0.014, at=(0, 0, s * 0.008)).rotate("z", s * angle), "blade"))
+        r, oval = (r1 if s < 0 else r2), b.uniform(1, 1.7)
         shank = [(0, -0.04, s * 0.008), (-s * r * 0.1, -back * 0.5, 0), (-s * r * 0.25, -back, 0)]
-        pieces.append((tube(bezier(*shank), np.linspace(wide * 0.35, t, 14), 8).turn("z", s * angle), "handle"))
+        pieces.append((tube(bezier(*shank), np.linspace(wide * 0.35, t, 14), 8).rotate("z", s * angle), "handle"))
         ring = arc(r, 0, 360, (-s * r * 0.95, -back - r * oval * 0.8, 0), r2=r * oval, steps=25)[:-1]
-        pieces.append((tube(ring, t, 8, closed=True).turn("z", s * angle), "handle"))
-    pieces.append((cylinder(b.u(0.018, 0.035), 0.05, axis="z"), "screw"))
+        pieces.append((tube(ring, t, 8, closed=True).rotate("z", s * angle), "handle"))
+    pieces.append((cylinder(b.uniform(0.018, 0.035), 0.05, axis="z"), "screw"))
     for mesh, names in pieces:
-        b.add(mesh.turn("x", -90) if lying else mesh, names)
+        b.add(mesh.rotate("x", -90) if lying else mesh, names)
 
 
 @family("hammer", names={"head": ("hammer head", "metal head"), "claw": ("hammer claw", "nail puller")})
 def hammer(b: Builder) -> None:
-    h, r = b.u(0.7, 1), b.u(0.025, 0.05)
+    h, r = b.uniform(0.7, 1), b.uniform(0.025, 0.05)
     grip(b, (0, 0, 0), (0, h, 0), r)
-    kind = b.pick("claw", "claw", "sledge", "mallet", "ball")
-    size = b.u(0.06, 0.1)
+    kind = b.choice("claw", "claw", "sledge", "mallet", "ball")
+    size = b.uniform(0.06, 0.1)
     if kind in ("sledge", "mallet"):
-        size *= b.u(1.2, 2)
-        long = b.u(0.25, 0.5)
+        size *= b.uniform(1.2, 2)
+        long = b.uniform(0.25, 0.5)
         head = (
             box(long, size * 1.6, size * 1.6, (0, h, 0), bevel=0.015)
             if b.chance()
@@ -123,7 +123,7 @@ def hammer(b: Builder) -> None:
 
 @family("axe", names={"head": ("axe head", "blade"), "handle": ("shaft", "handle or grip", "haft")})
 def axe(b: Builder) -> None:
-    h = b.u(0.8, 1.1)
+    h = b.uniform(0.8, 1.1)
     b.add(
         sweep(
             bezier((0.02, 0, 0), (-0.04, h * 0.3, 0), (0.03, h * 0.6, 0), (0, h, 0)),
@@ -133,7 +133,7 @@ def axe(b: Builder) -> None:
         "handle",
     )
     for s in (1, -1) if b.chance(0.25) else (1,):
-        w, e = b.u(0.2, 0.35), b.u(0.12, 0.28)
+        w, e = b.uniform(0.2, 0.35), b.uniform(0.12, 0.28)
         edge = np.array(
             [(-0.04, 0.06), (0.05, 0.05), (w, e), (w * 1.12, 0), (w, -e), (0.05, -0.05), (-0.04, -0.06)]
         ) * (s, 1)
@@ -149,16 +149,16 @@ def axe(b: Builder) -> None:
     },
 )
 def screwdriver(b: Builder) -> None:
-    r, grip_, shaft = b.u(0.06, 0.12), b.u(0.3, 0.5), b.u(0.3, 0.8)
+    r, grip_, shaft = b.uniform(0.06, 0.12), b.uniform(0.3, 0.5), b.uniform(0.3, 0.8)
     s = np.linspace(0, 1, 14)
     b.add(
         lathe(
-            [(0, 0), *np.stack([r * (0.75 + 0.25 * np.sin(s * b.u(3, 9))), grip_ * s], 1), (0, grip_)],
-            b.n(6, 16),
+            [(0, 0), *np.stack([r * (0.75 + 0.25 * np.sin(s * b.uniform(3, 9))), grip_ * s], 1), (0, grip_)],
+            b.integers(6, 16),
         ),
         "handle",
     )
-    k = r * b.u(0.2, 0.35)
+    k = r * b.uniform(0.2, 0.35)
     b.add(rod((0, grip_, 0), (0, grip_ + shaft, 0), k), "shaft")
     b.add(
         stack(
@@ -171,10 +171,10 @@ def screwdriver(b: Builder) -> None:
 
 @family("wrench", names={"head": ("wrench head", "open end", "end"), "handle": ("shank", "shaft", "grip")})
 def wrench(b: Builder) -> None:
-    long, wide, t = b.u(0.7, 1), b.u(0.06, 0.12), b.u(0.03, 0.06)
+    long, wide, t = b.uniform(0.7, 1), b.uniform(0.06, 0.12), b.uniform(0.03, 0.06)
     b.add(box(wide, long, t, (0, long / 2, 0), bevel=0.01), "handle")
-    for y, kind in ((long, b.pick("open", "ring")), (0.0, b.pick("open", "ring", "none"))):
-        r = wide * b.u(0.9, 1.4)
+    for y, kind in ((long, b.choice("open", "ring")), (0.0, b.choice("open", "ring", "none"))):
+        r = wide * b.uniform(0.9, 1.4)
         s = 1 if y else -1
         if kind == "open":
             b.add(
@@ -198,8 +198,8 @@ def wrench(b: Builder) -> None:
     },
 )
 def shovel(b: Builder) -> None:
-    h, w, blade, r = b.u(0.7, 1.2), b.u(0.22, 0.36), b.u(0.3, 0.45), b.u(0.018, 0.03)
-    point, curve = b.u(0, 0.5), b.u(0.05, 0.2)
+    h, w, blade, r = b.uniform(0.7, 1.2), b.uniform(0.22, 0.36), b.uniform(0.3, 0.45), b.uniform(0.018, 0.03)
+    point, curve = b.uniform(0, 0.5), b.uniform(0.05, 0.2)
 
     def scoop(u: np.ndarray, v: np.ndarray) -> np.ndarray:
         x = (2 * u - 1) * w / 2 * (1 - point * np.maximum(0, 1 - 2.5 * v) ** 2)
@@ -208,7 +208,7 @@ def shovel(b: Builder) -> None:
     b.add(sheet(scoop, 0.014, 12, 12), "blade")
     b.add(rod((0, -0.1, 0), (0, h, 0), r), "shaft")
     if b.chance(0.7):
-        s = b.u(0.07, 0.12)
+        s = b.uniform(0.07, 0.12)
         b.add(
             tube(
                 [(0, h - 0.02, 0), (-s, h + s, 0), (-s, h + s * 1.8, 0), (s, h + s * 1.8, 0), (s, h + s, 0)],
@@ -224,18 +224,18 @@ def shovel(b: Builder) -> None:
     names={"handle": ("stick", "pole", "handle or grip", "shaft"), "bristle": ("brush", "bristles", "head")},
 )
 def broom(b: Builder) -> None:
-    h, w, tall = b.u(0.9, 1.3), b.u(0.25, 0.5), b.u(0.12, 0.35)
-    b.add(rod((0, tall, 0), (0, tall + h, b.u(-0.1, 0.1)), b.u(0.012, 0.025)), "handle")
+    h, w, tall = b.uniform(0.9, 1.3), b.uniform(0.25, 0.5), b.uniform(0.12, 0.35)
+    b.add(rod((0, tall, 0), (0, tall + h, b.uniform(-0.1, 0.1)), b.uniform(0.012, 0.025)), "handle")
     if b.chance(0.6):
         b.add(box(w, 0.06, 0.09, (0, tall, 0), bevel=0.02), "brush head, holder")
-        b.add(box(w * b.u(1, 1.25), tall, b.u(0.08, 0.14), (0, tall / 2, 0), top=0.8), "bristle")
+        b.add(box(w * b.uniform(1, 1.25), tall, b.uniform(0.08, 0.14), (0, tall / 2, 0), top=0.8), "bristle")
     else:
         b.add(stack(ellipse(1, 0.5), [(0, w / 2), (tall, w * 0.3), (tall * 1.6, 0.03)]), "bristle")
 
 
 @family("rake", names={"tine": ("tooth", "prong"), "head": ("rake head",), "handle": ("pole", "stick", "shaft")})
 def rake(b: Builder) -> None:
-    h, w, count = b.u(0.9, 1.2), b.u(0.3, 0.5), b.n(6, 14)
+    h, w, count = b.uniform(0.9, 1.2), b.uniform(0.3, 0.5), b.integers(6, 14)
     b.add(rod((0, 0.1, 0), (0, h, 0), 0.02), "handle")
     b.add(box(w, 0.035, 0.035, (0, 0.1, 0)), "crossbar, head")
     for x in np.linspace(-w / 2, w / 2, count):
@@ -252,8 +252,8 @@ def rake(b: Builder) -> None:
     },
 )
 def sword(b: Builder) -> None:
-    long, wide, grip_ = b.u(0.7, 1.1), b.u(0.04, 0.1), b.u(0.15, 0.3)
-    bend = b.u(0, 0.15) if b.chance(0.4) else 0
+    long, wide, grip_ = b.uniform(0.7, 1.1), b.uniform(0.04, 0.1), b.uniform(0.15, 0.3)
+    bend = b.uniform(0, 0.15) if b.chance(0.4) else 0
     s = np.linspace(0, 1, 14)
     path = np.stack([bend * s**2, long * s, 0 * s], 1)
     b.add(
@@ -261,16 +261,16 @@ def sword(b: Builder) -> None:
             path,
             [(-1, 0), (0, 0.2), (1, 0), (0, -0.2)],
             up=(0, 0, 1),
-            sizes=wide / 2 * np.minimum(1, (1.02 - s) * b.u(4, 12)) ** 0.6,
+            sizes=wide / 2 * np.minimum(1, (1.02 - s) * b.uniform(4, 12)) ** 0.6,
         ),
         "blade",
     )
     grip(b, (0, 0, 0), (0, -grip_, 0), 0.025)
     if b.chance(0.85):
-        g = b.u(0.1, 0.25)
+        g = b.uniform(0.1, 0.25)
         b.add(box(2 * g, 0.03, 0.05, bevel=0.01) if b.chance(0.7) else cylinder(g * 0.6, 0.02), "guard")
     if b.chance(0.7):
-        b.add(sphere(b.u(0.03, 0.05), (0, -grip_ - 0.02, 0)), "pommel, handle")
+        b.add(sphere(b.uniform(0.03, 0.05), (0, -grip_ - 0.02, 0)), "pommel, handle")
 
 
 GUN = {
@@ -283,7 +283,7 @@ GUN = {
 
 
 def trigger(b: Builder, x: float, y: float) -> None:
-    s = b.u(0.05, 0.08)
+    s = b.uniform(0.05, 0.08)
     b.add(
         tube(
             [(x - s, y, 0), (x - s * 0.8, y - s * 1.5, 0), (x + s * 0.9, y - s * 1.5, 0), (x + s, y, 0)],
@@ -300,8 +300,8 @@ def trigger(b: Builder, x: float, y: float) -> None:
 
 @family("pistol", names=GUN)
 def pistol(b: Builder) -> None:
-    long, h, t = b.u(0.6, 0.95), b.u(0.1, 0.18), b.u(0.06, 0.1)
-    lean, tall = b.u(5, 28), b.u(0.32, 0.5)
+    long, h, t = b.uniform(0.6, 0.95), b.uniform(0.1, 0.18), b.uniform(0.06, 0.1)
+    lean, tall = b.uniform(5, 28), b.uniform(0.32, 0.5)
     revolver = b.chance(0.3)
     if revolver:
         b.add(rod((long * 0.3, 0.02, 0), (long, 0.02, 0), h * 0.28), "barrel")
@@ -309,23 +309,23 @@ def pistol(b: Builder) -> None:
         b.add(cylinder(h * 0.6, 0.2, (long * 0.22, 0, 0), axis="x"), "cylinder, drum")
         b.add(tube(bezier((-0.03, h * 0.4, 0), (-0.08, h * 0.9, 0), (-0.1, h * 0.9, 0)), 0.018), "hammer")
     else:
-        b.add(box(long, h * 0.6, t, (long / 2 - 0.08, h * 0.2, 0), bevel=b.u(0, 0.02)), "barrel")
-        b.add(box(long * b.u(0.5, 0.8), h * 0.5, t * 0.9, (long * 0.25, -h * 0.25, 0)), "frame, body")
+        b.add(box(long, h * 0.6, t, (long / 2 - 0.08, h * 0.2, 0), bevel=b.uniform(0, 0.02)), "barrel")
+        b.add(box(long * b.uniform(0.5, 0.8), h * 0.5, t * 0.9, (long * 0.25, -h * 0.25, 0)), "frame, body")
         if b.chance():
             b.add(rod((long - 0.1, h * 0.2, 0), (long - 0.02, h * 0.2, 0), h * 0.18), "muzzle, barrel")
-    handle = box(b.u(0.14, 0.2), tall, t, (0, -tall / 2, 0), bevel=0.025)
-    b.add(handle.turn("z", -lean).at(0.04, -h * 0.2, 0), "handle")
-    trigger(b, 0.04 + b.u(0.16, 0.2), -h * 0.5)
+    handle = box(b.uniform(0.14, 0.2), tall, t, (0, -tall / 2, 0), bevel=0.025)
+    b.add(handle.rotate("z", -lean).translate(0.04, -h * 0.2, 0), "handle")
+    trigger(b, 0.04 + b.uniform(0.16, 0.2), -h * 0.5)
     if b.chance(0.4):
         b.add(box(0.02, 0.03, 0.02, (long - 0.14, h * 0.6, 0)), "sight, front sight")
 
 
 @family("rifle", names=GUN)
 def rifle(b: Builder) -> None:
-    long, r = b.u(0.4, 0.7), b.u(0.012, 0.025)
+    long, r = b.uniform(0.4, 0.7), b.uniform(0.012, 0.025)
     b.add(rod((0.3, 0.03, 0), (0.3 + long, 0.03, 0), r), "barrel")
-    b.add(box(0.5, b.u(0.07, 0.12), 0.05, (0.1, 0.02, 0), bevel=0.01), "receiver, body")
-    drop = b.u(0.03, 0.14)
+    b.add(box(0.5, b.uniform(0.07, 0.12), 0.05, (0.1, 0.02, 0), bevel=0.01), "receiver, body")
+    drop = b.uniform(0.03, 0.14)
     shape = np.array(
         [
             (-0.15, 0.06),
@@ -337,10 +337,10 @@ def rifle(b: Builder) -> None:
     )
     b.add(extrude(shape, 0.045), "stock")
     if b.chance(0.6):
-        b.add(box(0.07, 0.2, 0.045, (0, -0.1, 0), bevel=0.012).turn("z", -18).at(-0.08, -0.02, 0), "handle")
+        b.add(box(0.07, 0.2, 0.045, (0, -0.1, 0), bevel=0.012).rotate("z", -18).translate(-0.08, -0.02, 0), "handle")
     if b.chance(0.6):
         b.add(
-            box(0.09, b.u(0.12, 0.3), 0.035, (0, -0.1, 0)).turn("z", b.u(0, 20)).at(0.2, -0.02, 0),
+            box(0.09, b.uniform(0.12, 0.3), 0.035, (0, -0.1, 0)).rotate("z", b.uniform(0, 20)).translate(0.2, -0.02, 0),
             "magazine, clip",
         )
     if b.chance(0.6):
@@ -348,8 +348,8 @@ def rifle(b: Builder) -> None:
     if b.chance(0.4):
         b.add(
             lathe([(0, -0.15), (0.035, -0.15), (0.022, -0.05), (0.022, 0.06), (0.04, 0.16), (0, 0.16)])
-            .turn("z", -90)
-            .at(0.1, 0.13, 0),
+            .rotate("z", -90)
+            .translate(0.1, 0.13, 0),
             "scope, sight",
         )
     trigger(b, 0.03, -0.03)
@@ -366,12 +366,12 @@ PEN = {
 
 @family("pen", names=PEN)
 def pen(b: Builder) -> None:
-    r, h = b.u(0.025, 0.06), 1.0
-    kind = b.pick("capped", "click", "click", "open", "marker", "posted")
-    cap = b.u(0.25, 0.4)
-    sides = b.n(6, 20)
+    r, h = b.uniform(0.025, 0.06), 1.0
+    kind = b.choice("capped", "click", "click", "open", "marker", "posted")
+    cap = b.uniform(0.25, 0.4)
+    sides = b.integers(6, 20)
     s = np.linspace(0, 1, 10)
-    swell = 1 + b.u(0, 0.15) * np.sin(np.pi * s)
+    swell = 1 + b.uniform(0, 0.15) * np.sin(np.pi * s)
     low = 0.08 if kind != "capped" else 0.03
     b.add(
         lathe([(r * 0.6, low), *np.stack([r * swell, low + 0.1 + (h - low - 0.1) * s], 1), (0, h)], sides),
@@ -380,7 +380,7 @@ def pen(b: Builder) -> None:
     if kind != "capped":
         b.add(lathe([(0, 0), (r * 0.15, 0.01), (r * 0.62, low), (0, low)], sides), "tip")
     if kind in ("capped", "posted", "marker") or b.chance(0.2):
-        k = r * b.u(1.1, 1.35)
+        k = r * b.uniform(1.1, 1.35)
         at = 0.0 if kind == "capped" else h - cap * 0.7
         ends = (
             [(0, at), (k * 0.85, at), (k, at + 0.03), (k, at + cap)]
@@ -399,7 +399,7 @@ def pen(b: Builder) -> None:
         if kind == "capped" and b.chance(0.3):
             b.add(cylinder(r * 0.7, 0.03, (0, h, 0)), "end, button")
     else:
-        b.add(cylinder(r * b.u(0.35, 0.7), b.u(0.04, 0.1), (0, h + 0.02, 0)), "button")
+        b.add(cylinder(r * b.uniform(0.35, 0.7), b.uniform(0.04, 0.1), (0, h + 0.02, 0)), "button")
         if b.chance(0.8):
             b.add(
                 box(r * 0.6, 0.26, r * 0.25, (0, h - 0.16, r * 1.4))
@@ -415,7 +415,7 @@ def pen(b: Builder) -> None:
     names={"body": ("shaft", "main body", "pencil body"), "tip": ("point", "lead"), "eraser": ("rubber",)},
 )
 def pencil(b: Builder) -> None:
-    r = b.u(0.025, 0.05)
+    r = b.uniform(0.025, 0.05)
     b.add(cylinder(r, 0.75, (0, 0.5, 0), segments=6), "body")
     b.add(lathe([(0, 0), (r, 0.13)], 12), "tip")
     b.add(cylinder(r, 0.06, (0, 0.905, 0)), "metal band, band")
@@ -427,7 +427,7 @@ def pencil(b: Builder) -> None:
     names={"bristle": ("bristles", "brush", "hair"), "handle": ("grip", "stick", "handle or grip")},
 )
 def paintbrush(b: Builder) -> None:
-    w, t = b.u(0.05, 0.25), b.u(0.03, 0.06)
+    w, t = b.uniform(0.05, 0.25), b.uniform(0.03, 0.06)
     flat = w > 0.12
     s = np.linspace(0, 1, 12)
     b.add(
@@ -458,8 +458,8 @@ def toothbrush(b: Builder) -> None:
 
 @family("saw", names={"blade": ("saw blade", "cutting blade"), "handle": ("grip", "handle or grip")})
 def saw(b: Builder) -> None:
-    long, wide, tip = b.u(0.7, 0.9), b.u(0.15, 0.25), b.u(0.06, 0.12)
-    teeth = b.n(10, 25)
+    long, wide, tip = b.uniform(0.7, 0.9), b.uniform(0.15, 0.25), b.uniform(0.06, 0.12)
+    teeth = b.integers(10, 25)
     x = np.linspace(0, long, 2 * teeth + 1)
     low = np.stack([x, np.where(np.arange(len(x)) % 2, -0.02, 0.0)], 1)
     b.add(extrude(np.concatenate([low, [(long, tip), (0, wide)]]), 0.012), "blade")
@@ -471,7 +471,7 @@ def saw(b: Builder) -> None:
         (-0.05, -0.06, 0),
         (0.02, 0.06, 0),
     ]
-    b.add(tube(ring, b.u(0.025, 0.04), closed=True), "handle")
+    b.add(tube(ring, b.uniform(0.025, 0.04), closed=True), "handle")
 
 
 @family(
@@ -485,13 +485,15 @@ def saw(b: Builder) -> None:
     },
 )
 def drill(b: Builder) -> None:
-    r, long = b.u(0.1, 0.14), b.u(0.4, 0.55)
-    b.add(cylinder(r, long, axis="x", top=r * b.u(0.8, 1)), "body")
+    r, long = b.uniform(0.1, 0.14), b.uniform(0.4, 0.55)
+    b.add(cylinder(r, long, axis="x", top=r * b.uniform(0.8, 1)), "body")
     b.add(cylinder(r * 0.75, 0.14, (long / 2 + 0.06, 0, 0), axis="x", top=r * 0.35), "chuck")
-    b.add(rod((long / 2 + 0.1, 0, 0), (long / 2 + b.u(0.3, 0.5), 0, 0), 0.016), "bit")
-    tall = b.u(0.35, 0.45)
+    b.add(rod((long / 2 + 0.1, 0, 0), (long / 2 + b.uniform(0.3, 0.5), 0, 0), 0.016), "bit")
+    tall = b.uniform(0.35, 0.45)
     b.add(
-        box(0.14, tall, 0.11, (0, -tall / 2, 0), bevel=0.03).turn("z", -b.u(0, 18)).at(-0.06, -r * 0.5, 0),
+        box(0.14, tall, 0.11, (0, -tall / 2, 0), bevel=0.03)
+        .rotate("z", -b.uniform(0, 18))
+        .translate(-0.06, -r * 0.5, 0),
         "handle",
     )
     b.add(box(0.28, 0.12, 0.18, (-0.1, -tall - r * 0.5, 0), bevel=0.02), "battery, battery pack, base")
@@ -506,8 +508,8 @@ def fretted(b: Builder, neck_y: float, long: float, w: float, depth: float) -> N
             box(w, long * 1.15, 0.015, (0, neck_y + long * 0.43, depth / 2 + 0.008), top=0.85),
             "fingerboard, fretboard, neck",
         )
-    top, hw, hl = neck_y + long, w * b.u(1.3, 2), b.u(0.14, 0.24)
-    shape = b.pick("sym", "side", "v")
+    top, hw, hl = neck_y + long, w * b.uniform(1.3, 2), b.uniform(0.14, 0.24)
+    shape = b.choice("sym", "side", "v")
     outline = {
         "sym": [
             (-w * 0.45, 0),
@@ -527,7 +529,7 @@ def fretted(b: Builder, neck_y: float, long: float, w: float, depth: float) -> N
         "v": [(-w * 0.45, 0), (-hw * 0.6, hl), (0, hl * 0.75), (hw * 0.6, hl), (w * 0.45, 0)],
     }[shape]
     b.add(
-        extrude(np.array(outline), depth * 0.7, at=(0, top, 0)).turn("x", -b.u(0, 14), (0, top, 0)),
+        extrude(np.array(outline), depth * 0.7, at=(0, top, 0)).rotate("x", -b.uniform(0, 14), (0, top, 0)),
         "headstock, head",
     )
     for i in range(3):
@@ -545,10 +547,10 @@ GUITAR = {
 
 @family("guitar", names=GUITAR)
 def guitar(b: Builder) -> None:
-    kind = b.pick("acoustic", "acoustic", "electric", "electric", "v", "ukulele")
-    long, depth = b.u(0.75, 0.95), b.u(0.1, 0.2)
+    kind = b.choice("acoustic", "acoustic", "electric", "electric", "v", "ukulele")
+    long, depth = b.uniform(0.75, 0.95), b.uniform(0.1, 0.2)
     t = np.linspace(0, 2 * np.pi, 40, endpoint=False)
-    upper, waist = b.u(0.6, 0.85), b.u(0.1, 0.3)
+    upper, waist = b.uniform(0.6, 0.85), b.uniform(0.1, 0.3)
     if kind in ("acoustic", "ukulele"):
         y = np.sin(t)
         x = (
@@ -558,9 +560,9 @@ def guitar(b: Builder) -> None:
         )
         outline = np.stack([x * long * 0.38, y * long / 2], 1)
     elif kind == "electric":
-        depth = b.u(0.04, 0.08)
+        depth = b.uniform(0.04, 0.08)
         long *= 0.8
-        horn_l, horn_r = b.u(0.8, 1.25), b.u(0.6, 1.05)
+        horn_l, horn_r = b.uniform(0.8, 1.25), b.uniform(0.6, 1.05)
         outline = (
             np.array(
                 [
@@ -595,8 +597,8 @@ def guitar(b: Builder) -> None:
     b.add(extrude(outline, depth), "body")
     if kind == "ukulele":
         long *= 1.15
-    w = b.u(0.07, 0.1)
-    fretted(b, long / 2 * (0.95 if kind in ("acoustic", "ukulele") else 0.7), b.u(0.55, 0.85), w, 0.05)
+    w = b.uniform(0.07, 0.1)
+    fretted(b, long / 2 * (0.95 if kind in ("acoustic", "ukulele") else 0.7), b.uniform(0.55, 0.85), w, 0.05)
     front = depth / 2
     if kind in ("acoustic", "ukulele"):
         b.add(torus(0.11, 0.012, (0, long * 0.15, front), axis="z"), "sound hole, rosette, body")
@@ -605,7 +607,7 @@ def guitar(b: Builder) -> None:
         for pickup in (-0.02, -0.12):
             b.add(box(0.2, 0.05, 0.03, (0, pickup, front)), "pickup, body")
         b.add(box(0.18, 0.06, 0.03, (0, -0.24, front)), "bridge, body")
-        for i in range(b.n(1, 4)):
+        for i in range(b.integers(1, 4)):
             b.add(cylinder(0.02, 0.03, (0.17 + 0.03 * i, -0.12 - 0.08 * i, front), axis="z"), "knob, body")
     if b.chance(0.15):
         b.add(
@@ -661,9 +663,9 @@ def violin(b: Builder) -> None:
     },
 )
 def drum(b: Builder) -> None:
-    r, h = b.u(0.35, 0.5), b.u(0.2, 0.9)
-    low = r * b.u(0.7, 1)
-    b.add(lathe([(low, 0), (r * b.u(1, 1.15), h * 0.6), (r, h)], 32), "shell")
+    r, h = b.uniform(0.35, 0.5), b.uniform(0.2, 0.9)
+    low = r * b.uniform(0.7, 1)
+    b.add(lathe([(low, 0), (r * b.uniform(1, 1.15), h * 0.6), (r, h)], 32), "shell")
     b.add(lathe([(0, h), (r, h)], 32), "head")
     b.add(torus(r * 1.02, 0.018, (0, h, 0)) + torus(low * 1.02, 0.018), "hoop, rim")
     if b.chance(0.4):
@@ -681,14 +683,14 @@ def drum(b: Builder) -> None:
     },
 )
 def racket(b: Builder) -> None:
-    w, h = b.u(0.26, 0.36), b.u(0.3, 0.45)
+    w, h = b.uniform(0.26, 0.36), b.uniform(0.3, 0.45)
     if b.chance():
-        b.add(extrude(ellipse(w, h * 0.85, 30), b.u(0.02, 0.05)), "paddle, blade, head")
+        b.add(extrude(ellipse(w, h * 0.85, 30), b.uniform(0.02, 0.05)), "paddle, blade, head")
         b.add(box(0.1, 0.35, 0.07, (0, -h * 0.85 - 0.12, 0), bevel=0.025), "handle")
     else:
         ring = arc(w, 0, 360, r2=h, steps=33)[:-1]
         b.add(tube(ring, 0.02, 8, closed=True), "frame, head")
-        for q in np.linspace(-0.85, 0.85, b.n(7, 13)):
+        for q in np.linspace(-0.85, 0.85, b.integers(7, 13)):
             x, y = w * q, h * np.sqrt(1 - q * q)
             b.add(rod((x, -y, 0), (x, y, 0), 0.004, segments=4), "strings, head")
             b.add(
@@ -705,10 +707,10 @@ def racket(b: Builder) -> None:
     names={"lens": ("glass", "glass lens"), "frame": ("rim", "ring"), "handle": ("grip", "handle or grip")},
 )
 def magnifying_glass(b: Builder) -> None:
-    r = b.u(0.25, 0.4)
+    r = b.uniform(0.25, 0.4)
     b.add(ellipsoid(r, r, 0.03), "lens")
     b.add(torus(r, 0.035, axis="z"), "frame")
-    grip(b, (0, -r - 0.03, 0), (0, -r - b.u(0.4, 0.7), 0), 0.04)
+    grip(b, (0, -r - 0.03, 0), (0, -r - b.uniform(0.4, 0.7), 0), 0.04)
 
 
 @family(
@@ -716,11 +718,11 @@ def magnifying_glass(b: Builder) -> None:
     names={"bow": ("head", "handle", "key head"), "shaft": ("blade", "shank"), "tooth": ("bit", "teeth")},
 )
 def key(b: Builder) -> None:
-    r, long = b.u(0.13, 0.22), b.u(0.5, 0.75)
-    b.add(torus(r, b.u(0.03, 0.07), axis="z").scale(1, b.u(0.7, 1.1), 0.6), "bow")
+    r, long = b.uniform(0.13, 0.22), b.uniform(0.5, 0.75)
+    b.add(torus(r, b.uniform(0.03, 0.07), axis="z").scale(1, b.uniform(0.7, 1.1), 0.6), "bow")
     b.add(box(0.08, long, 0.03, (0, -r - long / 2, 0)), "shaft")
-    for i in range(b.n(2, 5)):
-        b.add(box(b.u(0.05, 0.13), 0.05, 0.03, (0.07, -r - long + 0.06 + 0.08 * i, 0)), "tooth")
+    for i in range(b.integers(2, 5)):
+        b.add(box(b.uniform(0.05, 0.13), 0.05, 0.03, (0.07, -r - long + 0.06 + 0.08 * i, 0)), "tooth")
 
 
 @family("lever", names={"base": ("foot",), "arm": ("rod", "lever arm")})
@@ -728,6 +730,32 @@ def lever(b: Builder) -> None:
     """A stand with a lever: base, post, arm, knob."""
     b.add(box(0.6, 0.1, 0.4, (0, 0.05, 0), bevel=0.02), "base")
     b.add(rod((0, 0.1, 0), (0, 0.6, 0), 0.05), "post, support")
-    tilt = b.u(-30, 60)
-    b.add(bar((-0.1, 0, 0), (0.55, 0, 0), 0.06, 0.04).turn("z", tilt).at(0, 0.6, 0), "arm")
-    b.add(sphere(0.07, (0.58, 0, 0)).turn("z", tilt).at(0, 0.6, 0), "knob, handle")
+    tilt = b.uniform(-30, 60)
+    b.add(bar((-0.1, 0, 0), (0.55, 0, 0), 0.06, 0.04).rotate("z", tilt).translate(0, 0.6, 0), "arm")
+    b.add(sphere(0.07, (0.58, 0, 0)).rotate("z", tilt).translate(0, 0.6, 0), "knob, handle")
+
+
+@family("marker", tags=(COMMON,), names={**PEN, "body": ("barrel", "pen body", "main body", "base body")})
+def marker(b: Builder) -> None:
+    """Thick pens under a cap of a third to a half of their length, upright, on their cap or lying."""
+    piece = Builder(b.rng)
+    r, cap = b.uniform(0.035, 0.1), b.uniform(0.2, 0.5)
+    s = np.linspace(0, 1, 10)
+    taper = 1 - b.uniform(-0.1, 0.35) * s
+    rows = np.stack([r * taper, cap * 0.8 + (1 - cap * 0.8) * s], 1)
+    outline = ellipse(1, b.uniform(0.6, 1) if b.chance(0.2) else 1, 20)
+    piece.add(stack(outline, [(y, x) for x, y in rows]), "body")
+    k, end = r * b.uniform(1.02, 1.3), b.uniform(0.5, 1)
+    piece.add(stack(outline, [(0, k * end * 0.9), (0.02, k * end), (cap * 0.5, k), (cap, k)]), "cap")
+    if b.chance(0.6):
+        long = cap * b.uniform(0.6, 1)
+        piece.add(
+            box(r * b.uniform(0.3, 0.7), long, r * 0.25, (0, 0.02 + long / 2, k * 1.2))
+            + box(r * 0.4, 0.02, k * 0.5, (0, 0.03, k)),
+            "clip, cap" if b.chance() else "clip",
+        )
+    if b.chance(0.4):
+        piece.add(lathe([(0, 0.99), (r * 0.7, 0.99), (r * 0.6, 1.04), (0, 1.05)], 16), "end, body")
+    turn = {"cap down": 0, "cap up": 180, "lying": 90}[b.choice("cap down", "cap up", "cap up", "lying")]
+    for names, mesh in piece.pieces():
+        b.add(mesh.rotate("x", turn), names)

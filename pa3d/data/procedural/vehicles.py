@@ -32,10 +32,10 @@ def wheel(r: float, w: float, spokes: int = 0) -> Mesh:
     """A wheel about the x axis: a full disc, or a tyre with a hub and spokes."""
     if not spokes:
         profile = [(0, -w * 0.3), (r * 0.6, -w * 0.35), (r * 0.7, -w / 2), (r * 0.95, -w / 2), (r, -w * 0.3)]
-        return lathe([*profile, *[(x, -y) for x, y in reversed(profile)]], 24).turn("z", 90)
+        return lathe([*profile, *[(x, -y) for x, y in reversed(profile)]], 24).rotate("z", 90)
     mesh = torus(r - w / 2, w / 2, axis="x") + cylinder(r * 0.12, w * 1.2, axis="x")
     for angle in 360 / spokes * np.arange(spokes):
-        mesh += rod((0, 0, 0), (0, r - w / 2, 0), max(0.012 * r, w * 0.08), segments=5).turn("x", angle)
+        mesh += rod((0, 0, 0), (0, r - w / 2, 0), max(0.012 * r, w * 0.08), segments=5).rotate("x", angle)
     return mesh
 
 
@@ -44,8 +44,8 @@ def rotor(count: int, r: float, chord: float, axis: str = "y") -> Mesh:
     one = blade([(0.02, 0, 0, chord * 0.6, 1), (r * 0.3, 0, 0, chord, 1), (r, 0, 0, chord * 0.7, 1)], 0.12)
     mesh = one
     for i in range(1, count):
-        mesh += one.turn("y", 360 / count * i)
-    return mesh if axis == "y" else mesh.turn("x", 90)
+        mesh += one.rotate("y", 360 / count * i)
+    return mesh if axis == "y" else mesh.rotate("x", 90)
 
 
 PLANE = {
@@ -60,62 +60,64 @@ PLANE = {
 @family("airplane", names=PLANE)
 def airplane(b: Builder) -> None:
     """Facing +z: airliners, propeller planes, jets, gliders, biplanes."""
-    kind = b.pick("airliner", "airliner", "prop", "prop", "fighter", "glider", "biplane", "twin")
-    r = b.u(0.05, 0.09) if kind != "glider" else b.u(0.03, 0.05)
+    kind = b.choice("airliner", "airliner", "prop", "prop", "fighter", "glider", "biplane", "twin")
+    r = b.uniform(0.05, 0.09) if kind != "glider" else b.uniform(0.03, 0.05)
     s = np.linspace(0, 1, 20)
-    nose, rear = b.u(0.4, 0.9), b.u(0.5, 1.1)
+    nose, rear = b.uniform(0.4, 0.9), b.uniform(0.5, 1.1)
     radius = r * np.minimum(np.minimum(1, (s * 6 + 0.001) ** nose), np.minimum(1, ((1 - s) * 2.6 + 0.02) ** rear))
     path = np.stack([0 * s, 0.5 * r * np.maximum(s - 0.6, 0) * 2, 0.5 - s], 1)
     b.add(tube(path, radius, 18), "body")
-    low = b.pick("low", "mid", "high")
+    low = b.choice("low", "mid", "high")
     y = {"low": -r * 0.6, "mid": 0.0, "high": r * 0.8}[low]
-    span = b.u(0.35, 0.6) if kind != "glider" else b.u(0.6, 0.8)
-    chord, taper = b.u(0.13, 0.24), b.u(0.25, 1)
-    sweep_, dihedral = b.u(-0.02, 0.1), b.u(-0.02, 0.1)
+    span = b.uniform(0.35, 0.6) if kind != "glider" else b.uniform(0.6, 0.8)
+    chord, taper = b.uniform(0.13, 0.24), b.uniform(0.25, 1)
+    sweep_, dihedral = b.uniform(-0.02, 0.1), b.uniform(-0.02, 0.1)
     if kind in ("airliner", "fighter"):
-        sweep_, taper, chord = b.u(0.12, 0.35), b.u(0.15, 0.45), b.u(0.18, 0.32)
+        sweep_, taper, chord = b.uniform(0.12, 0.35), b.uniform(0.15, 0.45), b.uniform(0.18, 0.32)
     if kind == "fighter":
-        span, chord = b.u(0.25, 0.38), b.u(0.3, 0.5)
+        span, chord = b.uniform(0.25, 0.38), b.uniform(0.3, 0.5)
     if kind == "glider":
-        chord = b.u(0.07, 0.12)
-    z = b.u(-0.02, 0.1)
-    for level in (y, y + b.u(0.14, 0.2)) if kind == "biplane" else (y,):
+        chord = b.uniform(0.07, 0.12)
+    z = b.uniform(-0.02, 0.1)
+    for level in (y, y + b.uniform(0.14, 0.2)) if kind == "biplane" else (y,):
         half = blade([(r * 0.3, level, z, chord, 1), (span, level + dihedral, z - sweep_, chord * taper, 0.9)], 0.1)
-        b.sides(half, "wing")
+        b.add_mirrored(half, "wing")
         if kind == "biplane" and level == y:
             for x in (span * 0.4, span * 0.75):
-                b.sides(rod((x, y, z), (x, y + 0.15, z), 0.006), "strut, wing strut")
+                b.add_mirrored(rod((x, y, z), (x, y + 0.15, z), 0.006), "strut, wing strut")
     if kind == "airliner" and b.chance():
-        b.sides(
+        b.add_mirrored(
             blade([(0, 0, 0, chord * taper, 1), (0.05, 0, -0.03, chord * taper * 0.5, 1)], 0.08)
-            .turn("z", 75)
-            .at(span, y + dihedral, z - sweep_),
+            .rotate("z", 75)
+            .translate(span, y + dihedral, z - sweep_),
             "winglet, wing",
         )
-    th, tc, tz = b.u(0.12, 0.22), b.u(0.1, 0.18), -0.5 + b.u(0.06, 0.12)
-    fin = blade([(0, 0, 0, tc, 1), (th, 0, -th * b.u(0.2, 0.8), tc * b.u(0.4, 0.8), 1)], 0.1).turn("z", 90)
+    th, tc, tz = b.uniform(0.12, 0.22), b.uniform(0.1, 0.18), -0.5 + b.uniform(0.06, 0.12)
+    fin = blade([(0, 0, 0, tc, 1), (th, 0, -th * b.uniform(0.2, 0.8), tc * b.uniform(0.4, 0.8), 1)], 0.1).rotate(
+        "z", 90
+    )
     base = r * 0.4
     names = "vertical stabilizer, tail fin, tail"
     if kind == "fighter" and b.chance():
-        b.sides(fin.turn("z", -15).at(r * 0.9, base * 0.5, tz), names)
+        b.add_mirrored(fin.rotate("z", -15).translate(r * 0.9, base * 0.5, tz), names)
     else:
-        b.add(fin.at(0, base, tz), names)
+        b.add(fin.translate(0, base, tz), names)
     t_tail = b.chance(0.25)
     level = base + th * 0.95 if t_tail else base + (th * 0.1 if b.chance() else 0)
-    ts = span * b.u(0.3, 0.45)
+    ts = span * b.uniform(0.3, 0.45)
     shift = th * 0.4 if t_tail else 0
-    b.sides(
+    b.add_mirrored(
         blade(
             [
                 (0, level, tz - shift, tc * 0.9, 1),
-                (ts, level + b.u(0, 0.03), tz - shift - ts * b.u(0.1, 0.6), tc * 0.5, 1),
+                (ts, level + b.uniform(0, 0.03), tz - shift - ts * b.uniform(0.1, 0.6), tc * 0.5, 1),
             ],
             0.09,
         ),
         "horizontal stabilizer, tail",
     )
     if kind in ("airliner", "twin"):
-        er, el = b.u(0.025, 0.05), b.u(0.1, 0.18)
+        er, el = b.uniform(0.025, 0.05), b.uniform(0.1, 0.18)
         pod = lathe(
             [
                 (0, 0),
@@ -126,19 +128,19 @@ def airplane(b: Builder) -> None:
                 (er * 0.6, el * 0.8),
                 (0, el * 0.85),
             ]
-        ).turn("x", 90)
+        ).rotate("x", 90)
         if b.chance(0.2) and kind == "airliner":
-            b.sides(pod.at(r + er, base, -0.32), "engine")
+            b.add_mirrored(pod.translate(r + er, base, -0.32), "engine")
         else:
             for f in (0.35,) if b.chance(0.7) else (0.3, 0.6):
                 ez = z - sweep_ * f + chord * 0.2
                 drop = y + dihedral * f + (-er * 1.1 if kind == "airliner" else 0)
-                b.sides(pod.at(span * f, drop, ez), "engine")
+                b.add_mirrored(pod.translate(span * f, drop, ez), "engine")
                 if kind == "twin":
-                    disc = rotor(b.n(2, 4), b.u(0.07, 0.1), 0.025, "z").at(span * f, drop, ez + el)
-                    b.sides(disc, "propeller")
+                    disc = rotor(b.integers(2, 4), b.uniform(0.07, 0.1), 0.025, "z").translate(span * f, drop, ez + el)
+                    b.add_mirrored(disc, "propeller")
     elif kind in ("prop", "biplane") or (kind == "glider" and b.chance(0.2)):
-        b.add(rotor(b.n(2, 4), b.u(0.1, 0.18), 0.03, "z").at(0, 0, 0.51), "propeller")
+        b.add(rotor(b.integers(2, 4), b.uniform(0.1, 0.18), 0.03, "z").translate(0, 0, 0.51), "propeller")
         b.add(ellipsoid(r * 0.35, r * 0.35, r * 0.6, (0, 0, 0.51)), "spinner, propeller hub, propeller")
         if b.chance(0.6):
             b.add(cylinder(r * 1.05, 0.1, (0, 0, 0.43), axis="z"), "engine")
@@ -147,15 +149,15 @@ def airplane(b: Builder) -> None:
             b.add(cylinder(r * 0.6, 0.1, (x * r, 0, -0.49), axis="z"), "engine")
     if b.chance(0.5):
         b.add(
-            ellipsoid(r * 0.6, r * 0.6, r * b.u(1.2, 2.2), (0, r * 0.75, b.u(0.15, 0.3))),
+            ellipsoid(r * 0.6, r * 0.6, r * b.uniform(1.2, 2.2), (0, r * 0.75, b.uniform(0.15, 0.3))),
             "cockpit, cockpit window",
         )
     if b.chance(0.45):
         legs_ = [(0, 0.36), (0.09, 0.02), (-0.09, 0.02)]
         for x, lz in legs_:
-            ground = -r - b.u(0.05, 0.09)
+            ground = -r - b.uniform(0.05, 0.09)
             b.add(rod((x, -r * 0.5, lz), (x, ground, lz), 0.007), "landing gear")
-            b.add(wheel(0.025, 0.018).at(x, ground, lz), "wheel, landing gear")
+            b.add(wheel(0.025, 0.018).translate(x, ground, lz), "wheel, landing gear")
 
 
 @family(
@@ -168,24 +170,27 @@ def airplane(b: Builder) -> None:
     },
 )
 def helicopter(b: Builder) -> None:
-    w, h, d = b.u(0.1, 0.15), b.u(0.12, 0.17), b.u(0.2, 0.3)
+    w, h, d = b.uniform(0.1, 0.15), b.uniform(0.12, 0.17), b.uniform(0.2, 0.3)
     b.add(ellipsoid(w, h, d, (0, 0, 0.1)), "body")
     b.add(tube([(0, 0.04, -0.05), (0, 0.07, -0.6)], [h * 0.5, 0.02]), "tail")
     b.add(
-        blade([(0, 0, 0, 0.12, 1), (0.18, 0, -0.08, 0.07, 1)], 0.1).turn("z", 90).at(0, 0.05, -0.57),
+        blade([(0, 0, 0, 0.12, 1), (0.18, 0, -0.08, 0.07, 1)], 0.1).rotate("z", 90).translate(0, 0.05, -0.57),
         "tail fin, tail",
     )
-    b.add(rotor(b.n(2, 4), 0.1, 0.025).turn("z", 90).at(0.03, 0.1, -0.6), "tail rotor, tail")
+    b.add(rotor(b.integers(2, 4), 0.1, 0.025).rotate("z", 90).translate(0.03, 0.1, -0.6), "tail rotor, tail")
     b.add(rod((0, h * 0.8, 0.08), (0, h + 0.08, 0.08), 0.02), "mast, rotor shaft")
-    b.add(rotor(b.n(2, 5), b.u(0.5, 0.65), 0.045).turn("y", b.u(0, 90)).at(0, h + 0.08, 0.08), "rotor")
+    b.add(
+        rotor(b.integers(2, 5), b.uniform(0.5, 0.65), 0.045).rotate("y", b.uniform(0, 90)).translate(0, h + 0.08, 0.08),
+        "rotor",
+    )
     if b.chance(0.75):
         y = -h - 0.06
-        b.sides(tube([(w, y, -0.15), (w, y, 0.25), (w, y + 0.04, 0.32)], 0.012), "skid")
+        b.add_mirrored(tube([(w, y, -0.15), (w, y, 0.25), (w, y + 0.04, 0.32)], 0.012), "skid")
         for z in (-0.02, 0.2):
-            b.sides(rod((w * 0.5, -h * 0.7, z), (w, y, z), 0.009), "skid")
+            b.add_mirrored(rod((w * 0.5, -h * 0.7, z), (w, y, z), 0.009), "skid")
     else:
         for x, z in ((0, 0.28), (0.12, -0.02), (-0.12, -0.02)):
-            b.add(wheel(0.035, 0.03).at(x, -h - 0.01, z), "wheel")
+            b.add(wheel(0.035, 0.03).translate(x, -h - 0.01, z), "wheel")
     if b.chance():
         b.add(ellipsoid(w * 0.93, h * 0.75, d * 0.6, (0, 0.03, 0.1 + d * 0.45)), "cockpit, windshield")
 
@@ -202,15 +207,15 @@ CAR = {
 @family("car", names=CAR)
 def car(b: Builder) -> None:
     """Facing +z: sedans, hatchbacks, vans, pickups, sports cars."""
-    kind = b.pick("sedan", "sedan", "hatch", "suv", "sport", "pickup", "convertible")
-    w = b.u(0.36, 0.46)
-    r = b.u(0.075, 0.11) * (1.15 if kind == "suv" else 1)
-    low = r * b.u(0.5, 0.9)
-    belt = low + b.u(0.12, 0.19)
-    top = belt + (b.u(0.09, 0.13) if kind == "sport" else b.u(0.13, 0.2))
+    kind = b.choice("sedan", "sedan", "hatch", "suv", "sport", "pickup", "convertible")
+    w = b.uniform(0.36, 0.46)
+    r = b.uniform(0.075, 0.11) * (1.15 if kind == "suv" else 1)
+    low = r * b.uniform(0.5, 0.9)
+    belt = low + b.uniform(0.12, 0.19)
+    top = belt + (b.uniform(0.09, 0.13) if kind == "sport" else b.uniform(0.13, 0.2))
     if kind == "suv":
         top += 0.04
-    front, cowl = 0.5, b.u(0.12, 0.24)
+    front, cowl = 0.5, b.uniform(0.12, 0.24)
     rear = {
         "sedan": -0.32,
         "sport": -0.3,
@@ -219,10 +224,10 @@ def car(b: Builder) -> None:
         "pickup": -0.03,
         "convertible": -0.25,
     }[kind]
-    dip = b.u(0.01, 0.05)
+    dip = b.uniform(0.01, 0.05)
     side = [
         (-0.5, low),
-        (-0.5, belt - b.u(0, 0.04)),
+        (-0.5, belt - b.uniform(0, 0.04)),
         (rear, belt),
         (cowl, belt),
         (front, belt - dip - 0.03),
@@ -238,9 +243,9 @@ def car(b: Builder) -> None:
         "hood",
     )
     if kind != "convertible":
-        lean, back_lean = b.u(0.07, 0.16), b.u(0.02, 0.1)
+        lean, back_lean = b.uniform(0.07, 0.16), b.uniform(0.02, 0.1)
         rf, rb = cowl - lean, rear + back_lean
-        wt = w * b.u(0.75, 0.92)
+        wt = w * b.uniform(0.75, 0.92)
         loops = [
             [(-w / 2, belt, rear), (w / 2, belt, rear), (w / 2, belt, cowl), (-w / 2, belt, cowl)],
             [(-wt / 2, top, rb), (wt / 2, top, rb), (wt / 2, top, rf), (-wt / 2, top, rf)],
@@ -292,21 +297,21 @@ def car(b: Builder) -> None:
                 box(w * 0.3, 0.1, 0.05, (x * w, belt + 0.04, -0.05)) + box(w * 0.3, 0.04, 0.12, (x * w, belt, 0.0)),
                 "seat",
             )
-        b.add(box(w * 0.85, 0.12, 0.012, (0, belt + 0.05, cowl)).turn("x", -30, (0, belt, cowl)), "windshield")
+        b.add(box(w * 0.85, 0.12, 0.012, (0, belt + 0.05, cowl)).rotate("x", -30, (0, belt, cowl)), "windshield")
     if kind == "pickup":
         b.add(hollow_box(w * 0.98, 0.1, 0.45, 0.02, (0, belt + 0.01, -0.27)), "truck bed, cargo bed, body")
-    axle = b.u(0.28, 0.34)
-    ww = b.u(0.05, 0.08)
+    axle = b.uniform(0.28, 0.34)
+    ww = b.uniform(0.05, 0.08)
     for z in (axle, -axle):
-        b.sides(wheel(r, ww).at(w / 2 - ww * 0.3, r, z), "wheel")
+        b.add_mirrored(wheel(r, ww).translate(w / 2 - ww * 0.3, r, z), "wheel")
     if b.chance(0.5):
-        b.sides(ellipsoid(0.035, 0.025, 0.015, (w * 0.36, belt - dip - 0.06, front)), "headlight")
-        b.sides(box(0.06, 0.03, 0.015, (w * 0.36, belt - 0.06, -0.5)), "taillight, rear light")
+        b.add_mirrored(ellipsoid(0.035, 0.025, 0.015, (w * 0.36, belt - dip - 0.06, front)), "headlight")
+        b.add_mirrored(box(0.06, 0.03, 0.015, (w * 0.36, belt - 0.06, -0.5)), "taillight, rear light")
     if b.chance(0.5):
         b.add(box(w * 1.02, 0.05, 0.04, (0, low + 0.02, front)), "front bumper, bumper")
         b.add(box(w * 1.02, 0.05, 0.04, (0, low + 0.02, -0.5)), "rear bumper, bumper")
     if b.chance(0.4):
-        b.sides(box(0.04, 0.03, 0.02, (w / 2 + 0.02, belt + 0.02, cowl - 0.06)), "side mirror, mirror")
+        b.add_mirrored(box(0.04, 0.03, 0.02, (w / 2 + 0.02, belt + 0.02, cowl - 0.06)), "side mirror, mirror")
     if kind == "sport" and b.chance():
         b.add(box(w * 0.9, 0.012, 0.07, (0, belt + 0.06, -0.46)), "spoiler, rear wing")
 
@@ -314,6 +319,31 @@ def car(b: Builder) -> None:
 def grid_of(corners: list[tuple[float, float, float]], shift: float) -> Mesh:
     """A quad moved along z by shift."""
     return Mesh(np.array(corners) + (0, 0, shift * 0.3), np.array([[0, 1, 2], [0, 2, 3]]))
+
+
+def _truck_box(b: Builder, w: float, low: float, long: float, z: float) -> None:
+    tall = b.uniform(0.25, 0.42)
+    b.add(box(w * 1.05, tall, long, (0, low + 0.02 + tall / 2, z)), "container")
+
+
+def _truck_tank(b: Builder, w: float, low: float, long: float, z: float) -> None:
+    b.add(cylinder(w * 0.5, long, (0, low + w * 0.5, z), axis="z"), "tank, container")
+
+
+def _truck_open(b: Builder, w: float, low: float, long: float, z: float) -> None:
+    b.add(hollow_box(w, 0.18, long, 0.02, (0, low + 0.11, z)), "cargo bed, container")
+
+
+def _truck_flat(b: Builder, w: float, low: float, long: float, z: float) -> None:
+    b.add(box(w, 0.025, long, (0, low + 0.03, z)), "flatbed, cargo bed")
+
+
+TRUCK_KINDS = {
+    "box": _truck_box,
+    "tank": _truck_tank,
+    "open": _truck_open,
+    "flat": _truck_flat,
+}
 
 
 @family(
@@ -326,26 +356,18 @@ def grid_of(corners: list[tuple[float, float, float]], shift: float) -> Mesh:
     },
 )
 def truck(b: Builder) -> None:
-    w, r = b.u(0.24, 0.3), b.u(0.055, 0.075)
+    w, r = b.uniform(0.24, 0.3), b.uniform(0.055, 0.075)
     low = r * 1.2
-    ch, cd = b.u(0.2, 0.3), b.u(0.16, 0.24)
+    ch, cd = b.uniform(0.2, 0.3), b.uniform(0.16, 0.24)
     b.add(box(w * 0.7, 0.04, 1, (0, low, 0)), "chassis")
-    b.add(box(w, ch, cd, (0, low + ch / 2, 0.5 - cd / 2), bevel=0.015, top=b.u(0.9, 1)), "cab")
+    b.add(box(w, ch, cd, (0, low + ch / 2, 0.5 - cd / 2), bevel=0.015, top=b.uniform(0.9, 1)), "cab")
     b.add(box(w * 0.85, ch * 0.35, 0.012, (0, low + ch * 0.68, 0.502)), "windshield, window")
-    long = 1 - cd - b.u(0.02, 0.08)
+    long = 1 - cd - b.uniform(0.02, 0.08)
     z = -0.5 + long / 2
-    kind = b.pick("box", "tank", "open", "flat")
-    if kind == "box":
-        tall = b.u(0.25, 0.42)
-        b.add(box(w * 1.05, tall, long, (0, low + 0.02 + tall / 2, z)), "container")
-    elif kind == "tank":
-        b.add(cylinder(w * 0.5, long, (0, low + w * 0.5, z), axis="z"), "tank, container")
-    elif kind == "open":
-        b.add(hollow_box(w, 0.18, long, 0.02, (0, low + 0.11, z)), "cargo bed, container")
-    else:
-        b.add(box(w, 0.025, long, (0, low + 0.03, z)), "flatbed, cargo bed")
+    kind = b.choice("box", "tank", "open", "flat")
+    TRUCK_KINDS[kind](b, w, low, long, z)
     for az in (0.5 - cd * 0.5, -0.3, -0.3 + 2.3 * r) if b.chance() else (0.5 - cd * 0.5, -0.32):
-        b.sides(wheel(r, 0.05).at(w / 2 - 0.02, r, az), "wheel")
+        b.add_mirrored(wheel(r, 0.05).translate(w / 2 - 0.02, r, az), "wheel")
 
 
 @family(
@@ -358,17 +380,17 @@ def truck(b: Builder) -> None:
     },
 )
 def bus(b: Builder) -> None:
-    w, h, r = b.u(0.22, 0.28), b.u(0.24, 0.42), b.u(0.05, 0.065)
+    w, h, r = b.uniform(0.22, 0.28), b.uniform(0.24, 0.42), b.uniform(0.05, 0.065)
     low = r * 0.8
     b.add(box(w, h, 1, (0, low + h / 2, 0), bevel=0.012), "body")
     b.add(box(w * 0.97, 0.012, 0.97, (0, low + h + 0.004, 0)), "roof")
-    count = b.n(4, 8)
+    count = b.integers(4, 8)
     for z in np.linspace(-0.42, 0.34, count):
-        b.sides(box(0.012, h * 0.3, 0.6 / count, (w / 2, low + h * 0.65, z)), "window")
+        b.add_mirrored(box(0.012, h * 0.3, 0.6 / count, (w / 2, low + h * 0.65, z)), "window")
     b.add(box(w * 0.88, h * 0.4, 0.012, (0, low + h * 0.62, 0.5)), "windshield, window")
     b.add(box(0.012, h * 0.75, 0.09, (w / 2, low + h * 0.42, 0.43)), "door")
     for z in (0.3, -0.3):
-        b.sides(wheel(r, 0.05).at(w / 2 - 0.02, r, z), "wheel")
+        b.add_mirrored(wheel(r, 0.05).translate(w / 2 - 0.02, r, z), "wheel")
 
 
 @family(
@@ -381,21 +403,21 @@ def bus(b: Builder) -> None:
     },
 )
 def train(b: Builder) -> None:
-    r, w = b.u(0.07, 0.1), 0.24
+    r, w = b.uniform(0.07, 0.1), 0.24
     if b.chance(0.6):
         b.add(box(w, 0.05, 0.95, (0, 0.16, 0)), "chassis, frame")
         b.add(cylinder(0.12, 0.6, (0, 0.3, 0.15), axis="z"), "body")
         b.add(box(w * 1.05, 0.3, 0.26, (0, 0.33, -0.3)), "cab")
         b.add(box(w * 1.2, 0.03, 0.32, (0, 0.49, -0.3)), "roof")
-        b.add(lathe([(0.035, 0.38), (0.035, 0.5), (0.06, 0.58), (0.04, 0.58)]).at(0, 0, 0.36), "chimney")
+        b.add(lathe([(0.035, 0.38), (0.035, 0.5), (0.06, 0.58), (0.04, 0.58)]).translate(0, 0, 0.36), "chimney")
         b.add(ellipsoid(0.05, 0.06, 0.05, (0, 0.42, 0.1)), "steam bulge, bell")
     else:
         b.add(box(w, 0.32, 0.95, (0, 0.3, 0), bevel=0.03), "body")
         for z in np.linspace(-0.35, 0.3, 5):
-            b.sides(box(0.012, 0.09, 0.09, (w / 2, 0.36, z)), "window")
+            b.add_mirrored(box(0.012, 0.09, 0.09, (w / 2, 0.36, z)), "window")
         b.add(box(w * 0.8, 0.1, 0.012, (0, 0.37, 0.477)), "windshield, window")
-    for z in np.linspace(-0.34, 0.34, b.n(3, 5)):
-        b.sides(cylinder(r, 0.03, (w * 0.42, r, z), axis="x"), "wheel")
+    for z in np.linspace(-0.34, 0.34, b.integers(3, 5)):
+        b.add_mirrored(cylinder(r, 0.03, (w * 0.42, r, z), axis="x"), "wheel")
 
 
 MOTO = {
@@ -412,34 +434,39 @@ MOTO = {
 @family("motorbike", names=MOTO)
 def motorbike(b: Builder) -> None:
     """Facing +z."""
-    r, w = b.u(0.16, 0.22), b.u(0.05, 0.1)
-    zf, zr = b.u(0.36, 0.48), -b.u(0.3, 0.38)
-    spokes = b.n(5, 14) if b.chance() else 0
-    b.add(wheel(r, w, spokes).at(0, r, zf), "wheel")
-    b.add(wheel(r, w * b.u(1, 1.3), spokes).at(0, r, zr), "wheel")
-    head = np.array([0, r * 2 + b.u(0.12, 0.22), zf - b.u(0.14, 0.28)])
+    r, w = b.uniform(0.16, 0.22), b.uniform(0.05, 0.1)
+    zf, zr = b.uniform(0.36, 0.48), -b.uniform(0.3, 0.38)
+    spokes = b.integers(5, 14) if b.chance() else 0
+    b.add(wheel(r, w, spokes).translate(0, r, zf), "wheel")
+    b.add(wheel(r, w * b.uniform(1, 1.3), spokes).translate(0, r, zr), "wheel")
+    head = np.array([0, r * 2 + b.uniform(0.12, 0.22), zf - b.uniform(0.14, 0.28)])
     for s in (-1, 1):
         b.add(rod((s * (w / 2 + 0.015), r, zf), (s * 0.04, head[1], head[2]), 0.014), "front fork, fork, frame")
         b.add(rod((s * (w / 2 + 0.02), r, zr), (s * 0.04, r * 1.1, zr * 0.2), 0.014), "swingarm, frame")
         b.add(rod((s * 0.03, r * 1.0, 0), (s * 0.03, head[1] - 0.05, head[2] - 0.02), 0.014), "frame")
-    seat_y = r * 2 + b.u(-0.02, 0.06)
+    seat_y = r * 2 + b.uniform(-0.02, 0.06)
     b.add(
         sweep(
-            bezier((0, seat_y + 0.02, 0.02), (0, seat_y - 0.01, -0.15), (0, seat_y + b.u(0.02, 0.1), zr - 0.06)),
-            rounded_rectangle(b.u(0.1, 0.16), 0.06, 0.02),
+            bezier((0, seat_y + 0.02, 0.02), (0, seat_y - 0.01, -0.15), (0, seat_y + b.uniform(0.02, 0.1), zr - 0.06)),
+            rounded_rectangle(b.uniform(0.1, 0.16), 0.06, 0.02),
             up=(0, 1, 0),
         ),
         "seat",
     )
-    tank = ellipsoid(b.u(0.07, 0.1), b.u(0.06, 0.09), b.u(0.13, 0.18), (0, seat_y + 0.07, (head[2] + 0.02) / 2 + 0.03))
+    tank = ellipsoid(
+        b.uniform(0.07, 0.1),
+        b.uniform(0.06, 0.09),
+        b.uniform(0.13, 0.18),
+        (0, seat_y + 0.07, (head[2] + 0.02) / 2 + 0.03),
+    )
     b.add(tank, "gas tank")
-    size = b.u(0.14, 0.2)
+    size = b.uniform(0.14, 0.2)
     b.add(
         box(size, size * 1.1, size * 1.5, (0, r * 1.15, 0.03), bevel=0.02)
         + cylinder(size * 0.35, size * 1.2, (0, r * 0.9, 0.0), axis="x"),
         "engine",
     )
-    spread, rise, back = b.u(0.18, 0.32), b.u(0.02, 0.2), b.u(0.02, 0.16)
+    spread, rise, back = b.uniform(0.18, 0.32), b.uniform(0.02, 0.2), b.uniform(0.02, 0.16)
     b.add(
         tube(
             [
@@ -471,7 +498,7 @@ def motorbike(b: Builder) -> None:
                     (x * 0.6, r, 0.1),
                     (x, r * 0.5, 0.05),
                     (x, r * 0.7, zr * 0.5),
-                    (x, r * b.u(0.8, 1.4), zr - 0.1),
+                    (x, r * b.uniform(0.8, 1.4), zr - 0.1),
                 ),
                 np.linspace(0.018, 0.035, 14),
             ),
@@ -488,7 +515,7 @@ def motorbike(b: Builder) -> None:
                 "fender, mudguard",
             )
     if b.chance(0.25):
-        b.add(box(0.18, 0.18, 0.012).turn("x", -30).at(0, head[1] + 0.09, head[2] + 0.07), "windshield")
+        b.add(box(0.18, 0.18, 0.012).rotate("x", -30).translate(0, head[1] + 0.09, head[2] + 0.07), "windshield")
 
 
 @family(
@@ -503,13 +530,13 @@ def motorbike(b: Builder) -> None:
     },
 )
 def bicycle(b: Builder) -> None:
-    r, t = b.u(0.26, 0.32), b.u(0.012, 0.022)
+    r, t = b.uniform(0.26, 0.32), b.uniform(0.012, 0.022)
     zf, zr = 0.48, -0.45
     for z in (zf, zr):
-        b.add(wheel(r, b.u(0.025, 0.06), b.n(8, 18)).at(0, r, z), "wheel")
+        b.add(wheel(r, b.uniform(0.025, 0.06), b.integers(8, 18)).translate(0, r, z), "wheel")
     crank = (0, r * 0.9, -0.08)
-    head = (0, r + b.u(0.3, 0.42), zf - 0.17)
-    post = (0, r + b.u(0.25, 0.36), -0.2)
+    head = (0, r + b.uniform(0.3, 0.42), zf - 0.17)
+    post = (0, r + b.uniform(0.25, 0.36), -0.2)
     step = b.chance(0.3)
     lowhead = (0, head[1] - 0.09, head[2] + 0.03)
     for p, q in (
@@ -527,7 +554,7 @@ def bicycle(b: Builder) -> None:
         b.add(box(0.08, 0.02, 0.06, foot), "pedal")
     b.add(rod(head, lowhead, t * 1.4), "frame")
     b.add(cylinder(0.07, 0.01, (0.04, crank[1], crank[2]), axis="x"), "chainring, gear")
-    seat_y = post[1] + b.u(0.08, 0.2)
+    seat_y = post[1] + b.uniform(0.08, 0.2)
     b.add(rod(post, (0, seat_y, post[2] - 0.03), t * 0.8), "seat post, frame")
     b.add(
         extrude(
@@ -538,9 +565,9 @@ def bicycle(b: Builder) -> None:
         ),
         "seat",
     )
-    hy, hz, spread = head[1] + b.u(0.05, 0.12), head[2] - 0.02, b.u(0.2, 0.3)
+    hy, hz, spread = head[1] + b.uniform(0.05, 0.12), head[2] - 0.02, b.uniform(0.2, 0.3)
     b.add(rod(head, (0, hy, hz), t), "stem, handlebar")
-    kind = b.pick("flat", "drop", "up")
+    kind = b.choice("flat", "drop", "up")
     tip = {"flat": (0.0, -0.05), "drop": (-0.14, 0.06), "up": (0.08, -0.2)}[kind]
     for s in (-1, 1):
         path = bezier(
@@ -565,10 +592,10 @@ def bicycle(b: Builder) -> None:
     },
 )
 def boat(b: Builder) -> None:
-    w, h = b.u(0.25, 0.4), b.u(0.1, 0.2)
+    w, h = b.uniform(0.25, 0.4), b.uniform(0.1, 0.2)
     s = np.linspace(-0.5, 0.5, 14)
     beam = np.maximum(1 - np.maximum(s + 0.05, 0) ** 2 / 0.3, 0.02) ** 0.8 * np.where(
-        s < -0.2, 1 - (s + 0.2) ** 2 * b.u(0.5, 4), 1
+        s < -0.2, 1 - (s + 0.2) ** 2 * b.uniform(0.5, 4), 1
     )
     u = np.linspace(-1, 1, 9)
     loops = []
@@ -579,7 +606,7 @@ def boat(b: Builder) -> None:
                     np.stack(
                         [
                             u * w / 2 * e * k,
-                            h * (np.abs(u) ** b.u(2.1, 2.2) - 1) * (0.6 + 0.4 * e)
+                            h * (np.abs(u) ** b.uniform(2.1, 2.2) - 1) * (0.6 + 0.4 * e)
                             + (0.08 if z > 0.3 else 0) * (z - 0.3) * 4
                             + (1 - k) * 0.15 * (1 - np.abs(u)),
                             np.full(9, z),
@@ -593,9 +620,9 @@ def boat(b: Builder) -> None:
 
     for points in loops:
         b.add(grid(points), "hull")
-    kind = b.pick("sail", "sail", "row", "motor")
+    kind = b.choice("sail", "sail", "row", "motor")
     if kind == "sail":
-        tall = b.u(0.7, 1.1)
+        tall = b.uniform(0.7, 1.1)
         b.add(rod((0, -h * 0.8, 0.05), (0, tall, 0.05), 0.012), "mast")
         b.add(rod((0, 0.1, 0.05), (0, 0.1, -0.42), 0.01), "boom")
         b.add(
@@ -631,31 +658,31 @@ def boat(b: Builder) -> None:
     },
 )
 def rocket(b: Builder) -> None:
-    r, h, nose = b.u(0.06, 0.16), b.u(0.5, 0.9), b.u(0.12, 0.4)
+    r, h, nose = b.uniform(0.06, 0.16), b.uniform(0.5, 0.9), b.uniform(0.12, 0.4)
     t = np.linspace(0, 1, 14)
-    belly = b.u(0, 0.3) if b.chance(0.35) else 0
+    belly = b.uniform(0, 0.3) if b.chance(0.35) else 0
     side = r * (1 - belly * (2 * t - 0.9) ** 2)
     b.add(lathe([(0, 0), *np.stack([side, h * t], 1)]), "body")
-    power = b.u(0.5, 1)
+    power = b.uniform(0.5, 1)
     b.add(lathe([*np.stack([side[-1] * (1 - t) ** power, h + nose * t], 1)]), "nose")
-    count, reach, chord, slant = b.n(3, 5), b.u(0.08, 0.22), b.u(0.12, 0.3), b.u(-0.15, 0.1)
+    count, reach, chord, slant = b.integers(3, 5), b.uniform(0.08, 0.22), b.uniform(0.12, 0.3), b.uniform(-0.15, 0.1)
     fin = np.array(
         [
             (side[0] * 0.9, 0.02),
             (side[0] + reach, slant),
-            (side[0] + reach, slant + chord * b.u(0.1, 0.5)),
+            (side[0] + reach, slant + chord * b.uniform(0.1, 0.5)),
             (side[0] * 0.95, chord),
         ]
     )
-    for angle in 360 / count * np.arange(count) + b.u(0, 60):
-        b.add(extrude(fin, b.u(0.01, 0.025)).turn("y", angle), "fin")
+    for angle in 360 / count * np.arange(count) + b.uniform(0, 60):
+        b.add(extrude(fin, b.uniform(0.01, 0.025)).rotate("y", angle), "fin")
     if b.chance(0.6):
-        k = side[0] * b.u(0.5, 0.8)
+        k = side[0] * b.uniform(0.5, 0.8)
         b.add(lathe([(k * 0.6, 0.01), (k, -0.1), (k * 0.85, -0.1), (0, 0)]), "engine")
     if b.chance(0.25):
         for angle in (0, 180):
-            booster = lathe([(0, 0), (r * 0.4, 0), (r * 0.4, h * 0.5), (0, h * 0.5 + r)]).at(r * 1.4)
-            b.add(booster.turn("y", angle), "booster, side booster")
+            booster = lathe([(0, 0), (r * 0.4, 0), (r * 0.4, h * 0.5), (0, h * 0.5 + r)]).translate(r * 1.4)
+            b.add(booster.rotate("y", angle), "booster, side booster")
     if b.chance(0.2):
         b.add(torus(r * 0.35, 0.015, (0, h * 0.75, r), axis="z"), "window, porthole")
 
@@ -669,9 +696,11 @@ def rocket(b: Builder) -> None:
     },
 )
 def skateboard(b: Builder) -> None:
-    w, long, t = b.u(0.2, 0.32), 1.0, b.u(0.012, 0.03)
-    kick = b.u(0, 0.5)
-    outline = rounded_rectangle(w, long, w / 2 * b.u(0.5, 1), 7) if b.chance(0.7) else ellipse(w / 2, long / 2, 30)
+    w, long, t = b.uniform(0.2, 0.32), 1.0, b.uniform(0.012, 0.03)
+    kick = b.uniform(0, 0.5)
+    outline = (
+        rounded_rectangle(w, long, w / 2 * b.uniform(0.5, 1), 7) if b.chance(0.7) else ellipse(w / 2, long / 2, 30)
+    )
     z = np.linspace(-0.5, 0.5, 21)
     half = np.array(
         [
@@ -685,14 +714,14 @@ def skateboard(b: Builder) -> None:
         for h, q, p in zip(half, y, z, strict=True)
     ]
     b.add(loft(np.stack(loops)), "deck")
-    r, ww = b.u(0.03, 0.05), b.u(0.03, 0.05)
+    r, ww = b.uniform(0.03, 0.05), b.uniform(0.03, 0.05)
     for zz in (-0.3, 0.3):
-        drop = -r - b.u(0.01, 0.03)
+        drop = -r - b.uniform(0.01, 0.03)
         b.add(
             rod((-w * 0.4, drop, zz), (w * 0.4, drop, zz), 0.012) + box(0.08, -drop, 0.08, (0, drop / 2, zz), top=1.2),
             "truck",
         )
-        b.sides(cylinder(r, ww, (w * 0.4, drop, zz), axis="x"), "wheel")
+        b.add_mirrored(cylinder(r, ww, (w * 0.4, drop, zz), axis="x"), "wheel")
     if b.chance(0.1):
         b.add(
             sweep(arc(w * 0.4, 0, 180, (0, t, 0.2), r2=0.06), rounded_rectangle(0.06, 0.01), up=(0.001, 0.01, 1)),
@@ -710,14 +739,14 @@ def skateboard(b: Builder) -> None:
     },
 )
 def scooter(b: Builder) -> None:
-    r, h = b.u(0.06, 0.12), b.u(0.7, 1)
+    r, h = b.uniform(0.06, 0.12), b.uniform(0.7, 1)
     b.add(box(0.13, 0.03, 0.6, (0, r * 1.1, -0.05), bevel=0.01), "deck")
     for z in (0.42, -0.4):
-        b.add(wheel(r, 0.04).at(0, r, z), "wheel")
+        b.add(wheel(r, 0.04).translate(0, r, z), "wheel")
     b.add(rod((0, r * 1.1, 0.24), (0, r * 2.4, 0.36), 0.02), "pole")
     b.add(rod((0, r, 0.42), (0, h, 0.3), 0.018), "pole")
     b.add(rod((-0.22, h, 0.3), (0.22, h, 0.3), 0.016), "handlebar")
-    b.sides(rod((0.12, h, 0.3), (0.23, h, 0.3), 0.024), "grip, handlebar")
+    b.add_mirrored(rod((0.12, h, 0.3), (0.23, h, 0.3), 0.024), "grip, handlebar")
 
 
 @family(
@@ -730,8 +759,8 @@ def scooter(b: Builder) -> None:
     },
 )
 def cart(b: Builder) -> None:
-    w, d, r = b.u(0.4, 0.6), b.u(0.6, 0.9), b.u(0.05, 0.12)
-    kind = b.pick("shopping", "flat", "wagon", "tiers")
+    w, d, r = b.uniform(0.4, 0.6), b.uniform(0.6, 0.9), b.uniform(0.05, 0.12)
+    kind = b.choice("shopping", "flat", "wagon", "tiers")
     low = 2 * r
     if kind == "shopping":
         low = 0.45
@@ -755,7 +784,7 @@ def cart(b: Builder) -> None:
             for z in (-1, 1):
                 b.add(rod((x * w * 0.48, low, z * d * 0.48), (x * w * 0.48, 0.88, z * d * 0.48), 0.014), "frame")
     elif kind == "wagon":
-        b.add(hollow_box(w, b.u(0.15, 0.35), d, 0.02, (0, low + 0.1, 0)), "body")
+        b.add(hollow_box(w, b.uniform(0.15, 0.35), d, 0.02, (0, low + 0.1, 0)), "body")
     else:
         b.add(box(w, 0.04, d, (0, low, 0)), "platform, body")
     if kind == "wagon":
@@ -764,10 +793,10 @@ def cart(b: Builder) -> None:
     else:
         top = 1.0 if kind != "shopping" else low + 0.42
         if kind != "shopping":
-            b.sides(rod((w * 0.45, low, -d / 2), (w * 0.45, top, -d / 2 - 0.05), 0.016), "handle")
+            b.add_mirrored(rod((w * 0.45, low, -d / 2), (w * 0.45, top, -d / 2 - 0.05), 0.016), "handle")
         b.add(rod((-w * 0.45, top, -d / 2 - 0.06), (w * 0.45, top, -d / 2 - 0.06), 0.02), "handle")
     for z in (-1, 1):
-        b.sides(wheel(r, 0.04).at(w * 0.43, r, z * d * 0.4), "wheel")
+        b.add_mirrored(wheel(r, 0.04).translate(w * 0.43, r, z * d * 0.4), "wheel")
 
 
 @family(
@@ -780,7 +809,7 @@ def cart(b: Builder) -> None:
     },
 )
 def tank(b: Builder) -> None:
-    w, long, h = b.u(0.4, 0.5), b.u(0.75, 0.95), b.u(0.12, 0.18)
+    w, long, h = b.uniform(0.4, 0.5), b.uniform(0.75, 0.95), b.uniform(0.12, 0.18)
     b.add(box(w, h, long, (0, 0.1 + h / 2, 0), bevel=0.02, top=0.92), "hull")
     track = np.array(
         [
@@ -792,17 +821,19 @@ def tank(b: Builder) -> None:
             (-long * 0.44, 0.19),
         ]
     )
-    b.sides(extrude(track, 0.1, axis="x", at=(w / 2, 0, 0)), "track")
-    tr = w * b.u(0.3, 0.42)
-    yaw = b.u(-60, 60) if b.chance(0.4) else 0
+    b.add_mirrored(extrude(track, 0.1, axis="x", at=(w / 2, 0, 0)), "track")
+    tr = w * b.uniform(0.3, 0.42)
+    yaw = b.uniform(-60, 60) if b.chance(0.4) else 0
     b.add(
-        lathe([(tr, 0), (tr, 0.06), (tr * 0.75, 0.13), (0, 0.14)], b.n(6, 24)).turn("y", yaw).at(0, 0.1 + h, -0.03),
+        lathe([(tr, 0), (tr, 0.06), (tr * 0.75, 0.13), (0, 0.14)], b.integers(6, 24))
+        .rotate("y", yaw)
+        .translate(0, 0.1 + h, -0.03),
         "turret",
     )
     b.add(
-        rod((0, 0.06, tr * 0.7), (0, 0.06 + b.u(0, 0.1), tr + b.u(0.3, 0.6)), 0.022)
-        .turn("y", yaw)
-        .at(0, 0.1 + h, -0.03),
+        rod((0, 0.06, tr * 0.7), (0, 0.06 + b.uniform(0, 0.1), tr + b.uniform(0.3, 0.6)), 0.022)
+        .rotate("y", yaw)
+        .translate(0, 0.1 + h, -0.03),
         "barrel",
     )
 
@@ -812,22 +843,22 @@ def shuttle(b: Builder) -> None:
     r = 0.1
     s = np.linspace(0, 1, 18)
     b.add(tube(np.stack([0 * s, 0 * s, 0.5 - s], 1), r * np.minimum(1, (s * 5 + 0.01) ** 0.6), 16), "body")
-    b.sides(
+    b.add_mirrored(
         blade(
             [
                 (r * 0.5, -r * 0.5, -0.05, 0.75, 0.4),
                 (r * 1.6, -r * 0.5, -0.22, 0.45, 0.6),
-                (b.u(0.3, 0.4), -r * 0.5, -0.36, 0.16, 1),
+                (b.uniform(0.3, 0.4), -r * 0.5, -0.36, 0.16, 1),
             ],
             0.08,
         ),
         "wing",
     )
     b.add(
-        blade([(0, 0, 0, 0.2, 1), (0.22, 0, -0.1, 0.1, 1)], 0.1).turn("z", 90).at(0, r * 0.8, -0.4),
+        blade([(0, 0, 0, 0.2, 1), (0.22, 0, -0.1, 0.1, 1)], 0.1).rotate("z", 90).translate(0, r * 0.8, -0.4),
         "tail fin, tail",
     )
     for x, y in ((0, 0.05), (-0.05, -0.03), (0.05, -0.03)):
-        b.add(lathe([(0.02, 0), (0.05, -0.08), (0, -0.02)]).turn("x", 90).at(x, y, -0.5), "engine")
+        b.add(lathe([(0.02, 0), (0.05, -0.08), (0, -0.02)]).rotate("x", 90).translate(x, y, -0.5), "engine")
     if b.chance():
         b.add(sphere(0.045, (0, r * 0.7, 0.32)), "cockpit, cockpit window")

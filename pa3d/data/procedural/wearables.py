@@ -25,7 +25,7 @@ from pa3d.data.procedural.primitives import (
     torus,
     tube,
 )
-from pa3d.data.procedural.registry import Builder, family
+from pa3d.data.procedural.registry import COMMON, Builder, family
 
 HAT = {
     "crown": ("hat crown", "cap crown", "head cover", "hat top"),
@@ -41,16 +41,16 @@ def cap(b: Builder) -> None:
     if b.chance(0.2):
         peaked_cap(b)
         return
-    r, tall, long = 0.5, b.u(0.3, 0.62), b.u(0.5, 0.65)
-    power = b.u(2, 3.5)
-    kind = b.pick("baseball", "baseball", "baseball", "military", "flat", "trucker")
+    r, tall, long = 0.5, b.uniform(0.3, 0.62), b.uniform(0.5, 0.65)
+    power = b.uniform(2, 3.5)
+    kind = b.choice("baseball", "baseball", "baseball", "military", "flat", "trucker")
     shells = 2 if b.chance(0.6) else 1
     for inner in range(shells):
         k = 1 - 0.03 * inner
         t = np.linspace(0, 1, 14)
         if kind == "military":
             crown = lathe(
-                [(r * k, 0), (r * k * b.u(0.97, 1.02), tall * 0.95), (r * k * 0.95, tall * k), (0, tall * k)],
+                [(r * k, 0), (r * k * b.uniform(0.97, 1.02), tall * 0.95), (r * k * 0.95, tall * k), (0, tall * k)],
                 36,
             )
         elif kind == "flat":
@@ -64,7 +64,7 @@ def cap(b: Builder) -> None:
                 ),
                 36,
             )
-            crown = crown.bend(lambda v: v - np.array([0, 1, 0]) * np.maximum(v[:, 2:], 0) * 0.45)
+            crown = crown.deform(lambda v: v - np.array([0, 1, 0]) * np.maximum(v[:, 2:], 0) * 0.45)
         else:
             angle = t * np.pi / 2
             crown = lathe(
@@ -72,10 +72,10 @@ def cap(b: Builder) -> None:
                 36,
             )
             if kind == "trucker":
-                crown = crown.bend(lambda v: v + np.array([0, 1, 0]) * np.maximum(v[:, 2:], 0) * v[:, 1:2] * 0.35)
+                crown = crown.deform(lambda v: v + np.array([0, 1, 0]) * np.maximum(v[:, 2:], 0) * v[:, 1:2] * 0.35)
         b.add(crown.scale(1, 1, long / r), "crown")
-    reach, curve, drop, width = b.u(0.25, 0.75), b.u(0, 0.35), b.u(-0.05, 0.3), b.u(45, 88)
-    square = b.u(0.3, 1.1)
+    reach, curve, drop, width = b.uniform(0.25, 0.75), b.uniform(0, 0.35), b.uniform(-0.05, 0.3), b.uniform(45, 88)
+    square = b.uniform(0.3, 1.1)
 
     def peak(u: np.ndarray, v: np.ndarray) -> np.ndarray:
         angle = np.radians((2 * u - 1) * width)
@@ -84,7 +84,7 @@ def cap(b: Builder) -> None:
         x, z = r * np.sin(angle) * (1 + 0.15 * v * fade), long * np.cos(angle) + out
         return np.stack([x, 0.01 - curve * (x / r) ** 2 * (v * 0.7 + 0.3) * 0.8 - drop * out, z], -1)
 
-    b.add(sheet(peak, b.u(0.012, 0.03), 25, 9), "visor, brim")
+    b.add(sheet(peak, b.uniform(0.012, 0.03), 25, 9), "visor, brim")
     if kind != "flat" and b.chance(0.6):
         b.add(ellipsoid(0.04, 0.02, 0.04, (0, tall + 0.005, 0)), "button, crown" if b.chance() else "crown")
     if b.chance(0.25):
@@ -93,13 +93,19 @@ def cap(b: Builder) -> None:
 
 def peaked_cap(b: Builder) -> None:
     """The cap of officers and drivers: a band, a wide flat top that overhangs it, a short peak under its front."""
-    r, long, band = b.u(0.34, 0.42), b.u(0.42, 0.5), b.u(0.1, 0.24)
-    over, rise = b.u(1.08, 1.5), b.u(0.04, 0.2)
+    r, long, band = b.uniform(0.34, 0.42), b.uniform(0.42, 0.5), b.uniform(0.1, 0.24)
+    over, rise = b.uniform(1.08, 1.5), b.uniform(0.04, 0.2)
     top = band + rise
-    rows = [(r, 0), (r, band), (r * over, top), (r * over * 0.97, top + 0.02), (r * over * 0.5, top + b.u(0.0, 0.08))]
+    rows = [
+        (r, 0),
+        (r, band),
+        (r * over, top),
+        (r * over * 0.97, top + 0.02),
+        (r * over * 0.5, top + b.uniform(0.0, 0.08)),
+    ]
     rows.append((0, rows[-1][1]))
-    tilt = b.u(-0.1, 0.35)  # the front of the top stands higher
-    sway = b.u(0, 0.25)  # and the top may lie further back
+    tilt = b.uniform(-0.1, 0.35)  # the front of the top stands higher
+    sway = b.uniform(0, 0.25)  # and the top may lie further back
     lift = np.array([0, 1, 0]) * tilt
     back = np.array([0, 0, -1]) * sway
 
@@ -110,34 +116,34 @@ def peaked_cap(b: Builder) -> None:
     for inner in range(2 if b.chance(0.5) else 1):
         k = 1 - 0.04 * inner
         shell = np.array([(x * k, y * k) for x, y in rows])
-        b.add(lathe(shell, 36).scale(1, 1, long / r).bend(lean), "crown")
+        b.add(lathe(shell, 36).scale(1, 1, long / r).deform(lean), "crown")
     if b.chance(0.3):
         b.add(lathe([(r * 1.01, 0), (r * 1.01, band * 0.95)], 36).scale(1, 1, long / r), "band, crown")
-    reach, drop, width = b.u(0.12, 0.32), b.u(0.15, 0.9), b.u(50, 80)
+    reach, drop, width = b.uniform(0.12, 0.32), b.uniform(0.15, 0.9), b.uniform(50, 80)
 
     def peak(u: np.ndarray, v: np.ndarray) -> np.ndarray:
         angle = np.radians((2 * u - 1) * width)
         out = v * reach * np.maximum(np.cos((2 * u - 1) * np.pi / 2), 0) ** 0.6
         return np.stack([r * np.sin(angle) * (1 + 0.1 * v), 0.01 - drop * out, long * np.cos(angle) + out], -1)
 
-    b.add(sheet(peak, b.u(0.008, 0.025), 25, 9), "visor, brim")
+    b.add(sheet(peak, b.uniform(0.008, 0.025), 25, 9), "visor, brim")
 
 
 @family("hat", names=HAT)
 def hat(b: Builder) -> None:
     """Hats with a brim all round: top hats, bowlers, fedoras, cowboy and sun hats."""
-    r, tall, long = 0.4, b.u(0.25, 0.7), b.u(0.42, 0.5)
-    kind = b.pick("top", "bowler", "fedora", "sun", "straw", "cowboy", "witch")
+    r, tall, long = 0.4, b.uniform(0.25, 0.7), b.uniform(0.42, 0.5)
+    kind = b.choice("top", "bowler", "fedora", "sun", "straw", "cowboy", "witch")
     t = np.linspace(0, np.pi / 2, 12)
     if kind == "top":
-        tall = b.u(0.5, 0.9)
-        flare = b.u(0.95, 1.12)
+        tall = b.uniform(0.5, 0.9)
+        flare = b.uniform(0.95, 1.12)
         rows = [(r, 0), (r * 0.95, tall / 2), (r * flare, tall), (0, tall)]
     elif kind == "witch":
-        tall = b.u(0.8, 1.2)
+        tall = b.uniform(0.8, 1.2)
         rows = [(r, 0), (r * 0.5, tall * 0.5), (0.02, tall), (0, tall)]
     elif kind in ("fedora", "straw", "cowboy"):
-        top = b.u(0.7, 0.95)
+        top = b.uniform(0.7, 0.95)
         rows = [
             (r, 0),
             (r * (1 + top) / 2, tall * 0.8),
@@ -149,17 +155,19 @@ def hat(b: Builder) -> None:
         rows = list(np.stack([r * np.cos(t) ** 0.7, tall * np.sin(t)], 1))
     crown = lathe(rows, 36)
     if kind in ("fedora", "cowboy"):
-        crown = crown.bend(
+        crown = crown.deform(
             lambda v: v * np.where(v[:, 1:2] > 0.3 * tall, [1 - 0.25 * np.clip(v[0, 0] + 1, 0, 1), 1, 1], [1, 1, 1])
         )
     b.add(crown.scale(1, 1, long / r), "crown")
     if b.chance(0.4):
         inside = np.array([(x * 0.96, y * 0.96) for x, y in rows])
         b.add(lathe(inside, 36).scale(1, 1, long / r), "crown")
-    wide = {"top": b.u(0.1, 0.2), "bowler": b.u(0.08, 0.22), "fedora": b.u(0.12, 0.3)}.get(kind, b.u(0.2, 0.65))
-    curl = b.u(0.3, 1) if kind == "cowboy" else b.u(-0.2, 0.35)
-    droop = b.u(0, 0.35) if kind in ("sun", "bowler") else b.u(-0.1, 0.15)
-    wave = b.u(0, 0.05) if kind == "sun" else 0
+    wide = {"top": b.uniform(0.1, 0.2), "bowler": b.uniform(0.08, 0.22), "fedora": b.uniform(0.12, 0.3)}.get(
+        kind, b.uniform(0.2, 0.65)
+    )
+    curl = b.uniform(0.3, 1) if kind == "cowboy" else b.uniform(-0.2, 0.35)
+    droop = b.uniform(0, 0.35) if kind in ("sun", "bowler") else b.uniform(-0.1, 0.15)
+    wave = b.uniform(0, 0.05) if kind == "sun" else 0
 
     def brim(u: np.ndarray, v: np.ndarray) -> np.ndarray:
         angle = 2 * np.pi * u
@@ -167,9 +175,9 @@ def hat(b: Builder) -> None:
         y = -droop * out + curl * out * np.abs(np.sin(angle)) ** 3 + wave * v * np.sin(5 * angle)
         return np.stack([(r + out) * np.sin(angle), y, (long + out) * np.cos(angle)], -1)
 
-    b.add(sheet(brim, b.u(0.01, 0.03), 40, 7), "brim")
+    b.add(sheet(brim, b.uniform(0.01, 0.03), 40, 7), "brim")
     if b.chance(0.5):
-        low, high = r * 1.01, b.u(0.05, 0.12)
+        low, high = r * 1.01, b.uniform(0.05, 0.12)
         b.add(lathe([(low, 0.01), (low * 0.995, high)], 36).scale(1, 1, long / r), "hat band, band, ribbon")
 
 
@@ -182,12 +190,12 @@ def hat(b: Builder) -> None:
     },
 )
 def helmet(b: Builder) -> None:
-    tall, low = b.u(0.45, 0.6), b.u(-30, 5)
+    tall, low = b.uniform(0.45, 0.6), b.uniform(-30, 5)
     for k in (1, 0.94):
         b.add(ellipsoid(0.45 * k, tall * k, 0.52 * k, low=low, segments=32), "shell")
     peaked = b.chance(0.65)
     if peaked:
-        reach = b.u(0.03, 0.3)
+        reach = b.uniform(0.03, 0.3)
 
         def peak(u: np.ndarray, v: np.ndarray) -> np.ndarray:
             angle = np.radians((2 * u - 1) * 70)
@@ -213,18 +221,18 @@ def helmet(b: Builder) -> None:
 
 @family("beanie", names=HAT)
 def beanie(b: Builder) -> None:
-    tall, fold, thick = b.u(0.45, 0.85), b.u(0.12, 0.38), b.u(0.0, 0.05)
-    boxy = b.u(0.6, 1)  # below one the sides stand straighter than a ball's
+    tall, fold, thick = b.uniform(0.45, 0.85), b.uniform(0.12, 0.38), b.uniform(0.0, 0.05)
+    boxy = b.uniform(0.6, 1)  # below one the sides stand straighter than a ball's
     t = np.linspace(0, np.pi / 2, 14)
     crown = lathe(np.stack([0.42 * np.cos(t) ** boxy, tall * np.sin(t)], 1), 32)
-    b.add(crown.scale(1, 1, b.u(1.0, 1.15)), "crown")
+    b.add(crown.scale(1, 1, b.uniform(1.0, 1.15)), "crown")
     out = 0.425 + thick
     b.add(
         lathe([(0.42, 0), (out, 0.02), (out, fold), (0.41, fold + 0.02)], 32).scale(1, 1, 1.08),
         "cuff, folded edge, brim",
     )
     if b.chance(0.6):
-        b.add(sphere(b.u(0.07, 0.16), (0, tall + 0.06, 0)), "pompom, pom-pom, bobble")
+        b.add(sphere(b.uniform(0.07, 0.16), (0, tall + 0.06, 0)), "pompom, pom-pom, bobble")
 
 
 BAG = {
@@ -236,20 +244,20 @@ BAG = {
 
 @family("handbag", names=BAG)
 def handbag(b: Builder) -> None:
-    w, h, d = b.u(0.5, 0.9), b.u(0.35, 0.75), b.u(0.12, 0.35)
-    shape = rounded_rectangle(w, d, b.u(0, d / 2), 5)
-    top = b.u(0.6, 1.05)
+    w, h, d = b.uniform(0.5, 0.9), b.uniform(0.35, 0.75), b.uniform(0.12, 0.35)
+    shape = rounded_rectangle(w, d, b.uniform(0, d / 2), 5)
+    top = b.uniform(0.6, 1.05)
     open_ = b.chance(0.4)
     rows = [
         (0, 0.96),
         (h * 0.05, 1),
         (h * 0.6, (1 + top) / 2, (1 + top) / 2),
-        (h, top, top if open_ else b.u(0.3, 1)),
+        (h, top, top if open_ else b.uniform(0.3, 1)),
     ]
     if open_:
         rows += [(h, top * 0.95, top * 0.93), (h * 0.06, 0.95)]
     b.add(stack(shape, rows), "body")
-    rise, foot, r = b.u(0.15, 0.6), w * top * b.u(0.2, 0.42), b.u(0.008, 0.025)
+    rise, foot, r = b.uniform(0.15, 0.6), w * top * b.uniform(0.2, 0.42), b.uniform(0.008, 0.025)
     flat = b.chance()
     path = (
         arc(foot, 0, 180, r2=rise, steps=22)
@@ -267,10 +275,10 @@ def handbag(b: Builder) -> None:
     )
     mesh = sweep(path, rounded_rectangle(r * 3.5, r), up=(0.01, 0.02, 1)) if flat else tube(path, r, 8)
     for z in (-1, 1) if b.chance(0.65) else (0,):
-        lean = mesh.turn("x", z * b.u(0, 25) if b.chance(0.85) else z * 150)
-        b.add(lean.at(0, h * 0.96, z * d * 0.35), "handle")
+        lean = mesh.rotate("x", z * b.uniform(0, 25) if b.chance(0.85) else z * 150)
+        b.add(lean.translate(0, h * 0.96, z * d * 0.35), "handle")
     if b.chance(0.3):
-        long = b.u(0.5, 1)
+        long = b.uniform(0.5, 1)
         b.add(
             sweep(
                 arc(w * top / 2 * 1.02, 0, 180, (0, h * 0.85, 0), r2=long, steps=24),
@@ -280,7 +288,7 @@ def handbag(b: Builder) -> None:
             "strap",
         )
     if b.chance(0.35) and not open_:
-        b.add(box(w * 0.9, h * b.u(0.3, 0.6), 0.02, (0, h * 0.75, d / 2 + 0.01), bevel=0.006), "flap, cover")
+        b.add(box(w * 0.9, h * b.uniform(0.3, 0.6), 0.02, (0, h * 0.75, d / 2 + 0.01), bevel=0.006), "flap, cover")
     if b.chance(0.3):
         b.add(box(0.06, 0.05, 0.03, (0, h * 0.6, d / 2 + 0.03), bevel=0.008), "clasp, buckle, lock")
     if b.chance(0.2):
@@ -289,18 +297,18 @@ def handbag(b: Builder) -> None:
 
 @family("backpack", names=BAG)
 def backpack(b: Builder) -> None:
-    w, h, d = b.u(0.45, 0.65), b.u(0.7, 1), b.u(0.22, 0.38)
-    b.add(box(w, h, d, (0, h / 2, 0), bevel=b.u(0.03, 0.11), top=b.u(0.75, 1)), "body")
+    w, h, d = b.uniform(0.45, 0.65), b.uniform(0.7, 1), b.uniform(0.22, 0.38)
+    b.add(box(w, h, d, (0, h / 2, 0), bevel=b.uniform(0.03, 0.11), top=b.uniform(0.75, 1)), "body")
     if b.chance(0.75):
         b.add(
-            box(w * b.u(0.6, 0.9), h * b.u(0.3, 0.5), d * 0.4, (0, h * 0.28, d * 0.6), bevel=0.04),
+            box(w * b.uniform(0.6, 0.9), h * b.uniform(0.3, 0.5), d * 0.4, (0, h * 0.28, d * 0.6), bevel=0.04),
             "front pocket, pocket",
         )
     if b.chance(0.3):
-        b.sides(box(0.08, h * 0.35, d * 0.7, (w / 2 + 0.03, h * 0.22, 0), bevel=0.03), "side pocket, pocket")
+        b.add_mirrored(box(0.08, h * 0.35, d * 0.7, (w / 2 + 0.03, h * 0.22, 0), bevel=0.03), "side pocket, pocket")
     if b.chance(0.3):
         b.add(box(w * 0.95, 0.08, d * 1.15, (0, h, 0.02), bevel=0.03), "flap, lid, cover")
-    x, out, wide = w * b.u(0.2, 0.32), b.u(0.1, 0.28), b.u(0.05, 0.09)
+    x, out, wide = w * b.uniform(0.2, 0.32), b.uniform(0.1, 0.28), b.uniform(0.05, 0.09)
     path = bezier(
         (x * 0.6, h * 0.93, -d * 0.42),
         (x, h * 1.05, -d / 2 - out * 1.6),
@@ -308,11 +316,11 @@ def backpack(b: Builder) -> None:
         (x * 1.4, h * 0.12, -d * 0.45),
         steps=18,
     )
-    b.sides(sweep(path, rounded_rectangle(0.02, wide), up=(1, 0, 0)), "strap")
+    b.add_mirrored(sweep(path, rounded_rectangle(0.02, wide), up=(1, 0, 0)), "strap")
     if b.chance(0.8):
         b.add(
             sweep(
-                arc(0.09, 0, 180, (0, h * 0.97, -d * 0.35), r2=b.u(0.05, 0.12)),
+                arc(0.09, 0, 180, (0, h * 0.97, -d * 0.35), r2=b.uniform(0.05, 0.12)),
                 rounded_rectangle(0.03, 0.012),
                 up=(0, 0.01, 1),
             ),
@@ -329,19 +337,19 @@ def backpack(b: Builder) -> None:
     },
 )
 def suitcase(b: Builder) -> None:
-    w, h, d = b.u(0.5, 0.8), b.u(0.6, 1), b.u(0.2, 0.35)
+    w, h, d = b.uniform(0.5, 0.8), b.uniform(0.6, 1), b.uniform(0.2, 0.35)
     if b.chance(0.3):
         w, h = h, w * 0.8
-        b.add(box(w, h, d, (0, h / 2, 0), bevel=b.u(0.01, 0.05)), "body")
+        b.add(box(w, h, d, (0, h / 2, 0), bevel=b.uniform(0.01, 0.05)), "body")
     else:
-        b.add(box(w, h, d, (0, h / 2, 0), bevel=b.u(0.01, 0.08)), "body")
-        r = b.u(0.03, 0.06)
+        b.add(box(w, h, d, (0, h / 2, 0), bevel=b.uniform(0.01, 0.08)), "body")
+        r = b.uniform(0.03, 0.06)
         for x in (-1, 1):
             for z in (-1, 1) if b.chance(0.6) else (-1,):
                 b.add(cylinder(r, r * 0.8, (x * w * 0.4, -r * 0.6, z * d * 0.35), axis="x"), "wheel")
         if b.chance(0.75):
-            rise, foot = b.u(0.1, 0.6), w * b.u(0.15, 0.3)
-            b.sides(
+            rise, foot = b.uniform(0.1, 0.6), w * b.uniform(0.15, 0.3)
+            b.add_mirrored(
                 rod((foot, h * 0.95, -d * 0.38), (foot, h + rise, -d * 0.38), 0.013),
                 "telescopic handle, pull handle, handle",
             )
@@ -351,9 +359,9 @@ def suitcase(b: Builder) -> None:
             )
         if b.chance(0.4):
             b.add(tube(arc(0.1, -90, 90, (w / 2, h / 2, 0), plane="xy", r2=0.12), 0.015), "side handle, handle")
-    b.add(tube(arc(w * 0.13, 0, 180, (0, h, 0), r2=0.07), b.u(0.012, 0.022)), "handle")
-    for _ in range(b.n(0, 5)):
-        y = h * b.u(0.1, 0.9)
+    b.add(tube(arc(w * 0.13, 0, 180, (0, h, 0), r2=0.07), b.uniform(0.012, 0.022)), "handle")
+    for _ in range(b.integers(0, 5)):
+        y = h * b.uniform(0.1, 0.9)
         b.add(box(w * 0.9, 0.02, 0.02, (0, y, d / 2)), "rib, ridge")
 
 
@@ -368,21 +376,26 @@ def suitcase(b: Builder) -> None:
     },
 )
 def shoe(b: Builder) -> None:
-    kind = b.pick("sneaker", "sneaker", "boot", "heel", "slipper")
-    long, wide = 1.0, b.u(0.3, 0.42)
+    kind = b.choice("sneaker", "sneaker", "boot", "heel", "slipper")
+    long, wide = 1.0, b.uniform(0.3, 0.42)
     s = np.linspace(0, 1, 24, endpoint=False) * 2 * np.pi
     z, x = np.cos(s), np.sin(s)
     outline = np.stack([x * wide / 2 * (0.82 + 0.18 * z), z * long / 2], 1)
-    high = b.u(0.25, 0.4) if kind == "heel" else 0.0
-    t = b.u(0.03, 0.12)
+    high = b.uniform(0.25, 0.4) if kind == "heel" else 0.0
+    t = b.uniform(0.03, 0.12)
 
     def lift(v: np.ndarray) -> np.ndarray:
         back = np.clip(0.5 - v[:, 2] / long, 0, 1)
         v[:, 1] += high * back * back * (3 - 2 * back)
         return v
 
-    b.add(stack(outline, [(0, 0.97), (t / 2, 1), (t, 0.98)]).bend(lift), "sole")
-    collar = {"sneaker": b.u(0.28, 0.45), "boot": b.u(0.6, 1.0), "heel": b.u(0.15, 0.25), "slipper": 0.2}[kind]
+    b.add(stack(outline, [(0, 0.97), (t / 2, 1), (t, 0.98)]).deform(lift), "sole")
+    collar = {
+        "sneaker": b.uniform(0.28, 0.45),
+        "boot": b.uniform(0.6, 1.0),
+        "heel": b.uniform(0.15, 0.25),
+        "slipper": 0.2,
+    }[kind]
     loops = []
     for q in np.linspace(0, 1, 8):
         y = t + q * collar
@@ -390,13 +403,13 @@ def shoe(b: Builder) -> None:
         zz = np.where(z > 0, z * long / 2 * front, z * long / 2 * (1 - 0.05 * q))
         loops.append(np.stack([outline[:, 0] * (0.97 - 0.25 * q if q < 0.95 else 0.72), np.full(24, y), zz], 1))
     upper = np.stack(loops)
-    b.add(open_skin(upper).bend(lift), "upper")
+    b.add(open_skin(upper).deform(lift), "upper")
     if kind == "heel":
-        b.add(stack(ellipse(0.06, 0.07, 12), [(0, 0.5), (high + t / 2, 1.4)]).at(0, 0, -long * 0.42), "heel")
+        b.add(stack(ellipse(0.06, 0.07, 12), [(0, 0.5), (high + t / 2, 1.4)]).translate(0, 0, -long * 0.42), "heel")
     elif b.chance(0.3):
         b.add(box(wide * 0.75, 0.08, 0.25, (0, -0.04, -long * 0.34)), "heel")
     if kind in ("sneaker", "boot") and b.chance(0.7):
-        for i in range(b.n(3, 6)):
+        for i in range(b.integers(3, 6)):
             q = 0.25 + i * 0.11
             y, zf = t + q * collar, long / 2 * (1 - min(1, q * 2.2) ** 0.7 * 0.62)
             b.add(
@@ -431,33 +444,35 @@ def open_skin(loops: np.ndarray) -> Mesh:
     },
 )
 def eyeglasses(b: Builder) -> None:
-    w, h, gap, t = b.u(0.36, 0.5), b.u(0.22, 0.4), b.u(0.06, 0.14), b.u(0.012, 0.035)
-    kind = b.pick("round", "rect", "aviator", "oval")
+    w, h, gap, t = b.uniform(0.36, 0.5), b.uniform(0.22, 0.4), b.uniform(0.06, 0.14), b.uniform(0.012, 0.035)
+    kind = b.choice("round", "rect", "aviator", "oval")
     s = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     if kind == "rect":
-        shape = rounded_rectangle(w, h, h * b.u(0.1, 0.4), 5)
+        shape = rounded_rectangle(w, h, h * b.uniform(0.1, 0.4), 5)
     else:
         shape = np.stack([np.cos(s) * w / 2, np.sin(s) * (w / 2 if kind == "round" else h / 2)], 1)
         if kind == "aviator":
             shape[:, 0] *= 1 - 0.2 * (shape[:, 1] / h < -0.1) * np.abs(shape[:, 1] / h)
     x = gap / 2 + w / 2
     rim = b.chance(0.85)
-    b.sides(extrude(shape, 0.01, at=(x, 0, 0)), "lens")
+    b.add_mirrored(extrude(shape, 0.01, at=(x, 0, 0)), "lens")
     if rim:
-        b.sides(tube(np.stack([shape[:, 0] + x, shape[:, 1], 0 * shape[:, 0]], 1), t, 8, closed=True), "frame")
+        b.add_mirrored(tube(np.stack([shape[:, 0] + x, shape[:, 1], 0 * shape[:, 0]], 1), t, 8, closed=True), "frame")
     b.add(
         tube(bezier((-gap / 2 - 0.01, 0.02, 0), (0, h * 0.3, 0.03), (gap / 2 + 0.01, 0.02, 0)), t),
         "bridge, frame",
     )
-    long, spread, fold = b.u(0.8, 1.1), b.u(-4, 8), b.chance(0.2)
-    leg = tube(bezier((0, 0, 0), (0, 0.02, -long * 0.6), (0, 0, -long * 0.75), (0, -0.18, -long)), t * b.u(0.8, 1.5))
+    long, spread, fold = b.uniform(0.8, 1.1), b.uniform(-4, 8), b.chance(0.2)
+    leg = tube(
+        bezier((0, 0, 0), (0, 0.02, -long * 0.6), (0, 0, -long * 0.75), (0, -0.18, -long)), t * b.uniform(0.8, 1.5)
+    )
     if b.chance():
         leg = leg.scale(0.6, 1.6, 1)
     for sign in (-1, 1):
         angle = sign * (-88 if not fold else 4) if fold else -sign * spread
         b.add(
-            leg.turn("y", sign * 80 if fold else angle).at(
-                sign * (x + w / 2), h * b.u(0.1, 0.12), -0.01 - 0.03 * (sign > 0) * fold
+            leg.rotate("y", sign * 80 if fold else angle).translate(
+                sign * (x + w / 2), h * b.uniform(0.1, 0.12), -0.01 - 0.03 * (sign > 0) * fold
             ),
             "temple",
         )
@@ -473,14 +488,14 @@ EAR = {
 
 @family("headphones", names=EAR)
 def headphones(b: Builder) -> None:
-    r, w, t = b.u(0.14, 0.28), b.u(0.32, 0.45), b.u(0.06, 0.14)
-    tall = b.u(0.4, 0.65)
+    r, w, t = b.uniform(0.14, 0.28), b.uniform(0.32, 0.45), b.uniform(0.06, 0.14)
+    tall = b.uniform(0.4, 0.65)
     path = arc(w, 0, 180, r2=tall, steps=26)
     flat = b.chance(0.7)
     b.add(
-        sweep(path, rounded_rectangle(b.u(0.06, 0.16), b.u(0.02, 0.05), 0.01), up=(0.001, 0.002, 1))
+        sweep(path, rounded_rectangle(b.uniform(0.06, 0.16), b.uniform(0.02, 0.05), 0.01), up=(0.001, 0.002, 1))
         if not flat
-        else sweep(path, rounded_rectangle(b.u(0.015, 0.04), b.u(0.05, 0.14), 0.01), up=(0, 0.001, 1)),
+        else sweep(path, rounded_rectangle(b.uniform(0.015, 0.04), b.uniform(0.05, 0.14), 0.01), up=(0, 0.001, 1)),
         "headband",
     )
     if b.chance(0.4):
@@ -488,12 +503,12 @@ def headphones(b: Builder) -> None:
             sweep(path[6:-6] * (0.93, 0.93, 1), rounded_rectangle(0.03, 0.12, 0.01), up=(0, 0.001, 1)),
             "head cushion, headband",
         )
-    oval = b.u(1, 1.35)
+    oval = b.uniform(1, 1.35)
     for s in (-1, 1):
-        b.add(cylinder(r, t, axis="x", segments=28).scale(1, oval, 1).at(s * w, -0.05, 0), "earcup")
+        b.add(cylinder(r, t, axis="x", segments=28).scale(1, oval, 1).translate(s * w, -0.05, 0), "earcup")
         if b.chance(0.8):
             b.add(
-                torus(r * 0.78, r * 0.24, axis="x").scale(1, oval, 1).at(s * (w - t * 0.55), -0.05, 0),
+                torus(r * 0.78, r * 0.24, axis="x").scale(1, oval, 1).translate(s * (w - t * 0.55), -0.05, 0),
                 "ear pad, earcup",
             )
     if b.chance(0.3):
@@ -505,8 +520,8 @@ def headphones(b: Builder) -> None:
                 bezier(
                     side,
                     (-w, -0.8, 0),
-                    (b.u(-0.3, 0.3), -0.6, b.u(0, 0.3)),
-                    (b.u(-0.3, 0.3), -1, 0),
+                    (b.uniform(-0.3, 0.3), -0.6, b.uniform(0, 0.3)),
+                    (b.uniform(-0.3, 0.3), -1, 0),
                     steps=24,
                 ),
                 0.012,
@@ -518,14 +533,14 @@ def headphones(b: Builder) -> None:
 
 @family("earbuds", names=EAR)
 def earbuds(b: Builder) -> None:
-    size = b.u(0.07, 0.11)
+    size = b.uniform(0.07, 0.11)
     for s in (-1, 1):
         at = (s * 0.3, 0.5, 0)
         b.add(ellipsoid(size, size, size * 0.8, at), "earcup")
         b.add(cylinder(size * 0.5, size, (s * (0.3 - size), 0.5, 0), axis="x"), "ear tip, earcup")
         b.add(
             tube(
-                bezier(at, (s * 0.3, 0.2, 0), (s * 0.02, 0.2, b.u(-0.2, 0.2)), (0, -0.1, 0), steps=18),
+                bezier(at, (s * 0.3, 0.2, 0), (s * 0.02, 0.2, b.uniform(-0.2, 0.2)), (0, -0.1, 0), steps=18),
                 0.016,
                 8,
             ),
@@ -533,7 +548,9 @@ def earbuds(b: Builder) -> None:
         )
     b.add(
         tube(
-            bezier((0, -0.1, 0), (b.u(-0.2, 0.2), -0.3, 0), (b.u(-0.2, 0.2), -0.5, 0.1), (0, -0.7, 0), steps=18),
+            bezier(
+                (0, -0.1, 0), (b.uniform(-0.2, 0.2), -0.3, 0), (b.uniform(-0.2, 0.2), -0.5, 0.1), (0, -0.7, 0), steps=18
+            ),
             0.018,
             8,
         ),
@@ -553,26 +570,28 @@ def earbuds(b: Builder) -> None:
     },
 )
 def watch(b: Builder) -> None:
-    r, t = b.u(0.2, 0.3), b.u(0.06, 0.12)
+    r, t = b.uniform(0.2, 0.3), b.uniform(0.06, 0.12)
     square = b.chance(0.35)
-    body = box(2 * r, t, 2 * r * b.u(1, 1.2), bevel=0.03) if square else cylinder(r, t, segments=30)
+    body = box(2 * r, t, 2 * r * b.uniform(1, 1.2), bevel=0.03) if square else cylinder(r, t, segments=30)
     lift = 0.42
-    b.add(body.at(0, lift, 0), "case")
+    b.add(body.translate(0, lift, 0), "case")
     b.add(
-        (box(1.7 * r, 0.012, 1.7 * r) if square else cylinder(r * 0.87, 0.012, segments=30)).at(
+        (box(1.7 * r, 0.012, 1.7 * r) if square else cylinder(r * 0.87, 0.012, segments=30)).translate(
             0, lift + t / 2 + 0.006, 0
         ),
         "dial",
     )
-    for angle in (b.u(0, 360), b.u(0, 360)):
+    for angle in (b.uniform(0, 360), b.uniform(0, 360)):
         b.add(
-            box(0.015, 0.01, r * b.u(0.4, 0.7), (0, 0, r * 0.25)).turn("y", angle).at(0, lift + t / 2 + 0.016, 0),
+            box(0.015, 0.01, r * b.uniform(0.4, 0.7), (0, 0, r * 0.25))
+            .rotate("y", angle)
+            .translate(0, lift + t / 2 + 0.016, 0),
             "hand, dial",
         )
     b.add(cylinder(0.03, 0.05, (r + 0.02, lift, 0), axis="x"), "crown")
-    wide = r * b.u(0.9, 1.5)
+    wide = r * b.uniform(0.9, 1.5)
     if b.chance(0.6):
-        path = arc(0.42, 115, 425, r2=b.u(0.36, 0.45), plane="zy", steps=30)
+        path = arc(0.42, 115, 425, r2=b.uniform(0.36, 0.45), plane="zy", steps=30)
         b.add(sweep(path, rounded_rectangle(0.03, wide, 0.01), up=(1, 0, 0)), "strap")
     else:
         for s in (-1, 1):
@@ -582,21 +601,21 @@ def watch(b: Builder) -> None:
 
 @family("ring", names={"band": ("ring band", "body", "hoop"), "gem": ("stone", "diamond", "jewel")})
 def ring(b: Builder) -> None:
-    r, t = 0.4, b.u(0.03, 0.08)
+    r, t = 0.4, b.uniform(0.03, 0.08)
     b.add(torus(r, t, axis="z"), "band")
-    g = b.u(0.1, 0.2)
+    g = b.uniform(0.1, 0.2)
     b.add(
-        lathe([(0, -g), (g, 0), (g * 0.65, g * 0.4), (0, g * 0.4)], b.n(5, 12)).at(0, r + t + g * 0.8, 0),
+        lathe([(0, -g), (g, 0), (g * 0.65, g * 0.4), (0, g * 0.4)], b.integers(5, 12)).translate(0, r + t + g * 0.8, 0),
         "gem",
     )
     if b.chance(0.6):
-        b.add(lathe([(g * 0.4, -g), (g * 0.9, 0)], 8).at(0, r + t + g * 0.8, 0), "setting, prong")
+        b.add(lathe([(g * 0.4, -g), (g * 0.9, 0)], 8).translate(0, r + t + g * 0.8, 0), "setting, prong")
 
 
 @family("belt", names={"strap": ("band", "belt strap", "body"), "buckle": ("clasp", "belt buckle")})
 def belt(b: Builder) -> None:
-    r, wide = 0.5, b.u(0.06, 0.14)
-    path = arc(r, 100, 445, plane="xz", r2=b.u(0.35, 0.5), steps=50)
+    r, wide = 0.5, b.uniform(0.06, 0.14)
+    path = arc(r, 100, 445, plane="xz", r2=b.uniform(0.35, 0.5), steps=50)
     b.add(sweep(path, rounded_rectangle(0.015, wide), up=(0, 1, 0)), "strap")
     z = path[:, 2].max()
     b.add(
@@ -617,13 +636,169 @@ def belt(b: Builder) -> None:
 
 @family("lunch box", names=BAG)
 def lunch_box(b: Builder) -> None:
-    w, h, d = b.u(0.6, 0.9), b.u(0.2, 0.5), b.u(0.25, 0.5)
+    w, h, d = b.uniform(0.6, 0.9), b.uniform(0.2, 0.5), b.uniform(0.25, 0.5)
     b.add(hollow_box(w, h, d, 0.02, (0, h / 2, 0), 0.05), "body")
     b.add(
         box(w, h * 0.4, d, (0, h * 0.2, d / 2), corner=0.05)
-        .turn("x", -b.u(0, 95) if b.chance() else 0)
-        .at(0, h, -d / 2),
+        .rotate("x", -b.uniform(0, 95) if b.chance() else 0)
+        .translate(0, h, -d / 2),
         "lid",
     )
     b.add(tube(arc(0.13, 180, 360, (0, h * 0.7, d / 2), plane="xz", r2=-0.1), 0.018), "handle")
-    b.sides(box(0.06, 0.1, 0.02, (w * 0.35, h, d / 2 + 0.01)), "latch, clasp")
+    b.add_mirrored(box(0.06, 0.1, 0.02, (w * 0.35, h, d / 2 + 0.01)), "latch, clasp")
+
+
+def _hat_crown_round(b: Builder, r: float, tall: float, t: np.ndarray) -> np.ndarray:
+    angle = t * np.pi / 2
+    power = b.uniform(1.6, 3.5)
+    rows = np.stack([r * np.cos(angle) ** (2 / power), tall * np.sin(angle) ** (2 / power)], 1)
+    return rows
+
+
+def _hat_crown_flat(b: Builder, r: float, tall: float, t: np.ndarray) -> np.ndarray:
+    top = b.uniform(0.8, 1.1)
+    rows = np.stack([r * (1 + (top - 1) * t), tall * t], 1)
+    rows = np.concatenate([rows, [(r * top * 0.93, tall * 1.02), (0, tall * b.uniform(0.93, 1.04))]])
+    return rows
+
+
+def _hat_crown_pinched(b: Builder, r: float, tall: float, t: np.ndarray) -> np.ndarray:
+    top = b.uniform(0.6, 0.9)
+    rows = np.stack([r * (1 - (1 - top) * t**2), tall * t], 1)
+    rows = np.concatenate([rows, [(r * top * 0.8, tall * 1.03), (r * top * 0.4, tall * 0.97), (0, tall * 0.85)]])
+    return rows
+
+
+def _hat_crown_cone(b: Builder, r: float, tall: float, t: np.ndarray) -> np.ndarray:
+    return np.stack([r * (1 - t ** b.uniform(0.9, 1.6)), tall * t], 1)
+
+
+HAT_CROWN_KINDS = {
+    "round": _hat_crown_round,
+    "flat": _hat_crown_flat,
+    "pinched": _hat_crown_pinched,
+    "cone": _hat_crown_cone,
+}
+
+
+def hat_crown(b: Builder, kind: str, r: float, tall: float) -> list[tuple[float, float]]:
+    """The profile of a crown from its edge to its top."""
+    t = np.linspace(0, 1, 12)
+    rows = HAT_CROWN_KINDS[kind](b, r, tall, t)
+    return [(float(x), float(y)) for x, y in rows]
+
+
+def put_crown(b: Builder, rows: list[tuple[float, float]], long: float, shells: int, crease: float = 0.0) -> None:
+    """An oval crown of one or two shells; a crease runs from front to back along its top."""
+    tall = max(y for _, y in rows)
+    for inner in range(shells):
+        k = 1 - 0.05 * inner
+        mesh = lathe([(x * k, y * (k if inner else 1)) for x, y in rows], 36).scale(1, 1, long)
+
+        def dent(v: np.ndarray) -> np.ndarray:
+            high = np.clip(v[:, 1:2] / tall, 0, 1) ** 3
+            v[:, 1:2] -= crease * high * np.exp(-((v[:, :1] / 0.14) ** 2))
+            v[:, :1] *= 1 - 0.4 * crease * high * np.clip(v[:, 2:] + 0.4, 0, 1)
+            return v
+
+        b.add(mesh.deform(dent) if crease else mesh, "crown")
+
+
+def put_brim(b: Builder, r: float, long: float, wide: float, droop: float, curl: float, wave: float, y: float) -> None:
+    """A brim all round: it falls or rises by droop, its sides curl up, its edge waves."""
+    front = b.uniform(0.75, 1.35)  # how much wider in front than at the sides
+    fall = b.uniform(0.8, 1.6)
+    turns, phase = b.integers(2, 6), b.uniform(0, 6.28)
+
+    def brim(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        angle = 2 * np.pi * u
+        out = v * wide * (1 + (front - 1) * np.cos(angle) ** 2)
+        rise = -droop * wide * v**fall + curl * out * np.abs(np.sin(angle)) ** 3 * v
+        rise += wave * v**2 * np.sin(turns * angle + phase)
+        return np.stack([(r + out) * np.sin(angle), y + rise, (r * long + out) * np.cos(angle)], -1)
+
+    b.add(sheet(brim, b.uniform(0.008, 0.03), 48, 9), "brim")
+
+
+def put_band(b: Builder, r: float, long: float, tall: float) -> None:
+    low, high = b.uniform(0, 0.03), tall * b.uniform(0.12, 0.35)
+    b.add(lathe([(r * 1.015, low), (r * 1.0, high)], 36).scale(1, 1, long), b.choice("hat band, band", "ribbon, crown"))
+
+
+@family("sun hat", tags=(COMMON,), names=HAT)
+def sun_hat(b: Builder) -> None:
+    """A brim wider than the head, flat, floppy or waving."""
+    r, tall, long = 0.3, b.uniform(0.18, 0.4), b.uniform(1.0, 1.25)
+    rows = hat_crown(b, b.choice("round", "round", "flat", "pinched"), r, tall)
+    put_crown(b, rows, long, b.integers(1, 2))
+    put_brim(
+        b,
+        r,
+        long,
+        b.uniform(0.22, 0.65),
+        b.uniform(-0.15, 0.75),
+        b.uniform(-0.15, 0.25),
+        b.uniform(0, 0.07),
+        b.uniform(0, 0.02),
+    )
+    if b.chance(0.5):
+        put_band(b, r, long, tall)
+
+
+@family("cowboy hat", tags=(COMMON,), names=HAT)
+def cowboy_hat(b: Builder) -> None:
+    r, tall, long = 0.3, b.uniform(0.25, 0.45), b.uniform(1.1, 1.35)
+    put_crown(b, hat_crown(b, b.choice("pinched", "round"), r, tall), long, b.integers(1, 2), b.uniform(0, 0.16))
+    put_brim(b, r, long, b.uniform(0.2, 0.4), b.uniform(-0.1, 0.35), b.uniform(0.3, 1.2), 0, 0.0)
+    if b.chance(0.6):
+        put_band(b, r, long, tall)
+
+
+@family("bucket hat", tags=(COMMON,), names=HAT)
+def bucket_hat(b: Builder) -> None:
+    """A brim that falls steeply, so that crown and brim are nearly one cone; cloches too."""
+    r, tall, long = 0.34, b.uniform(0.25, 0.45), b.uniform(1.0, 1.2)
+    put_crown(b, hat_crown(b, b.choice("flat", "round", "flat"), r, tall), long, b.integers(1, 2))
+    put_brim(b, r, long, b.uniform(0.08, 0.3), b.uniform(0.6, 2.2), 0, b.uniform(0, 0.02), 0.0)
+    if b.chance(0.3):
+        put_band(b, r, long, tall)
+
+
+@family("bowler hat", tags=(COMMON,), names=HAT)
+def bowler_hat(b: Builder) -> None:
+    """Bowlers, boaters, top hats, sombreros: stiff crowns on stiff brims whose edges turn up."""
+    r, tall, long = 0.32, b.uniform(0.2, 0.6), b.uniform(1.0, 1.2)
+    put_crown(b, hat_crown(b, b.choice("flat", "round", "cone", "pinched"), r, tall), long, b.integers(1, 2))
+    wide = b.uniform(0.08, 0.5)
+    put_brim(b, r, long, wide, b.uniform(-0.1, 0.15), b.uniform(0, 0.5), 0, 0.0)
+    if b.chance(0.3):  # the edge turned up all round
+        path = np.stack([np.sin(np.linspace(0, 6.1, 30)), 0 * np.arange(30), np.cos(np.linspace(0, 6.1, 30))], 1)
+        rim = path * (r + wide, 0, r * long + wide) + (0, b.uniform(0, 0.03), 0)
+        b.add(tube(rim, b.uniform(0.01, 0.03), 8, closed=True), "brim")
+    if b.chance(0.5):
+        put_band(b, r, long, tall)
+
+
+@family("baseball cap", tags=(COMMON,), names=HAT)
+def baseball_cap(b: Builder) -> None:
+    """Crowns of six panels or a foam front; the peak long or short, flat or bent, at a slope of its own."""
+    r, tall, long = 0.4, b.uniform(0.3, 0.6), b.uniform(1.05, 1.35)
+    lean = b.uniform(-0.2, 0.4)
+    for inner in range(b.integers(1, 2)):
+        k = 1 - 0.035 * inner
+        rows = hat_crown(b, "round", r * k, tall * k)
+        crown = lathe(rows, 36).scale(1, 1, long)
+        b.add(crown.deform(lambda v: v + np.array([0, 1, 0]) * lean * np.maximum(v[:, 2:], 0) * v[:, 1:2]), "crown")
+    reach, width, droop = b.uniform(0.15, 0.6), b.uniform(40, 85), b.uniform(-0.25, 0.6)
+    arch, round_ = b.uniform(0, 0.5), b.uniform(0.3, 1.0)
+
+    def peak(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        across = 2 * u - 1
+        angle = np.radians(across * width)
+        out = v * reach * np.maximum(np.cos(across * np.pi / 2), 0) ** round_
+        x, z = r * np.sin(angle) * (1 + 0.2 * v), r * long * np.cos(angle) + out
+        return np.stack([x, 0.01 - droop * out - arch * across**2 * v * reach, z], -1)
+
+    b.add(sheet(peak, b.uniform(0.01, 0.03), 25, 9), "visor, brim")
+    if b.chance(0.4):
+        b.add(ellipsoid(0.035, 0.02, 0.035, (0, tall + 0.005, 0)), "crown")

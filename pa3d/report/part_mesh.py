@@ -1,8 +1,10 @@
-"""A contact sheet: shapes in the colours of their parts with the names beside them, to be judged by eye."""
+"""A `PartMesh` as a GLB with one node per part, and many on a contact sheet: in the colours of their parts, with the
+names beside them, so that a person can judge them."""
 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,9 @@ from numpy.typing import NDArray
 
 from pa3d.data.parts import PartMesh
 from pa3d.report.colors import NONE, part_colors, to_rgb
+from pa3d.report.files import parts_glb
+from pa3d.segment import Segmentation
+from pa3d.shape import Shape, triangle_areas
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,8 +26,17 @@ CELL = (2 * VIEW[0] + 12, 26 + VIEW[1] + LEGEND * PITCH + 12)
 INK, FADED, RULE = "#1F2328", "#6B7280", "#E5E7EB"
 
 
+def named_glb(mesh: PartMesh) -> bytes:
+    """A GLB with one node, mesh and material per part, named by the part's finest name."""
+    names = [words[0] for words in mesh.parts]
+    shape = Shape(mesh.vertices, mesh.faces, name=re.sub(r"\W+", "-", mesh.id or mesh.category) or "shape")
+    scores = np.zeros((0, len(names)), np.float32)
+    labels = np.zeros(len(mesh.vertices), np.int32)
+    return parts_glb(Segmentation(shape, names, labels, scores, mesh.face_parts.astype(np.int32), scores))
+
+
 def contact_sheet(meshes: Sequence[PartMesh]) -> bytes:
-    """A PNG of every mesh from two sides, coloured by part; each part's names, finest first, and what has none."""
+    """A PNG of every mesh from two sides, coloured by part, with the names of each part, finest first."""
     from PIL import Image
 
     rows = -(-len(meshes) // COLUMNS)
@@ -83,7 +97,6 @@ def _cell(mesh: PartMesh) -> Image:
 def _legend(draw: Any, mesh: PartMesh, colors: list[str]) -> None:
     """Two columns of swatches and names, the largest parts first, then how much of the surface has no name."""
     from pa3d.report.picture import _font, _shorten
-    from pa3d.shape import triangle_areas
 
     area = triangle_areas(mesh.vertices, mesh.faces)
     share = np.bincount(mesh.face_parts + 1, area, len(mesh.parts) + 1) / max(float(area.sum()), 1e-30)
