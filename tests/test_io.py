@@ -15,7 +15,7 @@ import trimesh
 
 from pa3d.atomic import atomic_write, check_writable_folder
 from pa3d.errors import InputError
-from pa3d.io import SUFFIXES, formats, load
+from pa3d.io import SUFFIXES, format_names, formats, load
 from pa3d.io._common import DamagedError, Geometry, byte_colors, join_colors, strip_triangles, triangulate
 from pa3d.io.pcd import lzf_decompress
 from pa3d.shape import Shape
@@ -951,3 +951,182 @@ def test_check_writable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(InputError, match="no permission to write in"):
         check_writable_folder(deep)
+
+
+# --- formats as modules ---
+
+
+def test_every_module_declares_its_format() -> None:
+    import pa3d.io
+
+    files = [path.stem for path in Path(pa3d.io.__file__).parent.glob("[!_]*.py")]
+    assert len(formats()) == len(files) and len(set(SUFFIXES)) == len(SUFFIXES)
+    assert {".glb", ".obj", ".ply", ".laz", ".txt"} <= set(SUFFIXES)
+    assert "GLB, glTF" in format_names("meshes") and "PCD" not in format_names("meshes")
+    assert pa3d.io.formats_table().count("\n") == len(files) + 1
+
+
+def test_the_documentation_says_what_the_modules_say() -> None:
+    import pa3d.io
+
+    document = (Path(__file__).parents[1] / "docs" / "files.md").read_text()
+    rows = {line for line in document.splitlines() if line.startswith("| ") and line.count("|") == 5}
+    assert rows and rows <= set(pa3d.io.formats_table().splitlines())
+
+
+def test_a_bug_of_a_reader_is_no_damaged_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, "a.glb", glb_bytes(*pyramid_gltf()))
+    for error in (TypeError("bug"), AttributeError("bug"), ValueError("bug"), AssertionError("bug")):
+        monkeypatch.setattr("pa3d.io.gltf.Gltf.pieces", lambda *_, error=error: raises(error))
+        with pytest.raises(type(error), match="bug") as caught:
+            load(path)
+        assert not isinstance(caught.value, InputError)
+    for foreign in (
+        KeyError("nodes"),
+        IndexError("9"),
+        struct.error("short"),
+        UnicodeDecodeError("utf-8", b"", 0, 1, ""),
+    ):
+        monkeypatch.setattr("pa3d.io.gltf.Gltf.pieces", lambda *_, error=foreign: raises(error))
+        with pytest.raises(InputError, match=r"a\.glb: is damaged or no GLB file"):
+            load(path)
+
+
+def raises(error: Exception) -> None:
+    raise error
+
+
+# --- encodings and headers ---
+
+ENDINGS = (b"\n", b"\r\n", b"\r")
+MARK = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("mark", [b"", MARK])
+@pytest.mark.parametrize("name", ["a.obj", "a.off", "a.stl", "a.ply", "a.xyz", "a.pcd"])
+def test_line_ends_marks_and_comments(tmp_path: Path, name: str, mark: bytes, ending: bytes) -> None:
+    """Byte 0x85 (Latin-1's ellipsis, part of UTF-8's A with a ring) ends no line; a comment may hold anything."""
+    comment = "Ångström ".encode() + b"\x85 v 9 9 9 end_header"
+    text = {
+        "a.obj": b"# " + comment + b"\n" + obj_bytes(),
+        "a.off": off_bytes().replace(b"counts", comment),
+        "a.stl": stl_text().replace(b"endsolid", b"end solid"),
+        "a.ply": ply_bytes("ascii").replace(b"made by hand", comment),
+        "a.xyz": b"# " + comment + b"\n0 0 0\n1 0.5 0\n0 2 -1\n3 0 1.25",
+        "a.pcd": b"# " + comment + b"\n" + pcd_bytes("ascii"),
+    }[name]
+    shape = load(write(tmp_path, name, mark + text.replace(b"\n", ending)))
+    expected = {"a.stl": CORNERS[TRIANGLES].reshape(-1, 3), "a.xyz": CLOUD, "a.pcd": CLOUD}.get(name, CORNERS)
+    np.testing.assert_array_equal(shape.points, expected)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_binary_data_may_begin_with_any_byte(tmp_path: Path, ending: bytes) -> None:
+    """The first coordinate's bytes are line ends."""
+    first = np.frombuffer(b"\n\r\n\r", "<f4")[0]
+    points = np.array([[first, 0, 0], [1, 0, 0], [0, 1, 0]], "<f4")
+    header = b"ply\nformat binary_little_endian 1.0\nelement vertex 3\n" + b"".join(
+        b"property float " + axis + b"\n" for axis in (b"x", b"y", b"z")
+    )
+    data = (header + b"comment end_header\nend_header\n").replace(b"\n", ending) + points.tobytes()
+    np.testing.assert_array_equal(load(write(tmp_path, "a.ply", data)).points, points)
+    header = b"FIELDS x y z\nSIZE 4 4 4\nTYPE f f f\nWIDTH 3\nHEIGHT 1\nDATA binary\n".replace(b"\n", ending)
+    np.testing.assert_array_equal(load(write(tmp_path, "a.pcd", header + points.tobytes())).points, points)
+
+
+def test_ply_strips(tmp_path: Path) -> None:
+    data = ply_bytes("ascii", faces=False).replace(
+        b"end_header\n", b"element tristrips 2\nproperty list int int vertex_indices\nend_header\n"
+    )
+    shape = load(write(tmp_path, "a.ply", data + b"8 0 1 3 2 -1 4 1 2\n3 0 4 1\n"))
+    assert shape.faces is not None and shape.faces.tolist() == [[0, 1, 3], [1, 2, 3], [4, 1, 2], [0, 4, 1]]
+
+
+def test_off_without_a_blank_and_without_faces(tmp_path: Path) -> None:
+    shape = load(write(tmp_path, "a.off", off_bytes().replace(b"OFF\n# counts\n5 5 0", b"OFF5 5 0")))
+    np.testing.assert_array_equal(shape.faces, FANS)
+    assert not load(write(tmp_path, "b.off", b"OFF\n3 0 0\n0 0 0\n1 0 0\n0 1 0\n")).is_mesh
+
+
+def test_pcd_fields_that_take_no_room(tmp_path: Path) -> None:
+    data = pcd_bytes("binary").replace(b"x y z _ rgb", b"x y z none _ rgb").replace(b"4 8 4 1 4", b"4 8 4 2 1 4")
+    data = data.replace(b"F F F U F", b"f f f u u f").replace(b"1 1 1 3 1", b"1 1 1 0 3 1")
+    shape = load(write(tmp_path, "a.pcd", data))
+    np.testing.assert_array_equal(shape.points, CLOUD)
+    np.testing.assert_array_equal(shape.colors, COLORS)
+
+
+def test_obj_groups_materials_and_texture_coordinates(tmp_path: Path) -> None:
+    from pa3d.io.obj import parse, parse_mtl
+
+    cloud = load(write(tmp_path, "a.obj", "v 0 0 0\nv 1 0 0\nv 0 1 0\n"))
+    assert not cloud.is_mesh and len(cloud.points) == 3
+    obj = parse(
+        b"mtllib a b.mtl\r\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nvt 1 0.5\nvt 0 1\n"
+        b"g seat\nusemtl wood\nf 1/1 2/2 3/3\no leg\nf 1/-3 2/9 \\\n 3\nusemtl wood\nf 3 2 1\n"
+    )
+    assert obj.libraries == ["a b.mtl"]
+    assert obj.names == [("seat", "", "wood"), ("", "leg", "wood")] and obj.face_name.tolist() == [0, 1, 1]
+    assert obj.uv.tolist() == [[0, 0], [1, 0.5], [0, 1]]
+    assert obj.corner_uv.tolist() == [[0, 1, 2], [0, -1, -1], [-1, -1, -1]]
+    write(
+        tmp_path, "a b.mtl", "newmtl wood\nKd 1 0.5 0\nmap_Kd -s 1 1 1 the bark.png\nnewmtl none\nKd spectral x.rfl\n"
+    )
+    found = parse_mtl(tmp_path / "a b.mtl")
+    assert found["wood"].color is not None and found["wood"].color.tolist() == [255, 128, 0]
+    assert found["wood"].texture == tmp_path / "the bark.png" and found["none"].color is None
+
+
+# --- tables ---
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "row"),
+    [
+        ("pandas.csv", ",x,y,z", "{i},{x},{y},{z}"),
+        ("quoted.csv", '"Point ID","X","Y","Z"', '"{i}","{x}","{y}","{z}"'),
+        ("fields.csv", "GPS Time;X;Y;Z", "{t};{x};{y};{z}"),
+        ("tabs.txt", "GPS Time\tX [m]\tY [m]\tZ [m]", "{t}\t{x}\t{y}\t{z}"),
+        ("velo.csv", "intensity,laser_id,Points_m_XYZ:0,Points_m_XYZ:1,Points_m_XYZ:2", "{t},{i},{x},{y},{z}"),
+        ("para.csv", '"Normals:0","Normals:1","Normals:2","Points:0","Points:1","Points:2"', "0,0,1,{x},{y},{z}"),
+        ("compare.asc", "//X Y Z R G B", "{x} {y} {z} 10 20 30"),
+        ("colmap.txt", "# POINT3D_ID, X, Y, Z, R, G, B, ERROR, TRACK[] as (IMAGE_ID, POINT2D_IDX)", "{i} {x} {y} {z} 1 2 3 0.5 7 8"),
+        ("normals.txt", "nx ny nz x y z", "0 0 1 {x} {y} {z}"),
+        ("more.csv", "# made by hand\n# id,pos_x,pos_y,pos_z\n#", "{i},{x},{y},{z}"),
+    ],
+)  # fmt: skip
+def test_a_header_names_columns_by_fields(tmp_path: Path, name: str, header: str, row: str) -> None:
+    rows = [row.format(i=i, t=0.25 * i, x=x, y=y, z=z) for i, (x, y, z) in enumerate(CLOUD)]
+    np.testing.assert_array_equal(load(write(tmp_path, name, "\n".join([header, *rows]))).points, CLOUD)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b,c,d\n1,2,3,4\n2,3,4,5\n", r"which columns are x, y and z \(a, b, c, d\); give it a header line"),
+        ("0 5 6 7\n1 6 7 8\n2 7 8 10\n", r"first column only counts the rows \(0, 5, 6, 7\)"),
+        ("wheel 1 2 3\nseat 2 3 4\n", r"first three columns are not numbers \(wheel, 1, 2, 3\)"),
+        ("GPS Time X Y Z\n0.5 1 2 3\n0.75 2 3 4\n", r"more words than columns \(gps, time, x, y, z\)"),
+    ],
+)
+def test_tables_that_cannot_be_told_apart_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load(write(tmp_path, "a.txt", text))
+
+
+def test_arrays_with_their_axes_the_other_way_round(tmp_path: Path) -> None:
+    points = np.random.default_rng(0).normal(size=(200, 3))
+    shape = load(write(tmp_path, "a.npy", npy_bytes(tmp_path, points.T)))
+    np.testing.assert_array_equal(shape.points, points.astype(np.float32))
+    for name, data in (
+        ("b.npy", npy_bytes(tmp_path, np.concatenate([points, points], axis=1).T)),
+        ("c.txt", "\n".join(" ".join(f"{x:.3f}" for x in row) for row in points.T).encode()),
+    ):
+        with pytest.raises(InputError, match="transpose it"):
+            load(write(tmp_path, name, data))
+
+
+def test_npz_with_a_cloud_and_a_mesh_is_the_mesh(tmp_path: Path) -> None:
+    arrays = {"points": CLOUD[:2], "vertices": CORNERS, "faces": TRIANGLES}
+    np.testing.assert_array_equal(load(write(tmp_path, "a.npz", npz_bytes(tmp_path, **arrays))).points, CORNERS)

@@ -10,7 +10,6 @@ import os
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,8 +47,7 @@ def load(path: str | os.PathLike[str], *, up: str | None = None) -> Shape:
 @cache
 def formats() -> tuple[Format, ...]:
     """Every format, meshes first: what the modules of this folder declare."""
-    names = sorted(module.name for module in iter_modules(__path__) if not module.name.startswith("_"))
-    found = [import_module(f"{__name__}.{name}").FORMAT for name in names]
+    found = map(_declared, _modules())
     return tuple(sorted(found, key=lambda format: "meshes" not in format.holds))
 
 
@@ -74,28 +72,44 @@ def read_geometry(path: Path) -> Geometry:
 
 def __getattr__(name: str) -> Any:
     if name == "SUFFIXES":
-        return tuple(_by_suffix())
+        return tuple(suffix for format in formats() for suffix in format.suffixes)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+def _modules() -> list[str]:
+    files = os.listdir(os.path.dirname(__file__))
+    return sorted(file.removesuffix(".py") for file in files if file.endswith(".py") and not file.startswith("_"))
+
+
+def _declared(module: str) -> Format:
+    declared: Format = import_module(f"{__name__}.{module}").FORMAT
+    return declared
+
+
 @cache
-def _by_suffix() -> dict[str, Format]:
-    return {suffix: format for format in formats() for suffix in format.suffixes}
+def _find(suffix: str) -> Format | None:
+    """The format of a suffix. Modules are imported until it is found, one of its name first: most are not needed."""
+    names = sorted(_modules(), key=lambda name: name != suffix[1:])
+    return next((found for found in map(_declared, names) if suffix in found.suffixes), None)
+
+
+def _supported() -> str:
+    return f"expected one of {', '.join(suffix for format in formats() for suffix in format.suffixes)}"
 
 
 def _format_of(path: Path) -> Format:
-    supported = f"expected one of {', '.join(_by_suffix())}"
     if not os.path.exists(path):  # unlike Path.exists never raises
         raise InputError(f"{path}: no such file; check the path")
     if os.path.isdir(path):
-        raise InputError(f"{path}: is a folder; give a file, {supported}")
+        raise InputError(f"{path}: is a folder; give a file, {_supported()}")
     if not os.path.isfile(path):
-        raise InputError(f"{path}: is no regular file; give a file, {supported}")
-    if path.suffix.lower() not in _by_suffix():
-        raise InputError(f"{path.name}: unsupported suffix {path.suffix!r}; {supported}")
+        raise InputError(f"{path}: is no regular file; give a file, {_supported()}")
+    format = _find(path.suffix.lower())
+    if format is None:
+        raise InputError(f"{path.name}: unsupported suffix {path.suffix!r}; {_supported()}")
     if path.stat().st_size == 0:
         raise InputError(f"{path.name}: the file is empty; export or copy it again")
-    return _by_suffix()[path.suffix.lower()]
+    return format
 
 
 def _to_shape(geometry: Geometry, path: Path, up: str) -> Shape:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import struct
 import warnings
-import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -54,7 +53,6 @@ class DamagedError(Exception):
 FOREIGN_DATA_ERRORS = (
     struct.error,
     zlib.error,
-    zipfile.BadZipFile,
     json.JSONDecodeError,
     UnicodeDecodeError,
     IndexError,

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,16 +49,14 @@ class Node:
     world: Matrix = field(default_factory=lambda: np.eye(4))  # (4, 4)
 
 
-@dataclass
-class Skin:
+class Skin(NamedTuple):
     """Indices of the joints' nodes, and for each joint the matrix from the mesh to the joint when it was bound."""
 
     joints: list[int]  # J
     inverse_bind: NDArray[np.float64]  # (J, 4, 4)
 
 
-@dataclass
-class Material:
+class Material(NamedTuple):
     """base_color: linear red, green, blue in 0..1. image: index of the base colour's image, -1 for none.
 
     uv_set: which TEXCOORD it uses; uv_transform: (2, 3), from those coordinates to the image's (KHR_texture_transform).
@@ -155,8 +153,7 @@ class Primitive:
         return corners.reshape(-1, 3)
 
 
-@dataclass
-class Piece:
+class Piece(NamedTuple):
     """A primitive where it stands. faces: as those of the primitive, turned where the transform mirrors.
 
     key: equal for pieces that have the same vertices at the same place.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tokenize
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,6 @@ def _read_npy(path: Path) -> Geometry:
 
 def _read_npz(path: Path) -> Geometry:
     """points, vertices or xyz (N, 3 or more), for a mesh also faces (F, 3), and colors (N, 3) if any."""
-    import zipfile
-
     if not zipfile.is_zipfile(path):
         raise DamagedError("is truncated or no NPZ file (a zip of arrays)", "save it again")
     with _loaded(path) as archive:
@@ -58,7 +57,7 @@ def _read_npz(path: Path) -> Geometry:
 
 
 # What numpy says of headers that it does not understand, which it parses as Python, and of pickled objects.
-_NUMPY_ERRORS = (ValueError, SyntaxError, TypeError, tokenize.TokenError)
+_NUMPY_ERRORS = (ValueError, SyntaxError, TypeError, tokenize.TokenError, zipfile.BadZipFile)
 
 
 def _loaded(path: Path, **options: Any) -> Any:

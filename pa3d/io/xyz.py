@@ -18,7 +18,7 @@ LONGEST_HEADER = 100  # lines
 WIDEST_ROW = 64  # columns that are still a point's, where there are only three rows
 COLOR_NAMES = (("red", "green", "blue"), ("r", "g", "b"))
 # Prefixes of names such as nx, ny, nz, which are no positions.
-OTHER_VECTORS = re.compile(r"(.*[_. ])?(n|normals?|v|vel|velocity|a|acc)[_. ]?$")
+OTHER_VECTORS = re.compile(r"(.*[_. ])?(n|normals?|v|vel|velocity|a|acc)[:_. ]?$")
 
 
 def read(path: Path) -> Geometry:
@@ -82,7 +82,7 @@ def _named_columns(lines: list[str], separator: str | None, row: list[str]) -> l
     for line in reversed(lines):
         text = line.strip().lstrip("#/ \t").lower()
         # A header may be separated otherwise than its rows: COLMAP's has commas.
-        for mark in dict.fromkeys((separator, ",", None)):
+        for mark in dict.fromkeys((separator or ",", ",", None)):
             names = [re.sub(r"\s*[\[(].*", "", name) for name in _split(text, mark)]
             where = _axes(names)
             if where is None:
