@@ -74,8 +74,8 @@ def test_missing_or_empty_file(refused: Refused, model: Path, suffix: str) -> No
     refused("segment", f"empty{suffix}", "--parts", "a,b", "--model", model, match=message)
 
 
+# OBJ announces nothing: one that is cut between lines is whole.
 TRUNCATED = {
-    ".obj": "no faces",
     ".ply": "is truncated or damaged: it announces",
     ".stl": "is truncated, without triangles or no STL file",
     ".off": "is truncated: it announces 288 vertices",
@@ -98,8 +98,6 @@ def test_truncated_file(refused: Refused, model: Path, suffix: str) -> None:
     if suffix in (".xyz", ".txt", ".csv"):
         cut = cut[: cut.rfind(b"\n")]
         cut = cut[: max(cut.rfind(b" "), cut.rfind(b","))]  # within a row: what ends after one is whole
-    elif suffix == ".obj":
-        cut = data[: data.rindex(b"\nv ")]
     path.write_bytes(cut)
     refused(
         "segment",
@@ -133,7 +131,7 @@ def test_unsupported_files(refused: Refused, model: Path, tmp_path: Path) -> Non
     Path("shape.fbx").write_bytes(b"Kaydara")
     Path("shape").write_bytes(b"x")
     common = ("--parts", "a,b", "--model", model)
-    message = r"shape\.fbx: unsupported suffix '\.fbx'; expected one of \.obj, \.ply, \.stl"
+    message = r"shape\.fbx: unsupported suffix '\.fbx'; expected one of \.glb, \.gltf, \.npy, \.npz, \.obj"
     refused("segment", "shape.fbx", *common, match=message)
     refused("segment", "shape", *common, match="shape: unsupported suffix ''; expected one of")
     refused("segment", tmp_path, *common, match="is a folder; give a file")
@@ -144,19 +142,10 @@ def test_unsupported_files(refused: Refused, model: Path, tmp_path: Path) -> Non
 
 
 def test_mesh_without_faces(refused: Refused, model: Path) -> None:
-    Path("points.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\n")
-    Path("points.off").write_text("OFF\n3 0 0\n0 0 0\n1 0 0\n0 1 0\n")
+    Path("lines.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2\n")
     Path("lines.stl").write_text("solid nothing\nendsolid nothing\n")
-    for name in ("points.obj", "points.off"):
-        refused(
-            "segment",
-            name,
-            "--parts",
-            "a,b",
-            "--model",
-            model,
-            match=f"{name}: the mesh has no faces; export it",
-        )
+    message = r"lines\.obj: the mesh has no faces; export it"
+    refused("segment", "lines.obj", "--parts", "a,b", "--model", model, match=message)
     refused(
         "segment",
         "lines.stl",

@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.data.gltf import Gltf
 from pa3d.data.names import joint_names, joint_side, joint_words, part_names
 from pa3d.data.parts import PartMesh
-from pa3d.errors import InputError
+from pa3d.io._common import DamagedError, input_errors
+from pa3d.io.gltf import Gltf
 from pa3d.rotations import axis_angle_rotation
 
 _ACCESSORIES = {
@@ -87,19 +87,23 @@ class RiggedCharacter:
     ) -> RiggedCharacter:
         """Read the skinned meshes of a .glb or .gltf file. Raises InputError when it has none."""
         path = Path(path)
-        gltf = Gltf.load(path)
-        return cls.from_gltf(gltf, category=category or path.stem, source=source, license=license, id=id or path.stem)
+        with input_errors(path.name, "glTF"):
+            about = {"category": category or path.stem, "id": id or path.stem}
+            return cls.from_gltf(Gltf.load(path), source=source, license=license, **about)
 
     @classmethod
     def from_gltf(
         cls, gltf: Gltf, *, category: str = "", source: str = "", license: str = "", id: str = ""
     ) -> RiggedCharacter:
-        """The character of a parsed file; held weapons (alternatives laid over each other) are left out."""
+        """The character of a parsed file; held weapons (alternatives laid over each other) are left out.
+
+        Raises DamagedError when it has none.
+        """
         skeleton = _Skeleton(gltf)
-        meshes = [_mesh_of_node(gltf, skeleton, index) for index in gltf.reachable if gltf.nodes[index].mesh >= 0]
+        meshes = [_mesh_of_node(gltf, skeleton, index) for index in gltf.scene if gltf.nodes[index].mesh >= 0]
         pieces = [piece for mesh in meshes for piece in mesh]
         if not pieces:
-            raise InputError(f"{gltf.name}: no skinned triangles; expected a mesh with a skin")
+            raise DamagedError("no skinned triangles", "expected a mesh with a skin")
         vertices, faces, joints, weights, details = _concatenate(pieces)
         pivots, frame = _upright(skeleton, vertices)
         vertices = vertices @ frame.T
@@ -236,15 +240,15 @@ class _Skeleton:
         self.nodes: list[int] = []
         self.skins: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []  # joints here, mesh-to-scene placement
         positions: list[NDArray[np.float64]] = []
-        for number in range(len(gltf.json.get("skins", []))):
-            joints, inverse_bind = gltf.skin(number)
+        for skin in gltf.skins:
+            joints, inverse_bind = skin.joints, skin.inverse_bind
             # The rest pose may differ from the bind pose: the joint nearest the top places the whole mesh.
             top = min(range(len(joints)), key=lambda i: len(gltf.ancestors(joints[i])))
             placement = gltf.nodes[joints[top]].world @ inverse_bind[top]
             for node, inverse in zip(joints, inverse_bind, strict=True):
                 if node not in self.nodes:
                     self.nodes.append(node)
-                    positions.append((placement @ np.linalg.inv(inverse))[:3, 3])
+                    positions.append((placement @ _inverse(inverse))[:3, 3])
             self.skins.append((np.array([self.nodes.index(j) for j in joints]), placement))
         self.names = [gltf.nodes[n].name for n in self.nodes]
         self.positions = np.array(positions).reshape(-1, 3)
@@ -272,6 +276,13 @@ class _Skeleton:
             self.part_of.append(names)
 
 
+def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    try:
+        return np.asarray(np.linalg.inv(matrix), np.float64)
+    except np.linalg.LinAlgError:
+        raise DamagedError("is damaged: a joint's inverse bind matrix has no inverse") from None
+
+
 _Piece = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], tuple[str, ...], str]
 
 
@@ -284,10 +295,15 @@ def _mesh_of_node(gltf: Gltf, skeleton: _Skeleton, index: int) -> list[_Piece]:
     own = part_names(node.name)
     whole = own if own and _ACCESSORIES & set(own) else ()
     pieces: list[_Piece] = []
-    for primitive in gltf.primitives(node.mesh):
-        if primitive.joints is not None and primitive.weights is not None and node.skin >= 0:
+    for primitive in gltf.primitives(index):
+        if primitive.faces is None:
+            continue
+        if primitive.influences is not None and 0 <= node.skin < len(skeleton.skins):
             joint_map, placement = skeleton.skins[node.skin]
-            joints, weights = joint_map[primitive.joints], primitive.weights
+            joints, weights = primitive.influences
+            if joints.max(initial=0) >= len(joint_map):
+                raise DamagedError("is damaged: the joints and weights of a skin do not fit its vertices")
+            joints = joint_map[joints]
         elif above:
             placement = node.world
             joints = np.full((len(primitive.vertices), 4), skeleton.nodes.index(above[0]))
@@ -295,7 +311,7 @@ def _mesh_of_node(gltf: Gltf, skeleton: _Skeleton, index: int) -> list[_Piece]:
         else:
             continue
         vertices = primitive.vertices @ placement[:3, :3].T + placement[:3, 3]
-        material = part_names(primitive.material)
+        material = part_names(gltf.material_name(primitive.material))
         pieces.append((vertices, primitive.faces, joints, weights, whole, material[0] if material else ""))
     return pieces
 

@@ -1,34 +1,26 @@
-"""Files to shapes: ``load`` for meshes and clouds."""
+"""Files to shapes: `load` for meshes and clouds.
+
+A format is a module of this folder that declares FORMAT (pa3d.io._common.Format): its suffixes and its reader. Nothing
+else needs to know it. `python -m pa3d.io` prints the table of formats.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pa3d.errors import InputError
 from pa3d.frames import UP_AXES
-from pa3d.io._common import DamagedError, Geometry
+from pa3d.io._common import Format, Geometry, check_faces, input_errors
 from pa3d.shape import Shape
 
-# Suffix -> module and function of its reader, imported only when a file needs it.
-_READERS = {
-    ".obj": ("obj", "read_obj"),
-    ".ply": ("ply", "read_ply"),
-    ".stl": ("stl", "read_stl"),
-    ".off": ("off", "read_off"),
-    ".glb": ("gltf", "read_gltf"),
-    ".gltf": ("gltf", "read_gltf"),
-    ".pcd": ("pcd", "read_pcd"),
-    **dict.fromkeys((".xyz", ".txt", ".csv", ".asc", ".pts"), ("tables", "read_text")),
-    ".npy": ("tables", "read_npy"),
-    ".npz": ("tables", "read_npz"),
-    **dict.fromkeys((".las", ".laz"), ("tables", "read_las")),
-}
-SUFFIXES = tuple(_READERS)
+if TYPE_CHECKING:
+    SUFFIXES: tuple[str, ...]
 
 # Coordinates this many times larger than the shape leave fewer than 20 of float32's 24 bits for it.
 _FAR_AWAY = 16
@@ -37,9 +29,7 @@ _FAR_AWAY = 16
 def load(path: str | os.PathLike[str], *, up: str | None = None) -> Shape:
     """The mesh or cloud in a file, with its vertices and faces in the file's order and units.
 
-    Meshes: OBJ, PLY, STL, OFF, GLB, glTF (the default scene, transforms and rest-pose skins applied).
-    Clouds: PLY without faces, PCD, XYZ/TXT/CSV/ASC/PTS, NPY, NPZ (a mesh when it holds faces), LAS and LAZ
-    (extra ``las``). Polygons become triangle fans. Vertex colours are kept.
+    Polygons become triangle fans. Vertex colours are kept. docs/files.md lists the formats.
 
     up: the axis that points upwards. glTF is y-up by specification; no other format says, the default is y.
 
@@ -49,47 +39,83 @@ def load(path: str | os.PathLike[str], *, up: str | None = None) -> Shape:
     path = Path(path)
     if up is not None and up not in UP_AXES:
         raise InputError(f"up axis {up!r} is unknown; give one of x, y, z")
-    read = _reader(path)
-    try:
-        with np.errstate(all="ignore"):
-            return _to_shape(read(path), path, up or "y").validate()
-    except InputError:
-        raise
-    except DamagedError as error:
-        raise InputError(f"{path.name}: {error}") from None
-    except MemoryError:
-        raise InputError(f"{path.name}: needs more memory than there is; thin it out or export it again") from None
-    except OSError as error:
-        raise InputError(f"{path.name}: cannot be read ({error.strerror or error}); check the file") from None
-    except Exception as error:
-        # A parser of foreign bytes can stumble in more ways than it can list; all mean a damaged file.
-        reason = (str(error).splitlines() or [""])[0][:120] or type(error).__name__
-        wrong = f"is damaged or no {path.suffix[1:].upper()} file ({reason})"
-        raise InputError(f"{path.name}: {wrong}; export it again") from error
+    reader = _format_of(path)
+    with input_errors(path.name, path.suffix[1:].upper()):
+        return _to_shape(reader.read(path), path, up or "y").validate()
 
 
-def _reader(path: Path) -> Callable[[Path], Geometry]:
-    supported = f"expected one of {', '.join(SUFFIXES)}"
+@cache
+def formats() -> tuple[Format, ...]:
+    """Every format, meshes first: what the modules of this folder declare."""
+    found = map(_declared, _modules())
+    return tuple(sorted(found, key=lambda format: "meshes" not in format.holds))
+
+
+def format_names(holds: str) -> str:
+    """Names of the formats that hold "meshes" or "clouds", for help texts: "GLB, glTF, OBJ"."""
+    return ", ".join(format.name for format in formats() if holds in format.holds)
+
+
+def formats_table() -> str:
+    """The formats as a Markdown table, for docs/files.md."""
+    rows = [
+        f"| {f.name} | {f.holds} | {f.up or 'y, unless `--up`'}{' by specification' if f.up else ''} | {f.note} |"
+        for f in formats()
+    ]
+    return "\n".join(["| format | holds | up axis | |", "|---|---|---|---|", *rows])
+
+
+def read_geometry(path: Path) -> Geometry:
+    """What the format's reader gives, unchecked. Raises InputError as `load` does, DamagedError for damaged files."""
+    return _format_of(path).read(path)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "SUFFIXES":
+        return tuple(suffix for format in formats() for suffix in format.suffixes)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _modules() -> list[str]:
+    files = os.listdir(os.path.dirname(__file__))
+    return sorted(file.removesuffix(".py") for file in files if file.endswith(".py") and not file.startswith("_"))
+
+
+def _declared(module: str) -> Format:
+    declared: Format = import_module(f"{__name__}.{module}").FORMAT
+    return declared
+
+
+@cache
+def _find(suffix: str) -> Format | None:
+    """The format of a suffix. Modules are imported until it is found, one of its name first: most are not needed."""
+    names = sorted(_modules(), key=lambda name: name != suffix[1:])
+    return next((found for found in map(_declared, names) if suffix in found.suffixes), None)
+
+
+def _supported() -> str:
+    return f"expected one of {', '.join(suffix for format in formats() for suffix in format.suffixes)}"
+
+
+def _format_of(path: Path) -> Format:
     if not os.path.exists(path):  # unlike Path.exists never raises
         raise InputError(f"{path}: no such file; check the path")
     if os.path.isdir(path):
-        raise InputError(f"{path}: is a folder; give a file, {supported}")
+        raise InputError(f"{path}: is a folder; give a file, {_supported()}")
     if not os.path.isfile(path):
-        raise InputError(f"{path}: is no regular file; give a file, {supported}")
-    if path.suffix.lower() not in _READERS:
-        raise InputError(f"{path.name}: unsupported suffix {path.suffix!r}; {supported}")
+        raise InputError(f"{path}: is no regular file; give a file, {_supported()}")
+    format = _find(path.suffix.lower())
+    if format is None:
+        raise InputError(f"{path.name}: unsupported suffix {path.suffix!r}; {_supported()}")
     if path.stat().st_size == 0:
         raise InputError(f"{path.name}: the file is empty; export or copy it again")
-    module, function = _READERS[path.suffix.lower()]
-    reader: Callable[[Path], Geometry] = getattr(import_module(f"pa3d.io.{module}"), function)
-    return reader
+    return format
 
 
 def _to_shape(geometry: Geometry, path: Path, up: str) -> Shape:
     points, faces, colors = geometry
-    if faces is not None and len(faces) and (faces.min() < 0 or faces.max() >= len(points)):
-        # Checked before the cast to int32, which could bring a wild index back into range.
-        raise DamagedError(f"is damaged: faces refer to vertices outside 0..{len(points) - 1}")
+    if faces is not None:  # checked before the cast to int32, which could bring a wild index back into range
+        check_faces(faces, len(points))
     origin = np.zeros(3)
     if len(points) and np.isfinite(points).all():
         low, high = points.min(axis=0), points.max(axis=0)

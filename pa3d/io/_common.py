@@ -1,13 +1,20 @@
-"""What the readers share: their result and their error, polygons to triangles, colours to bytes."""
+"""What the readers share: their declaration, their result, their errors, and small conversions."""
 
 from __future__ import annotations
 
+import json
+import struct
 import warnings
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pa3d.errors import InputError
 
 
 class Geometry(NamedTuple):
@@ -18,11 +25,71 @@ class Geometry(NamedTuple):
     colors: NDArray[np.uint8] | None = None  # (N, 3)
 
 
+class Format(NamedTuple):
+    """How a module of pa3d.io declares what it reads: as its constant FORMAT.
+
+    name: for help and docs, "GLB, glTF"; holds: "meshes", "clouds" or "meshes, clouds".
+    up: the axis that points upwards, where the format's specification says so.
+    note: what is special, for docs.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    read: Callable[[Path], Geometry]
+    holds: str
+    up: str = ""
+    note: str = ""
+
+
 class DamagedError(Exception):
-    """What a reader cannot use, and what to do about it. ``load`` puts the file's name in front."""
+    """What a reader cannot use, and what to do about it. `input_errors` puts the file's name in front."""
 
     def __init__(self, wrong: str, do: str = "export it again") -> None:
         super().__init__(f"{wrong}; {do}")
+
+
+# What a parser may stumble over in foreign bytes where it does not check them itself. Any other exception, such as
+# TypeError, AttributeError or a plain ValueError, is a bug of the parser and must be seen.
+FOREIGN_DATA_ERRORS = (
+    struct.error,
+    zlib.error,
+    json.JSONDecodeError,
+    UnicodeDecodeError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    RecursionError,
+    EOFError,
+)
+
+
+@contextmanager
+def input_errors(name: str, kind: str) -> Iterator[None]:
+    """Turns what a reader raises for a file that it cannot use into InputError; bugs pass through.
+
+    name: the file's, for the message; kind: of file that was expected, "GLB".
+    """
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    except DamagedError as error:
+        raise InputError(f"{name}: {error}") from None
+    except MemoryError:
+        raise InputError(f"{name}: needs more memory than there is; thin it out or export it again") from None
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read ({error.strerror or error}); check the file") from None
+    except FOREIGN_DATA_ERRORS as error:
+        raise InputError(f"{name}: is damaged or no {kind} file ({first_line(error)}); export it again") from error
+
+
+def first_line(error: Exception) -> str:
+    """What an exception says, in one short line; its type where it says nothing."""
+    return (getattr(error, "strerror", None) or (str(error).splitlines() or [""])[0])[:120] or type(error).__name__
+
+
+def text_lines(data: bytes) -> list[bytes]:
+    """Lines that end in LF, CR LF or CR, without a byte order mark. Other control bytes end no line."""
+    return data.removeprefix(b"\xef\xbb\xbf").splitlines()
 
 
 def triangulate(
@@ -37,6 +104,26 @@ def triangulate(
     return np.asarray(corners, np.int64)[np.stack([first, first + step + 1, first + step + 2], axis=1)]
 
 
+def polygon_of_triangles(counts: NDArray[Any]) -> NDArray[np.int64]:  # (F,)
+    """The polygon that each triangle of `triangulate` comes from."""
+    counts = np.asarray(counts, np.int64)
+    return np.repeat(np.arange(len(counts)), np.maximum(counts - 2, 0))
+
+
+def strip_triangles(corners: NDArray[Any]) -> NDArray[np.int64]:  # (n,) -> (n - 2, 3)
+    """The triangles of a strip, every second one turned so that all face the same way."""
+    corners = np.asarray(corners, np.int64)
+    first = np.arange(max(len(corners) - 2, 0))
+    odd = first % 2
+    return corners[np.stack([first, first + 1 + odd, first + 2 - odd], axis=1)]
+
+
+def check_faces(faces: NDArray[np.int64], n_points: int) -> None:
+    """Raises DamagedError where faces refer to vertices that do not exist."""
+    if len(faces) and (faces.min() < 0 or faces.max() >= n_points):
+        raise DamagedError(f"is damaged: faces refer to vertices outside 0..{n_points - 1}")
+
+
 def numbers(text: bytes, dtype: type = np.float64) -> NDArray[Any]:
     """All numbers of a whitespace-separated text; DamagedError when something else is among them."""
     with warnings.catch_warnings():
@@ -46,6 +133,17 @@ def numbers(text: bytes, dtype: type = np.float64) -> NDArray[Any]:
             return np.fromstring(text, dtype, sep=" ")
         except (DeprecationWarning, ValueError):
             raise DamagedError("is damaged: it has text where numbers are expected") from None
+
+
+def table(rows: list[bytes], columns: Sequence[int]) -> NDArray[np.float64]:
+    """Some columns of rows of text as numbers, (rows, columns). Raises DamagedError, which names the row."""
+    try:
+        values = np.loadtxt(rows, usecols=columns, ndmin=2, encoding="latin-1", comments=None)
+    except ValueError as error:
+        raise DamagedError(f"is damaged: {first_line(error).split(';')[0].rstrip('.')}") from None
+    if len(values) != len(rows):
+        raise DamagedError("is damaged: a row of numbers is empty")
+    return values
 
 
 def byte_colors(channels: Sequence[NDArray[Any]]) -> NDArray[np.uint8]:  # (N, 3)
@@ -71,3 +169,28 @@ def join_colors(
     return np.concatenate(
         [np.full(p.shape, 255, np.uint8) if c is None else c for p, c in zip(points, colors, strict=True)]
     )
+
+
+def byte_columns(columns: NDArray[np.float64]) -> NDArray[np.uint8] | None:  # (N, up to 3) -> (N, 3)
+    """What follows x, y, z in a table, as colours: three columns of whole numbers up to 255; None for anything else."""
+    if columns.size and columns.shape[1] == 3 and columns.max() > 1 and np.isin(columns, np.arange(256)).all():
+        return columns.astype(np.uint8)
+    return None
+
+
+def float_words(text: str, count: int | None = None) -> NDArray[np.float64]:  # (count,)
+    """The numbers of a short text; DamagedError when something else is among them, or their count is another."""
+    try:
+        values = np.array(text.split(), np.float64)
+    except ValueError:
+        raise DamagedError(f"is damaged: {text[:30]!r} stands where numbers are expected") from None
+    if count is not None and len(values) != count:
+        raise DamagedError(f"is damaged: {text[:30]!r} is not {count} numbers")
+    return values
+
+
+def integer(text: str, base: int = 10) -> int:
+    try:
+        return int(text, base)
+    except ValueError:
+        raise DamagedError(f"is damaged: {text[:30]!r} stands where a whole number is expected") from None

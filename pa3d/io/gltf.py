@@ -1,248 +1,420 @@
-"""glTF 2.0, binary (GLB) and JSON: the triangles of the default scene, node transforms and skins applied.
+"""glTF 2.0, binary (GLB) and JSON: the default scene in its rest pose, with the names, skins and materials in it.
 
-This is the usual core of the format, read without importing trimesh: that takes half a second and more where
-scipy is installed. Whatever goes beyond (sparse accessors, strips and fans, Draco) is left to trimesh.
+`read` gives its triangles. `Gltf` gives everything that other modules need: nodes, primitives, skins, materials,
+and `pieces`, the primitives where they stand in the scene. Sparse accessors, strips and fans, morph targets,
+skins, EXT_mesh_gpu_instancing and KHR_mesh_quantization are read; Draco and meshopt are refused by name.
 
 Specification: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
 """
 
 from __future__ import annotations
 
-import base64
-import json
-import struct
-from importlib.util import find_spec
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.io import library
-from pa3d.io._common import DamagedError, Geometry, byte_colors, join_colors
+from pa3d.io._common import (
+    DamagedError,
+    Format,
+    Geometry,
+    byte_colors,
+    check_faces,
+    join_colors,
+    strip_triangles,
+    triangulate,
+)
+from pa3d.io._gltf_file import GltfFile, Json, compressed, mapping, natural, naturals, vector
+from pa3d.rotations import quaternion_rotation
 
-COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
-WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
-TRIANGLES, STRIP, FAN = 4, 5, 6
+POINTS, TRIANGLES, STRIP, FAN = 0, 4, 5, 6
 
-Json = dict[str, Any]
 Matrix = NDArray[np.float64]  # (4, 4)
 
 
-class BeyondCoreError(Exception):
-    """The file uses a part of glTF that trimesh reads and this module does not."""
+@dataclass
+class Node:
+    """name, index of its parent (-1 at the top), mesh and skin (-1 for none), world: from the node to the scene."""
+
+    name: str
+    parent: int
+    mesh: int
+    skin: int
+    children: list[int]
+    entry: Json = field(repr=False)
+    world: Matrix = field(default_factory=lambda: np.eye(4))  # (4, 4)
 
 
-def read_gltf(path: Path) -> Geometry:
-    try:
-        return open_scene(path).geometry()
-    except BeyondCoreError:
-        return library.read_with_trimesh(path)
+class Skin(NamedTuple):
+    """Indices of the joints' nodes, and for each joint the matrix from the mesh to the joint when it was bound."""
+
+    joints: list[int]  # J
+    inverse_bind: NDArray[np.float64]  # (J, 4, 4)
 
 
-def open_scene(path: Path) -> Scene:
-    """The scene of a file, not walked through yet. Raises DamagedError; `geometry` may raise BeyondCoreError."""
-    data = path.read_bytes()
-    try:
-        document, binary = _chunks(data) if path.suffix.lower() == ".glb" else (json.loads(data), b"")
-    except (UnicodeDecodeError, json.JSONDecodeError):
-        raise DamagedError("is damaged or no glTF file: its JSON cannot be read") from None
-    if not isinstance(document, dict) or not isinstance(document.get("asset"), dict):
-        raise DamagedError("is JSON but not glTF 2.0: it has no 'asset'")
-    version = str(document["asset"].get("version", "unknown"))
-    if not version.startswith("2"):
-        raise DamagedError(f"is glTF of version {version[:20]}", "convert it to version 2")
-    for extension in document.get("extensionsRequired", []):
-        if "meshopt" in extension:
-            raise DamagedError(f"is compressed with {extension}, which is not read", "export it uncompressed")
-        if extension == "KHR_draco_mesh_compression" and find_spec("DracoPy") is None:
-            raise DamagedError("is compressed with Draco", "export it uncompressed, or pip install DracoPy")
-    return Scene(document, binary, path.parent)
+class Material(NamedTuple):
+    """base_color: linear red, green, blue in 0..1. image: index of the base colour's image, -1 for none.
+
+    uv_set: which TEXCOORD it uses; uv_transform: (2, 3), from those coordinates to the image's (KHR_texture_transform).
+    """
+
+    name: str
+    base_color: NDArray[np.float64]  # (3,)
+    image: int
+    uv_set: int
+    uv_transform: NDArray[np.float64]  # (2, 3)
 
 
-def _chunks(data: bytes) -> tuple[Any, bytes]:
-    """The JSON document and the binary chunk of a GLB."""
-    if data[:4] != b"glTF" or len(data) < 20:
-        raise DamagedError("is no GLB file: it does not begin with 'glTF'", "check the suffix or export it again")
-    version, length = struct.unpack_from("<II", data, 4)
-    if version != 2:
-        raise DamagedError(f"is GLB of version {version}", "convert it to version 2")
-    if length > len(data):
-        raise DamagedError(f"is truncated: it announces {length} bytes but has {len(data)}")
-    chunks: dict[bytes, bytes] = {}
-    at = 12
-    while at + 8 <= length:
-        size, kind = struct.unpack_from("<I4s", data, at)
-        if at + 8 + size > length:
-            raise DamagedError(f"is damaged: a chunk of {size} bytes does not fit in it")
-        chunks.setdefault(kind, data[at + 8 : at + 8 + size])
-        at += 8 + size
-    if b"JSON" not in chunks:
-        raise DamagedError("is damaged: it has no JSON chunk")
-    return json.loads(chunks[b"JSON"]), chunks.get(b"BIN\0", b"")
+class Primitive:
+    """The triangles, or the points, of one primitive of a mesh, in the mesh's own frame, morph targets applied.
 
+    faces: (F, 3) indices into vertices, None for points. material: index, -1 for none. What costs more is read when
+    it is asked for. Raises DamagedError for data that do not fit together.
+    """
 
-class Scene:
-    """One walk through the scene; arrays come straight from the buffers."""
-
-    def __init__(self, document: Json, binary: bytes, folder: Path) -> None:
-        self.document = document
-        self.folder = folder
-        self.buffers = [_buffer(entry, binary, folder) for entry in document.get("buffers", [])]
-        self.points: list[NDArray[np.float64]] = []
-        self.colors: list[NDArray[np.uint8] | None] = []
-        self.faces: list[NDArray[np.int64]] = []
-        # Of each entry of faces: its primitive, and the primitive's own vertex of each corner.
-        self.corners: list[tuple[Json, NDArray[np.int64]]] = []
-        self.n_points = 0
-        # Primitives that share their vertices, as the materials of one mesh do, must not repeat them.
-        self.placed: dict[tuple[Any, ...], int] = {}
-
-    def geometry(self) -> Geometry:
-        nodes, meshes = self.document.get("nodes", []), self.document.get("meshes", [])
-        world = self._world_matrices()
-        for number, matrix in world.items():
-            node = nodes[number]
-            if "mesh" not in node:
-                continue
-            joints = self._joint_matrices(self.document["skins"][node["skin"]], world) if "skin" in node else None
-            for primitive in meshes[node["mesh"]]["primitives"]:
-                self._add(primitive, matrix, joints)
-        if not self.faces:
-            return Geometry(np.empty((0, 3)), np.empty((0, 3), np.int64))
-        colors = join_colors(self.points, self.colors)
-        return Geometry(np.concatenate(self.points), np.concatenate(self.faces), colors)
-
-    def _world_matrices(self) -> dict[int, Matrix]:
-        """Every node of the default scene, depth first."""
-        nodes, scenes = self.document.get("nodes", []), self.document.get("scenes", [])
-        if scenes:
-            roots = scenes[self.document.get("scene", 0)].get("nodes", [])
-        else:
-            children = {child for node in nodes for child in node.get("children", [])}
-            roots = [i for i in range(len(nodes)) if i not in children]
-        world: dict[int, Matrix] = {}
-        stack = [(root, np.eye(4)) for root in reversed(roots)]
-        while stack:
-            number, parent = stack.pop()
-            if number in world or not 0 <= number < len(nodes):
-                raise DamagedError(f"is damaged: node {number} of its scene is missing or comes twice")
-            node = nodes[number]
-            if "EXT_mesh_gpu_instancing" in node.get("extensions", {}):
-                raise DamagedError("uses EXT_mesh_gpu_instancing, which is not read", "export it without")
-            world[number] = parent @ _local_matrix(node)
-            stack += [(child, world[number]) for child in reversed(node.get("children", []))]
-        return world
-
-    def _joint_matrices(self, skin: Json, world: dict[int, Matrix]) -> NDArray[np.float64] | None:  # (J, 4, 4)
-        """From mesh to world for each joint of a skin; the mesh's own node then has no say (spec 3.7.3.3)."""
-        if not all(joint in world for joint in skin["joints"]):
-            return None
-        posed = np.stack([world[joint] for joint in skin["joints"]])
-        if "inverseBindMatrices" not in skin:
-            return posed
-        inverse = self.accessor(skin["inverseBindMatrices"]).reshape(-1, 4, 4).transpose(0, 2, 1)
-        return np.asarray(posed @ inverse[: len(posed)])
-
-    def _add(self, primitive: Json, matrix: Matrix, joints: NDArray[np.float64] | None) -> None:
-        mode = primitive.get("mode", TRIANGLES)
-        attributes = primitive.get("attributes", {})
-        if mode in (STRIP, FAN) or "KHR_draco_mesh_compression" in primitive.get("extensions", {}):
-            raise BeyondCoreError
-        if mode != TRIANGLES or "POSITION" not in attributes:
-            return
-        positions = self.accessor(attributes["POSITION"])
+    def __init__(self, gltf: Gltf, entry: Json, weights: list[float]) -> None:
+        self._gltf = gltf
+        self.attributes = mapping(entry, "attributes")
+        material = entry.get("material")
+        self.material = material if isinstance(material, int) else -1
+        positions = gltf.file.accessor(self.attributes["POSITION"])
         if positions.shape[1] != 3:
             raise DamagedError("is damaged: its vertex positions are not three numbers")
-        skinned = joints is not None and {"JOINTS_0", "WEIGHTS_0"} <= attributes.keys()
-        key = (matrix.tobytes(), *(attributes.get(name) for name in ("POSITION", "COLOR_0", "JOINTS_0")))
-        if key not in self.placed:
-            self.placed[key] = self.n_points
-            self.n_points += len(positions)
-            if joints is not None and skinned:
-                pose = self._blend(attributes, joints, len(positions))
-                self.points.append(np.einsum("nij,nj->ni", pose[:, :3, :3], positions) + pose[:, :3, 3])
-            else:
-                self.points.append(positions @ matrix[:3, :3].T + matrix[:3, 3])
-            self.colors.append(self._vertex_colors(attributes, len(positions)))
+        targets = zip(gltf.list_of(entry, "targets"), weights, strict=False)
+        moves = [(target["POSITION"], weight) for target, weight in targets if weight and "POSITION" in target]
+        # Equal for primitives whose vertices are equal.
+        self.key = (str(moves), *map(self.attributes.get, ("POSITION", "COLOR_0", "JOINTS_0", "WEIGHTS_0")))
+        self.vertices = self._moved(positions, moves)  # (V, 3)
+        self.faces = self._faces(entry)
 
-        if "indices" in primitive:
-            corners = self.accessor(primitive["indices"])[:, 0].astype(np.int64)
+    @cached_property
+    def colors(self) -> NDArray[np.uint8] | None:  # (V, 3)
+        if "COLOR_0" not in self.attributes:
+            return None
+        values = self._gltf.file.accessor(self.attributes["COLOR_0"])
+        if len(values) != len(self.vertices) or values.shape[1] not in (3, 4):
+            raise DamagedError("is damaged: a mesh has different numbers of colours and vertices")
+        return byte_colors(list(values.T))
+
+    def uv(self, number: int) -> NDArray[np.float64] | None:  # (V, 2)
+        """Texture coordinates of a set, v downwards; None where there are none that fit."""
+        if f"TEXCOORD_{number}" not in self.attributes:
+            return None
+        values = self._gltf.file.accessor(self.attributes[f"TEXCOORD_{number}"])
+        return values.astype(np.float64) if values.shape == (len(self.vertices), 2) else None
+
+    @cached_property
+    def influences(self) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:  # (V, K), (V, K)
+        """Joints, as indices into the skin's list, and their weights, which sum to one; K is 4, 8, ..."""
+        sets: list[list[NDArray[Any]]] = []
+        while {f"JOINTS_{len(sets)}", f"WEIGHTS_{len(sets)}"} <= self.attributes.keys():
+            sets.append([self._gltf.file.accessor(self.attributes[f"{k}_{len(sets)}"]) for k in ("JOINTS", "WEIGHTS")])
+        if not sets:
+            return None
+        if any(values.shape != (len(self.vertices), 4) for pair in sets for values in pair):
+            raise DamagedError("is damaged: the joints and weights of a skin do not fit its vertices")
+        weights = np.hstack([weights for _, weights in sets]).astype(np.float64)
+        # Exporters write rows of zeros and NaN; such vertices go to their first joint.
+        weights = np.nan_to_num(weights, nan=0.0, posinf=0.0, neginf=0.0).clip(min=0.0)
+        total = weights.sum(axis=1, keepdims=True)
+        weights[total[:, 0] <= 0, 0] = 1.0
+        weights /= np.where(total > 0, total, 1.0)
+        joints = np.hstack([joints for joints, _ in sets]).astype(np.int64)
+        return np.where(weights > 0, joints, 0), weights
+
+    def _moved(self, positions: NDArray[Any], moves: list[tuple[Any, float]]) -> NDArray[Any]:
+        for number, weight in moves:
+            move = self._gltf.file.accessor(number)
+            if move.shape != positions.shape:
+                raise DamagedError("is damaged: a morph target does not fit its mesh")
+            positions = positions + weight * move.astype(np.float64)
+        return positions
+
+    def _faces(self, entry: Json) -> NDArray[np.int64] | None:
+        mode = natural(entry, "mode", TRIANGLES)
+        if "indices" in entry:
+            corners = self._gltf.file.accessor(entry["indices"])[:, 0].astype(np.int64)
         else:
-            corners = np.arange(len(positions))
+            corners = np.arange(len(self.vertices))
+        check_faces(corners, len(self.vertices))
+        if mode == POINTS:
+            self.vertices = self.vertices[corners]
+            return None
+        if mode == STRIP:
+            return strip_triangles(corners)
+        if mode == FAN:
+            return triangulate(np.array([len(corners)]), corners)
         if len(corners) % 3:
             raise DamagedError(f"is damaged: it has {len(corners)} triangle corners, not a multiple of three")
-        if corners.max(initial=0) >= len(positions):
-            raise DamagedError(f"is damaged: faces refer to vertices outside 0..{len(positions) - 1}")
-        corners = corners.reshape(-1, 3)
-        # A mirroring transform turns triangles inside out unless their winding is turned, too.
-        if not skinned and np.linalg.det(matrix[:3, :3]) < 0:
-            corners = corners[:, ::-1]
-        self.faces.append(corners + self.placed[key])
-        self.corners.append((primitive, corners))
-
-    def _blend(self, attributes: Json, joints: NDArray[np.float64], n: int) -> NDArray[np.float64]:  # (n, 4, 4)
-        """The weighted mean of each vertex's joint matrices."""
-        numbers = self.accessor(attributes["JOINTS_0"]).astype(np.int64)
-        weights = self.accessor(attributes["WEIGHTS_0"]).astype(np.float64)
-        if numbers.shape != (n, 4) or weights.shape != (n, 4) or numbers.max(initial=0) >= len(joints):
-            raise DamagedError("is damaged: the joints and weights of a skin do not fit its vertices")
-        total = weights.sum(axis=1, keepdims=True)
-        weights = np.where(total > 0, weights / np.where(total > 0, total, 1), [1.0, 0.0, 0.0, 0.0])
-        return (weights[:, None] @ joints.reshape(len(joints), 16)[numbers]).reshape(n, 4, 4)
-
-    def _vertex_colors(self, attributes: Json, n: int) -> NDArray[np.uint8] | None:  # (n, 3)
-        if "COLOR_0" not in attributes:
-            return None
-        colors = byte_colors(list(self.accessor(attributes["COLOR_0"]).T))
-        if colors.shape != (n, 3):
-            raise DamagedError("is damaged: a mesh has different numbers of colours and vertices")
-        return colors
-
-    def accessor(self, number: int) -> NDArray[Any]:  # (count, width)
-        accessor = self.document["accessors"][number]
-        if "sparse" in accessor or "bufferView" not in accessor:
-            raise BeyondCoreError
-        view = self.document["bufferViews"][accessor["bufferView"]]
-        buffer = self.buffers[view["buffer"]]
-        kind, width = np.dtype(COMPONENTS[accessor["componentType"]]), WIDTHS[accessor["type"]]
-        stride = view.get("byteStride", kind.itemsize * width)
-        offset, count = accessor.get("byteOffset", 0), accessor["count"]
-        start, size = view.get("byteOffset", 0), view["byteLength"]
-        needed = offset + stride * (count - 1) + kind.itemsize * width
-        if min(offset, start, stride, count) < 0 or needed > size or start + size > len(buffer):
-            raise DamagedError(f"is truncated or damaged: accessor {number} reaches beyond its buffer")
-        values = np.ndarray((count, width), kind, buffer, start + offset, (stride, kind.itemsize))
-        if accessor.get("normalized") and kind.kind in "iu":
-            return np.maximum(values / np.iinfo(kind).max, -1.0)
-        return values
+        return corners.reshape(-1, 3)
 
 
-def _buffer(entry: Json, binary: bytes, folder: Path) -> bytes:
-    uri = entry.get("uri")
-    if uri is None:
-        return binary
-    if uri.startswith("data:"):
-        return base64.b64decode(uri.partition(",")[2])
-    if "://" in uri:
-        raise DamagedError(f"refers to data on the network ({uri[:60]})", "download them and correct the uri")
-    try:
-        return (folder / unquote(uri)).read_bytes()
-    except OSError:
-        raise DamagedError(f"needs the file {uri[:60]!r} beside it", "copy that, too, or export as GLB") from None
+class Piece(NamedTuple):
+    """A primitive where it stands. faces: as those of the primitive, turned where the transform mirrors.
+
+    key: equal for pieces that have the same vertices at the same place.
+    """
+
+    node: int
+    primitive: Primitive
+    vertices: NDArray[np.float64]  # (V, 3)
+    faces: NDArray[np.int64] | None  # (F, 3)
+    key: tuple[Any, ...]
 
 
-def _local_matrix(node: Json) -> Matrix:
-    if "matrix" in node:
-        return np.array(node["matrix"], np.float64).reshape(4, 4).T
+class Gltf:
+    """A parsed file. nodes: as in the file; scene: indices of those in the default scene, depth first."""
+
+    def __init__(self, data: bytes, folder: Path | None = None) -> None:
+        self.file = GltfFile(data, folder)
+        self.nodes, self.scene = self._tree()
+
+    @classmethod
+    def load(cls, path: Path) -> Gltf:
+        data = path.read_bytes()
+        if path.suffix.lower() == ".glb" and data[:4] != b"glTF":
+            raise DamagedError("is no GLB file: it does not begin with 'glTF'", "check the suffix or export it again")
+        return cls(data, path.parent)
+
+    @property
+    def copyright(self) -> str:
+        return str(self.file.document["asset"].get("copyright", ""))
+
+    @cached_property
+    def materials(self) -> list[Material]:
+        return [self._material(entry) for entry in self.file.entries("materials")]
+
+    @cached_property
+    def skins(self) -> list[Skin]:
+        return [self._skin(entry) for entry in self.file.entries("skins")]
+
+    def mesh_name(self, mesh: int) -> str:
+        return _name(self.file.entry("meshes", mesh))
+
+    def image_name(self, image: int) -> str:
+        return str(self.file.entry("images", image).get("name", image))
+
+    def material_name(self, number: int) -> str:
+        materials = self.file.entries("materials")
+        return _name(materials[number]) if 0 <= number < len(materials) else ""
+
+    def ancestors(self, node: int) -> list[int]:
+        """The nodes above one, nearest first."""
+        chain = []
+        while (node := self.nodes[node].parent) >= 0:
+            chain.append(node)
+        return chain
+
+    def primitives(self, node: int) -> list[Primitive]:
+        """The triangle lists, strips and fans, and the points, of a node's mesh; lines are left out."""
+        mesh = self.file.entry("meshes", self.nodes[node].mesh)
+        weights = self.nodes[node].entry.get("weights", mesh.get("weights", []))
+        if not isinstance(weights, list) or not all(isinstance(w, (int, float)) for w in weights):
+            raise DamagedError("is damaged: the weights of morph targets are not numbers")
+        found = []
+        for entry in self.list_of(mesh, "primitives"):
+            mode = natural(entry, "mode", TRIANGLES)
+            attributes = mapping(entry, "attributes")
+            if mode not in (POINTS, TRIANGLES, STRIP, FAN) or "POSITION" not in attributes:
+                continue
+            for extension in mapping(entry, "extensions"):
+                position = self.file.entry("accessors", attributes["POSITION"])
+                if "draco" in extension and not {"bufferView", "sparse"} & position.keys():
+                    raise compressed(extension)
+            found.append(Primitive(self, entry, weights))
+        return found
+
+    def pieces(self) -> Iterator[Piece]:
+        """Every primitive of the default scene, posed: node after node, instance after instance, as in the file."""
+        for number in self.scene:
+            node = self.nodes[number]
+            if node.mesh < 0:
+                continue
+            pose = self._joint_matrices(node.skin) if node.skin >= 0 else None
+            primitives = self.primitives(number)
+            # A skin places the mesh in the scene, whatever its own node or instances say.
+            for matrix in self._instances(node) if pose is None else [node.world]:
+                mirrored = np.linalg.det(matrix[:3, :3]) < 0
+                for primitive in primitives:
+                    faces = primitive.faces
+                    if pose is not None and primitive.influences is not None:
+                        vertices = _skinned(primitive.vertices, primitive.influences, pose)
+                        yield Piece(number, primitive, vertices, faces, ("skin", node.skin, *primitive.key))
+                        continue
+                    vertices = primitive.vertices @ matrix[:3, :3].T + matrix[:3, 3]
+                    # A mirroring transform turns triangles inside out unless their winding is turned, too.
+                    turned = faces[:, ::-1] if mirrored and faces is not None else faces
+                    yield Piece(number, primitive, vertices, turned, (matrix.tobytes(), *primitive.key))
+
+    def triangle_pieces(self) -> list[Piece]:
+        """The pieces that have triangles."""
+        return [piece for piece in self.pieces() if piece.faces is not None]
+
+    def geometry(self) -> Geometry:
+        """The triangles of the scene; its points as a cloud where it has nothing else."""
+        pieces = list(self.pieces())
+        meshes = [piece for piece in pieces if piece.faces is not None]
+        # Primitives that share their vertices, as the materials of one mesh do, must not repeat them.
+        first: dict[Any, int] = {}
+        points: list[NDArray[np.float64]] = []
+        colors: list[NDArray[np.uint8] | None] = []
+        faces: list[NDArray[np.int64]] = []
+        n_points = 0
+        for piece in meshes or pieces:
+            if piece.faces is None or piece.key not in first:
+                first[piece.key] = n_points
+                n_points += len(piece.vertices)
+                points.append(piece.vertices)
+                colors.append(piece.primitive.colors)
+            if piece.faces is not None:
+                faces.append(piece.faces + first[piece.key])
+        if not points:
+            return Geometry(np.empty((0, 3)), np.empty((0, 3), np.int64))
+        joined = join_colors(points, colors)
+        return Geometry(np.concatenate(points), np.concatenate(faces) if meshes else None, joined)
+
+    @staticmethod
+    def list_of(entry: Json, key: str) -> list[Json]:
+        """A list of JSON objects; [] where there is none."""
+        value = entry.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(x, dict) for x in value):
+            raise DamagedError(f"is damaged: {key} is no array of JSON objects")
+        return value
+
+    def _tree(self) -> tuple[list[Node], list[int]]:
+        """All nodes with their transforms, and the default scene."""
+        nodes = []
+        for entry in self.file.entries("nodes"):
+            mesh, skin = (natural(entry, key) if key in entry else -1 for key in ("mesh", "skin"))
+            nodes.append(Node(_name(entry), -1, mesh, skin, naturals(entry, "children"), entry))
+        for number, node in enumerate(nodes):
+            for child in node.children:
+                if child >= len(nodes) or nodes[child].parent >= 0 or child == number:
+                    raise DamagedError(f"is damaged: node {child} is missing or has two parents")
+                nodes[child].parent = number
+        tops = [i for i, node in enumerate(nodes) if node.parent < 0]
+        placed = _depth_first(nodes, tops)
+        if len(placed) < len(nodes):
+            raise DamagedError("is damaged: its nodes form a loop")
+        for i in placed:
+            above = nodes[nodes[i].parent].world if nodes[i].parent >= 0 else np.eye(4)
+            nodes[i].world = above @ _local_matrix(nodes[i].entry)
+        scenes = self.file.entries("scenes")
+        if scenes:
+            tops = naturals(self.file.entry("scenes", natural(self.file.document, "scene", 0)), "nodes")
+            if max(tops, default=-1) >= len(nodes):
+                raise DamagedError(f"is damaged: node {max(tops)} of its scene is missing")
+        return nodes, _depth_first(nodes, tops)
+
+    def _instances(self, node: Node) -> list[Matrix]:
+        """Where a node's mesh stands: once, or as often as EXT_mesh_gpu_instancing says."""
+        extension = mapping(mapping(node.entry, "extensions"), "EXT_mesh_gpu_instancing")
+        if not extension:
+            return [node.world]
+        wanted = {"TRANSLATION": (0.0, 0, 0), "ROTATION": (0.0, 0, 0, 1), "SCALE": (1.0, 1, 1)}
+        attributes = mapping(extension, "attributes")
+        found = {name: self.file.accessor(attributes[name]) for name in wanted if name in attributes}
+        count = min(map(len, found.values()), default=1)
+        if any(values.shape != (count, len(wanted[name])) for name, values in found.items()):
+            raise DamagedError("is damaged: the instances of a mesh have no shape as in EXT_mesh_gpu_instancing")
+        rows = [{name.lower(): values[i].tolist() for name, values in found.items()} for i in range(count)]
+        return [node.world @ _local_matrix(row) for row in rows]
+
+    def _joint_matrices(self, number: int) -> NDArray[np.float64]:  # (J, 4, 4)
+        """From mesh to scene for each joint of a skin; the mesh's own node then has no say (spec 3.7.3.3)."""
+        self.file.entry("skins", number)
+        skin = self.skins[number]
+        return np.stack([self.nodes[joint].world for joint in skin.joints]) @ skin.inverse_bind
+
+    def _skin(self, entry: Json) -> Skin:
+        joints = naturals(entry, "joints")
+        if not joints or max(joints) >= len(self.nodes):
+            raise DamagedError("is damaged: a skin has no joints, or joints that are no nodes")
+        if "inverseBindMatrices" not in entry:
+            return Skin(joints, np.tile(np.eye(4), (len(joints), 1, 1)))
+        values = self.file.accessor(entry["inverseBindMatrices"]).astype(np.float64)
+        if values.shape[1] != 16 or len(values) < len(joints):
+            raise DamagedError("is damaged: a skin has fewer inverse bind matrices than joints")
+        return Skin(joints, values[: len(joints)].reshape(-1, 4, 4).transpose(0, 2, 1))
+
+    def _material(self, entry: Json) -> Material:
+        look = mapping(entry, "pbrMetallicRoughness")
+        factor, texture = look.get("baseColorFactor", ()), look.get("baseColorTexture")
+        older = mapping(mapping(entry, "extensions"), "KHR_materials_pbrSpecularGlossiness")
+        if not look and older:
+            factor, texture = older.get("diffuseFactor", ()), older.get("diffuseTexture")
+        numeric = isinstance(factor, (list, tuple)) and all(isinstance(x, (int, float)) for x in factor)
+        color = np.array([*(factor if numeric else ()), 1, 1, 1][:3], np.float64)
+        if not isinstance(texture, dict):
+            return Material(_name(entry), color, -1, 0, np.eye(2, 3))
+        transform = mapping(mapping(texture, "extensions"), "KHR_texture_transform")
+        uv_set = natural(transform if "texCoord" in transform else texture, "texCoord", 0)
+        turn = float(vector({"rotation": [transform.get("rotation", 0.0)]}, "rotation", [0.0])[0])
+        rotation = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+        matrix = np.column_stack([rotation * vector(transform, "scale", (1, 1)), vector(transform, "offset", (0, 0))])
+        return Material(_name(entry), color, self._image(texture), uv_set, matrix)
+
+    def _image(self, use: Json) -> int:
+        textures, images = self.file.entries("textures"), self.file.entries("images")
+        number = use.get("index")
+        texture = textures[number] if isinstance(number, int) and 0 <= number < len(textures) else {}
+        extensions = mapping(texture, "extensions").values()
+        sources = [texture.get("source"), *(e.get("source") for e in extensions if isinstance(e, dict))]
+        return next((s for s in sources if isinstance(s, int) and 0 <= s < len(images)), -1)
+
+
+def read(path: Path) -> Geometry:
+    return Gltf.load(path).geometry()
+
+
+def _name(entry: Json) -> str:
+    return str(entry.get("name", ""))
+
+
+def _depth_first(nodes: list[Node], tops: list[int]) -> list[int]:
+    order: list[int] = []
+    met: set[int] = set()
+    stack = list(reversed(tops))
+    while stack:
+        number = stack.pop()
+        if number in met:
+            raise DamagedError(f"is damaged: node {number} of its scene comes twice")
+        met.add(number)
+        order.append(number)
+        stack += reversed(nodes[number].children)
+    return order
+
+
+def _local_matrix(entry: Json) -> Matrix:
+    if "matrix" in entry:
+        return vector(entry, "matrix", np.eye(4).ravel().tolist()).reshape(4, 4).T
     matrix = np.eye(4)
-    x, y, z, w = node.get("rotation", (0, 0, 0, 1))
-    matrix[:3, :3] = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
-    matrix[:3, :3] *= node.get("scale", (1, 1, 1))
-    matrix[:3, 3] = node.get("translation", (0, 0, 0))
+    x, y, z, w = vector(entry, "rotation", (0, 0, 0, 1))
+    length = np.linalg.norm([x, y, z, w])
+    if length > 0:
+        matrix[:3, :3] = quaternion_rotation(np.array([w, x, y, z]) / length)
+    matrix[:3, :3] *= vector(entry, "scale", (1, 1, 1))
+    matrix[:3, 3] = vector(entry, "translation", (0, 0, 0))
     return matrix
+
+
+def _skinned(
+    vertices: NDArray[Any],  # (V, 3)
+    influences: tuple[NDArray[np.int64], NDArray[np.float64]],  # (V, K), (V, K)
+    pose: NDArray[np.float64],  # (J, 4, 4)
+) -> NDArray[np.float64]:
+    """Vertices moved by the weighted mean of their joints' matrices."""
+    joints, weights = influences
+    if joints.max(initial=0) >= len(pose):
+        raise DamagedError("is damaged: the joints and weights of a skin do not fit its vertices")
+    blend = (weights[:, None] @ pose.reshape(len(pose), 16)[joints]).reshape(len(joints), 4, 4)
+    return np.asarray(np.einsum("nij,nj->ni", blend[:, :3, :3], vertices) + blend[:, :3, 3])
+
+
+FORMAT = Format(
+    "GLB, glTF", (".glb", ".gltf"), read, "meshes, clouds", "y", "default scene in its rest pose; no Draco, no meshopt"
+)

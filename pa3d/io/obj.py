@@ -1,52 +1,180 @@
-"""Wavefront OBJ. Vertices and faces keep the file's order, so that labels can be matched to its lines.
+"""Wavefront OBJ and its material libraries (MTL). Vertices and faces keep the file's order.
 
-A library that builds render buffers splits vertices at texture seams and groups faces by material; here only
-the ``v`` and ``f`` lines count, relative (negative) vertex numbers included.
+`read` gives the triangles, or the vertices of a file without faces as a cloud. `parse` gives everything that other
+modules need: the group, object and material of each face, and texture coordinates. A library that builds render
+buffers splits vertices at texture seams and groups faces by material; here labels can be matched to the file's lines.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.io._common import DamagedError, Geometry, byte_colors, numbers, triangulate
+from pa3d.io._common import (
+    DamagedError,
+    Format,
+    Geometry,
+    byte_colors,
+    check_faces,
+    numbers,
+    polygon_of_triangles,
+    table,
+    text_lines,
+    triangulate,
+)
 
 
-def read_obj(path: Path) -> Geometry:
-    data = path.read_bytes().replace(b"\\\r\n", b" ").replace(b"\\\n", b" ")
+@dataclass
+class Material:
+    """color: Kd as sRGB bytes, None where it is not said; texture: the file of map_Kd."""
+
+    color: NDArray[np.uint8] | None = None  # (3,)
+    texture: Path | None = None
+
+
+@dataclass
+class Obj:
+    """A parsed file. faces: the triangles of its polygons; face_name: (F,) index into names.
+
+    names: (group, object, material) as the lines before the faces say, "" where they do not. libraries: of materials.
+    Raises DamagedError, also when a property is read that is damaged.
+    """
+
+    points: NDArray[np.float64]  # (V, 3)
+    colors: NDArray[np.uint8] | None  # (V, 3)
+    faces: NDArray[np.int64]  # (F, 3)
+    face_name: NDArray[np.int64]  # (F,)
+    names: list[tuple[str, str, str]]
+    libraries: list[str]
+    _polygons: list[bytes] = field(repr=False)
+    _uv: list[bytes] = field(repr=False)
+    _uv_before: list[int] = field(repr=False)
+
+    @cached_property
+    def uv(self) -> NDArray[np.float64]:  # (T, 2)
+        """All texture coordinates, v upwards; without any that have fewer than two numbers."""
+        return table(self._uv, (0, 1)) if self._uv else np.empty((0, 2))
+
+    @cached_property
+    def corner_uv(self) -> NDArray[np.int64]:  # (F, 3)
+        """The texture coordinates of each corner, as indices into `uv`; -1 where there are none that exist."""
+        words = [polygon.split() for polygon in self._polygons]
+        counts = np.array([len(polygon) for polygon in words], np.int64)
+        corners = np.full(counts.sum(), -1)
+        at = 0
+        for polygon, before in zip(words, self._uv_before, strict=True):
+            for word in polygon:
+                parts = word.split(b"/")
+                if len(parts) > 1 and re.fullmatch(rb"[+-]?\d{1,18}", parts[1]):
+                    number = int(parts[1])
+                    corners[at] = number - 1 if number > 0 else before + number if number < 0 else -1
+                at += 1
+        corners[(corners < 0) | (corners >= len(self.uv))] = -1
+        return triangulate(counts, corners)
+
+
+def read(path: Path) -> Geometry:
+    obj = parse(path.read_bytes())
+    return Geometry(obj.points, obj.faces if len(obj.names) else None, obj.colors)
+
+
+def parse(data: bytes) -> Obj:
+    """Everything of a file but its materials. Raises DamagedError."""
+    data = re.sub(rb"\\(\r\n|\n|\r)", b" ", data) if b"\\" in data else data
     vertices: list[bytes] = []
     polygons: list[bytes] = []
     vertices_before: list[int] = []
-    for line in data.split(b"\n"):
+    uv: list[bytes] = []
+    uv_before: list[int] = []
+    names: dict[tuple[str, str, str], int] = {}
+    polygon_name: list[int] = []
+    libraries: list[str] = []
+    group = thing = material = ""
+    current = -1
+    for line in text_lines(data):
         line = line.strip()
-        if line[:2] in (b"v ", b"v\t"):
+        start = line[:2]
+        if start in (b"v ", b"v\t"):
             vertices.append(line[2:])
-        elif line[:2] in (b"f ", b"f\t"):
+        elif start in (b"f ", b"f\t"):
+            if current < 0:
+                current = names.setdefault((group, thing, material), len(names))
             polygons.append(line[2:])
             vertices_before.append(len(vertices))
+            uv_before.append(len(uv))
+            polygon_name.append(current)
+        elif start == b"vt":
+            uv.append(line[2:])
+        elif start in (b"g ", b"o ", b"g\t", b"o\t", b"us", b"mt", b"g", b"o"):
+            key, value = _named(line)
+            if key == "g":
+                group = value
+            elif key == "o":
+                group, thing = "", value
+            elif key == "usemtl":
+                material = value
+            elif key == "mtllib":
+                libraries.append(value)
+            current = -1
     if not vertices:
         raise DamagedError("has no vertices; expected lines such as 'v 0 0 1' and 'f 1 2 3'")
     points, colors = _vertices(vertices)
-    if not polygons:
-        return Geometry(points, np.empty((0, 3), np.int64), colors)
-
-    counts = np.array([len(polygon.split()) for polygon in polygons])
-    corners = numbers(re.sub(rb"/\S*", b"", b" ".join(polygons)), np.int64)
+    counts = np.array([len(polygon.split()) for polygon in polygons], np.int64)
+    corners = numbers(re.sub(rb"/\S*", b"", b" ".join(polygons)), np.int64) if polygons else np.empty(0, np.int64)
     if len(corners) != counts.sum() or (corners == 0).any():
         raise DamagedError("is damaged: a face has vertex numbers other than 1, 2, ... or -1, -2, ...")
-    corners = np.where(corners > 0, corners - 1, corners + np.repeat(vertices_before, counts))
-    return Geometry(points, triangulate(counts, corners), colors)
+    corners = np.where(corners > 0, corners - 1, corners + np.repeat(vertices_before, counts).astype(np.int64))
+    check_faces(corners, len(points))
+    owner = np.array(polygon_name, np.int64)[polygon_of_triangles(counts)]
+    return Obj(points, colors, triangulate(counts, corners), owner, list(names), libraries, polygons, uv, uv_before)
+
+
+def parse_mtl(path: Path) -> dict[str, Material]:
+    """The materials of a library. Raises OSError when it cannot be read."""
+    found: dict[str, Material] = {}
+    material = Material()
+    for line in text_lines(path.read_bytes()):
+        key, value = _named(line.strip())
+        if key == "newmtl":
+            material = found.setdefault(value, Material())
+        elif key == "Kd":
+            try:
+                rgb = np.array([float(word) for word in value.split()[:3]])
+            except ValueError:  # Kd may also name a file of a spectrum
+                continue
+            if rgb.shape == (3,) and np.isfinite(rgb).all():
+                material.color = np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
+        elif key == "map_Kd":
+            # Options come first, each a word that begins with "-" and its numbers; the name may hold blanks.
+            name = re.sub(r"^(-\w+(\s+(on|off|[-+.\d]+))*\s+)*", "", value).replace("\\", "/")
+            material.texture = path.parent / name
+    return found
+
+
+def _named(line: bytes) -> tuple[str, str]:
+    """The keyword of a line and the rest, which is text in UTF-8 or, where that does not fit, Latin-1."""
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError:
+        text = line.decode("latin-1")
+    key, *rest = text.split(None, 1)[:2] or [""]
+    return key, rest[0].strip() if rest else ""
 
 
 def _vertices(lines: list[bytes]) -> tuple[NDArray[np.float64], NDArray[np.uint8] | None]:
     """Positions, and the colours that some programs write after them."""
     for columns in (6, 3) if len(lines[0].split()) >= 6 else (3,):
         try:
-            table = np.loadtxt(lines, usecols=range(columns), ndmin=2, encoding="latin-1")
-        except ValueError:
+            values = table(lines, range(columns))
+        except DamagedError:
             continue
-        return table[:, :3], byte_colors(list(table[:, 3:].T)) if columns == 6 else None
+        return values[:, :3], byte_colors(list(values[:, 3:].T)) if columns == 6 else None
     raise DamagedError("is damaged: a vertex has no three numbers")
+
+
+FORMAT = Format("OBJ", (".obj",), read, "meshes, clouds", note="polygons, vertex colours; without faces a cloud")

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 
-from pa3d.io._common import DamagedError, Geometry, byte_colors, numbers, triangulate
+from pa3d.io._common import DamagedError, Format, Geometry, byte_colors, numbers, text_lines, triangulate
 
 
-def read_off(path: Path) -> Geometry:
-    lines = [words for raw in path.read_bytes().split(b"\n") if (words := raw.split(b"#", 1)[0].split())]
-    keyword = lines[0][0].upper() if lines else b""
-    if keyword not in (b"OFF", b"COFF", b"NOFF", b"CNOFF"):
+def read(path: Path) -> Geometry:
+    lines = [words for raw in text_lines(path.read_bytes()) if (words := raw.split(b"#", 1)[0].split())]
+    # The counts may follow the keyword on its own line; ModelNet has files in which no blank is between them.
+    match = re.fullmatch(rb"(C?N?OFF)(\d*)", lines[0][0].upper()) if lines else None
+    if match is None:
         raise DamagedError("is no ASCII OFF file: it does not begin with OFF")
-    # The counts may follow the keyword on its own line.
-    body = [lines[0][1:], *lines[1:]] if len(lines[0]) > 1 else lines[1:]
+    keyword = match[1]
+    first = [*([match[2]] if match[2] else []), *lines[0][1:]]
+    body = [first, *lines[1:]] if first else lines[1:]
     header = numbers(b" ".join(body[0]), np.int64) if body else np.empty(0)
     if len(header) < 2 or (header < 0).any():
         raise DamagedError("is damaged: the numbers of vertices and faces do not follow OFF")
@@ -27,16 +30,24 @@ def read_off(path: Path) -> Geometry:
             f"but has {len(vertices)} and {len(polygons)}"
         )
 
-    table = numbers(b" ".join(word for words in vertices for word in words))
-    width = len(table) // max(n_vertices, 1)
-    if n_vertices and (width < 3 or len(table) != width * n_vertices):
+    values = numbers(b" ".join(word for words in vertices for word in words))
+    width = len(values) // max(n_vertices, 1)
+    if n_vertices and (width < 3 or len(values) != width * n_vertices):
         raise DamagedError("is damaged: its vertices have different or fewer than three numbers")
-    table = table.reshape(n_vertices, width if n_vertices else 3)
+    values = values.reshape(n_vertices, width if n_vertices else 3)
     at = 6 if b"N" in keyword else 3
-    colors = byte_colors(list(table[:, at : at + 3].T)) if b"C" in keyword and width >= at + 3 else None
+    colors = byte_colors(list(values[:, at : at + 3].T)) if b"C" in keyword and width >= at + 3 else None
 
     counts = numbers(b" ".join(words[0] for words in polygons), np.int64)
+    if len(counts) != len(polygons) or (counts < 0).any():
+        raise DamagedError("is damaged: a face does not begin with its number of vertices")
     corners = [word for words, count in zip(polygons, counts, strict=True) for word in words[1 : 1 + count]]
     if len(corners) != counts.sum():
         raise DamagedError("is damaged: a face has fewer vertex numbers than it announces")
-    return Geometry(table[:, :3], triangulate(counts, numbers(b" ".join(corners), np.int64)), colors)
+    indices = numbers(b" ".join(corners), np.int64)
+    if len(indices) != len(corners):
+        raise DamagedError("is damaged: a face has vertex numbers that are not whole")
+    return Geometry(values[:, :3], triangulate(counts, indices) if n_faces else None, colors)
+
+
+FORMAT = Format("OFF", (".off",), read, "meshes, clouds", note="also COFF, NOFF, CNOFF; without faces a cloud")

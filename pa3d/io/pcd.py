@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.io._common import DamagedError, Geometry, byte_colors, numbers
+from pa3d.io._common import DamagedError, Format, Geometry, byte_colors, numbers
 
 HEADER_KEYS = {
     *("VERSION", "FIELDS", "SIZE", "TYPE", "COUNT"),
@@ -22,11 +23,11 @@ Layout = list[tuple[str, "np.dtype[Any]", int]]  # name, type and repetition of 
 Columns = dict[str, NDArray[Any]]
 
 
-def read_pcd(path: Path) -> Geometry:
-    data = path.read_bytes()
+def read(path: Path) -> Geometry:
+    data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     header, at = _header(data)
     count, layout = _layout(header)
-    encoding = " ".join(header["DATA"])
+    encoding = " ".join(header["DATA"]).lower()
     decoders = {"ascii": _ascii, "binary": _binary, "binary_compressed": _compressed}
     if encoding not in decoders:
         raise DamagedError(f"has DATA {encoding[:30]!r}; expected {', '.join(decoders)}")
@@ -38,25 +39,28 @@ def read_pcd(path: Path) -> Geometry:
 def _header(data: bytes) -> tuple[dict[str, list[str]], int]:
     """Words by key, and where the data begin."""
     header: dict[str, list[str]] = {}
+    # Lines end as the first one does: behind the last one, binary data may begin with any byte.
+    newline = (re.search(rb"\r\n|\n|\r", data[:4096]) or [b"\n"])[0]
     at = 0
     while "DATA" not in header:
-        end = data.find(b"\n", at, at + 4096)
+        end = data.find(newline, at, at + 4096)
         if end < 0:
             raise DamagedError("is truncated or no PCD file: its header (VERSION ... DATA) is not complete")
         words = data[at:end].decode("latin-1").split()
-        at = end + 1
+        at = end + len(newline)
         if not words or words[0].startswith("#"):
             continue
-        if words[0] not in HEADER_KEYS:
+        key = words[0].upper()
+        if key not in HEADER_KEYS:
             raise DamagedError(f"is no PCD file: its header has {words[0][:20]!r}", "check the suffix")
-        header[words[0]] = words[1:]
+        header[key] = words[1:]
     return header, at
 
 
 def _layout(header: dict[str, list[str]]) -> tuple[int, Layout]:
     """Number of points, and what one point consists of."""
     try:
-        names, types = header["FIELDS"], header["TYPE"]
+        names, types = [word.lower() for word in header["FIELDS"]], [word.upper() for word in header["TYPE"]]
         sizes = [int(word) for word in header["SIZE"]]
         repetitions = [int(word) for word in header.get("COUNT", ["1"] * len(names))]
         points = int((header.get("POINTS") or header["WIDTH"])[0])
@@ -64,14 +68,16 @@ def _layout(header: dict[str, list[str]]) -> tuple[int, Layout]:
             points *= int(header["HEIGHT"][0])
     except (KeyError, ValueError, IndexError):
         raise DamagedError("is damaged: an entry of its PCD header is missing or no number") from None
-    if not len(names) == len(types) == len(sizes) == len(repetitions) or min(repetitions, default=0) < 1 or points < 0:
+    if not len(names) == len(types) == len(sizes) == len(repetitions) or min(repetitions, default=-1) < 0 or points < 0:
         raise DamagedError("is damaged: FIELDS, SIZE, TYPE and COUNT of its header do not fit together")
     if unknown := [f"{t} {s}" for t, s in zip(types, sizes, strict=True) if s not in SIZES.get(t, ())]:
         raise DamagedError(f"is damaged: it has a field of unknown TYPE and SIZE {unknown[0]}")
-    if missing := [axis for axis in "xyz" if names.count(axis) != 1]:
+    held = [name for name, n in zip(names, repetitions, strict=True) if n]
+    if missing := [axis for axis in "xyz" if held.count(axis) != 1]:
         raise DamagedError(f"has no field {missing[0]!r}; expected FIELDS x y z ...")
     kinds = [np.dtype(f"<{t.lower()}{s}") for t, s in zip(types, sizes, strict=True)]
-    return points, list(zip(names, kinds, repetitions, strict=True))
+    # A field of COUNT 0 takes no room: some drivers write it.
+    return points, [field for field in zip(names, kinds, repetitions, strict=True) if field[2]]
 
 
 def _ascii(body: bytes, layout: Layout, count: int) -> Columns:
@@ -161,3 +167,6 @@ def _unpack_colors(columns: Columns) -> NDArray[np.uint8] | None:  # (N, 3)
 
 def _truncated(announced: int, held: int) -> DamagedError:
     return DamagedError(f"is truncated: it announces {announced} points but holds {held}")
+
+
+FORMAT = Format("PCD", (".pcd",), read, "clouds", note="ascii, binary and compressed")

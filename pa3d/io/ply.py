@@ -1,4 +1,4 @@
-"""PLY, ascii and binary of both byte orders: a mesh when there are faces, else a cloud.
+"""PLY, ascii and binary of both byte orders: a mesh when there are faces or triangle strips, else a cloud.
 
 Polygons of mixed sizes are read (trimesh 5.2 cannot in binary files), nothing is reordered, and a file that
 holds less than its header announces is refused.
@@ -6,6 +6,7 @@ holds less than its header announces is refused.
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.io._common import DamagedError, Geometry, byte_colors, numbers, triangulate
+from pa3d.io._common import DamagedError, Format, Geometry, byte_colors, numbers, strip_triangles, triangulate
 
 # The letters are those of the struct module; numpy knows them, too.
 TYPES = {
@@ -31,6 +32,7 @@ TYPES = {
 }
 BYTE_ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": "<"}
 COLOR_NAMES = (("red", "green", "blue"), ("r", "g", "b"), ("diffuse_red", "diffuse_green", "diffuse_blue"))
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 INDEX_NAMES = ("vertex_indices", "vertex_index")
 
 
@@ -59,22 +61,20 @@ class Column:
 Columns = dict[str, Column]
 
 
-def read_ply(path: Path) -> Geometry:
+def read(path: Path) -> Geometry:
     data = path.read_bytes()
     encoding, elements, at = _header(data)
     if encoding == "ascii":
         # As numbers in a row, text is a binary file in which everything is a double.
-        data, at = numbers(data[at:]).astype("<f8").tobytes(), 0
+        data, at = numbers(data[at:].removeprefix(BYTE_ORDER_MARK)).astype("<f8").tobytes(), 0
         for p in (p for element in elements for p in element.properties):
             p.type, p.length_type = "d", p.length_type and "d"
 
     columns: dict[str, Columns] = {}
     for element in elements:
         columns[element.name], at = _rows(element, data, at, BYTE_ORDERS[encoding])
-        if {"vertex", "face"} <= columns.keys():
+        if "vertex" in columns and {"face", "tristrips"} & columns.keys():
             break
-    if "tristrips" in columns:
-        raise DamagedError("holds triangle strips, which are not read", "save it with plain faces")
     vertex = {name: column.values for name, column in columns.get("vertex", {}).items()}
     if not vertex.keys() >= {"x", "y", "z"}:
         raise DamagedError("has no vertices with x, y and z")
@@ -82,27 +82,41 @@ def read_ply(path: Path) -> Geometry:
     channels = next(([vertex[c] for c in names] for names in COLOR_NAMES if vertex.keys() >= set(names)), None)
     if channels and encoding == "ascii" and max(channel.max() for channel in channels) > 1:
         channels = [channel.astype(np.int64) for channel in channels]
-    return Geometry(points, _faces(columns.get("face", {})), byte_colors(channels) if channels else None)
+    return Geometry(points, _faces(columns), byte_colors(channels) if channels else None)
 
 
-def _faces(columns: Columns) -> NDArray[np.int64] | None:  # (F, 3)
+def _faces(elements: dict[str, Columns]) -> NDArray[np.int64] | None:  # (F, 3)
+    name = "face" if elements.get("face") else "tristrips"
+    columns = elements.get(name, {})
     lists = [name for name in (*INDEX_NAMES, *columns) if name in columns and columns[name].lengths is not None]
     if not lists:
         return None
     index = columns[lists[0]]
-    return triangulate(np.asarray(index.lengths), index.values)
+    lengths = np.asarray(index.lengths)
+    if name == "face":
+        return triangulate(lengths, index.values)
+    # A strip ends with its row, or where -1 stands.
+    rows = np.split(index.values.astype(np.int64), np.cumsum(lengths)[:-1])
+    runs = (run[run >= 0] for row in rows for run in np.split(row, np.flatnonzero(row < 0)))
+    return np.concatenate([strip_triangles(run) for run in runs])
 
 
 def _header(data: bytes) -> tuple[str, list[Element], int]:
     """Encoding, elements, and where the data begin."""
-    if not data.startswith(b"ply"):
+    start = len(BYTE_ORDER_MARK) if data.startswith(BYTE_ORDER_MARK) else 0
+    first = re.compile(rb"ply[ \t]*(\r\n|\n|\r)").match(data, start)
+    if first is None:
         raise DamagedError("is no PLY file: it does not begin with 'ply'", "check the suffix or export it again")
-    end = data.find(b"end_header", 0, 1 << 20)
-    newline = data.find(b"\n", end)
-    if end < 0 or newline < 0:
+    # Lines end as the first one does: behind the last one, binary data may begin with any byte.
+    for newline in (first[1], rb"(?:\r\n|\n|\r)"):
+        last = re.compile(newline + rb"end_header[ \t]*" + newline).search(data, first.end(1) - len(first[1]), 1 << 20)
+        if last is not None:
+            break
+    else:
         raise DamagedError("is truncated: its PLY header is not complete")
     encoding, elements = "", []
-    for line in data[:end].decode("latin-1").splitlines()[1:]:
+    for raw in data[first.end() : last.start()].splitlines():
+        line = raw.decode("latin-1")
         match line.split():
             case ["format", name, *_] if name in BYTE_ORDERS:
                 encoding = name
@@ -118,7 +132,7 @@ def _header(data: bytes) -> tuple[str, list[Element], int]:
                 raise DamagedError(f"is damaged: its PLY header has the line {line[:60]!r}")
     if not encoding:
         raise DamagedError(f"names no known PLY format; expected one of {', '.join(BYTE_ORDERS)}")
-    return encoding, elements, newline + 1
+    return encoding, elements, last.end()
 
 
 def _rows(element: Element, data: bytes, at: int, order: str) -> tuple[Columns, int]:
@@ -176,3 +190,6 @@ def _truncated(element: Element) -> DamagedError:
     return DamagedError(
         f"is truncated or damaged: it announces {element.count} rows of '{element.name}' but holds fewer"
     )
+
+
+FORMAT = Format("PLY", (".ply",), read, "meshes, clouds", note="ascii and binary, triangle strips, vertex colours")

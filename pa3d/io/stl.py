@@ -7,20 +7,21 @@ from pathlib import Path
 
 import numpy as np
 
-from pa3d.io._common import DamagedError, Geometry, numbers
+from pa3d.io._common import DamagedError, Format, Geometry, numbers
 
 HEADER = 84  # bytes: 80 of text, the number of triangles
 TRIANGLE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 
 
-def read_stl(path: Path) -> Geometry:
+def read(path: Path) -> Geometry:
     data = path.read_bytes()
     announced = int.from_bytes(data[80:HEADER], "little") if len(data) >= HEADER else 0
     # Some binary files begin with "solid", too, so their length decides; some have more at the end.
     if announced and len(data) >= HEADER + announced * TRIANGLE.itemsize:
         points = np.frombuffer(data, TRIANGLE, announced, HEADER)["corners"].reshape(-1, 3)
-    elif data.lstrip()[:5].lower() == b"solid":
-        if b"endsolid" not in data[-4096:].lower():
+    elif data.removeprefix(b"\xef\xbb\xbf").lstrip()[:5].lower() == b"solid":
+        # "end solid" is written by some programs in place of "endsolid".
+        if not re.search(rb"end\s*solid", data[-4096:], re.IGNORECASE):
             raise DamagedError("is truncated: it has no 'endsolid' at its end")
         corners = re.findall(rb"vertex\s+(\S+\s+\S+\s+\S+)", data, re.IGNORECASE)
         points = numbers(b" ".join(corners))
@@ -31,3 +32,6 @@ def read_stl(path: Path) -> Geometry:
         reason = f"it announces {announced} triangles and has {len(data)} bytes"
         raise DamagedError(f"is truncated, without triangles or no STL file: {reason}")
     return Geometry(points.astype(np.float64), np.arange(len(points)).reshape(-1, 3))
+
+
+FORMAT = Format("STL", (".stl",), read, "meshes", note="binary and ascii")

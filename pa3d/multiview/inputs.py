@@ -14,18 +14,27 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.data.harvest import NamedMesh, harvest, parse_ac3d, parse_mjcf
+from pa3d.data.harvest import NamedMesh, harvest, read_unnamed
+from pa3d.data.harvest.archives import (
+    CATALOGUE,
+    catalogue,
+    catalogue_rotation,
+    open_archive,
+    shape_members,
+    unpack,
+)
+from pa3d.data.harvest.archives import SUFFIXES as ARCHIVES
 from pa3d.data.official import is_official, official_entries
 from pa3d.data.parts import PartCloud, PartMesh
 from pa3d.data.sources import category_of, origin
 from pa3d.errors import InputError
 from pa3d.frames import UP_AXES
 from pa3d.io import SUFFIXES, load
+from pa3d.io._common import DamagedError, input_errors
 from pa3d.multiview.materials import read_materials
 from pa3d.multiview.shade import Texture
 from pa3d.multiview.targets import Subject
@@ -35,13 +44,10 @@ from pa3d.shape import Shape
 Kind = Literal["file", "member", "official"]
 
 _NAMED = (".glb", ".gltf", ".obj", ".ac", ".xml", ".fbx")
-_ARCHIVES = (".sh3f", ".zip")
-_MEMBERS = (".glb", ".obj", ".ac")
 # Tables may hold anything; in a folder they are taken for notes, by name they are read.
 _NOTES = (".txt", ".csv", ".asc", ".npy")
 _Y_UP = (".glb", ".gltf", ".ac", ".xml", ".sh3f")  # by their format, or by what reads them
 _SAME_FACES = 0.99  # two faces back to back have one centre
-_CATALOGUE = "PluginFurnitureCatalog.properties"
 # Columns of a y-up shape, and their signs, from one whose axis up is x or z: rotations by a quarter turn.
 _TURNS = {"x": ((1, 0, 2), (-1, 1, 1)), "y": ((0, 1, 2), (1, 1, 1)), "z": ((0, 2, 1), (1, 1, -1))}
 
@@ -77,7 +83,7 @@ def list_sources(where: str | Path, *, split: str = "train") -> list[Source]:
         files = sorted(p for p in given.rglob("*") if _is_shape(p)) if given.is_dir() else [given]
         sources |= dict.fromkeys(source for file in files for source in _sources(file))
     if not sources:
-        expected = ", ".join(sorted({*SUFFIXES, *_NAMED, *_ARCHIVES} - {*_NOTES}))
+        expected = ", ".join(sorted({*SUFFIXES, *_NAMED, *ARCHIVES} - {*_NOTES}))
         raise InputError(f"{path}: no shapes here; expected files such as {expected}")
     return list(sources)
 
@@ -121,7 +127,7 @@ def _listed(path: Path) -> list[Path]:
 
 def _is_shape(path: Path) -> bool:
     suffix = path.suffix.lower()
-    if suffix in _NOTES or suffix not in (*SUFFIXES, *_NAMED, *_ARCHIVES) or not path.is_file():
+    if suffix in _NOTES or suffix not in (*SUFFIXES, *_NAMED, *ARCHIVES) or not path.is_file():
         return False
     if suffix != ".xml":
         return True
@@ -131,13 +137,13 @@ def _is_shape(path: Path) -> bool:
 
 
 def _sources(file: Path) -> Iterator[Source]:
-    if file.suffix.lower() not in _ARCHIVES:
+    if file.suffix.lower() not in ARCHIVES:
         yield Source(str(file))
         return
     try:
-        with zipfile.ZipFile(file) as archive:
-            names = sorted(name for name in archive.namelist() if Path(name).suffix.lower() in _MEMBERS)
-    except (zipfile.BadZipFile, OSError):
+        with open_archive(file) as archive:
+            names = shape_members(archive)
+    except DamagedError:
         names = [""]  # reported with the other broken ones, when its turn comes
     for name in names:
         yield Source(str(file), name, "member")
@@ -151,7 +157,7 @@ def _read_file(path: Path, suffix: str, license: str = "", source: str = "") -> 
     known_source, known_license = origin(path)
     about = (category_of(path), source or known_source, license or known_license, f"{path.parent.name}/{path.stem}")
     if suffix in (".ac", ".xml") and path.is_file():
-        return Subject(_bare(_parse(path, suffix), about))
+        return Subject(_bare(read_unnamed(path), about))
     shape = load(path)
     # An origin away from zero only moves the shape, which is brought to the unit sphere anyway.
     if shape.faces is None:
@@ -193,20 +199,10 @@ def _dressed(subject: Subject, path: Path, shape: Shape | None = None) -> Subjec
     return subject
 
 
-def _parse(path: Path, suffix: str) -> NamedMesh:
-    category, id = category_of(path), f"{path.parent.name}/{path.stem}"
-    try:
-        if suffix == ".ac":
-            return parse_ac3d(path.read_text("latin-1"), category, id)
-        return parse_mjcf(path, ElementTree.parse(path).getroot(), category)
-    except (ElementTree.ParseError, OSError) as error:
-        raise InputError(f"{path.name}: cannot be read ({error}); export it again") from error
-
-
-def _bare(shape: NamedMesh, about: tuple[str, str, str, str]) -> PartMesh:
-    faces = shape.faces.astype(np.int32)
-    if not len(faces):
+def _bare(shape: NamedMesh | None, about: tuple[str, str, str, str]) -> PartMesh:
+    if shape is None or not len(shape.faces):
         raise InputError(f"{about[3]}: no triangles; expected a mesh")
+    faces = shape.faces.astype(np.int32)
     return PartMesh(shape.vertices.astype(np.float32), faces, np.full(len(faces), -1, np.int32), [], *about)
 
 
@@ -227,36 +223,25 @@ def _read_member(source: Source) -> Subject:
     known_source, known_license = origin(path)
     with tempfile.TemporaryDirectory(prefix="pa3d-") as folder:
         small = Path(folder) / path.name
-        try:
-            with zipfile.ZipFile(path) as archive, zipfile.ZipFile(small, "w") as one:
-                names = archive.namelist()
-                for name in (source.member, *([_CATALOGUE] if _CATALOGUE in names else [])):
-                    one.writestr(name, archive.read(name))
-                catalogue = archive.read(_CATALOGUE).decode("latin-1") if _CATALOGUE in names else ""
-                data = archive.read(source.member)
-        except (zipfile.BadZipFile, KeyError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
-            raise InputError(f"{source}: cannot be unpacked ({error}); download the archive again") from error
+        with input_errors(str(source), "ZIP"), open_archive(path) as archive, zipfile.ZipFile(small, "w") as one:
+            about = catalogue(archive).get(source.member, {})
+            rotation = catalogue_rotation(about)
+            data = unpack(archive, source.member)
+            one.writestr(source.member, data)
+            if about:
+                one.writestr(CATALOGUE, unpack(archive, CATALOGUE))
         named = next(harvest([small], license=known_license, source=known_source), None)
         if named is not None:  # its materials stay in the archive
             return Subject(named)
         file = Path(folder) / Path(source.member).name
         file.write_bytes(data)
         subject = _read_file(file, suffix, known_license, known_source)
-    subject.shape.id = f"{path.stem}/{file.stem}"
-    _look_up(subject.shape, source.member, catalogue)
-    return subject
-
-
-def _look_up(shape: PartMesh | PartCloud, member: str, catalogue: str) -> None:
-    """What a furniture library says of a model: its name, and a rotation that sets it upright."""
-    number = re.search(rf"^model#(\d+)\s*=\s*/?{re.escape(member)}\s*$", catalogue, re.M)
-    if number is None:
-        return
-    about = dict(re.findall(rf"^(name|modelRotation)#{number[1]}\s*=\s*(.+?)\s*$", catalogue, re.M))
+    shape = subject.shape
+    shape.id = f"{path.stem}/{file.stem}"
     shape.category = " ".join(re.findall(r"\w+", about.get("name", "").lower())) or shape.category
     if "modelRotation" in about and isinstance(shape, PartMesh):
-        turn = np.array(about["modelRotation"].split(), np.float32).reshape(3, 3)
-        shape.vertices = shape.vertices @ turn.T
+        shape.vertices = shape.vertices @ rotation.astype(np.float32).T
+    return subject
 
 
 def _turn(shape: PartMesh | PartCloud, up: str) -> None:

@@ -8,19 +8,22 @@ and what lights a surface otherwise are not read.
 
 from __future__ import annotations
 
-import base64
 import io
-import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.io._common import triangulate
-from pa3d.io.gltf import BeyondCoreError, Scene, open_scene
+from pa3d.errors import InputError
+from pa3d.io import gltf as gltf_format
+from pa3d.io import obj as obj_format
+from pa3d.io._common import DamagedError, first_line, input_errors
+from pa3d.io.gltf import Gltf
+from pa3d.io.obj import Material, parse, parse_mtl
 from pa3d.multiview.shade import Texture
 
 _MOST_TEXELS = 2**26  # of one image; Pillow warns about larger ones
@@ -40,17 +43,14 @@ class Materials:
 
 def read_materials(path: Path, n_faces: int) -> Materials:
     """The materials of a mesh file that `load` has read, n_faces as there; empty for formats without any."""
-    suffix = path.suffix.lower()
-    with np.errstate(all="ignore"):
-        if suffix in (".glb", ".gltf"):
-            try:
-                found = _Gltf(open_scene(path)).materials()
-            except BeyondCoreError:
-                return Materials(notes=["textures of compressed or sparse glTF are not read"])
-        elif suffix == ".obj":
-            found = _read_obj(path)
-        else:
-            return Materials()
+    read = _READERS.get(path.suffix.lower())
+    if read is None:
+        return Materials()
+    try:
+        with input_errors(path.name, path.suffix[1:].upper()):
+            found = read(path)
+    except InputError as error:
+        return Materials(notes=[f"materials are left out: {error}"])
     colored = n_faces if found.face_colors is None else len(found.face_colors)
     textured = n_faces if found.texture is None else len(found.texture.corner_uv)
     if colored != n_faces or textured != n_faces:
@@ -66,175 +66,83 @@ class _Images:
         self.notes = notes
         self.found: dict[Any, int] = {}
 
-    def index(self, key: Any, name: str, read: Any) -> int:
+    def index(self, key: Any, name: str, read: Callable[[], bytes]) -> int:
         if key not in self.found:
             self.found[key] = -1
             try:
                 image = _decode(read())
-            except (OSError, ValueError, KeyError, IndexError, TypeError, SyntaxError) as error:
-                self.notes.append(f"texture {name} is left out: {_reason(error)}")
+            except (DamagedError, OSError, ValueError, SyntaxError) as error:  # the last two: of Pillow
+                self.notes.append(f"texture {name} is left out: {first_line(error)}")
             else:
                 self.found[key] = len(self.images)
                 self.images.append(image)
         return self.found[key]
 
 
-class _Gltf:
-    def __init__(self, scene: Scene) -> None:
-        self.scene = scene
-        self.notes: list[str] = []
-        self.images = _Images(self.notes)
-
-    def materials(self) -> Materials:
-        self.scene.geometry()
-        uvs, numbers, colors = [], [], []
-        for primitive, corners in self.scene.corners:
-            material = self._material(primitive)
-            look = material.get("pbrMetallicRoughness", {})
-            factor = np.asarray([*look.get("baseColorFactor", ()), 1, 1, 1], np.float64)[:3]
-            colors.append(np.tile(_srgb(factor), (len(corners), 1)))
-            uv, image = self._texture(primitive, look.get("baseColorTexture"), corners)
-            uvs.append(uv)
-            numbers.append(np.full(len(corners), image, np.int32))
-        if not colors:
-            return Materials()
-        face_colors = np.concatenate(colors)
-        texture = None
-        if self.images.images:
-            texture = Texture(np.concatenate(uvs), self.images.images, np.concatenate(numbers))
-        plain = bool((face_colors == 255).all())
-        return Materials(None if plain else face_colors, texture, self.notes)
-
-    def _material(self, primitive: dict[str, Any]) -> dict[str, Any]:
-        materials, number = self.scene.document.get("materials", []), primitive.get("material")
-        return materials[number] if isinstance(number, int) and 0 <= number < len(materials) else {}
-
-    def _texture(
-        self, primitive: dict[str, Any], entry: dict[str, Any] | None, corners: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], int]:
-        none = np.zeros((*corners.shape, 2), np.float32), -1
-        if not isinstance(entry, dict):
-            return none
-        transform = entry.get("extensions", {}).get("KHR_texture_transform", {})
-        name = f"TEXCOORD_{transform.get('texCoord', entry.get('texCoord', 0))}"
-        if name not in primitive["attributes"]:
-            return none
-        image = self._image(entry.get("index"))
-        values = self.scene.accessor(primitive["attributes"][name]).astype(np.float64)
-        if values.dtype.kind != "f" or values.shape[1] != 2 or corners.max(initial=-1) >= len(values):
-            self.notes.append(f"{name} does not fit its mesh and is left out")
-            return none
-        turn = transform.get("rotation", 0.0)
-        rotation = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
-        values = values * transform.get("scale", (1, 1)) @ rotation.T + transform.get("offset", (0, 0))
-        values[:, 1] = 1 - values[:, 1]
-        return np.nan_to_num(values).astype(np.float32)[corners], image
-
-    def _image(self, texture: Any) -> int:
-        document = self.scene.document
-        try:
-            number = document["textures"][texture]["source"]
-            entry = document["images"][number]
-        except (KeyError, IndexError, TypeError):
-            number, entry = None, {}
-        return self.images.index(number, str(entry.get("name", number)), lambda: self._bytes(entry))
-
-    def _bytes(self, entry: dict[str, Any]) -> bytes:
-        uri = entry.get("uri")
-        if uri is None:
-            view = self.scene.document["bufferViews"][entry["bufferView"]]
-            start = view.get("byteOffset", 0)
-            return self.scene.buffers[view["buffer"]][start : start + view["byteLength"]]
-        if uri.startswith("data:"):
-            return base64.b64decode(uri.partition(",")[2])
-        return (self.scene.folder / unquote(uri)).read_bytes()
+def _read_gltf(path: Path) -> Materials:
+    gltf = Gltf.load(path)
+    notes: list[str] = []
+    images = _Images(notes)
+    uvs, numbers, colors = [], [], []
+    for piece in gltf.triangle_pieces():
+        number, faces = piece.primitive.material, np.asarray(piece.faces)
+        material = gltf.materials[number] if 0 <= number < len(gltf.materials) else None
+        corner_uv, image = np.zeros((*faces.shape, 2), np.float32), -1
+        if material is not None and material.image >= 0:
+            uv = piece.primitive.uv(material.uv_set)
+            if uv is not None:
+                uv = uv @ material.uv_transform[:, :2].T + material.uv_transform[:, 2]
+                uv[:, 1] = 1 - uv[:, 1]
+                corner_uv = np.nan_to_num(uv).astype(np.float32)[faces]
+                image = images.index(
+                    material.image, gltf.image_name(material.image), partial(gltf.file.image_bytes, material.image)
+                )
+            elif f"TEXCOORD_{material.uv_set}" in piece.primitive.attributes:
+                notes.append(f"TEXCOORD_{material.uv_set} does not fit its mesh and is left out")
+        uvs.append(corner_uv)
+        numbers.append(np.full(len(faces), image, np.int32))
+        colors.append(np.tile(_srgb(np.ones(3) if material is None else material.base_color), (len(faces), 1)))
+    if not colors:
+        return Materials()
+    face_colors = np.concatenate(colors)
+    texture = Texture(np.concatenate(uvs), images.images, np.concatenate(numbers)) if images.images else None
+    return Materials(None if (face_colors == 255).all() else face_colors, texture, notes)
 
 
 def _read_obj(path: Path) -> Materials:
-    """The second reading of an OBJ: texture coordinates, and the material of each face."""
-    data = path.read_bytes().replace(b"\\\r\n", b" ").replace(b"\\\n", b" ")
+    obj = parse(path.read_bytes())
     notes: list[str] = []
-    library: dict[str, dict[str, Any]] = {}
-    places: list[list[bytes]] = []
-    polygons, coordinates_before, material_of = [], [], []
-    current = ""
-    for line in data.split(b"\n"):
-        word, _, rest = line.strip().partition(b" ")
-        if word == b"vt":
-            places.append(rest.split()[:2])
-        elif word == b"f":
-            polygons.append(rest.split())
-            coordinates_before.append(len(places))
-            material_of.append(current)
-        elif word == b"usemtl":
-            current = rest.strip().decode("utf-8", "replace")
-        elif word == b"mtllib":
-            name = rest.strip().decode("utf-8", "replace")
-            library |= _read_mtl(path.parent / name, notes)
-    if not library or not polygons:
+    library: dict[str, Material] = {}
+    for name in obj.libraries:
+        try:
+            library |= parse_mtl(path.parent / name)
+        except OSError as error:
+            notes.append(f"material library {name} is left out: {first_line(error)}")
+    if not library or not len(obj.faces):
         return Materials(notes=notes)
     try:
-        uv = np.array([[float(x) for x in place] for place in places], np.float32).reshape(-1, 2)
-    except ValueError:
+        uv, corners = obj.uv.astype(np.float32), obj.corner_uv
+    except DamagedError:
         notes.append("texture coordinates cannot be read and are left out")
-        uv = np.zeros((0, 2), np.float32)
-    counts = np.array([len(polygon) for polygon in polygons])
-    corner = np.full(counts.sum(), -1)
-    at = 0
-    for polygon, before in zip(polygons, coordinates_before, strict=True):
-        for reference in polygon:
-            parts = reference.split(b"/")
-            if len(parts) > 1 and re.fullmatch(rb"[+-]?\d+", parts[1]):
-                number = int(parts[1])
-                corner[at] = number - 1 if number > 0 else before + number
-            at += 1
-    corners = triangulate(counts, corner)  # (F, 3)
-    owner = np.repeat(np.arange(len(polygons)), np.maximum(counts - 2, 0))
-    usable = ((corners >= 0) & (corners < len(uv))).all(1)
+        uv, corners = np.zeros((0, 2), np.float32), np.full(obj.faces.shape, -1)
+    usable = (corners >= 0).all(1)
     corner_uv = np.zeros((*corners.shape, 2), np.float32)
     corner_uv[usable] = uv[corners[usable]]
 
     images = _Images(notes)
-    names = sorted(set(material_of))
-    looks = [library.get(name, {}) for name in names]
-    colors = np.array([look.get("color", (255, 255, 255)) for look in looks], np.uint8)
+    materials = [library.get(material, Material()) for _, _, material in obj.names]
     numbers = np.array(
-        [images.index(look["map"], look["map"].name, look["map"].read_bytes) if "map" in look else -1 for look in looks]
+        [images.index(m.texture, m.texture.name, m.texture.read_bytes) if m.texture else -1 for m in materials]
     )
-    of_face = np.searchsorted(names, material_of)[owner]
-    face_image = np.where(usable, numbers[of_face], -1)
     # With an image, exporters write any Kd; the image alone counts.
-    colors[numbers >= 0] = 255
-    face_colors = colors[of_face]
+    white = np.full(3, 255, np.uint8)
+    colors = np.array(
+        [white if image >= 0 or m.color is None else m.color for m, image in zip(materials, numbers, strict=True)]
+    )
+    face_colors = colors[obj.face_name]
+    face_image = np.where(usable, numbers[obj.face_name], -1)
     texture = Texture(corner_uv, images.images, face_image) if images.images else None
     return Materials(None if (face_colors == 255).all() else face_colors, texture, notes)
-
-
-def _read_mtl(path: Path, notes: list[str]) -> dict[str, dict[str, Any]]:
-    """Kd as sRGB bytes and the file of map_Kd of every material."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:
-        notes.append(f"material library {path.name} is left out: {_reason(error)}")
-        return {}
-    found: dict[str, dict[str, Any]] = {}
-    look: dict[str, Any] = {}
-    for line in lines:
-        word, _, rest = line.strip().partition(" ")
-        if word == "newmtl":
-            look = found.setdefault(rest.strip(), {})
-        elif word == "Kd":
-            try:
-                rgb = np.array([float(x) for x in rest.split()[:3]])
-            except ValueError:
-                continue
-            if rgb.shape == (3,) and np.isfinite(rgb).all():
-                look["color"] = np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
-        elif word == "map_Kd":
-            # Options come first, each a word that begins with "-" and its numbers; the name may hold blanks.
-            name = re.sub(r"^(-\w+(\s+(on|off|[-+.\d]+))*\s+)*", "", rest.strip()).replace("\\", "/")
-            look["map"] = path.parent / name
-    return found
 
 
 def _decode(data: bytes) -> NDArray[np.uint8]:  # (h, w, 3)
@@ -251,6 +159,7 @@ def _srgb(linear: NDArray[np.float64]) -> NDArray[np.uint8]:
     return np.rint(np.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055) * 255).astype(np.uint8)
 
 
-def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or (str(error).splitlines() or [""])[0][:100]
-    return text or type(error).__name__
+_READERS: dict[str, Callable[[Path], Materials]] = {
+    **dict.fromkeys(gltf_format.FORMAT.suffixes, _read_gltf),
+    **dict.fromkeys(obj_format.FORMAT.suffixes, _read_obj),
+}

@@ -1,0 +1,84 @@
+"""AC3D, the format of FlightGear's aircraft: objects in groups, each with a name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pa3d.data.harvest.pieces import OVERLAY, NamedMesh, PieceBuilder
+from pa3d.io._common import DamagedError, check_faces, float_words, integer, text_lines, triangulate
+
+
+def parse_ac3d(data: bytes, category: str, id: str) -> NamedMesh:
+    """An AC3D file (y up): every polygon object with its own name, else that of a group above it.
+
+    Lines, and objects that stand for motion blur or light, are left out. Raises DamagedError.
+    """
+    lines = (line.decode("latin-1") for line in text_lines(data))
+    builder = PieceBuilder()
+    if not next(lines, "").startswith("AC3D"):
+        raise DamagedError("is no AC3D file: it does not begin with AC3D")
+    for line in lines:
+        if line.startswith("OBJECT"):
+            _add_object(lines, np.zeros(3), np.eye(3), (), builder)
+    return builder.build(category, id)
+
+
+def _add_object(
+    lines: Iterator[str],
+    offset: NDArray[np.float64],
+    turn: NDArray[np.float64],
+    above: tuple[str, ...],
+    builder: PieceBuilder,
+) -> None:
+    name, local, rotation = "", np.zeros(3), np.eye(3)
+    vertices = np.zeros((0, 3))
+    corners: list[int] = []
+    sizes: list[int] = []
+    kids, polygon = 0, True
+    for line in lines:
+        key, _, value = line.strip().partition(" ")
+        if key == "name":
+            name = value.strip('" ')
+        elif key == "data":
+            _line(lines)
+        elif key == "loc":
+            local = float_words(value, 3)
+        elif key == "rot":
+            rotation = float_words(value, 9).reshape(3, 3)
+        elif key == "numvert":
+            rows = [" ".join(_line(lines).split()[:3]) for _ in range(integer(value))]
+            vertices = float_words(" ".join(rows), 3 * len(rows)).reshape(-1, 3)
+        elif key == "SURF":
+            polygon = integer(value, 16) & 0xF == 0
+        elif key == "refs":
+            refs = [integer(_line(lines).partition(" ")[0]) for _ in range(integer(value))]
+            if polygon:
+                corners.extend(refs)
+                sizes.append(len(refs))
+        elif key == "kids":
+            kids = integer(value)
+            break
+    # Rows of rot are the images of the axes: a row vector is multiplied from the left.
+    placed_turn, placed = rotation @ turn, local @ turn + offset
+    if sizes and not OVERLAY.search(name):
+        faces = triangulate(np.array(sizes), np.array(corners, np.int64))
+        check_faces(faces, len(vertices))
+        builder.add(vertices @ placed_turn + placed, faces, (name, *above))
+    group = above if sizes or name in ("", "world") else (name, *above)
+    for _ in range(kids):
+        for line in lines:
+            if line.startswith("OBJECT"):
+                break
+        else:
+            return  # fewer than announced
+        _add_object(lines, placed, placed_turn, group, builder)
+
+
+def _line(lines: Iterator[str]) -> str:
+    line = next(lines, None)
+    if line is None:
+        raise DamagedError("is truncated: it ends within an object")
+    return line.strip()

@@ -1,0 +1,152 @@
+"""Readers of the harvest by suffix: from a file to meshes in named pieces, or to skinned characters."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pa3d.data.harvest.ac3d import parse_ac3d
+from pa3d.data.harvest.archives import SUFFIXES as ARCHIVE_SUFFIXES
+from pa3d.data.harvest.archives import catalogue, catalogue_rotation, open_archive, shape_members, unpack
+from pa3d.data.harvest.judge import MIN_NAMES
+from pa3d.data.harvest.mjcf import parse_mjcf, parse_xml
+from pa3d.data.harvest.pieces import OVERLAY, NamedMesh, PieceBuilder, Unusable
+from pa3d.data.names import part_names
+from pa3d.data.rigged import RiggedCharacter
+from pa3d.data.sources import category_of, origin
+from pa3d.errors import InputError
+from pa3d.io import gltf as gltf_format
+from pa3d.io import obj as obj_format
+from pa3d.io._common import DamagedError, input_errors
+from pa3d.io.gltf import Gltf
+from pa3d.io.obj import Obj, parse
+
+Shapes = Iterator[NamedMesh | RiggedCharacter | Unusable]
+
+
+def gltf_shape(gltf: Gltf, category: str, id: str) -> NamedMesh | RiggedCharacter:
+    """A skinned character where the file has skins, else the pieces of its nodes."""
+    read = RiggedCharacter.from_gltf if gltf.skins else gltf_pieces
+    shape = read(gltf, category=category, id=id)
+    shape.copyright = gltf.copyright
+    return shape
+
+
+def gltf_pieces(gltf: Gltf, category: str, id: str) -> NamedMesh:
+    """Mesh nodes of the scene with their transforms applied.
+
+    A node takes its own name, else that of a group above it. A node above that has a mesh itself is a joint
+    (the torso an arm hangs from), and one that holds every mesh is the shape: neither names a part.
+    """
+    meshes = [i for i in gltf.scene if gltf.nodes[i].mesh >= 0]
+    below = Counter(a for i in meshes for a in gltf.ancestors(i))
+    builder = PieceBuilder()
+    for piece in gltf.pieces():
+        node = gltf.nodes[piece.node]
+        if OVERLAY.search(node.name) or piece.faces is None:
+            continue
+        groups = [a for a in gltf.ancestors(piece.node) if gltf.nodes[a].mesh < 0 and below[a] < len(meshes)]
+        names = (node.name, *(gltf.nodes[a].name for a in groups))
+        material = gltf.material_name(piece.primitive.material)
+        builder.add(piece.vertices, piece.faces, (*names, gltf.mesh_name(node.mesh), material))
+    return builder.build(category, id)
+
+
+def obj_pieces(obj: Obj, category: str, id: str) -> NamedMesh:
+    """An OBJ file's faces by group, object and material."""
+    return NamedMesh(obj.points, obj.faces, obj.face_name, list(obj.names), category, id)
+
+
+def _read_member(data: bytes, suffix: str, category: str, id: str) -> NamedMesh | RiggedCharacter:
+    """A shape that is one file of an archive. Raises DamagedError."""
+    if suffix == ".glb":
+        return gltf_shape(Gltf(data), category, id)
+    if suffix == ".obj":
+        return obj_pieces(parse(data), category, id)
+    return parse_ac3d(data, category, id)
+
+
+def _read_gltf(path: Path, category: str) -> Shapes:
+    yield gltf_shape(Gltf.load(path), category or category_of(path), _id(path))
+
+
+def _read_obj(path: Path, category: str) -> Shapes:
+    yield obj_pieces(parse(path.read_bytes()), category or category_of(path), _id(path))
+
+
+def _read_ac3d(path: Path, category: str) -> Shapes:
+    yield parse_ac3d(path.read_bytes(), category or category_of(path), _id(path))
+
+
+def _read_mjcf(path: Path, category: str) -> Shapes:
+    if b"<mujoco" not in path.read_bytes()[:4096]:
+        return
+    root = parse_xml(path)
+    if root.tag == "mujoco" and not path.stem.endswith("dependencies"):
+        yield parse_mjcf(path, root, category or category_of(path))
+
+
+def _read_fbx(path: Path, category: str) -> Shapes:
+    """FBX files are listed, not read: the bindings on PyPI are alphas, and one crashed on a file of two meshes."""
+    raise DamagedError("FBX is not read, export it as GLB", "Blender's importer reads it")
+
+
+def _read_archive(path: Path, category: str) -> Shapes:
+    """GLB, OBJ and AC3D members of a zip; a furniture library's catalogue says what each is and how it is turned.
+
+    A member that cannot be used is yielded as the reason why, so that the others are still read.
+    """
+    with open_archive(path) as archive:
+        known = catalogue(archive)
+        for member in shape_members(archive):
+            suffix = Path(member).suffix.lower()
+            about = known.get(member, {})
+            kind = (
+                category
+                or re.sub(r"\W+", " ", about.get("name", "")).strip().lower()
+                or category_of(path.parent / Path(member).name)
+            )
+            id = f"{path.stem}/{Path(member).stem}"
+            shape: NamedMesh | RiggedCharacter | Unusable
+            try:
+                with input_errors(id, suffix[1:].upper()):
+                    data = unpack(archive, member)
+                    if suffix == ".obj" and not _worth_reading(data, kind, origin(path)[0]):
+                        shape = Unusable(id, "fewer than two meaningful part names")
+                    else:
+                        shape = _read_member(data, suffix, kind, id)
+                    if "modelRotation" in about and isinstance(shape, NamedMesh):
+                        shape.vertices = shape.vertices @ catalogue_rotation(about).T
+            except InputError as error:
+                shape = Unusable(f"{path}/{member}", unreadable(error))
+            yield shape
+
+
+def _worth_reading(data: bytes, category: str, corpus: str) -> bool:
+    """Whether an OBJ names two parts at all: most files of a library do not, and parsing them takes long."""
+    found: set[tuple[str, ...]] = set()
+    for raw in set(re.findall(rb"^(?:g|o|usemtl) (.*?)\s*$", data, re.M)):
+        found.add(part_names(raw.decode("utf-8", "replace"), category, corpus))
+    return len(found - {()}) >= MIN_NAMES
+
+
+def unreadable(error: InputError) -> str:
+    """The reason that the report gives for a file that cannot be read."""
+    return "unreadable: " + re.sub(r"^.*?: ", "", str(error)).partition(";")[0]
+
+
+def _id(path: Path) -> str:
+    return f"{path.parent.name}/{path.stem}"
+
+
+# Suffix -> reader, which takes a path and what the shape is.
+READERS: dict[str, Callable[[Path, str], Shapes]] = {
+    **dict.fromkeys(gltf_format.FORMAT.suffixes, _read_gltf),
+    **dict.fromkeys(obj_format.FORMAT.suffixes, _read_obj),
+    ".ac": _read_ac3d,
+    ".xml": _read_mjcf,
+    ".fbx": _read_fbx,
+    **dict.fromkeys(ARCHIVE_SUFFIXES, _read_archive),
+}

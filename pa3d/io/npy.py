@@ -1,0 +1,95 @@
+"""Arrays of numpy: NPY, and NPZ, which may also hold a mesh."""
+
+from __future__ import annotations
+
+import tokenize
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pa3d.io._common import DamagedError, Format, Geometry, byte_colors, byte_columns, first_line
+
+POINT_KEYS = ("points", "vertices", "xyz", "pos", "positions", "coords")
+# Where faces are held, too, they belong to these.
+VERTEX_KEYS = ("vertices", "verts", *POINT_KEYS)
+FACE_KEYS = ("faces", "triangles")
+COLOR_KEYS = ("colors", "rgb")
+WIDEST_ROW = 12  # columns; an array of few long rows has its axes the other way round
+
+
+def read(path: Path) -> Geometry:
+    return _read_npz(path) if path.suffix.lower() == ".npz" else _read_npy(path)
+
+
+def _read_npy(path: Path) -> Geometry:
+    """An array (N, 3 or more) of numbers, columns 4 to 6 as in text; or (3, N)."""
+    # Mapped, so that a header that lies about the size is refused before memory is taken for it.
+    return _cloud(_loaded(path, mmap_mode="r"), "an array")
+
+
+def _read_npz(path: Path) -> Geometry:
+    """points, vertices or xyz (N, 3 or more), for a mesh also faces (F, 3), and colors (N, 3) if any."""
+    if not zipfile.is_zipfile(path):
+        raise DamagedError("is truncated or no NPZ file (a zip of arrays)", "save it again")
+    with _loaded(path) as archive:
+        keys = {name.lower(): name for name in archive.files}
+        faces_key = next((keys[key] for key in FACE_KEYS if key in keys), None)
+        wanted = VERTEX_KEYS if faces_key is not None else POINT_KEYS
+        points_key, colors_key = (next((keys[k] for k in w if k in keys), None) for w in (wanted, COLOR_KEYS))
+        if points_key is None:
+            held = ", ".join(archive.files[:8]) or "nothing"
+            raise DamagedError(f"holds {held}; expected an array named {', '.join(POINT_KEYS)}", "save it again")
+        geometry = _cloud(_member(archive, points_key), points_key)
+        if colors_key is not None:
+            colors = _member(archive, colors_key)
+            fits = colors.ndim == 2 and len(colors) == len(geometry.points) and colors.shape[1] >= 3
+            if fits and colors.dtype.kind in "fiu":
+                geometry = geometry._replace(colors=byte_colors(list(colors.T)))
+        if faces_key is None:
+            return geometry
+        faces = _member(archive, faces_key)
+    if faces.ndim != 2 or faces.shape[1] != 3 or faces.dtype.kind not in "iu":
+        raise DamagedError(f"has faces {faces.shape} of {faces.dtype}; expected integers (F, 3)", "save it again")
+    return geometry._replace(faces=faces.astype(np.int64))
+
+
+# What numpy says of headers that it does not understand, which it parses as Python, and of pickled objects.
+_NUMPY_ERRORS = (ValueError, SyntaxError, TypeError, tokenize.TokenError, zipfile.BadZipFile)
+
+
+def _loaded(path: Path, **options: Any) -> Any:
+    try:
+        return np.load(path, allow_pickle=False, **options)
+    except _NUMPY_ERRORS as error:
+        kind = path.suffix[1:].upper()
+        raise DamagedError(f"is damaged or no {kind} file ({first_line(error)})", "save it again") from None
+
+
+def _member(archive: Any, key: str) -> NDArray[Any]:
+    try:
+        array = archive[key]
+    except _NUMPY_ERRORS as error:
+        raise DamagedError(f"is damaged or no NPZ file ({first_line(error)})", "save it again") from None
+    if not isinstance(array, np.ndarray):
+        raise DamagedError(f"is damaged: {key} in it is no array", "save it again")
+    return array
+
+
+def _cloud(array: NDArray[Any], name: str) -> Geometry:
+    rows, columns = array.shape if array.ndim == 2 else (0, 0)
+    if rows == 3 and columns > WIDEST_ROW:
+        array = array.T
+    elif rows <= WIDEST_ROW < 100 < columns:
+        raise DamagedError(f"has {name} {array.shape}; expected numbers (N, 3)", "transpose it and save it again")
+    if array.ndim != 2 or array.shape[1] < 3 or array.dtype.kind not in "fiu":
+        raise DamagedError(f"has {name} {array.shape} of {array.dtype}; expected numbers (N, 3)", "save it again")
+    table = np.array(array[:, :6], np.float64)
+    return Geometry(table[:, :3], None, byte_columns(table[:, 3:6]))
+
+
+FORMAT = Format(
+    "NPY, NPZ", (".npy", ".npz"), read, "meshes, clouds", note="an array (N, 3); NPZ: points, or vertices and faces"
+)
