@@ -336,7 +336,7 @@ def test_checkpoints_of_another_text_space(refused: Refused, ring: Path, monkeyp
     monkeypatch.delenv("PA3D_OPENCLIP_WEIGHTS", raising=False)
     common = ("segment", ring, "--parts", "a,b", "--model")
     write_tiny(Path("wide.safetensors"), text_dim=512)
-    message = "checkpoint has 512 dimensions, but its text encoder all-MiniLM-L6-v2 gives 384; use its own encoder"
+    message = "has 512 dimensions, but its text encoder all-MiniLM-L6-v2 gives 384; use its own encoder"
     refused(*common, "wide.safetensors", match=message)
     write_tiny(Path("unknown.safetensors"), text_space="word2vec")
     refused(

@@ -406,10 +406,7 @@ def test_a_text_space_that_does_not_fit() -> None:
     from dataclasses import replace
 
     segmenter = Segmenter(random_checkpoint(replace(TINY, text_dim=100)))
-    with pytest.raises(
-        InputError,
-        match="checkpoint has 100 dimensions, but its text encoder all-MiniLM-L6-v2 gives 384",
-    ):
+    with pytest.raises(InputError, match="has 100 dimensions, but its text encoder all-MiniLM-L6-v2 gives 384"):
         segmenter.segment(cloud("random", 50), PARTS)
 
 

@@ -82,7 +82,8 @@ def segment(
     folder = out if out is not None else Path(f"{file.stem}-parts")
     check_can_write(folder)
     with spinner(f"segmenting {file.name}", enabled=not (quiet or json)):
-        from pa3d.segment import Segmenter, Stopwatch, check_options
+        from pa3d.profiling import Stopwatch
+        from pa3d.segment import Segmenter, check_options
         from pa3d.text import check_names
 
         check_options(assign, none)

@@ -195,9 +195,9 @@ def prepare(shape: LabelledShape, protocol: Protocol, dataset: Dataset) -> Case:
         nearest, scored = knn(points, np.ascontiguousarray(points[given]), 1)[0][:, 0], points
         truth = part
     column = np.full(len(classes) + 1, -1, np.int32)
-    for number, counted in enumerate(class_of):
-        if counted >= 0:
-            column[counted] = number
+    for number, class_index in enumerate(class_of):
+        if class_index >= 0:
+            column[class_index] = number
     category = None if protocol.prompts == "part" else category_words(shape.category)
     return Case(
         Shape(cloud, up=up, name=shape.id),
