@@ -241,7 +241,7 @@ class Engine {
 PYBIND11_MODULE(_C, m) {
   m.doc() = "Native kernels of pa3d.";
   using namespace pybind11::literals;
-  m.attr("CUDA_VERSION") = static_cast<int>(PA3D_CUDA_VERSION);
+  m.attr("CUDA_ABI") = static_cast<int>(PA3D_CUDA_ABI);
   m.def("isa", [] { return pa3d::isa_name(pa3d::isa()); });
   m.def("best_isa", [] { return pa3d::isa_name(pa3d::best_isa()); });
   m.def("rejected_isa", [] { return pa3d::rejected_isa(); });

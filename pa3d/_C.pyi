@@ -9,7 +9,7 @@ Floats = NDArray[np.float32]
 Ids = NDArray[np.int32]
 Indices = NDArray[np.int64]
 
-CUDA_VERSION: int  # of csrc/cuda/pa3d_cuda.h
+CUDA_ABI: int  # of csrc/cuda/pa3d_cuda.h
 
 def isa() -> str: ...
 def best_isa() -> str: ...

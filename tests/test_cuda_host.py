@@ -583,9 +583,9 @@ def test_the_version_of_the_library_is_that_of_the_extension(kernels: Kernels, m
     from pa3d import _C
     from pa3d.ops.backends import cuda
 
-    assert kernels.library.pa3d_cuda_version() == _C.CUDA_VERSION
+    assert kernels.library.pa3d_cuda_version() == _C.CUDA_ABI
     monkeypatch.setattr(cuda, "LIBRARY", Path(kernels.library._name))
-    monkeypatch.setattr(_C, "CUDA_VERSION", 1)
+    monkeypatch.setattr(_C, "CUDA_ABI", 1)
     with pytest.raises(ValueError, match=r"has version \d+ of the interface, expected 1: install pa3d anew"):
         cuda.library.__wrapped__()
 

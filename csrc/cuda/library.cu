@@ -30,7 +30,7 @@ __global__ void __launch_bounds__(kWords)
 
 using namespace pa3d::cuda;
 
-int pa3d_cuda_version(void) { return PA3D_CUDA_VERSION; }
+int pa3d_cuda_version(void) { return PA3D_CUDA_ABI; }
 
 const char* pa3d_cuda_error(int code) {
   switch (code) {

@@ -38,9 +38,9 @@ enum {
 };
 
 // Grows by one with every change of this header.
-enum { PA3D_CUDA_VERSION = 2 };
+enum { PA3D_CUDA_ABI = 2 };
 
-// PA3D_CUDA_VERSION of the header that the library was built from.
+// PA3D_CUDA_ABI of the header that the library was built from.
 PA3D_CUDA_API int pa3d_cuda_version(void);
 // A static text for a code of any function here.
 PA3D_CUDA_API const char* pa3d_cuda_error(int code);

@@ -89,7 +89,7 @@ def test_errors_by_name():
     x, weight = torch.zeros(1, 2, 8), torch.zeros(4, 8)
     with pytest.raises(ValueError, match=r"weight: expected shape \(N, 8\), got \(8, 4\)"):
         module.linear(x, torch.zeros(8, 4), None)
-    with pytest.raises(ValueError, match=r"bias: expected shape \(4\), got \(8,\)"):
+    with pytest.raises(ValueError, match=r"bias: expected shape \(4,\), got \(8,\)"):
         module.linear(x, weight, torch.zeros(8))
     with pytest.raises(TypeError, match="norm bias: expected float32, got float16"):
         module.linear(x, weight, None, norm=(torch.zeros(8), torch.zeros(8).half()))

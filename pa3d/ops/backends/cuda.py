@@ -124,7 +124,7 @@ def _how_to_build() -> str:
 def library() -> ctypes.CDLL:
     """The loaded library. Raises OSError when loading fails, ValueError when it does not fit or finds no device."""
     loaded = bind(ctypes.CDLL(str(LIBRARY)), ("version",))
-    version, expected = loaded.pa3d_cuda_version(), _C.CUDA_VERSION
+    version, expected = loaded.pa3d_cuda_version(), _C.CUDA_ABI
     if version != expected:
         raise ValueError(
             f"{LIBRARY.name} has version {version} of the interface, expected {expected}: install pa3d anew"
