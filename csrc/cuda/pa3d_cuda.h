@@ -37,7 +37,9 @@ enum {
   PA3D_CUDA_MAX_IMAGE_SIDE = 16384,
 };
 
-// Grows by one with every change of this header.
+// The version of this interface; increase it with every change of this header. Python reads it as pa3d._C.CUDA_ABI.
+enum { PA3D_CUDA_ABI = 2 };
+// PA3D_CUDA_ABI of the library that is loaded.
 PA3D_CUDA_API int pa3d_cuda_version(void);
 // A static text for a code of any function here.
 PA3D_CUDA_API const char* pa3d_cuda_error(int code);

@@ -74,9 +74,9 @@ bool sizes_fit(int64_t batch, int64_t q, int64_t n, int64_t m) {
 }
 
 int search(const float* queries, const int64_t* index, const float* points, int64_t batch, int64_t q, int64_t n,
-           int64_t m, int64_t* members, float* distance, cudaStream_t queue) {
+           int64_t m, int64_t* members, float* distance, cudaStream_t cuda_stream) {
   return status(launch(nearest_points, dim3(static_cast<unsigned>(q), static_cast<unsigned>(batch)),
-                       dim3(kGroupThreads), 0, queue, queries, index, points, static_cast<int>(q), static_cast<int>(n),
+                       dim3(kGroupThreads), 0, cuda_stream, queries, index, points, static_cast<int>(q), static_cast<int>(n),
                        static_cast<int>(m), members, distance));
 }
 
@@ -88,7 +88,7 @@ using namespace pa3d::cuda;
 
 int pa3d_cuda_knn(const float* queries, const float* points, int64_t batch, int64_t q, int64_t n, int64_t m,
                   int64_t* index, float* distance, void* stream) {
-  const int bad = first_of({check_size(sizes_fit(batch, q, n, m)), check_pointer(queries), check_pointer(points),
+  const int bad = first_error({check_size(sizes_fit(batch, q, n, m)), check_pointer(queries), check_pointer(points),
                             check_pointer(index), check_optional(distance)});
   if (bad != PA3D_CUDA_OK) return bad;
   return search(queries, nullptr, points, batch, q, n, m, index, distance, static_cast<cudaStream_t>(stream));
@@ -104,21 +104,21 @@ int pa3d_cuda_sample_and_group(const float* points, int64_t batch, int64_t n, in
                                float min_sq_norm, int64_t* index, int64_t* members, float* distance, void* workspace,
                                int64_t workspace_bytes, void* stream) {
   const int64_t needed = pa3d_cuda_sample_and_group_workspace(batch, n, k, m);
-  const int bad = first_of({check_size(needed >= 0 && start >= 0 && start < n && min_sq_norm >= 0),
+  const int bad = first_error({check_size(needed >= 0 && start >= 0 && start < n && min_sq_norm >= 0),
                             check_pointer(points), check_pointer(index), check_pointer(members),
                             check_optional(distance), check_workspace(workspace, workspace_bytes, needed)});
   if (bad != PA3D_CUDA_OK) return bad;
-  const cudaStream_t queue = static_cast<cudaStream_t>(stream);
+  const cudaStream_t cuda_stream = static_cast<cudaStream_t>(stream);
   if (n > kLargeCloud) {
     const int code = pa3d_cuda_fps(points, batch, n, k, start, min_sq_norm, index, workspace, workspace_bytes, stream);
-    return code != PA3D_CUDA_OK ? code : search(nullptr, index, points, batch, k, n, m, members, distance, queue);
+    return code != PA3D_CUDA_OK ? code : search(nullptr, index, points, batch, k, n, m, members, distance, cuda_stream);
   }
 
   int* const tickets = static_cast<int*>(workspace);
-  int code = status(cudaMemsetAsync(tickets, 0xff, (1 + batch * k) * sizeof(int), queue));
+  int code = status(cudaMemsetAsync(tickets, 0xff, (1 + batch * k) * sizeof(int), cuda_stream));
   if (code != PA3D_CUDA_OK) return code;
   const auto fused = [&](auto kernel, int threads) {
-    return status(launch(kernel, dim3(static_cast<unsigned>(batch * (k + 1))), dim3(threads), 0, queue, points,
+    return status(launch(kernel, dim3(static_cast<unsigned>(batch * (k + 1))), dim3(threads), 0, cuda_stream, points,
                          static_cast<int>(batch), static_cast<int>(n), static_cast<int>(k), static_cast<int>(m),
                          static_cast<int>(start), min_sq_norm, tickets, tickets + 1, index, members, distance));
   };

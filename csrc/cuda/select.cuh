@@ -22,11 +22,11 @@ __device__ __forceinline__ unsigned long long neighbor_key(const float* __restri
                                                            float cz) {
   const float* const p = points + 3 * static_cast<int64_t>(i);
   // Without its sign a NaN is the farthest of all; with it, it would be no key that selection can count.
-  const unsigned distance = __float_as_uint(square_distance(cx, cy, cz, p[0], p[1], p[2])) & 0x7fffffffu;
+  const unsigned distance = __float_as_uint(squared_distance(cx, cy, cz, p[0], p[1], p[2])) & 0x7fffffffu;
   return static_cast<unsigned long long>(distance) << 32 | static_cast<unsigned>(i);
 }
 
-// The digit in which the wanted-th smallest of the counted keys lies, how many keys have smaller digits, and how many
+// The digit in which the wanted-th smallest of the counted keys lies, how many keys have min_like_std digits, and how many
 // have that one; into s.digit, s.below and s.equal.
 template <int kThreads>
 __device__ __forceinline__ void find_digit(unsigned wanted, SelectShared& s) {

@@ -1,13 +1,13 @@
 // Runs CUDA kernels on the CPU, from their unchanged sources, to check their logic and their indexing.
 //
-// Every thread of a block is a fibre. A fibre runs until it meets others (a barrier, a warp operation), sleeps, or now
+// Every thread of a block is a fiber. A fiber runs until it meets others (a barrier, a warp operation), sleeps, or now
 // and then touches an atomic; then another one is picked by a random generator with a seed. Code that lacks a barrier
-// therefore meets orders in which it fails. Shared memory starts as garbage. Reported as errors of the launch, instead
+// therefore meets orders in which it fails. Shared memory starts as uninitialized. Reported as errors of the launch, instead
 // of a hang or a silent success: a barrier not all threads reach, warp operations whose lanes disagree about mask or
 // place, and threads that sleep for ever. Several blocks are under way at a time, in an order that the seed permutes
 // too.
 //
-// What it does not check: memory ordering (a fibre is never interrupted between two plain accesses, and sees all that
+// What it does not check: memory ordering (a fiber is never interrupted between two plain accesses, and sees all that
 // others wrote), speed, and what a real compiler makes of the code. One launch at a time, from one thread. x86-64 and
 // AArch64 Linux with g++ or clang++; works under AddressSanitizer and UndefinedBehaviorSanitizer.
 #pragma once
@@ -156,9 +156,9 @@ class Machine {
     sleeps_ = 0;
     std::vector<uint32_t> order(blocks);
     for (uint64_t i = 0; i < blocks; ++i) order[i] = static_cast<uint32_t>(i);
-    for (uint64_t i = blocks; i > 1; --i) std::swap(order[i - 1], order[pick(i)]);
+    for (uint64_t i = blocks; i > 1; --i) std::swap(order[i - 1], order[random_below(i)]);
 
-    const size_t resident = threads <= 256 ? 1 + pick(4) : 1 + pick(2);
+    const size_t resident = threads <= 256 ? 1 + random_below(4) : 1 + random_below(2);
     size_t next = 0;
     while (!failed_) {
       while (running_.size() < resident && next < order.size()) start(order[next++], threads);
@@ -167,7 +167,7 @@ class Machine {
         fail("deadlock: " + describe());
         break;
       }
-      const size_t at = pick(ready_.size());
+      const size_t at = random_below(ready_.size());
       Fiber* const fiber = ready_[at];
       ready_[at] = ready_.back();
       ready_.pop_back();
@@ -189,11 +189,11 @@ class Machine {
     ++block.at_barrier;
     sleeps_ = 0;
     open_barrier(block);
-    leave();
+    switch_to_scheduler();
   }
 
   // A warp operation: waits for the lanes of the mask, and returns this lane's result.
-  uint64_t meet(Op op, unsigned mask, uint64_t value, int source, int line) {
+  uint64_t warp_operation(Op op, unsigned mask, uint64_t value, int source, int line) {
     Fiber& me = self();
     me.op = op;
     me.line = line;
@@ -225,22 +225,22 @@ class Machine {
         ready_.push_back(fiber);
       }
     }
-    leave();
+    switch_to_scheduler();
     return me.result;
   }
 
   void sleep() {
     if (++sleeps_ > kMaxSleeps) fail("threads sleep for ever: " + describe());
     ready_.push_back(current_);
-    leave();
+    switch_to_scheduler();
   }
 
   // Atomics are where threads of different warps and blocks influence each other without a barrier.
   void maybe_yield() {
-    if (pick(8) != 0) return;
+    if (random_below(8) != 0) return;
     sleeps_ = 0;
     ready_.push_back(current_);
-    leave();
+    switch_to_scheduler();
   }
 
   void* shared(const void* key, size_t bytes) {
@@ -249,17 +249,17 @@ class Machine {
       if (piece.key == key) return piece.memory;
     block.shared_bytes += bytes;
     if (block.shared_bytes + dynamic_bytes_ > kMaxShared) fail("more shared memory than a block has");
-    block.shared.push_back({key, garbage(bytes)});
+    block.shared.push_back({key, uninitialized(bytes)});
     return block.shared.back().memory;
   }
 
   void* dynamic_shared() {
     Block& block = *self().block;
-    if (block.dynamic_shared == nullptr) block.dynamic_shared = garbage(dynamic_bytes_);
+    if (block.dynamic_shared == nullptr) block.dynamic_shared = uninitialized(dynamic_bytes_);
     return block.dynamic_shared;
   }
 
-  uint64_t pick(uint64_t n) {
+  uint64_t random_below(uint64_t n) {
     random_ ^= random_ << 13;
     random_ ^= random_ >> 7;
     random_ ^= random_ << 17;
@@ -270,10 +270,10 @@ class Machine {
   static constexpr size_t kGuardBytes = 64 << 10;
   static constexpr uint64_t kMaxSleeps = 100000;
 
-  void* garbage(size_t bytes) {
+  void* uninitialized(size_t bytes) {
     void* const memory = std::aligned_alloc(16, (bytes + 15) / 16 * 16);
     if (memory == nullptr) std::abort();
-    std::memset(memory, static_cast<int>(0x80 | pick(128)), (bytes + 15) / 16 * 16);
+    std::memset(memory, static_cast<int>(0x80 | random_below(128)), (bytes + 15) / 16 * 16);
 #ifdef CUDA_HOST_ASAN
     ASAN_POISON_MEMORY_REGION(static_cast<char*>(memory) + bytes, (bytes + 15) / 16 * 16 - bytes);
 #endif
@@ -429,8 +429,8 @@ class Machine {
 #endif
   }
 
-  // Back to run(); returns when this fibre is picked again, never when the launch has failed.
-  void leave() {
+  // Back to run(); returns when this fiber is picked again, never when the launch has failed.
+  void switch_to_scheduler() {
     Fiber* const fiber = current_;
 #ifdef CUDA_HOST_ASAN
     __sanitizer_start_switch_fiber(fiber->done ? nullptr : &fiber->fake_stack, main_stack_, main_stack_bytes_);
@@ -445,7 +445,7 @@ class Machine {
   size_t dynamic_bytes_ = 0;
   std::function<void()> kernel_;
   std::vector<std::unique_ptr<Fiber>> pool_;
-  size_t used_ = 0;  // where to look for a free fibre
+  size_t used_ = 0;  // where to look for a free fiber
   std::vector<std::unique_ptr<Block>> running_;
   std::vector<Fiber*> ready_;
   Fiber* current_ = nullptr;
@@ -471,7 +471,7 @@ inline void Machine::enter() {
 #endif
   m.kernel_();
   m.current_->done = true;
-  m.leave();
+  m.switch_to_scheduler();
 }
 
 template <class T>
@@ -489,7 +489,7 @@ T from_bits(uint64_t bits) {
 
 template <class T>
 T shuffle(unsigned mask, T value, int source, int line) {
-  return from_bits<T>(machine().meet(Op::kShuffle, mask, to_bits(value), source, line));
+  return from_bits<T>(machine().warp_operation(Op::kShuffle, mask, to_bits(value), source, line));
 }
 
 // Where a shuffle upwards reads: lanes without one keep their own value.
@@ -499,7 +499,7 @@ inline int lane_below(int delta) {
 }
 
 inline unsigned warp(Op op, unsigned mask, uint64_t value, int line) {
-  return static_cast<unsigned>(machine().meet(op, mask, value, 0, line));
+  return static_cast<unsigned>(machine().warp_operation(op, mask, value, 0, line));
 }
 
 // Signed numbers keep their order when taken as unsigned with the sign bit turned over.

@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pa3d import _C
+
 LIBRARY = Path(__file__).resolve().parent.parent / "libpa3d_cuda.so"
-VERSION = 2  # of pa3d_cuda.h
+VERSION = _C.CUDA_ABI
 MAX_NEIGHBORS = 1024
 MAX_SIDE = 16384  # of an image
 DEVICE = "cuda"  # the type of device tensors must be on

@@ -42,7 +42,7 @@ def spread(
     if choose(at, logits, op="spread") == "native":
         from pa3d import _C
 
-        return _C.spread(at, centers, members, points, logits, assign, none, threads)
+        return _C.label_points(at, centers, members, points, logits, assign, none, threads)
     return spread_reference(at, centers, members, points, logits, assign, none)
 
 
