@@ -64,8 +64,8 @@ class Engine {
     return result(call);
   }
 
-  // Clouds of any sizes. With at least as many clouds as threads each has one thread to itself, which spares them
-  // waiting for each other; what comes out is the same.
+  // Clouds of any sizes. With at least as many clouds as threads, each cloud gets one thread, without barriers. The
+  // results are the same.
   py::list forward_many(const std::vector<Floats>& clouds, int threads) {
     std::vector<Call> calls;
     for (const Floats& points : clouds) calls.push_back(prepare(points));
@@ -86,7 +86,7 @@ class Engine {
   }
 
  private:
-  // One cloud, the arrays its results go to, and their memory, which can be reached without the GIL.
+  // One cloud, the arrays of its results, and their memory, which can be written without the GIL.
   struct Call {
     py::array_t<int64_t> centers, members;
     py::array_t<float> tokens, features;

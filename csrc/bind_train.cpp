@@ -150,7 +150,7 @@ class EmbedStep {
                                    const Floats& last, const Floats& last_bias) {
     if (patches.ndim() != 3 || patches.shape(2) != 3 || patches.size() == 0)
       throw py::value_error("patches: expected (P, M, 3) with no empty axis");
-    phase_ = Phase::moments;  // whatever follows
+    phase_ = Phase::moments;  // also when a check below fails
     patches_ = patches;
     count_ = patches.shape(0), size_ = patches.shape(1);
     require_multiple(size_, 2, "patches: points of each");
@@ -200,7 +200,7 @@ class BlockStep {
     return y;
   }
 
-  // The gradient x_data x and pos, and those of the weights where they are weight_grads.
+  // Gradients at x (and pos), and of the weights if weight_grads.
   py::tuple backward(const Weights& weights, int64_t heads, float eps, const Floats& dy, pa3d::BlockTape& tape,
                      bool weight_grads, int threads) {
     const pa3d::BlockWeights w = check_weights(weights, heads, eps);

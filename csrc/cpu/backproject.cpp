@@ -23,12 +23,12 @@ namespace {
 constexpr int64_t kBlock = 64;             // channels at a time
 constexpr int64_t kBandBytes = 384 << 10;  // of interpolated rows: they stay in the cache of a core
 
-// Scattered pixels: sums of kScatterChannels channels, two can_stream a point, stay near a core.
+// Scattered pixels: sums of kScatterChannels channels, two cache lines per point, stay in the cache of a core.
 constexpr int64_t kScatterChannels = 32;
 constexpr int64_t kMaxSlots = 1 << 14;
 constexpr int64_t kMaxPackedPixels = 1 << 19;  // pixels at a time
-constexpr int64_t kPrefetchPixels = 12;        // pixels whose sums are fetched while those before are worked on
-constexpr int64_t kMinBandsPerPoint = 3;  // bands that show the average point, from which pixels count as scattered
+constexpr int64_t kPrefetchPixels = 12;        // the sums of later pixels that are prefetched
+constexpr int64_t kMinBandsPerPoint = 3;       // pixels count as scattered when the average point is seen in more bands
 static_assert(kMaxBackprojectSide < 1 << 16 && kMaxSlots <= 1 << 16);
 
 // For each pixel of an axis the first tap, the weights from it on, and the fraction of the way between its middle taps
@@ -208,7 +208,7 @@ struct Band {
   int64_t first_row, rows, stride;
 };
 
-// What a thread works on, of one block of kScatterChannels channels. GradAccumulator are zero between blocks.
+// What a thread works on, of one block of kScatterChannels channels. The sums are zero between blocks.
 struct Workspace {
   Buffer<float> window;  // (kTaps, columns + kTaps, kScatterChannels) of the grid, in a ring; borders repeated
   Buffer<float> cells;   // (columns + kTaps, kScatterChannels), of one row of pixels
@@ -299,7 +299,7 @@ void backproject_all(const GridSize& grid, int64_t views, const Token* tokens, c
         count[point] += lists.pixels[i];
       } else if (view_pixels[point] > 0) {
         count[point] += 1;
-        view_pixels[point] = -view_pixels[point];  // counted; later bands need the size alone
+        view_pixels[point] = -view_pixels[point];  // counted; later bands only need the size
       }
     }
   };

@@ -2,7 +2,7 @@
 // first, a band of the image and a few channels at a time, so that they stay in cache; across, they are interpolated at
 // the pixels that show a point alone, and added up there: a band's pixels point by point, or, where points are
 // scattered over the image, pixel by pixel into sums of few channels that stay in cache and are written out once.
-// GradAccumulator do not depend on the number of threads or on the instruction set: channels are independent, a point's
+// Results do not depend on the number of threads or on the instruction set: channels are independent, a point's
 // pixels are added in their order, never fused, and the pixels alone decide which of the two ways is taken.
 #pragma once
 

@@ -57,7 +57,7 @@ static void interpolate_down(const typename Traits::Token* tokens, const GridSiz
 template <int kTaps>
 static void add_across(const float* rows, const PixelLists& lists, const float* scale, int64_t valid, int64_t channels,
                        const int64_t* count, float* sum) {
-  constexpr int64_t kPrefetchPoints = 8;  // points whose sums are fetched while those before are worked on
+  constexpr int64_t kPrefetchPoints = 8;  // the sums of later points that are prefetched
   const int64_t n = static_cast<int64_t>(lists.points.size());
   for (int64_t i = 0, at = 0; i < n; ++i) {
     if (i + kPrefetchPoints < n) {
@@ -106,7 +106,7 @@ static void copy_row(const typename Traits::Token* tokens, const GridSize& grid,
   }
 }
 
-// What lies between the middle two of kTaps values as a interpolation_coefficients of the fraction of the way: Keys'
+// What lies between the middle two of kTaps values as a polynomial in the position between them: Keys'
 // cubic convolution with A = -3/4, a straight line, or the value itself.
 static inline void interpolation_coefficients(const vf (&tap)[4], vf (&c)[4]) {
   c[0] = tap[1];
@@ -118,7 +118,7 @@ static inline void interpolation_coefficients(const vf (&tap)[2], vf (&c)[2]) { 
 static inline void interpolation_coefficients(const vf (&tap)[1], vf (&c)[1]) { c[0] = tap[0]; }
 
 // Adds the band's pixels to the sums in their slots, in the order of pixels. Down the grid first, then across, where a
-// span of pixels shares a interpolation_coefficients: one number and three multiplications a pixel.
+// span of pixels shares a polynomial: one number and three multiplications per pixel.
 template <class Traits>
 static void add_scattered(const typename Traits::Token* tokens, const GridSize& grid, const Band& band,
                           const PackedPixels& packed, const AxisTaps& across, const AxisTaps& down, int64_t valid,

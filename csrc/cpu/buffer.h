@@ -1,4 +1,4 @@
-// Zeroed memory align_up to a cache line, for what the kernels read with vector loads.
+// Zeroed memory aligned to a cache line, for what the kernels read with vector loads.
 #pragma once
 
 #include <cstdint>

@@ -5,15 +5,15 @@
 // kNR tile of C in registers, streams one panel and broadcasts A, so panels are read once for all rows that fit the
 // cache. Every element of C is summed over k in order by one thread: results do not depend on how the work is split.
 //
-// int8: weights are rounded to [-127, 127] with a scale a column, activations to [0, 255] with a scale and a zero_point
-// point a row, found from the row itself; the zero point is removed again through the sums of the columns. Included
+// int8: weights are rounded to [-127, 127] with a scale per column, activations to [0, 255] with a scale and a zero
+// point per row, found from the row itself; the zero point is removed again through the sums of the columns. Included
 // inside foreach_isa.h, after vec.inl and math.inl.
 
 constexpr int kNV = 2;
 constexpr int kNR = kNV * PA3D_W;
 constexpr int kMR = PA3D_LEVEL >= 2 ? 12 : PA3D_LEVEL == 1 ? 6 : 4;
 
-// Rows of activations start at multiples of this many elements; what lies past the true width is zero_point.
+// Rows of activations start at multiples of this many elements; what lies past the true width is zero.
 constexpr int64_t kRowAlign = 64;
 static inline int64_t align_up(int64_t n) { return (n + kRowAlign - 1) / kRowAlign * kRowAlign; }
 
@@ -106,9 +106,9 @@ static inline void quantize_row(const float* row, int64_t width, const Rows<I8>&
 }
 #endif
 
-// Activations on their way from one product to the next. What finishes a tile writes `values`; int8 needs whole rows to
-// find their scales, so it stages float32 and `encode` follows; the others values the operand itself. Past the width
-// rows hold zeros, which meet zero_point weights.
+// Activations between two products. Epilogues write `values`. int8 needs whole rows to find their scales, so `values`
+// are float32 there and quantize() follows; for the other types `values` are the operand itself. Past the width rows
+// hold zeros, which meet zero weights.
 template <class T>
 struct Activations {
   typedef std::conditional_t<T::kQuantized, F32, T> Stored;
@@ -190,8 +190,8 @@ struct Packed {
   const typename T::W* panel(int64_t p) const { return data.data() + p * k * kNR; }
 };
 
-// Bytes at `prefetch` that a tile asks the memory for in each of its k / kPack steps: a panel is far longer than what
-// the processor fetches on its own account, and comes whole while the tiles of the panel prologue it are multiplied.
+// Bytes that a tile prefetches in each of its k / kPack steps: a panel is longer than what the hardware prefetches, and
+// is loaded completely while the tiles of the panel before it are multiplied.
 constexpr int64_t kPrefetchBytes = 32;
 
 // tile (MR, kNR) = A (MR, k) times one panel; 32-bit sums, integers for int8; rows of the tile are `tile_stride` apart.
@@ -205,8 +205,8 @@ static __attribute__((noinline)) void microkernel(const typename T::A* a, int64_
   for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 2
     for (int j = 0; j < kNV; ++j) acc[i][j] = Sum{};
-  // Three rows a pointer. Left alone, the compiler keeps one for each row and parks those that find no register in
-  // vector registers: two moves a step, on the very units that multiply.
+  // One pointer for three rows. Left alone, the compiler keeps one per row and spills some to vector registers: two
+  // moves per step, on the ports that multiply.
   const int64_t row = stride * static_cast<int64_t>(sizeof(typename T::A));
   const char* base[(MR + 2) / 3];
   for (int i = 0; i < MR; i += 3) base[i / 3] = reinterpret_cast<const char*>(a) + i * row;
@@ -265,8 +265,7 @@ struct NoOp {
 };
 
 // epilogue(row, rows, column, tile) takes each finished float32 tile of panels [from, to); prologue(row, rows, column)
-// comes prefetch of its multiplication: what epilogue reads and writes may lie in strips that the processor does not
-// foresee, and can be fetched meanwhile.
+// runs before its multiplication, to prefetch what the epilogue reads and writes.
 template <class T, class Epilogue, class Prologue = NoOp>
 static inline void gemm(const Rows<T>& a, int64_t m, const Packed<T>& w, int64_t from, int64_t to,
                         const Epilogue& epilogue, const Prologue& prologue = {}) {

@@ -77,7 +77,7 @@ static inline void gemm_transposed(const RowPanels<T>& a, int64_t m, const RowPa
       }
 }
 
-// GradAccumulator of a product over rows, a tile after the other as they are computed.
+// Accumulates A^T B over calls, tile by tile in the order in which they are computed.
 class GradAccumulator {
  public:
   void reset(int64_t m, int64_t n) {

@@ -1,16 +1,16 @@
-// The mini-PointNet over a few patches at a time, so that everything between the points and the pooling feature stays
-// in the cache. Its third layer sees the second's f = W2 x + b2 behind the patch's pooled. The product with the pooled
-// is the same for all points of a patch and is computed once; and as nothing stands between the layers, the rest is one
-// product with half as many columns: W3 [max f; f] + b3 = (W3f W2) x + (W3g max f + W3f b2 + b3). Of f itself only the
-// pooled is left, and so it is never written out. BatchNorm is folded into the layer before it. What the patch as
-// a whole becomes stays in float32 whatever the precision, and in int8 that product too: it costs little, and each
-// error in it would affect 32 points at once.
+// The mini-PointNet over a few patches at a time, so that everything between the points and the pooled feature stays in
+// the cache. Its third layer sees the second's f = W2 x + b2 after the maximum over the patch. The product with the
+// maximum is the same for all points of a patch and is computed once; and as nothing stands between the layers, the
+// rest is one product with half as many columns: W3 [max f; f] + b3 = (W3f W2) x + (W3g max f + W3f b2 + b3). Of f
+// itself only the maximum is used, so it is never written out. BatchNorm is folded into the layer before it. What the
+// patch as a whole becomes stays in float32 whatever the precision, and in int8 that product too: it costs little, and
+// each error in it would affect 32 points at once.
 
 constexpr int64_t kPatchesPerStep = 4;
 
 template <class T>
 struct PatchEmbed {
-  typedef std::conditional_t<T::kQuantized, F32, T> PooledType;  // operands of the product with the pooled
+  typedef std::conditional_t<T::kQuantized, F32, T> PooledType;  // operands of the product with the maximum
   int64_t width[4];
   Buffer<float> first, first_bias;  // (3, width[0]) transposed
   Packed<T> second, merged, last;
@@ -86,7 +86,7 @@ struct PatchEmbed {
     }
   };
 
-  // Patches [begin, end): relative coordinates in, pooling features (patch, width[3]) out.
+  // Patches [begin, end): relative coordinates in, pooled features (patch, width[3]) out.
   void forward(const float* points, const int64_t* centers, const int64_t* members, int64_t patch_size, int64_t begin,
                int64_t end, Scratch& s, Activations<F32>& out) const {
     const int64_t w0 = align_up(width[0]), w2 = align_up(width[2]);
@@ -121,15 +121,15 @@ struct PatchEmbed {
     linear_max_pool<F32>(s.hidden2.rows(), patches, patch_size, last, out.row(begin), out.stride);
   }
 
-  // out (patches, n): a layer's linear_max_pool values over each patch, taken from the float32 tiles as they come: the
-  // layer's output is never written out.
+  // out (patches, n): maximum over each patch of a linear layer, taken from the float32 tiles: the output of the layer
+  // is never written out.
   template <class O>
   static void linear_max_pool(const Rows<T>& a, int64_t patches, int64_t patch_size, const Packed<T>& w,
                               typename O::A* out, int64_t out_stride) {
     vf max_lanes[kNV];
     for (int64_t p = 0; p < w.panels; ++p) {
       typename O::A* to = out + p * kNR;
-      int64_t rows_seen = 0;  // rows of the patch at hand
+      int64_t rows_seen = 0;  // rows of the current patch
       gemm<T>(a, patches * patch_size, w, p, p + 1, [&](int64_t, int count, int64_t column, const float* tile) {
         for (int i = 0; i < count; ++i, tile += kNR) {
           for (int j = 0; j < kNV; ++j) {

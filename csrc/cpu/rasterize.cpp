@@ -40,7 +40,7 @@ struct PixelBox {
 struct TriangleSetup {
   double u[3], v[3], dx[3], dy[3];  // edge i runs from corner i + 1 to corner i + 2; (u, v) is its start
   double step_x[3], step_y[3];      // growth of the edge function a pixel
-  double min_edge[3];               // 0 on top and left edges, else 1: edge functions are rounding numbers
+  double min_edge[3];               // 0 on top and left edges, else 1: edge functions are whole numbers
   double q[3], inverse_area;
   PixelBox box;
   int32_t face;
@@ -78,7 +78,7 @@ inline void plane_distances(const Scene& s, const Point& p, double* d) {
 
 inline int32_t to_subpixels(double pixels) {
   constexpr double limit = kGuardBand * kSubpixels;
-  constexpr double rounding = 6755399441055744.0;  // 1.5 * 2^52: adding it rounds to rounding numbers, halves to even
+  constexpr double rounding = 6755399441055744.0;  // 1.5 * 2^52: adding it rounds to whole numbers, halves to even
   return static_cast<int32_t>(std::min(std::max(pixels * kSubpixels, -limit), limit) + rounding - rounding);
 }
 

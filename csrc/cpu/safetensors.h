@@ -31,7 +31,7 @@ class SafeTensors {
     std::string dtype;
     std::vector<int64_t> shape;
     int64_t count;
-    const char* data;  // align_up for its type
+    const char* data;  // aligned for its type
   };
 
   // Checks the whole header: every dtype, shape and offset, no holes, no overlap, nothing left over. Throws FileError.

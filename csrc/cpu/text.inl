@@ -8,8 +8,8 @@ namespace PA3D_NS {
 
 typedef int16_t vs_unaligned __attribute__((vector_size(PA3D_W * 2), aligned(2), may_alias));
 
-// A matrix (n, k) of integers with a scale a row, in panels as gemm.inl keeps float32. It stays in integers, a panel is
-// widened right before its linear_int16: half the memory to load, keep and stream.
+// An int16 matrix (n, k) with a scale per row, in panels as gemm.inl has them for float32. A panel is converted to
+// float32 right before its product: half the memory to load, keep and stream.
 struct PackedInt16 {
   int64_t n = 0, k = 0, panels = 0;
   Buffer<int16_t> data;

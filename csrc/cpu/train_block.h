@@ -4,10 +4,9 @@
 //   v = u + s0 proj(attention(LayerNorm1(u)))   s0, s1: drop-path scales
 //   y = v + s1 fc2(gelu(fc1(LayerNorm2(v))))
 //
-// Shapes are independent of each other but for the gradients of weights: a thread takes its shapes through a whole
-// branch, four at a time. A branch that stochastic depth drops (drop_path_scale = 0) is not computed. GrowOnlyBuffer
-// for the backward pass are u and v, and as operands q, k, v, what attention gave, and fc1's output; the rest is made
-// again from them.
+// Shapes are independent except for the gradients of weights, so a thread takes its shapes through a whole branch, four
+// at a time. A branch whose drop-path scale is 0 is not computed. The tape keeps u, v, the operands q, k, v, the output
+// of attention and that of fc1. The backward pass computes the rest again.
 #pragma once
 
 #include <cstdint>

@@ -25,7 +25,7 @@ class BlockTrainingOf : public BlockTraining {
     std::vector<Row> rows[2];                 // of each branch: the rows of the shapes that do not drop it
     GrowOnlyBuffer<float> u, v;               // (shapes, tokens, dim)
     GrowOnlyBuffer<RowStats> moments[2];      // of their rows
-    GrowOnlyBuffer<A> qkv, attn_out, hidden;  // (slots, tokens, ...); hidden: fc1's output prologue GELU
+    GrowOnlyBuffer<A> qkv, attn_out, hidden;  // (slots, tokens, ...); hidden: fc1's output before GELU
   };
 
   struct Scratch {
@@ -185,7 +185,7 @@ class BlockTrainingOf : public BlockTraining {
     for (int64_t shape = from; shape < to; ++shape) body(shape);
   }
 
-  // body(slot, rows, their lines): the shapes of a branch that fall to this thread, some at a time.
+  // body(slot, rows, rows_at): this thread's shapes of a branch, kShapesPerStep at a time.
   template <class Body>
   void for_each_step(const Tape& t, int branch, int id, const Body& body) const {
     int64_t from, to;
@@ -286,8 +286,8 @@ class BlockTrainingOf : public BlockTraining {
         });
   }
 
-  // s.branch_grad (rows, dim): the gradient of a branch's output, of drop_path_scale times it; adds to the gradient of
-  // its bias.
+  // s.branch_grad (rows, dim): gradient of a branch's output times its drop-path scale; adds to the gradient of its
+  // bias.
   void branch_backward(Scratch& s, int64_t rows, const Row* rows_at, const float* grad, int64_t dim,
                        float* bias) const {
     for (int64_t r = 0; r < rows; ++r) {

@@ -6,7 +6,7 @@ namespace PA3D_NS {
 #include "gemm.inl"
 #include "outer.inl"
 
-constexpr int64_t kPatchesPerStep = 4;  // patches whose rows are multiplied at operand
+constexpr int64_t kPatchesPerStep = 4;  // patches whose rows share one product
 
 static inline vf relu_backward(vf of, vf value) { return of > vf{} ? value : vf{}; }
 
@@ -18,7 +18,7 @@ class EmbedTrainingOf : public EmbedTraining {
   struct Scratch {
     Buffer<A> x1, wide;                       // activations, and gradients of `wide` in the same place
     Buffer<float> pooled, offset;             // maxima (w1), their product (w2)
-    Buffer<A> operand;                        // an operand of that product, or of the one dhidden
+    Buffer<A> operand;                        // an operand of that product, or of its backward pass
     Buffer<float> partial;                    // (2, w2) sums over these rows
     Buffer<float> dhidden, dx1, dpooled;      // gradients: at the last layer's input (of one patch), x1, maxima
     Buffer<float> last, second, first, bias;  // gradients of weights; first is (4, w0) with the bias
@@ -33,7 +33,7 @@ class EmbedTrainingOf : public EmbedTraining {
     h_.reserve(batch.patches * batch.size * w_[2]);
     pooled_.reserve(batch.patches * w_[1]);
     pooled_argmax_.reserve(batch.patches * w_[1]);
-    // GradAccumulator of squares would drown what varies in what does not: taken center the first row, and moved
+    // Sums of squares about zero would lose the variance to rounding: they are taken about the first row and moved
     // afterwards.
     center_.reserve(w_[2]);
     forward(scratch_[0], 0, 1, scratch_[0].pooled.data(), nullptr, [&](int64_t row, int64_t column, vf h) {
@@ -310,14 +310,14 @@ class EmbedTrainingOf : public EmbedTraining {
                      vmax(vf{}, load(hidden + r * w_[2] + i) * load(&scale_[i]) + load(&shift_[i])));
   }
 
-  // out (patches, n): each patch's linear_max_pool after a linear layer, and argmax of its rows has it, the first of
+  // out (patches, n): maximum over each patch of a linear layer, and argmax, the row that has it, the first among
   // equals.
   void linear_max_pool(const A* rows, int64_t stride, int64_t patches, const Packed<T>& w, float* out,
                        int32_t* argmax) const {
     vf max_lanes[kNV];
     vi from[kNV];
     for (int64_t p = 0; p < w.panels; ++p) {
-      int64_t at = p * kNR, rows_seen = 0;  // rows_seen: rows of the patch at hand
+      int64_t at = p * kNR, rows_seen = 0;  // rows_seen: rows of the current patch
       gemm<T>(
           {const_cast<A*>(rows), stride, nullptr, nullptr}, patches * m_, w, p, p + 1,
           [&](int64_t, int count, int64_t column, const float* tile) {

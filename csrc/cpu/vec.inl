@@ -11,8 +11,8 @@ static inline void store(int32_t* p, vi v) { *reinterpret_cast<vi_unaligned*>(p)
 static inline vf splat(float x) { return x - vf{}; }  // x + 0 would turn -0 into 0 and cost an addition
 static inline vi splat(int32_t x) { return vi{} + x; }
 
-// Past the caches: for whole lines that nobody reads soon, p align_up to a vector. What other threads are to see needs
-// store_fence() first.
+// Non-temporal stores, for whole cache lines that are not read again soon; p is aligned to a vector. Call store_fence()
+// before other threads read them.
 static inline void stream_store(float* p, vf v) {
 #if PA3D_LEVEL >= 2
   _mm512_stream_ps(p, (__m512)v);

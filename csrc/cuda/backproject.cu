@@ -254,7 +254,7 @@ int pa3d_cuda_backproject(const void* tokens, int32_t dtype, int64_t views, int6
   const int of_tokens = dtype == PA3D_CUDA_BFLOAT16 ? check_pointer(static_cast<const uint16_t*>(tokens))
                                                     : check_pointer(static_cast<const float*>(tokens));
   int code = first_error({check_size(fits), of_tokens, check_pointer(point_of_pixel), check_pointer(sum),
-                       check_pointer(count), check_workspace(workspace, workspace_bytes, needed)});
+                          check_pointer(count), check_workspace(workspace, workspace_bytes, needed)});
   if (code != PA3D_CUDA_OK) return code;
 
   const cudaStream_t cuda_stream = static_cast<cudaStream_t>(stream);
@@ -269,8 +269,8 @@ int pa3d_cuda_backproject(const void* tokens, int32_t dtype, int64_t views, int6
   if (code == PA3D_CUDA_OK)
     code = status(launch(count_pixels, over_pixels, dim3(kPixelThreads), 0, cuda_stream, images, w.counts));
   if (code == PA3D_CUDA_OK)
-    code = status(launch(assign_ranges, dim3(blocks_for(pairs, kPixelThreads)), dim3(kPixelThreads), 0, cuda_stream, pairs,
-                         w.counts, w.cursor, w.total));
+    code = status(launch(assign_ranges, dim3(blocks_for(pairs, kPixelThreads)), dim3(kPixelThreads), 0, cuda_stream,
+                         pairs, w.counts, w.cursor, w.total));
   if (code == PA3D_CUDA_OK)
     code = status(launch(fill_pixel_lists, over_pixels, dim3(kPixelThreads), 0, cuda_stream, images, w.cursor, w.list));
   if (code != PA3D_CUDA_OK) return code;

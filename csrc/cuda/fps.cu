@@ -1,4 +1,4 @@
-// Farthest point sampling. A cloud that one block can hold is sampled by one block, in one launch. A max_like_std one takes a
+// Farthest point sampling. A cloud that one block can hold is sampled by one block, in one launch. A larger one takes a
 // launch for every centre: the order of launches in a stream is the only barrier, so nothing has to be resident at
 // once, nothing can deadlock, and a graph captures it as it is.
 #include "fps.cuh"
@@ -89,14 +89,14 @@ int64_t pa3d_cuda_fps_workspace(int64_t batch, int64_t n, int64_t k) {
 int pa3d_cuda_fps(const float* points, int64_t batch, int64_t n, int64_t k, int64_t start, float min_sq_norm,
                   int64_t* index, void* workspace, int64_t workspace_bytes, void* stream) {
   const int bad = first_error({check_size(sizes_fit(batch, n, k) && start >= 0 && start < n && min_sq_norm >= 0),
-                            check_pointer(points), check_pointer(index),
-                            check_workspace(workspace, workspace_bytes, pa3d_cuda_fps_workspace(batch, n, k))});
+                               check_pointer(points), check_pointer(index),
+                               check_workspace(workspace, workspace_bytes, pa3d_cuda_fps_workspace(batch, n, k))});
   if (bad != PA3D_CUDA_OK) return bad;
   const cudaStream_t cuda_stream = static_cast<cudaStream_t>(stream);
   const int count = static_cast<int>(n), steps = static_cast<int>(k), first = static_cast<int>(start);
   const auto one_block = [&](auto kernel, int threads) {
-    return status(launch(kernel, dim3(static_cast<unsigned>(batch)), dim3(threads), 0, cuda_stream, points, count, steps,
-                         first, min_sq_norm, index));
+    return status(launch(kernel, dim3(static_cast<unsigned>(batch)), dim3(threads), 0, cuda_stream, points, count,
+                         steps, first, min_sq_norm, index));
   };
   if (n <= 1024) return one_block(fps_block<128, 8, true>, 128);
   if (n <= 2048) return one_block(fps_block<256, 8, true>, 256);
@@ -108,7 +108,7 @@ int pa3d_cuda_fps(const float* points, int64_t batch, int64_t n, int64_t k, int6
   int code = status(cudaMemsetAsync(w.best, 0, batch * k * sizeof(*w.best), cuda_stream));
   const dim3 grid(blocks_for(n, kStepThreads * kStepPoints), static_cast<unsigned>(batch));
   for (int step = 0; step < steps && code == PA3D_CUDA_OK; ++step)
-    code = status(launch(fps_step, grid, dim3(kStepThreads), 0, cuda_stream, points, count, steps, step, first, min_sq_norm,
-                         w.distance, w.best, index));
+    code = status(launch(fps_step, grid, dim3(kStepThreads), 0, cuda_stream, points, count, steps, step, first,
+                         min_sq_norm, w.distance, w.best, index));
   return code;
 }

@@ -1,5 +1,5 @@
-// Interpolates values at centres to points: a thread finds the nearest centres of one point, then the block writes the rows
-// of its points together, so that neighbouring threads write neighbouring values.
+// Interpolates values at centres to points: a thread finds the nearest centres of one point, then the block writes the
+// rows of its points together, so that neighbouring threads write neighbouring values.
 #include "common.cuh"
 
 namespace pa3d {
@@ -16,8 +16,8 @@ struct InterpolateShared {
 
 template <int kNearest>
 __global__ void __launch_bounds__(kInterpolateThreads)
-    interpolate_points(const float* __restrict__ points, const float* __restrict__ centers, const float* __restrict__ values, int n,
-           int g, int channels, float* __restrict__ out) {
+    interpolate_points(const float* __restrict__ points, const float* __restrict__ centers,
+                       const float* __restrict__ values, int n, int g, int channels, float* __restrict__ out) {
   PA3D_SHARED(InterpolateShared<kNearest>, s);
   const int64_t cloud = blockIdx.y;
   points += cloud * n * 3;

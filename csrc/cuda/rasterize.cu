@@ -54,7 +54,8 @@ struct FaceShared {
   Triangle triangle[kFaceThreads];
 };
 
-// keys (views, height, width); deferred (views, n_faces) and deferred_count (views) receive the faces left to draw_tiles.
+// keys (views, height, width); deferred (views, n_faces) and deferred_count (views) receive the faces left to
+// draw_tiles.
 __global__ void __launch_bounds__(kFaceThreads)
     draw_faces(Scene scene, const Corner* __restrict__ corners, unsigned long long* keys, int* __restrict__ deferred,
                int* __restrict__ deferred_count) {
@@ -80,7 +81,8 @@ __global__ void __launch_bounds__(kFaceThreads)
       }
     }
   }
-  if (size == Size::kDeferred) deferred[static_cast<int64_t>(view) * scene.n_faces + atomicAdd(&deferred_count[view], 1)] = face;
+  if (size == Size::kDeferred)
+    deferred[static_cast<int64_t>(view) * scene.n_faces + atomicAdd(&deferred_count[view], 1)] = face;
   if (size == Size::kTiny) {
     for (int y = mine.box.y0; y <= mine.box.y1; ++y)
       for (int x = mine.box.x0; x <= mine.box.x1; ++x)
@@ -114,7 +116,8 @@ __device__ __forceinline__ void add_triangle(const Corner& a, const Corner& b, c
                                              const Box& tile, TileShared& s) {
   Box box;
   Triangle t;
-  if (pixel_box(a, b, c, tile, &box) && setup_triangle(a, b, c, face, box, &t)) s.triangle[atomicAdd(&s.n_triangles, 1)] = t;
+  if (pixel_box(a, b, c, tile, &box) && setup_triangle(a, b, c, face, box, &t))
+    s.triangle[atomicAdd(&s.n_triangles, 1)] = t;
 }
 
 // A thread a pixel; nobody else writes these pixels during this launch.
@@ -227,8 +230,8 @@ __global__ void __launch_bounds__(kDiscThreads) draw_discs(Scene scene, const fl
 }
 
 // Perspective-correct weights at a pixel's centre: areas of the corners seen from there, before snapping and clipping.
-__device__ __forceinline__ void barycentric_at(const Scene& s, const double* matrix, const int* face, ExactDouble px, ExactDouble py,
-                                           float* out) {
+__device__ __forceinline__ void barycentric_at(const Scene& s, const double* matrix, const int* face, ExactDouble px,
+                                               ExactDouble py, float* out) {
   ExactDouble x[3], y[3], area[3];
 #pragma unroll
   for (int i = 0; i < 3; ++i) {
@@ -269,7 +272,7 @@ __global__ void __launch_bounds__(kPixelThreads)
   weights += 3 * at;
   if (drawn)
     barycentric_at(scene, scene.matrices + 12 * blockIdx.y, scene.faces + 3 * static_cast<int64_t>(winner),
-               pixel % scene.width + 0.5, pixel / scene.width + 0.5, weights);
+                   pixel % scene.width + 0.5, pixel / scene.width + 0.5, weights);
   else
     weights[0] = weights[1] = weights[2] = 0.0f;
 }
@@ -300,7 +303,8 @@ bool sizes_fit(int64_t n_vertices, int64_t n_faces, int64_t views, int64_t heigh
 
 int check_views(const pa3d_cuda_views* views) {
   if (views == nullptr) return PA3D_CUDA_NULL;
-  return first_error({check_size(views->near_plane > 0 && views->near_plane < HUGE_VAL), check_pointer(views->matrices)});
+  return first_error(
+      {check_size(views->near_plane > 0 && views->near_plane < HUGE_VAL), check_pointer(views->matrices)});
 }
 
 Scene scene_of(const float* vertices, int64_t n_vertices, const int32_t* faces, int64_t n_faces,
@@ -319,14 +323,15 @@ Scene scene_of(const float* vertices, int64_t n_vertices, const int32_t* faces, 
 int clear(const Workspace& w, const pa3d_cuda_views& views, cudaStream_t cuda_stream) {
   const int code =
       status(cudaMemsetAsync(w.keys, 0xff, views.count * views.height * views.width * sizeof(*w.keys), cuda_stream));
-  return code != PA3D_CUDA_OK ? code : status(cudaMemsetAsync(w.deferred_count, 0, views.count * sizeof(int), cuda_stream));
+  return code != PA3D_CUDA_OK ? code
+                              : status(cudaMemsetAsync(w.deferred_count, 0, views.count * sizeof(int), cuda_stream));
 }
 
 int write(const Scene& scene, unsigned views, const Workspace& w, int32_t* id, float* depth, float* weights,
           cudaStream_t cuda_stream) {
   const int64_t pixels = static_cast<int64_t>(scene.height) * scene.width;
-  return status(launch(write_images, dim3(blocks_for(pixels, kPixelThreads), views), dim3(kPixelThreads), 0, cuda_stream,
-                       scene, w.keys, id, depth, weights));
+  return status(launch(write_images, dim3(blocks_for(pixels, kPixelThreads), views), dim3(kPixelThreads), 0,
+                       cuda_stream, scene, w.keys, id, depth, weights));
 }
 
 }  // namespace
@@ -349,8 +354,8 @@ int pa3d_cuda_rasterize(const float* vertices, int64_t n_vertices, const int32_t
   if (code != PA3D_CUDA_OK) return code;
   const int64_t needed = pa3d_cuda_rasterize_workspace(n_vertices, n_faces, views->count, views->height, views->width);
   code = first_error({check_size(needed >= 0), n_vertices > 0 ? check_pointer(vertices) : PA3D_CUDA_OK,
-                   n_faces > 0 ? check_pointer(faces) : PA3D_CUDA_OK, check_pointer(id), check_optional(depth),
-                   check_optional(barycentric), check_workspace(workspace, workspace_bytes, needed)});
+                      n_faces > 0 ? check_pointer(faces) : PA3D_CUDA_OK, check_pointer(id), check_optional(depth),
+                      check_optional(barycentric), check_workspace(workspace, workspace_bytes, needed)});
   if (code != PA3D_CUDA_OK) return code;
 
   const cudaStream_t cuda_stream = static_cast<cudaStream_t>(stream);
@@ -362,8 +367,8 @@ int pa3d_cuda_rasterize(const float* vertices, int64_t n_vertices, const int32_t
     code = status(launch(project_vertices, dim3(blocks_for(n_vertices, kVertexThreads), count), dim3(kVertexThreads), 0,
                          cuda_stream, scene, w.corners));
     if (code == PA3D_CUDA_OK)
-      code = status(launch(draw_faces, dim3(blocks_for(n_faces, kFaceThreads), count), dim3(kFaceThreads), 0, cuda_stream,
-                           scene, w.corners, w.keys, w.deferred, w.deferred_count));
+      code = status(launch(draw_faces, dim3(blocks_for(n_faces, kFaceThreads), count), dim3(kFaceThreads), 0,
+                           cuda_stream, scene, w.corners, w.keys, w.deferred, w.deferred_count));
     if (code == PA3D_CUDA_OK)
       code = status(launch(draw_tiles, dim3(blocks_for(views->width, kTile), blocks_for(views->height, kTile), count),
                            dim3(kTileThreads), 0, cuda_stream, scene, w.corners, w.keys, w.deferred, w.deferred_count));
@@ -377,7 +382,8 @@ int pa3d_cuda_rasterize_points(const float* points, const float* radius, int64_t
   int code = check_views(views);
   if (code != PA3D_CUDA_OK) return code;
   const int64_t needed = pa3d_cuda_rasterize_workspace(0, 0, views->count, views->height, views->width);
-  code = first_error({check_size(needed >= 0 && n >= 0 && n <= kMaxInt / 2), n > 0 ? check_pointer(points) : PA3D_CUDA_OK,
+  code =
+      first_error({check_size(needed >= 0 && n >= 0 && n <= kMaxInt / 2), n > 0 ? check_pointer(points) : PA3D_CUDA_OK,
                    n > 0 ? check_pointer(radius) : PA3D_CUDA_OK, check_pointer(scale), check_pointer(id),
                    check_optional(depth), check_workspace(workspace, workspace_bytes, needed)});
   if (code != PA3D_CUDA_OK) return code;
@@ -388,7 +394,7 @@ int pa3d_cuda_rasterize_points(const float* points, const float* radius, int64_t
   const unsigned count = static_cast<unsigned>(views->count);
   code = clear(w, *views, cuda_stream);
   if (code == PA3D_CUDA_OK && n > 0)
-    code = status(launch(draw_discs, dim3(blocks_for(n, kDiscThreads), count), dim3(kDiscThreads), 0, cuda_stream, scene,
-                         radius, scale, w.keys));
+    code = status(launch(draw_discs, dim3(blocks_for(n, kDiscThreads), count), dim3(kDiscThreads), 0, cuda_stream,
+                         scene, radius, scale, w.keys));
   return code != PA3D_CUDA_OK ? code : write(scene, count, w, id, depth, nullptr, cuda_stream);
 }

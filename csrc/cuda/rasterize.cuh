@@ -20,8 +20,8 @@ struct Point {
   ExactDouble x, y, z;
 };
 
-// A projected vertex: subpixels, and nearness, 1 / depth under perspective, else -depth. u is kNeedsClipping where it has to
-// be clipped or is not finite.
+// A projected vertex: subpixels, and nearness, 1 / depth under perspective, else -depth. u is kNeedsClipping where it
+// has to be clipped or is not finite.
 struct Corner {
   int u, v;
   ExactDouble q;
@@ -85,7 +85,7 @@ __device__ __forceinline__ Corner project(const Scene& s, const Point& p) {
 }
 
 __device__ __forceinline__ bool pixel_box(const Corner& a, const Corner& b, const Corner& c, const Box& within,
-                                         Box* box) {
+                                          Box* box) {
   constexpr int half = kSubpixels / 2;
   static_assert(kSubpixels == 1 << 10, "pixels are subpixels >> 10");
   box->x0 = max((min(min(a.u, b.u), c.u) + half - 1) >> 10, within.x0);
@@ -95,7 +95,9 @@ __device__ __forceinline__ bool pixel_box(const Corner& a, const Corner& b, cons
   return box->x0 <= box->x1 && box->y0 <= box->y1;
 }
 
-__device__ __forceinline__ long long scan_order(const Corner& c) { return static_cast<long long>(c.v) * (1ll << 32) + c.u; }
+__device__ __forceinline__ long long scan_order(const Corner& c) {
+  return static_cast<long long>(c.v) * (1ll << 32) + c.u;
+}
 
 __device__ __forceinline__ bool setup_triangle(Corner a, Corner b, Corner c, int face, const Box& box, Triangle* t) {
   const long long area =
@@ -151,8 +153,9 @@ __device__ __forceinline__ unsigned long long key_at(const Triangle& t, int x, i
     const int min_edge = dy < 0 || (dy == 0 && dx > 0) ? 0 : 1;
     if (e[i] < min_edge) return kEmpty;
   }
-  const ExactDouble sum = ExactDouble(static_cast<double>(e[0])) * t.q[0] + ExactDouble(static_cast<double>(e[1])) * t.q[1] +
-                   ExactDouble(static_cast<double>(e[2])) * t.q[2];
+  const ExactDouble sum = ExactDouble(static_cast<double>(e[0])) * t.q[0] +
+                          ExactDouble(static_cast<double>(e[1])) * t.q[1] +
+                          ExactDouble(static_cast<double>(e[2])) * t.q[2];
   const float nearness = __double2float_rn((sum * t.inverse_area).v);
   return nearness > -infinity() ? make_key(nearness, t.face) : kEmpty;
 }

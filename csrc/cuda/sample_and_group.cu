@@ -76,8 +76,8 @@ bool sizes_fit(int64_t batch, int64_t q, int64_t n, int64_t m) {
 int search(const float* queries, const int64_t* index, const float* points, int64_t batch, int64_t q, int64_t n,
            int64_t m, int64_t* members, float* distance, cudaStream_t cuda_stream) {
   return status(launch(nearest_points, dim3(static_cast<unsigned>(q), static_cast<unsigned>(batch)),
-                       dim3(kGroupThreads), 0, cuda_stream, queries, index, points, static_cast<int>(q), static_cast<int>(n),
-                       static_cast<int>(m), members, distance));
+                       dim3(kGroupThreads), 0, cuda_stream, queries, index, points, static_cast<int>(q),
+                       static_cast<int>(n), static_cast<int>(m), members, distance));
 }
 
 }  // namespace
@@ -89,7 +89,7 @@ using namespace pa3d::cuda;
 int pa3d_cuda_knn(const float* queries, const float* points, int64_t batch, int64_t q, int64_t n, int64_t m,
                   int64_t* index, float* distance, void* stream) {
   const int bad = first_error({check_size(sizes_fit(batch, q, n, m)), check_pointer(queries), check_pointer(points),
-                            check_pointer(index), check_optional(distance)});
+                               check_pointer(index), check_optional(distance)});
   if (bad != PA3D_CUDA_OK) return bad;
   return search(queries, nullptr, points, batch, q, n, m, index, distance, static_cast<cudaStream_t>(stream));
 }
@@ -105,8 +105,8 @@ int pa3d_cuda_sample_and_group(const float* points, int64_t batch, int64_t n, in
                                int64_t workspace_bytes, void* stream) {
   const int64_t needed = pa3d_cuda_sample_and_group_workspace(batch, n, k, m);
   const int bad = first_error({check_size(needed >= 0 && start >= 0 && start < n && min_sq_norm >= 0),
-                            check_pointer(points), check_pointer(index), check_pointer(members),
-                            check_optional(distance), check_workspace(workspace, workspace_bytes, needed)});
+                               check_pointer(points), check_pointer(index), check_pointer(members),
+                               check_optional(distance), check_workspace(workspace, workspace_bytes, needed)});
   if (bad != PA3D_CUDA_OK) return bad;
   const cudaStream_t cuda_stream = static_cast<cudaStream_t>(stream);
   if (n > kLargeCloud) {

@@ -26,7 +26,7 @@ __device__ __forceinline__ unsigned long long neighbor_key(const float* __restri
   return static_cast<unsigned long long>(distance) << 32 | static_cast<unsigned>(i);
 }
 
-// The digit in which the wanted-th smallest of the counted keys lies, how many keys have min_like_std digits, and how many
+// The digit in which the wanted-th smallest of the counted keys lies, how many keys have smaller digits, and how many
 // have that one; into s.digit, s.below and s.equal.
 template <int kThreads>
 __device__ __forceinline__ void find_digit(unsigned wanted, SelectShared& s) {
