@@ -38,7 +38,7 @@ typedef enum pa3d_status {
   PA3D_INTERNAL = 5     /* a bug; please report it with the message */
 } pa3d_status;
 
-/* What the last failed call of this thread had to say; "" when none has failed. Valid until this thread's next failure.
+/* The message of the last failed call of this thread; "" when none has failed. Valid until this thread's next failure.
  */
 PA3D_API const char* pa3d_error_message(void);
 
@@ -62,8 +62,8 @@ PA3D_API void pa3d_text_free(pa3d_text* text); /* NULL is fine */
 
 /* The texts belong to the model. */
 typedef struct pa3d_info {
-  int64_t patches;        /* G: patches a shape is cut into */
-  int64_t patch_size;     /* M: points a patch */
+  int64_t patches;        /* G: patches per shape */
+  int64_t patch_size;     /* M: points per patch */
   int64_t width;          /* C: of the encoder's tokens */
   int64_t text_width;     /* D: of the text space */
   float temperature;      /* what cosines are divided by */

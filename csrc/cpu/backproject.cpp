@@ -55,7 +55,7 @@ struct Span {
   uint16_t first, pixels;
 };
 
-// A band's pixels, row by row, as the slots of their points: two bytes each, for every block of channels reads the
+// A band's pixels, row by row, as the slots of their points: two bytes each, because every block of channels reads the
 // whole list again, and it shares the cache with the sums.
 struct PackedPixels {
   std::vector<int32_t> spans;  // of each row
@@ -104,7 +104,7 @@ struct PixelLists {
   template <class Id>
   void pack(const Id* ids, int64_t rows, int64_t width, const AxisTaps& across, PackedPixels& packed) {
     clear();
-    const bool all = slot.size() <= static_cast<size_t>(kMaxSlots);  // a slot for every point, shown or not
+    const bool all = slot.size() <= static_cast<size_t>(kMaxSlots);  // a slot for every point, seen or not
     if (all) {
       points.resize(slot.size());
       std::iota(points.begin(), points.end(), 0);

@@ -1,10 +1,10 @@
 // The mini-PointNet over a few patches at a time, so that everything between the points and the pooled feature stays in
 // the cache. Its third layer sees the second's f = W2 x + b2 after the maximum over the patch. The product with the
-// maximum is the same for all points of a patch and is computed once; and as nothing stands between the layers, the
-// rest is one product with half as many columns: W3 [max f; f] + b3 = (W3f W2) x + (W3g max f + W3f b2 + b3). Of f
-// itself only the maximum is used, so it is never written out. BatchNorm is folded into the layer before it. What the
-// patch as a whole becomes stays in float32 whatever the precision, and in int8 that product too: it costs little, and
-// each error in it would affect 32 points at once.
+// maximum is the same for all points of a patch and is computed once; and because no nonlinearity stands between the
+// layers, the rest is one product with half as many columns: W3 [max f; f] + b3 = (W3f W2) x + (W3g max f + W3f b2 +
+// b3). Of f itself only the maximum is used, so it is never written out. BatchNorm is folded into the layer before it.
+// What the patch as a whole becomes stays in float32 whatever the precision, and in int8 that product too: it costs
+// little, and each error in it would affect 32 points at once.
 
 constexpr int64_t kPatchesPerStep = 4;
 

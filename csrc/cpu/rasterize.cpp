@@ -130,7 +130,7 @@ int clip_face(const Scene& s, const double* matrix, const int32_t* face, Corner*
     if (n < 3) return 0;
   }
   for (int i = 0; i < n; ++i) {
-    // Rounding may push a corner back through the near plane when the other end of its edge is astronomically far.
+    // Rounding may push a corner back through the near plane when the other end of its edge is very far away.
     polygon[i].z = std::max(polygon[i].z, s.near);
     out[i] = to_corner(s, polygon[i]);
   }

@@ -37,7 +37,7 @@ enum class Assign { nearest, membership, smooth };
 struct Patches {
   const float* centers;  // (g, 3)
   int64_t g;
-  const int64_t* members;  // (g, m) indices into points; needed, like points, by membership alone
+  const int64_t* members;  // (g, m) indices into points; needed, like points, only for membership
   int64_t m;
   const float* points;  // (n, 3)
   int64_t n;

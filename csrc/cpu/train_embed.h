@@ -59,7 +59,7 @@ class EmbedTraining {
                      int threads, float* out) = 0;
 };
 
-// Sizes: every width a multiple of 32, an even number of points a patch.
+// Sizes: every width a multiple of 32, an even number of points per patch.
 std::unique_ptr<EmbedTraining> make_embed_training(Precision precision);
 
 }  // namespace pa3d

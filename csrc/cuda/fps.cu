@@ -24,7 +24,7 @@ __device__ __forceinline__ unsigned long long pack(Argmax a) {
   return static_cast<unsigned long long>(high) << 32 | ~static_cast<unsigned>(a.index);
 }
 
-// Measures every point against the centre of this step, and offers the farthest for the next one. best (batch, k) is
+// Measures every point against the centre of this step, and proposes the farthest for the next step. best (batch, k) is
 // zero at first, which every offer exceeds; the maximum does not depend on who comes first.
 __global__ void __launch_bounds__(kStepThreads)
     fps_step(const float* __restrict__ points, int n, int k, int step, int start, float min_sq_norm,

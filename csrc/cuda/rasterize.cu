@@ -2,9 +2,9 @@
 // keys that hold nearness above the id, so the order of drawing does not matter.
 //
 // Triangles are sorted by the pixels of their bounding box. Tiny ones are drawn by the thread that set them up, medium
-// ones by its warp, both with atomicMin. Large ones, and those that must be clipped, go to a list a view; then a block
-// for every tile of the image bins this list, a stretch at a time, in shared memory, and every thread keeps the winner
-// of its own pixel. Working memory is bounded: 8 bytes a pixel, 16 a vertex and 4 a face, for every view.
+// ones by its warp, both with atomicMin. Large ones, and those that must be clipped, go to a list per view; then a
+// block for every tile of the image bins this list, a part at a time, in shared memory, and every thread keeps the
+// winner of its own pixel. Working memory is bounded: 8 bytes per pixel, 16 per vertex and 4 per face, for every view.
 #include "rasterize.cuh"
 
 namespace pa3d {
@@ -120,7 +120,7 @@ __device__ __forceinline__ void add_triangle(const Corner& a, const Corner& b, c
     s.triangle[atomicAdd(&s.n_triangles, 1)] = t;
 }
 
-// A thread a pixel; nobody else writes these pixels during this launch.
+// One thread per pixel; no other block writes these pixels during this launch.
 __global__ void __launch_bounds__(kTileThreads)
     draw_tiles(Scene scene, const Corner* __restrict__ corners, unsigned long long* __restrict__ keys,
                const int* __restrict__ deferred, const int* __restrict__ deferred_count) {
@@ -195,7 +195,7 @@ struct DiscShared {
   Disc disc[kDiscThreads];
 };
 
-// A thread projects a point, its warp draws it.
+// Each thread projects one point, and its warp draws it.
 __global__ void __launch_bounds__(kDiscThreads) draw_discs(Scene scene, const float* __restrict__ radius,
                                                            const double* __restrict__ scale, unsigned long long* keys) {
   PA3D_SHARED(DiscShared, shared);

@@ -191,7 +191,7 @@ __device__ __forceinline__ int clip(const Scene& s, Point* polygon, Point* next,
     n = count;
     if (n < 3) return 0;
   }
-  // Rounding may push a corner back through the near plane when the other end of its edge is astronomically far.
+  // Rounding may push a corner back through the near plane when the other end of its edge is very far away.
   for (int i = 0; i < n; ++i) polygon[i].z = max_like_std(polygon[i].z, ExactDouble(s.near_plane));
   *result = polygon;
   return n;

@@ -1,4 +1,4 @@
-// Centres by farthest point sampling and the nearest points of each. Sampling is serial and keeps one block a cloud
+// Centres by farthest point sampling and the nearest points of each. Sampling is serial and keeps one block per cloud
 // busy; the other blocks of the same launch search the neighbours of a centre as soon as it is chosen, so that grouping
 // costs next to nothing beside sampling.
 #include "fps.cuh"
@@ -14,9 +14,9 @@ struct GroupShared {
   int task, center;
 };
 
-// Blocks draw tickets. The first `batch` tickets sample a cloud each and wait for nobody. Every other one groups one
-// centre, and waits until it is chosen: by a block that has drawn its ticket before, hence runs already and finishes
-// whatever else happens. So nobody waits in vain, however few blocks fit on the device at a time.
+// Blocks draw tickets. The first `batch` tickets sample a cloud each and never wait. Every other one groups one
+// centre, and waits until it is chosen: by a block that drew its ticket earlier, so it runs already and finishes
+// in any case. There is no deadlock, however few blocks fit on the device at a time.
 // tickets and published (batch, k) start as -1.
 template <int kThreads, int kPoints, bool kRegisters>
 __global__ void __launch_bounds__(kThreads)

@@ -1,10 +1,10 @@
 // Runs CUDA kernels on the CPU, from their unchanged sources, to check their logic and their indexing.
 //
-// Every thread of a block is a fiber. A fiber runs until it meets others (a barrier, a warp operation), sleeps, or now
-// and then touches an atomic; then another one is picked by a random generator with a seed. Code that lacks a barrier
-// therefore meets orders in which it fails. Shared memory starts with random content. Reported as errors of the launch, instead of a hang or a silent success: a barrier not all threads reach, warp operations whose lanes disagree about mask or
-// place, and threads that sleep for ever. Several blocks are under way at a time, in an order that the seed permutes
-// too.
+// Every thread of a block is a fiber. A fiber runs until it waits for others (at a barrier or warp operation), sleeps,
+// or sometimes at an atomic; then a seeded random generator picks another one. So code that lacks a barrier is run in
+// orders in which it fails. Shared memory starts with random content. Reported as errors of the launch, instead of a
+// hang or a silent success: a barrier not all threads reach, warp operations whose lanes disagree about mask or place,
+// and threads that sleep forever. Several blocks are under way at a time, in an order that the seed permutes too.
 //
 // What it does not check: memory ordering (a fiber is never interrupted between two plain accesses, and sees all that
 // others wrote), speed, and what a real compiler makes of the code. One launch at a time, from one thread. x86-64 and
