@@ -1,14 +1,15 @@
-"""Builds pa3d._C: the C++ sources through ninja, in parallel, with flags of their own where a kernel needs them.
+"""Builds pa3d._C from csrc with ninja, in parallel. The compiler flags are those of csrc/flags.mk.
 
-PA3D_CUDA=1 also builds the CUDA kernels, and fails without nvcc; 0 never does; auto, the default, does where nvcc works
-and a GPU is visible: elsewhere they would cost a minute for nothing. PA3D_CUDA_ARCHS, "80 86 90 100" by default, names
-the compute capabilities; PTX of the last one serves cards to come.
+PA3D_CUDA=1 also builds the CUDA kernels and fails without nvcc. PA3D_CUDA=0 never builds them. PA3D_CUDA=auto, the
+default, builds them where nvcc works and a GPU is visible. PA3D_CUDA_ARCHS ("80 86 90 100" by default) names the
+compute capabilities; PTX for the last one runs on newer cards.
 """
 
 from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -23,18 +24,21 @@ ROOT = Path(__file__).parent
 SOURCES = ["csrc/bind.cpp", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("csrc/bind_*.cpp"))]
 SOURCES += sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("csrc/cpu/*.cpp"))
 
-# Results must be equal to the bit on every backend, so a product and a sum are never fused behind our back ...
-EXACT = ("-ffp-contract=off",)
-# ... but in the network, where fused multiply-add is the point. Every path has tolerances there.
-FAST = ("-ffp-contract=fast", "-fno-math-errno")
-FAST_SOURCES = tuple(f"csrc/cpu/{name}.cpp" for name in ("encoder", "text", "train_block", "train_embed"))
-
-
+FLAGS = dict(re.findall(r"^FLAGS_(\w+) := (.*)$", (ROOT / "csrc" / "flags.mk").read_text(), re.M))
 CUDA_LIBRARY = "libpa3d_cuda.so"
 
 
+def _write_stub() -> None:
+    """Writes pa3d/_C.pyi: the types in the comments `/* pa3d/_C.pyi:` of the binding files, bind.cpp first."""
+    texts = [path.read_text() for path in sorted(ROOT.glob("csrc/bind*.cpp"))]
+    blocks = [part for text in texts for part in re.findall(r"^/\* pa3d/_C\.pyi:\n(.*?)^\*/$", text, re.M | re.S)]
+    stub, content = ROOT / "pa3d" / "_C.pyi", "\n".join(blocks)
+    if not stub.is_file() or stub.read_text() != content:
+        stub.write_text(content)
+
+
 class NinjaBuild(build_ext):
-    """Compiles every object with ninja; falls back to nothing: ninja is a build requirement."""
+    """Compiles and links with ninja, which is a build requirement."""
 
     def build_extension(self, ext: Extension) -> None:
         out = Path(self.get_ext_fullpath(ext.name)).resolve()
@@ -57,7 +61,8 @@ class NinjaBuild(build_ext):
         names = os.environ.get("PA3D_CUDA_ARCHS", "80 86 90 100").replace(",", " ").replace("sm_", "").split()
         code = [f"-gencode arch=compute_{name},code=sm_{name}" for name in names]
         code.append(f"-gencode arch=compute_{names[-1]},code=compute_{names[-1]}")
-        flags = ["-O3", "-std=c++17", "-Xcompiler -fPIC,-fvisibility=hidden", f"-I{_escape(ROOT / 'csrc')}", *code]
+        host = FLAGS["SHARED"].replace(" ", ",")
+        flags = [FLAGS["OPTIMIZE"], FLAGS["STANDARD"], f"-Xcompiler {host}", f"-I{_escape(ROOT / 'csrc')}", *code]
         objects = {f"{path.stem}.o": path for path in sorted(ROOT.glob("csrc/cuda/*.cu"))}
         lines = [
             "ninja_required_version = 1.5",
@@ -78,8 +83,8 @@ class NinjaBuild(build_ext):
     def _rules(self, ext: Extension, out: Path) -> str:
         cxx = os.environ.get("CXX", "c++")
         include = [sysconfig.get_paths()["include"], pybind11.get_include(), str(ROOT / "csrc")]
-        flags = ["-O3", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-psabi"]
-        flags += ["-Wno-unknown-pragmas", "-Wno-maybe-uninitialized", *os.environ.get("PA3D_CXXFLAGS", "").split()]
+        flags = [FLAGS[name] for name in ("OPTIMIZE", "STANDARD", "SHARED", "WARNINGS")]
+        flags += os.environ.get("PA3D_CXXFLAGS", "").split()
         link = ["-shared", *os.environ.get("PA3D_LDFLAGS", "").split()]
         if platform.system() == "Darwin":
             link += ["-undefined", "dynamic_lookup"]
@@ -99,8 +104,9 @@ class NinjaBuild(build_ext):
         objects = []
         for source in ext.sources:
             obj = source.replace("/", "_").replace(".cpp", ".o")
-            extra = FAST if source in FAST_SOURCES else EXACT
-            lines += [f"build {obj}: cxx {_escape(ROOT / source)}", f"  extra = {' '.join(extra)}"]
+            fast = (ROOT / source).read_text().startswith(FLAGS["FAST_MARK"] + "\n")
+            extra = FLAGS["FAST" if fast else "EXACT"]
+            lines += [f"build {obj}: cxx {_escape(ROOT / source)}", f"  extra = {extra}"]
             objects.append(obj)
         lines.append(f"build {_escape(out)}: link {' '.join(objects)}")
         return "\n".join(lines) + "\n"
@@ -115,7 +121,7 @@ def _ninja(folder: Path, failure: str) -> None:
 
 
 def _nvcc() -> str | None:
-    """The CUDA compiler, where the CUDA kernels are to be built."""
+    """The path of nvcc if the CUDA kernels are to be built, else None."""
     wanted = os.environ.get("PA3D_CUDA", "auto")
     if wanted not in ("0", "1", "auto"):
         raise SystemExit(f"PA3D_CUDA is {wanted!r}; expected 0, 1 or auto")
@@ -134,6 +140,7 @@ def _escape(path: str | Path) -> str:
     return str(path).replace("$", "$$").replace(" ", "$ ").replace(":", "$:")
 
 
+_write_stub()
 setup(
     # The Triton sources lie beside csrc/, but a package called kernels would collide: they go in as pa3d.kernels.
     packages=[*find_packages(include=["pa3d*"]), "pa3d.kernels"],

@@ -1,17 +1,39 @@
-// Shared by the binding files, one a topic.
+// Shared by the binding files, one file per topic. They check arrays, release the GIL and call pa3d::. A file that uses
+// PA3D_BINDINGS is part of the module without an edit elsewhere. The comment `/* pa3d/_C.pyi:` in it holds the types of
+// what it binds; setup.py joins these comments to the stub file.
 #pragma once
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <cstdint>
+#include <string>
+
 namespace pa3d {
 
 using Floats = pybind11::array_t<float, pybind11::array::c_style>;
+using Doubles = pybind11::array_t<double, pybind11::array::c_style>;
+using Ids = pybind11::array_t<int32_t, pybind11::array::c_style>;
+using Indices = pybind11::array_t<int64_t, pybind11::array::c_style>;
 
-void bind_backproject(pybind11::module_& m);
-void bind_rasterize(pybind11::module_& m);
-void bind_segment(pybind11::module_& m);
-void bind_text(pybind11::module_& m);
-void bind_train(pybind11::module_& m);
+// Adds a function to those that fill the module when Python imports it.
+struct Binding {
+  explicit Binding(void (*define)(pybind11::module_&));
+};
+
+inline void require(bool good, const std::string& message) {
+  if (!good) throw pybind11::value_error(message);
+}
+
+// Python has checked the points already; this protects memory from a direct call.
+inline void require_points(const Floats& a, int rank, const char* name) {
+  require(a.ndim() == rank && a.shape(rank - 1) == 3 && a.shape(rank - 2) >= 1,
+          std::string(name) + ": expected a non-empty float32 array with a last axis of 3");
+}
 
 }  // namespace pa3d
+
+#define PA3D_BINDINGS(m)                                 \
+  static void define_bindings(pybind11::module_& m);     \
+  static const pa3d::Binding binding_(&define_bindings); \
+  static void define_bindings(pybind11::module_& m)

@@ -1,4 +1,4 @@
-// Python's side of cpu/backproject.h: checks arrays, drops the GIL.
+// Python bindings of cpu/backproject.h.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
@@ -12,11 +12,12 @@
 #include "cpu/backproject.h"
 
 namespace py = pybind11;
+using pa3d::require;
 
 namespace {
 
 template <class T>
-using Packed = py::array_t<T, py::array::c_style>;
+using Array = py::array_t<T, py::array::c_style>;
 
 pa3d::Upsampling upsampling_of(const std::string& mode) {
   if (mode == "nearest") return pa3d::Upsampling::nearest;
@@ -25,31 +26,27 @@ pa3d::Upsampling upsampling_of(const std::string& mode) {
   throw py::value_error("mode: expected nearest, bilinear or bicubic, got " + mode);
 }
 
-void require(bool good, const char* message) {
-  if (!good) throw py::value_error(message);
-}
-
 // Pages that nothing is written to take no memory: rows of points that no pixel shows. numpy would ask for huge pages,
 // and start in the middle of a cache line.
 template <class T>
-Packed<T> zeros(const std::vector<int64_t>& shape) {
+Array<T> zeros(const std::vector<int64_t>& shape) {
   constexpr size_t kLine = 64;
   size_t n = 1;
   for (const int64_t side : shape) n *= static_cast<size_t>(side);
   void* const memory = std::calloc(n * sizeof(T) + kLine, 1);
   if (memory == nullptr) throw std::bad_alloc();
   const uintptr_t start = (reinterpret_cast<uintptr_t>(memory) + kLine - 1) / kLine * kLine;
-  return Packed<T>(shape, reinterpret_cast<T*>(start), py::capsule(memory, [](void* taken) { std::free(taken); }));
+  return Array<T>(shape, reinterpret_cast<T*>(start), py::capsule(memory, [](void* taken) { std::free(taken); }));
 }
 
 // tokens: float32, or the bits of bfloat16 as uint16.
 py::tuple backproject(const py::array& tokens, const py::array& point_of_pixel, int64_t n_points,
                       const std::string& mode, bool per_view, int threads) {
-  const bool bfloat16 = py::isinstance<Packed<uint16_t>>(tokens);
-  const bool wide = py::isinstance<Packed<int64_t>>(point_of_pixel);
-  require((bfloat16 || py::isinstance<Packed<float>>(tokens)) && tokens.ndim() == 4,
+  const bool bfloat16 = py::isinstance<Array<uint16_t>>(tokens);
+  const bool wide = py::isinstance<Array<int64_t>>(point_of_pixel);
+  require((bfloat16 || py::isinstance<Array<float>>(tokens)) && tokens.ndim() == 4,
           "tokens: expected a contiguous array (V, gh, gw, C) of float32 or uint16");
-  require((wide || py::isinstance<Packed<int32_t>>(point_of_pixel)) && point_of_pixel.ndim() == 3,
+  require((wide || py::isinstance<Array<int32_t>>(point_of_pixel)) && point_of_pixel.ndim() == 3,
           "point_of_pixel: expected a contiguous array (V, H, W) of int32 or int64");
   const pa3d::TokenGrids grids = {tokens.data(),   bfloat16,        tokens.shape(0),
                                   tokens.shape(1), tokens.shape(2), tokens.shape(3)};
@@ -61,8 +58,8 @@ py::tuple backproject(const py::array& tokens, const py::array& point_of_pixel, 
           "tokens, point_of_pixel: expected at most 32767 rows and columns");
   require(n_points >= 1 && n_points <= INT32_MAX, "n_points: expected 1 to 2147483647");
   const pa3d::Upsampling how = upsampling_of(mode);
-  Packed<float> sum = zeros<float>({n_points, grids.channels});
-  Packed<int64_t> count = zeros<int64_t>({n_points});
+  Array<float> sum = zeros<float>({n_points, grids.channels});
+  Array<int64_t> count = zeros<int64_t>({n_points});
   float* const total = sum.mutable_data();
   int64_t* const seen = count.mutable_data();
   {
@@ -74,7 +71,18 @@ py::tuple backproject(const py::array& tokens, const py::array& point_of_pixel, 
 
 }  // namespace
 
-void pa3d::bind_backproject(py::module_& m) {
+PA3D_BINDINGS(m) {
   m.def("backproject", &::backproject, py::arg("tokens"), py::arg("point_of_pixel"), py::arg("n_points"),
         py::arg("mode"), py::arg("per_view") = false, py::arg("threads") = 0);
 }
+
+/* pa3d/_C.pyi:
+def backproject(
+    tokens: NDArray[Any],  # (V, gh, gw, C) float32, or the bits of bfloat16 as uint16
+    point_of_pixel: NDArray[np.integer],  # (V, H, W) int32 or int64
+    n_points: int,
+    mode: str,
+    per_view: bool = False,
+    threads: int = 0,
+) -> tuple[Floats, Indices]: ...  # (P, C), (P,)
+*/

@@ -1,4 +1,4 @@
-// Python's side of cpu/rasterize.h: checks arrays, drops the GIL.
+// Python bindings of cpu/rasterize.h.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -15,8 +15,8 @@ using pa3d::Floats;
 
 namespace {
 
-using Doubles = py::array_t<double, py::array::c_style>;
-using Ids = py::array_t<int32_t, py::array::c_style>;
+using pa3d::Doubles;
+using pa3d::Ids;
 
 std::string shape_of(const py::array& a) {
   std::string text = "(";
@@ -81,7 +81,7 @@ py::tuple rasterize_points(const Floats& points, const Floats& radius, const Dou
 
 }  // namespace
 
-void pa3d::bind_rasterize(py::module_& m) {
+PA3D_BINDINGS(m) {
   m.def("rasterize", &::rasterize, py::arg("vertices").noconvert(), py::arg("faces").noconvert(),
         py::arg("matrices").noconvert(), py::arg("perspective"), py::arg("near"), py::arg("height"), py::arg("width"),
         py::arg("depth") = true, py::arg("barycentric") = true, py::arg("threads") = 0);
@@ -89,3 +89,30 @@ void pa3d::bind_rasterize(py::module_& m) {
         py::arg("matrices").noconvert(), py::arg("scale").noconvert(), py::arg("perspective"), py::arg("near"),
         py::arg("height"), py::arg("width"), py::arg("depth") = true, py::arg("threads") = 0);
 }
+
+/* pa3d/_C.pyi:
+def rasterize(
+    vertices: Floats,  # (N, 3)
+    faces: Ids,  # (F, 3)
+    matrices: NDArray[np.float64],  # (V, 3, 4)
+    perspective: bool,
+    near: float,
+    height: int,
+    width: int,
+    depth: bool = True,
+    barycentric: bool = True,
+    threads: int = 0,
+) -> tuple[Ids, Any, Any]: ...  # (V, H, W); Floats (V, H, W) and (V, H, W, 3), None where not asked for
+def rasterize_points(
+    points: Floats,  # (N, 3)
+    radius: Floats,  # (N,)
+    matrices: NDArray[np.float64],  # (V, 3, 4)
+    scale: NDArray[np.float64],  # (V,)
+    perspective: bool,
+    near: float,
+    height: int,
+    width: int,
+    depth: bool = True,
+    threads: int = 0,
+) -> tuple[Ids, Any]: ...  # (V, H, W); Floats (V, H, W), None where not asked for
+*/

@@ -1,4 +1,4 @@
-// Python's side of cpu/segment.h: checks arrays, drops the GIL.
+// Python bindings of cpu/segment.h.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -12,15 +12,12 @@
 
 namespace py = pybind11;
 using pa3d::Floats;
+using pa3d::require;
 
 namespace {
 
-using Indices = py::array_t<int64_t, py::array::c_style>;
-using Labels = py::array_t<int32_t, py::array::c_style>;
-
-void require(bool good, const char* message) {
-  if (!good) throw py::value_error(message);
-}
+using pa3d::Indices;
+using Labels = pa3d::Ids;
 
 void require_points(const Floats& a, const char* message) {
   require(a.ndim() == 2 && a.shape(0) >= 1 && a.shape(1) == 3, message);
@@ -92,7 +89,7 @@ Floats softmax(const Floats& logits) {
 }
 
 py::tuple label_points(const Floats& at, const Floats& centers, const Indices& members, const Floats& points,
-                 const Floats& logits, const std::string& assign, float none, int threads) {
+                       const Floats& logits, const std::string& assign, float none, int threads) {
   require_points(at, "at: expected shape (N, 3), N >= 1");
   require_points(centers, "centers: expected shape (G, 3), G >= 1");
   require_points(points, "points: expected shape (N, 3), N >= 1");
@@ -115,14 +112,14 @@ py::tuple label_points(const Floats& at, const Floats& centers, const Indices& m
   float* const score = scores.mutable_data();
   {
     py::gil_scoped_release release;
-    pa3d::spread(in, n, patches, values, k, how, none, threads, label, score);
+    pa3d::label_points(in, n, patches, values, k, how, none, threads, label, score);
   }
   return py::make_tuple(labels, scores);
 }
 
 }  // namespace
 
-void pa3d::bind_segment(py::module_& m) {
+PA3D_BINDINGS(m) {
   using namespace pybind11::literals;
   m.def("draw", &::draw, "n"_a, "count"_a, "seed"_a);
   m.def("normalization", &::normalization, py::arg("points").noconvert());
@@ -132,6 +129,45 @@ void pa3d::bind_segment(py::module_& m) {
   m.def("cosine_logits", &::cosine_logits, py::arg("features").noconvert(), py::arg("vectors").noconvert(),
         "temperature"_a);
   m.def("softmax", &::softmax, py::arg("logits").noconvert());
-  m.def("label_points", &::label_points, py::arg("at").noconvert(), py::arg("centers").noconvert(), py::arg("members").noconvert(),
-        py::arg("points").noconvert(), py::arg("logits").noconvert(), "assign"_a, "none"_a, "threads"_a = 0);
+  m.def("label_points", &::label_points, py::arg("at").noconvert(), py::arg("centers").noconvert(),
+        py::arg("members").noconvert(), py::arg("points").noconvert(), py::arg("logits").noconvert(), "assign"_a,
+        "none"_a, "threads"_a = 0);
 }
+
+/* pa3d/_C.pyi:
+def draw(n: int, count: int, seed: int) -> Indices: ...  # (count,)
+def normalization(
+    points: Floats,  # (N, 3)
+) -> tuple[NDArray[np.float64], float]: ...  # center (3,), radius
+def normalize(
+    points: Floats,  # (N, 3)
+    center: NDArray[np.float64],  # (3,)
+    radius: float,
+    axes: tuple[int, int, int],
+    threads: int = 0,
+) -> Floats: ...  # (N, 3)
+def unit_rows(
+    rows: Floats,  # (N, D)
+) -> Floats: ...  # (N, D)
+def unit_mean(
+    rows: Floats,  # (N, D)
+) -> Floats: ...  # (D,)
+def cosine_logits(
+    features: Floats,  # (G, D)
+    vectors: Floats,  # (K, D)
+    temperature: float,
+) -> Floats: ...  # (G, K)
+def softmax(
+    logits: Floats,  # (N, K)
+) -> Floats: ...  # (N, K)
+def label_points(
+    at: Floats,  # (N, 3)
+    centers: Floats,  # (G, 3)
+    members: Indices,  # (G, M)
+    points: Floats,  # (P, 3)
+    logits: Floats,  # (G, K)
+    assign: str,
+    none: float,
+    threads: int = 0,
+) -> tuple[Ids, Floats]: ...  # labels (N,), scores (N, K)
+*/

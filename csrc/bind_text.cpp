@@ -1,4 +1,4 @@
-// Python's side of cpu/text.h, cpu/wordpiece.h and cpu/prompts.h: checks arrays, drops the GIL.
+// Python bindings of cpu/text.h, cpu/wordpiece.h and cpu/prompts.h.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -20,8 +20,8 @@ using pa3d::Floats;
 
 namespace {
 
-using Ids = py::array_t<int32_t, py::array::c_style>;
-using Sizes = py::array_t<int64_t, py::array::c_style>;
+using pa3d::Ids;
+using Sizes = pa3d::Indices;
 
 class TextEngine {
  public:
@@ -48,7 +48,7 @@ class TextEngine {
     float* const result = out.mutable_data();
     {
       py::gil_scoped_release release;
-      const auto space = pool_.take([&] { return encoder_->workspace(); });
+      const auto space = pool_.acquire([&] { return encoder_->workspace(); });
       encoder_->encode(in, sizes, n, threads, *space, result);
     }
     return out;
@@ -75,7 +75,7 @@ class TextEngine {
 
 }  // namespace
 
-void pa3d::bind_text(py::module_& m) {
+PA3D_BINDINGS(m) {
   using namespace pybind11::literals;
   py::register_exception<pa3d::FileError>(m, "FileError", PyExc_ValueError);
   py::class_<TextEngine>(m, "TextEngine")
@@ -94,3 +94,24 @@ void pa3d::bind_text(py::module_& m) {
       },
       "part"_a, "category"_a = py::none(), "mode"_a = "auto");
 }
+
+/* pa3d/_C.pyi:
+def clean_name(name: str) -> str: ...
+def part_prompts(part: str, category: str | None = None, mode: str = "auto") -> list[str]: ...
+
+class FileError(ValueError): ...
+
+class TextEngine:
+    def __init__(self, weights: dict[str, Any], threads: int = 0) -> None: ...
+    def encode(
+        self,
+        ids: Ids,  # (T,) the tokens of all texts, one text after the other
+        lengths: Indices,  # (N,)
+        threads: int = 0,
+    ) -> Floats: ...  # (N, 384)
+
+class WordPiece:
+    def __init__(self, path: str) -> None: ...
+    def encode(self, text: str) -> list[int]: ...
+    def size(self) -> int: ...
+*/

@@ -21,8 +21,8 @@ using namespace pybind11::literals;
 
 namespace {
 
+using pa3d::Doubles;
 using pa3d::Floats;
-using Doubles = py::array_t<double, py::array::c_style>;
 
 pa3d::Precision training_precision(const std::string& name) {
   if (name == "fp32") return pa3d::Precision::fp32;
@@ -40,7 +40,7 @@ const float* floats(const Floats& array, int64_t count, const char* name) {
 // Memory that starts with a cache line: what torch then does with it must not depend, in the order of its sums, on
 // where the allocator happened to put it.
 template <class X>
-py::array_t<X, py::array::c_style> fresh(const std::vector<py::ssize_t>& shape) {
+py::array_t<X, py::array::c_style> aligned_array(const std::vector<py::ssize_t>& shape) {
   constexpr size_t kLine = 64;
   size_t bytes = sizeof(X);
   for (const py::ssize_t side : shape) bytes *= static_cast<size_t>(side);
@@ -63,91 +63,94 @@ class EmbedStep {
   Doubles moments(const Floats& patches, const Floats& first, const Floats& first_bias, const Floats& second,
                   const Floats& merged, const Floats& pooling, const Floats& last, const Floats& last_bias,
                   int threads) {
-    const pa3d::EmbedWeights weights = take(patches, first, first_bias, second, merged, pooling, last, last_bias);
-    Doubles sums = fresh<double>({2, width_[2]});
+    const pa3d::EmbedWeights weights =
+        check_weights(patches, first, first_bias, second, merged, pooling, last, last_bias);
+    Doubles sums = aligned_array<double>({2, width_[2]});
     double* out = sums.mutable_data();
     {
       py::gil_scoped_release release;
       step_->moments({patches_.data(), count_, size_}, weights, threads, out);
     }
-    next_ = Next::finish;
+    phase_ = Phase::finish;
     return sums;
   }
 
   Floats finish(const Floats& scale, const Floats& shift) {
-    require(Next::finish);
+    require(Phase::finish);
     const float *a = floats(scale, width_[2], "scale"), *b = floats(shift, width_[2], "shift");
-    Floats out = fresh<float>({count_, width_[3]});
+    Floats out = aligned_array<float>({count_, width_[3]});
     float* to = out.mutable_data();
     {
       py::gil_scoped_release release;
       step_->finish(a, b, to);
     }
-    next_ = Next::backward_sums;
+    phase_ = Phase::backward_sums;
     return out;
   }
 
   Floats infer(const Floats& patches, const Floats& first, const Floats& first_bias, const Floats& second,
                const Floats& merged, const Floats& pooling, const Floats& last, const Floats& last_bias,
                const Floats& scale, const Floats& shift, int threads) {
-    const pa3d::EmbedWeights weights = take(patches, first, first_bias, second, merged, pooling, last, last_bias);
+    const pa3d::EmbedWeights weights =
+        check_weights(patches, first, first_bias, second, merged, pooling, last, last_bias);
     const float *a = floats(scale, width_[2], "scale"), *b = floats(shift, width_[2], "shift");
-    Floats out = fresh<float>({count_, width_[3]});
+    Floats out = aligned_array<float>({count_, width_[3]});
     float* to = out.mutable_data();
     {
       py::gil_scoped_release release;
       step_->infer({patches_.data(), count_, size_}, weights, a, b, threads, to);
     }
-    next_ = Next::moments;
+    phase_ = Phase::moments;
     patches_ = Floats();
     return out;
   }
 
   py::tuple backward_sums(const Floats& grad) {
-    require(Next::backward_sums);
+    require(Phase::backward_sums);
     const float* from = floats(grad, count_ * width_[3], "grad");
-    Doubles sums = fresh<double>({2, width_[2]});
-    Floats last = fresh<float>({width_[3], width_[2]}), bias = fresh<float>({width_[3]});
+    Doubles sums = aligned_array<double>({2, width_[2]});
+    Floats last = aligned_array<float>({width_[3], width_[2]}), bias = aligned_array<float>({width_[3]});
     double* s = sums.mutable_data();
     float *l = last.mutable_data(), *b = bias.mutable_data();
     {
       py::gil_scoped_release release;
       step_->backward_sums(from, s, l, b);
     }
-    next_ = Next::backward;
+    phase_ = Phase::backward;
     return py::make_tuple(sums, last, bias);
   }
 
   py::tuple backward(const Floats& grad, const Floats& a, const Floats& b, const Floats& c) {
-    require(Next::backward);
+    require(Phase::backward);
     const float* from = floats(grad, count_ * width_[3], "grad");
     const float *va = floats(a, width_[2], "a"), *vb = floats(b, width_[2], "b"), *vc = floats(c, width_[2], "c");
-    Floats first = fresh<float>({width_[0], 3}), first_bias = fresh<float>({width_[0]});
-    Floats second = fresh<float>({width_[1], width_[0]}), merged = fresh<float>({width_[2], width_[0]});
-    Floats pooled = fresh<float>({count_, width_[1]}), sums = fresh<float>({count_, width_[2]});
+    Floats first = aligned_array<float>({width_[0], 3}), first_bias = aligned_array<float>({width_[0]});
+    Floats second = aligned_array<float>({width_[1], width_[0]}), merged = aligned_array<float>({width_[2], width_[0]});
+    Floats pooled = aligned_array<float>({count_, width_[1]}), sums = aligned_array<float>({count_, width_[2]});
     const pa3d::EmbedGradients out = {first.mutable_data(),  first_bias.mutable_data(), second.mutable_data(),
                                       merged.mutable_data(), pooled.mutable_data(),     sums.mutable_data()};
     {
       py::gil_scoped_release release;
       step_->backward(from, va, vb, vc, out);
     }
-    next_ = Next::moments;
+    phase_ = Phase::moments;
     patches_ = Floats();
     return py::make_tuple(first, first_bias, second, merged, pooled, sums);
   }
 
  private:
-  enum class Next { moments, finish, backward_sums, backward };
+  enum class Phase { moments, finish, backward_sums, backward };
 
-  void require(Next call) const {
-    if (next_ != call) throw py::value_error("a step is moments, finish, backward_sums, backward, in this order");
+  void require(Phase call) const {
+    if (phase_ != call) throw py::value_error("a step is moments, finish, backward_sums, backward, in this order");
   }
 
-  pa3d::EmbedWeights take(const Floats& patches, const Floats& first, const Floats& first_bias, const Floats& second,
-                          const Floats& merged, const Floats& pooling, const Floats& last, const Floats& last_bias) {
+  pa3d::EmbedWeights check_weights(const Floats& patches, const Floats& first, const Floats& first_bias,
+                                   const Floats& second, const Floats& merged, const Floats& pooling,
+                                   const Floats& last, const Floats& last_bias) {
     if (patches.ndim() != 3 || patches.shape(2) != 3 || patches.size() == 0)
       throw py::value_error("patches: expected (P, M, 3) with no empty axis");
-    next_ = Next::moments;  // whatever follows
+    phase_ = Phase::moments;  // also when a check below fails
     patches_ = patches;
     count_ = patches.shape(0), size_ = patches.shape(1);
     require_multiple(size_, 2, "patches: points of each");
@@ -167,7 +170,7 @@ class EmbedStep {
   }
 
   std::unique_ptr<pa3d::EmbedTraining> step_;
-  Next next_ = Next::moments;
+  Phase phase_ = Phase::moments;
   Floats patches_;  // read again by the backward pass
   int64_t count_ = 0, size_ = 0, width_[4] = {};
 };
@@ -182,34 +185,34 @@ class BlockStep {
   std::unique_ptr<pa3d::BlockTape> tape() const { return step_->tape(); }
 
   Floats forward(const Weights& weights, int64_t heads, float eps, const Floats& x, const Floats& pos,
-                 const py::object& kept, pa3d::BlockTape& tape, int threads) {
-    const pa3d::BlockWeights w = take(weights, heads, eps);
+                 const py::object& drop_path_scale, pa3d::BlockTape& tape, int threads) {
+    const pa3d::BlockWeights w = check_weights(weights, heads, eps);
     if (x.ndim() != 3 || x.shape(2) != w.dim || x.size() == 0)
       throw py::value_error("x: expected (B, T, C) with C as wide as the weights and no empty axis");
-    const float *at = x.data(), *place = floats(pos, x.size(), "pos"), *shares = nullptr;
-    const Floats held = kept.is_none() ? Floats() : kept.cast<Floats>();
-    if (!kept.is_none()) shares = floats(held, 2 * x.shape(0), "kept");
-    Floats y = fresh<float>({x.shape(0), x.shape(1), x.shape(2)});
+    const float *x_data = x.data(), *pos_data = floats(pos, x.size(), "pos"), *scales = nullptr;
+    const Floats held = drop_path_scale.is_none() ? Floats() : drop_path_scale.cast<Floats>();
+    if (!drop_path_scale.is_none()) scales = floats(held, 2 * x.shape(0), "drop_path_scale");
+    Floats y = aligned_array<float>({x.shape(0), x.shape(1), x.shape(2)});
     float* out = y.mutable_data();
     const int64_t shapes = x.shape(0), tokens = x.shape(1);
     py::gil_scoped_release release;
-    step_->forward(w, at, place, shares, shapes, tokens, threads, tape, out);
+    step_->forward(w, x_data, pos_data, scales, shapes, tokens, threads, tape, out);
     return y;
   }
 
-  // The gradient at x and pos, and those of the weights where they are wanted.
+  // Gradients at x (and pos), and of the weights if weight_grads.
   py::tuple backward(const Weights& weights, int64_t heads, float eps, const Floats& dy, pa3d::BlockTape& tape,
-                     bool wanted, int threads) {
-    const pa3d::BlockWeights w = take(weights, heads, eps);
+                     bool weight_grads, int threads) {
+    const pa3d::BlockWeights w = check_weights(weights, heads, eps);
     if (tape.dim != w.dim || tape.heads != w.heads || tape.hidden_size != w.hidden || dy.ndim() != 3 ||
         dy.shape(0) != tape.shapes || dy.shape(1) != tape.tokens || dy.shape(2) != tape.dim)
       throw py::value_error("dy: expected the shape of the forward pass that this tape is of");
-    Floats dx = fresh<float>({dy.shape(0), dy.shape(1), dy.shape(2)});
+    Floats dx = aligned_array<float>({dy.shape(0), dy.shape(1), dy.shape(2)});
     Weights found;
     float* places[11] = {};
-    if (wanted)
+    if (weight_grads)
       for (size_t i = 0; i < weights.size(); ++i) {
-        found.push_back(fresh<float>({weights[i].shape(), weights[i].shape() + weights[i].ndim()}));
+        found.push_back(aligned_array<float>({weights[i].shape(), weights[i].shape() + weights[i].ndim()}));
         places[i] = found.back().mutable_data();
       }
     const pa3d::BlockGradients out = {places[0], places[1], places[2], places[3], places[4], places[5],
@@ -224,7 +227,7 @@ class BlockStep {
   }
 
  private:
-  static pa3d::BlockWeights take(const Weights& w, int64_t heads, float eps) {
+  static pa3d::BlockWeights check_weights(const Weights& w, int64_t heads, float eps) {
     if (w.size() != 11) throw py::value_error("weights: expected 11 arrays");
     pa3d::BlockWeights out{};
     const int64_t dim = w[0].size(), hidden = w[8].size();
@@ -232,13 +235,13 @@ class BlockStep {
     require_multiple(dim / heads, 32, "width of a head");
     require_multiple(hidden, 32, "width of the hidden layer");
     out.dim = dim, out.heads = heads, out.hidden = hidden, out.eps = eps;
-    out.gain1 = floats(w[0], dim, "gain1");
-    out.shift1 = floats(w[1], dim, "shift1");
+    out.gamma1 = floats(w[0], dim, "gamma1");
+    out.beta1 = floats(w[1], dim, "beta1");
     out.qkv = floats(w[2], 3 * dim * dim, "qkv");
     out.proj = floats(w[3], dim * dim, "proj");
     out.proj_bias = floats(w[4], dim, "proj_bias");
-    out.gain2 = floats(w[5], dim, "gain2");
-    out.shift2 = floats(w[6], dim, "shift2");
+    out.gamma2 = floats(w[5], dim, "gamma2");
+    out.beta2 = floats(w[6], dim, "beta2");
     out.fc1 = floats(w[7], hidden * dim, "fc1");
     out.fc1_bias = floats(w[8], hidden, "fc1_bias");
     out.fc2 = floats(w[9], dim * hidden, "fc2");
@@ -251,7 +254,7 @@ class BlockStep {
 
 }  // namespace
 
-void pa3d::bind_train(py::module_& m) {
+PA3D_BINDINGS(m) {
   py::class_<EmbedStep>(m, "EmbedTraining")
       .def(py::init<const std::string&>(), "precision"_a)
       .def("moments", &EmbedStep::moments, "patches"_a, "first"_a, "first_bias"_a, "second"_a, "merged"_a, "pooling"_a,
@@ -265,8 +268,74 @@ void pa3d::bind_train(py::module_& m) {
   py::class_<BlockStep>(m, "BlockTraining")
       .def(py::init<const std::string&>(), "precision"_a)
       .def("tape", &BlockStep::tape)
-      .def("forward", &BlockStep::forward, "weights"_a, "heads"_a, "eps"_a, "x"_a, "pos"_a, "kept"_a.none(true),
-           "tape"_a, "threads"_a = 0)
-      .def("backward", &BlockStep::backward, "weights"_a, "heads"_a, "eps"_a, "dy"_a, "tape"_a, "wanted"_a,
+      .def("forward", &BlockStep::forward, "weights"_a, "heads"_a, "eps"_a, "x"_a, "pos"_a,
+           "drop_path_scale"_a.none(true), "tape"_a, "threads"_a = 0)
+      .def("backward", &BlockStep::backward, "weights"_a, "heads"_a, "eps"_a, "dy"_a, "tape"_a, "weight_grads"_a,
            "threads"_a = 0);
 }
+
+/* pa3d/_C.pyi:
+
+class EmbedTraining:
+    """A step of pa3d.ops.train_embed: moments, finish, backward_sums, backward, in this order; or infer."""
+
+    def __init__(self, precision: str) -> None: ...
+    def moments(
+        self,
+        patches: Floats,  # (P, M, 3)
+        first: Floats,  # (W0, 3)
+        first_bias: Floats,
+        second: Floats,  # (W1, W0)
+        merged: Floats,  # (W2, W0)
+        pooling: Floats,  # (W2, W1)
+        last: Floats,  # (W3, W2)
+        last_bias: Floats,
+        threads: int = 0,
+    ) -> NDArray[np.float64]: ...  # (2, W2)
+    def finish(self, scale: Floats, shift: Floats) -> Floats: ...  # (P, W3)
+    def infer(
+        self,
+        patches: Floats,  # as in moments
+        first: Floats,
+        first_bias: Floats,
+        second: Floats,
+        merged: Floats,
+        pooling: Floats,
+        last: Floats,
+        last_bias: Floats,
+        scale: Floats,  # (W2,)
+        shift: Floats,
+        threads: int = 0,
+    ) -> Floats: ...  # (P, W3)
+    def backward_sums(self, grad: Floats) -> tuple[NDArray[np.float64], Floats, Floats]: ...
+    def backward(self, grad: Floats, a: Floats, b: Floats, c: Floats) -> tuple[Floats, ...]: ...
+
+class BlockTape: ...
+
+class BlockTraining:
+    """Memory to take blocks forward and back in, one at a time; see pa3d.ops.train_block."""
+
+    def __init__(self, precision: str) -> None: ...
+    def tape(self) -> BlockTape: ...
+    def forward(
+        self,
+        weights: list[Floats],
+        heads: int,
+        eps: float,
+        x: Floats,  # (B, T, C)
+        pos: Floats,
+        drop_path_scale: Floats | None,  # (2, B)
+        tape: BlockTape,
+        threads: int = 0,
+    ) -> Floats: ...
+    def backward(
+        self,
+        weights: list[Floats],
+        heads: int,
+        eps: float,
+        dy: Floats,
+        tape: BlockTape,
+        weight_grads: bool,
+        threads: int = 0,
+    ) -> tuple[Floats, list[Floats]]: ...
+*/

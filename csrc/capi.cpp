@@ -1,5 +1,4 @@
 // csrc/pa3d.h on the same kernels and the same arithmetic as the Python package.
-#define PA3D_BUILD
 #include "pa3d.h"
 
 #include <algorithm>
@@ -174,7 +173,7 @@ struct pa3d_model {
       const float* values = reinterpret_cast<const float*>(tensor.data);
       if (tensor.dtype == "F16") {
         widened.emplace_back(count);
-        pa3d::widen_half(reinterpret_cast<const uint16_t*>(tensor.data), count, widened.back().data());
+        pa3d::half_to_float(reinterpret_cast<const uint16_t*>(tensor.data), count, widened.back().data());
         values = widened.back().data();
       }
       if (!std::all_of(values, values + count, [](float v) { return std::isfinite(v); }))
@@ -190,7 +189,7 @@ struct pa3d_model {
   }
 
   pa3d::Pool<Session>::Lease session() const {
-    return sessions.take([&] {
+    return sessions.acquire([&] {
       auto made = std::make_unique<Session>();
       made->workspace = encoder->workspace();
       return made;
@@ -257,7 +256,7 @@ void embed(const pa3d_text& text, const std::vector<std::string>& parts, const c
   }
   const int64_t width = text.encoder->config().width;
   std::vector<float> rows(lengths.size() * width);
-  const auto space = text.workspaces.take([&] { return text.encoder->workspace(); });
+  const auto space = text.workspaces.acquire([&] { return text.encoder->workspace(); });
   text.encoder->encode(ids.data(), lengths.data(), static_cast<int64_t>(lengths.size()), threads, *space, rows.data());
   int64_t start = 0;
   for (size_t i = 0; i < parts.size(); start = ends[i++])
@@ -336,7 +335,7 @@ void label(const pa3d_model& model, const float* points, int64_t n, const float*
                               : o.assign == PA3D_MEMBERSHIP ? pa3d::Assign::membership
                               : o.assign == PA3D_SMOOTH     ? pa3d::Assign::smooth
                                                             : model.assign;
-  pa3d::spread(s.at.data(), n, patches, s.logits.data(), count, assign, o.none, o.threads, labels, scores);
+  pa3d::label_points(s.at.data(), n, patches, s.logits.data(), count, assign, o.none, o.threads, labels, scores);
 }
 
 }  // namespace

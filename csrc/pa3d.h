@@ -23,15 +23,7 @@
 
 #include <stdint.h>
 
-#if defined(_WIN32)
-#ifdef PA3D_BUILD
-#define PA3D_API __declspec(dllexport)
-#else
-#define PA3D_API __declspec(dllimport)
-#endif
-#else
 #define PA3D_API __attribute__((visibility("default")))
-#endif
 
 #ifdef __cplusplus
 extern "C" {
@@ -46,7 +38,7 @@ typedef enum pa3d_status {
   PA3D_INTERNAL = 5     /* a bug; please report it with the message */
 } pa3d_status;
 
-/* What the last failed call of this thread had to say; "" when none has failed. Valid until this thread's next failure.
+/* The message of the last failed call of this thread; "" when none has failed. Valid until this thread's next failure.
  */
 PA3D_API const char* pa3d_error_message(void);
 
@@ -55,7 +47,7 @@ PA3D_API const char* pa3d_error_message(void);
 /* PA3D_VERSION of the library that runs. */
 PA3D_API const char* pa3d_version(void);
 
-typedef struct pa3d_model pa3d_model; /* an encoder of shapes and the text space it was aligned with */
+typedef struct pa3d_model pa3d_model; /* an encoder of shapes and the text space it was align_up with */
 typedef struct pa3d_text pa3d_text;   /* the embedded text encoder, all-MiniLM-L6-v2 */
 
 /* path: a .safetensors checkpoint as pa3d writes it. precision: "fp32", "bf16", "int8" or "auto"; NULL is "auto". bf16
@@ -70,8 +62,8 @@ PA3D_API void pa3d_text_free(pa3d_text* text); /* NULL is fine */
 
 /* The texts belong to the model. */
 typedef struct pa3d_info {
-  int64_t patches;        /* G: patches a shape is cut into */
-  int64_t patch_size;     /* M: points a patch */
+  int64_t patches;        /* G: patches per shape */
+  int64_t patch_size;     /* M: points per patch */
   int64_t width;          /* C: of the encoder's tokens */
   int64_t text_width;     /* D: of the text space */
   float temperature;      /* what cosines are divided by */

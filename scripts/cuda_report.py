@@ -23,6 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "gpu.md"
+FLAGS = dict(re.findall(r"^FLAGS_(\w+) := (.*)$", (ROOT / "csrc" / "flags.mk").read_text(), re.M))
 
 # Kernels that may use local memory, and why.
 ACCEPTED: dict[str, str] = {}
@@ -70,9 +71,8 @@ def nvcc(*options: str) -> str:
     if compiler is None:
         raise SystemExit("nvcc not found: install the CUDA toolkit, or name it in NVCC")
     warnings = ("-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra,-Wno-unknown-pragmas")
-    done = subprocess.run(
-        [compiler, "-std=c++17", "-O3", *warnings, f"-I{ROOT / 'csrc'}", *options], capture_output=True, text=True
-    )
+    flags = (FLAGS["STANDARD"], FLAGS["OPTIMIZE"], *warnings, f"-I{ROOT / 'csrc'}")
+    done = subprocess.run([compiler, *flags, *options], capture_output=True, text=True)
     if done.returncode != 0:
         raise SystemExit(f"nvcc {' '.join(options)} failed:\n{done.stderr}")
     return done.stdout + done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -16,7 +17,8 @@ from pa3d.ops.backends.cuda import FUNCTIONS, MODES, Views, bind
 
 CSRC = Path(__file__).resolve().parent.parent / "csrc"
 SOURCES = sorted((CSRC / "cuda").glob("*.cu"))
-FLAGS = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror")
+SHARED_FLAGS = dict(re.findall(r"^FLAGS_(\w+) := (.*)$", (CSRC / "flags.mk").read_text(), re.M))
+FLAGS = [*" ".join(SHARED_FLAGS[name] for name in ("STANDARD", "SHARED", "EXACT", "WARNINGS")).split(), "-Werror"]
 OK, NULL, SIZE, ALIGNMENT, WORKSPACE, RUNTIME = 0, 1, 2, 3, 4, 1000
 LAUNCH_FAILURE = RUNTIME + 719
 
@@ -34,7 +36,7 @@ def build(
 ) -> Path:
     """A shared library of these .cu files and of objects made before; include: where `cuda_host` lies."""
     folder.mkdir(parents=True, exist_ok=True)
-    flags = [*FLAGS, *options, "-Wno-unknown-pragmas", "-DPA3D_CUDA_HOST", f"-I{include}"]
+    flags = [*FLAGS, *options, "-DPA3D_CUDA_HOST", f"-I{include}"]
     objects = [str(path) for path in ready]
     for source in sources:
         objects.append(str(folder / f"{source.stem}.o"))

@@ -518,10 +518,16 @@ def test_a_locale_with_decimal_commas(built: Path, files: Path, tmp_path: Path) 
 
 
 def test_the_makefile_compiles_as_setup_does() -> None:
-    text, setup = (ROOT / "csrc" / "capi.mk").read_text(), (ROOT / "setup.py").read_text()
-    line = next(line for line in text.splitlines() if line.startswith("CAPI_FAST_SOURCES"))
-    sources = [Path(source).stem for source in line.split(":=")[1].split()]
-    (names,) = [line for line in setup.splitlines() if line.startswith("FAST_SOURCES")]
-    # Training is for Python alone.
-    assert sources == [name for name in re.findall(r'"(\w+)"', names) if not name.startswith("train_")]
-    assert '"-ffp-contract=off"' in setup and "-ffp-contract=off" in text
+    """Both read csrc/flags.mk; which sources are `fast` is said in their first line."""
+    dry = ["make", "-n", "-B", "-f", "csrc/capi.mk", "CAPI_OUT=out", "capi"]
+    text = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    flags = dict(re.findall(r"^FLAGS_(\w+) := (.*)$", (ROOT / "csrc" / "flags.mk").read_text(), re.M))
+    compiled = re.findall(r"^.* -c (\S+) -o .*$", text, re.M)
+    assert len(compiled) > 10 and not any("train_" in source for source in compiled)
+    for source in compiled:
+        line = next(line for line in text.splitlines() if f" -c {source} " in line)
+        fast = (ROOT / source).read_text().startswith(flags["FAST_MARK"] + "\n")
+        assert fast == (Path(source).stem in ("encoder", "text"))
+        assert flags["FAST" if fast else "EXACT"] in line and flags["OPTIMIZE"] in line
+    setup = (ROOT / "setup.py").read_text()
+    assert "flags.mk" in setup and "-ffp-contract" not in setup

@@ -3,14 +3,14 @@
 
 template <class T>
 struct AttentionScratch {
-  Buffer<typename T::A> queries, keys, values, shares;  // shares: exponentials on their way to the second product
+  Buffer<typename T::A> queries, keys, values, probs;  // probs: exponentials, not yet divided by their sum
   Buffer<float> scores, tile;
   void reserve(int64_t tokens, int64_t head_dim) {
-    const int64_t panels = (tokens + kNR - 1) / kNR, width = aligned(head_dim);
+    const int64_t panels = (tokens + kNR - 1) / kNR, width = align_up(head_dim);
     queries.reserve(tokens * width);
     keys.reserve(panels * width * kNR);
-    values.reserve((head_dim + kNR - 1) / kNR * aligned(tokens) * kNR);
-    shares.reserve(kMR * panels * kNR);
+    values.reserve((head_dim + kNR - 1) / kNR * align_up(tokens) * kNR);
+    probs.reserve(kMR * panels * kNR);
     scores.reserve(kMR * panels * kNR);
     tile.reserve(kMR * kNR);
   }
@@ -18,7 +18,7 @@ struct AttentionScratch {
 
 // One 32-bit lane of a row, elements [at, at + kPack); zeros past `width`.
 template <class T>
-static inline uint32_t lane_of(const typename T::A* row, int64_t at, int64_t width) {
+static inline uint32_t load_lane(const typename T::A* row, int64_t at, int64_t width) {
   uint32_t lane = 0;
   if (at + T::kPack <= width)
     std::memcpy(&lane, row + at, 4);
@@ -28,9 +28,9 @@ static inline uint32_t lane_of(const typename T::A* row, int64_t at, int64_t wid
 }
 
 #if PA3D_LEVEL >= 2
-// A square of 16 x 16 32-bit lanes turned over: rows `stride` bytes apart, of which `count` are there and the others
-// zero, to rows of `out` that are out_stride apart.
-static inline void transpose_lanes(const char* rows, int64_t stride, int64_t count, char* out, int64_t out_stride) {
+// Transposes 16 x 16 32-bit lanes: from rows `stride` bytes apart, those from `count` on read as zero, to rows of `out`
+// that are out_stride bytes apart.
+static inline void transpose_16x16(const char* rows, int64_t stride, int64_t count, char* out, int64_t out_stride) {
   __m512i r[16], t[16];
 #pragma GCC unroll 16
   for (int i = 0; i < 16; ++i) r[i] = i < count ? _mm512_loadu_si512(rows + i * stride) : _mm512_setzero_si512();
@@ -61,8 +61,8 @@ static inline void transpose_lanes(const char* rows, int64_t stride, int64_t cou
 
 // Rows (tokens, head_dim) as panels for products with each of them, zeros past the last.
 template <class T>
-static inline void pack_across(const typename T::A* rows, int64_t stride, int64_t tokens, int64_t head_dim,
-                               typename T::A* out) {
+static inline void pack_transposed(const typename T::A* rows, int64_t stride, int64_t tokens, int64_t head_dim,
+                                   typename T::A* out) {
   const int64_t padded = (tokens + kNR - 1) / kNR * kNR, lanes = (head_dim + T::kPack - 1) / T::kPack;
 #if PA3D_LEVEL >= 2
   if (head_dim % (16 * T::kPack) == 0) {
@@ -71,7 +71,7 @@ static inline void pack_across(const typename T::A* rows, int64_t stride, int64_
     for (int64_t t = 0; t < padded; t += 16) {
       char* panel = reinterpret_cast<char*>(out) + t / kNR * lanes * kLine + t % kNR * 4;
       const char* from = reinterpret_cast<const char*>(rows) + t * row;
-      for (int64_t i = 0; i < lanes; i += 16) transpose_lanes(from + 4 * i, row, tokens - t, panel + i * kLine, kLine);
+      for (int64_t i = 0; i < lanes; i += 16) transpose_16x16(from + 4 * i, row, tokens - t, panel + i * kLine, kLine);
     }
     return;
   }
@@ -79,7 +79,7 @@ static inline void pack_across(const typename T::A* rows, int64_t stride, int64_
   for (int64_t t = 0; t < padded; ++t) {
     typename T::A* panel = out + t / kNR * lanes * T::kPack * kNR + t % kNR * T::kPack;
     for (int64_t i = 0; i < lanes; ++i) {
-      const uint32_t lane = t < tokens ? lane_of<T>(rows + t * stride, i * T::kPack, head_dim) : 0;
+      const uint32_t lane = t < tokens ? load_lane<T>(rows + t * stride, i * T::kPack, head_dim) : 0;
       std::memcpy(panel + i * T::kPack * kNR, &lane, 4);
     }
   }
@@ -87,33 +87,33 @@ static inline void pack_across(const typename T::A* rows, int64_t stride, int64_
 
 // qkv: rows (tokens, 3 * dim) of length stride; out: rows [from, to) of (tokens, dim).
 template <class T, class O>
-static void attend(const typename T::A* qkv, int64_t stride, int64_t tokens, int64_t dim, int64_t head,
-                   int64_t head_dim, int64_t from, int64_t to, AttentionScratch<T>& s, typename O::A* out,
-                   int64_t out_stride) {
+static void attention_head(const typename T::A* qkv, int64_t stride, int64_t tokens, int64_t dim, int64_t head,
+                           int64_t head_dim, int64_t from, int64_t to, AttentionScratch<T>& s, typename O::A* out,
+                           int64_t out_stride) {
   typedef typename T::A A;
   const A* q = qkv + head * head_dim;
   const A *k = q + dim, *v = q + 2 * dim;
   const int64_t panels = (tokens + kNR - 1) / kNR, padded = panels * kNR, out_panels = (head_dim + kNR - 1) / kNR;
   const int64_t lanes = (head_dim + T::kPack - 1) / T::kPack, depth = lanes * T::kPack;
-  const int64_t steps = (tokens + T::kPack - 1) / T::kPack, counted = (tokens + PA3D_W - 1) / PA3D_W * PA3D_W;
-  const bool whole = depth == head_dim;  // else a row's last lane would hold a part of the next head
-  if (!whole)
+  const int64_t steps = (tokens + T::kPack - 1) / T::kPack, padded_tokens = (tokens + PA3D_W - 1) / PA3D_W * PA3D_W;
+  const bool contiguous = depth == head_dim;  // else a row's last lane would hold a part of the next head
+  if (!contiguous)
     for (int64_t t = from; t < to; ++t)
       for (int64_t d = 0; d < depth; ++d) s.queries[t * depth + d] = d < head_dim ? q[t * stride + d] : A{};
-  const A* query = whole ? q : s.queries.data();
-  const int64_t query_stride = whole ? stride : depth;
-  pack_across<T>(k, stride, tokens, head_dim, s.keys.data());
+  const A* query = contiguous ? q : s.queries.data();
+  const int64_t query_stride = contiguous ? stride : depth;
+  pack_transposed<T>(k, stride, tokens, head_dim, s.keys.data());
   for (int64_t p = 0; p < out_panels; ++p) {
-    const int64_t wide = std::min<int64_t>(kNR, head_dim - p * kNR);
+    const int64_t columns = std::min<int64_t>(kNR, head_dim - p * kNR);
     for (int64_t i = 0; i < steps; ++i) {
       A* panel = s.values.data() + (p * steps + i) * T::kPack * kNR;
       const A* first = v + i * T::kPack * stride + p * kNR;
-      if (wide == kNR && (i + 1) * T::kPack <= tokens) {
-        T::weave(first, stride, panel);
+      if (columns == kNR && (i + 1) * T::kPack <= tokens) {
+        T::interleave(first, stride, panel);
       } else {
         for (int64_t c = 0; c < kNR; ++c)
           for (int64_t j = 0; j < T::kPack; ++j)
-            panel[c * T::kPack + j] = c < wide && i * T::kPack + j < tokens ? first[j * stride + c] : A{};
+            panel[c * T::kPack + j] = c < columns && i * T::kPack + j < tokens ? first[j * stride + c] : A{};
       }
     }
   }
@@ -122,34 +122,34 @@ static void attend(const typename T::A* qkv, int64_t stride, int64_t tokens, int
   for (int64_t row = from; row < to; row += kMR) {
     const int rows = static_cast<int>(std::min<int64_t>(kMR, to - row));
     for (int64_t p = 0; p < panels; ++p)
-      multiply_rows<T, kMR>(rows, query + row * query_stride, query_stride, s.keys.data() + p * depth * kNR, depth,
-                            s.scores.data() + p * kNR, padded);
-    float inverse[kMR];
+      microkernel_rows<T, kMR>(rows, query + row * query_stride, query_stride, s.keys.data() + p * depth * kNR, depth,
+                               s.scores.data() + p * kNR, padded);
+    float inverse_sum[kMR];
     for (int i = 0; i < rows; ++i) {
       float* r = s.scores.data() + i * padded;
-      for (int64_t t = tokens; t < counted; ++t) r[t] = -1e30f;
-      vf top = load(r);
-      for (int64_t t = PA3D_W; t < counted; t += PA3D_W) top = vmax(top, load(r + t));
-      const vf most = splat(reduce_max(top));
+      for (int64_t t = tokens; t < padded_tokens; ++t) r[t] = -1e30f;
+      vf max_lanes = load(r);
+      for (int64_t t = PA3D_W; t < padded_tokens; t += PA3D_W) max_lanes = vmax(max_lanes, load(r + t));
+      const vf row_max = splat(reduce_max(max_lanes));
       vf sum = vf{};
-      for (int64_t t = 0; t < counted; t += PA3D_W) {
-        const vf e = vexp((load(r + t) - most) * scale);
-        T::put(s.shares.data() + i * padded + t, e);
+      for (int64_t t = 0; t < padded_tokens; t += PA3D_W) {
+        const vf e = vexp((load(r + t) - row_max) * scale);
+        T::store_f32(s.probs.data() + i * padded + t, e);
         sum += e;
       }
-      inverse[i] = 1.0f / reduce_add(sum);
+      inverse_sum[i] = 1.0f / reduce_add(sum);
     }
     for (int64_t p = 0; p < out_panels; ++p) {
-      multiply_rows<T, kMR>(rows, s.shares.data(), padded, s.values.data() + p * steps * T::kPack * kNR,
-                            steps * T::kPack, tile);
+      microkernel_rows<T, kMR>(rows, s.probs.data(), padded, s.values.data() + p * steps * T::kPack * kNR,
+                               steps * T::kPack, tile);
       for (int i = 0; i < rows; ++i)
         for (int j = 0; j < kNR && p * kNR + j < head_dim; j += PA3D_W) {
-          const vf value = load(tile + i * kNR + j) * splat(inverse[i]);
+          const vf value = load(tile + i * kNR + j) * splat(inverse_sum[i]);
           typename O::A* at = out + (row + i) * out_stride + head * head_dim + p * kNR + j;
           if (p * kNR + j + PA3D_W <= head_dim)
-            O::put(at, value);
+            O::store_f32(at, value);
           else
-            for (int lane = 0; lane < head_dim - p * kNR - j; ++lane) at[lane] = O::encode(value[lane]);
+            for (int lane = 0; lane < head_dim - p * kNR - j; ++lane) at[lane] = O::from_f32(value[lane]);
         }
     }
   }

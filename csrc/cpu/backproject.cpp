@@ -23,13 +23,13 @@ namespace {
 constexpr int64_t kBlock = 64;             // channels at a time
 constexpr int64_t kBandBytes = 384 << 10;  // of interpolated rows: they stay in the cache of a core
 
-// Scattered pixels: sums of kNarrow channels, two lines a point, stay near a core.
-constexpr int64_t kNarrow = 32;
-constexpr int64_t kMostSlots = 1 << 14;
-constexpr int64_t kMostPacked = 1 << 19;  // pixels at a time
-constexpr int64_t kPixelsAhead = 12;      // pixels whose sums are fetched while those before are worked on
-constexpr int64_t kScattered = 3;         // bands that show the average point, from which pixels count as scattered
-static_assert(kMaxBackprojectSide < 1 << 16 && kMostSlots <= 1 << 16);
+// Scattered pixels: sums of kScatterChannels channels, two cache lines per point, stay in the cache of a core.
+constexpr int64_t kScatterChannels = 32;
+constexpr int64_t kMaxSlots = 1 << 14;
+constexpr int64_t kMaxPackedPixels = 1 << 19;  // pixels at a time
+constexpr int64_t kPrefetchPixels = 12;        // the sums of later pixels that are prefetched
+constexpr int64_t kMinBandsPerPoint = 3;       // pixels count as scattered when the average point is seen in more bands
+static_assert(kMaxBackprojectSide < 1 << 16 && kMaxSlots <= 1 << 16);
 
 // For each pixel of an axis the first tap, the weights from it on, and the fraction of the way between its middle taps
 // that the weights follow from. Taps are counted from kTaps / 2 before the grid.
@@ -55,12 +55,12 @@ struct Span {
   uint16_t first, pixels;
 };
 
-// A band's pixels, row by row, as the slots of their points: two bytes each, for every block of channels reads the
+// A band's pixels, row by row, as the slots of their points: two bytes each, because every block of channels reads the
 // whole list again, and it shares the cache with the sums.
 struct PackedPixels {
   std::vector<int32_t> spans;  // of each row
   std::vector<Span> span;      // row after row
-  std::vector<uint16_t> slot;  // span after span, and kPixelsAhead more to look at
+  std::vector<uint16_t> slot;  // span after span, and kPrefetchPixels more to look at
 };
 
 // A band's pixels by point; points in the order in which the band first shows them.
@@ -68,16 +68,16 @@ struct PixelLists {
   std::vector<int32_t> slot;                  // (n_points,) place in `points`, -1 for none
   std::vector<int32_t> points, pixels, ends;  // of each point: itself, how many pixels, where its runs end
   std::vector<Run> runs;
-  std::vector<uint8_t> wanted;  // rows that show any point
+  std::vector<uint8_t> row_used;  // rows that show any point
 
   explicit PixelLists(int64_t n_points) : slot(n_points, -1) {
-    for (auto* list : {&points, &pixels, &ends}) list->reserve(std::min(n_points, kMostSlots));
+    for (auto* list : {&points, &pixels, &ends}) list->reserve(std::min(n_points, kMaxSlots));
   }
 
   // Whether bands of band_rows rows show most of the image's points again and again, each time with a few pixels.
   template <class Id>
   bool scattered(const Id* ids, int64_t height, int64_t width, int64_t band_rows) {
-    if (height <= kScattered * band_rows) return false;
+    if (height <= kMinBandsPerPoint * band_rows) return false;
     clear();
     const uint64_t limit = slot.size();
     int64_t shown = 0;  // points, once a band
@@ -87,14 +87,14 @@ struct PixelLists {
       const Id* const end = ids + std::min(height, row + band_rows) * width;
       for (const Id* id = ids + row * width; id < end; ++id) {
         if ((id > ids && *id == id[-1]) || static_cast<uint64_t>(*id) >= limit) continue;
-        int32_t& last = pixels[place(*id)];
+        int32_t& last = pixels[slot_of(*id)];
         shown += last != band;
         last = band;
       }
-      if (static_cast<int64_t>(points.size()) > kMostSlots) return false;
-      const bool enough = shown > kScattered * static_cast<int64_t>(points.size());
+      if (static_cast<int64_t>(points.size()) > kMaxSlots) return false;
+      const bool is_scattered = shown > kMinBandsPerPoint * static_cast<int64_t>(points.size());
       // Where there are more points than slots, all have to be counted.
-      if (enough && (slot.size() <= static_cast<size_t>(kMostSlots) || row + band_rows >= height)) return true;
+      if (is_scattered && (slot.size() <= static_cast<size_t>(kMaxSlots) || row + band_rows >= height)) return true;
     }
     return false;
   }
@@ -104,7 +104,7 @@ struct PixelLists {
   template <class Id>
   void pack(const Id* ids, int64_t rows, int64_t width, const AxisTaps& across, PackedPixels& packed) {
     clear();
-    const bool all = slot.size() <= static_cast<size_t>(kMostSlots);  // a slot for every point, shown or not
+    const bool all = slot.size() <= static_cast<size_t>(kMaxSlots);  // a slot for every point, seen or not
     if (all) {
       points.resize(slot.size());
       std::iota(points.begin(), points.end(), 0);
@@ -113,14 +113,14 @@ struct PixelLists {
     packed.spans.assign(rows, 0);
     packed.span.clear();
     packed.span.reserve(rows * (across.first[width - 1] - across.first[0] + 1));
-    packed.slot.resize(rows * width + kPixelsAhead);
+    packed.slot.resize(rows * width + kPrefetchPixels);
     const uint64_t limit = slot.size();
     uint16_t* to = packed.slot.data();
     for (int64_t y = 0; y < rows; ++y, ids += width) {
       for (int64_t x = 0, first; x < width;) {
         const int32_t cell = across.first[x];
         for (first = x; x < width && across.first[x] == cell && static_cast<uint64_t>(ids[x]) < limit; ++x) {
-          const int32_t at = all ? static_cast<int32_t>(ids[x]) : place(ids[x]);
+          const int32_t at = all ? static_cast<int32_t>(ids[x]) : slot_of(ids[x]);
           ++pixels[at];
           *to++ = static_cast<uint16_t>(at);
         }
@@ -133,20 +133,20 @@ struct PixelLists {
         ++packed.spans[y];
       }
     }
-    std::fill_n(to, kPixelsAhead, uint16_t{0});
+    std::fill_n(to, kPrefetchPixels, uint16_t{0});
   }
 
   template <class Id>
   void fill(const Id* ids, int64_t rows, int64_t width, int64_t stride, const AxisTaps& across) {
     clear();
-    wanted.assign(rows, 0);
+    row_used.assign(rows, 0);
     int32_t total = 0;
     for_runs(ids, rows, width, across, [&](Id id, int64_t y, int64_t x, int64_t end) {
-      const int32_t at = place(id);
+      const int32_t at = slot_of(id);
       pixels[at] += static_cast<int32_t>(end - x);
       ++ends[at];
       ++total;
-      wanted[y] = 1;
+      row_used[y] = 1;
     });
     int32_t begin = 0;
     for (int32_t& end : ends) {
@@ -172,7 +172,7 @@ struct PixelLists {
   }
 
   template <class Id>
-  int32_t place(Id id) {
+  int32_t slot_of(Id id) {
     int32_t& at = slot[id];
     if (at < 0) {
       at = static_cast<int32_t>(points.size());
@@ -198,7 +198,7 @@ struct PixelLists {
 };
 
 template <int taps, class T>
-struct KindOf {
+struct KernelTraits {
   static constexpr int kTaps = taps;
   using Token = T;
 };
@@ -208,18 +208,18 @@ struct Band {
   int64_t first_row, rows, stride;
 };
 
-// What a thread works on, of one block of kNarrow channels. Sums are zero between blocks.
+// What a thread works on, of one block of kScatterChannels channels. The sums are zero between blocks.
 struct Workspace {
-  Buffer<float> window;  // (kTaps, columns + kTaps, kNarrow) of the grid, in a ring; borders repeated
-  Buffer<float> cells;   // (columns + kTaps, kNarrow), of one row of pixels
-  Buffer<float> sums;    // (slots, kNarrow)
+  Buffer<float> window;  // (kTaps, columns + kTaps, kScatterChannels) of the grid, in a ring; borders repeated
+  Buffer<float> cells;   // (columns + kTaps, kScatterChannels), of one row of pixels
+  Buffer<float> sums;    // (slots, kScatterChannels)
 
   Workspace(int64_t taps, int64_t columns)
-      : window(taps * (columns + taps) * kNarrow), cells((columns + taps) * kNarrow) {}
+      : window(taps * (columns + taps) * kScatterChannels), cells((columns + taps) * kScatterChannels) {}
 };
 
-inline float float_of(float x) { return x; }
-inline float float_of(uint16_t x) {
+inline float to_float(float x) { return x; }
+inline float to_float(uint16_t x) {
   const uint32_t bits = static_cast<uint32_t>(x) << 16;
   float out;
   std::memcpy(&out, &bits, sizeof(out));
@@ -279,55 +279,56 @@ void backproject_all(const GridSize& grid, int64_t views, const Token* tokens, c
   const int64_t stride = (grid.columns + kTaps) * kBlock, row_bytes = stride * static_cast<int64_t>(sizeof(float));
   const int64_t most_rows = std::clamp<int64_t>(kBandBytes / row_bytes, 1, height);
   const int64_t blocks = (grid.channels + kBlock - 1) / kBlock;
-  using Kind = KindOf<kTaps, Token>;
+  using Traits = KernelTraits<kTaps, Token>;
   PixelLists lists(n_points);
   Pool<Buffer<float>> buffers;
   Pool<Workspace> workspaces;
   PackedPixels packed;
-  std::vector<int32_t> of_view(per_view ? n_points : 0);
+  std::vector<int32_t> view_pixels(per_view ? n_points : 0);
   std::vector<float> scale;
-  const auto scale_of_points = [&]() -> const float* {
+  const auto point_scales = [&]() -> const float* {
     if (!per_view) return nullptr;
     scale.clear();
-    for (const int32_t point : lists.points) scale.push_back(1.0f / static_cast<float>(std::abs(of_view[point])));
+    for (const int32_t point : lists.points) scale.push_back(1.0f / static_cast<float>(std::abs(view_pixels[point])));
     return scale.data();
   };
-  const auto count_up = [&] {
+  const auto update_counts = [&] {
     for (size_t i = 0; i < lists.points.size(); ++i) {
       const int32_t point = lists.points[i];
       if (!per_view) {
         count[point] += lists.pixels[i];
-      } else if (of_view[point] > 0) {
+      } else if (view_pixels[point] > 0) {
         count[point] += 1;
-        of_view[point] = -of_view[point];  // counted; later bands need the size alone
+        view_pixels[point] = -view_pixels[point];  // counted; later bands only need the size
       }
     }
   };
   for (int64_t view = 0; view < views; ++view, tokens += grid.rows * grid.columns * grid.channels) {
     const Id* const image = ids + view * height * width;
     if (per_view) {
-      std::fill(of_view.begin(), of_view.end(), 0);
+      std::fill(view_pixels.begin(), view_pixels.end(), 0);
       for (int64_t i = 0; i < height * width; ++i)
-        if (static_cast<uint64_t>(image[i]) < static_cast<uint64_t>(n_points)) ++of_view[image[i]];
+        if (static_cast<uint64_t>(image[i]) < static_cast<uint64_t>(n_points)) ++view_pixels[image[i]];
     }
     if (lists.scattered(image, height, width, most_rows)) {
-      const int64_t packed_rows = std::clamp<int64_t>(kMostPacked / width, 1, height);
+      const int64_t packed_rows = std::clamp<int64_t>(kMaxPackedPixels / width, 1, height);
       for (int64_t row = 0; row < height; row += packed_rows) {
         const Band band = {&lists, row, std::min(packed_rows, height - row), 0};
         lists.pack(image + row * width, band.rows, width, across, packed);
-        const float* const factor = scale_of_points();
-        parallel_for((grid.channels + kNarrow - 1) / kNarrow, 1, threads, [&](int64_t begin, int64_t end) {
-          const auto space = workspaces.take([&] { return std::make_unique<Workspace>(kTaps, grid.columns); });
-          space->sums.reserve(static_cast<int64_t>(lists.points.size()) * kNarrow);
-          for (int64_t channel = begin * kNarrow; channel < std::min(grid.channels, end * kNarrow);
-               channel += kNarrow) {
-            const int64_t valid = std::min(kNarrow, grid.channels - channel);
-            PA3D_DISPATCH(add_scattered<Kind>)(tokens + channel, grid, band, packed, across, down, valid, *space);
-            PA3D_DISPATCH(flush)
-            (lists, factor, valid, grid.channels, count, space->sums.data(), sum + channel);
-          }
-        });
-        count_up();
+        const float* const factor = point_scales();
+        parallel_for(
+            (grid.channels + kScatterChannels - 1) / kScatterChannels, 1, threads, [&](int64_t begin, int64_t end) {
+              const auto space = workspaces.acquire([&] { return std::make_unique<Workspace>(kTaps, grid.columns); });
+              space->sums.reserve(static_cast<int64_t>(lists.points.size()) * kScatterChannels);
+              for (int64_t channel = begin * kScatterChannels;
+                   channel < std::min(grid.channels, end * kScatterChannels); channel += kScatterChannels) {
+                const int64_t valid = std::min(kScatterChannels, grid.channels - channel);
+                PA3D_DISPATCH(add_scattered<Traits>)(tokens + channel, grid, band, packed, across, down, valid, *space);
+                PA3D_DISPATCH(flush_slots)
+                (lists, factor, valid, grid.channels, count, space->sums.data(), sum + channel);
+              }
+            });
+        update_counts();
       }
       continue;
     }
@@ -335,17 +336,17 @@ void backproject_all(const GridSize& grid, int64_t views, const Token* tokens, c
       const Band band = {&lists, row, std::min(most_rows, height - row), stride};
       lists.fill(image + row * width, band.rows, width, stride, across);
       if (lists.points.empty()) continue;
-      const float* const factor = scale_of_points();
+      const float* const factor = point_scales();
       parallel_for(blocks, 1, threads, [&](int64_t begin, int64_t end) {
-        const auto rows = buffers.take([&] { return std::make_unique<Buffer<float>>(most_rows * stride); });
+        const auto rows = buffers.acquire([&] { return std::make_unique<Buffer<float>>(most_rows * stride); });
         for (int64_t channel = begin * kBlock; channel < std::min(grid.channels, end * kBlock); channel += kBlock) {
           const int64_t valid = std::min(kBlock, grid.channels - channel);
-          PA3D_DISPATCH(interpolate_down<Kind>)(tokens + channel, grid, band, down, valid, rows->data());
+          PA3D_DISPATCH(interpolate_down<Traits>)(tokens + channel, grid, band, down, valid, rows->data());
           PA3D_DISPATCH(add_across<kTaps>)
           (rows->data(), lists, factor, valid, grid.channels, count, sum + channel);
         }
       });
-      count_up();
+      update_counts();
     }
   }
 }
@@ -359,7 +360,7 @@ void backproject(const TokenGrids& grids, const PixelMap& pixels, int64_t n_poin
                                            pixels.height, pixels.width, n_points, per_view, threads, sum, count);
   };
   const auto with_ids = [&](auto taps, const auto* tokens) {
-    if (pixels.wide)
+    if (pixels.int64)
       run(taps, tokens, static_cast<const int64_t*>(pixels.data));
     else
       run(taps, tokens, static_cast<const int32_t*>(pixels.data));

@@ -1,9 +1,9 @@
 // Token grids of 2D views carried to points, without the upsampled image. Rows of pixels are interpolated down the grid
 // first, a band of the image and a few channels at a time, so that they stay in cache; across, they are interpolated at
 // the pixels that show a point alone, and added up there: a band's pixels point by point, or, where points are
-// scattered over the image, pixel by pixel into sums of few channels that stay in cache and are written out once. Sums
-// do not depend on the number of threads or on the instruction set: channels are independent, a point's pixels are
-// added in their order, never fused, and the pixels alone decide which of the two ways is taken.
+// scattered over the image, pixel by pixel into sums of few channels that stay in cache and are written out once.
+// Results do not depend on the number of threads or on the instruction set: channels are independent, a point's
+// pixels are added in their order, never fused, and the pixels alone decide which of the two ways is taken.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,7 @@ struct TokenGrids {
 
 struct PixelMap {
   const void* data = nullptr;  // (views, height, width), int32 or int64; what is not in 0 .. n_points - 1 is no point
-  bool wide = false;
+  bool int64 = false;
   int64_t height = 0, width = 0;
 };
 

@@ -5,30 +5,30 @@ namespace PA3D_NS {
 
 constexpr int kVectors = kBlock / PA3D_W;
 
-typedef uint16_t vh_any __attribute__((vector_size(PA3D_W * 2), aligned(2), may_alias));
+typedef uint16_t vh_unaligned __attribute__((vector_size(PA3D_W * 2), aligned(2), may_alias));
 
 static inline vf load_token(const float* p) { return load(p); }
 static inline vf load_token(const uint16_t* p) {
-  const vi wide = __builtin_convertvector(*reinterpret_cast<const vh_any*>(p), vi);
+  const vi wide = __builtin_convertvector(*reinterpret_cast<const vh_unaligned*>(p), vi);
   return (vf)(wide << 16);
 }
 
 // Rows of the band interpolated down the grid: out (band rows, columns + taps, kBlock). Channels beyond `valid` are
 // zero; cells beyond the grid repeat its border, so that taps across need no clamping.
-template <class Kind>
-static void interpolate_down(const typename Kind::Token* tokens, const GridSize& grid, const Band& band,
+template <class Traits>
+static void interpolate_down(const typename Traits::Token* tokens, const GridSize& grid, const Band& band,
                              const AxisTaps& down, int64_t valid, float* out) {
-  using Token = typename Kind::Token;
-  constexpr int kTaps = Kind::kTaps;
-  constexpr int64_t kBefore = kTaps / 2;
+  using Token = typename Traits::Token;
+  constexpr int kTaps = Traits::kTaps;
+  constexpr int64_t kBorder = kTaps / 2;
   for (int64_t y = 0; y < band.rows; ++y, out += band.stride) {
-    if (!band.lists->wanted[y]) continue;
+    if (!band.lists->row_used[y]) continue;
     const int64_t first = down.first[band.first_row + y];
     const float* const weight = &down.weight[4 * (band.first_row + y)];
     const Token* source[kTaps];
     for (int a = 0; a < kTaps; ++a)
-      source[a] = tokens + std::clamp<int64_t>(first - kBefore + a, 0, grid.rows - 1) * grid.columns * grid.channels;
-    float* cell = out + kBefore * kBlock;
+      source[a] = tokens + std::clamp<int64_t>(first - kBorder + a, 0, grid.rows - 1) * grid.columns * grid.channels;
+    float* cell = out + kBorder * kBlock;
     for (int64_t c = 0; c < grid.columns; ++c, cell += kBlock) {
       if (valid == kBlock) {
         for (int u = 0; u < kVectors; ++u) {
@@ -38,15 +38,15 @@ static void interpolate_down(const typename Kind::Token* tokens, const GridSize&
         }
       } else {
         for (int64_t i = 0; i < kBlock; ++i) {
-          float total = i < valid ? weight[0] * float_of(source[0][i]) : 0.0f;
-          for (int a = 1; a < kTaps && i < valid; ++a) total += weight[a] * float_of(source[a][i]);
+          float total = i < valid ? weight[0] * to_float(source[0][i]) : 0.0f;
+          for (int a = 1; a < kTaps && i < valid; ++a) total += weight[a] * to_float(source[a][i]);
           cell[i] = total;
         }
       }
       for (int a = 0; a < kTaps; ++a) source[a] += grid.channels;
     }
-    for (int64_t i = 0; i < kBefore; ++i) {
-      std::memcpy(out + i * kBlock, out + kBefore * kBlock, kBlock * sizeof(float));
+    for (int64_t i = 0; i < kBorder; ++i) {
+      std::memcpy(out + i * kBlock, out + kBorder * kBlock, kBlock * sizeof(float));
       std::memcpy(cell + i * kBlock, cell - kBlock, kBlock * sizeof(float));
     }
   }
@@ -57,12 +57,12 @@ static void interpolate_down(const typename Kind::Token* tokens, const GridSize&
 template <int kTaps>
 static void add_across(const float* rows, const PixelLists& lists, const float* scale, int64_t valid, int64_t channels,
                        const int64_t* count, float* sum) {
-  constexpr int64_t kAhead = 8;  // points whose sums are fetched while those before are worked on
+  constexpr int64_t kPrefetchPoints = 8;  // the sums of later points that are prefetched
   const int64_t n = static_cast<int64_t>(lists.points.size());
   for (int64_t i = 0, at = 0; i < n; ++i) {
-    if (i + kAhead < n) {
-      const float* const soon = sum + lists.points[i + kAhead] * channels;
-      for (int64_t line = 0; line < valid; line += 16) __builtin_prefetch(soon + line, 1);
+    if (i + kPrefetchPoints < n) {
+      const float* const prefetch = sum + lists.points[i + kPrefetchPoints] * channels;
+      for (int64_t line = 0; line < valid; line += 16) __builtin_prefetch(prefetch + line, 1);
     }
     vf total[kVectors];
     for (int u = 0; u < kVectors; ++u) total[u] = vf{};
@@ -83,47 +83,48 @@ static void add_across(const float* rows, const PixelLists& lists, const float* 
     float* const out = sum + point * channels;
     float part[kBlock];
     float* const target = valid == kBlock ? out : part;
-    const bool fresh = count[point] == 0;
-    if (valid < kBlock && !fresh) std::memcpy(part, out, valid * sizeof(float));
+    const bool first_write = count[point] == 0;
+    if (valid < kBlock && !first_write) std::memcpy(part, out, valid * sizeof(float));
     for (int u = 0; u < kVectors; ++u) {
-      const vf grown = factor * total[u];
-      store(target + u * PA3D_W, fresh ? grown : load(target + u * PA3D_W) + grown);
+      const vf increment = factor * total[u];
+      store(target + u * PA3D_W, first_write ? increment : load(target + u * PA3D_W) + increment);
     }
     if (valid < kBlock) std::memcpy(out, part, valid * sizeof(float));
   }
 }
 
 // A row of the grid, channels beyond `valid` zero, its borders repeated so that taps across need no clamping.
-template <class Kind>
-static void copy_row(const typename Kind::Token* tokens, const GridSize& grid, int64_t valid, float* out) {
-  for (int64_t cell = 0; cell < grid.columns + Kind::kTaps; ++cell, out += kNarrow) {
-    const auto* const token = tokens + std::clamp<int64_t>(cell - Kind::kTaps / 2, 0, grid.columns - 1) * grid.channels;
-    if (valid == kNarrow)
-      for (int i = 0; i < kNarrow; i += PA3D_W) store(out + i, load_token(token + i));
+template <class Traits>
+static void copy_row(const typename Traits::Token* tokens, const GridSize& grid, int64_t valid, float* out) {
+  for (int64_t cell = 0; cell < grid.columns + Traits::kTaps; ++cell, out += kScatterChannels) {
+    const auto* const token =
+        tokens + std::clamp<int64_t>(cell - Traits::kTaps / 2, 0, grid.columns - 1) * grid.channels;
+    if (valid == kScatterChannels)
+      for (int i = 0; i < kScatterChannels; i += PA3D_W) store(out + i, load_token(token + i));
     else
-      for (int64_t i = 0; i < kNarrow; ++i) out[i] = i < valid ? float_of(token[i]) : 0.0f;
+      for (int64_t i = 0; i < kScatterChannels; ++i) out[i] = i < valid ? to_float(token[i]) : 0.0f;
   }
 }
 
-// What lies between the middle two of kTaps values as a polynomial of the fraction of the way: Keys' cubic convolution
-// with A = -3/4, a straight line, or the value itself.
-static inline void polynomial(const vf (&tap)[4], vf (&c)[4]) {
+// What lies between the middle two of kTaps values as a polynomial in the position between them: Keys'
+// cubic convolution with A = -3/4, a straight line, or the value itself.
+static inline void interpolation_coefficients(const vf (&tap)[4], vf (&c)[4]) {
   c[0] = tap[1];
   c[1] = splat(0.75f) * (tap[2] - tap[0]);
   c[2] = splat(1.5f) * (tap[0] + tap[2]) - splat(2.25f) * tap[1] - splat(0.75f) * tap[3];
   c[3] = splat(0.75f) * (tap[3] - tap[0]) + splat(1.25f) * (tap[1] - tap[2]);
 }
-static inline void polynomial(const vf (&tap)[2], vf (&c)[2]) { c[0] = tap[0], c[1] = tap[1] - tap[0]; }
-static inline void polynomial(const vf (&tap)[1], vf (&c)[1]) { c[0] = tap[0]; }
+static inline void interpolation_coefficients(const vf (&tap)[2], vf (&c)[2]) { c[0] = tap[0], c[1] = tap[1] - tap[0]; }
+static inline void interpolation_coefficients(const vf (&tap)[1], vf (&c)[1]) { c[0] = tap[0]; }
 
 // Adds the band's pixels to the sums in their slots, in the order of pixels. Down the grid first, then across, where a
-// span of pixels shares a polynomial: one number and three multiplications a pixel.
-template <class Kind>
-static void add_scattered(const typename Kind::Token* tokens, const GridSize& grid, const Band& band,
+// span of pixels shares a polynomial: one number and three multiplications per pixel.
+template <class Traits>
+static void add_scattered(const typename Traits::Token* tokens, const GridSize& grid, const Band& band,
                           const PackedPixels& packed, const AxisTaps& across, const AxisTaps& down, int64_t valid,
                           Workspace& space) {
-  constexpr int kTaps = Kind::kTaps, kParts = kNarrow / PA3D_W;
-  const int64_t row_floats = (grid.columns + kTaps) * kNarrow;
+  constexpr int kTaps = Traits::kTaps, kParts = kScatterChannels / PA3D_W;
+  const int64_t row_floats = (grid.columns + kTaps) * kScatterChannels;
   float* const cells = space.cells.data();
   float* const sums = space.sums.data();
   const Span* span = packed.span.data();
@@ -134,8 +135,8 @@ static void add_scattered(const typename Kind::Token* tokens, const GridSize& gr
     const int64_t first = down.first[band.first_row + y];
     for (copied = std::max(copied, first); copied < first + kTaps; ++copied) {
       const int64_t inside = std::clamp<int64_t>(copied - kTaps / 2, 0, grid.rows - 1);
-      copy_row<Kind>(tokens + inside * grid.columns * grid.channels, grid, valid,
-                     space.window.data() + copied % kTaps * row_floats);
+      copy_row<Traits>(tokens + inside * grid.columns * grid.channels, grid, valid,
+                       space.window.data() + copied % kTaps * row_floats);
     }
     const float* source[kTaps];
     vf weight[kTaps];
@@ -152,17 +153,17 @@ static void add_scattered(const typename Kind::Token* tokens, const GridSize& gr
       vf c[kParts][kTaps];
       for (int u = 0; u < kParts; ++u) {
         vf tap[kTaps];
-        for (int a = 0; a < kTaps; ++a) tap[a] = load(cells + (span->cell + a) * kNarrow + u * PA3D_W);
-        polynomial(tap, c[u]);
+        for (int a = 0; a < kTaps; ++a) tap[a] = load(cells + (span->cell + a) * kScatterChannels + u * PA3D_W);
+        interpolation_coefficients(tap, c[u]);
       }
       const float* fraction = across.fraction.data() + span->first;
       // Most spans are as long as a token is wide: a branch of its own for each pixel is foreseen, one for all is not.
 #pragma GCC unroll 16
       for (const uint16_t* const end = slot + span->pixels; slot < end; ++slot, ++fraction) {
         const vf t = splat(*fraction);
-        float* const out = sums + *slot * kNarrow;
-        const float* const soon = sums + slot[kPixelsAhead] * kNarrow;
-        for (int64_t line = 0; line < kNarrow; line += 16) __builtin_prefetch(soon + line, 1);
+        float* const out = sums + *slot * kScatterChannels;
+        const float* const prefetch = sums + slot[kPrefetchPixels] * kScatterChannels;
+        for (int64_t line = 0; line < kScatterChannels; line += 16) __builtin_prefetch(prefetch + line, 1);
         for (int u = 0; u < kParts; ++u) {
           vf value = c[u][kTaps - 1];
           for (int a = kTaps - 2; a >= 0; --a) value = value * t + c[u][a];
@@ -175,26 +176,27 @@ static void add_scattered(const typename Kind::Token* tokens, const GridSize& gr
 
 // sum, at the first of `valid` channels, grows by scale times the sums in slots, which become zero. Points whose count
 // is zero have nothing in sum yet.
-static void flush(const PixelLists& lists, const float* scale, int64_t valid, int64_t channels, const int64_t* count,
-                  float* slots, float* sum) {
-  const bool lines = valid == kNarrow && channels % PA3D_W == 0 && reinterpret_cast<uintptr_t>(sum) % 64 == 0;
-  for (size_t i = 0; i < lists.points.size(); ++i, slots += kNarrow) {
+static void flush_slots(const PixelLists& lists, const float* scale, int64_t valid, int64_t channels,
+                        const int64_t* count, float* slots, float* sum) {
+  const bool can_stream =
+      valid == kScatterChannels && channels % PA3D_W == 0 && reinterpret_cast<uintptr_t>(sum) % 64 == 0;
+  for (size_t i = 0; i < lists.points.size(); ++i, slots += kScatterChannels) {
     if (lists.pixels[i] == 0) continue;
     const int64_t point = lists.points[i];
     const vf factor = splat(scale ? scale[i] : 1.0f);
     float* const out = sum + point * channels;
-    const bool fresh = count[point] == 0;
-    if (fresh && lines) {
-      for (int u = 0; u < kNarrow; u += PA3D_W) stream(out + u, factor * load(slots + u));
+    const bool first_write = count[point] == 0;
+    if (first_write && can_stream) {
+      for (int u = 0; u < kScatterChannels; u += PA3D_W) stream_store(out + u, factor * load(slots + u));
     } else {
-      float part[kNarrow] = {};
-      if (!fresh) std::memcpy(part, out, valid * sizeof(float));
-      for (int u = 0; u < kNarrow; u += PA3D_W) store(part + u, load(part + u) + factor * load(slots + u));
+      float part[kScatterChannels] = {};
+      if (!first_write) std::memcpy(part, out, valid * sizeof(float));
+      for (int u = 0; u < kScatterChannels; u += PA3D_W) store(part + u, load(part + u) + factor * load(slots + u));
       std::memcpy(out, part, valid * sizeof(float));
     }
-    for (int u = 0; u < kNarrow; u += PA3D_W) store(slots + u, vf{});
+    for (int u = 0; u < kScatterChannels; u += PA3D_W) store(slots + u, vf{});
   }
-  stream_end();
+  store_fence();
 }
 
 }  // namespace PA3D_NS

@@ -7,7 +7,7 @@
 namespace pa3d {
 namespace {
 
-uint32_t spread(uint32_t v) {  // bit i goes to bit 3i
+uint32_t expand_bits(uint32_t v) {  // bit i goes to bit 3i
   v = (v | v << 16) & 0x030000ff;
   v = (v | v << 8) & 0x0300f00f;
   v = (v | v << 4) & 0x030c30c3;
@@ -49,7 +49,7 @@ Buckets make_buckets(const float* points, int64_t n, int64_t size) {
     uint32_t key = 0;
     for (int a = 0; a < 3; ++a) {
       const double cell = (static_cast<double>(points[3 * i + a]) - low[a]) * scale;
-      key |= spread(static_cast<uint32_t>(std::min(cell, 1023.0))) << a;
+      key |= expand_bits(static_cast<uint32_t>(std::min(cell, 1023.0))) << a;
     }
     order[i] = static_cast<uint64_t>(key) << 32 | static_cast<uint64_t>(i);
   }

@@ -17,7 +17,7 @@ struct Buckets {
   int64_t padded_count() const { return (count + 15) & ~int64_t{15}; }
 };
 
-// size: points a bucket, a multiple of 16. n < 2^31, finite coordinates.
+// size: points per bucket, a multiple of 16. n < 2^31, finite coordinates.
 Buckets make_buckets(const float* points, int64_t n, int64_t size);
 
 }  // namespace pa3d

@@ -29,15 +29,15 @@ class Buffer {
 
   // Sets the size and zeroes everything; what was there is lost. A vector's width past the end may be read and written.
   void resize(int64_t n) {
-    resize_only(n);
-    std::memset(data_, 0, held(n));
+    resize_uninitialized(n);
+    std::memset(data_, 0, allocated_bytes(n));
   }
-  // The same for who writes everything before it is read.
-  void resize_only(int64_t n) {
-    void* fresh = std::aligned_alloc(64, held(n));
-    if (fresh == nullptr) throw std::bad_alloc();
+  // The same without zeroing, for callers that write everything before it is read.
+  void resize_uninitialized(int64_t n) {
+    void* memory = std::aligned_alloc(64, allocated_bytes(n));
+    if (memory == nullptr) throw std::bad_alloc();
     release();
-    data_ = static_cast<T*>(fresh);
+    data_ = static_cast<T*>(memory);
     size_ = n;
     owned_ = true;
   }
@@ -45,16 +45,16 @@ class Buffer {
   void reserve(int64_t n) {
     if (n > size_) resize(n);
   }
-  // Moves into memory that somebody else keeps for as long as this lives; returns where the next may begin.
-  char* move_to(char* place) {
-    const size_t bytes = held(size_);
-    std::memcpy(place, data_, bytes);
+  // Moves the values into memory that outlives this buffer; returns where the next buffer may begin.
+  char* move_to(char* destination) {
+    const size_t bytes = allocated_bytes(size_);
+    std::memcpy(destination, data_, bytes);
     release();
-    data_ = reinterpret_cast<T*>(place);
+    data_ = reinterpret_cast<T*>(destination);
     owned_ = false;
-    return place + bytes;
+    return destination + bytes;
   }
-  int64_t bytes() const { return static_cast<int64_t>(held(size_)); }
+  int64_t bytes() const { return static_cast<int64_t>(allocated_bytes(size_)); }
   T* data() { return data_; }
   const T* data() const { return data_; }
   int64_t size() const { return size_; }
@@ -62,7 +62,7 @@ class Buffer {
   const T& operator[](int64_t i) const { return data_[i]; }
 
  private:
-  static size_t held(int64_t n) { return (static_cast<size_t>(n) * sizeof(T) + 127) / 64 * 64; }
+  static size_t allocated_bytes(int64_t n) { return (static_cast<size_t>(n) * sizeof(T) + 127) / 64 * 64; }
   void release() {
     if (owned_) std::free(data_);
   }
@@ -76,14 +76,14 @@ class Buffer {
   bool owned_ = true;
 };
 
-// Memory for what is read from end to end again and again: in huge pages where the system gives them, which saves the
-// processor a walk through the page tables every 4 KiB.
-class Slab {
+// Memory in huge pages where the system gives them, for data that is read from end to end repeatedly: the processor
+// then needs no page-table walk every 4 KiB.
+class HugePageBuffer {
  public:
-  Slab() = default;
-  Slab(const Slab&) = delete;
-  Slab& operator=(const Slab&) = delete;
-  ~Slab() { std::free(data_); }
+  HugePageBuffer() = default;
+  HugePageBuffer(const HugePageBuffer&) = delete;
+  HugePageBuffer& operator=(const HugePageBuffer&) = delete;
+  ~HugePageBuffer() { std::free(data_); }
   char* resize(int64_t bytes) {
     constexpr size_t kHuge = size_t{1} << 21;
     const size_t whole = (static_cast<size_t>(bytes) + kHuge - 1) / kHuge * kHuge;
@@ -101,10 +101,9 @@ class Slab {
   char* data_ = nullptr;
 };
 
-// What one pass leaves for another: a slab that only grows and is not cleared. A vector's width past the end may be
-// read.
+// Memory that one pass leaves for another: it only grows and is not cleared. A vector's width past the end may be read.
 template <class T>
-class Kept {
+class GrowOnlyBuffer {
  public:
   void reserve(int64_t n) {
     if (n <= size_) return;
@@ -115,7 +114,7 @@ class Kept {
   T* data() const { return reinterpret_cast<T*>(slab_.data()); }
 
  private:
-  Slab slab_;
+  HugePageBuffer slab_;
   int64_t size_ = 0;
 };
 

@@ -17,8 +17,8 @@ Isa detect() {
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
   if (!avx512) return Isa::avx2;
-  const bool matrix = __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
-  return matrix ? Isa::avx512_bf16 : Isa::avx512;
+  const bool bf16_and_vnni = __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
+  return bf16_and_vnni ? Isa::avx512_bf16 : Isa::avx512;
 #else
   return Isa::generic;
 #endif
@@ -32,7 +32,7 @@ int parse(const char* name) {
 
 const char* g_rejected = nullptr;
 
-int initial() {
+int initial_level() {
   const int best = static_cast<int>(best_isa());
   const char* wanted = std::getenv("PA3D_ISA");
   if (wanted == nullptr || *wanted == '\0') return best;
@@ -42,8 +42,8 @@ int initial() {
   return best;
 }
 
-std::atomic<int>& current() {
-  static std::atomic<int> level{initial()};
+std::atomic<int>& current_level() {
+  static std::atomic<int> level{initial_level()};
   return level;
 }
 
@@ -54,12 +54,12 @@ Isa best_isa() {
   return best;
 }
 
-Isa isa() { return static_cast<Isa>(current().load(std::memory_order_relaxed)); }
+Isa isa() { return static_cast<Isa>(current_level().load(std::memory_order_relaxed)); }
 
 bool set_isa(const char* name) {
   const int level = parse(name);
   if (level < 0 || level > static_cast<int>(best_isa())) return false;
-  current().store(level, std::memory_order_relaxed);
+  current_level().store(level, std::memory_order_relaxed);
   return true;
 }
 

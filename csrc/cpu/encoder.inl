@@ -7,10 +7,10 @@ namespace PA3D_NS {
 #include "patch_embed.inl"
 #include "attention.inl"
 
-// out = LayerNorm(x) * gain + shift over the first `dim` of each row; rows [from, to).
+// out = LayerNorm(x) * gamma + beta over the first `dim` of each row; rows [from, to).
 template <class T>
-static void normalize_rows(const float* x, int64_t stride, int64_t dim, int64_t from, int64_t to, const float* gain,
-                           const float* shift, float eps, typename T::A* out, int64_t out_stride) {
+static void layer_norm_rows(const float* x, int64_t stride, int64_t dim, int64_t from, int64_t to, const float* gamma,
+                            const float* beta, float eps, typename T::A* out, int64_t out_stride) {
   for (int64_t r = from; r < to; ++r) {
     const float* row = x + r * stride;
     // Past dim the row is zero, so sums may run over whole vectors; the variance corrects for those lanes.
@@ -29,23 +29,23 @@ static void normalize_rows(const float* x, int64_t stride, int64_t dim, int64_t 
     for (; i < dim; ++i) variance += (row[i] - mean) * (row[i] - mean);
     const vf factor = splat(1.0f / std::sqrt(variance / static_cast<float>(dim) + eps));
     for (i = 0; i < dim; i += PA3D_W)
-      T::put(out + r * out_stride + i, (load(row + i) - m) * factor * load(gain + i) + load(shift + i));
+      T::store_f32(out + r * out_stride + i, (load(row + i) - m) * factor * load(gamma + i) + load(beta + i));
   }
 }
 
-struct Norm {
-  Buffer<float> gain, shift;
+struct LayerNorm {
+  Buffer<float> gamma, beta;
   void load_weights(const WeightSource& weights, const std::string& name, int64_t dim) {
-    gain.resize(aligned(dim));
-    shift.resize(aligned(dim));
-    std::copy_n(weights(name + ".weight", dim), dim, gain.data());
-    std::copy_n(weights(name + ".bias", dim), dim, shift.data());
+    gamma.resize(align_up(dim));
+    beta.resize(align_up(dim));
+    std::copy_n(weights(name + ".weight", dim), dim, gamma.data());
+    std::copy_n(weights(name + ".bias", dim), dim, beta.data());
   }
 };
 
 template <class T>
 struct Block {
-  Norm norm1, norm2;
+  LayerNorm norm1, norm2;
   Packed<T> qkv, proj, fc1, fc2;
   void load_weights(const EncoderConfig& c, const WeightSource& weights, const std::string& name) {
     norm1.load_weights(weights, name + "norm1", c.dim);
@@ -60,15 +60,16 @@ struct Block {
   }
 };
 
-constexpr int64_t kOwnRows = 48;  // rows a thread for which it pays to read all weights
+constexpr int64_t kMinRowsPerThread =
+    48;  // per thread: from here on it is faster to read all weights than to wait at barriers (bench/bench_segment.py)
 
 template <class T>
 class EncoderOf : public Encoder {
  public:
   EncoderOf(const EncoderConfig& c, const WeightSource& weights) : c_(c), blocks_(c.depth) {
     embed_.load_weights(c, weights);
-    cls_token_.resize(aligned(c.dim));
-    cls_pos_.resize(aligned(c.dim));
+    cls_token_.resize(align_up(c.dim));
+    cls_pos_.resize(align_up(c.dim));
     std::copy_n(weights("cls_token", c.dim), c.dim, cls_token_.data());
     std::copy_n(weights("cls_pos", c.dim), c.dim, cls_pos_.data());
     pos1_.pack(weights("pos_embed.0.weight", c.pos_hidden * 3), c.pos_hidden, 3, 3,
@@ -79,52 +80,52 @@ class EncoderOf : public Encoder {
       blocks_[i].load_weights(c, weights, "blocks.blocks." + std::to_string(i) + ".");
     norm_.load_weights(weights, "norm", c.dim);
     proj_.pack(weights("proj.weight", c.text_dim * c.dim), c.text_dim, c.dim, c.dim, weights("proj.bias", c.text_dim));
-    side_by_side();
+    move_weights_to_slab();
   }
 
   const EncoderConfig& config() const override { return c_; }
 
  private:
-  typedef typename Staged<T>::Stage Stage;
+  typedef typename Activations<T>::Stored Stored;
 #if PA3D_LEVEL >= 3
-  typedef std::conditional_t<std::is_same_v<T, F32>, F32, BF16> Mixed;  // what attention multiplies
+  typedef std::conditional_t<std::is_same_v<T, F32>, F32, BF16> AttnType;  // what attention multiplies
 #else
-  typedef F32 Mixed;
+  typedef F32 AttnType;
 #endif
 
  public:
-  struct Space : Workspace {
-    Buffer<float> centers, pos_hidden, pos, x, unit;
-    Buffer<typename Mixed::A> qkv;
-    Staged<F32> pooled;
-    Staged<T> normed, attended, hidden;
+  struct State : Workspace {
+    Buffer<float> centers, pos_hidden, pos, x, projected;
+    Buffer<typename AttnType::A> qkv;
+    Activations<F32> pooled;
+    Activations<T> normed, attn_out, hidden;
     std::vector<typename PatchEmbed<T>::Scratch> embed;
-    std::vector<AttentionScratch<Mixed>> attention;
+    std::vector<AttentionScratch<AttnType>> attention;
   };
 
-  std::unique_ptr<Workspace> workspace() const override { return std::make_unique<Space>(); }
+  std::unique_ptr<Workspace> workspace() const override { return std::make_unique<State>(); }
 
   void forward(const float* points, int64_t n, int threads, Workspace& workspace, int64_t* centers, int64_t* members,
                float* tokens, float* features, EncoderTimes* times) const override {
-    Space& s = static_cast<Space&>(workspace);
+    State& s = static_cast<State&>(workspace);
     const int64_t g = c_.patches, m = c_.patch_size, t = g + 1, dim = c_.dim;
-    const int64_t ld = aligned(dim), ld_qkv = aligned(3 * dim), ld_pos = aligned(c_.pos_hidden),
-                  ld_text = aligned(c_.text_dim);
+    const int64_t ld = align_up(dim), ld_qkv = align_up(3 * dim), ld_pos = align_up(c_.pos_hidden),
+                  ld_text = align_up(c_.text_dim);
     const int64_t head_dim = dim / c_.heads;
-    const int want = resolve_threads(threads);
-    s.centers.reserve(g * kAlign);
+    const int n_threads = resolve_threads(threads);
+    s.centers.reserve(g * kRowAlign);
     s.pos_hidden.reserve(g * ld_pos);
     s.pos.reserve(t * ld);
     s.x.reserve(t * ld);
     s.qkv.reserve(t * ld_qkv);
     s.pooled.reserve(g, c_.embed[3]);
     s.normed.reserve(t, dim);
-    s.attended.reserve(t, dim);
+    s.attn_out.reserve(t, dim);
     s.hidden.reserve(t, c_.mlp_hidden);
-    s.unit.reserve(g * ld_text);
-    if (static_cast<int>(s.embed.size()) < want) {
-      s.embed.resize(want);
-      s.attention.resize(want);
+    s.projected.reserve(g * ld_text);
+    if (static_cast<int>(s.embed.size()) < n_threads) {
+      s.embed.resize(n_threads);
+      s.attention.resize(n_threads);
     }
     for (auto& e : s.embed) e.reserve(embed_, m);
     for (auto& a : s.attention) a.reserve(t, head_dim);
@@ -136,30 +137,30 @@ class EncoderOf : public Encoder {
       for (int64_t i = g; i-- > 0;)
         for (int64_t j = m; j-- > 0;) members[i * m + j] = members[i * found + j % found];
     }
-    for (int64_t i = 0; i < g; ++i) std::copy_n(points + 3 * centers[i], 3, &s.centers[i * kAlign]);
+    for (int64_t i = 0; i < g; ++i) std::copy_n(points + 3 * centers[i], 3, &s.centers[i * kRowAlign]);
     const auto t1 = Clock::now();
     auto t2 = t1, t3 = t1;
 
 #ifdef _OPENMP
-#pragma omp parallel num_threads(want)
+#pragma omp parallel num_threads(n_threads)
 #endif
     {
       const int id = thread_id(), team = team_size();
       int64_t from, to;
-      const int64_t groups = (g + kPatchesAtOnce - 1) / kPatchesAtOnce;
-      share(groups, id, team, &from, &to);
+      const int64_t groups = (g + kPatchesPerStep - 1) / kPatchesPerStep;
+      partition(groups, id, team, &from, &to);
       for (int64_t i = from; i < to; ++i)
-        embed_.run(points, centers, members, m, i * kPatchesAtOnce, std::min(g, (i + 1) * kPatchesAtOnce), s.embed[id],
-                   s.pooled);
-      share(pos1_.panels, id, team, &from, &to);
-      linear<F32, F32, Act::gelu>({s.centers.data(), kAlign, nullptr, nullptr}, g, pos1_, from, to, s.pos_hidden.data(),
-                                  ld_pos);
+        embed_.forward(points, centers, members, m, i * kPatchesPerStep, std::min(g, (i + 1) * kPatchesPerStep),
+                       s.embed[id], s.pooled);
+      partition(pos1_.panels, id, team, &from, &to);
+      linear<F32, F32, Activation::gelu>({s.centers.data(), kRowAlign, nullptr, nullptr}, g, pos1_, from, to,
+                                         s.pos_hidden.data(), ld_pos);
       barrier();
-      share(pos2_.panels, id, team, &from, &to);
-      linear<F32, F32, Act::none>({s.pos_hidden.data(), ld_pos, nullptr, nullptr}, g, pos2_, from, to,
-                                  s.pos.data() + ld, ld);
-      share(embed_.reduce.panels, id, team, &from, &to);
-      linear<F32, F32, Act::none>(s.pooled.rows(), g, embed_.reduce, from, to, s.x.data() + ld, ld);
+      partition(pos2_.panels, id, team, &from, &to);
+      linear<F32, F32, Activation::none>({s.pos_hidden.data(), ld_pos, nullptr, nullptr}, g, pos2_, from, to,
+                                         s.pos.data() + ld, ld);
+      partition(embed_.reduce.panels, id, team, &from, &to);
+      linear<F32, F32, Activation::none>(s.pooled.rows(), g, embed_.reduce, from, to, s.x.data() + ld, ld);
       if (id == 0) {
         std::copy_n(cls_token_.data(), dim, s.x.data());
         std::copy_n(cls_pos_.data(), dim, s.pos.data());
@@ -167,87 +168,89 @@ class EncoderOf : public Encoder {
       }
       barrier();
       const bool by_heads = head_dim % kNR == 0 && c_.heads % team == 0;
-      // With rows enough for every thread, each takes its own from attention to the next block's attention and waits
-      // for nobody; otherwise all take a share of the columns, which reads the weights once.
-      const bool by_rows = t >= kOwnRows * team;
-      int64_t own_from, own_to;
-      share(t, id, team, &own_from, &own_to);
-      const int64_t row = by_rows ? own_from : 0, rows = by_rows ? own_to - own_from : t;
+      // With enough rows, each thread keeps its own rows from one attention to the next without barriers. Otherwise
+      // the threads divide the columns, which reads the weights once.
+      const bool by_rows = t >= kMinRowsPerThread * team;
+      int64_t row_begin, row_end;
+      partition(t, id, team, &row_begin, &row_end);
+      const int64_t row = by_rows ? row_begin : 0, rows = by_rows ? row_end - row_begin : t;
       const auto columns_of = [&](const Packed<T>& w) {
         int64_t first = 0, last = w.panels;
-        if (!by_rows) share(w.panels, id, team, &first, &last);
+        if (!by_rows) partition(w.panels, id, team, &first, &last);
         return std::make_pair(first, last);
       };
-      const auto meet = [&] {
+      const auto sync_team = [&] {
         if (!by_rows) barrier();
       };
       for (const Block<T>& block : blocks_) {
-        for (int64_t r = own_from; r < own_to; ++r)
+        for (int64_t r = row_begin; r < row_end; ++r)
           for (int64_t i = 0; i < dim; i += PA3D_W)
             store(&s.x[r * ld + i], load(&s.x[r * ld + i]) + load(&s.pos[r * ld + i]));
-        normalize_rows<Stage>(s.x.data(), ld, dim, own_from, own_to, block.norm1.gain.data(), block.norm1.shift.data(),
-                              c_.norm_eps, s.normed.row(0), ld);
-        s.normed.encode(own_from, own_to);
+        layer_norm_rows<Stored>(s.x.data(), ld, dim, row_begin, row_end, block.norm1.gamma.data(),
+                                block.norm1.beta.data(), c_.norm_eps, s.normed.row(0), ld);
+        s.normed.quantize(row_begin, row_end);
         barrier();
         if (by_heads) {  // each thread attends with what it has just computed itself
           const int64_t first = c_.heads * id / team, last = c_.heads * (id + 1) / team;
           for (int64_t part = 0; part < 3; ++part)
-            linear<T, Mixed, Act::none>(s.normed.rows(), t, block.qkv, (part * dim + first * head_dim) / kNR,
-                                        (part * dim + last * head_dim) / kNR, s.qkv.data(), ld_qkv);
+            linear<T, AttnType, Activation::none>(s.normed.rows(), t, block.qkv, (part * dim + first * head_dim) / kNR,
+                                                  (part * dim + last * head_dim) / kNR, s.qkv.data(), ld_qkv);
           for (int64_t head = first; head < last; ++head)
-            attend<Mixed, Stage>(s.qkv.data(), ld_qkv, t, dim, head, head_dim, 0, t, s.attention[id], s.attended.row(0),
-                                 ld);
+            attention_head<AttnType, Stored>(s.qkv.data(), ld_qkv, t, dim, head, head_dim, 0, t, s.attention[id],
+                                             s.attn_out.row(0), ld);
         } else {
-          share(block.qkv.panels, id, team, &from, &to);
-          linear<T, Mixed, Act::none>(s.normed.rows(), t, block.qkv, from, to, s.qkv.data(), ld_qkv);
+          partition(block.qkv.panels, id, team, &from, &to);
+          linear<T, AttnType, Activation::none>(s.normed.rows(), t, block.qkv, from, to, s.qkv.data(), ld_qkv);
           barrier();
           const int64_t parts = (team + c_.heads - 1) / c_.heads;
-          for (int64_t unit = id; unit < c_.heads * parts; unit += team) {
-            share(t, static_cast<int>(unit % parts), static_cast<int>(parts), &from, &to);
-            attend<Mixed, Stage>(s.qkv.data(), ld_qkv, t, dim, unit / parts, head_dim, from, to, s.attention[id],
-                                 s.attended.row(0), ld);
+          for (int64_t task = id; task < c_.heads * parts; task += team) {
+            partition(t, static_cast<int>(task % parts), static_cast<int>(parts), &from, &to);
+            attention_head<AttnType, Stored>(s.qkv.data(), ld_qkv, t, dim, task / parts, head_dim, from, to,
+                                             s.attention[id], s.attn_out.row(0), ld);
           }
         }
         barrier();
-        if constexpr (T::kScaled) {  // scales are those of whole rows
-          s.attended.encode(own_from, own_to);
-          meet();
+        if constexpr (T::kQuantized) {  // scales are those of whole rows
+          s.attn_out.quantize(row_begin, row_end);
+          sync_team();
         }
         std::tie(from, to) = columns_of(block.proj);
-        linear_residual<T>(s.attended.rows(row), rows, block.proj, from, to, s.x.data() + row * ld, ld);
-        meet();
-        normalize_rows<Stage>(s.x.data(), ld, dim, own_from, own_to, block.norm2.gain.data(), block.norm2.shift.data(),
-                              c_.norm_eps, s.normed.row(0), ld);
-        s.normed.encode(own_from, own_to);
-        meet();
+        linear_residual<T>(s.attn_out.rows(row), rows, block.proj, from, to, s.x.data() + row * ld, ld);
+        sync_team();
+        layer_norm_rows<Stored>(s.x.data(), ld, dim, row_begin, row_end, block.norm2.gamma.data(),
+                                block.norm2.beta.data(), c_.norm_eps, s.normed.row(0), ld);
+        s.normed.quantize(row_begin, row_end);
+        sync_team();
         std::tie(from, to) = columns_of(block.fc1);
-        linear<T, Stage, Act::gelu>(s.normed.rows(row), rows, block.fc1, from, to, s.hidden.row(row), s.hidden.stride);
-        meet();
-        if constexpr (T::kScaled) {
-          s.hidden.encode(own_from, own_to);
-          meet();
+        linear<T, Stored, Activation::gelu>(s.normed.rows(row), rows, block.fc1, from, to, s.hidden.row(row),
+                                            s.hidden.stride);
+        sync_team();
+        if constexpr (T::kQuantized) {
+          s.hidden.quantize(row_begin, row_end);
+          sync_team();
         }
         std::tie(from, to) = columns_of(block.fc2);
         linear_residual<T>(s.hidden.rows(row), rows, block.fc2, from, to, s.x.data() + row * ld, ld);
-        meet();
+        sync_team();
       }
       barrier();
       if (id == 0) t3 = Clock::now();
-      share(g, id, team, &from, &to);
-      normalize_rows<Mixed>(s.x.data() + ld, ld, dim, from, to, norm_.gain.data(), norm_.shift.data(), c_.norm_eps,
-                            s.qkv.data(), ld);
+      partition(g, id, team, &from, &to);
+      layer_norm_rows<AttnType>(s.x.data() + ld, ld, dim, from, to, norm_.gamma.data(), norm_.beta.data(), c_.norm_eps,
+                                s.qkv.data(), ld);
       if (tokens) {  // in float32 whatever the precision, and in place
-        normalize_rows<F32>(s.x.data() + ld, ld, dim, from, to, norm_.gain.data(), norm_.shift.data(), c_.norm_eps,
-                            s.x.data() + ld, ld);
+        layer_norm_rows<F32>(s.x.data() + ld, ld, dim, from, to, norm_.gamma.data(), norm_.beta.data(), c_.norm_eps,
+                             s.x.data() + ld, ld);
         for (int64_t r = from; r < to; ++r) std::copy_n(s.x.data() + (1 + r) * ld, dim, tokens + r * dim);
       }
       barrier();
-      share(proj_.panels, id, team, &from, &to);
-      linear<Mixed, F32, Act::none>({s.qkv.data(), ld, nullptr, nullptr}, g, proj_, from, to, s.unit.data(), ld_text);
+      partition(proj_.panels, id, team, &from, &to);
+      linear<AttnType, F32, Activation::none>({s.qkv.data(), ld, nullptr, nullptr}, g, proj_, from, to,
+                                              s.projected.data(), ld_text);
       barrier();
-      share(g, id, team, &from, &to);
+      partition(g, id, team, &from, &to);
       for (int64_t r = from; r < to; ++r) {
-        const float* row = s.unit.data() + r * ld_text;
+        const float* row = s.projected.data() + r * ld_text;
         vf sum = vf{};
         for (int64_t i = 0; i < ld_text; i += PA3D_W) sum += load(row + i) * load(row + i);
         float total = reduce_add(sum);
@@ -265,8 +268,8 @@ class EncoderOf : public Encoder {
   }
 
  private:
-  // Moves the weights of the blocks, nearly all there are, into one slab, in the order in which they are read.
-  void side_by_side() {
+  // Moves the weights of the blocks, nearly all of the model, into huge pages in the order in which they are read.
+  void move_weights_to_slab() {
     int64_t bytes = 0;
     for (const Block<T>& b : blocks_)
       bytes += b.qkv.data.bytes() + b.proj.data.bytes() + b.fc1.data.bytes() + b.fc2.data.bytes();
@@ -276,13 +279,13 @@ class EncoderOf : public Encoder {
   }
 
   EncoderConfig c_;
-  Slab slab_;  // outlives what lies in it
+  HugePageBuffer slab_;  // declared first: it outlives the buffers that lie in it
   PatchEmbed<T> embed_;
   Packed<F32> pos1_, pos2_;
   Buffer<float> cls_token_, cls_pos_;
   std::vector<Block<T>> blocks_;
-  Norm norm_;
-  Packed<Mixed> proj_;  // not in int8: its error would go straight into the features, and it is a small share
+  LayerNorm norm_;
+  Packed<AttnType> proj_;  // never int8: its error would go straight into the features, and the product is small
 };
 
 #if PA3D_LEVEL < 3

@@ -1,10 +1,10 @@
-// Compiles one source of kernels once a level of the processor, each in a namespace of its own:
+// Compiles one source of kernels for every level of instructions, each in its own namespace:
 //
 //   #define PA3D_SOURCE "fps.inl"
 //   #include "foreach_isa.h"
 //
-// The source sees PA3D_NS (its namespace), PA3D_W (floats a vector) and PA3D_LEVEL (as in enum Isa). The flags hold for
-// the functions between the pragmas alone, so one build runs on every processor. Headers with inline functions
+// The source sees PA3D_NS (its namespace), PA3D_W (floats per vector) and PA3D_LEVEL (as in enum Isa). The flags apply
+// only to the functions between the pragmas, so one build runs on every processor. Headers with inline functions
 // must be included before this one, or they would be compiled for a processor that may not be there.
 #ifndef PA3D_SOURCE
 #error "define PA3D_SOURCE"
@@ -84,7 +84,7 @@
 #endif  // __x86_64__
 #undef PA3D_SOURCE
 
-// Picks the function of the level in use; levels without a build of their own take the one below.
+// Picks the function for the level in use; a level that was not compiled takes the one below.
 #ifndef PA3D_DISPATCH
 #if defined(__x86_64__)
 #define PA3D_DISPATCH(f) \

@@ -20,7 +20,8 @@
 namespace pa3d {
 namespace {
 
-// Below this a pass over all points is cheaper than the buckets.
+// Below this a pass over all points is faster than buckets. It and the sizes of buckets below are tuned constants:
+// measure them with bench/bench_fps.py.
 constexpr int64_t kLargeCloud = 8192;
 
 }  // namespace
@@ -28,21 +29,21 @@ constexpr int64_t kLargeCloud = 8192;
 void farthest_point_sample(const float* points, int64_t n, int64_t k, int64_t start, float min_sq_norm,
                            int64_t* index) {
   if (n < kLargeCloud) {
-    PA3D_DISPATCH(sample_small)(points, n, k, 0, start, min_sq_norm, index, nullptr, nullptr);
+    PA3D_DISPATCH(sample_brute_force)(points, n, k, 0, start, min_sq_norm, index, nullptr, nullptr);
     return;
   }
   const Buckets buckets = make_buckets(points, n, n < 200000 ? 128 : 256);
-  PA3D_DISPATCH(sample_large)(points, buckets, k, start, min_sq_norm, index);
+  PA3D_DISPATCH(sample_buckets)(points, buckets, k, start, min_sq_norm, index);
 }
 
 void sample_and_group(const float* points, int64_t n, int64_t k, int64_t m, int64_t start, float min_sq_norm,
                       int64_t* index, int64_t* members, float* distances) {
   if (n < kLargeCloud) {
-    PA3D_DISPATCH(sample_small)(points, n, k, m, start, min_sq_norm, index, members, distances);
+    PA3D_DISPATCH(sample_brute_force)(points, n, k, m, start, min_sq_norm, index, members, distances);
     return;
   }
   const Buckets buckets = make_buckets(points, n, n < 200000 ? 128 : 256);
-  PA3D_DISPATCH(sample_large)(points, buckets, k, start, min_sq_norm, index);
+  PA3D_DISPATCH(sample_buckets)(points, buckets, k, start, min_sq_norm, index);
   std::vector<float> centers(3 * k);
   for (int64_t g = 0; g < k; ++g) std::memcpy(&centers[3 * g], points + 3 * index[g], 3 * sizeof(float));
   knn(buckets, centers.data(), k, m, 1, members, distances);

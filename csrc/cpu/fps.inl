@@ -1,7 +1,7 @@
-// Two forms of the same rule. Small clouds: every point is visited for every new centre, in its own order. Large
-// clouds: points lie in spatial buckets, and a bucket is skipped when its box is at least as far from the new centre
-// as the farthest of its points is from the centres so far. The skip is exact: subtraction, product and sum round
-// monotonically, so the box's float32 bound never exceeds the float32 distance of a point inside it.
+// Two implementations of the same rule. Small clouds: every point is visited for every new centre, in its own order.
+// Large clouds: points lie in spatial buckets, and a bucket is skipped when its box is at least as far from the new
+// centre as the farthest of its points is from the centres so far. The skip is exact: subtraction, product and sum
+// round monotonically, so the box's float32 bound never exceeds the float32 distance of a point inside it.
 namespace pa3d {
 namespace PA3D_NS {
 
@@ -10,9 +10,9 @@ namespace PA3D_NS {
 
 constexpr int64_t kBlock = 128;
 
-// a - b by the units that multiply, as a * one + (-b): exact as any difference, and the units that add have more to do.
-// one is 1, which the compiler must not see.
-static inline vf minus_elsewhere(vf a, vf b, vf one) {
+// a - b as the fused multiply-add a * one - b: the result is the same, and the ports for additions are busier. `one` is
+// 1 but hidden from the compiler, which would simplify it away.
+static inline vf subtract_by_fma(vf a, vf b, vf one) {
 #if PA3D_LEVEL >= 2
   return (vf)_mm512_fmsub_ps((__m512)a, (__m512)one, (__m512)b);
 #else
@@ -23,10 +23,10 @@ static inline vf minus_elsewhere(vf a, vf b, vf one) {
 
 // dist = min(dist, distance to the centre) over [begin, end); returns the largest dist of each lane. row, if given,
 // gets the distances.
-template <bool kRow>
-static inline vf update_block(const float* x, const float* y, const float* z, float* dist, float* row, int64_t begin,
-                              int64_t end, vf cx, vf cy, vf cz) {
-  vf most = splat(-1.0f), one = splat(1.0f);
+template <bool kStoreDistances>
+static inline vf update_distances(const float* x, const float* y, const float* z, float* dist, float* row,
+                                  int64_t begin, int64_t end, vf cx, vf cy, vf cz) {
+  vf max_distance = splat(-1.0f), one = splat(1.0f);
 #if PA3D_LEVEL >= 2
   asm("" : "+v"(one));
 #endif
@@ -35,20 +35,20 @@ static inline vf update_block(const float* x, const float* y, const float* z, fl
 #pragma GCC unroll 8
     for (int u = 0; u < 8; ++u) {
       const int64_t at = i + u * PA3D_W;
-      const vf d = square_length(minus_elsewhere(load(x + at), cx, one), load(y + at) - cy, load(z + at) - cz);
-      if (kRow) store(row + at, d);
+      const vf d = squared_norm(subtract_by_fma(load(x + at), cx, one), load(y + at) - cy, load(z + at) - cz);
+      if (kStoreDistances) store(row + at, d);
       top[u] = vmin_bits(d, load(dist + at));
       store(dist + at, top[u]);
     }
     const vf low = vmax_bits(vmax_bits(top[0], top[1]), vmax_bits(top[2], top[3]));
     const vf high = vmax_bits(vmax_bits(top[4], top[5]), vmax_bits(top[6], top[7]));
-    most = end - begin == 8 * PA3D_W ? vmax_bits(low, high) : vmax_bits(most, vmax_bits(low, high));
+    max_distance = end - begin == 8 * PA3D_W ? vmax_bits(low, high) : vmax_bits(max_distance, vmax_bits(low, high));
   }
-  return most;
+  return max_distance;
 }
 
-// Four vectors at a time, since a branch that cannot be foreseen costs more than they do; end - begin is a multiple.
-static int64_t first_equal(const float* d, int64_t begin, int64_t end, float value) {
+// Four vectors at a time, because a mispredicted branch costs more than they do; end - begin is a multiple of that.
+static int64_t find_first_equal(const float* d, int64_t begin, int64_t end, float value) {
   const vf v = splat(value);
   for (int64_t i = begin; i < end; i += 4 * PA3D_W) {
     uint64_t mask = 0;
@@ -59,7 +59,7 @@ static int64_t first_equal(const float* d, int64_t begin, int64_t end, float val
 }
 
 // points (n, 3) to three arrays.
-static void split_axes(const float* points, int64_t n, float* const (&axes)[3]) {
+static void to_soa(const float* points, int64_t n, float* const (&axes)[3]) {
   int64_t i = 0;
 #if PA3D_LEVEL >= 2
   // Of 48 numbers every third: from the first two vectors, then from those and the third.
@@ -83,49 +83,50 @@ static void split_axes(const float* points, int64_t n, float* const (&axes)[3]) 
     for (int a = 0; a < 3; ++a) axes[a][i] = points[3 * i + a];
 }
 
-static void sample_small(const float* points, int64_t n, int64_t k, int64_t m, int64_t start, float min_sq_norm,
-                         int64_t* index, int64_t* members, float* distances) {
+static void sample_brute_force(const float* points, int64_t n, int64_t k, int64_t m, int64_t start, float min_sq_norm,
+                               int64_t* index, int64_t* members, float* distances) {
   const int64_t padded = (n + kBlock - 1) / kBlock * kBlock, blocks = padded / kBlock;
-  const int64_t rounds = (blocks + 3) / 4 * 4 * PA3D_W;
+  const int64_t padded_block_max = (blocks + 3) / 4 * 4 * PA3D_W;
   Buffer<float> buffer;
-  buffer.resize_only(5 * padded + rounds);
+  buffer.resize_uninitialized(5 * padded + padded_block_max);
   float *x = buffer.data(), *y = x + padded, *z = y + padded, *dist = z + padded, *row = dist + padded;
-  float* const tops = row + padded;  // of each block the largest distance of every lane
-  std::fill(tops, tops + rounds, -2.0f);
+  float* const block_max = row + padded;  // the largest distance of each block, per lane
+  std::fill(block_max, block_max + padded_block_max, -2.0f);
   std::vector<uint64_t> keys(members ? n + 8 : 0);
   const float inf = std::numeric_limits<float>::infinity();
   float* const axes[3] = {x, y, z};
-  split_axes(points, n, axes);
+  to_soa(points, n, axes);
   for (int a = 0; a < 3; ++a) std::fill(axes[a] + n, axes[a] + padded, points[3 * (n - 1) + a]);
   std::fill(dist, dist + n, inf);
   std::fill(dist + n, dist + padded, -1.0f);
   for (int64_t i = 0; min_sq_norm > 0 && i < n; ++i)
     if ((x[i] * x[i] + y[i] * y[i]) + z[i] * z[i] <= min_sq_norm) dist[i] = -1.0f;
-  float guess = 0;
+  float bound_hint = 0;
   int64_t chosen = start;
   for (int64_t g = 0; g < k; ++g) {
     index[g] = chosen;
     const vf cx = splat(x[chosen]), cy = splat(y[chosen]), cz = splat(z[chosen]);
-    vf most = splat(-1.0f);
+    vf max_distance = splat(-1.0f);
     for (int64_t b = 0; b < blocks; ++b) {
       const int64_t begin = b * kBlock;
-      const vf top = members ? update_block<true>(x, y, z, dist, row, begin, begin + kBlock, cx, cy, cz)
-                             : update_block<false>(x, y, z, dist, row, begin, begin + kBlock, cx, cy, cz);
-      store(&tops[b * PA3D_W], top);
-      most = vmax_bits(most, top);
+      const vf top = members ? update_distances<true>(x, y, z, dist, row, begin, begin + kBlock, cx, cy, cz)
+                             : update_distances<false>(x, y, z, dist, row, begin, begin + kBlock, cx, cy, cz);
+      store(&block_max[b * PA3D_W], top);
+      max_distance = vmax_bits(max_distance, top);
     }
-    const float farthest = reduce_max(most);
-    const int64_t where = first_equal(tops, 0, rounds, farthest) / PA3D_W * kBlock;
-    chosen = first_equal(dist, where, where + kBlock, farthest);
+    const float farthest = reduce_max(max_distance);
+    const int64_t block_begin = find_first_equal(block_max, 0, padded_block_max, farthest) / PA3D_W * kBlock;
+    chosen = find_first_equal(dist, block_begin, block_begin + kBlock, farthest);
     if (members) {
       for (int64_t i = n; i < padded; ++i) row[i] = inf;
-      select_smallest(row, n, padded, m, keys.data(), &guess, members + g * m, distances ? distances + g * m : nullptr);
+      select_smallest(row, n, padded, m, keys.data(), &bound_hint, members + g * m,
+                      distances ? distances + g * m : nullptr);
     }
   }
 }
 
-static void sample_large(const float* points, const Buckets& buckets, int64_t k, int64_t start, float min_sq_norm,
-                         int64_t* index) {
+static void sample_buckets(const float* points, const Buckets& buckets, int64_t k, int64_t start, float min_sq_norm,
+                           int64_t* index) {
   const int64_t size = buckets.size, count = buckets.count, padded = buckets.padded_count();
   const float *x = buckets.x.data(), *y = buckets.y.data(), *z = buckets.z.data();
   const float inf = std::numeric_limits<float>::infinity();
@@ -154,12 +155,12 @@ static void sample_large(const float* points, const Buckets& buckets, int64_t k,
       for (; mask; mask &= mask - 1) {
         const int64_t at = b + __builtin_ctz(mask);
         top[at] =
-            reduce_max(update_block<false>(x, y, z, dist.data(), nullptr, at * size, (at + 1) * size, cx, cy, cz));
+            reduce_max(update_distances<false>(x, y, z, dist.data(), nullptr, at * size, (at + 1) * size, cx, cy, cz));
       }
       farthest = vmax(farthest, load(&top[b]));
     }
     const float best = reduce_max(farthest);
-    if (best <= 0) {  // every point that may be picked coincides with a centre, or none may: nothing changes any more
+    if (best <= 0) {  // every point that may be picked coincides with a centre, or none may: nothing changes from here
       chosen = std::numeric_limits<int32_t>::max();
       for (int64_t s = 0; s < count * size; ++s)
         if (dist[s] == best) chosen = std::min<int64_t>(chosen, buckets.index[s]);

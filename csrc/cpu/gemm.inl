@@ -1,29 +1,29 @@
 // Matrix products of activations with packed weights, C (m, n) = A (m, k) W^T, in float32, bf16 and int8.
 //
 // Weights lie in panels of kNR columns: [panel][k][kNR] for float32, [panel][k/2][kNR][2] for bf16,
-// [panel][k/4][kNR][4] for int8: one 32-bit lane a column in all three, so they share one kernel. It holds an MR x kNR
-// tile of C in registers, streams one panel and broadcasts A, so panels are read once for all rows that fit the cache.
-// Every element of C is summed over k in order by one thread: results do not depend on how work is cut.
+// [panel][k/4][kNR][4] for int8: one 32-bit lane per column in all three, so they share one kernel. It holds an MR x
+// kNR tile of C in registers, streams one panel and broadcasts A, so panels are read once for all rows that fit the
+// cache. Every element of C is summed over k in order by one thread: results do not depend on how the work is split.
 //
-// int8: weights are rounded to [-127, 127] with a scale a column, activations to [0, 255] with a scale and a zero point
-// a row, found from the row itself; the zero point is taken out again through the columns' sums. Included inside
-// foreach_isa.h, after vec.inl and math.inl.
+// int8: weights are rounded to [-127, 127] with a scale per column, activations to [0, 255] with a scale and a zero
+// point per row, found from the row itself; the zero point is removed again through the sums of the columns. Included
+// inside foreach_isa.h, after vec.inl and math.inl.
 
 constexpr int kNV = 2;
 constexpr int kNR = kNV * PA3D_W;
 constexpr int kMR = PA3D_LEVEL >= 2 ? 12 : PA3D_LEVEL == 1 ? 6 : 4;
 
 // Rows of activations start at multiples of this many elements; what lies past the true width is zero.
-constexpr int64_t kAlign = 64;
-static inline int64_t aligned(int64_t n) { return (n + kAlign - 1) / kAlign * kAlign; }
+constexpr int64_t kRowAlign = 64;
+static inline int64_t align_up(int64_t n) { return (n + kRowAlign - 1) / kRowAlign * kRowAlign; }
 
-// Rows of activations as a product reads them; scale and zero (one a row) are used by int8 alone.
+// Rows of activations as a product reads them; scale and zero_point (one per row) are used by int8 only.
 template <class T>
 struct Rows {
   typename T::A* data = nullptr;
   int64_t stride = 0;
   float* scale = nullptr;
-  int32_t* zero = nullptr;
+  int32_t* zero_point = nullptr;
 };
 
 struct F32 {
@@ -31,14 +31,14 @@ struct F32 {
   typedef float W;
   typedef vf Sum;
   static constexpr int kPack = 1;  // elements of k in one 32-bit lane
-  static constexpr bool kScaled = false;
+  static constexpr bool kQuantized = false;
   static inline void multiply_add(vf& acc, const float* a, const float* w) { acc += splat(*a) * load(w); }
-  static inline void put(float* p, vf v) { store(p, v); }
-  // One step of a panel from kPack rows of a matrix: lane c holds their elements c.
-  static inline void weave(const float* row, int64_t, float* out) {
+  static inline void store_f32(float* p, vf v) { store(p, v); }
+  // Interleaves kPack rows of a matrix to one step of a panel: lane c holds their elements c.
+  static inline void interleave(const float* row, int64_t, float* out) {
     for (int c = 0; c < kNR; c += PA3D_W) store(out + c, load(row + c));
   }
-  static inline float encode(float v) { return v; }
+  static inline float from_f32(float v) { return v; }
 };
 
 #if PA3D_LEVEL >= 3
@@ -47,16 +47,16 @@ struct BF16 {
   typedef uint16_t W;
   typedef vf Sum;
   static constexpr int kPack = 2;
-  static constexpr bool kScaled = false;
+  static constexpr bool kQuantized = false;
   static inline void multiply_add(vf& acc, const uint16_t* a, const uint16_t* w) {
     int32_t pair;
     std::memcpy(&pair, a, 4);
     acc = (vf)_mm512_dpbf16_ps((__m512)acc, (__m512bh)_mm512_set1_epi32(pair), (__m512bh)_mm512_loadu_si512(w));
   }
-  static inline void put(uint16_t* p, vf v) {
+  static inline void store_f32(uint16_t* p, vf v) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh((__m512)v));
   }
-  static inline void weave(const uint16_t* row, int64_t stride, uint16_t* out) {
+  static inline void interleave(const uint16_t* row, int64_t stride, uint16_t* out) {
     const __m512i low = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37,
                                          5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
     const __m512i a = _mm512_loadu_si512(row), b = _mm512_loadu_si512(row + stride);
@@ -64,7 +64,7 @@ struct BF16 {
     _mm512_storeu_si512(out, _mm512_permutex2var_epi16(a, low, b));
     _mm512_storeu_si512(out + 32, _mm512_permutex2var_epi16(a, high, b));
   }
-  static inline uint16_t encode(float v) {
+  static inline uint16_t from_f32(float v) {
     uint32_t bits;
     std::memcpy(&bits, &v, 4);
     return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
@@ -76,7 +76,7 @@ struct I8 {
   typedef int8_t W;
   typedef vi Sum;
   static constexpr int kPack = 4;
-  static constexpr bool kScaled = true;
+  static constexpr bool kQuantized = true;
   static inline void multiply_add(vi& acc, const uint8_t* a, const int8_t* w) {
     int32_t quad;
     std::memcpy(&quad, a, 4);
@@ -86,18 +86,18 @@ struct I8 {
 #endif
 
 #if PA3D_LEVEL >= 3
-// One float32 row as an int8 operand: value = scale * (q - zero), with zero itself exact.
-static inline void encode_row(const float* row, int64_t width, const Rows<I8>& out) {
+// One float32 row as an int8 operand: value = scale * (q - zero_point), with zero itself exact.
+static inline void quantize_row(const float* row, int64_t width, const Rows<I8>& out) {
   vf low = vf{}, high = vf{};
   for (int64_t i = 0; i < width; i += PA3D_W) {
     low = vmin(low, load(row + i));
     high = vmax(high, load(row + i));
   }
   const float least = reduce_min(low), scale = std::max((reduce_max(high) - least) / 255.0f, 1e-20f);
-  const float zero = std::nearbyint(-least / scale);
+  const float zero_point = std::nearbyint(-least / scale);
   *out.scale = scale;
-  *out.zero = static_cast<int32_t>(zero);
-  const vf factor = splat(1.0f / scale), shift = splat(zero);
+  *out.zero_point = static_cast<int32_t>(zero_point);
+  const vf factor = splat(1.0f / scale), shift = splat(zero_point);
   for (int64_t i = 0; i < width; i += PA3D_W) {
     const __m512i q = _mm512_cvtps_epi32((__m512)(load(row + i) * factor + shift));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(out.data + i),
@@ -106,38 +106,38 @@ static inline void encode_row(const float* row, int64_t width, const Rows<I8>& o
 }
 #endif
 
-// Activations on their way from one product to the next. What finishes a tile writes `stage`; int8 needs whole rows to
-// find their scales, so it stages float32 and `encode` follows; the others stage the operand itself. Past the width
-// rows hold zeros, which meet zero weights.
+// Activations between two products. Epilogues write `values`. int8 needs whole rows to find their scales, so `values`
+// are float32 there and quantize() follows; for the other types `values` are the operand itself. Past the width rows
+// hold zeros, which meet zero weights.
 template <class T>
-struct Staged {
-  typedef std::conditional_t<T::kScaled, F32, T> Stage;
-  Buffer<typename Stage::A> stage;
-  Buffer<typename T::A> coded;
+struct Activations {
+  typedef std::conditional_t<T::kQuantized, F32, T> Stored;
+  Buffer<typename Stored::A> values;
+  Buffer<typename T::A> quantized;
   Buffer<float> scale;
-  Buffer<int32_t> zero;
+  Buffer<int32_t> zero_point;
   int64_t stride = 0;
 
   void reserve(int64_t rows, int64_t width) {
-    stride = aligned(width);
-    stage.reserve(rows * stride);
-    if constexpr (T::kScaled) {
-      coded.reserve(rows * stride);
+    stride = align_up(width);
+    values.reserve(rows * stride);
+    if constexpr (T::kQuantized) {
+      quantized.reserve(rows * stride);
       scale.reserve(rows);
-      zero.reserve(rows);
+      zero_point.reserve(rows);
     }
   }
-  typename Stage::A* row(int64_t r) { return stage.data() + r * stride; }
-  void encode(int64_t from, int64_t to) {
-    if constexpr (T::kScaled)
-      for (int64_t r = from; r < to; ++r) encode_row(row(r), stride, rows(r));
+  typename Stored::A* row(int64_t r) { return values.data() + r * stride; }
+  void quantize(int64_t from, int64_t to) {
+    if constexpr (T::kQuantized)
+      for (int64_t r = from; r < to; ++r) quantize_row(row(r), stride, rows(r));
     (void)from, (void)to;
   }
   Rows<T> rows(int64_t from = 0) {
-    if constexpr (T::kScaled)
-      return {coded.data() + from * stride, stride, scale.data() + from, zero.data() + from};
+    if constexpr (T::kQuantized)
+      return {quantized.data() + from * stride, stride, scale.data() + from, zero_point.data() + from};
     else
-      return {stage.data() + from * stride, stride, nullptr, nullptr};
+      return {values.data() + from * stride, stride, nullptr, nullptr};
   }
 };
 
@@ -157,7 +157,7 @@ struct Packed {
       const float* from = w + row * stride;
       typename T::W* to = data.data() + row / kNR * k * kNR + row % kNR * T::kPack;
       auto at = [&](int64_t i) -> typename T::W& { return to[i / T::kPack * T::kPack * kNR + i % T::kPack]; };
-      if constexpr (T::kScaled) {
+      if constexpr (T::kQuantized) {
         float top = 1e-20f;
         for (int64_t i = 0; i < columns; ++i) top = std::max(top, std::fabs(from[i]));
         int32_t total = 0;
@@ -169,20 +169,20 @@ struct Packed {
         scale[row] = top / 127.0f;
         sum[row] = total;
       } else {
-        for (int64_t i = 0; i < columns; ++i) at(i) = T::encode(from[i]);
+        for (int64_t i = 0; i < columns; ++i) at(i) = T::from_f32(from[i]);
       }
     }
   }
-  // Room for n columns of depth k, all zero.
+  // Sets the size; all values become zero.
   void resize(int64_t rows, int64_t columns, const float* b) {
     n = rows;
     k = (columns + T::kPack - 1) / T::kPack * T::kPack;
     panels = (n + kNR - 1) / kNR;
     data.resize(panels * k * kNR);
-    const int64_t padded = std::max(panels * kNR, aligned(n));
+    const int64_t padded = std::max(panels * kNR, align_up(n));
     bias.resize(padded);
     if (b) std::copy_n(b, n, bias.data());
-    if constexpr (T::kScaled) {
+    if constexpr (T::kQuantized) {
       scale.resize(padded);
       sum.resize(padded);
     }
@@ -190,28 +190,28 @@ struct Packed {
   const typename T::W* panel(int64_t p) const { return data.data() + p * k * kNR; }
 };
 
-// Bytes at `ahead` that a tile asks the memory for in each of its k / kPack steps: a panel is far longer than what the
-// processor fetches on its own account, and comes whole while the tiles of the panel before it are multiplied.
-constexpr int64_t kAhead = 32;
+// Bytes that a tile prefetches in each of its k / kPack steps: a panel is longer than what the hardware prefetches, and
+// is loaded completely while the tiles of the panel before it are multiplied.
+constexpr int64_t kPrefetchBytes = 32;
 
 // tile (MR, kNR) = A (MR, k) times one panel; 32-bit sums, integers for int8; rows of the tile are `tile_stride` apart.
 // kStep: bytes from one lane of a row of A to the next; rows lie in one piece unless A is itself a panel (outer.inl).
 template <class T, int MR, int kStep = 4>
-static __attribute__((noinline)) void multiply_tile(const typename T::A* a, int64_t stride, const typename T::W* w,
-                                                    int64_t k, void* tile, int64_t tile_stride, const char* ahead) {
+static __attribute__((noinline)) void microkernel(const typename T::A* a, int64_t stride, const typename T::W* w,
+                                                  int64_t k, void* tile, int64_t tile_stride, const char* prefetch) {
   typedef typename T::Sum Sum;
   Sum acc[MR][kNV];
 #pragma GCC unroll 12
   for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 2
     for (int j = 0; j < kNV; ++j) acc[i][j] = Sum{};
-  // Three rows a pointer. Left alone, the compiler keeps one for each row and parks those that find no register in
-  // vector registers: two moves a step, on the very units that multiply.
+  // One pointer for three rows. Left alone, the compiler keeps one per row and spills some to vector registers: two
+  // moves per step, on the ports that multiply.
   const int64_t row = stride * static_cast<int64_t>(sizeof(typename T::A));
   const char* base[(MR + 2) / 3];
   for (int i = 0; i < MR; i += 3) base[i / 3] = reinterpret_cast<const char*>(a) + i * row;
-  for (int64_t left = k; left > 0; left -= T::kPack, w += kNR * T::kPack, ahead += kAhead) {
-    __builtin_prefetch(ahead);
+  for (int64_t left = k; left > 0; left -= T::kPack, w += kNR * T::kPack, prefetch += kPrefetchBytes) {
+    __builtin_prefetch(prefetch);
 #pragma GCC unroll 12
     for (int i = 0; i < MR; ++i) {
       const auto* at = reinterpret_cast<const typename T::A*>(base[i / 3] + i % 3 * row);
@@ -231,78 +231,77 @@ static __attribute__((noinline)) void multiply_tile(const typename T::A* a, int6
     for (int j = 0; j < kNV; ++j) std::memcpy(out + 4 * j * PA3D_W, &acc[i][j], sizeof(Sum));
 }
 
-// The same for fewer rows; what is needed next is what lies behind the panel, unless `ahead` says better.
+// The same for fewer rows. Prefetches what follows the panel unless `prefetch` is given.
 template <class T, int MR>
-static inline void multiply_rows(int rows, const typename T::A* a, int64_t stride, const typename T::W* w, int64_t k,
-                                 void* tile, int64_t tile_stride = kNR, const char* ahead = nullptr) {
-  if (ahead == nullptr) ahead = reinterpret_cast<const char*>(w + k * kNR);
+static inline void microkernel_rows(int rows, const typename T::A* a, int64_t stride, const typename T::W* w, int64_t k,
+                                    void* tile, int64_t tile_stride = kNR, const char* prefetch = nullptr) {
+  if (prefetch == nullptr) prefetch = reinterpret_cast<const char*>(w + k * kNR);
   if constexpr (MR > 0) {
     if (rows == MR)
-      multiply_tile<T, MR>(a, stride, w, k, tile, tile_stride, ahead);
+      microkernel<T, MR>(a, stride, w, k, tile, tile_stride, prefetch);
     else
-      multiply_rows<T, MR - 1>(rows, a, stride, w, k, tile, tile_stride, ahead);
+      microkernel_rows<T, MR - 1>(rows, a, stride, w, k, tile, tile_stride, prefetch);
   }
 }
 
 #if PA3D_LEVEL >= 3
 // Integer sums to floats, in place.
-static inline void rescale(const Packed<I8>& w, const float* row_scale, const int32_t* row_zero, int rows,
-                           int64_t column, float* tile) {
+static inline void dequantize(const Packed<I8>& w, const float* row_scale, const int32_t* row_zero_point, int rows,
+                              int64_t column, float* tile) {
   for (int j = 0; j < kNR; j += PA3D_W) {
     const vi sum = load(w.sum.data() + column + j);
     const vf scale = load(w.scale.data() + column + j);
     for (int i = 0; i < rows; ++i) {
       float* at = tile + i * kNR + j;
-      const vi product = (vi)load(at) - sum * splat(row_zero[i]);
+      const vi product = (vi)load(at) - sum * splat(row_zero_point[i]);
       store(at, __builtin_convertvector(product, vf) * (scale * splat(row_scale[i])));
     }
   }
 }
 #endif
 
-struct Nothing {
+struct NoOp {
   void operator()(int64_t, int, int64_t) const {}
 };
 
-// finish(row, rows, column, tile) takes each finished float32 tile of panels [from, to); before(row, rows, column)
-// comes ahead of its multiplication: what finish reads and writes may lie in strips that the processor does not
-// foresee, and can be fetched meanwhile.
-template <class T, class Finish, class Before = Nothing>
-static inline void multiply(const Rows<T>& a, int64_t m, const Packed<T>& w, int64_t from, int64_t to,
-                            const Finish& finish, const Before& before = {}) {
+// epilogue(row, rows, column, tile) takes each finished float32 tile of panels [from, to); prologue(row, rows, column)
+// runs before its multiplication, to prefetch what the epilogue reads and writes.
+template <class T, class Epilogue, class Prologue = NoOp>
+static inline void gemm(const Rows<T>& a, int64_t m, const Packed<T>& w, int64_t from, int64_t to,
+                        const Epilogue& epilogue, const Prologue& prologue = {}) {
   alignas(64) float tile[kMR * kNR];
   for (int64_t p = from; p < to; ++p) {
-    const char* ahead = reinterpret_cast<const char*>(w.panel(p + 1));
-    for (int64_t row = 0; row < m; row += kMR, ahead += w.k / T::kPack * kAhead) {
+    const char* prefetch = reinterpret_cast<const char*>(w.panel(p + 1));
+    for (int64_t row = 0; row < m; row += kMR, prefetch += w.k / T::kPack * kPrefetchBytes) {
       const int rows = static_cast<int>(std::min<int64_t>(kMR, m - row));
-      before(row, rows, p * kNR);
-      multiply_rows<T, kMR>(rows, a.data + row * a.stride, a.stride, w.panel(p), w.k, tile, kNR, ahead);
-      if constexpr (T::kScaled) rescale(w, a.scale + row, a.zero + row, rows, p * kNR, tile);
-      finish(row, rows, p * kNR, tile);
+      prologue(row, rows, p * kNR);
+      microkernel_rows<T, kMR>(rows, a.data + row * a.stride, a.stride, w.panel(p), w.k, tile, kNR, prefetch);
+      if constexpr (T::kQuantized) dequantize(w, a.scale + row, a.zero_point + row, rows, p * kNR, tile);
+      epilogue(row, rows, p * kNR, tile);
     }
   }
 }
 
-enum class Act { none, relu, gelu };
+enum class Activation { none, relu, gelu };
 
 // T: the type of the operands, which tells how exact the result has to be.
-template <Act act, class T>
+template <Activation act, class T>
 static inline vf activate(vf v) {
-  if constexpr (act == Act::relu) return vmax(v, splat(0.0f));
-  if constexpr (act == Act::gelu) return std::is_same_v<T, F32> ? vgelu(v) : vgelu_short(v);
+  if constexpr (act == Activation::relu) return vmax(v, splat(0.0f));
+  if constexpr (act == Activation::gelu) return std::is_same_v<T, F32> ? vgelu(v) : vgelu_approx(v);
   return v;
 }
 
 // out (m, n) = act(A W^T + bias), as float32 or as activations of the next product.
-template <class T, class O, Act act>
+template <class T, class O, Activation act>
 static inline void linear(const Rows<T>& a, int64_t m, const Packed<T>& w, int64_t from, int64_t to, typename O::A* out,
                           int64_t out_stride) {
-  multiply<T>(a, m, w, from, to, [&](int64_t row, int rows, int64_t column, const float* tile) {
+  gemm<T>(a, m, w, from, to, [&](int64_t row, int rows, int64_t column, const float* tile) {
     for (int j = 0; j < kNV; ++j) {
       const vf b = load(w.bias.data() + column + j * PA3D_W);
       for (int i = 0; i < rows; ++i)
-        O::put(out + (row + i) * out_stride + column + j * PA3D_W,
-               activate<act, T>(load(tile + i * kNR + j * PA3D_W) + b));
+        O::store_f32(out + (row + i) * out_stride + column + j * PA3D_W,
+                     activate<act, T>(load(tile + i * kNR + j * PA3D_W) + b));
     }
   });
 }
@@ -311,7 +310,7 @@ static inline void linear(const Rows<T>& a, int64_t m, const Packed<T>& w, int64
 template <class T>
 static inline void linear_residual(const Rows<T>& a, int64_t m, const Packed<T>& w, int64_t from, int64_t to, float* x,
                                    int64_t x_stride) {
-  multiply<T>(a, m, w, from, to, [&](int64_t row, int rows, int64_t column, const float* tile) {
+  gemm<T>(a, m, w, from, to, [&](int64_t row, int rows, int64_t column, const float* tile) {
     for (int j = 0; j < kNV; ++j) {
       const vf b = load(w.bias.data() + column + j * PA3D_W);
       for (int i = 0; i < rows; ++i) {

@@ -20,14 +20,14 @@
 namespace pa3d {
 namespace {
 
-// More centres than this are searched through buckets.
+// Above this many centres, buckets are faster; tuned, measure with bench/bench_interpolate.py.
 constexpr int64_t kManyCenters = 2048;
 constexpr int64_t kChunk = 1024;
 
-// Calls consume(begin, end, index, distance) with the k nearest centres of points [begin, end).
-template <class Consume>
-void for_nearest(const float* points, int64_t n, const float* centers, int64_t g, int64_t k, int threads,
-                 const Consume& consume) {
+// Calls visit(begin, end, index, distance) with the k nearest centres of points [begin, end).
+template <class Visit>
+void for_each_nearest_chunk(const float* points, int64_t n, const float* centers, int64_t g, int64_t k, int threads,
+                            const Visit& visit) {
   if (g > kManyCenters) {
     const Buckets buckets = make_buckets(centers, g, 64);
     parallel_for(n, kChunk, threads, [&](int64_t from, int64_t to) {
@@ -38,7 +38,7 @@ void for_nearest(const float* points, int64_t n, const float* centers, int64_t g
         const int64_t end = std::min(to, begin + kChunk);
         knn(buckets, points + 3 * begin, end - begin, k, 1, found.data(), distance.data());
         std::transform(found.begin(), found.end(), index.begin(), [](int64_t i) { return static_cast<int32_t>(i); });
-        consume(begin, end, index.data(), distance.data());
+        visit(begin, end, index.data(), distance.data());
       }
     });
     return;
@@ -53,7 +53,7 @@ void for_nearest(const float* points, int64_t n, const float* centers, int64_t g
     for (int64_t begin = from; begin < to; begin += kChunk) {
       const int64_t end = std::min(to, begin + kChunk);
       PA3D_DISPATCH(nearest_rows)(points, begin, end, soa.data(), g, padded, k, index.data(), distance.data());
-      consume(begin, end, index.data(), distance.data());
+      visit(begin, end, index.data(), distance.data());
     }
   });
 }
@@ -62,31 +62,33 @@ void for_nearest(const float* points, int64_t n, const float* centers, int64_t g
 
 void nearest_centers(const float* points, int64_t n, const float* centers, int64_t g, int64_t k, int threads,
                      int32_t* index, float* distance) {
-  for_nearest(points, n, centers, g, k, threads, [&](int64_t begin, int64_t end, const int32_t* at, const float* d) {
-    std::memcpy(index + begin * k, at, (end - begin) * k * sizeof(int32_t));
-    if (distance) std::memcpy(distance + begin * k, d, (end - begin) * k * sizeof(float));
-  });
+  for_each_nearest_chunk(points, n, centers, g, k, threads,
+                         [&](int64_t begin, int64_t end, const int32_t* at, const float* d) {
+                           std::memcpy(index + begin * k, at, (end - begin) * k * sizeof(int32_t));
+                           if (distance) std::memcpy(distance + begin * k, d, (end - begin) * k * sizeof(float));
+                         });
 }
 
 void interpolate(const float* points, int64_t n, const float* centers, int64_t g, const float* values, int64_t c,
                  int64_t k, int threads, float* out) {
-  for_nearest(points, n, centers, g, k, threads, [&](int64_t begin, int64_t end, const int32_t* at, const float* d) {
-    for (int64_t i = begin; i < end; ++i, at += k, d += k) {
-      float* row = out + i * c;
-      if (k == 1) {
-        std::memcpy(row, values + at[0] * c, c * sizeof(float));
-        continue;
-      }
-      float weight[3], sum = 0;
-      for (int64_t j = 0; j < k; ++j) sum += weight[j] = 1.0f / (std::sqrt(d[j]) + 1e-8f);
-      for (int64_t j = 0; j < k; ++j) weight[j] /= sum;
-      for (int64_t v = 0; v < c; ++v) {
-        float total = 0;
-        for (int64_t j = 0; j < k; ++j) total += weight[j] * values[at[j] * c + v];
-        row[v] = total;
-      }
-    }
-  });
+  for_each_nearest_chunk(points, n, centers, g, k, threads,
+                         [&](int64_t begin, int64_t end, const int32_t* at, const float* d) {
+                           for (int64_t i = begin; i < end; ++i, at += k, d += k) {
+                             float* row = out + i * c;
+                             if (k == 1) {
+                               std::memcpy(row, values + at[0] * c, c * sizeof(float));
+                               continue;
+                             }
+                             float weight[3], sum = 0;
+                             for (int64_t j = 0; j < k; ++j) sum += weight[j] = 1.0f / (std::sqrt(d[j]) + 1e-8f);
+                             for (int64_t j = 0; j < k; ++j) weight[j] /= sum;
+                             for (int64_t v = 0; v < c; ++v) {
+                               float total = 0;
+                               for (int64_t j = 0; j < k; ++j) total += weight[j] * values[at[j] * c + v];
+                               row[v] = total;
+                             }
+                           }
+                         });
 }
 
 }  // namespace pa3d

@@ -3,69 +3,69 @@ namespace PA3D_NS {
 
 #include "vec.inl"
 
-// PA3D_W points at a time against every centre; kU groups in flight hide the latency of the comparisons.
-template <int kK, int kU>
+// PA3D_W points at a time against every centre; kUnroll groups in flight hide the latency of the comparisons.
+template <int kNeighbors, int kUnroll>
 static inline void nearest_group(const float* points, int64_t count, const float* centers, int64_t g, int64_t padded,
                                  int32_t* index, float* distance) {
-  alignas(64) float xyz[3][kU * PA3D_W];
-  for (int i = 0; i < kU * PA3D_W; ++i) {
+  alignas(64) float xyz[3][kUnroll * PA3D_W];
+  for (int i = 0; i < kUnroll * PA3D_W; ++i) {
     const float* p = points + 3 * std::min<int64_t>(i, count - 1);
     for (int a = 0; a < 3; ++a) xyz[a][i] = p[a];
   }
   const float inf = std::numeric_limits<float>::infinity();
-  vf x[kU], y[kU], z[kU], best[kU][kK];
-  vi where[kU][kK];
+  vf x[kUnroll], y[kUnroll], z[kUnroll], best[kUnroll][kNeighbors];
+  vi best_index[kUnroll][kNeighbors];
 #pragma GCC unroll 4
-  for (int u = 0; u < kU; ++u) {
+  for (int u = 0; u < kUnroll; ++u) {
     x[u] = load(xyz[0] + u * PA3D_W);
     y[u] = load(xyz[1] + u * PA3D_W);
     z[u] = load(xyz[2] + u * PA3D_W);
 #pragma GCC unroll 3
-    for (int j = 0; j < kK; ++j) {
+    for (int j = 0; j < kNeighbors; ++j) {
       best[u][j] = splat(inf);
-      where[u][j] = splat(int32_t{0});
+      best_index[u][j] = splat(int32_t{0});
     }
   }
   for (int64_t c = 0; c < g; ++c) {
     const vf cx = splat(centers[c]), cy = splat(centers[padded + c]), cz = splat(centers[2 * padded + c]);
     const vi id = splat(static_cast<int32_t>(c));
 #pragma GCC unroll 4
-    for (int u = 0; u < kU; ++u) {
-      vf d = square_distance(x[u], y[u], z[u], cx, cy, cz);
-      vi at = id, shifted = vi{};  // once a slot is taken, all behind it move down, equal ones too
+    for (int u = 0; u < kUnroll; ++u) {
+      vf d = squared_distance(x[u], y[u], z[u], cx, cy, cz);
+      vi at = id, shifted = vi{};  // once a slot is taken, all later ones move down, equal ones too
 #pragma GCC unroll 3
-      for (int j = 0; j < kK; ++j) {
+      for (int j = 0; j < kNeighbors; ++j) {
         const vi closer = shifted | (d < best[u][j]);
-        const vf pushed = best[u][j];
-        const vi pushed_at = where[u][j];
-        best[u][j] = vmin(d, pushed);
-        where[u][j] = closer ? at : pushed_at;
-        if (j + 1 < kK) {
-          d = closer ? pushed : d;
-          at = closer ? pushed_at : at;
+        const vf displaced = best[u][j];
+        const vi displaced_index = best_index[u][j];
+        best[u][j] = vmin(d, displaced);
+        best_index[u][j] = closer ? at : displaced_index;
+        if (j + 1 < kNeighbors) {
+          d = closer ? displaced : d;
+          at = closer ? displaced_index : at;
           shifted = closer;
         }
       }
     }
   }
-  for (int u = 0; u < kU; ++u)
+  for (int u = 0; u < kUnroll; ++u)
     for (int lane = 0; lane < PA3D_W && u * PA3D_W + lane < count; ++lane)
-      for (int j = 0; j < kK; ++j) {
-        index[(u * PA3D_W + lane) * kK + j] = where[u][j][lane];
-        distance[(u * PA3D_W + lane) * kK + j] = best[u][j][lane];
+      for (int j = 0; j < kNeighbors; ++j) {
+        index[(u * PA3D_W + lane) * kNeighbors + j] = best_index[u][j][lane];
+        distance[(u * PA3D_W + lane) * kNeighbors + j] = best[u][j][lane];
       }
 }
 
 // index and distance hold (end - begin, k), counted from begin.
 static void nearest_rows(const float* points, int64_t begin, int64_t end, const float* centers, int64_t g,
                          int64_t padded, int64_t k, int32_t* index, float* distance) {
-  constexpr int kU = 4;
-  constexpr int64_t kStep = kU * PA3D_W;
+  constexpr int kUnroll = 4;
+  constexpr int64_t kStep = kUnroll * PA3D_W;
   for (int64_t i = begin; i < end; i += kStep) {
     const int64_t count = std::min(kStep, end - i), out = (i - begin) * k;
-    if (k == 1) nearest_group<1, kU>(points + 3 * i, count, centers, g, padded, index + out, distance + out);
-    if (k == 2) nearest_group<2, kU>(points + 3 * i, count, centers, g, padded, index + out, distance + out);
-    if (k == 3) nearest_group<3, kU>(points + 3 * i, count, centers, g, padded, index + out, distance + out);
+    if (k == 1) nearest_group<1, kUnroll>(points + 3 * i, count, centers, g, padded, index + out, distance + out);
+    if (k == 2) nearest_group<2, kUnroll>(points + 3 * i, count, centers, g, padded, index + out, distance + out);
+    if (k == 3) nearest_group<3, kUnroll>(points + 3 * i, count, centers, g, padded, index + out, distance + out);
   }
 }
 

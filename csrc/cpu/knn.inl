@@ -9,30 +9,30 @@ namespace PA3D_NS {
 struct Scratch {
   std::vector<float> row, bound;
   std::vector<uint64_t> keys, boxes;
-  float guess = 0;
+  float bound_hint = 0;
 };
 
-static void knn_small(const float* x, const float* y, const float* z, int64_t n, int64_t padded, const float* query,
-                      int64_t k, Scratch& s, int64_t* index, float* distance) {
+static void knn_brute_force(const float* x, const float* y, const float* z, int64_t n, int64_t padded,
+                            const float* query, int64_t k, Scratch& s, int64_t* index, float* distance) {
   const vf cx = splat(query[0]), cy = splat(query[1]), cz = splat(query[2]);
   float* row = s.row.data();
   for (int64_t i = 0; i < padded; i += PA3D_W)
-    store(row + i, square_distance(load(x + i), load(y + i), load(z + i), cx, cy, cz));
+    store(row + i, squared_distance(load(x + i), load(y + i), load(z + i), cx, cy, cz));
   for (int64_t i = n; i < padded; ++i) row[i] = std::numeric_limits<float>::infinity();
-  select_smallest(row, n, padded, k, s.keys.data(), &s.guess, index, distance);
+  select_smallest(row, n, padded, k, s.keys.data(), &s.bound_hint, index, distance);
 }
 
 // The k nearest so far: keys of distance and index, cut back to k whenever they have become many.
 struct Nearest {
   uint64_t* keys;
-  int64_t k, most, size = 0;
+  int64_t k, max_keys, size = 0;
   float radius = std::numeric_limits<float>::infinity();
 
   void visit(const Buckets& buckets, int64_t b, vf cx, vf cy, vf cz) {
     const int64_t begin = b * buckets.size, end = std::min(begin + buckets.size, buckets.n);
     const vf limit = splat(radius);
     for (int64_t i = begin; i < end; i += PA3D_W) {
-      const vf d = square_distance(load(&buckets.x[i]), load(&buckets.y[i]), load(&buckets.z[i]), cx, cy, cz);
+      const vf d = squared_distance(load(&buckets.x[i]), load(&buckets.y[i]), load(&buckets.z[i]), cx, cy, cz);
       uint32_t mask = mask_less_equal(d, limit);
       if (end - i < PA3D_W) mask &= (1u << (end - i)) - 1;
       alignas(64) float lanes[PA3D_W];
@@ -44,9 +44,9 @@ struct Nearest {
         keys[size++] = static_cast<uint64_t>(bits) << 32 | static_cast<uint32_t>(buckets.index[i + lane]);
       }
     }
-    if (size > most) shrink();
+    if (size > max_keys) prune();
   }
-  void shrink() {
+  void prune() {
     if (size < k) return;
     std::nth_element(keys, keys + k - 1, keys + size);
     const uint32_t bits = static_cast<uint32_t>(keys[k - 1] >> 32);
@@ -55,8 +55,8 @@ struct Nearest {
   }
 };
 
-static void knn_large(const Buckets& buckets, const float* query, int64_t k, Scratch& s, int64_t* index,
-                      float* distance) {
+static void knn_buckets(const Buckets& buckets, const float* query, int64_t k, Scratch& s, int64_t* index,
+                        float* distance) {
   const int64_t padded = buckets.padded_count();
   const vf cx = splat(query[0]), cy = splat(query[1]), cz = splat(query[2]), zero = splat(0.0f);
   float* bound = s.bound.data();
@@ -72,24 +72,24 @@ static void knn_large(const Buckets& buckets, const float* query, int64_t k, Scr
   // Boxes at the least distance (for a query inside the cloud, those that contain it) have to be visited in any case;
   // with them, along the curve, as many as hold k points. They give a first radius.
   const float closest = reduce_min(least);
-  int64_t home = -1, first = 0, last = 0;
+  int64_t nearest_bucket = -1, first = 0, last = 0;
   Nearest found{s.keys.data(), k, std::max(2 * k + 32, k + 64)};
   for (int64_t b = 0; b < padded; b += PA3D_W) {
     for (uint32_t mask = mask_equal(load(bound + b), splat(closest)); mask; mask &= mask - 1) {
       const int64_t at = b + __builtin_ctz(mask);
       if (at >= buckets.count) break;
-      if (home < 0) {
-        home = at;
-        const int64_t around = (k + buckets.size - 1) / buckets.size + 1;
-        last = std::min(buckets.count, std::max<int64_t>(0, home - around / 2) + around);
-        first = std::max<int64_t>(0, last - around);
+      if (nearest_bucket < 0) {
+        nearest_bucket = at;
+        const int64_t window = (k + buckets.size - 1) / buckets.size + 1;
+        last = std::min(buckets.count, std::max<int64_t>(0, nearest_bucket - window / 2) + window);
+        first = std::max<int64_t>(0, last - window);
         for (int64_t i = first; i < last; ++i) found.visit(buckets, i, cx, cy, cz);
       } else if (at >= last) {
         found.visit(buckets, at, cx, cy, cz);
       }
     }
   }
-  found.shrink();
+  found.prune();
   const vf limit = splat(found.radius);
   int64_t boxes = 0;
   for (int64_t b = 0; b < padded; b += PA3D_W) {
@@ -107,27 +107,27 @@ static void knn_large(const Buckets& buckets, const float* query, int64_t k, Scr
     if (bound[at] > found.radius) break;
     found.visit(buckets, at, cx, cy, cz);
   }
-  emit_smallest(found.keys, found.size, k, index, distance);
+  write_smallest(found.keys, found.size, k, index, distance);
 }
 
-static void knn_rows_small(const float* queries, int64_t begin, int64_t end, const float* soa, int64_t n,
-                           int64_t padded, int64_t k, int64_t* index, float* distance) {
+static void knn_range_brute_force(const float* queries, int64_t begin, int64_t end, const float* soa, int64_t n,
+                                  int64_t padded, int64_t k, int64_t* index, float* distance) {
   Scratch s;
   s.row.resize(padded);
   s.keys.resize(n + 8);
   for (int64_t q = begin; q < end; ++q)
-    knn_small(soa, soa + padded, soa + 2 * padded, n, padded, queries + 3 * q, k, s, index + q * k,
-              distance ? distance + q * k : nullptr);
+    knn_brute_force(soa, soa + padded, soa + 2 * padded, n, padded, queries + 3 * q, k, s, index + q * k,
+                    distance ? distance + q * k : nullptr);
 }
 
-static void knn_rows_large(const Buckets& buckets, const float* queries, int64_t begin, int64_t end, int64_t k,
-                           int64_t* index, float* distance) {
+static void knn_range_buckets(const Buckets& buckets, const float* queries, int64_t begin, int64_t end, int64_t k,
+                              int64_t* index, float* distance) {
   Scratch s;
   s.bound.resize(buckets.padded_count());
   s.boxes.resize(buckets.count);
   s.keys.resize(std::max(2 * k + 32, k + 64) + buckets.size + 8);
   for (int64_t q = begin; q < end; ++q)
-    knn_large(buckets, queries + 3 * q, k, s, index + q * k, distance ? distance + q * k : nullptr);
+    knn_buckets(buckets, queries + 3 * q, k, s, index + q * k, distance ? distance + q * k : nullptr);
 }
 
 }  // namespace PA3D_NS

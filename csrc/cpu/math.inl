@@ -1,4 +1,5 @@
-// Vector exp and erf; included inside foreach_isa.h, after vec.inl. Coefficients: our own least-maximum fits.
+// Vector exp, erf and GELU. Included inside foreach_isa.h, after vec.inl. The coefficients are minimax fits:
+// scripts/fit_polynomials.py states each problem and checks these tables against its optimum.
 
 // The nearest integer.
 static inline vf vround(vf v) {
@@ -11,7 +12,7 @@ static inline vf vround(vf v) {
 }
 
 // v * 2^n for an integer n in [-126, 127].
-static inline vf vscale(vf v, vf n) {
+static inline vf vldexp(vf v, vf n) {
 #if PA3D_LEVEL >= 2
   return (vf)_mm512_scalef_ps((__m512)v, (__m512)n);
 #else
@@ -32,7 +33,7 @@ static inline vf vexp(vf v) {
   p = p * r + splat(1.666652063e-1f);
   p = p * r + splat(4.999999345e-1f);
   p = p * r * r + r + splat(1.0f);
-  return vscale(p, n);
+  return vldexp(p, n);
 }
 
 // erf as an odd rational function on [-3.9, 3.9], absolute error 4e-7 in float32.
@@ -56,9 +57,9 @@ static inline vf verf(vf v) {
 
 static inline vf vgelu(vf v) { return splat(0.5f) * v * (splat(1.0f) + verf(v * splat(0.70710678f))); }
 
-// GELU with an absolute error of 1.3e-4, a sixteenth of the last bit of a bf16 number near 1: v Phi(v), Phi - 1/2 an
-// odd polynomial on [-4, 4] that ends in 1/2.
-static inline vf vgelu_short(vf v) {
+// GELU with an absolute error of 1.3e-4, a sixteenth of the last bit of a bf16 number near 1: v Phi(v), where
+// Phi - 1/2 is an odd polynomial on [-4, 4] that is 1/2 at 4.
+static inline vf vgelu_approx(vf v) {
   const vf c = vmin(vmax(v, splat(-4.0f)), splat(4.0f));
   const vf u = c * c;
   vf p = splat(-4.4251555e-10f);
@@ -72,12 +73,12 @@ static inline vf vgelu_short(vf v) {
   return v * (c * p + splat(0.5f));
 }
 
-// The derivative of GELU, Phi(v) + v phi(v): exactly, and with an absolute error of 2.7e-4 as vgelu_short is made.
-static inline vf vgelu_slope(vf v) {
-  const vf bell = vexp(splat(-0.5f) * v * v) * splat(0.39894228f);
-  return splat(0.5f) * (splat(1.0f) + verf(v * splat(0.70710678f))) + v * bell;
+// The derivative of GELU, Phi(v) + v phi(v), exact to float32; vgelu_grad_approx has an absolute error of 2.7e-4.
+static inline vf vgelu_grad(vf v) {
+  const vf density = vexp(splat(-0.5f) * v * v) * splat(0.39894228f);
+  return splat(0.5f) * (splat(1.0f) + verf(v * splat(0.70710678f))) + v * density;
 }
-static inline vf vgelu_slope_short(vf v) {
+static inline vf vgelu_grad_approx(vf v) {
   const vf c = vmin(vmax(v, splat(-4.0f)), splat(4.0f));
   const vf u = c * c;
   vf p = splat(-1.6419773e-8f);

@@ -1,27 +1,27 @@
 // The mini-PointNet over a few patches at a time, so that everything between the points and the pooled feature stays in
-// the cache. Its third layer sees the second's f = W2 x + b2 behind the patch's maximum. The product with the maximum
-// is the same for all points of a patch and is computed once; and as nothing stands between the layers, the rest is one
-// product with half as many columns: W3 [max f; f] + b3 = (W3f W2) x + (W3g max f + W3f b2 + b3). Of f itself only the
-// maximum is left, and so it is never written out. BatchNorm is folded into the layer before it. What the patch as
-// a whole becomes stays in float32 whatever the precision, and in int8 that product too: it costs little, and each
-// error in it is one of 32 points at once.
+// the cache. Its third layer sees the second's f = W2 x + b2 after the maximum over the patch. The product with the
+// maximum is the same for all points of a patch and is computed once; and because no nonlinearity stands between the
+// layers, the rest is one product with half as many columns: W3 [max f; f] + b3 = (W3f W2) x + (W3g max f + W3f b2 +
+// b3). Of f itself only the maximum is used, so it is never written out. BatchNorm is folded into the layer before it.
+// What the patch as a whole becomes stays in float32 whatever the precision, and in int8 that product too: it costs
+// little, and each error in it would affect 32 points at once.
 
-constexpr int64_t kPatchesAtOnce = 4;
+constexpr int64_t kPatchesPerStep = 4;
 
 template <class T>
 struct PatchEmbed {
-  typedef std::conditional_t<T::kScaled, F32, T> Once;  // operands of the product with the maximum
+  typedef std::conditional_t<T::kQuantized, F32, T> PooledType;  // operands of the product with the maximum
   int64_t width[4];
   Buffer<float> first, first_bias;  // (3, width[0]) transposed
   Packed<T> second, merged, last;
-  Packed<Once> pooled;
+  Packed<PooledType> pooling;
   Packed<F32> reduce;
 
   void load_weights(const EncoderConfig& c, const WeightSource& weights) {
     std::copy(c.embed, c.embed + 4, width);
-    const int64_t w0 = aligned(width[0]);
+    const int64_t w0 = align_up(width[0]);
     std::vector<float> scale(width[0]), shift(width[0]);
-    fold(weights, "encoder.first_conv.", width[0], c.batch_norm_eps, scale, shift);
+    fold_batch_norm(weights, "encoder.first_conv.", width[0], c.batch_norm_eps, scale, shift);
     const float* w = weights("encoder.first_conv.0.weight", width[0] * 3);
     first.resize(3 * w0);
     first_bias.resize(w0);
@@ -34,25 +34,25 @@ struct PatchEmbed {
     second.pack(w2, width[1], width[0], width[0], b2);
     scale.resize(width[2]);
     shift.resize(width[2]);
-    fold(weights, "encoder.second_conv.", width[2], c.batch_norm_eps, scale, shift);
-    const int64_t both = 2 * width[1];
-    const float* w3 = weights("encoder.second_conv.0.weight", width[2] * both);
-    std::vector<float> of_maximum(width[2] * width[1]), of_point(width[2] * width[0]);
+    fold_batch_norm(weights, "encoder.second_conv.", width[2], c.batch_norm_eps, scale, shift);
+    const int64_t concat_width = 2 * width[1];
+    const float* w3 = weights("encoder.second_conv.0.weight", width[2] * concat_width);
+    std::vector<float> pooling_weight(width[2] * width[1]), merged_weight(width[2] * width[0]);
     std::vector<double> sum(width[0]);
     for (int64_t i = 0; i < width[2]; ++i) {
       std::fill(sum.begin(), sum.end(), 0.0);
       double constant = 0;
       for (int64_t j = 0; j < width[1]; ++j) {
-        const double factor = static_cast<double>(scale[i]) * w3[i * both + width[1] + j];
+        const double factor = static_cast<double>(scale[i]) * w3[i * concat_width + width[1] + j];
         for (int64_t k = 0; k < width[0]; ++k) sum[k] += factor * w2[j * width[0] + k];
         constant += factor * b2[j];
-        of_maximum[i * width[1] + j] = scale[i] * w3[i * both + j];
+        pooling_weight[i * width[1] + j] = scale[i] * w3[i * concat_width + j];
       }
-      std::copy(sum.begin(), sum.end(), of_point.begin() + i * width[0]);
+      std::copy(sum.begin(), sum.end(), merged_weight.begin() + i * width[0]);
       shift[i] += static_cast<float>(constant);
     }
-    pooled.pack(of_maximum.data(), width[2], width[1], width[1], shift.data());
-    merged.pack(of_point.data(), width[2], width[0], width[0], nullptr);
+    pooling.pack(pooling_weight.data(), width[2], width[1], width[1], shift.data());
+    merged.pack(merged_weight.data(), width[2], width[0], width[0], nullptr);
     last.pack(weights("encoder.second_conv.3.weight", width[3] * width[2]), width[3], width[2], width[2],
               weights("encoder.second_conv.3.bias", width[3]));
     reduce.pack(weights("reduce_dim.weight", c.dim * width[3]), c.dim, width[3], width[3],
@@ -60,8 +60,8 @@ struct PatchEmbed {
   }
 
   // y = scale * (W x) + shift equals BatchNorm(W x + b) with the running statistics.
-  static void fold(const WeightSource& weights, const std::string& layer, int64_t n, float eps,
-                   std::vector<float>& scale, std::vector<float>& shift) {
+  static void fold_batch_norm(const WeightSource& weights, const std::string& layer, int64_t n, float eps,
+                              std::vector<float>& scale, std::vector<float>& shift) {
     const float *gamma = weights(layer + "1.weight", n), *beta = weights(layer + "1.bias", n);
     const float *mean = weights(layer + "1.running_mean", n), *var = weights(layer + "1.running_var", n);
     const float* bias = weights(layer + "0.bias", n);
@@ -71,74 +71,76 @@ struct PatchEmbed {
     }
   }
 
-  typedef typename Staged<T>::Stage Stage;
+  typedef typename Activations<T>::Stored Stored;
 
   struct Scratch {
-    Staged<T> hidden, wide;
-    Staged<Once> maximum;
-    Buffer<float> from_pooled;
+    Activations<T> hidden1, hidden2;
+    Activations<PooledType> pooled;
+    Buffer<float> pooling_out;
     void reserve(const PatchEmbed& e, int64_t patch_size) {
-      const int64_t rows = kPatchesAtOnce * patch_size;
-      hidden.reserve(rows, e.width[0]);
-      maximum.reserve(kPatchesAtOnce, e.width[1]);
-      wide.reserve(rows, e.width[2]);
-      from_pooled.reserve(kPatchesAtOnce * aligned(e.width[2]));
+      const int64_t rows = kPatchesPerStep * patch_size;
+      hidden1.reserve(rows, e.width[0]);
+      pooled.reserve(kPatchesPerStep, e.width[1]);
+      hidden2.reserve(rows, e.width[2]);
+      pooling_out.reserve(kPatchesPerStep * align_up(e.width[2]));
     }
   };
 
   // Patches [begin, end): relative coordinates in, pooled features (patch, width[3]) out.
-  void run(const float* points, const int64_t* centers, const int64_t* members, int64_t patch_size, int64_t begin,
-           int64_t end, Scratch& s, Staged<F32>& out) const {
-    const int64_t w0 = aligned(width[0]), w2 = aligned(width[2]);
+  void forward(const float* points, const int64_t* centers, const int64_t* members, int64_t patch_size, int64_t begin,
+               int64_t end, Scratch& s, Activations<F32>& out) const {
+    const int64_t w0 = align_up(width[0]), w2 = align_up(width[2]);
     const int64_t patches = end - begin, rows = patches * patch_size;
     for (int64_t g = 0; g < patches; ++g) {
       const float* c = points + 3 * centers[begin + g];
       for (int64_t j = 0; j < patch_size; ++j) {
         const float* p = points + 3 * members[(begin + g) * patch_size + j];
         const vf x = splat(p[0] - c[0]), y = splat(p[1] - c[1]), z = splat(p[2] - c[2]);
-        typename Stage::A* row = s.hidden.row(g * patch_size + j);
+        typename Stored::A* row = s.hidden1.row(g * patch_size + j);
         for (int64_t i = 0; i < w0; i += PA3D_W) {
           const vf v =
               load(&first[i]) * x + load(&first[w0 + i]) * y + load(&first[2 * w0 + i]) * z + load(&first_bias[i]);
-          Stage::put(row + i, vmax(v, splat(0.0f)));
+          Stored::store_f32(row + i, vmax(v, splat(0.0f)));
         }
       }
     }
-    s.hidden.encode(0, rows);
-    largest<Once>(s.hidden.rows(), patches, patch_size, second, s.maximum.row(0), s.maximum.stride);
-    linear<Once, F32, Act::none>(s.maximum.rows(), patches, pooled, 0, pooled.panels, s.from_pooled.data(), w2);
-    multiply<T>(s.hidden.rows(), rows, merged, 0, merged.panels,
-                [&](int64_t row, int count, int64_t column, const float* tile) {
-                  for (int i = 0; i < count; ++i) {
-                    const float* add = s.from_pooled.data() + (row + i) / patch_size * w2 + column;
-                    for (int j = 0; j < kNR; j += PA3D_W)
-                      Stage::put(s.wide.row(row + i) + column + j,
-                                 vmax(load(tile + i * kNR + j) + load(add + j), splat(0.0f)));
-                  }
-                });
-    s.wide.encode(0, rows);
-    largest<F32>(s.wide.rows(), patches, patch_size, last, out.row(begin), out.stride);
+    s.hidden1.quantize(0, rows);
+    linear_max_pool<PooledType>(s.hidden1.rows(), patches, patch_size, second, s.pooled.row(0), s.pooled.stride);
+    linear<PooledType, F32, Activation::none>(s.pooled.rows(), patches, pooling, 0, pooling.panels,
+                                              s.pooling_out.data(), w2);
+    gemm<T>(s.hidden1.rows(), rows, merged, 0, merged.panels,
+            [&](int64_t row, int count, int64_t column, const float* tile) {
+              for (int i = 0; i < count; ++i) {
+                const float* add = s.pooling_out.data() + (row + i) / patch_size * w2 + column;
+                for (int j = 0; j < kNR; j += PA3D_W)
+                  Stored::store_f32(s.hidden2.row(row + i) + column + j,
+                                    vmax(load(tile + i * kNR + j) + load(add + j), splat(0.0f)));
+              }
+            });
+    s.hidden2.quantize(0, rows);
+    linear_max_pool<F32>(s.hidden2.rows(), patches, patch_size, last, out.row(begin), out.stride);
   }
 
-  // out (patches, n): a layer's largest values over each patch, taken from the float32 tiles as they come: the layer's
-  // output is never written out.
+  // out (patches, n): maximum over each patch of a linear layer, taken from the float32 tiles: the output of the layer
+  // is never written out.
   template <class O>
-  static void largest(const Rows<T>& a, int64_t patches, int64_t patch_size, const Packed<T>& w, typename O::A* out,
-                      int64_t out_stride) {
-    vf top[kNV];
+  static void linear_max_pool(const Rows<T>& a, int64_t patches, int64_t patch_size, const Packed<T>& w,
+                              typename O::A* out, int64_t out_stride) {
+    vf max_lanes[kNV];
     for (int64_t p = 0; p < w.panels; ++p) {
       typename O::A* to = out + p * kNR;
-      int64_t seen = 0;  // rows of the patch at hand
-      multiply<T>(a, patches * patch_size, w, p, p + 1, [&](int64_t, int count, int64_t column, const float* tile) {
+      int64_t rows_seen = 0;  // rows of the current patch
+      gemm<T>(a, patches * patch_size, w, p, p + 1, [&](int64_t, int count, int64_t column, const float* tile) {
         for (int i = 0; i < count; ++i, tile += kNR) {
           for (int j = 0; j < kNV; ++j) {
             const vf v = load(tile + j * PA3D_W);
-            top[j] = seen == 0 ? v : vmax(top[j], v);
+            max_lanes[j] = rows_seen == 0 ? v : vmax(max_lanes[j], v);
           }
-          if (++seen < patch_size) continue;
-          for (int j = 0; j < kNV; ++j) O::put(to + j * PA3D_W, top[j] + load(w.bias.data() + column + j * PA3D_W));
+          if (++rows_seen < patch_size) continue;
+          for (int j = 0; j < kNV; ++j)
+            O::store_f32(to + j * PA3D_W, max_lanes[j] + load(w.bias.data() + column + j * PA3D_W));
           to += out_stride;
-          seen = 0;
+          rows_seen = 0;
         }
       });
     }

@@ -1,5 +1,5 @@
-// Workspaces of the calls in flight: taken, used, given back. Calls from several threads do not wait for each other,
-// and a call that finds one ready allocates nothing.
+// A pool of workspaces. Calls from several threads do not wait for each other, and a call that finds a free workspace
+// allocates nothing.
 #pragma once
 
 #include <memory>
@@ -9,47 +9,47 @@
 
 namespace pa3d {
 
-template <class Space>
+template <class T>
 class Pool {
  public:
-  // Gives the workspace back when it goes out of scope.
+  // Returns the workspace to the pool when it goes out of scope.
   class Lease {
    public:
-    Lease(Pool& pool, std::unique_ptr<Space> space) : pool_(&pool), space_(std::move(space)) {}
+    Lease(Pool& pool, std::unique_ptr<T> item) : pool_(&pool), item_(std::move(item)) {}
     Lease(Lease&&) = default;
     ~Lease() {
-      if (space_) pool_->give(std::move(space_));
+      if (item_) pool_->release(std::move(item_));
     }
-    Space& operator*() const { return *space_; }
-    Space* operator->() const { return space_.get(); }
+    T& operator*() const { return *item_; }
+    T* operator->() const { return item_.get(); }
 
    private:
     Pool* pool_;
-    std::unique_ptr<Space> space_;
+    std::unique_ptr<T> item_;
   };
 
   // make() builds a workspace when none is free.
   template <class Make>
-  Lease take(const Make& make) {
+  Lease acquire(const Make& make) {
     {
       std::lock_guard<std::mutex> lock(mutex_);
       if (!free_.empty()) {
-        auto space = std::move(free_.back());
+        auto item = std::move(free_.back());
         free_.pop_back();
-        return {*this, std::move(space)};
+        return {*this, std::move(item)};
       }
     }
     return {*this, make()};
   }
 
  private:
-  void give(std::unique_ptr<Space> space) {
+  void release(std::unique_ptr<T> item) {
     std::lock_guard<std::mutex> lock(mutex_);
-    free_.push_back(std::move(space));
+    free_.push_back(std::move(item));
   }
 
   std::mutex mutex_;
-  std::vector<std::unique_ptr<Space>> free_;
+  std::vector<std::unique_ptr<T>> free_;
 };
 
 }  // namespace pa3d

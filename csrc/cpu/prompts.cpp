@@ -9,8 +9,8 @@ namespace pa3d {
 namespace {
 
 // {p} is the part, {c} the category.
-constexpr const char* kPart[] = {"{p}", "a {p}", "{p} part"};
-constexpr const char* kCategory[] = {"a {p} of a {c}", "the {p} of a {c}", "{p} of {c}", "a {p} part of a {c}"};
+constexpr const char* kPartPrompts[] = {"{p}", "a {p}", "{p} part"};
+constexpr const char* kCategoryPrompts[] = {"a {p} of a {c}", "the {p} of a {c}", "{p} of {c}", "a {p} part of a {c}"};
 
 std::string fill(std::string_view pattern, const std::string& part, const std::string& category) {
   std::string out;
@@ -61,13 +61,13 @@ std::vector<std::string> part_prompts(std::string_view part, const std::optional
   const std::string p = clean_name(part, "part name");
   std::vector<std::string> out;
   if (mode != "category")
-    for (const char* pattern : kPart) out.push_back(fill(pattern, p, ""));
+    for (const char* pattern : kPartPrompts) out.push_back(fill(pattern, p, ""));
   if (mode == "part") return out;
   if (!category)
     throw std::invalid_argument("prompt mode '" + std::string(mode) +
                                 "' needs the object's category; give one or use mode 'part'");
   const std::string c = clean_name(*category, "category");
-  for (const char* pattern : kCategory) out.push_back(fill(pattern, p, c));
+  for (const char* pattern : kCategoryPrompts) out.push_back(fill(pattern, p, c));
   return out;
 }
 

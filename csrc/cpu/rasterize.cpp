@@ -16,8 +16,8 @@ namespace pa3d {
 namespace {
 
 constexpr int32_t kSubpixels = 1024;
-constexpr double kGuard = 32768;  // pixels; with kSubpixels it keeps every product of an edge function below 2^53
-constexpr int32_t kUnsafe = std::numeric_limits<int32_t>::min();
+constexpr double kGuardBand = 32768;  // pixels; with kSubpixels it keeps every product of an edge function below 2^53
+constexpr int32_t kNeedsClipping = std::numeric_limits<int32_t>::min();
 // A plane adds two corners to a convex polygon at most, but rounding may dent one: half as many again, five times.
 constexpr int kMaxClipped = 20;
 constexpr int64_t kPadding = 8;
@@ -27,7 +27,7 @@ struct Point {
 };
 
 // A projected vertex: subpixel position, and nearness, which is affine on the screen: 1 / depth under perspective,
-// -depth otherwise. u is kUnsafe where the vertex has to be clipped or is not finite.
+// -depth otherwise. u is kNeedsClipping where the vertex has to be clipped or is not finite.
 struct Corner {
   int32_t u, v;
   double q;
@@ -40,7 +40,7 @@ struct PixelBox {
 struct TriangleSetup {
   double u[3], v[3], dx[3], dy[3];  // edge i runs from corner i + 1 to corner i + 2; (u, v) is its start
   double step_x[3], step_y[3];      // growth of the edge function a pixel
-  double least[3];                  // 0 on top and left edges, else 1: edge functions are whole numbers
+  double min_edge[3];               // 0 on top and left edges, else 1: edge functions are whole numbers
   double q[3], inverse_area;
   PixelBox box;
   int32_t face;
@@ -68,7 +68,7 @@ inline Point transform(const double* m, const float* p) {
 
 // Signed distances to the near plane and the four sides of the guard band; inside is >= 0.
 inline void plane_distances(const Scene& s, const Point& p, double* d) {
-  const double reach = s.perspective ? kGuard * p.z : kGuard;
+  const double reach = s.perspective ? kGuardBand * p.z : kGuardBand;
   d[0] = p.z - s.near;
   d[1] = reach + p.x;
   d[2] = reach - p.x;
@@ -76,16 +76,16 @@ inline void plane_distances(const Scene& s, const Point& p, double* d) {
   d[4] = reach - p.y;
 }
 
-inline int32_t snap(double pixels) {
-  constexpr double limit = kGuard * kSubpixels;
-  constexpr double whole = 6755399441055744.0;  // 1.5 * 2^52: adding it rounds to whole numbers, halves to even
-  return static_cast<int32_t>(std::min(std::max(pixels * kSubpixels, -limit), limit) + whole - whole);
+inline int32_t to_subpixels(double pixels) {
+  constexpr double limit = kGuardBand * kSubpixels;
+  constexpr double rounding = 6755399441055744.0;  // 1.5 * 2^52: adding it rounds to whole numbers, halves to even
+  return static_cast<int32_t>(std::min(std::max(pixels * kSubpixels, -limit), limit) + rounding - rounding);
 }
 
 inline Corner to_corner(const Scene& s, const Point& p) {
-  if (!s.perspective) return {snap(p.x), snap(p.y), -p.z};
+  if (!s.perspective) return {to_subpixels(p.x), to_subpixels(p.y), -p.z};
   const double q = 1.0 / p.z;
-  return {snap(p.x * q), snap(p.y * q), q};
+  return {to_subpixels(p.x * q), to_subpixels(p.y * q), q};
 }
 
 inline Corner project(const Scene& s, const Point& p) {
@@ -93,7 +93,7 @@ inline Corner project(const Scene& s, const Point& p) {
   plane_distances(s, p, d);
   // A NaN fails every comparison, infinities fail one.
   const bool safe = d[0] >= 0 && d[1] >= 0 && d[2] >= 0 && d[3] >= 0 && d[4] >= 0 && std::isfinite(p.z);
-  return safe ? to_corner(s, p) : Corner{kUnsafe, 0, 0};
+  return safe ? to_corner(s, p) : Corner{kNeedsClipping, 0, 0};
 }
 
 // Sutherland-Hodgman. A cut edge always runs from its inner to its outer end, so that both faces of a shared edge get
@@ -130,7 +130,7 @@ int clip_face(const Scene& s, const double* matrix, const int32_t* face, Corner*
     if (n < 3) return 0;
   }
   for (int i = 0; i < n; ++i) {
-    // Rounding may push a corner back through the near plane when the other end of its edge is astronomically far.
+    // Rounding may push a corner back through the near plane when the other end of its edge is very far away.
     polygon[i].z = std::max(polygon[i].z, s.near);
     out[i] = to_corner(s, polygon[i]);
   }
@@ -138,8 +138,8 @@ int clip_face(const Scene& s, const double* matrix, const int32_t* face, Corner*
 }
 
 // The pixels whose centres lie in the bounding box; false when there is none between the given rows.
-inline bool box_of(const Corner& a, const Corner& b, const Corner& c, int64_t width, int64_t first_row,
-                   int64_t last_row, PixelBox* box) {
+inline bool pixel_box(const Corner& a, const Corner& b, const Corner& c, int64_t width, int64_t first_row,
+                      int64_t last_row, PixelBox* box) {
   constexpr int32_t half = kSubpixels / 2;
   static_assert(kSubpixels == 1 << 10, "pixels are subpixels >> 10");
   box->x0 = std::max<int64_t>((std::min({a.u, b.u, c.u}) + half - 1) >> 10, 0);
@@ -150,22 +150,22 @@ inline bool box_of(const Corner& a, const Corner& b, const Corner& c, int64_t wi
 }
 
 // Orders corners from top to bottom, then from left to right.
-inline int64_t place(const Corner& c) { return int64_t{c.v} * (int64_t{1} << 32) + c.u; }
+inline int64_t scan_order(const Corner& c) { return int64_t{c.v} * (int64_t{1} << 32) + c.u; }
 
 // Corners in a canonical order (positive area, topmost first), so that depth does not depend on how a face lists them:
 // the two sides of a doubled face tie exactly.
-inline bool set_up(const Corner& first, const Corner& second, const Corner& third, TriangleSetup* t) {
+inline bool setup_triangle(const Corner& first, const Corner& second, const Corner& third, TriangleSetup* t) {
   const double area = (double(second.u) - first.u) * (double(third.v) - first.v) -
                       (double(second.v) - first.v) * (double(third.u) - first.u);
   if (area == 0) return false;
   const Corner* const a = &first;
   const Corner* const b = area < 0 ? &third : &second;
   const Corner* const c = area < 0 ? &second : &third;
-  const int64_t at[3] = {place(*a), place(*b), place(*c)};
+  const int64_t at[3] = {scan_order(*a), scan_order(*b), scan_order(*c)};
   const int upper = at[1] < at[0] ? 1 : 0;
   const int top = at[2] < at[upper] ? 2 : upper;
-  const Corner* const twice[7] = {a, b, c, a, b, c, a};
-  const Corner* const* const k = twice + top;
+  const Corner* const cyclic[7] = {a, b, c, a, b, c, a};
+  const Corner* const* const k = cyclic + top;
   for (int i = 0; i < 3; ++i) {
     const Corner &from = *k[i + 1], &to = *k[i + 2];
     t->u[i] = from.u;
@@ -174,7 +174,7 @@ inline bool set_up(const Corner& first, const Corner& second, const Corner& thir
     t->dy[i] = double(to.v) - from.v;
     t->step_x[i] = -t->dy[i] * kSubpixels;
     t->step_y[i] = t->dx[i] * kSubpixels;
-    t->least[i] = t->dy[i] < 0 || (t->dy[i] == 0 && t->dx[i] > 0) ? 0 : 1;
+    t->min_edge[i] = t->dy[i] < 0 || (t->dy[i] == 0 && t->dx[i] > 0) ? 0 : 1;
     t->q[i] = k[i]->q;
   }
   t->inverse_area = 1.0 / std::abs(area);
@@ -186,8 +186,8 @@ inline bool set_up(const Corner& first, const Corner& second, const Corner& thir
 
 // Perspective-correct weights at a pixel centre: areas of the corners seen from there in homogeneous coordinates,
 // before snapping and clipping. A centre may lie outside by the half subpixel of snapping, hence the clamp.
-inline void weights_at(const Point& a, const Point& b, const Point& c, bool perspective, double px, double py,
-                       float* out) {
+inline void barycentric_at(const Point& a, const Point& b, const Point& c, bool perspective, double px, double py,
+                           float* out) {
   const auto seen = [&](const Point& p, double* x, double* y) {
     const double w = perspective ? p.z : 1.0;
     *x = p.x - px * w;
@@ -210,11 +210,11 @@ inline void weights_at(const Point& a, const Point& b, const Point& c, bool pers
   out[2] = static_cast<float>(usable ? wc / sum : 1.0 / 3);
 }
 
-// The plan both kinds of primitives share: views in groups that bound the working memory; in a group, vertices are
-// projected, primitives sorted into bands of rows by chunks, and bands drawn one by one into a small buffer.
-class Plan {
+// What triangles and points share. Views are taken in groups that bound the working memory. In a group, vertices are
+// projected, primitives are sorted into bands of rows, and each band is drawn into a small buffer.
+class BinnedRaster {
  public:
-  Plan(const RasterViews& views, int64_t n_primitives, int64_t bytes_a_view, int threads)
+  BinnedRaster(const RasterViews& views, int64_t n_primitives, int64_t bytes_a_view, int threads)
       : views_(views), threads_(resolve_threads(threads)), n_primitives_(n_primitives) {
     while (rows_ > 8 && rows_ * views.width > kBandPixels) rows_ /= 2;
     bands_ = (views.height + rows_ - 1) / rows_;
@@ -298,7 +298,7 @@ void rasterize(const float* vertices, int64_t n_vertices, const int32_t* faces, 
   const Scene scene{vertices, faces, views.perspective, views.near};
   const bool weights = barycentric != nullptr;
   const int64_t vertex_bytes = sizeof(Corner) + (weights ? sizeof(Point) : 0);
-  Plan plan(views, n_faces, n_vertices * vertex_bytes + 4 * n_faces, threads);
+  BinnedRaster plan(views, n_faces, n_vertices * vertex_bytes + 4 * n_faces, threads);
   std::vector<Corner> corners(plan.group() * n_vertices);
   std::vector<Point> exact(weights ? plan.group() * n_vertices : 0);
 
@@ -322,8 +322,8 @@ void rasterize(const float* vertices, int64_t n_vertices, const int32_t* faces, 
       const int32_t* const f = faces + 3 * face;
       const Corner &a = k[f[0]], &b = k[f[1]], &c = k[f[2]];
       PixelBox box;
-      if (a.u != kUnsafe && b.u != kUnsafe && c.u != kUnsafe) {
-        if (!box_of(a, b, c, views.width, 0, views.height - 1, &box)) return false;
+      if (a.u != kNeedsClipping && b.u != kNeedsClipping && c.u != kNeedsClipping) {
+        if (!pixel_box(a, b, c, views.width, 0, views.height - 1, &box)) return false;
         *first = box.y0;
         *last = box.y1;
         return true;
@@ -332,7 +332,7 @@ void rasterize(const float* vertices, int64_t n_vertices, const int32_t* faces, 
       const int sides = clip_face(scene, matrices + 12 * view, f, polygon);
       bool any = false;
       for (int i = 2; i < sides; ++i) {
-        if (!box_of(polygon[0], polygon[i - 1], polygon[i], views.width, 0, views.height - 1, &box)) continue;
+        if (!pixel_box(polygon[0], polygon[i - 1], polygon[i], views.width, 0, views.height - 1, &box)) continue;
         *first = any ? std::min(*first, box.y0) : box.y0;
         *last = any ? std::max(*last, box.y1) : box.y1;
         any = true;
@@ -359,7 +359,7 @@ void rasterize(const float* vertices, int64_t n_vertices, const int32_t* faces, 
                 continue;
               }
               const int32_t* const f = faces + 3 * static_cast<int64_t>(ids[x]);
-              weights_at(k[f[0]], k[f[1]], k[f[2]], views.perspective, x + 0.5, y + 0.5, out);
+              barycentric_at(k[f[0]], k[f[1]], k[f[2]], views.perspective, x + 0.5, y + 0.5, out);
             }
           }
         });
@@ -374,7 +374,7 @@ void rasterize_points(const float* points, const float* radius, int64_t n, const
     int64_t x, y;  // the pixel that holds the centre
   };
   const Scene scene{points, nullptr, views.perspective, views.near};
-  Plan plan(views, n, n * static_cast<int64_t>(sizeof(Disc) + 4), threads);
+  BinnedRaster plan(views, n, n * static_cast<int64_t>(sizeof(Disc) + 4), threads);
   std::vector<Disc> discs(plan.group() * n);
 
   for (int64_t start = 0; start < views.count; start += plan.group()) {
@@ -384,13 +384,13 @@ void rasterize_points(const float* points, const float* radius, int64_t n, const
         const int64_t view = start + i / n, p = i % n;
         const Corner c = project(scene, transform(views.matrices + 12 * view, points + 3 * p));
         const double pixels = radius[p] * scale[view] * (views.perspective ? c.q : 1.0);
-        discs[i] = {c, snap(pixels), c.u >> 10, c.v >> 10};
+        discs[i] = {c, to_subpixels(pixels), c.u >> 10, c.v >> 10};
       }
     });
 
     plan.sort(group, [&](int64_t view, int64_t i, int64_t* first, int64_t* last) {
       const Disc& d = discs[view * n + i];
-      if (d.center.u == kUnsafe) return false;
+      if (d.center.u == kNeedsClipping) return false;
       const int64_t x0 = (int64_t{d.center.u} - d.r) >> 10, x1 = (int64_t{d.center.u} + d.r) >> 10;
       *first = std::max<int64_t>((int64_t{d.center.v} - d.r) >> 10, 0);
       *last = std::min<int64_t>((int64_t{d.center.v} + d.r) >> 10, views.height - 1);

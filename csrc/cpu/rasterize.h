@@ -11,7 +11,7 @@
 
 namespace pa3d {
 
-// Images beyond this many pixels a side would leave the range in which edge functions are exact.
+// Images with more pixels per side would leave the range in which edge functions are exact.
 constexpr int64_t kMaxImageSide = 16384;
 
 struct RasterViews {
@@ -32,7 +32,7 @@ void rasterize(const float* vertices, int64_t n_vertices, const int32_t* faces, 
                const RasterViews& views, int threads, int32_t* id, float* depth, float* barycentric);
 
 // Every point (n, 3) as a disc that faces the camera, of its radius (n,) in world units, and at least the one pixel it
-// falls into. scale (count,): pixels a unit at depth 1 under perspective, at any depth otherwise. Points that are not
+// falls into. scale (count,): pixels per unit at depth 1 under perspective, at any depth otherwise. Points that are not
 // finite, nearer than the near plane or outside the clipping range are left out. Writes point ids, and depth or null.
 void rasterize_points(const float* points, const float* radius, int64_t n, const RasterViews& views,
                       const double* scale, int threads, int32_t* id, float* depth);

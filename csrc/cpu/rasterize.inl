@@ -1,4 +1,4 @@
-// The inner loops of rasterize.cpp, once a level of the processor.
+// The inner loops of rasterize.cpp, compiled for each level of instructions.
 namespace PA3D_NS {
 
 // Draws kLanes columns of `rows` rows; e are the edge functions at the first pixel. Lanes beyond the triangle fail the
@@ -6,27 +6,30 @@ namespace PA3D_NS {
 #if PA3D_LEVEL >= 2
 constexpr int64_t kLanes = 8;
 
-static inline __m512d all(double x) { return _mm512_set1_pd(x); }
+static inline __m512d broadcast(double x) { return _mm512_set1_pd(x); }
 
 static inline void draw_columns(const TriangleSetup& t, const double* e, int64_t rows, int32_t face, float* key,
                                 int32_t* id, int64_t stride) {
   const __m512d lane = _mm512_setr_pd(0, 1, 2, 3, 4, 5, 6, 7);
-  __m512d e0 = _mm512_add_pd(all(e[0]), _mm512_mul_pd(lane, all(t.step_x[0])));
-  __m512d e1 = _mm512_add_pd(all(e[1]), _mm512_mul_pd(lane, all(t.step_x[1])));
-  __m512d e2 = _mm512_add_pd(all(e[2]), _mm512_mul_pd(lane, all(t.step_x[2])));
-  const __m512d least0 = all(t.least[0]), least1 = all(t.least[1]), least2 = all(t.least[2]);
-  const __m512d down0 = all(t.step_y[0]), down1 = all(t.step_y[1]), down2 = all(t.step_y[2]);
-  const __m512d q0 = all(t.q[0]), q1 = all(t.q[1]), q2 = all(t.q[2]), inverse_area = all(t.inverse_area);
+  __m512d e0 = _mm512_add_pd(broadcast(e[0]), _mm512_mul_pd(lane, broadcast(t.step_x[0])));
+  __m512d e1 = _mm512_add_pd(broadcast(e[1]), _mm512_mul_pd(lane, broadcast(t.step_x[1])));
+  __m512d e2 = _mm512_add_pd(broadcast(e[2]), _mm512_mul_pd(lane, broadcast(t.step_x[2])));
+  const __m512d min_edge0 = broadcast(t.min_edge[0]), min_edge1 = broadcast(t.min_edge[1]),
+                min_edge2 = broadcast(t.min_edge[2]);
+  const __m512d down0 = broadcast(t.step_y[0]), down1 = broadcast(t.step_y[1]), down2 = broadcast(t.step_y[2]);
+  const __m512d q0 = broadcast(t.q[0]), q1 = broadcast(t.q[1]), q2 = broadcast(t.q[2]),
+                inverse_area = broadcast(t.inverse_area);
   const __m256i faces = _mm256_set1_epi32(face);
   for (;;) {
-    const __mmask8 inside = _mm512_cmp_pd_mask(e0, least0, _CMP_GE_OQ) & _mm512_cmp_pd_mask(e1, least1, _CMP_GE_OQ) &
-                            _mm512_cmp_pd_mask(e2, least2, _CMP_GE_OQ);
+    const __mmask8 inside = _mm512_cmp_pd_mask(e0, min_edge0, _CMP_GE_OQ) &
+                            _mm512_cmp_pd_mask(e1, min_edge1, _CMP_GE_OQ) &
+                            _mm512_cmp_pd_mask(e2, min_edge2, _CMP_GE_OQ);
     const __m512d sum =
         _mm512_add_pd(_mm512_add_pd(_mm512_mul_pd(e0, q0), _mm512_mul_pd(e1, q1)), _mm512_mul_pd(e2, q2));
     const __m256 nearness = _mm512_maskz_cvtpd_ps(0xff, _mm512_mul_pd(sum, inverse_area));
-    const __mmask8 wins = _mm256_mask_cmp_ps_mask(inside, nearness, _mm256_loadu_ps(key), _CMP_GT_OQ);
-    _mm256_mask_storeu_ps(key, wins, nearness);
-    _mm256_mask_storeu_epi32(id, wins, faces);
+    const __mmask8 nearer = _mm256_mask_cmp_ps_mask(inside, nearness, _mm256_loadu_ps(key), _CMP_GT_OQ);
+    _mm256_mask_storeu_ps(key, nearer, nearness);
+    _mm256_mask_storeu_epi32(id, nearer, faces);
     if (--rows == 0) return;
     e0 = _mm512_add_pd(e0, down0);
     e1 = _mm512_add_pd(e1, down1);
@@ -38,32 +41,34 @@ static inline void draw_columns(const TriangleSetup& t, const double* e, int64_t
 #elif PA3D_LEVEL == 1
 constexpr int64_t kLanes = 4;
 
-static inline __m256d all(double x) { return _mm256_set1_pd(x); }
+static inline __m256d broadcast(double x) { return _mm256_set1_pd(x); }
 
 static inline void draw_columns(const TriangleSetup& t, const double* e, int64_t rows, int32_t face, float* key,
                                 int32_t* id, int64_t stride) {
   const __m256d lane = _mm256_setr_pd(0, 1, 2, 3);
-  __m256d e0 = _mm256_add_pd(all(e[0]), _mm256_mul_pd(lane, all(t.step_x[0])));
-  __m256d e1 = _mm256_add_pd(all(e[1]), _mm256_mul_pd(lane, all(t.step_x[1])));
-  __m256d e2 = _mm256_add_pd(all(e[2]), _mm256_mul_pd(lane, all(t.step_x[2])));
-  const __m256d least0 = all(t.least[0]), least1 = all(t.least[1]), least2 = all(t.least[2]);
-  const __m256d down0 = all(t.step_y[0]), down1 = all(t.step_y[1]), down2 = all(t.step_y[2]);
-  const __m256d q0 = all(t.q[0]), q1 = all(t.q[1]), q2 = all(t.q[2]), inverse_area = all(t.inverse_area);
+  __m256d e0 = _mm256_add_pd(broadcast(e[0]), _mm256_mul_pd(lane, broadcast(t.step_x[0])));
+  __m256d e1 = _mm256_add_pd(broadcast(e[1]), _mm256_mul_pd(lane, broadcast(t.step_x[1])));
+  __m256d e2 = _mm256_add_pd(broadcast(e[2]), _mm256_mul_pd(lane, broadcast(t.step_x[2])));
+  const __m256d min_edge0 = broadcast(t.min_edge[0]), min_edge1 = broadcast(t.min_edge[1]),
+                min_edge2 = broadcast(t.min_edge[2]);
+  const __m256d down0 = broadcast(t.step_y[0]), down1 = broadcast(t.step_y[1]), down2 = broadcast(t.step_y[2]);
+  const __m256d q0 = broadcast(t.q[0]), q1 = broadcast(t.q[1]), q2 = broadcast(t.q[2]),
+                inverse_area = broadcast(t.inverse_area);
   const __m128 faces = _mm_castsi128_ps(_mm_set1_epi32(face));
   for (;;) {
     const __m256d inside =
-        _mm256_and_pd(_mm256_and_pd(_mm256_cmp_pd(e0, least0, _CMP_GE_OQ), _mm256_cmp_pd(e1, least1, _CMP_GE_OQ)),
-                      _mm256_cmp_pd(e2, least2, _CMP_GE_OQ));
+        _mm256_and_pd(_mm256_and_pd(_mm256_cmp_pd(e0, min_edge0, _CMP_GE_OQ), _mm256_cmp_pd(e1, min_edge1, _CMP_GE_OQ)),
+                      _mm256_cmp_pd(e2, min_edge2, _CMP_GE_OQ));
     if (_mm256_movemask_pd(inside)) {
       const __m256d sum =
           _mm256_add_pd(_mm256_add_pd(_mm256_mul_pd(e0, q0), _mm256_mul_pd(e1, q1)), _mm256_mul_pd(e2, q2));
       const __m128 nearness = _mm256_cvtpd_ps(_mm256_mul_pd(sum, inverse_area)), old = _mm_loadu_ps(key);
       const __m256 pairs = _mm256_castpd_ps(inside);
       const __m128 narrow = _mm_shuffle_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps(pairs, 1), 0x88);
-      const __m128 wins = _mm_and_ps(narrow, _mm_cmpgt_ps(nearness, old));
-      _mm_storeu_ps(key, _mm_blendv_ps(old, nearness, wins));
+      const __m128 nearer = _mm_and_ps(narrow, _mm_cmpgt_ps(nearness, old));
+      _mm_storeu_ps(key, _mm_blendv_ps(old, nearness, nearer));
       float* const ids = reinterpret_cast<float*>(id);
-      _mm_storeu_ps(ids, _mm_blendv_ps(_mm_loadu_ps(ids), faces, wins));
+      _mm_storeu_ps(ids, _mm_blendv_ps(_mm_loadu_ps(ids), faces, nearer));
     }
     if (--rows == 0) return;
     e0 = _mm256_add_pd(e0, down0);
@@ -82,7 +87,7 @@ static inline void draw_columns(const TriangleSetup& t, const double* e, int64_t
   for (; rows > 0; --rows, key += stride, id += stride) {
     double e0 = down[0], e1 = down[1], e2 = down[2];
     for (int lane = 0; lane < kLanes; ++lane, e0 += t.step_x[0], e1 += t.step_x[1], e2 += t.step_x[2]) {
-      if (e0 < t.least[0] || e1 < t.least[1] || e2 < t.least[2]) continue;
+      if (e0 < t.min_edge[0] || e1 < t.min_edge[1] || e2 < t.min_edge[2]) continue;
       const float nearness = static_cast<float>((e0 * t.q[0] + e1 * t.q[1] + e2 * t.q[2]) * t.inverse_area);
       if (nearness > key[lane]) {
         key[lane] = nearness;
@@ -121,7 +126,7 @@ static inline void draw_triangle(const TriangleSetup& t, const Band& band) {
         first = std::max(first, -e[i] / t.step_x[i] - 1);
       else if (t.step_x[i] < 0)
         last = std::min(last, -e[i] / t.step_x[i] + 1);
-      else if (e[i] < t.least[i])
+      else if (e[i] < t.min_edge[i])
         last = -1;
     }
     for (int64_t x = static_cast<int64_t>(first); x <= last; x += kLanes) {
@@ -133,13 +138,13 @@ static inline void draw_triangle(const TriangleSetup& t, const Band& band) {
   }
 }
 
-static inline int prepare(const Corner& a, const Corner& b, const Corner& c, int32_t face, const Band& band,
-                          TriangleSetup* t) {
+static inline int setup_and_box(const Corner& a, const Corner& b, const Corner& c, int32_t face, const Band& band,
+                                TriangleSetup* t) {
   t->face = face;
-  return box_of(a, b, c, band.width, band.first_row, band.last_row, &t->box) && set_up(a, b, c, t) ? 1 : 0;
+  return pixel_box(a, b, c, band.width, band.first_row, band.last_row, &t->box) && setup_triangle(a, b, c, t) ? 1 : 0;
 }
 
-// Set-ups go ahead of drawing by a batch: what the branches of drawing mispredict then costs no set-up.
+// Triangles are set up in batches before they are drawn, so mispredicted branches of drawing do not delay the set-up.
 static void draw_faces(const Scene& scene, const Corner* corners, const double* matrix, const int32_t* list, int64_t n,
                        const Band& band) {
   constexpr int kBatch = 32;
@@ -149,13 +154,13 @@ static void draw_faces(const Scene& scene, const Corner* corners, const double* 
     const int32_t face = list[i];
     const int32_t* const f = scene.faces + 3 * static_cast<int64_t>(face);
     const Corner &a = corners[f[0]], &b = corners[f[1]], &c = corners[f[2]];
-    if (a.u != kUnsafe && b.u != kUnsafe && c.u != kUnsafe) {
-      ready += prepare(a, b, c, face, band, &batch[ready]);
+    if (a.u != kNeedsClipping && b.u != kNeedsClipping && c.u != kNeedsClipping) {
+      ready += setup_and_box(a, b, c, face, band, &batch[ready]);
     } else {
       Corner polygon[kMaxClipped];
       const int sides = clip_face(scene, matrix, f, polygon);
       for (int k = 2; k < sides; ++k)
-        ready += prepare(polygon[0], polygon[k - 1], polygon[k], face, band, &batch[ready]);
+        ready += setup_and_box(polygon[0], polygon[k - 1], polygon[k], face, band, &batch[ready]);
     }
     if (ready < kBatch && i + 1 < n) continue;
     for (int k = 0; k < ready; ++k) draw_triangle(batch[k], band);

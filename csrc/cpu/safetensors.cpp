@@ -1,19 +1,15 @@
 #include "safetensors.h"
 
-#include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
-#include <iterator>
-#include <limits>
-#include <utility>
-
-#ifndef _WIN32
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#endif
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <limits>
+#include <utility>
 
 namespace pa3d {
 namespace {
@@ -30,25 +26,15 @@ int width_of(const std::string& dtype) {
 
 }  // namespace
 
-#ifdef _WIN32
-FileBytes::FileBytes(const std::string& path) {
-  std::ifstream stream(path, std::ios::binary);
-  if (!stream) throw FileError(path + ": no such file, or it cannot be read");
-  copy_.assign(std::istreambuf_iterator<char>(stream), {});
-  data_ = copy_.data();
-  size_ = copy_.size();
-}
-FileBytes::~FileBytes() = default;
-#else
 FileBytes::FileBytes(const std::string& path) {
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  struct stat about;
+  struct stat status;
   if (file < 0) throw FileError(path + ": " + std::strerror(errno));
-  if (::fstat(file, &about) != 0 || !S_ISREG(about.st_mode)) {
+  if (::fstat(file, &status) != 0 || !S_ISREG(status.st_mode)) {
     ::close(file);
     throw FileError(path + ": not a regular file");
   }
-  size_ = static_cast<size_t>(about.st_size);
+  size_ = static_cast<size_t>(status.st_size);
   void* const mapped = size_ ? ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file, 0) : nullptr;
   const int error = errno;
   ::close(file);
@@ -58,7 +44,6 @@ FileBytes::FileBytes(const std::string& path) {
 FileBytes::~FileBytes() {
   if (data_ != nullptr) ::munmap(const_cast<char*>(data_), size_);
 }
-#endif
 
 void SafeTensors::fail(const std::string& what) const { throw FileError(path_ + ": " + what); }
 
@@ -100,7 +85,7 @@ SafeTensors::SafeTensors(const std::string& path) : path_(path), file_(path) {
       fail(name + " lies beyond the end of the file; it was cut short");
     if (end - begin != tensor.count * width) fail(name + ": its size does not fit its shape");
     tensor.data = data.data() + begin;
-    if (reinterpret_cast<uintptr_t>(tensor.data) % width != 0) fail(name + " is not aligned");
+    if (reinterpret_cast<uintptr_t>(tensor.data) % width != 0) fail(name + " is not align_up");
     if (!tensors_.emplace(name, std::move(tensor)).second) fail(name + " occurs twice");
     spans.emplace_back(begin, end);
   }
@@ -139,7 +124,7 @@ const std::string& SafeTensors::metadata(const std::string& key) const {
   return found->second;
 }
 
-void widen_half(const uint16_t* in, int64_t n, float* out) {
+void half_to_float(const uint16_t* in, int64_t n, float* out) {
   for (int64_t i = 0; i < n; ++i) {
     const uint32_t sign = static_cast<uint32_t>(in[i] & 0x8000) << 16, rest = static_cast<uint32_t>(in[i] & 0x7fff)
                                                                               << 13;

@@ -11,7 +11,7 @@
 
 namespace pa3d {
 
-// The bytes of a file, mapped where the system can. Throws FileError.
+// The bytes of a file, memory-mapped. Throws FileError.
 class FileBytes {
  public:
   explicit FileBytes(const std::string& path);
@@ -23,7 +23,6 @@ class FileBytes {
  private:
   const char* data_ = nullptr;
   size_t size_ = 0;
-  std::vector<char> copy_;  // where nothing can be mapped
 };
 
 class SafeTensors {
@@ -57,6 +56,6 @@ class SafeTensors {
 };
 
 // IEEE half precision to float32, exactly.
-void widen_half(const uint16_t* in, int64_t n, float* out);
+void half_to_float(const uint16_t* in, int64_t n, float* out);
 
 }  // namespace pa3d

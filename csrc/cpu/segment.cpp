@@ -51,8 +51,8 @@ int32_t label_of(const float* logits, const float* scores, int64_t k, float none
 }
 
 // Every row's scores and label where only a few rows occur: computed once, then copied to the points.
-void gather(const int32_t* index, int64_t n, std::vector<float> logits, int64_t k, float none, int threads,
-            int32_t* labels, float* scores) {
+void label_by_index(const int32_t* index, int64_t n, std::vector<float> logits, int64_t k, float none, int threads,
+                    int32_t* labels, float* scores) {
   const int64_t rows = static_cast<int64_t>(logits.size()) / k;
   std::vector<float> probability(logits);
   softmax(probability.data(), rows, k);
@@ -156,19 +156,19 @@ void cosine_logits(const float* features, int64_t g, const float* vectors, int64
 
 void softmax(float* rows, int64_t n, int64_t k) {
   for (int64_t i = 0; i < n; ++i, rows += k) {
-    const float most = *std::max_element(rows, rows + k);
+    const float row_max = *std::max_element(rows, rows + k);
     float sum = 0;
-    for (int64_t j = 0; j < k; ++j) sum += rows[j] = exp_nonpositive(rows[j] - most);
+    for (int64_t j = 0; j < k; ++j) sum += rows[j] = exp_nonpositive(rows[j] - row_max);
     for (int64_t j = 0; j < k; ++j) rows[j] /= sum;
   }
 }
 
-void spread(const float* at, int64_t n, const Patches& p, const float* logits, int64_t k, Assign assign, float none,
-            int threads, int32_t* labels, float* scores) {
+void label_points(const float* at, int64_t n, const Patches& p, const float* logits, int64_t k, Assign assign,
+                  float none, int threads, int32_t* labels, float* scores) {
   if (assign == Assign::smooth) {
-    std::vector<float> own;
-    if (scores == nullptr) own.resize(n * k);
-    float* const rows = scores ? scores : own.data();
+    std::vector<float> buffer;
+    if (scores == nullptr) buffer.resize(n * k);
+    float* const rows = scores ? scores : buffer.data();
     interpolate(at, n, p.centers, p.g, logits, k, std::min<int64_t>(3, p.g), threads, rows);
     parallel_for(n, kGrain, threads, [&](int64_t begin, int64_t end) {
       std::vector<float> before(k);
@@ -183,10 +183,10 @@ void spread(const float* at, int64_t n, const Patches& p, const float* logits, i
   std::vector<int32_t> index(n);
   if (assign == Assign::nearest) {
     nearest_centers(at, n, p.centers, p.g, 1, threads, index.data(), nullptr);
-    gather(index.data(), n, std::vector<float>(logits, logits + p.g * k), k, none, threads, labels, scores);
+    label_by_index(index.data(), n, std::vector<float>(logits, logits + p.g * k), k, none, threads, labels, scores);
   } else {
     nearest_centers(at, n, p.points, p.n, 1, threads, index.data(), nullptr);
-    gather(index.data(), n, membership(p, logits, k, threads), k, none, threads, labels, scores);
+    label_by_index(index.data(), n, membership(p, logits, k, threads), k, none, threads, labels, scores);
   }
 }
 

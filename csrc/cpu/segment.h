@@ -1,5 +1,6 @@
-// The arithmetic around the encoders, one implementation for Python and C: choosing points, bringing them to the unit
-// sphere, cosines, and labels at any points. Every sum has one order, so results do not depend on threads or processor.
+// The arithmetic around the encoders, one implementation for Python and C: choosing points, normalising them to the
+// unit sphere, cosines, and labels at any points. Every sum has one order, so results do not depend on threads or
+// processor.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +37,7 @@ enum class Assign { nearest, membership, smooth };
 struct Patches {
   const float* centers;  // (g, 3)
   int64_t g;
-  const int64_t* members;  // (g, m) indices into points; needed, like points, by membership alone
+  const int64_t* members;  // (g, m) indices into points; needed, like points, only for membership
   int64_t m;
   const float* points;  // (n, 3)
   int64_t n;
@@ -47,7 +48,7 @@ struct Patches {
 //   nearest: of the nearest centre
 //   membership: the mean over the patches that the nearest point the encoder saw is in; its nearest centre's without
 //   any smooth: of the three nearest centres, weighted by inverse distance
-void spread(const float* at, int64_t n, const Patches& patches, const float* logits, int64_t k, Assign assign,
-            float none, int threads, int32_t* labels, float* scores);
+void label_points(const float* at, int64_t n, const Patches& patches, const float* logits, int64_t k, Assign assign,
+                  float none, int threads, int32_t* labels, float* scores);
 
 }  // namespace pa3d

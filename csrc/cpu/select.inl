@@ -1,7 +1,7 @@
 // The k smallest of a row of squared distances, ascending, lowest index first among equals.
 // Included by kernel sources inside foreach_isa.h, after vec.inl.
 
-static inline int count_below(const float* d, int64_t padded, float bound) {
+static inline int count_up_to(const float* d, int64_t padded, float bound) {
   int count = 0;
   const vf limit = splat(bound);
   for (int64_t i = 0; i < padded; i += PA3D_W) count += __builtin_popcount(mask_less_equal(load(d + i), limit));
@@ -9,7 +9,7 @@ static inline int count_below(const float* d, int64_t padded, float bound) {
 }
 
 // Keys of the distances up to the bound; what pads the last vector is left out even when the bound is infinite.
-static inline int64_t gather_below(const float* d, int64_t n, float bound, uint64_t* keys) {
+static inline int64_t collect_up_to(const float* d, int64_t n, float bound, uint64_t* keys) {
   int64_t m = 0;
   const vf limit = splat(bound);
   for (int64_t i = 0; i < n; i += PA3D_W) {
@@ -26,7 +26,7 @@ static inline int64_t gather_below(const float* d, int64_t n, float bound, uint6
 }
 
 // Writes the k smallest of m keys (distance bits above, index below) in order.
-static inline void emit_smallest(uint64_t* keys, int64_t m, int64_t k, int64_t* index, float* distance) {
+static inline void write_smallest(uint64_t* keys, int64_t m, int64_t k, int64_t* index, float* distance) {
   auto put = [&](int64_t at, uint64_t key) {
     const uint32_t bits = static_cast<uint32_t>(key >> 32);
     index[at] = static_cast<int64_t>(key & 0xffffffffu);
@@ -53,21 +53,21 @@ static inline void emit_smallest(uint64_t* keys, int64_t m, int64_t k, int64_t* 
 }
 
 // d: a row of `padded` distances (a multiple of PA3D_W), those past n are +inf. keys: scratch of n + 8.
-// guess: a bound that served a row like this one, or 0; the new bound is left there.
-static inline void select_smallest(const float* d, int64_t n, int64_t padded, int64_t k, uint64_t* keys, float* guess,
-                                   int64_t* index, float* distance) {
-  const int64_t most = k + std::max<int64_t>(k, 32);
+// bound_hint: a bound that served a row like this one, or 0; the new bound is left there.
+static inline void select_smallest(const float* d, int64_t n, int64_t padded, int64_t k, uint64_t* keys,
+                                   float* bound_hint, int64_t* index, float* distance) {
+  const int64_t max_candidates = k + std::max<int64_t>(k, 32);
   float bound = std::numeric_limits<float>::infinity();
-  if (most < n) {
-    float low = -1.0f, high = bound;  // fewer than k below low, more than `most` below high
-    float at = *guess > 0 ? *guess : reduce_max(load(d)) * static_cast<float>(k) / static_cast<float>(n);
-    const float target = 0.5f * static_cast<float>(k + most);
+  if (max_candidates < n) {
+    float low = -1.0f, high = bound;  // fewer than k below low, more than `max_candidates` below high
+    float at = *bound_hint > 0 ? *bound_hint : reduce_max(load(d)) * static_cast<float>(k) / static_cast<float>(n);
+    const float target = 0.5f * static_cast<float>(k + max_candidates);
     for (int step = 0; step < 64; ++step) {
       if (!(at > low && at < high))
         at = high < std::numeric_limits<float>::infinity() ? low + 0.5f * (high - low) : 2 * low + 1e-30f;
       if (!(at > low && at < high)) break;  // no float lies between: equal distances jump over the window
-      const int count = count_below(d, padded, at);
-      if (count >= k && count <= most) {
+      const int count = count_up_to(d, padded, at);
+      if (count >= k && count <= max_candidates) {
         bound = at;
         break;
       }
@@ -81,8 +81,8 @@ static inline void select_smallest(const float* d, int64_t n, int64_t padded, in
       at *= std::min(4.0f, std::max(0.25f, factor));
     }
     if (bound == std::numeric_limits<float>::infinity()) bound = high;
-    *guess = std::min(bound, std::numeric_limits<float>::max());
+    *bound_hint = std::min(bound, std::numeric_limits<float>::max());
   }
-  const int64_t m = gather_below(d, n, bound, keys);
-  emit_smallest(keys, m, k, index, distance);
+  const int64_t m = collect_up_to(d, n, bound, keys);
+  write_smallest(keys, m, k, index, distance);
 }

@@ -1,4 +1,4 @@
-// Inside one parallel region: who am I, how many are we, and what is my share.
+// Inside one parallel region: the id of this thread, the number of threads, and the range of work of each.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +21,8 @@ inline int team_size() { return 1; }
 inline void barrier() {}
 #endif
 
-// The share [from, to) of n that falls to thread `id` of `team`.
-inline void share(int64_t n, int id, int team, int64_t* from, int64_t* to) {
+// The range [from, to) of n items for thread `id` of `team` threads.
+inline void partition(int64_t n, int id, int team, int64_t* from, int64_t* to) {
   *from = n * id / team;
   *to = n * (id + 1) / team;
 }

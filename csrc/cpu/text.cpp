@@ -1,3 +1,4 @@
+// flags: fast
 #include "text.h"
 
 #if defined(__x86_64__)

@@ -14,9 +14,9 @@ struct TextConfig {
   float norm_eps = 1e-12f;
 };
 
-// Find a weight by its name in the layout of scripts/convert_minilm.py: matrices are int16 with a float32 scale a row.
-// `count` is how many values are expected; both throw when there is none or its size differs. What they give must live
-// as long as the encoder: word vectors are read in place.
+// Find a weight by its name in the layout of scripts/convert_minilm.py: matrices are int16 with a float32 scale per
+// row. `count` is how many values are expected; both throw when there is none or its size differs. What they give must
+// live as long as the encoder: word vectors are read in place.
 struct TextWeights {
   std::function<const int16_t*(const std::string& name, int64_t count)> integers;
   std::function<const float*(const std::string& name, int64_t count)> floats;

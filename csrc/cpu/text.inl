@@ -6,11 +6,11 @@ namespace PA3D_NS {
 #include "gemm.inl"
 #include "attention.inl"
 
-typedef int16_t vs_any __attribute__((vector_size(PA3D_W * 2), aligned(2), may_alias));
+typedef int16_t vs_unaligned __attribute__((vector_size(PA3D_W * 2), aligned(2), may_alias));
 
-// A matrix (n, k) of integers with a scale a row, in panels as gemm.inl keeps float32. It stays in integers, a panel is
-// widened right before its product: half the memory to load, keep and stream.
-struct PackedRows {
+// An int16 matrix (n, k) with a scale per row, in panels as gemm.inl has them for float32. A panel is converted to
+// float32 right before its product: half the memory to load, keep and stream.
+struct PackedInt16 {
   int64_t n = 0, k = 0, panels = 0;
   Buffer<int16_t> data;
   Buffer<float> scale, bias;
@@ -29,23 +29,23 @@ struct PackedRows {
     std::copy_n(row_scale, n, scale.data());
     std::copy_n(b, n, bias.data());
   }
-  void widen(int64_t panel, float* out) const {
+  void dequantize_panel(int64_t panel, float* out) const {
     const int16_t* in = data.data() + panel * k * kNR;
     for (int64_t i = 0; i < k * kNR; i += PA3D_W)
-      store(out + i, __builtin_convertvector(*reinterpret_cast<const vs_any*>(in + i), vf));
+      store(out + i, __builtin_convertvector(*reinterpret_cast<const vs_unaligned*>(in + i), vf));
   }
 };
 
 // out (m, n) = act(A W^T scale + bias), or added to what is there, for the columns of panels [from, to).
-template <Act act, bool add>
-static void product(const float* a, int64_t m, int64_t stride, const PackedRows& w, int64_t from, int64_t to,
-                    float* panel, float* out, int64_t out_stride) {
+template <Activation act, bool add>
+static void linear_int16(const float* a, int64_t m, int64_t stride, const PackedInt16& w, int64_t from, int64_t to,
+                         float* panel, float* out, int64_t out_stride) {
   alignas(64) float tile[kMR * kNR];
   for (int64_t p = from; p < to; ++p) {
-    w.widen(p, panel);
+    w.dequantize_panel(p, panel);
     for (int64_t row = 0; row < m; row += kMR) {
       const int rows = static_cast<int>(std::min<int64_t>(kMR, m - row));
-      multiply_rows<F32, kMR>(rows, a + row * stride, stride, panel, w.k, tile);
+      microkernel_rows<F32, kMR>(rows, a + row * stride, stride, panel, w.k, tile);
       for (int64_t j = 0; j < kNR; j += PA3D_W) {
         const vf scale = load(w.scale.data() + p * kNR + j), bias = load(w.bias.data() + p * kNR + j);
         for (int i = 0; i < rows; ++i) {
@@ -58,48 +58,43 @@ static void product(const float* a, int64_t m, int64_t stride, const PackedRows&
   }
 }
 
-static inline float sum_lanes(vf v) {
-  float total = reduce_add(v);
-  return total;
-}
-
-struct RowNorm {
-  Buffer<float> gain, shift;
+struct LayerNorm {
+  Buffer<float> gamma, beta;
   void load_weights(const TextWeights& weights, const std::string& name, int64_t width) {
-    gain.resize(width);
-    shift.resize(width);
-    std::copy_n(weights.floats(name + ".weight", width), width, gain.data());
-    std::copy_n(weights.floats(name + ".bias", width), width, shift.data());
+    gamma.resize(width);
+    beta.resize(width);
+    std::copy_n(weights.floats(name + ".weight", width), width, gamma.data());
+    std::copy_n(weights.floats(name + ".bias", width), width, beta.data());
   }
   // LayerNorm of one row, in place.
-  void apply(float* row, int64_t width, float eps) const {
+  void normalize(float* row, int64_t width, float eps) const {
     vf sum = vf{}, squares = vf{};
     for (int64_t i = 0; i < width; i += PA3D_W) sum += load(row + i);
-    const vf mean = splat(sum_lanes(sum) / static_cast<float>(width));
+    const vf mean = splat(reduce_add(sum) / static_cast<float>(width));
     for (int64_t i = 0; i < width; i += PA3D_W) {
       const vf d = load(row + i) - mean;
       squares += d * d;
     }
-    const vf factor = splat(1.0f / std::sqrt(sum_lanes(squares) / static_cast<float>(width) + eps));
+    const vf factor = splat(1.0f / std::sqrt(reduce_add(squares) / static_cast<float>(width) + eps));
     for (int64_t i = 0; i < width; i += PA3D_W)
-      store(row + i, (load(row + i) - mean) * factor * load(gain.data() + i) + load(shift.data() + i));
+      store(row + i, (load(row + i) - mean) * factor * load(gamma.data() + i) + load(beta.data() + i));
   }
 };
 
 struct TextBlock {
-  PackedRows qkv, out, up, down;
-  RowNorm attention_norm, norm;
+  PackedInt16 qkv, out, up, down;
+  LayerNorm attention_norm, norm;
 };
 
 class TextEncoderOf : public TextEncoder {
  public:
   TextEncoderOf(const TextConfig& c, const TextWeights& weights, int threads) : c_(c), blocks_(c.depth) {
-    words_ = weights.integers("words", c.vocabulary * c.width);
-    word_scale_ = weights.floats("words.scale", c.vocabulary);
-    positions_ = weights.floats("positions", c.max_tokens * c.width);
+    token_embedding_ = weights.integers("words", c.vocabulary * c.width);
+    token_scale_ = weights.floats("words.scale", c.vocabulary);
+    position_embedding_ = weights.floats("positions", c.max_tokens * c.width);
     embedding_norm_.load_weights(weights, "embedding_norm", c.width);
     struct Job {
-      PackedRows* matrix;
+      PackedInt16* matrix;
       int64_t n, k;
       const int16_t* rows;
       const float *scale, *bias;
@@ -108,7 +103,7 @@ class TextEncoderOf : public TextEncoder {
     for (int64_t i = 0; i < c.depth; ++i) {
       TextBlock& block = blocks_[i];
       const std::string layer = "layers." + std::to_string(i) + ".";
-      auto add = [&](PackedRows& matrix, const char* name, int64_t n, int64_t k) {
+      auto add = [&](PackedInt16& matrix, const char* name, int64_t n, int64_t k) {
         jobs.push_back({&matrix, n, k, weights.integers(layer + name, n * k),
                         weights.floats(layer + name + ".scale", n), weights.floats(layer + name + ".bias", n)});
       };
@@ -133,13 +128,13 @@ class TextEncoderOf : public TextEncoder {
     AttentionScratch<F32> attention;
     Buffer<float> panel;
   };
-  struct Space : Workspace {
-    Buffer<float> x, qkv, attended, hidden;
+  struct State : Workspace {
+    Buffer<float> x, qkv, attn_out, hidden;
     std::vector<int64_t> starts;
     std::vector<Scratch> threads;
   };
 
-  std::unique_ptr<Workspace> workspace() const override { return std::make_unique<Space>(); }
+  std::unique_ptr<Workspace> workspace() const override { return std::make_unique<State>(); }
 
   void encode(const int32_t* ids, const int64_t* lengths, int64_t n, int threads, Workspace& workspace,
               float* out) const override {
@@ -159,7 +154,7 @@ class TextEncoderOf : public TextEncoder {
         tokens += lengths[i + count];
         longest = std::max(longest, lengths[i + count++]);
       }
-      encode_batch(ids, lengths + i, count, tokens, longest, resolve_threads(threads), static_cast<Space&>(workspace),
+      encode_batch(ids, lengths + i, count, tokens, longest, resolve_threads(threads), static_cast<State&>(workspace),
                    out + i * c_.width);
       ids += tokens;
       i += count;
@@ -169,71 +164,72 @@ class TextEncoderOf : public TextEncoder {
  private:
   static constexpr int64_t kBatchTokens = 512;  // bounds the memory of long lists
 
-  void encode_batch(const int32_t* ids, const int64_t* lengths, int64_t n, int64_t tokens, int64_t longest, int want,
-                    Space& s, float* out) const {
+  void encode_batch(const int32_t* ids, const int64_t* lengths, int64_t n, int64_t tokens, int64_t longest,
+                    int n_threads, State& s, float* out) const {
     const int64_t width = c_.width, hidden = c_.hidden, head_dim = width / c_.heads, wide = 3 * width;
     s.x.reserve(tokens * width);
     s.qkv.reserve(tokens * wide);
-    s.attended.reserve(tokens * width);
+    s.attn_out.reserve(tokens * width);
     s.hidden.reserve(tokens * hidden);
     s.starts.resize(n + 1);
     for (int64_t i = 0; i < n; ++i) s.starts[i + 1] = s.starts[i] + lengths[i];
-    if (static_cast<int>(s.threads.size()) < want) s.threads.resize(want);
+    if (static_cast<int>(s.threads.size()) < n_threads) s.threads.resize(n_threads);
     for (Scratch& scratch : s.threads) {
       scratch.attention.reserve(longest, head_dim);
       scratch.panel.reserve(std::max(width, hidden) * kNR);
     }
-    float *x = s.x.data(), *qkv = s.qkv.data(), *attended = s.attended.data(), *up = s.hidden.data();
+    float *x = s.x.data(), *qkv = s.qkv.data(), *attn_out = s.attn_out.data(), *mlp_hidden = s.hidden.data();
 
 #ifdef _OPENMP
-#pragma omp parallel num_threads(want)
+#pragma omp parallel num_threads(n_threads)
 #endif
     {
       const int id = thread_id(), team = team_size();
       float* const panel = s.threads[id].panel.data();
       int64_t first, last, from, to;
-      share(tokens, id, team, &first, &last);  // of the work that is done row by row
+      partition(tokens, id, team, &first, &last);  // of the work that is done row by row
       for (int64_t i = 0; i < n; ++i)
         for (int64_t at = 0; at < lengths[i]; ++at)
           if (const int64_t row = s.starts[i] + at; row >= first && row < last) embed(ids[row], at, x + row * width);
       barrier();
       for (const TextBlock& block : blocks_) {
-        share(block.qkv.panels, id, team, &from, &to);
-        product<Act::none, false>(x, tokens, width, block.qkv, from, to, panel, qkv, wide);
+        partition(block.qkv.panels, id, team, &from, &to);
+        linear_int16<Activation::none, false>(x, tokens, width, block.qkv, from, to, panel, qkv, wide);
         barrier();
-        for (int64_t unit = id; unit < n * c_.heads; unit += team) {
-          const int64_t text = unit / c_.heads, start = s.starts[text];
-          attend<F32, F32>(qkv + start * wide, wide, lengths[text], width, unit % c_.heads, head_dim, 0, lengths[text],
-                           s.threads[id].attention, attended + start * width, width);
+        for (int64_t task = id; task < n * c_.heads; task += team) {
+          const int64_t text = task / c_.heads, start = s.starts[text];
+          attention_head<F32, F32>(qkv + start * wide, wide, lengths[text], width, task % c_.heads, head_dim, 0,
+                                   lengths[text], s.threads[id].attention, attn_out + start * width, width);
         }
         barrier();
-        share(block.out.panels, id, team, &from, &to);
-        product<Act::none, true>(attended, tokens, width, block.out, from, to, panel, x, width);
+        partition(block.out.panels, id, team, &from, &to);
+        linear_int16<Activation::none, true>(attn_out, tokens, width, block.out, from, to, panel, x, width);
         barrier();
-        for (int64_t row = first; row < last; ++row) block.attention_norm.apply(x + row * width, width, c_.norm_eps);
+        for (int64_t row = first; row < last; ++row)
+          block.attention_norm.normalize(x + row * width, width, c_.norm_eps);
         barrier();
-        share(block.up.panels, id, team, &from, &to);
-        product<Act::gelu, false>(x, tokens, width, block.up, from, to, panel, up, hidden);
+        partition(block.up.panels, id, team, &from, &to);
+        linear_int16<Activation::gelu, false>(x, tokens, width, block.up, from, to, panel, mlp_hidden, hidden);
         barrier();
-        share(block.down.panels, id, team, &from, &to);
-        product<Act::none, true>(up, tokens, hidden, block.down, from, to, panel, x, width);
+        partition(block.down.panels, id, team, &from, &to);
+        linear_int16<Activation::none, true>(mlp_hidden, tokens, hidden, block.down, from, to, panel, x, width);
         barrier();
-        for (int64_t row = first; row < last; ++row) block.norm.apply(x + row * width, width, c_.norm_eps);
+        for (int64_t row = first; row < last; ++row) block.norm.normalize(x + row * width, width, c_.norm_eps);
         barrier();
       }
-      share(n, id, team, &from, &to);
+      partition(n, id, team, &from, &to);
       for (int64_t i = from; i < to; ++i) pool(x + s.starts[i] * width, lengths[i], out + i * width);
     }
   }
 
   void embed(int32_t id, int64_t at, float* row) const {
-    const int16_t* word = words_ + id * c_.width;
-    const float* position = positions_ + at * c_.width;
-    const vf scale = splat(word_scale_[id]);
+    const int16_t* embedding = token_embedding_ + id * c_.width;
+    const float* position = position_embedding_ + at * c_.width;
+    const vf scale = splat(token_scale_[id]);
     for (int64_t i = 0; i < c_.width; i += PA3D_W)
-      store(row + i,
-            __builtin_convertvector(*reinterpret_cast<const vs_any*>(word + i), vf) * scale + load(position + i));
-    embedding_norm_.apply(row, c_.width, c_.norm_eps);
+      store(row + i, __builtin_convertvector(*reinterpret_cast<const vs_unaligned*>(embedding + i), vf) * scale +
+                         load(position + i));
+    embedding_norm_.normalize(row, c_.width, c_.norm_eps);
   }
 
   void pool(const float* x, int64_t length, float* out) const {
@@ -245,14 +241,14 @@ class TextEncoderOf : public TextEncoder {
       squares += sum * sum;
       store(out + i, sum);
     }
-    const vf inverse = splat(1.0f / std::sqrt(sum_lanes(squares)));
+    const vf inverse = splat(1.0f / std::sqrt(reduce_add(squares)));
     for (int64_t i = 0; i < c_.width; i += PA3D_W) store(out + i, load(out + i) * inverse);
   }
 
   TextConfig c_;
-  const int16_t* words_;
-  const float *word_scale_, *positions_;
-  RowNorm embedding_norm_;
+  const int16_t* token_embedding_;
+  const float *token_scale_, *position_embedding_;
+  LayerNorm embedding_norm_;
   std::vector<TextBlock> blocks_;
 };
 

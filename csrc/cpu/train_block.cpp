@@ -1,3 +1,4 @@
+// flags: fast
 #include "train_block.h"
 
 #if defined(__x86_64__)

@@ -1,14 +1,14 @@
 // The mini-PointNet with batch statistics, forward and backward, for training.
 //
-// A step goes through four calls, between which the caller adds up moments over processes:
+// A step is four calls. Between them the caller sums the moments over all processes:
 //
 //   moments          h = merged x1 + pooling max(second x1), x1 = relu(first r + first_bias); sums of h and h^2
 //   finish           out = max(last relu(scale h + shift)) + last_bias
 //   backward_sums    sums of dy and dy h, where dy is the gradient at scale h + shift
 //   backward         dh = a dy + b h + c, and through it all the rest
 //
-// The gradient of a maximum reaches one row of a patch, so that what the last layer sends back is a sum of scaled rows
-// of its weights: a thirtieth of the operations of the products that plain automatic differentiation makes.
+// The gradient of a maximum reaches only one row of a patch. So the gradient at the input of the last layer is a sum of
+// scaled rows of its weights, a thirtieth of the operations of the dense products of automatic differentiation.
 #pragma once
 
 #include <cstdint>
@@ -39,11 +39,11 @@ struct EmbedGradients {
   float* first_bias;  // (w0)
   float* second;      // (w1, w0)
   float* merged;      // (w2, w0)
-  float* pooled;      // (patches, w1): the maxima, and below what came back to the pooling product. The caller makes
-  float* sums;        // (patches, w2)   the gradient of `pooling` of both, sums^T pooled
+  float* pooled;      // (patches, w1): the maxima
+  float* sums;        // (patches, w2): gradient at the pooling product; the gradient of `pooling` is sums^T pooled
 };
 
-// Holds what one step leaves for its backward pass; not for several threads at once.
+// Keeps what one step saves for its backward pass. Not thread-safe.
 class EmbedTraining {
  public:
   virtual ~EmbedTraining() = default;
@@ -54,12 +54,12 @@ class EmbedTraining {
   virtual void backward_sums(const float* grad, double* sums, float* last, float* last_bias) = 0;
   virtual void backward(const float* grad, const float* a, const float* b, const float* c,
                         const EmbedGradients& out) = 0;
-  // moments and finish at once, nothing kept: for frozen statistics.
+  // moments and finish in one call, nothing is saved: for frozen statistics.
   virtual void infer(const PatchBatch& batch, const EmbedWeights& weights, const float* scale, const float* shift,
                      int threads, float* out) = 0;
 };
 
-// Sizes: every width a multiple of 32, an even number of points a patch.
+// Sizes: every width a multiple of 32, an even number of points per patch.
 std::unique_ptr<EmbedTraining> make_embed_training(Precision precision);
 
 }  // namespace pa3d

@@ -41,7 +41,7 @@ char32_t shift(const Shift (&table)[n], char32_t point) {
 
 char32_t lower_one(char32_t point) { return shift(kLower, point); }
 
-bool cased(char32_t point) {
+bool is_cased(char32_t point) {
   if (lower_one(point) != point) return true;
   for (const Shift& row : kLower) {
     const auto from = static_cast<char32_t>(static_cast<int32_t>(point) - row.delta);
@@ -51,7 +51,7 @@ bool cased(char32_t point) {
 }
 
 // What may stand between a letter and the end of its word.
-bool passed_over(char32_t point) {
+bool is_case_ignorable(char32_t point) {
   return point == '\'' || point == '.' || point == ':' || point == 0xad || point == 0xb7 || point == 0x2019 ||
          (point >= 0x300 && point <= 0x36f);
 }
@@ -60,9 +60,9 @@ constexpr char32_t kCapitalSigma = 0x3a3, kSigma = 0x3c3, kFinalSigma = 0x3c2;
 
 bool ends_word(const std::vector<char32_t>& text, size_t at) {
   size_t before = at, after = at + 1;
-  while (before > 0 && passed_over(text[before - 1])) --before;
-  while (after < text.size() && passed_over(text[after])) ++after;
-  return before > 0 && cased(text[before - 1]) && (after == text.size() || !cased(text[after]));
+  while (before > 0 && is_case_ignorable(text[before - 1])) --before;
+  while (after < text.size() && is_case_ignorable(text[after])) ++after;
+  return before > 0 && is_cased(text[before - 1]) && (after == text.size() || !is_cased(text[after]));
 }
 
 constexpr char32_t kHangul = 0xac00, kHangulEnd = 0xd7a4;

@@ -1,19 +1,19 @@
-// Vectors of PA3D_W floats as the compiler's own vector types; included by kernel sources inside foreach_isa.h.
+// Vectors of PA3D_W floats on the vector types of the compiler. Included by kernel sources inside foreach_isa.h.
 typedef float vf __attribute__((vector_size(PA3D_W * 4)));
 typedef int32_t vi __attribute__((vector_size(PA3D_W * 4)));
-typedef float vf_any __attribute__((vector_size(PA3D_W * 4), aligned(4), may_alias));
-typedef int32_t vi_any __attribute__((vector_size(PA3D_W * 4), aligned(4), may_alias));
+typedef float vf_unaligned __attribute__((vector_size(PA3D_W * 4), aligned(4), may_alias));
+typedef int32_t vi_unaligned __attribute__((vector_size(PA3D_W * 4), aligned(4), may_alias));
 
-static inline vf load(const float* p) { return *reinterpret_cast<const vf_any*>(p); }
-static inline vi load(const int32_t* p) { return *reinterpret_cast<const vi_any*>(p); }
-static inline void store(float* p, vf v) { *reinterpret_cast<vf_any*>(p) = v; }
-static inline void store(int32_t* p, vi v) { *reinterpret_cast<vi_any*>(p) = v; }
-static inline vf splat(float x) { return x - vf{}; }  // x + 0 would turn -0 into 0, an addition a time
+static inline vf load(const float* p) { return *reinterpret_cast<const vf_unaligned*>(p); }
+static inline vi load(const int32_t* p) { return *reinterpret_cast<const vi_unaligned*>(p); }
+static inline void store(float* p, vf v) { *reinterpret_cast<vf_unaligned*>(p) = v; }
+static inline void store(int32_t* p, vi v) { *reinterpret_cast<vi_unaligned*>(p) = v; }
+static inline vf splat(float x) { return x - vf{}; }  // x + 0 would turn -0 into 0 and cost an addition
 static inline vi splat(int32_t x) { return vi{} + x; }
 
-// Past the caches: for whole lines that nobody reads soon, p aligned to a vector. What other threads are to see needs
-// stream_end() first.
-static inline void stream(float* p, vf v) {
+// Non-temporal stores, for whole cache lines that are not read again soon; p is aligned to a vector. Call store_fence()
+// before other threads read them.
+static inline void stream_store(float* p, vf v) {
 #if PA3D_LEVEL >= 2
   _mm512_stream_ps(p, (__m512)v);
 #elif PA3D_LEVEL == 1
@@ -22,7 +22,7 @@ static inline void stream(float* p, vf v) {
   store(p, v);
 #endif
 }
-static inline void stream_end() {
+static inline void store_fence() {
 #if PA3D_LEVEL >= 1
   _mm_sfence();
 #endif
@@ -52,18 +52,18 @@ static inline uint32_t mask_equal(vf a, vf b) {
 #else
 static inline vf vmin(vf a, vf b) { return a < b ? a : b; }
 static inline vf vmax(vf a, vf b) { return a > b ? a : b; }
-static inline uint32_t mask_of(vi lanes) {
+static inline uint32_t to_mask(vi lanes) {
   uint32_t bits = 0;
   for (int i = 0; i < PA3D_W; ++i) bits |= static_cast<uint32_t>(lanes[i] & 1) << i;
   return bits;
 }
-static inline uint32_t mask_less(vf a, vf b) { return mask_of(a < b); }
-static inline uint32_t mask_less_equal(vf a, vf b) { return mask_of(a <= b); }
-static inline uint32_t mask_equal(vf a, vf b) { return mask_of(a == b); }
+static inline uint32_t mask_less(vf a, vf b) { return to_mask(a < b); }
+static inline uint32_t mask_less_equal(vf a, vf b) { return to_mask(a <= b); }
+static inline uint32_t mask_equal(vf a, vf b) { return to_mask(a == b); }
 #endif
 
-// The same for values that are not negative, infinity and -1 among them: such floats are in the order of their bits,
-// and integers have units of their own, beside those that add.
+// min and max of values >= 0, infinity and -1. Such floats compare like their bits as integers, and integer comparisons
+// run on other execution units than float additions.
 #if PA3D_LEVEL >= 2
 static inline vf vmin_bits(vf a, vf b) { return (vf)_mm512_min_epi32((__m512i)a, (__m512i)b); }
 static inline vf vmax_bits(vf a, vf b) { return (vf)_mm512_max_epi32((__m512i)a, (__m512i)b); }
@@ -93,8 +93,8 @@ static inline float reduce_add(vf v) {
 }
 #endif
 
-// Squared distance in the one order that every backend keeps: (dx*dx + dy*dy) + dz*dz, never contracted.
-static inline vf square_length(vf dx, vf dy, vf dz) { return (dx * dx + dy * dy) + dz * dz; }
-static inline vf square_distance(vf x, vf y, vf z, vf cx, vf cy, vf cz) {
-  return square_length(x - cx, y - cy, z - cz);
+// Squared distance in the order that every backend uses: (dx*dx + dy*dy) + dz*dz, never fused.
+static inline vf squared_norm(vf dx, vf dy, vf dz) { return (dx * dx + dy * dy) + dz * dz; }
+static inline vf squared_distance(vf x, vf y, vf z, vf cx, vf cy, vf cz) {
+  return squared_norm(x - cx, y - cy, z - cz);
 }

@@ -27,27 +27,27 @@ WordPiece::WordPiece(const std::string& path) {
     const Json::Object& vocabulary = model.at("vocab", "the model").object("vocab");
     size_t bytes = 0;
     for (const auto& entry : vocabulary) bytes += entry.first.size();
-    names_.reserve(bytes);
+    vocabulary_.reserve(bytes);
     ids_.reserve(vocabulary.size());
     for (const auto& [name, number] : vocabulary) {
       const int64_t id = number.integer("a token's number");
       if (id < 0 || id >= static_cast<int64_t>(vocabulary.size()))
         throw FileError("the token " + name + " has a number out of range");
-      const size_t start = names_.size();
-      names_ += name;
-      if (!ids_.emplace(std::string_view(names_).substr(start), static_cast<int32_t>(id)).second)
+      const size_t start = vocabulary_.size();
+      vocabulary_ += name;
+      if (!ids_.emplace(std::string_view(vocabulary_).substr(start), static_cast<int32_t>(id)).second)
         throw FileError("the token " + name + " occurs twice");
     }
     for (const Json& token : json.at("added_tokens", "the tokenizer").array("added_tokens"))
-      special_.emplace_back(token.at("content", "a token").string("content"),
-                            static_cast<int32_t>(token.at("id", "a token").integer("id")));
+      special_tokens_.emplace_back(token.at("content", "a token").string("content"),
+                                   static_cast<int32_t>(token.at("id", "a token").integer("id")));
     prefix_ = model.at("continuing_subword_prefix", "the model").string("continuing_subword_prefix");
-    max_characters_ = model.at("max_input_chars_per_word", "the model").integer("max_input_chars_per_word");
+    max_word_characters_ = model.at("max_input_chars_per_word", "the model").integer("max_input_chars_per_word");
     max_tokens_ = json.at("truncation", "the tokenizer").at("max_length", "truncation").integer("max_length");
-    unknown_ = id(model.at("unk_token", "the model").string("unk_token"));
-    first_ = id("[CLS]");
-    last_ = id("[SEP]");
-    if (unknown_ < 0 || first_ < 0 || last_ < 0 || max_tokens_ < 2) throw FileError("it lacks [UNK], [CLS] or [SEP]");
+    unk_ = id(model.at("unk_token", "the model").string("unk_token"));
+    cls_ = id("[CLS]");
+    sep_ = id("[SEP]");
+    if (unk_ < 0 || cls_ < 0 || sep_ < 0 || max_tokens_ < 2) throw FileError("it lacks [UNK], [CLS] or [SEP]");
   } catch (const FileError& error) {
     const std::string what = error.what();
     throw FileError(what.compare(0, path.size(), path) == 0 ? what : path + ": " + what);
@@ -60,13 +60,13 @@ int32_t WordPiece::id(std::string_view token) const {
 }
 
 std::vector<int32_t> WordPiece::encode(std::string_view text) const {
-  std::vector<int32_t> ids{first_};
+  std::vector<int32_t> ids{cls_};
   // Special tokens are found in the text as it was given, before anything else; none begins another.
   size_t start = 0;
   for (size_t at = 0; at < text.size();) {
-    const auto special = std::find_if(special_.begin(), special_.end(),
+    const auto special = std::find_if(special_tokens_.begin(), special_tokens_.end(),
                                       [&](const auto& s) { return text.compare(at, s.first.size(), s.first) == 0; });
-    if (special == special_.end()) {
+    if (special == special_tokens_.end()) {
       ++at;
       continue;
     }
@@ -76,7 +76,7 @@ std::vector<int32_t> WordPiece::encode(std::string_view text) const {
   }
   add_text(text.substr(start), ids);
   ids.resize(std::min(ids.size(), static_cast<size_t>(max_tokens_ - 1)));
-  ids.push_back(last_);
+  ids.push_back(sep_);
   return ids;
 }
 
@@ -110,8 +110,8 @@ void WordPiece::add_text(std::string_view text, std::vector<int32_t>& ids) const
 // The longest piece that the vocabulary has, then the next; a word with a rest that begins with none is unknown.
 void WordPiece::add_word(const std::vector<char32_t>& word, std::vector<int32_t>& ids) const {
   const size_t before = ids.size();
-  if (word.size() > max_characters_) {
-    ids.push_back(unknown_);
+  if (word.size() > max_word_characters_) {
+    ids.push_back(unk_);
     return;
   }
   for (size_t start = 0; start < word.size();) {
@@ -125,7 +125,7 @@ void WordPiece::add_word(const std::vector<char32_t>& word, std::vector<int32_t>
     while (!ends.empty() && (found = id(std::string_view(piece).substr(0, ends.back()))) < 0) ends.pop_back();
     if (found < 0) {
       ids.resize(before);
-      ids.push_back(unknown_);
+      ids.push_back(unk_);
       return;
     }
     ids.push_back(found);

@@ -27,13 +27,13 @@ class WordPiece {
   void add_text(std::string_view text, std::vector<int32_t>& ids) const;
   void add_word(const std::vector<char32_t>& word, std::vector<int32_t>& ids) const;
 
-  std::string names_;  // what the keys of ids_ point into
+  std::string vocabulary_;  // what the keys of ids_ point into
   std::unordered_map<std::string_view, int32_t> ids_;
-  std::vector<std::pair<std::string, int32_t>> special_;
+  std::vector<std::pair<std::string, int32_t>> special_tokens_;
   std::string prefix_;
-  size_t max_characters_;
+  size_t max_word_characters_;
   int64_t max_tokens_;
-  int32_t unknown_, first_, last_;
+  int32_t unk_, cls_, sep_;
 };
 
 }  // namespace pa3d

@@ -1,6 +1,6 @@
-// Token grids gathered to points without storing their upsampled images. Upsampling and adding up are both linear, so a
-// point's sum is one weight a token times the token: first the weights of all its pixels in a view are added up over
-// the token grid, in shared memory, then each token is read once a point instead of once a pixel and tap.
+// Token grids gathered to points without storing their upsampled images. Upsampling and summing are both linear, so the
+// sum at a point is one weight per token times the token: first the weights of all its pixels in a view are summed over
+// the token grid, in shared memory, then each token is read once per point instead of once per pixel and tap.
 //
 // Weights are added as whole multiples of 2^-32. Whole numbers add up to the same in every order, so the result does
 // not depend on which pixel or block comes first; tokens are then visited in a fixed order.
@@ -35,9 +35,9 @@ __global__ void __launch_bounds__(kPixelThreads) count_pixels(Images images, int
   if (leader && point >= 0) atomicAdd(&counts[static_cast<int64_t>(view) * images.n_points + point], __popc(same));
 }
 
-// Gives every pair of view and point its stretch of the pixel list, in any order: cursor is where it begins.
+// Assigns every pair of view and point its range of the pixel list, in any order: cursor is its begin.
 __global__ void __launch_bounds__(kPixelThreads)
-    place_stretches(int64_t pairs, const int* __restrict__ counts, int* __restrict__ cursor, int* __restrict__ total) {
+    assign_ranges(int64_t pairs, const int* __restrict__ counts, int* __restrict__ cursor, int* __restrict__ total) {
   const int64_t pair = static_cast<int64_t>(blockIdx.x) * kPixelThreads + threadIdx.x;
   const int count = pair < pairs ? counts[pair] : 0, lane = threadIdx.x % 32;
   int through = count;
@@ -52,9 +52,9 @@ __global__ void __launch_bounds__(kPixelThreads)
   if (pair < pairs) cursor[pair] = base + through - count;
 }
 
-// Lists pixels by stretch; afterwards a cursor is where its stretch ends.
+// Fills the ranges with pixels; afterwards cursor is the end of the range.
 __global__ void __launch_bounds__(kPixelThreads)
-    list_pixels(Images images, int* __restrict__ cursor, int* __restrict__ list) {
+    fill_pixel_lists(Images images, int* __restrict__ cursor, int* __restrict__ list) {
   const int view = blockIdx.y, pixel = blockIdx.x * kPixelThreads + threadIdx.x, lane = threadIdx.x % 32;
   const int point = point_at(images, view, pixel);
   const unsigned same = __match_any_sync(kAllLanes, point);
@@ -113,7 +113,7 @@ struct Bfloat16 {
 constexpr int kGatherThreads = 256;
 constexpr int kChannelsEach = 4;
 constexpr int kMaxCells = 4096;  // of the token grid at a time: 32 KB of weights
-constexpr double kOne = 4294967296.0;
+constexpr double kFixedPointOne = 4294967296.0;
 
 struct GatherShared {
   int row[2], column[2];  // lowest and highest tap of a stretch
@@ -134,7 +134,7 @@ __global__ void __launch_bounds__(kGatherThreads, 4)
     const int n = counts[pair];
     if (n == 0) continue;
     seen += per_view ? 1 : n;
-    const float scale = static_cast<float>(1 / kOne) / static_cast<float>(per_view ? n : 1);
+    const float scale = static_cast<float>(1 / kFixedPointOne) / static_cast<float>(per_view ? n : 1);
     const int* const pixels = list + (ends[pair] - n);
 
     if (threadIdx.x < 2) {
@@ -181,7 +181,7 @@ __global__ void __launch_bounds__(kGatherThreads, 4)
             for (int b = 0; b < kTaps; ++b) {
               const int c = clamp(x.first + b, grid.columns) - column;
               if (c < 0 || c >= across) continue;
-              const long long part = __float2ll_rn(y.weight[a] * x.weight[b] * static_cast<float>(kOne));
+              const long long part = __float2ll_rn(y.weight[a] * x.weight[b] * static_cast<float>(kFixedPointOne));
               atomicAdd(&weight[r * across + c], static_cast<unsigned long long>(part));
             }
           }
@@ -217,12 +217,12 @@ struct Workspace {
   int64_t bytes;
 
   Workspace(void* memory, int64_t views, int64_t height, int64_t width, int64_t n_points) {
-    Carver carver(memory);
-    counts = carver.take<int>(views * n_points);
-    total = carver.take<int>(1);
-    cursor = carver.take<int>(views * n_points);
-    list = carver.take<int>(views * height * width);
-    bytes = carver.used();
+    WorkspaceLayout layout(memory);
+    counts = layout.allocate<int>(views * n_points);
+    total = layout.allocate<int>(1);
+    cursor = layout.allocate<int>(views * n_points);
+    list = layout.allocate<int>(views * height * width);
+    bytes = layout.bytes();
   }
 };
 
@@ -253,33 +253,33 @@ int pa3d_cuda_backproject(const void* tokens, int32_t dtype, int64_t views, int6
                     (dtype == PA3D_CUDA_FLOAT32 || dtype == PA3D_CUDA_BFLOAT16);
   const int of_tokens = dtype == PA3D_CUDA_BFLOAT16 ? check_pointer(static_cast<const uint16_t*>(tokens))
                                                     : check_pointer(static_cast<const float*>(tokens));
-  int code = first_of({check_size(fits), of_tokens, check_pointer(point_of_pixel), check_pointer(sum),
-                       check_pointer(count), check_workspace(workspace, workspace_bytes, needed)});
+  int code = first_error({check_size(fits), of_tokens, check_pointer(point_of_pixel), check_pointer(sum),
+                          check_pointer(count), check_workspace(workspace, workspace_bytes, needed)});
   if (code != PA3D_CUDA_OK) return code;
 
-  const cudaStream_t queue = static_cast<cudaStream_t>(stream);
+  const cudaStream_t cuda_stream = static_cast<cudaStream_t>(stream);
   const Workspace w(workspace, views, height, width, n_points);
   const Images images = {point_of_pixel, static_cast<int>(views), static_cast<int>(height), static_cast<int>(width),
                          static_cast<int>(n_points)};
   const Grid grid = {tokens, static_cast<int>(rows), static_cast<int>(columns), static_cast<int>(channels)};
   const int64_t pairs = views * n_points;
   const dim3 over_pixels(blocks_for(height * width, kPixelThreads), static_cast<unsigned>(views));
-  code = status(cudaMemsetAsync(w.counts, 0, pairs * sizeof(int), queue));
-  if (code == PA3D_CUDA_OK) code = status(cudaMemsetAsync(w.total, 0, sizeof(int), queue));
+  code = status(cudaMemsetAsync(w.counts, 0, pairs * sizeof(int), cuda_stream));
+  if (code == PA3D_CUDA_OK) code = status(cudaMemsetAsync(w.total, 0, sizeof(int), cuda_stream));
   if (code == PA3D_CUDA_OK)
-    code = status(launch(count_pixels, over_pixels, dim3(kPixelThreads), 0, queue, images, w.counts));
+    code = status(launch(count_pixels, over_pixels, dim3(kPixelThreads), 0, cuda_stream, images, w.counts));
   if (code == PA3D_CUDA_OK)
-    code = status(launch(place_stretches, dim3(blocks_for(pairs, kPixelThreads)), dim3(kPixelThreads), 0, queue, pairs,
-                         w.counts, w.cursor, w.total));
+    code = status(launch(assign_ranges, dim3(blocks_for(pairs, kPixelThreads)), dim3(kPixelThreads), 0, cuda_stream,
+                         pairs, w.counts, w.cursor, w.total));
   if (code == PA3D_CUDA_OK)
-    code = status(launch(list_pixels, over_pixels, dim3(kPixelThreads), 0, queue, images, w.cursor, w.list));
+    code = status(launch(fill_pixel_lists, over_pixels, dim3(kPixelThreads), 0, cuda_stream, images, w.cursor, w.list));
   if (code != PA3D_CUDA_OK) return code;
 
   const int cells = static_cast<int>(rows * columns < kMaxCells ? rows * columns : kMaxCells);
   const auto gather = [&](auto kernel) {
     return status(launch(kernel,
                          dim3(static_cast<unsigned>(n_points), blocks_for(channels, kGatherThreads * kChannelsEach)),
-                         dim3(kGatherThreads), cells * sizeof(unsigned long long), queue, grid, images, w.counts,
+                         dim3(kGatherThreads), cells * sizeof(unsigned long long), cuda_stream, grid, images, w.counts,
                          w.cursor, w.list, cells, per_view != 0, sum, count));
   };
   if (dtype == PA3D_CUDA_FLOAT32) {

@@ -1,4 +1,4 @@
-// What every kernel file shares: the compiler at hand, checks of launchers, arithmetic that is never contracted.
+// Shared by all kernel files: the compiler in use, argument checks, arithmetic that is never fused.
 #pragma once
 
 #include <cstddef>
@@ -49,7 +49,7 @@ inline int status(cudaError_t error) {
 }
 
 // The first of the codes that is not PA3D_CUDA_OK.
-inline int first_of(std::initializer_list<int> codes) {
+inline int first_error(std::initializer_list<int> codes) {
   for (int code : codes)
     if (code != PA3D_CUDA_OK) return code;
   return PA3D_CUDA_OK;
@@ -78,18 +78,18 @@ inline int check_workspace(const void* workspace, int64_t given, int64_t needed)
 
 inline int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
 
-// Hands out a workspace piece by piece, each at a multiple of 256 bytes. Without memory it only adds up.
-class Carver {
+// Assigns parts of a workspace, each at a multiple of 256 bytes. With null memory it only computes the size.
+class WorkspaceLayout {
  public:
-  explicit Carver(void* memory) : memory_(static_cast<char*>(memory)) {}
+  explicit WorkspaceLayout(void* memory) : memory_(static_cast<char*>(memory)) {}
 
   template <class T>
-  T* take(int64_t count) {
+  T* allocate(int64_t count) {
     char* const piece = memory_ == nullptr ? nullptr : memory_ + used_;
     used_ += round_up(count * static_cast<int64_t>(sizeof(T)), 256);
     return reinterpret_cast<T*>(piece);
   }
-  int64_t used() const { return used_; }
+  int64_t bytes() const { return used_; }
 
  private:
   char* memory_;
@@ -103,39 +103,39 @@ inline unsigned blocks_for(int64_t items, int64_t a_block) {
 __device__ __forceinline__ float infinity() { return __int_as_float(0x7f800000); }
 
 // (dx*dx + dy*dy) + dz*dz, each step rounded to float32: what every backend computes.
-__device__ __forceinline__ float square_sum(float x, float y, float z) {
+__device__ __forceinline__ float squared_norm(float x, float y, float z) {
   return __fadd_rn(__fadd_rn(__fmul_rn(x, x), __fmul_rn(y, y)), __fmul_rn(z, z));
 }
 
-__device__ __forceinline__ float square_distance(float ax, float ay, float az, float bx, float by, float bz) {
-  return square_sum(__fsub_rn(ax, bx), __fsub_rn(ay, by), __fsub_rn(az, bz));
+__device__ __forceinline__ float squared_distance(float ax, float ay, float az, float bx, float by, float bz) {
+  return squared_norm(__fsub_rn(ax, bx), __fsub_rn(ay, by), __fsub_rn(az, bz));
 }
 
 // A float64 whose products and sums the compiler may not fuse.
-struct Real {
+struct ExactDouble {
   double v;
-  Real() = default;
-  __device__ __forceinline__ Real(double value) : v(value) {}
+  ExactDouble() = default;
+  __device__ __forceinline__ ExactDouble(double value) : v(value) {}
 };
-static_assert(sizeof(Real) == sizeof(double), "arrays of Real are arrays of double");
+static_assert(sizeof(ExactDouble) == sizeof(double), "arrays of ExactDouble are arrays of double");
 
-__device__ __forceinline__ Real operator+(Real a, Real b) { return __dadd_rn(a.v, b.v); }
-__device__ __forceinline__ Real operator-(Real a, Real b) { return __dsub_rn(a.v, b.v); }
-__device__ __forceinline__ Real operator-(Real a) { return -a.v; }
-__device__ __forceinline__ Real operator*(Real a, Real b) { return __dmul_rn(a.v, b.v); }
-__device__ __forceinline__ Real operator/(Real a, Real b) { return __ddiv_rn(a.v, b.v); }
-__device__ __forceinline__ bool operator<(Real a, Real b) { return a.v < b.v; }
-__device__ __forceinline__ bool operator>(Real a, Real b) { return a.v > b.v; }
-__device__ __forceinline__ bool operator<=(Real a, Real b) { return a.v <= b.v; }
-__device__ __forceinline__ bool operator>=(Real a, Real b) { return a.v >= b.v; }
+__device__ __forceinline__ ExactDouble operator+(ExactDouble a, ExactDouble b) { return __dadd_rn(a.v, b.v); }
+__device__ __forceinline__ ExactDouble operator-(ExactDouble a, ExactDouble b) { return __dsub_rn(a.v, b.v); }
+__device__ __forceinline__ ExactDouble operator-(ExactDouble a) { return -a.v; }
+__device__ __forceinline__ ExactDouble operator*(ExactDouble a, ExactDouble b) { return __dmul_rn(a.v, b.v); }
+__device__ __forceinline__ ExactDouble operator/(ExactDouble a, ExactDouble b) { return __ddiv_rn(a.v, b.v); }
+__device__ __forceinline__ bool operator<(ExactDouble a, ExactDouble b) { return a.v < b.v; }
+__device__ __forceinline__ bool operator>(ExactDouble a, ExactDouble b) { return a.v > b.v; }
+__device__ __forceinline__ bool operator<=(ExactDouble a, ExactDouble b) { return a.v <= b.v; }
+__device__ __forceinline__ bool operator>=(ExactDouble a, ExactDouble b) { return a.v >= b.v; }
 
 // As std::min and std::max, NaN included.
 template <class T>
-__device__ __forceinline__ T smaller(T a, T b) {
+__device__ __forceinline__ T min_like_std(T a, T b) {
   return b < a ? b : a;
 }
 template <class T>
-__device__ __forceinline__ T larger(T a, T b) {
+__device__ __forceinline__ T max_like_std(T a, T b) {
   return a < b ? b : a;
 }
 

@@ -24,7 +24,7 @@ __device__ __forceinline__ unsigned long long pack(Argmax a) {
   return static_cast<unsigned long long>(high) << 32 | ~static_cast<unsigned>(a.index);
 }
 
-// Measures every point against the centre of this step, and offers the farthest for the next one. best (batch, k) is
+// Measures every point against the centre of this step, and proposes the farthest for the next step. best (batch, k) is
 // zero at first, which every offer exceeds; the maximum does not depend on who comes first.
 __global__ void __launch_bounds__(kStepThreads)
     fps_step(const float* __restrict__ points, int n, int k, int step, int start, float min_sq_norm,
@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(kStepThreads)
     if (i >= n) break;
     const float* const p = points + 3 * static_cast<int64_t>(i);
     const float before = step == 0 ? first_distance(p[0], p[1], p[2], min_sq_norm) : distance[i];
-    const float now = fminf(before, square_distance(p[0], p[1], p[2], cx, cy, cz));
+    const float now = fminf(before, squared_distance(p[0], p[1], p[2], cx, cy, cz));
     distance[i] = now;
     const int bits = __float_as_int(now);
     if (bits > mine.distance) mine = {bits, i};
@@ -64,11 +64,11 @@ struct Workspace {
   int64_t bytes = 0;
 
   Workspace(void* memory, int64_t batch, int64_t n, int64_t k) {
-    Carver carver(memory);
+    WorkspaceLayout layout(memory);
     if (n <= kLargeCloud) return;
-    best = carver.take<unsigned long long>(batch * k);
-    distance = carver.take<float>(batch * n);
-    bytes = carver.used();
+    best = layout.allocate<unsigned long long>(batch * k);
+    distance = layout.allocate<float>(batch * n);
+    bytes = layout.bytes();
   }
 };
 
@@ -88,15 +88,15 @@ int64_t pa3d_cuda_fps_workspace(int64_t batch, int64_t n, int64_t k) {
 
 int pa3d_cuda_fps(const float* points, int64_t batch, int64_t n, int64_t k, int64_t start, float min_sq_norm,
                   int64_t* index, void* workspace, int64_t workspace_bytes, void* stream) {
-  const int bad = first_of({check_size(sizes_fit(batch, n, k) && start >= 0 && start < n && min_sq_norm >= 0),
-                            check_pointer(points), check_pointer(index),
-                            check_workspace(workspace, workspace_bytes, pa3d_cuda_fps_workspace(batch, n, k))});
+  const int bad = first_error({check_size(sizes_fit(batch, n, k) && start >= 0 && start < n && min_sq_norm >= 0),
+                               check_pointer(points), check_pointer(index),
+                               check_workspace(workspace, workspace_bytes, pa3d_cuda_fps_workspace(batch, n, k))});
   if (bad != PA3D_CUDA_OK) return bad;
-  const cudaStream_t queue = static_cast<cudaStream_t>(stream);
+  const cudaStream_t cuda_stream = static_cast<cudaStream_t>(stream);
   const int count = static_cast<int>(n), steps = static_cast<int>(k), first = static_cast<int>(start);
   const auto one_block = [&](auto kernel, int threads) {
-    return status(launch(kernel, dim3(static_cast<unsigned>(batch)), dim3(threads), 0, queue, points, count, steps,
-                         first, min_sq_norm, index));
+    return status(launch(kernel, dim3(static_cast<unsigned>(batch)), dim3(threads), 0, cuda_stream, points, count,
+                         steps, first, min_sq_norm, index));
   };
   if (n <= 1024) return one_block(fps_block<128, 8, true>, 128);
   if (n <= 2048) return one_block(fps_block<256, 8, true>, 256);
@@ -105,10 +105,10 @@ int pa3d_cuda_fps(const float* points, int64_t batch, int64_t n, int64_t k, int6
   if (n <= kLargeCloud) return one_block(fps_block<1024, 16, false>, 1024);
 
   const Workspace w(workspace, batch, n, k);
-  int code = status(cudaMemsetAsync(w.best, 0, batch * k * sizeof(*w.best), queue));
+  int code = status(cudaMemsetAsync(w.best, 0, batch * k * sizeof(*w.best), cuda_stream));
   const dim3 grid(blocks_for(n, kStepThreads * kStepPoints), static_cast<unsigned>(batch));
   for (int step = 0; step < steps && code == PA3D_CUDA_OK; ++step)
-    code = status(launch(fps_step, grid, dim3(kStepThreads), 0, queue, points, count, steps, step, first, min_sq_norm,
-                         w.distance, w.best, index));
+    code = status(launch(fps_step, grid, dim3(kStepThreads), 0, cuda_stream, points, count, steps, step, first,
+                         min_sq_norm, w.distance, w.best, index));
   return code;
 }

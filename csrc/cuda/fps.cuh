@@ -8,8 +8,8 @@ namespace cuda {
 
 // Clouds beyond this many points are sampled by many blocks.
 constexpr int64_t kLargeCloud = 16384;
-// Up to this many, coordinates lie in registers; beyond, they are read again for every centre, from the first-level
-// cache as a rule.
+// Up to this many, coordinates lie in registers; beyond, they are read again for every centre, usually from
+// the first-level cache.
 constexpr int64_t kRegisterCloud = 8192;
 
 struct Argmax {
@@ -45,7 +45,7 @@ __device__ __forceinline__ Argmax block_argmax(Argmax mine, int parity, ArgmaxSh
 
 __device__ __forceinline__ float first_distance(float x, float y, float z, float min_sq_norm) {
   // -1 is below every squared distance: never the farthest, and the minimum leaves it.
-  return min_sq_norm <= 0 || square_sum(x, y, z) > min_sq_norm ? infinity() : -1.0f;
+  return min_sq_norm <= 0 || squared_norm(x, y, z) > min_sq_norm ? infinity() : -1.0f;
 }
 
 // One cloud by one block; thread t owns points t, t + kThreads, ... Thread 0 calls emit(step, index).
@@ -77,10 +77,10 @@ __device__ __forceinline__ void sample_cloud(const float* __restrict__ points, i
     for (int j = 0; j < kPoints; ++j) {
       const int i = j * kThreads + threadIdx.x;
       if (kRegisters) {
-        distance[j] = fminf(distance[j], square_distance(x[j % kHeld], y[j % kHeld], z[j % kHeld], cx, cy, cz));
+        distance[j] = fminf(distance[j], squared_distance(x[j % kHeld], y[j % kHeld], z[j % kHeld], cx, cy, cz));
       } else if (i < n) {
         const float* const p = mine + 3 * kThreads * j;
-        distance[j] = fminf(distance[j], square_distance(p[0], p[1], p[2], cx, cy, cz));
+        distance[j] = fminf(distance[j], squared_distance(p[0], p[1], p[2], cx, cy, cz));
       }
       const int bits = __float_as_int(distance[j]);
       if (bits > best.distance) best = {bits, i};

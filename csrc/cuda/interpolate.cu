@@ -1,59 +1,59 @@
-// Values at centres spread to points: a thread finds the nearest centres of one point, then the block writes the rows
-// of its points together, so that neighbouring threads write neighbouring values.
+// Interpolates values at centres to points: a thread finds the nearest centres of one point, then the block writes the
+// rows of its points together, so that neighbouring threads write neighbouring values.
 #include "common.cuh"
 
 namespace pa3d {
 namespace cuda {
 
-constexpr int kSpreadThreads = 128;
+constexpr int kInterpolateThreads = 128;
 
 template <int kNearest>
-struct SpreadShared {
-  float center[3][kSpreadThreads];
-  float weight[kSpreadThreads][kNearest];
-  int index[kSpreadThreads][kNearest];
+struct InterpolateShared {
+  float center[3][kInterpolateThreads];
+  float weight[kInterpolateThreads][kNearest];
+  int index[kInterpolateThreads][kNearest];
 };
 
 template <int kNearest>
-__global__ void __launch_bounds__(kSpreadThreads)
-    spread(const float* __restrict__ points, const float* __restrict__ centers, const float* __restrict__ values, int n,
-           int g, int channels, float* __restrict__ out) {
-  PA3D_SHARED(SpreadShared<kNearest>, s);
+__global__ void __launch_bounds__(kInterpolateThreads)
+    interpolate_points(const float* __restrict__ points, const float* __restrict__ centers,
+                       const float* __restrict__ values, int n, int g, int channels, float* __restrict__ out) {
+  PA3D_SHARED(InterpolateShared<kNearest>, s);
   const int64_t cloud = blockIdx.y;
   points += cloud * n * 3;
   centers += cloud * g * 3;
   values += cloud * g * channels;
   out += cloud * n * channels;
 
-  const int first = blockIdx.x * kSpreadThreads, mine = min(first + static_cast<int>(threadIdx.x), n - 1);
+  const int first = blockIdx.x * kInterpolateThreads, mine = min(first + static_cast<int>(threadIdx.x), n - 1);
   const float* const p = points + 3 * static_cast<int64_t>(mine);
   const float px = p[0], py = p[1], pz = p[2];
   float best[kNearest];
-  int where[kNearest];
+  int best_index[kNearest];
 #pragma unroll
   for (int j = 0; j < kNearest; ++j) {
     best[j] = infinity();
-    where[j] = 0;
+    best_index[j] = 0;
   }
-  for (int base = 0; base < g; base += kSpreadThreads) {
-    const int tile = min(kSpreadThreads, g - base);
-    for (int i = threadIdx.x; i < 3 * tile; i += kSpreadThreads)
+  for (int base = 0; base < g; base += kInterpolateThreads) {
+    const int tile = min(kInterpolateThreads, g - base);
+    for (int i = threadIdx.x; i < 3 * tile; i += kInterpolateThreads)
       s.center[i % 3][i / 3] = centers[3 * static_cast<int64_t>(base) + i];
     __syncthreads();
     for (int i = 0; i < tile; ++i) {
-      float d = square_distance(px, py, pz, s.center[0][i], s.center[1][i], s.center[2][i]);
+      float d = squared_distance(px, py, pz, s.center[0][i], s.center[1][i], s.center[2][i]);
       int at = base + i;
       bool shifted = false;  // once a slot is taken, all behind it move down, equal ones too
 #pragma unroll
       for (int j = 0; j < kNearest; ++j) {
         shifted |= d < best[j];
         if (!shifted) continue;
-        const float pushed = best[j];
-        const int pushed_at = where[j];
+        const float displaced = best[j];
+        const int displaced_index = best_index[j];
         best[j] = d;
-        where[j] = at;
-        d = pushed;
-        at = pushed_at;
+        best_index[j] = at;
+        d = displaced;
+        at = displaced_index;
       }
     }
     __syncthreads();
@@ -68,14 +68,14 @@ __global__ void __launch_bounds__(kSpreadThreads)
 #pragma unroll
   for (int j = 0; j < kNearest; ++j) {
     s.weight[threadIdx.x][j] = kNearest == 1 ? 1.0f : __fdiv_rn(weight[j], sum);
-    s.index[threadIdx.x][j] = where[j];
+    s.index[threadIdx.x][j] = best_index[j];
   }
   __syncthreads();
 
-  const int rows = min(kSpreadThreads, n - first);
+  const int rows = min(kInterpolateThreads, n - first);
   const int64_t cells = static_cast<int64_t>(rows) * channels;
   float* const block_out = out + static_cast<int64_t>(first) * channels;
-  for (int64_t cell = threadIdx.x; cell < cells; cell += kSpreadThreads) {
+  for (int64_t cell = threadIdx.x; cell < cells; cell += kInterpolateThreads) {
     const int row = static_cast<int>(cell / channels), channel = static_cast<int>(cell % channels);
     const float* const column = values + channel;
     if (kNearest == 1) {
@@ -99,13 +99,13 @@ int pa3d_cuda_interpolate(const float* points, const float* centers, const float
                           int64_t g, int64_t c, int64_t k, float* out, void* stream) {
   const bool fits = batch >= 1 && batch <= PA3D_CUDA_MAX_BATCH && n >= 1 && n <= kMaxInt / 2 && g >= 1 &&
                     g <= kMaxInt / 2 && c >= 1 && c <= kMaxInt && k >= 1 && k <= 3 && k <= g;
-  const int bad = first_of(
+  const int bad = first_error(
       {check_size(fits), check_pointer(points), check_pointer(centers), check_pointer(values), check_pointer(out)});
   if (bad != PA3D_CUDA_OK) return bad;
   const auto run = [&](auto kernel) {
-    return status(launch(kernel, dim3(blocks_for(n, kSpreadThreads), static_cast<unsigned>(batch)),
-                         dim3(kSpreadThreads), 0, static_cast<cudaStream_t>(stream), points, centers, values,
+    return status(launch(kernel, dim3(blocks_for(n, kInterpolateThreads), static_cast<unsigned>(batch)),
+                         dim3(kInterpolateThreads), 0, static_cast<cudaStream_t>(stream), points, centers, values,
                          static_cast<int>(n), static_cast<int>(g), static_cast<int>(c), out));
   };
-  return k == 1 ? run(spread<1>) : k == 2 ? run(spread<2>) : run(spread<3>);
+  return k == 1 ? run(interpolate_points<1>) : k == 2 ? run(interpolate_points<2>) : run(interpolate_points<3>);
 }

@@ -61,8 +61,8 @@ int pa3d_cuda_set_device(int device) { return status(cudaSetDevice(device)); }
 int pa3d_cuda_upload(const void* host, int64_t bytes, void* device, void* stream) {
   constexpr int64_t kBytes = sizeof(Words);
   const int bad =
-      first_of({check_size(bytes >= 8 && bytes % 8 == 0 && bytes <= kMaxInt),
-                check_pointer(static_cast<const char*>(host)), check_pointer(static_cast<uint64_t*>(device))});
+      first_error({check_size(bytes >= 8 && bytes % 8 == 0 && bytes <= kMaxInt),
+                   check_pointer(static_cast<const char*>(host)), check_pointer(static_cast<uint64_t*>(device))});
   if (bad != PA3D_CUDA_OK) return bad;
   int code = PA3D_CUDA_OK;
   for (int64_t begin = 0; begin < bytes && code == PA3D_CUDA_OK; begin += kBytes) {

@@ -33,16 +33,15 @@ enum { PA3D_CUDA_NEAREST = 0, PA3D_CUDA_BILINEAR = 1, PA3D_CUDA_BICUBIC = 2 };
 
 enum {
   PA3D_CUDA_MAX_NEIGHBORS = 1024,
-  PA3D_CUDA_MAX_BATCH = 65535,  // clouds or views a call
+  PA3D_CUDA_MAX_BATCH = 65535,  // clouds or views per call
   PA3D_CUDA_MAX_IMAGE_SIDE = 16384,
 };
 
-// Grows by one with every change of this header.
+// The version of this interface; increase it with every change of this header. Python reads it as pa3d._C.CUDA_ABI.
 enum { PA3D_CUDA_ABI = 2 };
-
-// PA3D_CUDA_ABI of the header that the library was built from.
+// PA3D_CUDA_ABI of the library that is loaded.
 PA3D_CUDA_API int pa3d_cuda_version(void);
-// A static text for a code of any function here.
+// The text for a status code, a static string.
 PA3D_CUDA_API const char* pa3d_cuda_error(int code);
 // How many devices there are, or a negative code.
 PA3D_CUDA_API int pa3d_cuda_device_count(void);
@@ -64,7 +63,8 @@ PA3D_CUDA_API int pa3d_cuda_fps(const float* points, int64_t batch, int64_t n, i
 PA3D_CUDA_API int pa3d_cuda_knn(const float* queries, const float* points, int64_t batch, int64_t q, int64_t n,
                                 int64_t m, int64_t* index, float* distance, void* stream);
 
-// Both: centres index (batch, k), and the m nearest points of each, members (batch, k, m), distance likewise or null.
+// Sampling and grouping in one call: centres index (batch, k), and the m nearest points of each, members (batch, k, m),
+// distance of that shape or null.
 PA3D_CUDA_API int64_t pa3d_cuda_sample_and_group_workspace(int64_t batch, int64_t n, int64_t k, int64_t m);
 PA3D_CUDA_API int pa3d_cuda_sample_and_group(const float* points, int64_t batch, int64_t n, int64_t k, int64_t m,
                                              int64_t start, float min_sq_norm, int64_t* index, int64_t* members,

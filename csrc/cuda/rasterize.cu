@@ -2,169 +2,13 @@
 // keys that hold nearness above the id, so the order of drawing does not matter.
 //
 // Triangles are sorted by the pixels of their bounding box. Tiny ones are drawn by the thread that set them up, medium
-// ones by its warp, both with atomicMin. Large ones, and those that must be clipped, go to a list a view; then a block
-// for every tile of the image bins this list, a stretch at a time, in shared memory, and every thread keeps the winner
-// of its own pixel. Working memory is bounded: 8 bytes a pixel, 16 a vertex and 4 a face, for every view.
-#include <cmath>
-
-#include "common.cuh"
+// ones by its warp, both with atomicMin. Large ones, and those that must be clipped, go to a list per view; then a
+// block for every tile of the image bins this list, a part at a time, in shared memory, and every thread keeps the
+// winner of its own pixel. Working memory is bounded: 8 bytes per pixel, 16 per vertex and 4 per face, for every view.
+#include "rasterize.cuh"
 
 namespace pa3d {
 namespace cuda {
-
-constexpr int kSubpixels = 1024;
-constexpr double kGuard = 32768;  // pixels
-constexpr int kUnsafe = -0x7fffffff - 1;
-constexpr int kMaxClipped = 8;  // corners of a triangle cut by five planes
-constexpr int kTinyPixels = 16;
-constexpr int kMediumPixels = 4096;
-constexpr unsigned long long kEmpty = ~0ull;
-
-struct Point {
-  Real x, y, z;
-};
-
-// A projected vertex: subpixels, and nearness, 1 / depth under perspective, else -depth. u is kUnsafe where it has to
-// be clipped or is not finite.
-struct Corner {
-  int u, v;
-  Real q;
-};
-static_assert(sizeof(Corner) == 16, "the workspace counts on it");
-
-struct Scene {
-  const float* __restrict__ vertices;
-  const int* __restrict__ faces;
-  const double* __restrict__ matrices;
-  double near_plane;
-  int n_vertices, n_faces, height, width;
-  bool perspective;
-};
-
-struct Box {
-  int x0, x1, y0, y1;  // inclusive
-};
-
-// Corners in a canonical order: positive area, topmost first, so that depth does not depend on how a face lists them.
-struct Triangle {
-  Real q[3], inverse_area;
-  int u[3], v[3];
-  Box box;
-  int face;
-};
-
-__device__ __forceinline__ Point transform(const double* __restrict__ m, const float* p) {
-  const Real x = p[0], y = p[1], z = p[2];
-  return {Real(m[0]) * x + Real(m[1]) * y + Real(m[2]) * z + m[3],
-          Real(m[4]) * x + Real(m[5]) * y + Real(m[6]) * z + m[7],
-          Real(m[8]) * x + Real(m[9]) * y + Real(m[10]) * z + m[11]};
-}
-
-// Signed distance to the near plane (0) or a side of the guard band (1 to 4); inside is >= 0.
-__device__ __forceinline__ Real plane_distance(const Scene& s, const Point& p, int plane) {
-  if (plane == 0) return p.z - s.near_plane;
-  const Real reach = s.perspective ? Real(kGuard) * p.z : Real(kGuard);
-  const Real across = plane <= 2 ? p.x : p.y;
-  return plane % 2 == 1 ? reach + across : reach - across;
-}
-
-__device__ __forceinline__ int snap(Real pixels) {
-  constexpr double limit = kGuard * kSubpixels;
-  return __double2int_rn(smaller(larger(pixels * kSubpixels, Real(-limit)), Real(limit)).v);
-}
-
-__device__ __forceinline__ Corner to_corner(const Scene& s, const Point& p) {
-  if (!s.perspective) return {snap(p.x), snap(p.y), -p.z};
-  const Real q = Real(1.0) / p.z;
-  return {snap(p.x * q), snap(p.y * q), q};
-}
-
-__device__ __forceinline__ bool finite(Real x) { return x > -HUGE_VAL && x < HUGE_VAL; }
-
-__device__ __forceinline__ Corner project(const Scene& s, const Point& p) {
-  bool safe = finite(p.z);
-#pragma unroll
-  for (int plane = 0; plane < 5; ++plane) safe &= plane_distance(s, p, plane) >= 0.0;
-  return safe ? to_corner(s, p) : Corner{kUnsafe, 0, 0.0};
-}
-
-__device__ __forceinline__ bool make_box(const Corner& a, const Corner& b, const Corner& c, const Box& within,
-                                         Box* box) {
-  constexpr int half = kSubpixels / 2;
-  static_assert(kSubpixels == 1 << 10, "pixels are subpixels >> 10");
-  box->x0 = max((min(min(a.u, b.u), c.u) + half - 1) >> 10, within.x0);
-  box->x1 = min((max(max(a.u, b.u), c.u) - half) >> 10, within.x1);
-  box->y0 = max((min(min(a.v, b.v), c.v) + half - 1) >> 10, within.y0);
-  box->y1 = min((max(max(a.v, b.v), c.v) - half) >> 10, within.y1);
-  return box->x0 <= box->x1 && box->y0 <= box->y1;
-}
-
-__device__ __forceinline__ long long place(const Corner& c) { return static_cast<long long>(c.v) * (1ll << 32) + c.u; }
-
-__device__ __forceinline__ bool set_up(Corner a, Corner b, Corner c, int face, const Box& box, Triangle* t) {
-  const long long area =
-      static_cast<long long>(b.u - a.u) * (c.v - a.v) - static_cast<long long>(b.v - a.v) * (c.u - a.u);
-  if (area == 0) return false;
-  if (area < 0) {
-    const Corner other = b;
-    b = c;
-    c = other;
-  }
-  const long long pa = place(a), pb = place(b), pc = place(c);
-  const bool b_above_a = pb < pa, c_first = pc < (b_above_a ? pb : pa);
-  const Corner first = c_first ? c : b_above_a ? b : a;
-  const Corner second = c_first ? a : b_above_a ? c : b;
-  const Corner third = c_first ? b : b_above_a ? a : c;
-  t->u[0] = first.u;
-  t->v[0] = first.v;
-  t->q[0] = first.q;
-  t->u[1] = second.u;
-  t->v[1] = second.v;
-  t->q[1] = second.q;
-  t->u[2] = third.u;
-  t->v[2] = third.v;
-  t->q[2] = third.q;
-  t->inverse_area = Real(1.0) / static_cast<double>(area < 0 ? -area : area);
-  t->box = box;
-  t->face = face;
-  return true;
-}
-
-// Smaller is nearer, then lower of id. Floats order as their bits do once negative ones are turned over.
-__device__ __forceinline__ unsigned long long make_key(float nearness, int id) {
-  const unsigned bits = __float_as_uint(nearness);
-  const unsigned ordered = bits >> 31 != 0 ? ~bits : bits | 0x80000000u;
-  return static_cast<unsigned long long>(~ordered) << 32 | static_cast<unsigned>(id);
-}
-
-__device__ __forceinline__ float key_nearness(unsigned long long key) {
-  const unsigned ordered = ~static_cast<unsigned>(key >> 32);
-  return __uint_as_float(ordered >> 31 != 0 ? ordered & 0x7fffffffu : ~ordered);
-}
-
-// The key of a triangle at a pixel's centre, kEmpty where it does not cover it. Edge functions are whole numbers below
-// 2^53; a centre on an edge is inside on top and left edges only.
-__device__ __forceinline__ unsigned long long key_at(const Triangle& t, int x, int y) {
-  const int px = x * kSubpixels + kSubpixels / 2, py = y * kSubpixels + kSubpixels / 2;
-  long long e[3];
-#pragma unroll
-  for (int i = 0; i < 3; ++i) {
-    const int from = (i + 1) % 3, to = (i + 2) % 3;
-    const int dx = t.u[to] - t.u[from], dy = t.v[to] - t.v[from];
-    e[i] = static_cast<long long>(dx) * (py - t.v[from]) - static_cast<long long>(dy) * (px - t.u[from]);
-    const int least = dy < 0 || (dy == 0 && dx > 0) ? 0 : 1;
-    if (e[i] < least) return kEmpty;
-  }
-  const Real sum = Real(static_cast<double>(e[0])) * t.q[0] + Real(static_cast<double>(e[1])) * t.q[1] +
-                   Real(static_cast<double>(e[2])) * t.q[2];
-  const float nearness = __double2float_rn((sum * t.inverse_area).v);
-  return nearness > -infinity() ? make_key(nearness, t.face) : kEmpty;
-}
-
-__device__ __forceinline__ void offer(unsigned long long* pixel, unsigned long long key) {
-  // Most of what is drawn lies behind; a stale value is never below the true one, so it only costs an atomic.
-  if (key < *static_cast<const volatile unsigned long long*>(pixel)) atomicMin(pixel, key);
-}
 
 constexpr int kVertexThreads = 256;
 
@@ -176,10 +20,10 @@ __global__ void __launch_bounds__(kVertexThreads) project_vertices(Scene scene, 
       project(scene, transform(matrix, scene.vertices + 3 * static_cast<int64_t>(i)));
 }
 
-enum class Size { kNothing, kTiny, kMedium, kHard };
+enum class Size { kNothing, kTiny, kMedium, kDeferred };
 
 // Whether clipping certainly leaves nothing: planes are cut in turn, so the first one that neither keeps nor drops all
-// three corners ends what can be told without cutting.
+// three corners ends what can be decided without cutting.
 __device__ __forceinline__ bool clips_away(const Scene& s, const double* matrix, const int* face) {
   Point p[3];
 #pragma unroll
@@ -187,16 +31,16 @@ __device__ __forceinline__ bool clips_away(const Scene& s, const double* matrix,
     p[i] = transform(matrix, s.vertices + 3 * static_cast<int64_t>(face[i]));
     if (!finite(p[i].x) || !finite(p[i].y) || !finite(p[i].z)) return true;
   }
-  bool told = true, away = false;
+  bool decided = true, outside = false;
 #pragma unroll
   for (int plane = 0; plane < 5; ++plane) {
     int inside = 0;
 #pragma unroll
     for (int i = 0; i < 3; ++i) inside += plane_distance(s, p[i], plane) >= 0.0 ? 1 : 0;
-    away |= told && inside == 0;
-    told &= inside == 3;
+    outside |= decided && inside == 0;
+    decided &= inside == 3;
   }
-  return away;
+  return outside;
 }
 
 __device__ __forceinline__ bool has_corners(const Scene& s, const int* face) {
@@ -210,10 +54,11 @@ struct FaceShared {
   Triangle triangle[kFaceThreads];
 };
 
-// keys (views, height, width); hard (views, n_faces) and hard_count (views) receive the faces left to draw_tiles.
+// keys (views, height, width); deferred (views, n_faces) and deferred_count (views) receive the faces left to
+// draw_tiles.
 __global__ void __launch_bounds__(kFaceThreads)
-    draw_faces(Scene scene, const Corner* __restrict__ corners, unsigned long long* keys, int* __restrict__ hard,
-               int* __restrict__ hard_count) {
+    draw_faces(Scene scene, const Corner* __restrict__ corners, unsigned long long* keys, int* __restrict__ deferred,
+               int* __restrict__ deferred_count) {
   PA3D_SHARED(FaceShared, shared);
   const int face = blockIdx.x * kFaceThreads + threadIdx.x, view = blockIdx.y;
   keys += static_cast<int64_t>(view) * scene.height * scene.width;
@@ -225,22 +70,23 @@ __global__ void __launch_bounds__(kFaceThreads)
       const Corner* const of_view = corners + static_cast<int64_t>(view) * scene.n_vertices;
       const Corner a = of_view[f[0]], b = of_view[f[1]], c = of_view[f[2]];
       Box box;
-      if (a.u == kUnsafe || b.u == kUnsafe || c.u == kUnsafe) {
-        if (!clips_away(scene, scene.matrices + 12 * view, f)) size = Size::kHard;
-      } else if (make_box(a, b, c, {0, scene.width - 1, 0, scene.height - 1}, &box)) {
+      if (a.u == kNeedsClipping || b.u == kNeedsClipping || c.u == kNeedsClipping) {
+        if (!clips_away(scene, scene.matrices + 12 * view, f)) size = Size::kDeferred;
+      } else if (pixel_box(a, b, c, {0, scene.width - 1, 0, scene.height - 1}, &box)) {
         const int pixels = (box.x1 - box.x0 + 1) * (box.y1 - box.y0 + 1);
         if (pixels > kMediumPixels)
-          size = Size::kHard;
-        else if (set_up(a, b, c, face, box, &mine))
+          size = Size::kDeferred;
+        else if (setup_triangle(a, b, c, face, box, &mine))
           size = pixels > kTinyPixels ? Size::kMedium : Size::kTiny;
       }
     }
   }
-  if (size == Size::kHard) hard[static_cast<int64_t>(view) * scene.n_faces + atomicAdd(&hard_count[view], 1)] = face;
+  if (size == Size::kDeferred)
+    deferred[static_cast<int64_t>(view) * scene.n_faces + atomicAdd(&deferred_count[view], 1)] = face;
   if (size == Size::kTiny) {
     for (int y = mine.box.y0; y <= mine.box.y1; ++y)
       for (int x = mine.box.x0; x <= mine.box.x1; ++x)
-        offer(&keys[static_cast<int64_t>(y) * scene.width + x], key_at(mine, x, y));
+        atomic_min_key(&keys[static_cast<int64_t>(y) * scene.width + x], key_at(mine, x, y));
   }
   const int lane = threadIdx.x % 32;
   // Votes order no memory; this lets every lane see the triangles of its warp.
@@ -250,41 +96,9 @@ __global__ void __launch_bounds__(kFaceThreads)
     const int columns = t.box.x1 - t.box.x0 + 1, pixels = columns * (t.box.y1 - t.box.y0 + 1);
     for (int i = lane; i < pixels; i += 32) {
       const int x = t.box.x0 + i % columns, y = t.box.y0 + i / columns;
-      offer(&keys[static_cast<int64_t>(y) * scene.width + x], key_at(t, x, y));
+      atomic_min_key(&keys[static_cast<int64_t>(y) * scene.width + x], key_at(t, x, y));
     }
   }
-}
-
-// Sutherland-Hodgman; a cut edge always runs from its inner to its outer end, so that both faces of a shared edge get
-// the same corner. polygon holds three corners at first; the result, of the returned number of corners, lies in it or
-// in next: *result says where.
-__device__ __forceinline__ int clip(const Scene& s, Point* polygon, Point* next, Point** result) {
-  int n = 3;
-  for (int plane = 0; plane < 5; ++plane) {
-    int kept = 0;
-    for (int i = 0; i < n; ++i) {
-      const Point p = polygon[i], q = polygon[i + 1 < n ? i + 1 : 0];
-      const Real here = plane_distance(s, p, plane), there = plane_distance(s, q, plane);
-      const bool keep = here >= 0.0;
-      if (keep) next[kept++] = p;
-      if (keep == (there >= 0.0)) continue;
-      const Point a = keep ? p : q, b = keep ? q : p;
-      const Real inner = keep ? here : there, outer = keep ? there : here;
-      const Real t = inner / (inner - outer);
-      next[kept] = {a.x + t * (b.x - a.x), a.y + t * (b.y - a.y), a.z + t * (b.z - a.z)};
-      if (plane == 0) next[kept].z = s.near_plane;
-      ++kept;
-    }
-    Point* const other = polygon;
-    polygon = next;
-    next = other;
-    n = kept;
-    if (n < 3) return 0;
-  }
-  // Rounding may push a corner back through the near plane when the other end of its edge is astronomically far.
-  for (int i = 0; i < n; ++i) polygon[i].z = larger(polygon[i].z, Real(s.near_plane));
-  *result = polygon;
-  return n;
 }
 
 constexpr int kTile = 16;
@@ -302,15 +116,16 @@ __device__ __forceinline__ void add_triangle(const Corner& a, const Corner& b, c
                                              const Box& tile, TileShared& s) {
   Box box;
   Triangle t;
-  if (make_box(a, b, c, tile, &box) && set_up(a, b, c, face, box, &t)) s.triangle[atomicAdd(&s.n_triangles, 1)] = t;
+  if (pixel_box(a, b, c, tile, &box) && setup_triangle(a, b, c, face, box, &t))
+    s.triangle[atomicAdd(&s.n_triangles, 1)] = t;
 }
 
-// A thread a pixel; nobody else writes these pixels during this launch.
+// One thread per pixel; no other block writes these pixels during this launch.
 __global__ void __launch_bounds__(kTileThreads)
     draw_tiles(Scene scene, const Corner* __restrict__ corners, unsigned long long* __restrict__ keys,
-               const int* __restrict__ hard, const int* __restrict__ hard_count) {
+               const int* __restrict__ deferred, const int* __restrict__ deferred_count) {
   PA3D_SHARED(TileShared, s);
-  const int view = blockIdx.z, count = hard_count[view];
+  const int view = blockIdx.z, count = deferred_count[view];
   if (count == 0) return;
   const int x = blockIdx.x * kTile + threadIdx.x % kTile, y = blockIdx.y * kTile + threadIdx.x / kTile;
   const Box tile = {
@@ -318,19 +133,19 @@ __global__ void __launch_bounds__(kTileThreads)
       static_cast<int>(blockIdx.y) * kTile, min(static_cast<int>(blockIdx.y) * kTile + kTile, scene.height) - 1};
   const double* const matrix = scene.matrices + 12 * view;
   corners += static_cast<int64_t>(view) * scene.n_vertices;
-  hard += static_cast<int64_t>(view) * scene.n_faces;
+  deferred += static_cast<int64_t>(view) * scene.n_faces;
 
   unsigned long long best = kEmpty;
   for (int base = 0; base < count; base += kTileThreads) {
     if (threadIdx.x == 0) s.n_binned = 0;
     __syncthreads();
     if (base + static_cast<int>(threadIdx.x) < count) {
-      const int face = hard[base + threadIdx.x];
+      const int face = deferred[base + threadIdx.x];
       const int* const f = scene.faces + 3 * static_cast<int64_t>(face);
       const Corner a = corners[f[0]], b = corners[f[1]], c = corners[f[2]];
       Box box;
-      const bool unsafe = a.u == kUnsafe || b.u == kUnsafe || c.u == kUnsafe;
-      if (unsafe || make_box(a, b, c, tile, &box)) s.binned[atomicAdd(&s.n_binned, 1)] = face;
+      const bool unsafe = a.u == kNeedsClipping || b.u == kNeedsClipping || c.u == kNeedsClipping;
+      if (unsafe || pixel_box(a, b, c, tile, &box)) s.binned[atomicAdd(&s.n_binned, 1)] = face;
     }
     __syncthreads();
     for (int begin = 0; begin < s.n_binned; begin += 32) {
@@ -341,7 +156,7 @@ __global__ void __launch_bounds__(kTileThreads)
         const int face = s.binned[mine];
         const int* const f = scene.faces + 3 * static_cast<int64_t>(face);
         const Corner a = corners[f[0]], b = corners[f[1]], c = corners[f[2]];
-        if (a.u != kUnsafe && b.u != kUnsafe && c.u != kUnsafe) {
+        if (a.u != kNeedsClipping && b.u != kNeedsClipping && c.u != kNeedsClipping) {
           add_triangle(a, b, c, face, tile, s);
         } else {
           Point* polygon = s.polygon[0][threadIdx.x];
@@ -380,7 +195,7 @@ struct DiscShared {
   Disc disc[kDiscThreads];
 };
 
-// A thread projects a point, its warp draws it.
+// Each thread projects one point, and its warp draws it.
 __global__ void __launch_bounds__(kDiscThreads) draw_discs(Scene scene, const float* __restrict__ radius,
                                                            const double* __restrict__ scale, unsigned long long* keys) {
   PA3D_SHARED(DiscShared, shared);
@@ -390,8 +205,8 @@ __global__ void __launch_bounds__(kDiscThreads) draw_discs(Scene scene, const fl
   if (id < scene.n_vertices) {
     const Corner c =
         project(scene, transform(scene.matrices + 12 * view, scene.vertices + 3 * static_cast<int64_t>(id)));
-    if (c.u != kUnsafe) {
-      const int r = snap(Real(radius[id]) * scale[view] * (scene.perspective ? c.q : Real(1.0)));
+    if (c.u != kNeedsClipping) {
+      const int r = to_subpixels(ExactDouble(radius[id]) * scale[view] * (scene.perspective ? c.q : ExactDouble(1.0)));
       const Box box = {max((c.u - r) >> 10, 0), min((c.u + r) >> 10, scene.width - 1), max((c.v - r) >> 10, 0),
                        min((c.v + r) >> 10, scene.height - 1)};
       shared.disc[threadIdx.x] = {c.u, c.v, r, id, __double2float_rn(c.q.v), box};
@@ -409,32 +224,32 @@ __global__ void __launch_bounds__(kDiscThreads) draw_discs(Scene scene, const fl
       const int x = d.box.x0 + static_cast<int>(i % columns), y = d.box.y0 + static_cast<int>(i / columns);
       const long long dx = x * kSubpixels + kSubpixels / 2 - d.u, dy = y * kSubpixels + kSubpixels / 2 - d.v;
       const bool inside = dx * dx + dy * dy <= static_cast<long long>(d.r) * d.r || (x == d.u >> 10 && y == d.v >> 10);
-      if (inside) offer(&keys[static_cast<int64_t>(y) * scene.width + x], make_key(d.nearness, d.id));
+      if (inside) atomic_min_key(&keys[static_cast<int64_t>(y) * scene.width + x], make_key(d.nearness, d.id));
     }
   }
 }
 
 // Perspective-correct weights at a pixel's centre: areas of the corners seen from there, before snapping and clipping.
-__device__ __forceinline__ void weights_at(const Scene& s, const double* matrix, const int* face, Real px, Real py,
-                                           float* out) {
-  Real x[3], y[3], area[3];
+__device__ __forceinline__ void barycentric_at(const Scene& s, const double* matrix, const int* face, ExactDouble px,
+                                               ExactDouble py, float* out) {
+  ExactDouble x[3], y[3], area[3];
 #pragma unroll
   for (int i = 0; i < 3; ++i) {
     const Point p = transform(matrix, s.vertices + 3 * static_cast<int64_t>(face[i]));
-    const Real w = s.perspective ? p.z : Real(1.0);
+    const ExactDouble w = s.perspective ? p.z : ExactDouble(1.0);
     x[i] = p.x - px * w;
     y[i] = p.y - py * w;
   }
 #pragma unroll
   for (int i = 0; i < 3; ++i) area[i] = x[(i + 1) % 3] * y[(i + 2) % 3] - y[(i + 1) % 3] * x[(i + 2) % 3];
-  const Real sign = area[0] + area[1] + area[2] < 0.0 ? -1.0 : 1.0;
+  const ExactDouble sign = area[0] + area[1] + area[2] < 0.0 ? -1.0 : 1.0;
 #pragma unroll
-  for (int i = 0; i < 3; ++i) area[i] = larger(area[i] * sign, Real(0.0));
-  const Real sum = area[0] + area[1] + area[2];
+  for (int i = 0; i < 3; ++i) area[i] = max_like_std(area[i] * sign, ExactDouble(0.0));
+  const ExactDouble sum = area[0] + area[1] + area[2];
   // Seen edge-on to the last bit there is no telling; the centroid is as good as any point of it.
   const bool usable = sum > 0.0 && finite(sum);
 #pragma unroll
-  for (int i = 0; i < 3; ++i) out[i] = __double2float_rn((usable ? area[i] / sum : Real(1.0) / 3.0).v);
+  for (int i = 0; i < 3; ++i) out[i] = __double2float_rn((usable ? area[i] / sum : ExactDouble(1.0) / 3.0).v);
 }
 
 constexpr int kPixelThreads = 256;
@@ -456,8 +271,8 @@ __global__ void __launch_bounds__(kPixelThreads)
   if (weights == nullptr) return;
   weights += 3 * at;
   if (drawn)
-    weights_at(scene, scene.matrices + 12 * blockIdx.y, scene.faces + 3 * static_cast<int64_t>(winner),
-               pixel % scene.width + 0.5, pixel / scene.width + 0.5, weights);
+    barycentric_at(scene, scene.matrices + 12 * blockIdx.y, scene.faces + 3 * static_cast<int64_t>(winner),
+                   pixel % scene.width + 0.5, pixel / scene.width + 0.5, weights);
   else
     weights[0] = weights[1] = weights[2] = 0.0f;
 }
@@ -467,16 +282,16 @@ namespace {
 struct Workspace {
   unsigned long long* keys;
   Corner* corners;
-  int *hard, *hard_count;
+  int *deferred, *deferred_count;
   int64_t bytes;
 
   Workspace(void* memory, int64_t n_vertices, int64_t n_faces, int64_t views, int64_t height, int64_t width) {
-    Carver carver(memory);
-    keys = carver.take<unsigned long long>(views * height * width);
-    corners = carver.take<Corner>(views * n_vertices);
-    hard = carver.take<int>(views * n_faces);
-    hard_count = carver.take<int>(views);
-    bytes = carver.used();
+    WorkspaceLayout layout(memory);
+    keys = layout.allocate<unsigned long long>(views * height * width);
+    corners = layout.allocate<Corner>(views * n_vertices);
+    deferred = layout.allocate<int>(views * n_faces);
+    deferred_count = layout.allocate<int>(views);
+    bytes = layout.bytes();
   }
 };
 
@@ -488,7 +303,8 @@ bool sizes_fit(int64_t n_vertices, int64_t n_faces, int64_t views, int64_t heigh
 
 int check_views(const pa3d_cuda_views* views) {
   if (views == nullptr) return PA3D_CUDA_NULL;
-  return first_of({check_size(views->near_plane > 0 && views->near_plane < HUGE_VAL), check_pointer(views->matrices)});
+  return first_error(
+      {check_size(views->near_plane > 0 && views->near_plane < HUGE_VAL), check_pointer(views->matrices)});
 }
 
 Scene scene_of(const float* vertices, int64_t n_vertices, const int32_t* faces, int64_t n_faces,
@@ -504,17 +320,18 @@ Scene scene_of(const float* vertices, int64_t n_vertices, const int32_t* faces, 
           views.perspective != 0};
 }
 
-int clear(const Workspace& w, const pa3d_cuda_views& views, cudaStream_t queue) {
+int clear(const Workspace& w, const pa3d_cuda_views& views, cudaStream_t cuda_stream) {
   const int code =
-      status(cudaMemsetAsync(w.keys, 0xff, views.count * views.height * views.width * sizeof(*w.keys), queue));
-  return code != PA3D_CUDA_OK ? code : status(cudaMemsetAsync(w.hard_count, 0, views.count * sizeof(int), queue));
+      status(cudaMemsetAsync(w.keys, 0xff, views.count * views.height * views.width * sizeof(*w.keys), cuda_stream));
+  return code != PA3D_CUDA_OK ? code
+                              : status(cudaMemsetAsync(w.deferred_count, 0, views.count * sizeof(int), cuda_stream));
 }
 
 int write(const Scene& scene, unsigned views, const Workspace& w, int32_t* id, float* depth, float* weights,
-          cudaStream_t queue) {
+          cudaStream_t cuda_stream) {
   const int64_t pixels = static_cast<int64_t>(scene.height) * scene.width;
-  return status(launch(write_images, dim3(blocks_for(pixels, kPixelThreads), views), dim3(kPixelThreads), 0, queue,
-                       scene, w.keys, id, depth, weights));
+  return status(launch(write_images, dim3(blocks_for(pixels, kPixelThreads), views), dim3(kPixelThreads), 0,
+                       cuda_stream, scene, w.keys, id, depth, weights));
 }
 
 }  // namespace
@@ -536,27 +353,27 @@ int pa3d_cuda_rasterize(const float* vertices, int64_t n_vertices, const int32_t
   int code = check_views(views);
   if (code != PA3D_CUDA_OK) return code;
   const int64_t needed = pa3d_cuda_rasterize_workspace(n_vertices, n_faces, views->count, views->height, views->width);
-  code = first_of({check_size(needed >= 0), n_vertices > 0 ? check_pointer(vertices) : PA3D_CUDA_OK,
-                   n_faces > 0 ? check_pointer(faces) : PA3D_CUDA_OK, check_pointer(id), check_optional(depth),
-                   check_optional(barycentric), check_workspace(workspace, workspace_bytes, needed)});
+  code = first_error({check_size(needed >= 0), n_vertices > 0 ? check_pointer(vertices) : PA3D_CUDA_OK,
+                      n_faces > 0 ? check_pointer(faces) : PA3D_CUDA_OK, check_pointer(id), check_optional(depth),
+                      check_optional(barycentric), check_workspace(workspace, workspace_bytes, needed)});
   if (code != PA3D_CUDA_OK) return code;
 
-  const cudaStream_t queue = static_cast<cudaStream_t>(stream);
+  const cudaStream_t cuda_stream = static_cast<cudaStream_t>(stream);
   const Workspace w(workspace, n_vertices, n_faces, views->count, views->height, views->width);
   const Scene scene = scene_of(vertices, n_vertices, faces, n_faces, *views);
   const unsigned count = static_cast<unsigned>(views->count);
-  code = clear(w, *views, queue);
+  code = clear(w, *views, cuda_stream);
   if (code == PA3D_CUDA_OK && n_vertices > 0 && n_faces > 0) {
     code = status(launch(project_vertices, dim3(blocks_for(n_vertices, kVertexThreads), count), dim3(kVertexThreads), 0,
-                         queue, scene, w.corners));
+                         cuda_stream, scene, w.corners));
     if (code == PA3D_CUDA_OK)
-      code = status(launch(draw_faces, dim3(blocks_for(n_faces, kFaceThreads), count), dim3(kFaceThreads), 0, queue,
-                           scene, w.corners, w.keys, w.hard, w.hard_count));
+      code = status(launch(draw_faces, dim3(blocks_for(n_faces, kFaceThreads), count), dim3(kFaceThreads), 0,
+                           cuda_stream, scene, w.corners, w.keys, w.deferred, w.deferred_count));
     if (code == PA3D_CUDA_OK)
       code = status(launch(draw_tiles, dim3(blocks_for(views->width, kTile), blocks_for(views->height, kTile), count),
-                           dim3(kTileThreads), 0, queue, scene, w.corners, w.keys, w.hard, w.hard_count));
+                           dim3(kTileThreads), 0, cuda_stream, scene, w.corners, w.keys, w.deferred, w.deferred_count));
   }
-  return code != PA3D_CUDA_OK ? code : write(scene, count, w, id, depth, barycentric, queue);
+  return code != PA3D_CUDA_OK ? code : write(scene, count, w, id, depth, barycentric, cuda_stream);
 }
 
 int pa3d_cuda_rasterize_points(const float* points, const float* radius, int64_t n, const pa3d_cuda_views* views,
@@ -565,18 +382,19 @@ int pa3d_cuda_rasterize_points(const float* points, const float* radius, int64_t
   int code = check_views(views);
   if (code != PA3D_CUDA_OK) return code;
   const int64_t needed = pa3d_cuda_rasterize_workspace(0, 0, views->count, views->height, views->width);
-  code = first_of({check_size(needed >= 0 && n >= 0 && n <= kMaxInt / 2), n > 0 ? check_pointer(points) : PA3D_CUDA_OK,
+  code =
+      first_error({check_size(needed >= 0 && n >= 0 && n <= kMaxInt / 2), n > 0 ? check_pointer(points) : PA3D_CUDA_OK,
                    n > 0 ? check_pointer(radius) : PA3D_CUDA_OK, check_pointer(scale), check_pointer(id),
                    check_optional(depth), check_workspace(workspace, workspace_bytes, needed)});
   if (code != PA3D_CUDA_OK) return code;
 
-  const cudaStream_t queue = static_cast<cudaStream_t>(stream);
+  const cudaStream_t cuda_stream = static_cast<cudaStream_t>(stream);
   const Workspace w(workspace, 0, 0, views->count, views->height, views->width);
   const Scene scene = scene_of(points, n, nullptr, 0, *views);
   const unsigned count = static_cast<unsigned>(views->count);
-  code = clear(w, *views, queue);
+  code = clear(w, *views, cuda_stream);
   if (code == PA3D_CUDA_OK && n > 0)
-    code = status(launch(draw_discs, dim3(blocks_for(n, kDiscThreads), count), dim3(kDiscThreads), 0, queue, scene,
-                         radius, scale, w.keys));
-  return code != PA3D_CUDA_OK ? code : write(scene, count, w, id, depth, nullptr, queue);
+    code = status(launch(draw_discs, dim3(blocks_for(n, kDiscThreads), count), dim3(kDiscThreads), 0, cuda_stream,
+                         scene, radius, scale, w.keys));
+  return code != PA3D_CUDA_OK ? code : write(scene, count, w, id, depth, nullptr, cuda_stream);
 }

@@ -1,4 +1,4 @@
-// Centres by farthest point sampling and the nearest points of each. Sampling is serial and keeps one block a cloud
+// Centres by farthest point sampling and the nearest points of each. Sampling is serial and keeps one block per cloud
 // busy; the other blocks of the same launch search the neighbours of a centre as soon as it is chosen, so that grouping
 // costs next to nothing beside sampling.
 #include "fps.cuh"
@@ -14,9 +14,9 @@ struct GroupShared {
   int task, center;
 };
 
-// Blocks draw tickets. The first `batch` tickets sample a cloud each and wait for nobody. Every other one groups one
-// centre, and waits until it is chosen: by a block that has drawn its ticket before, hence runs already and finishes
-// whatever else happens. So nobody waits in vain, however few blocks fit on the device at a time.
+// Blocks draw tickets. The first `batch` tickets sample a cloud each and never wait. Every other one groups one
+// centre, and waits until it is chosen: by a block that drew its ticket earlier, so it runs already and finishes
+// in any case. There is no deadlock, however few blocks fit on the device at a time.
 // tickets and published (batch, k) start as -1.
 template <int kThreads, int kPoints, bool kRegisters>
 __global__ void __launch_bounds__(kThreads)
@@ -74,10 +74,10 @@ bool sizes_fit(int64_t batch, int64_t q, int64_t n, int64_t m) {
 }
 
 int search(const float* queries, const int64_t* index, const float* points, int64_t batch, int64_t q, int64_t n,
-           int64_t m, int64_t* members, float* distance, cudaStream_t queue) {
+           int64_t m, int64_t* members, float* distance, cudaStream_t cuda_stream) {
   return status(launch(nearest_points, dim3(static_cast<unsigned>(q), static_cast<unsigned>(batch)),
-                       dim3(kGroupThreads), 0, queue, queries, index, points, static_cast<int>(q), static_cast<int>(n),
-                       static_cast<int>(m), members, distance));
+                       dim3(kGroupThreads), 0, cuda_stream, queries, index, points, static_cast<int>(q),
+                       static_cast<int>(n), static_cast<int>(m), members, distance));
 }
 
 }  // namespace
@@ -88,8 +88,8 @@ using namespace pa3d::cuda;
 
 int pa3d_cuda_knn(const float* queries, const float* points, int64_t batch, int64_t q, int64_t n, int64_t m,
                   int64_t* index, float* distance, void* stream) {
-  const int bad = first_of({check_size(sizes_fit(batch, q, n, m)), check_pointer(queries), check_pointer(points),
-                            check_pointer(index), check_optional(distance)});
+  const int bad = first_error({check_size(sizes_fit(batch, q, n, m)), check_pointer(queries), check_pointer(points),
+                               check_pointer(index), check_optional(distance)});
   if (bad != PA3D_CUDA_OK) return bad;
   return search(queries, nullptr, points, batch, q, n, m, index, distance, static_cast<cudaStream_t>(stream));
 }
@@ -104,21 +104,21 @@ int pa3d_cuda_sample_and_group(const float* points, int64_t batch, int64_t n, in
                                float min_sq_norm, int64_t* index, int64_t* members, float* distance, void* workspace,
                                int64_t workspace_bytes, void* stream) {
   const int64_t needed = pa3d_cuda_sample_and_group_workspace(batch, n, k, m);
-  const int bad = first_of({check_size(needed >= 0 && start >= 0 && start < n && min_sq_norm >= 0),
-                            check_pointer(points), check_pointer(index), check_pointer(members),
-                            check_optional(distance), check_workspace(workspace, workspace_bytes, needed)});
+  const int bad = first_error({check_size(needed >= 0 && start >= 0 && start < n && min_sq_norm >= 0),
+                               check_pointer(points), check_pointer(index), check_pointer(members),
+                               check_optional(distance), check_workspace(workspace, workspace_bytes, needed)});
   if (bad != PA3D_CUDA_OK) return bad;
-  const cudaStream_t queue = static_cast<cudaStream_t>(stream);
+  const cudaStream_t cuda_stream = static_cast<cudaStream_t>(stream);
   if (n > kLargeCloud) {
     const int code = pa3d_cuda_fps(points, batch, n, k, start, min_sq_norm, index, workspace, workspace_bytes, stream);
-    return code != PA3D_CUDA_OK ? code : search(nullptr, index, points, batch, k, n, m, members, distance, queue);
+    return code != PA3D_CUDA_OK ? code : search(nullptr, index, points, batch, k, n, m, members, distance, cuda_stream);
   }
 
   int* const tickets = static_cast<int*>(workspace);
-  int code = status(cudaMemsetAsync(tickets, 0xff, (1 + batch * k) * sizeof(int), queue));
+  int code = status(cudaMemsetAsync(tickets, 0xff, (1 + batch * k) * sizeof(int), cuda_stream));
   if (code != PA3D_CUDA_OK) return code;
   const auto fused = [&](auto kernel, int threads) {
-    return status(launch(kernel, dim3(static_cast<unsigned>(batch * (k + 1))), dim3(threads), 0, queue, points,
+    return status(launch(kernel, dim3(static_cast<unsigned>(batch * (k + 1))), dim3(threads), 0, cuda_stream, points,
                          static_cast<int>(batch), static_cast<int>(n), static_cast<int>(k), static_cast<int>(m),
                          static_cast<int>(start), min_sq_norm, tickets, tickets + 1, index, members, distance));
   };

@@ -22,7 +22,7 @@ __device__ __forceinline__ unsigned long long neighbor_key(const float* __restri
                                                            float cz) {
   const float* const p = points + 3 * static_cast<int64_t>(i);
   // Without its sign a NaN is the farthest of all; with it, it would be no key that selection can count.
-  const unsigned distance = __float_as_uint(square_distance(cx, cy, cz, p[0], p[1], p[2])) & 0x7fffffffu;
+  const unsigned distance = __float_as_uint(squared_distance(cx, cy, cz, p[0], p[1], p[2])) & 0x7fffffffu;
   return static_cast<unsigned long long>(distance) << 32 | static_cast<unsigned>(i);
 }
 

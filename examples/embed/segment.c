@@ -2,8 +2,8 @@
  *
  *     segment MODEL WEIGHTS_FOLDER POINTS PRECISION PART...
  *
- * POINTS is a file of float32 x y z, or "-" for the standard input. Writes one label (int32) a point to the standard
- * output and a line a part to the standard error.
+ * POINTS is a file of float32 x y z, or "-" for the standard input. Writes one label (int32) per point to the
+ * standard output and one line per part to the standard error.
  */
 #include <stdint.h>
 #include <stdio.h>

@@ -278,8 +278,8 @@ void labelling() {
     std::vector<int32_t> labels[2] = {std::vector<int32_t>(n), std::vector<int32_t>(n)};
     for (int i = 0; i < 2; ++i) {
       pa3d::normalize(raw.data(), n, to, axes, 2 * i + 1, at[i].data());
-      pa3d::spread(at[i].data(), n, patches, logits.data(), k, how, 0.4f, 2 * i + 1, labels[i].data(),
-                   scores[i].data());
+      pa3d::label_points(at[i].data(), n, patches, logits.data(), k, how, 0.4f, 2 * i + 1, labels[i].data(),
+                         scores[i].data());
     }
     check(at[0] == at[1] && labels[0] == labels[1] && scores[0] == scores[1], "labels depend on threads");
   }
@@ -420,13 +420,13 @@ std::vector<Floats> train_block(pa3d::BlockTraining& step, int64_t shapes, int64
                                    w[1].data(), w[2].data(), w[3].data(), w[4].data(), w[5].data(),
                                    w[6].data(), w[7].data(), w[8].data(), w[9].data(), w[10].data()};
   const Floats x = noise(shapes * tokens * dim, 40, 1), pos = noise(shapes * tokens * dim, 41);
-  Floats kept(2 * shapes), y(x.size()), dx(x.size());
-  for (int64_t i = 0; i < 2 * shapes; ++i) kept[i] = i % 3 == 1 ? 0.0f : 1.5f;
+  Floats drop_path_scale(2 * shapes), y(x.size()), dx(x.size());
+  for (int64_t i = 0; i < 2 * shapes; ++i) drop_path_scale[i] = i % 3 == 1 ? 0.0f : 1.5f;
   const auto tape = step.tape();
-  step.forward(weights, x.data(), pos.data(), kept.data(), shapes, tokens, threads, *tape, y.data());
+  step.forward(weights, x.data(), pos.data(), drop_path_scale.data(), shapes, tokens, threads, *tape, y.data());
   pa3d::BlockGradients out{};
-  float** const places[11] = {&out.gain1,  &out.shift1, &out.qkv,      &out.proj, &out.proj_bias, &out.gain2,
-                              &out.shift2, &out.fc1,    &out.fc1_bias, &out.fc2,  &out.fc2_bias};
+  float** const places[11] = {&out.gamma1, &out.beta1, &out.qkv,      &out.proj, &out.proj_bias, &out.gamma2,
+                              &out.beta2,  &out.fc1,   &out.fc1_bias, &out.fc2,  &out.fc2_bias};
   for (int i = 0; i < 11 && !frozen; ++i) *places[i] = grads[i].data();
   step.backward(weights, y.data(), threads, *tape, dx.data(), out);
   grads.push_back(y);

@@ -1,9 +1,10 @@
-# The kernels under sanitizers, as programs of their own. Included by the Makefile; works alone with make -f, too.
+# The kernels under sanitizers, as standalone programs. Included by the Makefile; `make -f tests/native/sanitize.mk` works
+# too. Every source is compiled as exact: results must not depend on threads under either class of flags.
+include csrc/flags.mk
 SANITIZE_OUT ?= build/sanitize
 
 SANITIZE_SOURCES := $(wildcard csrc/cpu/*.cpp) tests/native/kernels.cpp
-SANITIZE_FLAGS := -O1 -g -std=c++17 -fopenmp -fno-omit-frame-pointer -Wall -Wextra -Wno-psabi -Wno-unknown-pragmas \
-	-Wno-maybe-uninitialized -Icsrc -ffp-contract=off
+SANITIZE_FLAGS := -O1 -g -fopenmp -fno-omit-frame-pointer $(FLAGS_STANDARD) $(FLAGS_WARNINGS) $(FLAGS_EXACT) -Icsrc
 ADDRESS := -fsanitize=address,undefined -fno-sanitize-recover=all
 THREAD := -fsanitize=thread
 ADDRESS_OBJECTS := $(SANITIZE_SOURCES:%.cpp=$(SANITIZE_OUT)/address/%.o)
@@ -17,15 +18,15 @@ sanitize: $(SANITIZE_OUT)/kernels-address $(SANITIZE_OUT)/kernels-thread
 $(SANITIZE_OUT)/kernels-address: $(ADDRESS_OBJECTS)
 	$(CXX) $^ $(ADDRESS) -fopenmp -o $@
 
-# Without -fopenmp: openmp.cpp stands in for the runtime.
+# Linked without -fopenmp: openmp.cpp replaces the runtime.
 $(SANITIZE_OUT)/kernels-thread: $(THREAD_OBJECTS)
 	$(CXX) $^ $(THREAD) -pthread -o $@
 
-$(SANITIZE_OUT)/address/%.o: %.cpp tests/native/sanitize.mk
+$(SANITIZE_OUT)/address/%.o: %.cpp tests/native/sanitize.mk csrc/flags.mk
 	@mkdir -p $(@D)
 	$(CXX) -MMD $(SANITIZE_FLAGS) $(ADDRESS) -c $< -o $@
 
-$(SANITIZE_OUT)/thread/%.o: %.cpp tests/native/sanitize.mk
+$(SANITIZE_OUT)/thread/%.o: %.cpp tests/native/sanitize.mk csrc/flags.mk
 	@mkdir -p $(@D)
 	$(CXX) -MMD $(SANITIZE_FLAGS) $(THREAD) -c $< -o $@
 

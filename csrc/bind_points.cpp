@@ -1,0 +1,154 @@
+// Python bindings of cpu/fps.h, cpu/knn.h and cpu/interpolate.h.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include "bind.h"
+#include "cpu/fps.h"
+#include "cpu/interpolate.h"
+#include "cpu/knn.h"
+#include "cpu/parallel.h"
+
+namespace py = pybind11;
+using pa3d::Floats;
+using pa3d::require;
+using pa3d::require_points;
+
+namespace {
+
+py::array_t<int64_t> farthest_point_sample(const Floats& points, int64_t k, int64_t start, float min_sq_norm,
+                                           int threads) {
+  require_points(points, 3, "points");
+  const int64_t batch = points.shape(0), n = points.shape(1);
+  require(k >= 1 && start >= 0 && start < n && n < INT32_MAX, "farthest_point_sample: k or start out of range");
+  py::array_t<int64_t> index({batch, k});
+  const float* in = points.data();
+  int64_t* out = index.mutable_data();
+  {
+    py::gil_scoped_release release;
+    pa3d::parallel_for(batch, 1, threads, [&](int64_t begin, int64_t end) {
+      for (int64_t b = begin; b < end; ++b)
+        pa3d::farthest_point_sample(in + b * n * 3, n, k, start, min_sq_norm, out + b * k);
+    });
+  }
+  return index;
+}
+
+py::tuple knn(const Floats& queries, const Floats& points, int64_t k, int threads) {
+  require_points(points, 3, "points");
+  require_points(queries, 3, "queries");
+  const int64_t batch = points.shape(0), n = points.shape(1), q = queries.shape(1);
+  require(queries.shape(0) == batch && k >= 1 && k <= n && n < INT32_MAX, "knn: batch or k out of range");
+  py::array_t<int64_t> index({batch, q, k});
+  py::array_t<float> distance({batch, q, k});
+  const float *a = queries.data(), *p = points.data();
+  int64_t* out = index.mutable_data();
+  float* far = distance.mutable_data();
+  {
+    py::gil_scoped_release release;
+    for (int64_t b = 0; b < batch; ++b)
+      pa3d::knn(a + b * q * 3, q, p + b * n * 3, n, k, threads, out + b * q * k, far + b * q * k);
+  }
+  return py::make_tuple(index, distance);
+}
+
+py::tuple sample_and_group(const Floats& points, int64_t k, int64_t m, int64_t start, float min_sq_norm, int threads) {
+  require_points(points, 3, "points");
+  const int64_t batch = points.shape(0), n = points.shape(1);
+  require(k >= 1 && m >= 1 && m <= n && start >= 0 && start < n && n < INT32_MAX,
+          "sample_and_group: k, m or start out of range");
+  py::array_t<int64_t> index({batch, k}), members({batch, k, m});
+  const float* in = points.data();
+  int64_t *out = index.mutable_data(), *near = members.mutable_data();
+  {
+    py::gil_scoped_release release;
+    pa3d::parallel_for(batch, 1, threads, [&](int64_t begin, int64_t end) {
+      for (int64_t b = begin; b < end; ++b)
+        pa3d::sample_and_group(in + b * n * 3, n, k, m, start, min_sq_norm, out + b * k, near + b * k * m, nullptr);
+    });
+  }
+  return py::make_tuple(index, members);
+}
+
+py::array_t<float> interpolate(const Floats& points, const Floats& centers, const Floats& values, int64_t k,
+                               int threads) {
+  require_points(points, 2, "points");
+  require_points(centers, 2, "centers");
+  const int64_t n = points.shape(0), g = centers.shape(0);
+  require(values.ndim() == 2 && values.shape(0) == g && k >= 1 && k <= 3 && k <= g,
+          "interpolate: values or k out of range");
+  const int64_t c = values.shape(1);
+  py::array_t<float> out({n, c});
+  const float *p = points.data(), *at = centers.data(), *v = values.data();
+  float* result = out.mutable_data();
+  {
+    py::gil_scoped_release release;
+    pa3d::interpolate(p, n, at, g, v, c, k, threads, result);
+  }
+  return out;
+}
+
+py::tuple nearest_centers(const Floats& points, const Floats& centers, int64_t k, int threads) {
+  require_points(points, 2, "points");
+  require_points(centers, 2, "centers");
+  const int64_t n = points.shape(0), g = centers.shape(0);
+  require(k >= 1 && k <= 3 && k <= g, "nearest_centers: k out of range");
+  py::array_t<int32_t> index({n, k});
+  py::array_t<float> distance({n, k});
+  const float *p = points.data(), *at = centers.data();
+  int32_t* out = index.mutable_data();
+  float* far = distance.mutable_data();
+  {
+    py::gil_scoped_release release;
+    pa3d::nearest_centers(p, n, at, g, k, threads, out, far);
+  }
+  return py::make_tuple(index, distance);
+}
+
+}  // namespace
+
+PA3D_BINDINGS(m) {
+  using namespace pybind11::literals;
+  m.def("farthest_point_sample", &farthest_point_sample, "points"_a, "k"_a, "start"_a, "min_sq_norm"_a,
+        "threads"_a = 0);
+  m.def("knn", &knn, "queries"_a, "points"_a, "k"_a, "threads"_a = 0);
+  m.def("sample_and_group", &sample_and_group, "points"_a, "k"_a, "m"_a, "start"_a, "min_sq_norm"_a, "threads"_a = 0);
+  m.def("interpolate", &interpolate, "points"_a, "centers"_a, "values"_a, "k"_a, "threads"_a = 0);
+  m.def("nearest_centers", &nearest_centers, "points"_a, "centers"_a, "k"_a, "threads"_a = 0);
+}
+
+/* pa3d/_C.pyi:
+def farthest_point_sample(
+    points: Floats,  # (B, N, 3)
+    k: int,
+    start: int,
+    min_sq_norm: float,
+    threads: int = 0,
+) -> Indices: ...  # (B, k)
+def knn(
+    queries: Floats,  # (B, Q, 3)
+    points: Floats,  # (B, N, 3)
+    k: int,
+    threads: int = 0,
+) -> tuple[Indices, Floats]: ...  # (B, Q, k)
+def sample_and_group(
+    points: Floats,  # (B, N, 3)
+    k: int,
+    m: int,
+    start: int,
+    min_sq_norm: float,
+    threads: int = 0,
+) -> tuple[Indices, Indices]: ...  # (B, k), (B, k, m)
+def interpolate(
+    points: Floats,  # (N, 3)
+    centers: Floats,  # (G, 3)
+    values: Floats,  # (G, C)
+    k: int,
+    threads: int = 0,
+) -> Floats: ...  # (N, C)
+def nearest_centers(
+    points: Floats,  # (N, 3)
+    centers: Floats,  # (G, 3)
+    k: int,
+    threads: int = 0,
+) -> tuple[Ids, Floats]: ...  # (N, k)
+*/
