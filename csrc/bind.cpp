@@ -259,6 +259,7 @@ PYBIND11_MODULE(_C, m) {
       .def("forward_many", &Engine::forward_many, "clouds"_a, "threads"_a = 0);
   pa3d::bind_backproject(m);
   pa3d::bind_rasterize(m);
+  pa3d::bind_sample(m);
   pa3d::bind_segment(m);
   pa3d::bind_text(m);
   pa3d::bind_train(m);

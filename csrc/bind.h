@@ -10,6 +10,7 @@ using Floats = pybind11::array_t<float, pybind11::array::c_style>;
 
 void bind_backproject(pybind11::module_& m);
 void bind_rasterize(pybind11::module_& m);
+void bind_sample(pybind11::module_& m);
 void bind_segment(pybind11::module_& m);
 void bind_text(pybind11::module_& m);
 void bind_train(pybind11::module_& m);

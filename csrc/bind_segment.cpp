@@ -30,13 +30,6 @@ void require_rows(const Floats& a, const char* message) {
   require(a.ndim() == 2 && a.shape(0) >= 1 && a.shape(1) >= 1, message);
 }
 
-Indices draw(int64_t n, int64_t count, uint64_t seed) {
-  require(count >= 0 && count <= n, "draw: count must lie between 0 and n");
-  Indices index(count);
-  pa3d::draw(n, count, seed, index.mutable_data());
-  return index;
-}
-
 py::tuple normalization(const Floats& points) {
   require_points(points, "points: expected shape (N, 3), N >= 1");
   const pa3d::Normalization found = pa3d::normalization(points.data(), points.shape(0));
@@ -124,7 +117,6 @@ py::tuple spread(const Floats& at, const Floats& centers, const Indices& members
 
 void pa3d::bind_segment(py::module_& m) {
   using namespace pybind11::literals;
-  m.def("draw", &::draw, "n"_a, "count"_a, "seed"_a);
   m.def("normalization", &::normalization, py::arg("points").noconvert());
   m.def("normalize", &::normalize, py::arg("points").noconvert(), "center"_a, "radius"_a, "axes"_a, "threads"_a = 0);
   m.def("unit_rows", &::unit_rows, py::arg("rows").noconvert());

@@ -95,7 +95,10 @@ class Engine:
         threads: int = 0,
     ) -> list[tuple[Indices, Indices, Floats, Floats, dict[str, float]]]: ...
 
-def draw(n: int, count: int, seed: int) -> Indices: ...  # (count,)
+def sample_indices(n: int, count: int, seed: int) -> Indices: ...  # (count,)
+def sample_surface(
+    vertices: Floats, faces: NDArray[np.int32], count: int, seed: int
+) -> tuple[Floats, NDArray[np.int32]] | None: ...  # (count, 3), (count,)
 def normalization(
     points: Floats,  # (N, 3)
 ) -> tuple[NDArray[np.float64], float]: ...  # center (3,), radius

@@ -1,6 +1,6 @@
 """From a shape to what stage 1 is taught: points, views, tokens, point features, patch targets.
 
-Points are drawn from the surface by area (`pa3d.shape.sample_triangles`), seeded by the shape's id, and brought to the
+Points are drawn from the surface by area (`pa3d.sampling.sample_surface`), seeded by the shape's id, and brought to the
 unit sphere; this bounds their number and is what the encoder sees at inference, where one point a face, the
 published way, follows the modeller's triangles. A pixel shows the point nearest to the place it sees; every second
 pixel of every second row is asked, some six a point and view, closer together than tokens by a factor of eight. A
