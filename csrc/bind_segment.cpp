@@ -27,13 +27,6 @@ void require_rows(const Floats& a, const char* message) {
   require(a.ndim() == 2 && a.shape(0) >= 1 && a.shape(1) >= 1, message);
 }
 
-Indices draw(int64_t n, int64_t count, uint64_t seed) {
-  require(count >= 0 && count <= n, "draw: count must lie between 0 and n");
-  Indices index(count);
-  pa3d::draw(n, count, seed, index.mutable_data());
-  return index;
-}
-
 py::tuple normalization(const Floats& points) {
   require_points(points, "points: expected shape (N, 3), N >= 1");
   const pa3d::Normalization found = pa3d::normalization(points.data(), points.shape(0));
@@ -121,7 +114,6 @@ py::tuple label_points(const Floats& at, const Floats& centers, const Indices& m
 
 PA3D_BINDINGS(m) {
   using namespace pybind11::literals;
-  m.def("draw", &::draw, "n"_a, "count"_a, "seed"_a);
   m.def("normalization", &::normalization, py::arg("points").noconvert());
   m.def("normalize", &::normalize, py::arg("points").noconvert(), "center"_a, "radius"_a, "axes"_a, "threads"_a = 0);
   m.def("unit_rows", &::unit_rows, py::arg("rows").noconvert());
@@ -135,7 +127,6 @@ PA3D_BINDINGS(m) {
 }
 
 /* pa3d/_C.pyi:
-def draw(n: int, count: int, seed: int) -> Indices: ...  # (count,)
 def normalization(
     points: Floats,  # (N, 3)
 ) -> tuple[NDArray[np.float64], float]: ...  # center (3,), radius

@@ -20,6 +20,7 @@
 #include "cpu/pool.h"
 #include "cpu/prompts.h"
 #include "cpu/safetensors.h"
+#include "cpu/sample.h"
 #include "cpu/segment.h"
 #include "cpu/text.h"
 #include "cpu/wordpiece.h"
@@ -133,7 +134,8 @@ pa3d::EncoderConfig parse_config(const pa3d::Json& json) {
 struct Session {
   std::unique_ptr<pa3d::Encoder::Workspace> workspace;
   std::vector<int64_t> drawn, center_index, members;
-  std::vector<float> sampled, used, centers, features, vectors, logits, at;
+  std::vector<int32_t> sampled_face;
+  std::vector<float> sampled, used, centers, features, vectors, logits, at, centroids;
   pa3d::Normalization frame;
 };
 
@@ -294,18 +296,44 @@ void check_points(const float* points, int64_t n) {
   require(!equal, "all " + std::to_string(n) + " points are equal; a shape needs an extent");
 }
 
+// A cloud, or a mesh: then faces (n_faces, 3) are not null.
+struct Shape {
+  const float* points;  // (n, 3)
+  int64_t n;
+  const int32_t* faces = nullptr;
+  int64_t n_faces = 0;
+};
+
+void check_mesh(const Shape& shape) {
+  check_points(shape.points, shape.n);
+  require_given(shape.faces, "faces");
+  require(shape.n_faces >= 1 && shape.n_faces < INT32_MAX,
+          "n_faces is " + std::to_string(shape.n_faces) + "; expected at least one face, and fewer than 2^31");
+  for (int64_t i = 0; i < 3 * shape.n_faces; ++i)
+    require(shape.faces[i] >= 0 && shape.faces[i] < shape.n,
+            "faces refer to vertices outside 0.." + std::to_string(shape.n - 1));
+}
+
 // Fills the session with the points the encoder sees, in its frame, and what it makes of them.
-void encode(const pa3d_model& model, const float* points, int64_t n, const pa3d_options& o, Session& s, float* tokens) {
+void encode(const pa3d_model& model, const Shape& shape, const pa3d_options& o, Session& s, float* tokens) {
   const auto& c = model.config;
-  const float* chosen = points;
-  int64_t count = n;
+  const float* chosen = shape.points;
+  int64_t count = shape.n;
   s.drawn.clear();
-  if (o.sample > 0 && o.sample < n) {
+  if (o.sample > 0 && (shape.faces || o.sample < shape.n)) {
+    require(o.sample < INT32_MAX, "sample is " + std::to_string(o.sample) + "; expected fewer than 2^31 points");
     count = o.sample;
-    s.drawn.resize(count);
     s.sampled.resize(3 * count);
-    pa3d::draw(n, count, o.seed, s.drawn.data());
-    for (int64_t i = 0; i < count; ++i) std::copy_n(points + 3 * s.drawn[i], 3, &s.sampled[3 * i]);
+    if (shape.faces) {
+      s.sampled_face.resize(count);
+      require(pa3d::sample_surface(shape.points, shape.faces, shape.n_faces, count, o.seed, s.sampled.data(),
+                                   s.sampled_face.data()),
+              "every face has zero area; a shape needs a surface");
+    } else {
+      s.drawn.resize(count);
+      pa3d::sample_indices(shape.n, count, o.seed, s.drawn.data());
+      for (int64_t i = 0; i < count; ++i) std::copy_n(shape.points + 3 * s.drawn[i], 3, &s.sampled[3 * i]);
+    }
     chosen = s.sampled.data();
   }
   s.frame = pa3d::normalization(chosen, count);
@@ -321,21 +349,57 @@ void encode(const pa3d_model& model, const float* points, int64_t n, const pa3d_
   for (int64_t i = 0; i < c.patches; ++i) std::copy_n(&s.used[3 * s.center_index[i]], 3, &s.centers[3 * i]);
 }
 
-void label(const pa3d_model& model, const float* points, int64_t n, const float* vectors, int64_t count,
-           const pa3d_options& o, Session& s, int32_t* labels, float* scores) {
+// Labels and scores of `shape`'s points, and of the centroids of its faces where they are asked for.
+void label(const pa3d_model& model, const Shape& shape, const float* vectors, int64_t count, const pa3d_options& o,
+           Session& s, int32_t* labels, float* scores, int32_t* face_labels = nullptr, float* face_scores = nullptr) {
   const auto& c = model.config;
-  encode(model, points, n, o, s, nullptr);
+  encode(model, shape, o, s, nullptr);
   s.logits.resize(c.patches * count);
   pa3d::cosine_logits(s.features.data(), c.patches, vectors, count, c.text_dim, model.temperature, s.logits.data());
-  s.at.resize(3 * n);
-  pa3d::normalize(points, n, s.frame, kModelAxes[o.up], o.threads, s.at.data());
   const pa3d::Patches patches{s.centers.data(), c.patches,     s.members.data(),
                               c.patch_size,     s.used.data(), static_cast<int64_t>(s.used.size()) / 3};
   const pa3d::Assign assign = o.assign == PA3D_NEAREST      ? pa3d::Assign::nearest
                               : o.assign == PA3D_MEMBERSHIP ? pa3d::Assign::membership
                               : o.assign == PA3D_SMOOTH     ? pa3d::Assign::smooth
                                                             : model.assign;
-  pa3d::label_points(s.at.data(), n, patches, s.logits.data(), count, assign, o.none, o.threads, labels, scores);
+  auto label_at = [&](const float* points, int64_t n, int32_t* out_labels, float* out_scores) {
+    s.at.resize(3 * n);
+    pa3d::normalize(points, n, s.frame, kModelAxes[o.up], o.threads, s.at.data());
+    pa3d::label_points(s.at.data(), n, patches, s.logits.data(), count, assign, o.none, o.threads, out_labels,
+                       out_scores);
+  };
+  label_at(shape.points, shape.n, labels, scores);
+  if (!face_labels && !face_scores) return;
+  s.centroids.resize(3 * shape.n_faces);
+  for (int64_t f = 0; f < shape.n_faces; ++f)
+    for (int a = 0; a < 3; ++a) {
+      double sum = 0;
+      for (int j = 0; j < 3; ++j) sum += shape.points[3 * int64_t{shape.faces[3 * f + j]} + a];
+      s.centroids[3 * f + a] = static_cast<float>(sum / 3);
+    }
+  label_at(s.centroids.data(), shape.n_faces, face_labels, face_scores);
+}
+
+// The session's vectors, one per part, from names.
+void embed_for(const pa3d_model& model, const pa3d_text* text, const char* const* parts, int64_t count,
+               const char* category, int threads, Session& s) {
+  require_given(text, "text");
+  const auto names = names_of(parts, count);
+  const int64_t width = text->encoder->config().width;
+  require(model.text_space == kTextSpace && model.config.text_dim == width,
+          "the model lives in the text space " + model.text_space + " of " + std::to_string(model.config.text_dim) +
+              " dimensions, pa3d_text in " + kTextSpace + "; use the function that takes vectors");
+  s.vectors.resize(count * width);
+  embed(*text, names, category, model.prompts, threads, s.vectors.data());
+}
+
+// The session's vectors, one per part, from the caller's.
+void use_vectors(const pa3d_model& model, const float* vectors, int64_t count, Session& s) {
+  require_given(vectors, "vectors");
+  require(count >= 1 && count < INT32_MAX, "count is " + std::to_string(count) + "; expected at least one vector");
+  s.vectors.resize(count * model.config.text_dim);
+  require(pa3d::unit_rows(vectors, count, model.config.text_dim, s.vectors.data()),
+          "vectors: NaN, infinite or zero rows; expected unit vectors");
 }
 
 }  // namespace
@@ -404,7 +468,7 @@ pa3d_status pa3d_encode(const pa3d_model* model, const float* points, int64_t n,
     const pa3d_options o = checked(options);
     check_points(points, n);
     const auto s = model->session();
-    encode(*model, points, n, o, *s, tokens);
+    encode(*model, {points, n}, o, *s, tokens);
     if (centers) std::copy(s->centers.begin(), s->centers.end(), centers);
     if (features) std::copy(s->features.begin(), s->features.end(), features);
     if (members)
@@ -418,19 +482,12 @@ pa3d_status pa3d_segment(const pa3d_model* model, const pa3d_text* text, const f
                          int32_t* labels, float* scores) {
   return guarded([&] {
     require_given(model, "model");
-    require_given(text, "text");
     require_given(labels, "labels");
     const pa3d_options o = checked(options);
     check_points(points, n);
-    const auto names = names_of(parts, count);
-    const int64_t width = text->encoder->config().width;
-    require(model->text_space == kTextSpace && model->config.text_dim == width,
-            "the model lives in the text space " + model->text_space + " of " + std::to_string(model->config.text_dim) +
-                " dimensions, pa3d_text in " + kTextSpace + "; use pa3d_segment_vectors");
     const auto s = model->session();
-    s->vectors.resize(count * width);
-    embed(*text, names, category, model->prompts, o.threads, s->vectors.data());
-    label(*model, points, n, s->vectors.data(), count, o, *s, labels, scores);
+    embed_for(*model, text, parts, count, category, o.threads, *s);
+    label(*model, {points, n}, s->vectors.data(), count, o, *s, labels, scores);
   });
 }
 
@@ -438,16 +495,41 @@ pa3d_status pa3d_segment_vectors(const pa3d_model* model, const float* points, i
                                  int64_t count, const pa3d_options* options, int32_t* labels, float* scores) {
   return guarded([&] {
     require_given(model, "model");
-    require_given(vectors, "vectors");
     require_given(labels, "labels");
     const pa3d_options o = checked(options);
     check_points(points, n);
-    require(count >= 1 && count < INT32_MAX, "count is " + std::to_string(count) + "; expected at least one vector");
     const auto s = model->session();
-    s->vectors.resize(count * model->config.text_dim);
-    require(pa3d::unit_rows(vectors, count, model->config.text_dim, s->vectors.data()),
-            "vectors: NaN, infinite or zero rows; expected unit vectors");
-    label(*model, points, n, s->vectors.data(), count, o, *s, labels, scores);
+    use_vectors(*model, vectors, count, *s);
+    label(*model, {points, n}, s->vectors.data(), count, o, *s, labels, scores);
+  });
+}
+
+pa3d_status pa3d_segment_mesh(const pa3d_model* model, const pa3d_text* text, const float* vertices, int64_t n,
+                              const int32_t* faces, int64_t n_faces, const char* const* parts, int64_t count,
+                              const char* category, const pa3d_options* options, int32_t* labels, float* scores,
+                              int32_t* face_labels, float* face_scores) {
+  return guarded([&] {
+    require_given(model, "model");
+    const pa3d_options o = checked(options);
+    const Shape shape{vertices, n, faces, n_faces};
+    check_mesh(shape);
+    const auto s = model->session();
+    embed_for(*model, text, parts, count, category, o.threads, *s);
+    label(*model, shape, s->vectors.data(), count, o, *s, labels, scores, face_labels, face_scores);
+  });
+}
+
+pa3d_status pa3d_segment_mesh_vectors(const pa3d_model* model, const float* vertices, int64_t n, const int32_t* faces,
+                                      int64_t n_faces, const float* vectors, int64_t count, const pa3d_options* options,
+                                      int32_t* labels, float* scores, int32_t* face_labels, float* face_scores) {
+  return guarded([&] {
+    require_given(model, "model");
+    const pa3d_options o = checked(options);
+    const Shape shape{vertices, n, faces, n_faces};
+    check_mesh(shape);
+    const auto s = model->session();
+    use_vectors(*model, vectors, count, *s);
+    label(*model, shape, s->vectors.data(), count, o, *s, labels, scores, face_labels, face_scores);
   });
 }
 

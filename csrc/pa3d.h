@@ -117,6 +117,20 @@ PA3D_API pa3d_status pa3d_segment(const pa3d_model* model, const pa3d_text* text
 PA3D_API pa3d_status pa3d_segment_vectors(const pa3d_model* model, const float* points, int64_t n, const float* vectors,
                                           int64_t count, const pa3d_options* options, int32_t* labels, float* scores);
 
+/* A mesh: vertices (n, 3), faces (n_faces, 3) indices of vertices. The encoder sees `sample` points on the surface,
+ * drawn by area, or every vertex where sample is 0. Any of the results may be NULL: labels (n) and scores (n, count) of
+ * the vertices; face_labels (n_faces) and face_scores (n_faces, count) of the faces, taken at their centroids. */
+PA3D_API pa3d_status pa3d_segment_mesh(const pa3d_model* model, const pa3d_text* text, const float* vertices, int64_t n,
+                                       const int32_t* faces, int64_t n_faces, const char* const* parts, int64_t count,
+                                       const char* category, const pa3d_options* options, int32_t* labels,
+                                       float* scores, int32_t* face_labels, float* face_scores);
+
+/* The same with the caller's vectors, as in pa3d_segment_vectors. */
+PA3D_API pa3d_status pa3d_segment_mesh_vectors(const pa3d_model* model, const float* vertices, int64_t n,
+                                               const int32_t* faces, int64_t n_faces, const float* vectors,
+                                               int64_t count, const pa3d_options* options, int32_t* labels,
+                                               float* scores, int32_t* face_labels, float* face_scores);
+
 #ifdef __cplusplus
 }
 #endif

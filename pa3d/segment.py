@@ -27,6 +27,7 @@ from pa3d.inputs import as_points, as_shape
 from pa3d.orient import best_direction, directions, fit
 from pa3d.profiling import Stopwatch, table
 from pa3d.rotations import rotate, rotation_to_y
+from pa3d.sampling import check_seed, sample_indices
 from pa3d.shape import Shape
 
 if TYPE_CHECKING:
@@ -401,8 +402,7 @@ def _prepare(
 def _check_draw(sample: int | None, seed: int) -> None:
     if sample is not None and (not isinstance(sample, int | np.integer) or sample < 1):
         raise InputError(f"sample is {sample!r}; expected a whole number of at least 1, or None for every point")
-    if not isinstance(seed, int | np.integer) or seed < 0:
-        raise InputError(f"seed is {seed!r}; expected a whole number of at least 0")
+    check_seed(seed)
 
 
 def _draw(n: int, sample: int | None, seed: int) -> slice | NDArray[np.int64]:
@@ -410,7 +410,7 @@ def _draw(n: int, sample: int | None, seed: int) -> slice | NDArray[np.int64]:
     _check_draw(sample, seed)
     if sample is None or sample >= n:
         return slice(None)
-    return np.sort(np.random.default_rng(seed).choice(n, size=sample, replace=False, shuffle=False))
+    return sample_indices(n, sample, seed)
 
 
 def _sample_shape(shape: Shape, sample: int | None, seed: int) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pa3d.errors import InputError
 from pa3d.frames import UP_AXES
+from pa3d.sampling import sample_surface
 
 
 @dataclass
@@ -68,29 +69,13 @@ class Shape:
         return triangle_areas(self.points, self.faces)
 
     def sample(self, n: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        """n points drawn by area: points (n, 3) float32 and the face of each (n,) int32. Same seed, same points."""
+        """n points on the surface, uniform over its area: points (n, 3) float32 and the face of each (n,) int32.
+
+        The same seed gives the same points on every processor.
+        """
         if self.faces is None:
             raise InputError(f"{self.name}: a cloud has no faces")
-        return sample_triangles(self.points, self.faces, n, np.random.default_rng(seed), self.name)
-
-
-def sample_triangles(
-    vertices: NDArray[np.float32],  # (V, 3)
-    faces: NDArray[np.int32],  # (F, 3)
-    n: int,
-    rng: np.random.Generator,
-    name: str = "mesh",
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """n points drawn by area, (n, 3), and the face of each, (n,). Raises InputError when nothing has an area."""
-    cumulative = np.cumsum(triangle_areas(vertices, faces))
-    if not len(cumulative) or not cumulative[-1] > 0:
-        raise InputError(f"{name}: every face has zero area; no surface to sample")
-    # Stratified along the cumulative area: the same marginal law as independent draws, but more even.
-    where = (np.arange(n) + rng.random(n)) / n * cumulative[-1]
-    face = np.minimum(np.searchsorted(cumulative, where, side="right"), len(faces) - 1).astype(np.int32)
-    r1, r2 = np.sqrt(rng.random(n)), rng.random(n)
-    weights = np.stack([1 - r1, r1 * (1 - r2), r1 * r2], axis=1)
-    return np.einsum("nij,ni->nj", vertices[faces[face]].astype(np.float64), weights).astype(np.float32), face
+        return sample_surface(self.points, self.faces, n, seed, self.name)
 
 
 def triangle_areas(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> NDArray[np.float64]:  # (F,)

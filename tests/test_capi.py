@@ -21,9 +21,11 @@ from tiny import TINY, random_checkpoint, write_tiny
 
 import pa3d
 from pa3d import _C
-from pa3d.checkpoint import save
+from pa3d.checkpoint import EMBEDDED, save
 from pa3d.config import ASSIGN, EncoderConfig
+from pa3d.sampling import sample_indices
 from pa3d.segment import Segmenter
+from pa3d.shape import Shape
 from pa3d.text import embed_parts
 from pa3d.text.minilm import WEIGHTS, MiniLM
 
@@ -198,7 +200,7 @@ def test_the_program_gives_the_labels_of_python(built: Path, tmp_path: Path) -> 
     points.tofile(tmp_path / "points.f32")
     for precision in precisions():
         segmenter = Segmenter.from_pretrained(model, precision=precision, threads=1)
-        expected = segmenter.segment(points, PARTS, sample=None).labels
+        expected = segmenter.segment(points, PARTS).labels
         assert len(set(expected.tolist())) > 1
         for threads in ("1", "3"):
             run = subprocess.run(
@@ -264,20 +266,88 @@ def test_a_million_points(library: c.CDLL, files: Path) -> None:
     assert same(labels, r.labels) and same(scores, r.scores)
 
 
-def test_the_draw_of_points(library: c.CDLL, files: Path) -> None:
-    """sample and seed choose the points that _C.draw does; members count in the caller's points."""
+def test_the_sampled_points(library: c.CDLL, files: Path) -> None:
+    """sample and seed choose the points that Python's do; members are indices of the caller's points."""
     path, points = files / "tiny.safetensors", cloud("random", 3000)
     segmenter = Segmenter.from_pretrained(path)
     with Native(library, path) as native:
-        for sample, seed in ((700, 0), (700, 5), (3000, 0), (5000, 0)):
-            drawn = _C.draw(3000, min(sample, 3000), seed)
+        for sample, seed in ((700, 0), (700, 5), (3000, 0), (5000, 0), (700, 2**64 - 1)):
+            chosen = sample_indices(3000, sample, seed)
             centers, members, tokens, features = native.encode(points, sample=sample, seed=seed)
-            e = segmenter.encode(points[drawn])
+            e = segmenter.encode(points, sample=sample, seed=seed)
             assert same(centers, e.centers) and same(tokens, e.tokens) and same(features, e.features)
-            assert same(members, drawn[e.members])
+            assert same(members, chosen[e.members])
         assert same(native.encode(points)[3], segmenter.encode(points).features)
         options = native.lib.pa3d_default_options()
         assert (options.up, options.assign, options.none, options.sample) == (1, 3, 0.0, 2048)
+
+
+@pytest.mark.parametrize("n", [1000, 2048, 2049, 20_000, 200_000])
+def test_default_options_equal_those_of_python(library: c.CDLL, n: int) -> None:
+    """Clouds and meshes of the embedded model, with nothing said in either language."""
+    points = cloud("random", n)
+    faces = np.random.default_rng(n).integers(0, n, (2 * n, 3)).astype(np.int32)
+    segmenter = Segmenter.from_pretrained()
+    with Native(library, EMBEDDED, "auto") as native:
+        r = segmenter.segment(points, PARTS)
+        labels, scores = np.full(n, -7, np.int32), np.full((n, len(PARTS)), np.nan, np.float32)
+        head, tail = (native.model, native.text), (strings(PARTS), c.c_int64(len(PARTS)), None, None)
+        out = (pointer(labels), pointer(scores))
+        native.check(library.pa3d_segment(*head, *cloud_of(points), *tail, *out))
+        assert same(labels, r.labels) and same(scores, r.scores)
+
+        r = segmenter.segment(Shape(points, faces), PARTS)
+        labels[:], scores[:] = -7, np.nan
+        face_labels = np.full(len(faces), -7, np.int32)
+        face_scores = np.full((len(faces), len(PARTS)), np.nan, np.float32)
+        out = (pointer(labels), pointer(scores), pointer(face_labels), pointer(face_scores))
+        native.check(library.pa3d_segment_mesh(*head, *cloud_of(points), *cloud_of(faces), *tail, *out))
+        assert same(labels, r.labels) and same(scores, r.scores)
+        assert same(face_labels, r.face_labels) and same(face_scores, r.face_scores)
+
+
+def test_meshes_with_every_option(library: c.CDLL, files: Path) -> None:
+    path, n = files / "tiny.safetensors", 900
+    points, rng = cloud("random", n), np.random.default_rng(3)
+    faces = rng.integers(0, n, (700, 3)).astype(np.int32)
+    vectors = rng.standard_normal((3, 384)).astype(np.float32)
+    segmenter = Segmenter.from_pretrained(path)
+    with Native(library, path) as native:
+        for i, assign in enumerate(ASSIGN):
+            for sample, seed in ((None, 0), (300, 8)):
+                r = segmenter.segment(
+                    *(Shape(points, faces, up="z"), ["a", "b", "c"]),
+                    **{"text_vectors": vectors, "assign": assign, "sample": sample, "seed": seed, "none": 0.4},
+                )
+                options = native.options(up=2, assign=i, none=0.4, sample=sample or 0, seed=seed)
+                labels, face_labels = np.full(n, -7, np.int32), np.full(len(faces), -7, np.int32)
+                given = (*cloud_of(points), *cloud_of(faces), pointer(vectors), c.c_int64(3), c.byref(options))
+                for results in ((labels, face_labels), (labels, None), (None, face_labels), (None, None)):
+                    out = (pointer(results[0]), None, pointer(results[1]), None)
+                    native.check(library.pa3d_segment_mesh_vectors(native.model, *given, *out))
+                assert same(labels, r.labels) and same(face_labels, r.face_labels)
+
+
+@pytest.mark.parametrize(
+    ("faces", "message"),
+    [
+        ([[0, 1, 5]], "faces refer to vertices outside 0..4"),
+        ([[0, -1, 2]], "faces refer to vertices outside 0..4"),
+        ([[0, 1, 1]], "every face has zero area; a shape needs a surface"),
+        ([], "n_faces is 0; expected at least one face"),
+        (None, "faces is NULL"),
+    ],
+)
+def test_bad_meshes(library: c.CDLL, files: Path, faces: Any, message: str) -> None:
+    points, labels = cloud("random", 5), np.zeros(5, np.int32)
+    given = (None, c.c_int64(1)) if faces is None else cloud_of(np.array(faces, np.int32).reshape(-1, 3))
+    with Native(library, files / "tiny.safetensors") as native:
+        status = library.pa3d_segment_mesh(
+            *(native.model, native.text, *cloud_of(points), *given, strings(PARTS), c.c_int64(len(PARTS))),
+            *(None, None, pointer(labels), None, None, None),
+        )
+        assert status == INVALID
+        assert message in library.pa3d_error_message().decode()
 
 
 def test_embedding_equals_python(library: c.CDLL, files: Path) -> None:

@@ -143,17 +143,3 @@ def test_normalization() -> None:
     np.testing.assert_array_equal(out, ((points - center) / radius).astype(np.float32)[:, [0, 2, 1]])
     assert _C.normalization(out)[1] == 1 and not _C.normalization(out)[0].any()  # normalised already
     assert _C.normalization(np.ones((4, 3), np.float32))[1] == 0
-
-
-def test_draw() -> None:
-    for n, count in ((1, 1), (5, 0), (5, 5), (1000, 300), (100_000, 2048)):
-        index = _C.draw(n, count, 3)
-        assert len(index) == count and (np.diff(index) > 0).all()
-        assert count == 0 or (index[0] >= 0 and index[-1] < n)
-        np.testing.assert_array_equal(index, _C.draw(n, count, 3))
-    assert not np.array_equal(_C.draw(1000, 300, 3), _C.draw(1000, 300, 4))
-    # Every index equally often: 2,000 draws of 5 in 20, deviation sqrt(2000 * 1/4 * 3/4) = 19.4; five of them allowed.
-    hits = np.bincount(np.concatenate([_C.draw(20, 5, seed) for seed in range(2000)]), minlength=20)
-    assert np.abs(hits - 500).max() < 97
-    with pytest.raises(ValueError, match="count must lie between 0 and n"):
-        _C.draw(3, 4, 0)

@@ -359,7 +359,7 @@ def test_a_million_points(segmenter: Segmenter) -> None:
         ({"parts": ["seat", " ?! "]}, "is empty without its punctuation"),
         ({"parts": ["seat", 3]}, "part name 3 is not text"),
         ({"category": ""}, "category '' is empty"),
-        ({"seed": -1}, "seed is -1; expected a whole number of at least 0"),
+        ({"seed": -1}, r"seed is -1; expected a whole number from 0 to 2\*\*64 - 1"),
     ],
 )
 def test_option_errors(segmenter: Segmenter, options: dict[str, Any], message: str) -> None:

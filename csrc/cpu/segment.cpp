@@ -88,22 +88,6 @@ std::vector<float> membership(const Patches& p, const float* logits, int64_t k, 
 
 }  // namespace
 
-void draw(int64_t n, int64_t count, uint64_t seed, int64_t* index) {
-  // Selection sampling (Knuth, The Art of Computer Programming 2, algorithm 3.4.2 S) on splitmix64.
-  uint64_t state = seed;
-  for (int64_t i = 0, left = count; left > 0; ++i) {
-    uint64_t z = state += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    z ^= z >> 31;
-    const double u = static_cast<double>(z >> 11) * 0x1p-53;
-    if (u * static_cast<double>(n - i) < static_cast<double>(left)) {
-      *index++ = i;
-      --left;
-    }
-  }
-}
-
 Normalization normalization(const float* points, int64_t n) {
   Normalization out;
   double* c = out.center;

@@ -1,14 +1,10 @@
-// The arithmetic around the encoders, one implementation for Python and C: choosing points, normalising them to the
-// unit sphere, cosines, and labels at any points. Every sum has one order, so results do not depend on threads or
-// processor.
+// The arithmetic around the encoders, one implementation for Python and C: normalising points to the unit
+// sphere, cosines, and labels at any points. Every sum has one order, so results do not depend on threads or processor.
 #pragma once
 
 #include <cstdint>
 
 namespace pa3d {
-
-// `count` <= n of the indices 0..n-1 without repetition, ascending, every choice equally likely.
-void draw(int64_t n, int64_t count, uint64_t seed, int64_t* index);
 
 struct Normalization {
   double center[3] = {0, 0, 0}, radius = 1;

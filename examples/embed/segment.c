@@ -44,7 +44,6 @@ static float* read_points(const char* path, int64_t* n) {
 int main(int argc, char** argv) {
   pa3d_model* model = NULL;
   pa3d_text* text = NULL;
-  pa3d_options options = pa3d_default_options();
   char weights[4096], tokenizer[4096];
   int64_t n;
   if (argc < 6) {
@@ -61,8 +60,7 @@ int main(int argc, char** argv) {
   const int64_t parts_count = argc - 5;
   int32_t* labels = malloc((size_t)(n + 1) * sizeof(int32_t));
   if (labels == NULL) return 1;
-  options.sample = 0; /* every point */
-  if (pa3d_segment(model, text, points, n, parts, parts_count, NULL, &options, labels, NULL)) stop("segment");
+  if (pa3d_segment(model, text, points, n, parts, parts_count, NULL, NULL, labels, NULL)) stop("segment");
 
   fwrite(labels, sizeof(int32_t), (size_t)n, stdout);
   for (int64_t part = 0; part < parts_count; ++part) {

@@ -231,7 +231,7 @@ def write_tiny_official(
     from pa3d.data.procedural import synthesize
     from pa3d.ops import farthest_point_sample
     from pa3d.ops.rasterize import rasterize
-    from pa3d.shape import sample_triangles
+    from pa3d.sampling import sample_surface
 
     rng = np.random.default_rng(seed)
     mixing = rng.standard_normal((3, feature_dim)).astype(np.float32)
@@ -239,7 +239,7 @@ def write_tiny_official(
     for number in range(shapes + validation):
         category = categories[number % len(categories)]
         mesh = synthesize(category, seed + number)
-        xyz, face = sample_triangles(mesh.vertices, mesh.faces, points, rng)
+        xyz, face = sample_surface(mesh.vertices, mesh.faces, points, seed + number)
         part = mesh.face_parts[face]
         masks = {mesh.parts[index][0]: part == index for index in np.unique(part)}
         record = OfficialRecord(_swap(xyz), list(masks), np.stack([*masks.values()]), category, f"tiny{number:04d}")

@@ -26,6 +26,7 @@ from pa3d.evaluate.protocols import Protocol as EvaluationProtocol
 from pa3d.evaluate.protocols import shape_seed
 from pa3d.frames import TO_MODEL_AXES, apply_normalization, normalization
 from pa3d.profiling import Stopwatch
+from pa3d.sampling import sample_indices
 from pa3d.segment import DEFAULT_SAMPLE, Assign, Segmentation, Segmenter, check_options
 from pa3d.shape import Shape
 from pa3d.text import TextEncoder, embed_parts, text_encoder
@@ -273,7 +274,7 @@ class PatchOracle:
         n, c = len(shape.points), self.config
         used = np.arange(n)
         if self.sample is not None and self.sample < n:
-            used = np.sort(np.random.default_rng(self.seed).choice(n, self.sample, replace=False, shuffle=False))
+            used = sample_indices(n, self.sample, self.seed)
         center, radius = normalization(shape.points[used])
         points = apply_normalization(shape.points, center, radius)[:, TO_MODEL_AXES[shape.up]]
         seen = np.ascontiguousarray(points[used])

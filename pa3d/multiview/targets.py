@@ -1,6 +1,6 @@
 """From a shape to the targets of stage 1: points, views, tokens, point features, patch targets.
 
-Points: sampled from the surface by area (`pa3d.shape.sample_triangles`), with a seed from the shape's id, and
+Points: sampled from the surface by area (`pa3d.sampling.sample_surface`), with a seed from the shape's id, and
 normalised to the unit sphere. This bounds their number and is what the encoder sees at inference. The published code
 takes one point per face instead, which depends on how the modeller cut the surface into triangles.
 Views: rendered triangles of a mesh, discs of a cloud.

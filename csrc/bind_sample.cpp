@@ -1,0 +1,66 @@
+// Python's side of cpu/sample.h: checks arrays, drops the GIL.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include "bind.h"
+#include "cpu/sample.h"
+
+namespace py = pybind11;
+using pa3d::Floats;
+using pa3d::Ids;
+using pa3d::Indices;
+using pa3d::require;
+
+namespace {
+
+Indices sample_indices(int64_t n, int64_t count, uint64_t seed) {
+  require(count >= 0 && count <= n, "sample_indices: count must lie between 0 and n");
+  Indices index(count);
+  int64_t* const out = index.mutable_data();
+  {
+    py::gil_scoped_release release;
+    pa3d::sample_indices(n, count, seed, out);
+  }
+  return index;
+}
+
+py::object sample_surface(const Floats& vertices, const Ids& faces, int64_t count, uint64_t seed) {
+  require(vertices.ndim() == 2 && vertices.shape(1) == 3, "vertices: expected shape (V, 3)");
+  require(faces.ndim() == 2 && faces.shape(1) == 3, "faces: expected shape (F, 3)");
+  require(count >= 0, "count: expected a whole number of at least 0");
+  for (int64_t i = 0; i < faces.size(); ++i)
+    require(faces.data()[i] >= 0 && faces.data()[i] < vertices.shape(0), "faces: an index lies outside the vertices");
+  Floats points({py::ssize_t{count}, py::ssize_t{3}});
+  Ids face(count);
+  const float* const at = vertices.data();
+  const int32_t* const corners = faces.data();
+  const int64_t n_faces = faces.shape(0);
+  float* const out = points.mutable_data();
+  int32_t* const of = face.mutable_data();
+  bool found;
+  {
+    py::gil_scoped_release release;
+    found = pa3d::sample_surface(at, corners, n_faces, count, seed, out, of);
+  }
+  if (!found) return py::none();
+  return py::make_tuple(points, face);
+}
+
+}  // namespace
+
+PA3D_BINDINGS(m) {
+  using namespace pybind11::literals;
+  m.def("sample_indices", &::sample_indices, "n"_a, "count"_a, "seed"_a);
+  m.def("sample_surface", &::sample_surface, py::arg("vertices").noconvert(), py::arg("faces").noconvert(), "count"_a,
+        "seed"_a);
+}
+
+/* pa3d/_C.pyi:
+def sample_indices(n: int, count: int, seed: int) -> Indices: ...  # (count,)
+def sample_surface(
+    vertices: Floats,  # (V, 3)
+    faces: Ids,  # (F, 3)
+    count: int,
+    seed: int,
+) -> tuple[Floats, Ids] | None: ...  # points (count, 3), face of each (count,); None where nothing has an area
+*/

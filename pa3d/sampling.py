@@ -1,0 +1,51 @@
+"""Which points of a shape are used: some points of a cloud, or points on the surface of a mesh.
+
+The code is csrc/cpu/sample.cpp, which the C interface runs, too: the same seed gives the same points from Python and
+from C, on every processor.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pa3d import _C
+from pa3d.errors import InputError
+
+MAX_SEED = 2**64 - 1
+
+
+def check_seed(seed: int) -> None:
+    """Raises InputError unless seed is a whole number from 0 to 2**64 - 1."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed <= MAX_SEED:
+        raise InputError(f"seed is {seed!r}; expected a whole number from 0 to 2**64 - 1")
+
+
+def sample_indices(n: int, count: int, seed: int) -> NDArray[np.int64]:  # (count,)
+    """`count` of the indices 0..n-1 without repetition, ascending; all of them where count is n or more.
+
+    Raises InputError for a seed out of range.
+    """
+    check_seed(seed)
+    return np.arange(n) if count >= n else _C.sample_indices(n, count, int(seed))
+
+
+def sample_surface(
+    vertices: NDArray[np.float32],  # (V, 3)
+    faces: NDArray[np.int32],  # (F, 3)
+    count: int,
+    seed: int,
+    name: str = "mesh",
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:  # (count, 3), (count,)
+    """Points on the triangles, uniform over their area, and the face of each.
+
+    Point k lies in the k-th of `count` equal shares of the area, in the order of the faces: as random as independent
+    points, but more even. Raises InputError, which begins with `name`, when nothing has an area; ValueError for a face
+    that refers to no vertex.
+    """
+    check_seed(seed)
+    at, corners = np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(faces, np.int32)
+    found = _C.sample_surface(at, corners, count, int(seed))
+    if found is None:
+        raise InputError(f"{name}: every face has zero area; no surface to sample")
+    return found
