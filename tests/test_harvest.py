@@ -159,6 +159,10 @@ def test_members_that_unpack_to_too_much_are_refused(tmp_path: Path, monkeypatch
     report = HarvestReport()
     assert list(harvest(tmp_path / "bomb.zip", report=report)) == []
     assert report.unreadable[0][1].startswith("unreadable: larger than")
+    from pa3d.multiview.inputs import Source, read_source
+
+    with pytest.raises(InputError, match="larger than"):  # `pa3d prepare` unpacks with the same guard
+        read_source(Source(str(tmp_path / "bomb.zip"), "bomb.obj", "member"))
 
 
 def test_extensions_that_leave_triangles_alone_are_no_reason_to_refuse(tmp_path: Path) -> None:

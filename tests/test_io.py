@@ -1091,11 +1091,7 @@ def test_obj_groups_materials_and_texture_coordinates(tmp_path: Path) -> None:
         ("velo.csv", "intensity,laser_id,Points_m_XYZ:0,Points_m_XYZ:1,Points_m_XYZ:2", "{t},{i},{x},{y},{z}"),
         ("para.csv", '"Normals:0","Normals:1","Normals:2","Points:0","Points:1","Points:2"', "0,0,1,{x},{y},{z}"),
         ("compare.asc", "//X Y Z R G B", "{x} {y} {z} 10 20 30"),
-        (
-            "colmap.txt",
-            "# POINT3D_ID, X, Y, Z, R, G, B, ERROR, TRACK[] as (IMAGE_ID, POINT2D_IDX)",
-            "{i} {x} {y} {z} 1 2 3 0.5 7 8",
-        ),
+        ("colmap.txt", "# ID, X, Y, Z, R, G, B, ERROR, TRACK[] as (IMAGE_ID, IDX)", "{i} {x} {y} {z} 1 2 3 0.5 7 8"),
         ("normals.txt", "nx ny nz x y z", "0 0 1 {x} {y} {z}"),
         ("more.csv", "# made by hand\n# id,pos_x,pos_y,pos_z\n#", "{i},{x},{y},{z}"),
     ],

@@ -65,7 +65,7 @@ class GltfFile:
     def accessor(self, number: Any) -> NDArray[Any]:  # (count, width)
         """An accessor's values in their own type; normalised integers come as float64 in [-1, 1] or [0, 1]."""
         accessor = self.entry("accessors", number)
-        kind, width = COMPONENTS.get(accessor.get("componentType", 0)), WIDTHS.get(str(accessor.get("type")))
+        kind, width = COMPONENTS.get(natural(accessor, "componentType")), WIDTHS.get(str(accessor.get("type")))
         if kind is None or width is None:
             raise DamagedError(f"is damaged: accessor {number} has an unknown type")
         dtype, count = np.dtype(kind), natural(accessor, "count")
@@ -92,7 +92,7 @@ class GltfFile:
 
     def _with_sparse(self, values: NDArray[Any], sparse: Json, number: Any) -> NDArray[Any]:
         count, where, what = natural(sparse, "count"), mapping(sparse, "indices"), mapping(sparse, "values")
-        kind = COMPONENTS.get(where.get("componentType", 0), "<f4")
+        kind = COMPONENTS.get(natural(where, "componentType"), "<f4")
         name = f"accessor {number}"
         rows = self._values(where, np.dtype(kind), 1, count, name)[:, 0]
         if np.dtype(kind).kind != "u" or rows.max(initial=0) >= len(values):

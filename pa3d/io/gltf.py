@@ -87,7 +87,7 @@ class Primitive:
         targets = zip(gltf.list_of(entry, "targets"), weights, strict=False)
         moves = [(target["POSITION"], weight) for target, weight in targets if weight and "POSITION" in target]
         # Equal for primitives whose vertices are equal.
-        self.key = (str(moves), *map(self.attributes.get, ("POSITION", "COLOR_0", "JOINTS_0", "WEIGHTS_0")))
+        self.key = str((moves, *map(self.attributes.get, ("POSITION", "COLOR_0", "JOINTS_0", "WEIGHTS_0"))))
         self.vertices = self._moved(positions, moves)  # (V, 3)
         self.faces = self._faces(entry)
 
@@ -243,12 +243,12 @@ class Gltf:
                     faces = primitive.faces
                     if pose is not None and primitive.influences is not None:
                         vertices = _skinned(primitive.vertices, primitive.influences, pose)
-                        yield Piece(number, primitive, vertices, faces, ("skin", node.skin, *primitive.key))
+                        yield Piece(number, primitive, vertices, faces, ("skin", node.skin, primitive.key))
                         continue
                     vertices = primitive.vertices @ matrix[:3, :3].T + matrix[:3, 3]
                     # A mirroring transform turns triangles inside out unless their winding is turned, too.
                     turned = faces[:, ::-1] if mirrored and faces is not None else faces
-                    yield Piece(number, primitive, vertices, turned, (matrix.tobytes(), *primitive.key))
+                    yield Piece(number, primitive, vertices, turned, (matrix.tobytes(), primitive.key))
 
     def triangle_pieces(self) -> list[Piece]:
         """The pieces that have triangles."""

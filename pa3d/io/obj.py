@@ -53,7 +53,7 @@ class Obj:
     libraries: list[str]
     _polygons: list[bytes] = field(repr=False)
     _uv: list[bytes] = field(repr=False)
-    _uv_before: list[int] = field(repr=False)
+    _uv_starts: list[int] = field(repr=False)
 
     @cached_property
     def uv(self) -> NDArray[np.float64]:  # (T, 2)
@@ -67,7 +67,8 @@ class Obj:
         counts = np.array([len(polygon) for polygon in words], np.int64)
         corners = np.full(counts.sum(), -1)
         at = 0
-        for polygon, before in zip(words, self._uv_before, strict=True):
+        uv_before = np.searchsorted(self._uv_starts, np.arange(len(words)), side="right").tolist()
+        for polygon, before in zip(words, uv_before, strict=True):
             for word in polygon:
                 parts = word.split(b"/")
                 if len(parts) > 1 and re.fullmatch(rb"[+-]?\d{1,18}", parts[1]):
@@ -90,9 +91,10 @@ def parse(data: bytes) -> Obj:
     polygons: list[bytes] = []
     vertices_before: list[int] = []
     uv: list[bytes] = []
-    uv_before: list[int] = []
+    uv_starts: list[int] = []  # of each, how many polygons come before
     names: dict[tuple[str, str, str], int] = {}
-    polygon_name: list[int] = []
+    name_starts: list[int] = []  # of each run of polygons with one name, the first
+    name_runs: list[int] = []
     libraries: list[str] = []
     group = thing = material = ""
     current = -1
@@ -104,12 +106,13 @@ def parse(data: bytes) -> Obj:
         elif start in (b"f ", b"f\t"):
             if current < 0:
                 current = names.setdefault((group, thing, material), len(names))
+                name_starts.append(len(polygons))
+                name_runs.append(current)
             polygons.append(line[2:])
             vertices_before.append(len(vertices))
-            uv_before.append(len(uv))
-            polygon_name.append(current)
         elif start == b"vt":
             uv.append(line[2:])
+            uv_starts.append(len(polygons))
         elif start in (b"g ", b"o ", b"g\t", b"o\t", b"us", b"mt", b"g", b"o"):
             key, value = _named(line)
             if key == "g":
@@ -130,8 +133,9 @@ def parse(data: bytes) -> Obj:
         raise DamagedError("is damaged: a face has vertex numbers other than 1, 2, ... or -1, -2, ...")
     corners = np.where(corners > 0, corners - 1, corners + np.repeat(vertices_before, counts).astype(np.int64))
     check_faces(corners, len(points))
-    owner = np.array(polygon_name, np.int64)[polygon_of_triangles(counts)]
-    return Obj(points, colors, triangulate(counts, corners), owner, list(names), libraries, polygons, uv, uv_before)
+    run = np.searchsorted(name_starts, polygon_of_triangles(counts), side="right") - 1
+    owner = np.array(name_runs, np.int64)[run]
+    return Obj(points, colors, triangulate(counts, corners), owner, list(names), libraries, polygons, uv, uv_starts)
 
 
 def parse_mtl(path: Path) -> dict[str, Material]:
