@@ -1,0 +1,207 @@
+// What stands behind the handles of pa3d.h, and how errors become statuses. Included by capi.cpp alone.
+
+namespace pa3d::capi {
+
+constexpr const char* kTextSpace = "all-MiniLM-L6-v2";
+constexpr int64_t kFormat = 1;
+constexpr int kMaxThreads = 4096;
+
+// Rows are the model's axes: the official code swaps y and z of its y-up data.
+constexpr int kModelAxes[3][3] = {{1, 2, 0}, {0, 2, 1}, {0, 1, 2}};
+
+struct Unsupported : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// A fixed buffer: there must be a message when memory is out, too.
+thread_local char t_message[1024];
+
+pa3d_status failed(pa3d_status status, const char* message) {
+  std::snprintf(t_message, sizeof t_message, "%s", message);
+  return status;
+}
+
+// Runs body; whatever it throws becomes a status and a message.
+template <class Body>
+pa3d_status guarded(const Body& body) noexcept {
+  try {
+    body();
+    return PA3D_OK;
+  } catch (const std::invalid_argument& error) {
+    return failed(PA3D_INVALID, error.what());
+  } catch (const pa3d::FileError& error) {
+    return failed(PA3D_FILE, error.what());
+  } catch (const Unsupported& error) {
+    return failed(PA3D_UNSUPPORTED, error.what());
+  } catch (const std::bad_alloc&) {
+    return failed(PA3D_MEMORY, "out of memory");
+  } catch (const std::exception& error) {
+    return failed(PA3D_INTERNAL, error.what());
+  } catch (...) {
+    return failed(PA3D_INTERNAL, "an unknown exception");
+  }
+}
+
+void require(bool good, const std::string& message) {
+  if (!good) throw std::invalid_argument(message);
+}
+
+void require_given(const void* pointer, const char* name) {
+  if (pointer == nullptr) throw std::invalid_argument(std::string(name) + " is NULL");
+}
+
+constexpr std::pair<const char*, pa3d::Precision> kPrecisions[] = {
+    {"fp32", pa3d::Precision::fp32}, {"bf16", pa3d::Precision::bf16}, {"int8", pa3d::Precision::int8}};
+
+// verified: what the checkpoint's labels were checked at, fastest first; "auto" takes the first that runs here, or
+// fp32.
+std::string resolve_precision(const std::string& name, const std::vector<std::string>& verified) {
+  auto runs = [](const std::string& wanted) {
+    return std::any_of(std::begin(kPrecisions), std::end(kPrecisions),
+                       [&](const auto& p) { return wanted == p.first && pa3d::supports(p.second); });
+  };
+  if (name == "auto") {
+    const auto first = std::find_if(verified.begin(), verified.end(), runs);
+    return first == verified.end() ? "fp32" : *first;
+  }
+  require(name == "fp32" || name == "bf16" || name == "int8",
+          "precision '" + name + "' is not one of auto, fp32, bf16, int8");
+  if (!runs(name))
+    throw Unsupported("precision " + name + " needs AVX-512 with BF16 and VNNI; the level in use is " +
+                      pa3d::isa_name(pa3d::isa()) + "; use fp32 or auto");
+  return name;
+}
+
+pa3d::Precision precision_of(const std::string& name) {
+  return std::find_if(std::begin(kPrecisions), std::end(kPrecisions), [&](const auto& p) { return name == p.first; })
+      ->second;
+}
+
+pa3d::EncoderConfig parse_config(const pa3d::Json& json) {
+  pa3d::EncoderConfig c;
+  const std::pair<const char*, int64_t*> sizes[] = {
+      {"patches", &c.patches},       {"patch_size", &c.patch_size}, {"dim", &c.dim},
+      {"depth", &c.depth},           {"heads", &c.heads},           {"mlp_hidden", &c.mlp_hidden},
+      {"pos_hidden", &c.pos_hidden}, {"text_dim", &c.text_dim}};
+  for (const auto& [key, value] : json.object("the configuration")) {
+    const auto size =
+        std::find_if(std::begin(sizes), std::end(sizes), [&key = key](const auto& s) { return key == s.first; });
+    if (size != std::end(sizes)) {
+      *size->second = value.integer(size->first);
+    } else if (key == "embed") {
+      const auto& widths = value.array("embed");
+      if (widths.size() != 4) throw pa3d::FileError("embed does not have four widths");
+      for (int i = 0; i < 4; ++i) c.embed[i] = widths[i].integer("embed");
+    } else if (key == "min_sq_norm") {
+      c.min_sq_norm = static_cast<float>(value.number("min_sq_norm"));
+    } else if (key != "drop_path") {  // which is for training alone
+      throw pa3d::FileError("the configuration has an unknown field " + key + "; written by a newer pa3d?");
+    }
+  }
+  for (const auto& [name, value] : sizes)
+    if (*value < 1 || *value > (1 << 20)) throw pa3d::FileError(std::string(name) + " is out of range");
+  for (int64_t width : c.embed)
+    if (width < 1 || width > (1 << 20)) throw pa3d::FileError("embed is out of range");
+  return c;
+}
+
+// What one call needs; kept for the next.
+struct Session {
+  std::unique_ptr<pa3d::Encoder::Workspace> workspace;
+  std::vector<int64_t> drawn, center_index, members;
+  std::vector<int32_t> sampled_face;
+  std::vector<float> sampled, used, centers, features, vectors, logits, at, centroids;
+  pa3d::Normalization frame;
+};
+
+}  // namespace pa3d::capi
+
+using namespace pa3d::capi;
+
+struct pa3d_model {
+  pa3d_model(const std::string& path, const std::string& wanted) {
+    if (const char* rejected = pa3d::rejected_isa())
+      throw Unsupported(std::string("PA3D_ISA=") + rejected + ": this processor has " +
+                        pa3d::isa_name(pa3d::best_isa()) +
+                        "; expected generic, avx2, avx512 or avx512_bf16, not above that");
+    const pa3d::SafeTensors file(path);
+    if (!file.has_metadata("pa3d")) file.fail("safetensors, but not a checkpoint of pa3d");
+    std::vector<std::string> verified;
+    try {
+      const pa3d::Json meta = pa3d::Json::parse(file.metadata("pa3d"));
+      if (meta.at("format", "it").integer("format") != kFormat) throw pa3d::FileError("another version's format");
+      text_space = meta.at("text_space", "it").string("text_space");
+      prompts = meta.at("prompts", "it").string("prompts");
+      if (const pa3d::Json* own = meta.find("assign")) assign = assign_of(own->string("assign"));
+      temperature = static_cast<float>(meta.at("temperature", "it").number("temperature"));
+      if (!(temperature > 0)) throw pa3d::FileError("temperature is not above 0");
+      for (const pa3d::Json& name : meta.at("precisions", "it").array("precisions"))
+        verified.push_back(name.string("a precision"));
+      config = parse_config(meta.at("config", "it"));
+    } catch (const pa3d::FileError& error) {
+      file.fail(std::string("its metadata is damaged (") + error.what() + ")");
+    }
+    precision = resolve_precision(wanted, verified);
+    std::vector<std::vector<float>> widened;  // alive until all is packed
+    size_t read = 0;
+    auto weights = [&](const std::string& name, int64_t count) -> const float* {
+      const auto& tensor = file.tensor(name, count);
+      ++read;
+      if (tensor.dtype != "F32" && tensor.dtype != "F16")
+        file.fail(name + " is " + tensor.dtype + ", expected F32 or F16");
+      const float* values = reinterpret_cast<const float*>(tensor.data);
+      if (tensor.dtype == "F16") {
+        widened.emplace_back(count);
+        pa3d::half_to_float(reinterpret_cast<const uint16_t*>(tensor.data), count, widened.back().data());
+        values = widened.back().data();
+      }
+      if (!std::all_of(values, values + count, [](float v) { return std::isfinite(v); }))
+        file.fail(name + " has NaN or infinite values");
+      return values;
+    };
+    try {
+      encoder = pa3d::make_encoder(config, precision_of(precision), weights);
+    } catch (const std::invalid_argument& error) {
+      file.fail(error.what());
+    }
+    if (read != file.tensors().size()) file.fail("it holds tensors that are not this encoder's");
+  }
+
+  pa3d::Pool<Session>::Lease session() const {
+    return sessions.acquire([&] {
+      auto made = std::make_unique<Session>();
+      made->workspace = encoder->workspace();
+      return made;
+    });
+  }
+
+  static pa3d::Assign assign_of(const std::string& name) {
+    if (name == "nearest") return pa3d::Assign::nearest;
+    if (name == "membership") return pa3d::Assign::membership;
+    if (name == "smooth") return pa3d::Assign::smooth;
+    throw pa3d::FileError("assign " + name);
+  }
+
+  std::string text_space, prompts, precision;
+  pa3d::Assign assign = pa3d::Assign::nearest;
+  float temperature = 1;
+  pa3d::EncoderConfig config;
+  std::unique_ptr<pa3d::Encoder> encoder;
+  mutable pa3d::Pool<Session> sessions;
+};
+
+struct pa3d_text {
+  pa3d_text(const std::string& weights, const std::string& tokenizer) : file(weights), words(tokenizer) {
+    const pa3d::TextConfig config;
+    if (words.size() > config.vocabulary || words.max_tokens() > config.max_tokens)
+      throw pa3d::FileError(tokenizer + ": its vocabulary or length does not fit the text encoder");
+    const pa3d::TextWeights source{[&](const std::string& name, int64_t count) { return file.integers(name, count); },
+                                   [&](const std::string& name, int64_t count) { return file.floats(name, count); }};
+    encoder = pa3d::make_text_encoder(config, source, 0);
+  }
+
+  pa3d::SafeTensors file;  // word vectors are read from it
+  pa3d::WordPiece words;
+  std::unique_ptr<pa3d::TextEncoder> encoder;
+  mutable pa3d::Pool<pa3d::TextEncoder::Workspace> workspaces;
+};
