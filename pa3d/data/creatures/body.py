@@ -266,7 +266,7 @@ def surface_nets(
 ) -> tuple[Array, NDArray[np.int32]]:
     """The zero set of a distance field in a box, as a closed mesh that faces outwards: vertices (V, 3), faces (F, 3).
 
-    The field is first evaluated at the middle of each block of 4 x 4 x 4 nodes; blocks far from the surface are skipped.
+    The field is first evaluated in the middle of each block of 4 x 4 x 4 nodes; blocks far from it are skipped.
     """
     blocks = np.ceil((high - low) / (4 * cell)).astype(int)
     grid: NDArray[np.int64] = np.indices(tuple(blocks))

@@ -389,6 +389,31 @@ KETTLE = {
 }
 
 
+def _spout_straight(b: Builder, r: float, y: float, h: float, out: float, rise: float) -> np.ndarray:
+    return np.linspace((-r * 0.9, y, 0), (-r - out, y + rise, 0), 6)
+
+
+def _spout_curved(b: Builder, r: float, y: float, h: float, out: float, rise: float) -> np.ndarray:
+    return bezier((-r * 0.85, y, 0), (-r - out * 0.7, y, 0), (-r - out * 0.5, y + rise, 0), (-r - out, y + rise, 0))
+
+
+def _spout_long(b: Builder, r: float, y: float, h: float, out: float, rise: float) -> np.ndarray:
+    return bezier(
+        (-r * 0.85, h * 0.2, 0),
+        (-r - out, h * 0.15, 0),
+        (-r - out * 0.2, h, 0),
+        (-r - out, h * 1.05, 0),
+        steps=18,
+    )
+
+
+SPOUT_PATHS = {
+    "straight": _spout_straight,
+    "curved": _spout_curved,
+    "long": _spout_long,
+}
+
+
 def spout(b: Builder, profile: np.ndarray, h: float) -> None:
     """On the -x side."""
     kind = b.choice("curved", "straight", "beak", "long")
@@ -409,18 +434,7 @@ def spout(b: Builder, profile: np.ndarray, h: float) -> None:
         )
         return
     out, rise = b.uniform(0.4, 0.7) * h, b.uniform(0.3, 0.7) * h
-    if kind == "straight":
-        path = np.linspace((-r * 0.9, y, 0), (-r - out, y + rise, 0), 6)
-    elif kind == "curved":
-        path = bezier((-r * 0.85, y, 0), (-r - out * 0.7, y, 0), (-r - out * 0.5, y + rise, 0), (-r - out, y + rise, 0))
-    else:
-        path = bezier(
-            (-r * 0.85, h * 0.2, 0),
-            (-r - out, h * 0.15, 0),
-            (-r - out * 0.2, h, 0),
-            (-r - out, h * 1.05, 0),
-            steps=18,
-        )
+    path = SPOUT_PATHS[kind](b, r, y, h, out, rise)
     sizes = np.linspace(size * b.uniform(1.1, 1.8), size * b.uniform(0.5, 0.8), len(path))
     b.add(tube(path, sizes, 12), "spout, base body")
 
