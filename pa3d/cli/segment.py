@@ -36,7 +36,7 @@ def segment(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="A mesh (GLB, OBJ, PLY, STL ...) or a point cloud (PLY, PCD, XYZ, NPY ...); docs/files.md has all formats.",
+            help="A mesh (GLB, OBJ, PLY, STL ...) or a point cloud (PLY, PCD, XYZ, NPY ...): see docs/files.md.",
             show_default=False,
         ),
     ],
