@@ -36,7 +36,7 @@ def segment(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="A mesh (OBJ, PLY, STL, OFF, GLB, glTF) or point cloud (PLY, PCD, XYZ, CSV, NPY, NPZ, LAS, LAZ).",
+            help="A mesh (GLB, OBJ, PLY, STL ...) or a point cloud (PLY, PCD, XYZ, NPY ...): see docs/files.md.",
             show_default=False,
         ),
     ],
