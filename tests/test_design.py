@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = ("docs/design.md", "docs/development.md", "CONTRIBUTING.md")
 FOLDERS = "|".join(sorted(p.name for p in ROOT.iterdir() if p.is_dir() and p.name.isidentifier()))
-# Names that the recipes invent, files of other projects, files that are made by a command, and files that only a GPU machine writes.
+# Names that the recipes invent, files of other projects, and files that a command or a machine with a GPU writes.
 MADE_UP = re.compile(r"scale|toy|flash_attention|octants|NAME|_C\.pyi|out/|shapes/|shards/|\.venv|gpu\.md")
 
 
