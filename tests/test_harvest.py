@@ -140,14 +140,14 @@ def test_a_bug_of_a_reader_is_no_damaged_file(tmp_path: Path, monkeypatch: pytes
     def wrong(*_: object) -> None:
         raise TypeError("a bug")
 
-    monkeypatch.setattr("pa3d.io.gltf.Gltf.pieces", wrong)
+    monkeypatch.setattr("pa3d.io.gltf.Gltf.primitive_instances", wrong)
     with pytest.raises(TypeError, match="a bug"):
         list(harvest(named_nodes(tmp_path / "chair.glb")))
     with zipfile.ZipFile(tmp_path / "chairs.zip", "w") as archive:
         archive.write(tmp_path / "chair.glb", "chair.glb")
     with pytest.raises(TypeError, match="a bug"):
         list(harvest(tmp_path / "chairs.zip"))
-    monkeypatch.setattr("pa3d.io.gltf.Gltf.pieces", lambda *_: {}["what a file lacks"])
+    monkeypatch.setattr("pa3d.io.gltf.Gltf.primitive_instances", lambda *_: {}["what a file lacks"])
     report = HarvestReport()
     assert list(harvest(tmp_path, report=report)) == [] and len(report.unreadable) == 2
 

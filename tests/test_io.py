@@ -554,13 +554,13 @@ def test_glb_names_materials_and_pieces(tmp_path: Path) -> None:
     glb.document["nodes"].append({"name": "group", "children": [0]})
     glb.document["scenes"] = [{"nodes": [1]}]
     gltf = Gltf(glb_bytes(glb.document, glb.binary))
-    [piece] = gltf.pieces()
-    assert gltf.nodes[piece.node].name == "tip" and [gltf.nodes[i].name for i in gltf.ancestors(piece.node)] == [
+    [instance] = gltf.primitive_instances()
+    assert gltf.nodes[instance.node].name == "tip" and [gltf.nodes[i].name for i in gltf.ancestors(instance.node)] == [
         "group"
     ]
-    assert gltf.material_name(piece.primitive.material) == "old"
+    assert gltf.material_name(instance.primitive.material) == "old"
     assert [m.base_color.tolist() for m in gltf.materials] == [[1, 0, 0], [0, 0.5, 0]]
-    assert piece.faces is not None and piece.faces.tolist() == TRIANGLES[:, ::-1].tolist()  # mirrored
+    assert instance.faces is not None and instance.faces.tolist() == TRIANGLES[:, ::-1].tolist()  # mirrored
 
 
 def test_glb_and_other_common_formats_do_not_import_trimesh(tmp_path: Path) -> None:
@@ -977,7 +977,7 @@ def test_the_documentation_says_what_the_modules_say() -> None:
 def test_a_bug_of_a_reader_is_no_damaged_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path, "a.glb", glb_bytes(*pyramid_gltf()))
     for error in (TypeError("bug"), AttributeError("bug"), ValueError("bug"), AssertionError("bug")):
-        monkeypatch.setattr("pa3d.io.gltf.Gltf.pieces", lambda *_, error=error: raises(error))
+        monkeypatch.setattr("pa3d.io.gltf.Gltf.primitive_instances", lambda *_, error=error: raises(error))
         with pytest.raises(type(error), match="bug") as caught:
             load(path)
         assert not isinstance(caught.value, InputError)
@@ -987,7 +987,7 @@ def test_a_bug_of_a_reader_is_no_damaged_file(tmp_path: Path, monkeypatch: pytes
         struct.error("short"),
         UnicodeDecodeError("utf-8", b"", 0, 1, ""),
     ):
-        monkeypatch.setattr("pa3d.io.gltf.Gltf.pieces", lambda *_, error=foreign: raises(error))
+        monkeypatch.setattr("pa3d.io.gltf.Gltf.primitive_instances", lambda *_, error=foreign: raises(error))
         with pytest.raises(InputError, match=r"a\.glb: is damaged or no GLB file"):
             load(path)
 

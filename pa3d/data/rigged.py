@@ -298,9 +298,9 @@ def _mesh_of_node(gltf: Gltf, skeleton: _Skeleton, index: int) -> list[_Piece]:
     for primitive in gltf.primitives(index):
         if primitive.faces is None:
             continue
-        if primitive.influences is not None and 0 <= node.skin < len(skeleton.skins):
+        if primitive.skin_weights is not None and 0 <= node.skin < len(skeleton.skins):
             joint_map, placement = skeleton.skins[node.skin]
-            joints, weights = primitive.influences
+            joints, weights = primitive.skin_weights
             if joints.max(initial=0) >= len(joint_map):
                 raise DamagedError("is damaged: the joints and weights of a skin do not fit its vertices")
             joints = joint_map[joints]

@@ -65,10 +65,10 @@ class GltfFile:
     def accessor(self, number: Any) -> NDArray[Any]:  # (count, width)
         """An accessor's values in their own type; normalised integers come as float64 in [-1, 1] or [0, 1]."""
         accessor = self.entry("accessors", number)
-        kind, width = COMPONENTS.get(natural(accessor, "componentType")), WIDTHS.get(str(accessor.get("type")))
+        kind, width = COMPONENTS.get(non_negative_int(accessor, "componentType")), WIDTHS.get(str(accessor.get("type")))
         if kind is None or width is None:
             raise DamagedError(f"is damaged: accessor {number} has an unknown type")
-        dtype, count = np.dtype(kind), natural(accessor, "count")
+        dtype, count = np.dtype(kind), non_negative_int(accessor, "count")
         if "bufferView" in accessor:
             values = self._values(accessor, dtype, width, count, f"accessor {number}")
         elif count * width <= MOST_IMPLICIT_VALUES:
@@ -87,12 +87,12 @@ class GltfFile:
         if "uri" in entry:
             return self._file(str(entry["uri"]))
         view = self.entry("bufferViews", entry.get("bufferView"))
-        start, size = natural(view, "byteOffset", 0), natural(view, "byteLength")
+        start, size = non_negative_int(view, "byteOffset", 0), non_negative_int(view, "byteLength")
         return self._buffer(view.get("buffer"))[start : start + size]
 
     def _with_sparse(self, values: NDArray[Any], sparse: Json, number: Any) -> NDArray[Any]:
-        count, where, what = natural(sparse, "count"), mapping(sparse, "indices"), mapping(sparse, "values")
-        kind = COMPONENTS.get(natural(where, "componentType"), "<f4")
+        count, where, what = non_negative_int(sparse, "count"), mapping(sparse, "indices"), mapping(sparse, "values")
+        kind = COMPONENTS.get(non_negative_int(where, "componentType"), "<f4")
         name = f"accessor {number}"
         rows = self._values(where, np.dtype(kind), 1, count, name)[:, 0]
         if np.dtype(kind).kind != "u" or rows.max(initial=0) >= len(values):
@@ -104,11 +104,11 @@ class GltfFile:
     def _values(self, place: Json, dtype: np.dtype[Any], width: int, count: int, name: str) -> NDArray[Any]:
         view = self.entry("bufferViews", place.get("bufferView"))
         buffer = self._buffer(view.get("buffer"))
-        stride = natural(view, "byteStride", 0) or dtype.itemsize * width
+        stride = non_negative_int(view, "byteStride", 0) or dtype.itemsize * width
         offset, start, size = (
-            natural(place, "byteOffset", 0),
-            natural(view, "byteOffset", 0),
-            natural(view, "byteLength"),
+            non_negative_int(place, "byteOffset", 0),
+            non_negative_int(view, "byteOffset", 0),
+            non_negative_int(view, "byteLength"),
         )
         needed = offset + stride * (count - 1) + dtype.itemsize * width if count else 0
         if needed > size or start + size > len(buffer):
@@ -168,7 +168,7 @@ def mapping(entry: Json, key: str) -> Json:
     return value
 
 
-def natural(entry: Json, key: str, default: int | None = None) -> int:
+def non_negative_int(entry: Json, key: str, default: int | None = None) -> int:
     """A whole number of at least 0."""
     value = entry.get(key, default)
     if isinstance(value, float) and value.is_integer():  # some exporters write 3.0
@@ -178,7 +178,7 @@ def natural(entry: Json, key: str, default: int | None = None) -> int:
     return value
 
 
-def naturals(entry: Json, key: str) -> list[int]:
+def non_negative_ints(entry: Json, key: str) -> list[int]:
     """A list of whole numbers of at least 0; [] where there is none."""
     value = entry.get(key, [])
     if not isinstance(value, list) or not all(isinstance(x, int) and x >= 0 for x in value):

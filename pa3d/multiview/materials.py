@@ -84,7 +84,7 @@ def _read_gltf(path: Path) -> Materials:
     notes: list[str] = []
     images = _Images(notes)
     uvs, numbers, colors = [], [], []
-    for piece in gltf.triangle_pieces():
+    for piece in gltf.triangle_instances():
         number, faces = piece.primitive.material, np.asarray(piece.faces)
         material = gltf.materials[number] if 0 <= number < len(gltf.materials) else None
         corner_uv, image = np.zeros((*faces.shape, 2), np.float32), -1

@@ -43,7 +43,7 @@ def gltf_pieces(gltf: Gltf, category: str, id: str) -> NamedMesh:
     meshes = [i for i in gltf.scene if gltf.nodes[i].mesh >= 0]
     below = Counter(a for i in meshes for a in gltf.ancestors(i))
     builder = PieceBuilder()
-    for piece in gltf.pieces():
+    for piece in gltf.primitive_instances():
         node = gltf.nodes[piece.node]
         if OVERLAY.search(node.name) or piece.faces is None:
             continue
