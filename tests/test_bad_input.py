@@ -135,7 +135,7 @@ def test_unsupported_files(refused: Refused, model: Path, tmp_path: Path) -> Non
     refused("segment", "shape.fbx", *common, match=message)
     refused("segment", "shape", *common, match="shape: unsupported suffix ''; expected one of")
     refused("segment", tmp_path, *common, match="is a folder; give a file")
-    refused("segment", "/dev/null", *common, match="/dev/null: is no regular file; give a file")
+    refused("segment", "/dev/null", *common, match="/dev/null: is not a regular file; give a file")
 
 
 # The shape.

@@ -14,8 +14,9 @@ import pytest
 import trimesh
 
 from pa3d.atomic import atomic_write, check_writable_folder
+from pa3d.cli.segment import CLOUD_FORMATS, MESH_FORMATS
 from pa3d.errors import InputError
-from pa3d.io import SUFFIXES, format_names, formats, load
+from pa3d.io import SUFFIXES, formats, load
 from pa3d.io._common import DamagedError, Geometry, byte_colors, join_colors, strip_triangles, triangulate
 from pa3d.io.pcd import lzf_decompress
 from pa3d.shape import Shape
@@ -848,7 +849,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="up axis 'w' is unknown; give one of x, y, z"):
         load(write(tmp_path, "a.obj", obj_bytes()), up="w")
     os.mkfifo(tmp_path / "pipe.ply")
-    with pytest.raises(InputError, match="is no regular file"):
+    with pytest.raises(InputError, match="is not a regular file"):
         load(tmp_path / "pipe.ply")
 
 
@@ -962,8 +963,12 @@ def test_every_module_declares_its_format() -> None:
     files = [path.stem for path in Path(pa3d.io.__file__).parent.glob("[!_]*.py")]
     assert len(formats()) == len(files) and len(set(SUFFIXES)) == len(SUFFIXES)
     assert {".glb", ".obj", ".ply", ".laz", ".txt"} <= set(SUFFIXES)
-    assert "GLB, glTF" in format_names("meshes") and "PCD" not in format_names("meshes")
     assert pa3d.io.formats_table().count("\n") == len(files) + 1
+
+
+def test_the_help_of_segment_names_every_format() -> None:
+    for kind, listed in (("meshes", MESH_FORMATS), ("clouds", CLOUD_FORMATS)):
+        assert listed == ", ".join(format.name for format in formats() if kind in format.kinds)
 
 
 def test_the_documentation_says_what_the_modules_say() -> None:

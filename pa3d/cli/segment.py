@@ -30,13 +30,17 @@ from pa3d.cli.progress import spinner
 if TYPE_CHECKING:
     from pa3d.segment import Segmentation
 
+# As pa3d.io.formats() declares them; a test compares. Written out here, because the help must not import numpy.
+MESH_FORMATS = "GLB, glTF, NPY, NPZ, OBJ, OFF, PLY, STL"
+CLOUD_FORMATS = "GLB, glTF, NPY, NPZ, OBJ, OFF, PLY, LAS, LAZ, PCD, XYZ, TXT, CSV, ASC, PTS"
+
 
 def segment(
     file: Annotated[
         Path,
         typer.Argument(
             metavar="FILE",
-            help="A mesh (OBJ, PLY, STL, OFF, GLB, glTF) or point cloud (PLY, PCD, XYZ, CSV, NPY, NPZ, LAS, LAZ).",
+            help=f"A mesh ({MESH_FORMATS}) or a point cloud ({CLOUD_FORMATS}).",
             show_default=False,
         ),
     ],
@@ -48,7 +52,7 @@ def segment(
     category: Category = None,
     none: Annotated[
         float | None,
-        typer.Option(min=0, max=1, metavar="T", help='Answer "none of these" where the best score is below T.'),
+        typer.Option(min=0, max=1, metavar="T", help="Label -1 where the best probability is below T."),
     ] = None,
     up: Annotated[
         str | None,

@@ -22,8 +22,8 @@ from pa3d.shape import Shape
 if TYPE_CHECKING:
     SUFFIXES: tuple[str, ...]
 
-# Coordinates this many times larger than the shape leave fewer than 20 of float32's 24 bits for it.
-_FAR_AWAY = 16
+# Coordinates more than this many times larger than the shape would leave it fewer than 20 of float32's 24 bits.
+_MAX_OFFSET_RATIO = 16
 
 
 def load(path: str | os.PathLike[str], *, up: str | None = None) -> Shape:
@@ -31,7 +31,7 @@ def load(path: str | os.PathLike[str], *, up: str | None = None) -> Shape:
 
     Polygons become triangle fans. Vertex colours are kept. docs/files.md lists the formats.
 
-    up: the axis that points upwards. glTF is y-up by specification; no other format says, the default is y.
+    up: the axis that points up in the file; None is y. It also overrides glTF, which is y-up by specification.
 
     Returns a validated Shape; coordinates far from zero are kept exact by its float64 ``origin``.
     Raises InputError when the file is missing, unsupported, damaged, empty or without an extent.
@@ -48,21 +48,16 @@ def load(path: str | os.PathLike[str], *, up: str | None = None) -> Shape:
 def formats() -> tuple[Format, ...]:
     """Every format, meshes first: what the modules of this folder declare."""
     found = map(_declared, _modules())
-    return tuple(sorted(found, key=lambda format: "meshes" not in format.holds))
-
-
-def format_names(holds: str) -> str:
-    """Names of the formats that hold "meshes" or "clouds", for help texts: "GLB, glTF, OBJ"."""
-    return ", ".join(format.name for format in formats() if holds in format.holds)
+    return tuple(sorted(found, key=lambda format: "meshes" not in format.kinds))
 
 
 def formats_table() -> str:
     """The formats as a Markdown table, for docs/files.md."""
     rows = [
-        f"| {f.name} | {f.holds} | {f.up or 'y, unless `--up`'}{' by specification' if f.up else ''} | {f.note} |"
+        f"| {f.name} | {f.kinds} | y{' by specification' if f.up else ''}, unless `--up` | {f.note} |"
         for f in formats()
     ]
-    return "\n".join(["| format | holds | up axis | |", "|---|---|---|---|", *rows])
+    return "\n".join(["| format | kinds | up axis | |", "|---|---|---|---|", *rows])
 
 
 def read_geometry(path: Path) -> Geometry:
@@ -87,8 +82,8 @@ def _declared(module: str) -> Format:
 
 
 @cache
-def _find(suffix: str) -> Format | None:
-    """The format of a suffix. Modules are imported until it is found, one of its name first: most are not needed."""
+def _format_of_suffix(suffix: str) -> Format | None:
+    """The format of a suffix. Imports modules until it is found, the one of that name first, because few are needed."""
     names = sorted(_modules(), key=lambda name: name != suffix[1:])
     return next((found for found in map(_declared, names) if suffix in found.suffixes), None)
 
@@ -103,8 +98,8 @@ def _format_of(path: Path) -> Format:
     if os.path.isdir(path):
         raise InputError(f"{path}: is a folder; give a file, {_supported()}")
     if not os.path.isfile(path):
-        raise InputError(f"{path}: is no regular file; give a file, {_supported()}")
-    format = _find(path.suffix.lower())
+        raise InputError(f"{path}: is not a regular file; give a file, {_supported()}")
+    format = _format_of_suffix(path.suffix.lower())
     if format is None:
         raise InputError(f"{path.name}: unsupported suffix {path.suffix!r}; {_supported()}")
     if path.stat().st_size == 0:
@@ -114,13 +109,13 @@ def _format_of(path: Path) -> Format:
 
 def _to_shape(geometry: Geometry, path: Path, up: str) -> Shape:
     points, faces, colors = geometry
-    if faces is not None:  # checked before the cast to int32, which could bring a wild index back into range
+    if faces is not None:  # checked before the cast to int32, which could bring an out-of-range index back into range
         check_faces(faces, len(points))
     origin = np.zeros(3)
     if len(points) and np.isfinite(points).all():
         low, high = points.min(axis=0), points.max(axis=0)
         extent = float((high - low).max())
-        if np.abs([low, high]).max() > _FAR_AWAY * extent > 0:
+        if np.abs([low, high]).max() > _MAX_OFFSET_RATIO * extent > 0:
             # A multiple of a power of two near the extent: few bits, so that subtracting it loses nothing.
             grid = 2.0 ** np.floor(np.log2(extent))
             origin = np.rint((low + high) / 2 / grid) * grid

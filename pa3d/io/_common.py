@@ -28,24 +28,24 @@ class Geometry(NamedTuple):
 class Format(NamedTuple):
     """How a module of pa3d.io declares what it reads: as its constant FORMAT.
 
-    name: for help and docs, "GLB, glTF"; holds: "meshes", "clouds" or "meshes, clouds".
-    up: the axis that points upwards, where the format's specification says so.
+    name: for help and docs, "GLB, glTF"; kinds: "meshes", "clouds" or "meshes, clouds".
+    up: the up axis, if the format's specification defines one, for docs.
     note: what is special, for docs.
     """
 
     name: str
     suffixes: tuple[str, ...]
     read: Callable[[Path], Geometry]
-    holds: str
+    kinds: str
     up: str = ""
     note: str = ""
 
 
 class DamagedError(Exception):
-    """What a reader cannot use, and what to do about it. `input_errors` puts the file's name in front."""
+    """A file that a reader cannot use: the problem, and a hint what to do. `input_errors` adds the file's name in front."""
 
-    def __init__(self, wrong: str, do: str = "export it again") -> None:
-        super().__init__(f"{wrong}; {do}")
+    def __init__(self, problem: str, hint: str = "export it again") -> None:
+        super().__init__(f"{problem}; {hint}")
 
 
 # What a parser may stumble over in foreign bytes where it does not check them itself. Any other exception, such as
@@ -75,7 +75,7 @@ def input_errors(name: str, kind: str) -> Iterator[None]:
     except DamagedError as error:
         raise InputError(f"{name}: {error}") from None
     except MemoryError:
-        raise InputError(f"{name}: needs more memory than there is; thin it out or export it again") from None
+        raise InputError(f"{name}: needs more memory than there is; decimate it or export it again") from None
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({error.strerror or error}); check the file") from None
     except FOREIGN_DATA_ERRORS as error:
