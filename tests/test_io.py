@@ -17,7 +17,7 @@ from pa3d.atomic import atomic_write, check_writable_folder
 from pa3d.cli.segment import CLOUD_FORMATS, MESH_FORMATS
 from pa3d.errors import InputError
 from pa3d.io import SUFFIXES, formats, load
-from pa3d.io._common import DamagedError, Geometry, byte_colors, join_colors, strip_triangles, triangulate
+from pa3d.io._common import CorruptFileError, Geometry, byte_colors, join_colors, strip_triangles, triangulate
 from pa3d.io.pcd import lzf_decompress
 from pa3d.shape import Shape
 
@@ -605,9 +605,9 @@ def test_lzf_by_hand() -> None:
     assert lzf_decompress(packed, len(plain)) == plain
     far = bytes(range(256)) * 2
     assert lzf_decompress(lzf_literals(far) + bytes([1 << 5 | 1, 255]), 515) == far + far[:3]
-    with pytest.raises(DamagedError, match="hold 21 bytes, not 20"):
+    with pytest.raises(CorruptFileError, match="hold 21 bytes, not 20"):
         lzf_decompress(packed, 20)
-    with pytest.raises(DamagedError, match="cannot be unpacked"):
+    with pytest.raises(CorruptFileError, match="cannot be unpacked"):
         lzf_decompress(bytes([1 << 5, 0]), 3)
 
 

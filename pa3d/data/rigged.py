@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from pa3d.data.names import joint_names, joint_side, joint_words, part_names
 from pa3d.data.parts import PartMesh
-from pa3d.io._common import DamagedError, input_errors
+from pa3d.io._common import CorruptFileError, raise_as_input_error
 from pa3d.io.gltf import Gltf
 from pa3d.rotations import axis_angle_rotation
 
@@ -87,7 +87,7 @@ class RiggedCharacter:
     ) -> RiggedCharacter:
         """Read the skinned meshes of a .glb or .gltf file. Raises InputError when it has none."""
         path = Path(path)
-        with input_errors(path.name, "glTF"):
+        with raise_as_input_error(path.name, "glTF"):
             about = {"category": category or path.stem, "id": id or path.stem}
             return cls.from_gltf(Gltf.load(path), source=source, license=license, **about)
 
@@ -97,13 +97,13 @@ class RiggedCharacter:
     ) -> RiggedCharacter:
         """The character of a parsed file; held weapons (alternatives laid over each other) are left out.
 
-        Raises DamagedError when it has none.
+        Raises CorruptFileError when it has none.
         """
         skeleton = _Skeleton(gltf)
         meshes = [_mesh_of_node(gltf, skeleton, index) for index in gltf.scene if gltf.nodes[index].mesh >= 0]
         pieces = [piece for mesh in meshes for piece in mesh]
         if not pieces:
-            raise DamagedError("no skinned triangles", "expected a mesh with a skin")
+            raise CorruptFileError("no skinned triangles", "expected a mesh with a skin")
         vertices, faces, joints, weights, details = _concatenate(pieces)
         pivots, frame = _upright(skeleton, vertices)
         vertices = vertices @ frame.T
@@ -280,7 +280,7 @@ def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     try:
         return np.asarray(np.linalg.inv(matrix), np.float64)
     except np.linalg.LinAlgError:
-        raise DamagedError("is damaged: a joint's inverse bind matrix has no inverse") from None
+        raise CorruptFileError("is damaged: a joint's inverse bind matrix has no inverse") from None
 
 
 _Piece = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], tuple[str, ...], str]
@@ -302,7 +302,7 @@ def _mesh_of_node(gltf: Gltf, skeleton: _Skeleton, index: int) -> list[_Piece]:
             joint_map, placement = skeleton.skins[node.skin]
             joints, weights = primitive.skin_weights
             if joints.max(initial=0) >= len(joint_map):
-                raise DamagedError("is damaged: the joints and weights of a skin do not fit its vertices")
+                raise CorruptFileError("is damaged: the joints and weights of a skin do not fit its vertices")
             joints = joint_map[joints]
         elif above:
             placement = node.world

@@ -16,7 +16,7 @@ import numpy as np
 
 from pa3d.errors import InputError
 from pa3d.frames import UP_AXES
-from pa3d.io._common import Format, Geometry, check_faces, input_errors
+from pa3d.io._common import Format, Geometry, check_faces, raise_as_input_error
 from pa3d.shape import Shape
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def load(path: str | os.PathLike[str], *, up: str | None = None) -> Shape:
     if up is not None and up not in UP_AXES:
         raise InputError(f"up axis {up!r} is unknown; give one of x, y, z")
     reader = _format_of(path)
-    with input_errors(path.name, path.suffix[1:].upper()):
+    with raise_as_input_error(path.name, path.suffix[1:].upper()):
         return _to_shape(reader.read(path), path, up or "y").validate()
 
 
@@ -61,7 +61,7 @@ def formats_table() -> str:
 
 
 def read_geometry(path: Path) -> Geometry:
-    """What the format's reader gives, unchecked. Raises InputError as `load` does, DamagedError for damaged files."""
+    """What the format's reader gives, unchecked. Raises as `load` does, but CorruptFileError for damage."""
     return _format_of(path).read(path)
 
 

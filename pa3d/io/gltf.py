@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa3d.io._common import (
-    DamagedError,
+    CorruptFileError,
     Format,
     Geometry,
     byte_colors,
@@ -73,7 +73,7 @@ class Primitive:
     """The triangles, or the points, of one primitive of a mesh, in the mesh's own frame, morph targets applied.
 
     faces: (F, 3) indices into vertices, None for points. material: index, -1 for none. What costs more is read when
-    it is asked for. Raises DamagedError for data that do not fit together.
+    it is asked for. Raises CorruptFileError for data that do not fit together.
     """
 
     def __init__(self, gltf: Gltf, entry: Json, weights: list[float]) -> None:
@@ -83,7 +83,7 @@ class Primitive:
         self.material = material if isinstance(material, int) else -1
         positions = gltf.file.accessor(self.attributes["POSITION"])
         if positions.shape[1] != 3:
-            raise DamagedError("is damaged: its vertex positions are not three numbers")
+            raise CorruptFileError("is damaged: its vertex positions are not three numbers")
         targets = zip(gltf.list_of(entry, "targets"), weights, strict=False)
         morph_deltas = [(target["POSITION"], weight) for target, weight in targets if weight and "POSITION" in target]
         # Equal for primitives whose vertices are equal.
@@ -97,7 +97,7 @@ class Primitive:
             return None
         values = self._gltf.file.accessor(self.attributes["COLOR_0"])
         if len(values) != len(self.vertices) or values.shape[1] not in (3, 4):
-            raise DamagedError("is damaged: a mesh has different numbers of colours and vertices")
+            raise CorruptFileError("is damaged: a mesh has different numbers of colours and vertices")
         return byte_colors(list(values.T))
 
     def uv(self, number: int) -> NDArray[np.float64] | None:  # (V, 2)
@@ -116,7 +116,7 @@ class Primitive:
         if not sets:
             return None
         if any(values.shape != (len(self.vertices), 4) for pair in sets for values in pair):
-            raise DamagedError("is damaged: the joints and weights of a skin do not fit its vertices")
+            raise CorruptFileError("is damaged: the joints and weights of a skin do not fit its vertices")
         weights = np.hstack([weights for _, weights in sets]).astype(np.float64)
         # Exporters write rows of zeros and NaN; such vertices go to their first joint.
         weights = np.nan_to_num(weights, nan=0.0, posinf=0.0, neginf=0.0).clip(min=0.0)
@@ -130,7 +130,7 @@ class Primitive:
         for number, weight in morph_deltas:
             delta = self._gltf.file.accessor(number)
             if delta.shape != positions.shape:
-                raise DamagedError("is damaged: a morph target does not fit its mesh")
+                raise CorruptFileError("is damaged: a morph target does not fit its mesh")
             positions = positions + weight * delta.astype(np.float64)
         return positions
 
@@ -149,7 +149,7 @@ class Primitive:
         if mode == FAN:
             return triangulate(np.array([len(indices)]), indices)
         if len(indices) % 3:
-            raise DamagedError(f"is damaged: it has {len(indices)} triangle corners, not a multiple of three")
+            raise CorruptFileError(f"is damaged: it has {len(indices)} triangle corners, not a multiple of three")
         return indices.reshape(-1, 3)
 
 
@@ -177,7 +177,9 @@ class Gltf:
     def load(cls, path: Path) -> Gltf:
         data = path.read_bytes()
         if path.suffix.lower() == ".glb" and data[:4] != b"glTF":
-            raise DamagedError("is no GLB file: it does not begin with 'glTF'", "check the suffix or export it again")
+            raise CorruptFileError(
+                "is no GLB file: it does not begin with 'glTF'", "check the suffix or export it again"
+            )
         return cls(data, path.parent)
 
     @property
@@ -214,7 +216,7 @@ class Gltf:
         mesh = self.file.entry("meshes", self.nodes[node].mesh)
         weights = self.nodes[node].json.get("weights", mesh.get("weights", []))
         if not isinstance(weights, list) or not all(isinstance(w, (int, float)) for w in weights):
-            raise DamagedError("is damaged: the weights of morph targets are not numbers")
+            raise CorruptFileError("is damaged: the weights of morph targets are not numbers")
         found = []
         for entry in self.list_of(mesh, "primitives"):
             mode = non_negative_int(entry, "mode", TRIANGLES)
@@ -282,7 +284,7 @@ class Gltf:
         """A list of JSON objects; [] where there is none."""
         value = entry.get(key, [])
         if not isinstance(value, list) or not all(isinstance(x, dict) for x in value):
-            raise DamagedError(f"is damaged: {key} is no array of JSON objects")
+            raise CorruptFileError(f"is damaged: {key} is no array of JSON objects")
         return value
 
     def _tree(self) -> tuple[list[Node], list[int]]:
@@ -294,12 +296,12 @@ class Gltf:
         for number, node in enumerate(nodes):
             for child in node.children:
                 if child >= len(nodes) or nodes[child].parent >= 0 or child == number:
-                    raise DamagedError(f"is damaged: node {child} is missing or has two parents")
+                    raise CorruptFileError(f"is damaged: node {child} is missing or has two parents")
                 nodes[child].parent = number
         roots = [i for i, node in enumerate(nodes) if node.parent < 0]
         placed = _depth_first(nodes, roots)
         if len(placed) < len(nodes):
-            raise DamagedError("is damaged: its nodes form a loop")
+            raise CorruptFileError("is damaged: its nodes form a loop")
         for i in placed:
             parent_world = nodes[nodes[i].parent].world if nodes[i].parent >= 0 else np.eye(4)
             nodes[i].world = parent_world @ _local_matrix(nodes[i].json)
@@ -309,7 +311,7 @@ class Gltf:
                 self.file.entry("scenes", non_negative_int(self.file.document, "scene", 0)), "nodes"
             )
             if max(roots, default=-1) >= len(nodes):
-                raise DamagedError(f"is damaged: node {max(roots)} of its scene is missing")
+                raise CorruptFileError(f"is damaged: node {max(roots)} of its scene is missing")
         return nodes, _depth_first(nodes, roots)
 
     def _instance_matrices(self, node: Node) -> list[Matrix]:
@@ -322,7 +324,7 @@ class Gltf:
         found = {name: self.file.accessor(attributes[name]) for name in wanted if name in attributes}
         count = min(map(len, found.values()), default=1)
         if any(values.shape != (count, len(wanted[name])) for name, values in found.items()):
-            raise DamagedError("is damaged: the instances of a mesh have no shape as in EXT_mesh_gpu_instancing")
+            raise CorruptFileError("is damaged: the instances of a mesh have no shape as in EXT_mesh_gpu_instancing")
         rows = [{name.lower(): values[i].tolist() for name, values in found.items()} for i in range(count)]
         return [node.world @ _local_matrix(row) for row in rows]
 
@@ -335,12 +337,12 @@ class Gltf:
     def _skin(self, entry: Json) -> Skin:
         joints = non_negative_ints(entry, "joints")
         if not joints or max(joints) >= len(self.nodes):
-            raise DamagedError("is damaged: a skin has no joints, or joints that are no nodes")
+            raise CorruptFileError("is damaged: a skin has no joints, or joints that are no nodes")
         if "inverseBindMatrices" not in entry:
             return Skin(joints, np.tile(np.eye(4), (len(joints), 1, 1)))
         values = self.file.accessor(entry["inverseBindMatrices"]).astype(np.float64)
         if values.shape[1] != 16 or len(values) < len(joints):
-            raise DamagedError("is damaged: a skin has fewer inverse bind matrices than joints")
+            raise CorruptFileError("is damaged: a skin has fewer inverse bind matrices than joints")
         return Skin(joints, values[: len(joints)].reshape(-1, 4, 4).transpose(0, 2, 1))
 
     def _material(self, entry: Json) -> Material:
@@ -384,7 +386,7 @@ def _depth_first(nodes: list[Node], roots: list[int]) -> list[int]:
     while stack:
         number = stack.pop()
         if number in visited:
-            raise DamagedError(f"is damaged: node {number} of its scene appears twice")
+            raise CorruptFileError(f"is damaged: node {number} of its scene appears twice")
         visited.add(number)
         order.append(number)
         stack += reversed(nodes[number].children)
@@ -412,7 +414,7 @@ def _skinned(
     """Vertices moved by the weighted mean of their joints' matrices."""
     joints, weights = skin_weights
     if joints.max(initial=0) >= len(joint_matrices):
-        raise DamagedError("is damaged: the joints and weights of a skin do not fit its vertices")
+        raise CorruptFileError("is damaged: the joints and weights of a skin do not fit its vertices")
     blend = (weights[:, None] @ joint_matrices.reshape(len(joint_matrices), 16)[joints]).reshape(len(joints), 4, 4)
     return np.asarray(np.einsum("nij,nj->ni", blend[:, :3, :3], vertices) + blend[:, :3, 3])
 

@@ -19,7 +19,7 @@ from pa3d.data.sources import category_of, origin
 from pa3d.errors import InputError
 from pa3d.io import gltf as gltf_format
 from pa3d.io import obj as obj_format
-from pa3d.io._common import DamagedError, input_errors
+from pa3d.io._common import CorruptFileError, raise_as_input_error
 from pa3d.io.gltf import Gltf
 from pa3d.io.obj import Obj, parse
 
@@ -60,7 +60,7 @@ def obj_pieces(obj: Obj, category: str, id: str) -> NamedMesh:
 
 
 def _read_member(data: bytes, suffix: str, category: str, id: str) -> NamedMesh | RiggedCharacter:
-    """A shape that is one file of an archive. Raises DamagedError."""
+    """A shape that is one file of an archive. Raises CorruptFileError."""
     if suffix == ".glb":
         return gltf_shape(Gltf(data), category, id)
     if suffix == ".obj":
@@ -90,7 +90,7 @@ def _read_mjcf(path: Path, category: str) -> Shapes:
 
 def _read_fbx(path: Path, category: str) -> Shapes:
     """FBX files are listed, not read: the bindings on PyPI are alphas, and one crashed on a file of two meshes."""
-    raise DamagedError("FBX is not read, export it as GLB", "Blender's importer reads it")
+    raise CorruptFileError("FBX is not read, export it as GLB", "Blender's importer reads it")
 
 
 def _read_archive(path: Path, category: str) -> Shapes:
@@ -111,7 +111,7 @@ def _read_archive(path: Path, category: str) -> Shapes:
             id = f"{path.stem}/{Path(member).stem}"
             shape: NamedMesh | RiggedCharacter | Unusable
             try:
-                with input_errors(id, suffix[1:].upper()):
+                with raise_as_input_error(id, suffix[1:].upper()):
                     data = unpack(archive, member)
                     if suffix == ".obj" and not _worth_reading(data, kind, origin(path)[0]):
                         shape = Unusable(id, "fewer than two meaningful part names")
