@@ -54,7 +54,7 @@ def synth(
         raise InputError("no CATEGORY given; name one, such as pa3d synth chair, or see pa3d synth --list")
     from pa3d.data.parts import write_shards
     from pa3d.data.synth import draw_cloud, draw_mesh
-    from pa3d.report.part_mesh import named_glb
+    from pa3d.report.part_mesh import part_mesh_glb
 
     target = out if out is not None else Path(category.replace(" ", "-"))
     seeds = range(seed, seed + count)
@@ -68,7 +68,7 @@ def synth(
             for s in seeds:
                 mesh = draw_mesh(category, s)
                 name = f"{category.replace(' ', '-')}-{s}.glb"
-                (folder / name).write_bytes(named_glb(mesh))
+                (folder / name).write_bytes(part_mesh_glb(mesh))
                 rows.append(
                     {"file": name, "category": mesh.category, "seed": s, "parts": [list(p) for p in mesh.parts]}
                 )
