@@ -92,10 +92,10 @@ def segment(
 
         check_options(assign, none)
         check_names(names)
-        clock = Stopwatch()
-        with clock("load"):
+        timer = Stopwatch()
+        with timer("load"):
             shape = load(file, up=None if up == "auto" else up)
-        with clock("model"):
+        with timer("model"):
             segmenter = Segmenter.from_pretrained(
                 model, precision=precision, device=device, threads=threads, patches=patches
             )
@@ -109,12 +109,12 @@ def segment(
             up="auto" if up == "auto" else None,
             seed=seed,
         )
-        result.timings = {**clock.seconds, **{k: v for k, v in result.timings.items() if k != "load"}}
+        result.timings = {**timer.seconds, **{k: v for k, v in result.timings.items() if k != "load"}}
         from pa3d.report import summary, write_outputs
 
-        with clock("write"):
+        with timer("write"):
             files = write_outputs(result, folder, pictures=not no_pictures, html=not no_pictures)
-        result.timings = {**result.timings, "write": clock.seconds["write"]}
+        result.timings = {**result.timings, "write": timer.seconds["write"]}
     if json:
         print_json({**summary(result), "files": {kind: str(path) for kind, path in files.items()}})
     elif not quiet:

@@ -22,8 +22,8 @@ from pa3d.shape import Shape
 if TYPE_CHECKING:
     SUFFIXES: tuple[str, ...]
 
-# Coordinates more than this many times larger than the shape would leave it fewer than 20 of float32's 24 bits.
-_MAX_OFFSET_RATIO = 16
+# Coordinates this many times larger than the shape leave fewer than 20 of float32's 24 bits for it.
+_FAR_AWAY = 16
 
 
 def load(path: str | os.PathLike[str], *, up: str | None = None) -> Shape:
@@ -115,7 +115,7 @@ def _to_shape(geometry: Geometry, path: Path, up: str) -> Shape:
     if len(points) and np.isfinite(points).all():
         low, high = points.min(axis=0), points.max(axis=0)
         extent = float((high - low).max())
-        if np.abs([low, high]).max() > _MAX_OFFSET_RATIO * extent > 0:
+        if np.abs([low, high]).max() > _FAR_AWAY * extent > 0:
             # A multiple of a power of two near the extent: few bits, so that subtracting it loses nothing.
             grid = 2.0 ** np.floor(np.log2(extent))
             origin = np.rint((low + high) / 2 / grid) * grid
