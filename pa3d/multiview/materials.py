@@ -84,12 +84,12 @@ def _read_gltf(path: Path) -> Materials:
     notes: list[str] = []
     images = _Images(notes)
     uvs, numbers, colors = [], [], []
-    for piece in gltf.triangle_instances():
-        number, faces = piece.primitive.material, np.asarray(piece.faces)
+    for instance in gltf.triangle_instances():
+        number, faces = instance.primitive.material, np.asarray(instance.faces)
         material = gltf.materials[number] if 0 <= number < len(gltf.materials) else None
         corner_uv, image = np.zeros((*faces.shape, 2), np.float32), -1
         if material is not None and material.image >= 0:
-            uv = piece.primitive.uv(material.uv_set)
+            uv = instance.primitive.uv(material.uv_set)
             if uv is not None:
                 uv = uv @ material.uv_transform[:, :2].T + material.uv_transform[:, 2]
                 uv[:, 1] = 1 - uv[:, 1]
@@ -97,7 +97,7 @@ def _read_gltf(path: Path) -> Materials:
                 image = images.index(
                     material.image, gltf.image_name(material.image), partial(gltf.file.image_bytes, material.image)
                 )
-            elif f"TEXCOORD_{material.uv_set}" in piece.primitive.attributes:
+            elif f"TEXCOORD_{material.uv_set}" in instance.primitive.attributes:
                 notes.append(f"TEXCOORD_{material.uv_set} does not fit its mesh and is left out")
         uvs.append(corner_uv)
         numbers.append(np.full(len(faces), image, np.int32))

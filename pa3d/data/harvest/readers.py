@@ -43,14 +43,14 @@ def gltf_pieces(gltf: Gltf, category: str, id: str) -> NamedMesh:
     meshes = [i for i in gltf.scene if gltf.nodes[i].mesh >= 0]
     below = Counter(a for i in meshes for a in gltf.ancestors(i))
     builder = PieceBuilder()
-    for piece in gltf.primitive_instances():
-        node = gltf.nodes[piece.node]
-        if OVERLAY.search(node.name) or piece.faces is None:
+    for instance in gltf.primitive_instances():
+        node = gltf.nodes[instance.node]
+        if OVERLAY.search(node.name) or instance.faces is None:
             continue
-        groups = [a for a in gltf.ancestors(piece.node) if gltf.nodes[a].mesh < 0 and below[a] < len(meshes)]
+        groups = [a for a in gltf.ancestors(instance.node) if gltf.nodes[a].mesh < 0 and below[a] < len(meshes)]
         names = (node.name, *(gltf.nodes[a].name for a in groups))
-        material = gltf.material_name(piece.primitive.material)
-        builder.add(piece.vertices, piece.faces, (*names, gltf.mesh_name(node.mesh), material))
+        material = gltf.material_name(instance.primitive.material)
+        builder.add(instance.vertices, instance.faces, (*names, gltf.mesh_name(node.mesh), material))
     return builder.build(category, id)
 
 
