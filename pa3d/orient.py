@@ -5,7 +5,7 @@ about equally well. So the shape is rotated to make each of 26 directions point 
 cube), and encoded. The direction whose patches are most certain of the names wins, by the mean entropy of their
 probabilities p_ij of name j at patch i:
 
-    fit = mean_i sum_j p_ij log p_ij    <= 0
+    negative_entropy = mean_i sum_j p_ij log p_ij    <= 0
 
 Files are rotated by 90 degrees more often than by 45. So an axis wins unless the entropy of another direction is lower
 by 5 %.
@@ -34,12 +34,12 @@ def directions() -> NDArray[np.float64]:  # (26, 3)
     return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
-def best_direction(fits: NDArray[np.float64]) -> int:  # (26,), in the order of directions()
-    """The index of the up direction, given the fit of each."""
-    return int(np.argmax(np.where(np.arange(len(fits)) < len(_AXES), fits, 1.05 * fits)))
+def best_direction(scores: NDArray[np.float64]) -> int:  # (26,), in the order of directions()
+    """The index of the up direction, given the negative entropy of each."""
+    return int(np.argmax(np.where(np.arange(len(scores)) < len(_AXES), scores, 1.05 * scores)))
 
 
-def fit(probabilities: NDArray[np.float32]) -> float:  # (G, K), rows sum to one
+def negative_entropy(probabilities: NDArray[np.float32]) -> float:  # (G, K), rows sum to one
     """How certain the patches are of their names: minus the mean entropy, at most 0."""
     p = probabilities.astype(np.float64)
     return float((p * np.log(np.maximum(p, 1e-30))).sum(axis=1).mean())

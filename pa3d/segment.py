@@ -24,7 +24,7 @@ from pa3d.config import ASSIGN
 from pa3d.errors import InputError
 from pa3d.frames import TO_MODEL_AXES, UP_AXES, apply_normalization, normalization
 from pa3d.inputs import as_points, as_shape
-from pa3d.orient import best_direction, directions, fit
+from pa3d.orient import best_direction, directions, negative_entropy
 from pa3d.profiling import Stopwatch, table
 from pa3d.rotations import rotate, rotation_to_y
 from pa3d.sampling import check_seed, sample_indices
@@ -41,8 +41,8 @@ DEFAULT_SAMPLE = 2048
 class PatchFeatures:
     """What the encoder computes for one shape.
 
-    centers (G, 3): patch centres in the model's axes, normalised; members (G, M): indices into points of the points of
-    each patch; tokens (G, C): encoder output after the final norm; features (G, D): unit vectors in the text space;
+    centers (G, 3): patch centres in the model's axes, normalised; members (G, M): for each patch, indices into
+    `points`; tokens (G, C): encoder output after the final norm; features (G, D): unit vectors in the text space;
     points (N, 3): the sampled points, in the model's axes, normalised; timings: seconds per stage.
     """
 
@@ -215,7 +215,7 @@ class Segmenter:
         from pa3d.ops import label_points
 
         check_options(assign, none)
-        how = assign or self.checkpoint.assign
+        assign_rule = assign or self.checkpoint.assign
         clock = Stopwatch()
         with clock("load"):
             shape = as_shape(path_or_shape_or_points, None if up == "auto" else up)
@@ -237,19 +237,20 @@ class Segmenter:
         with clock("spread"):
             logits = self._logits(encoded, vectors)
 
-            def labels_at(points: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-                at, e = apply_normalization(points, center, radius, axes, self._threads), encoded
-                return label_points(at, e.centers, e.members, e.points, logits, how, none or 0.0, self._threads)
+            def label(points: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+                normalized = apply_normalization(points, center, radius, axes, self._threads)
+                patches = encoded.centers, encoded.members, encoded.points
+                return label_points(normalized, *patches, logits, assign_rule, none or 0.0, self._threads)
 
-            labels, scores = labels_at(posed.points)
+            labels, scores = label(posed.points)
             face_labels = face_scores = None
             if posed.faces is not None:
                 centroids = posed.points[posed.faces].mean(axis=1, dtype=np.float64).astype(np.float32)
-                face_labels, face_scores = labels_at(centroids)
+                face_labels, face_scores = label(centroids)
         settings: dict[str, Any] = {
             "category": category,
             "sample": sample,
-            "assign": how,
+            "assign": assign_rule,
             "none": none,
             "up": shape.up if direction is None else "auto",
             "seed": seed,
@@ -359,7 +360,8 @@ class Segmenter:
         axes = TO_MODEL_AXES["y"]
         clouds = [rotate(points, rotation_to_y(up)) for up in candidates]
         encoded = self._encode([apply_normalization(cloud, *normalization(cloud), axes) for cloud in clouds])
-        return candidates[best_direction(np.array([fit(_C.softmax(self._logits(e, vectors))) for e in encoded]))]
+        scores = [negative_entropy(_C.softmax(self._logits(patches, vectors))) for patches in encoded]
+        return candidates[best_direction(np.array(scores))]
 
     def _encode(self, clouds: list[NDArray[np.float32]]) -> list[PatchFeatures]:  # each (N, 3) in the model's axes
         found = self._encoder.many(clouds) if len(clouds) > 1 else [self._encoder(cloud) for cloud in clouds]
@@ -392,22 +394,22 @@ def _prepare(
     points: ArrayLike, sample: int | None, up: str, normalize: bool, seed: int
 ) -> NDArray[np.float32]:  # (N, 3) in the model's axes
     cloud = as_points(points)
-    used, axes = cloud[_draw(len(cloud), sample, seed)], TO_MODEL_AXES[up]
+    used, axes = cloud[_subsample(len(cloud), sample, seed)], TO_MODEL_AXES[up]
     if not normalize:
         return np.ascontiguousarray(used[:, axes])
     center, radius = normalization(used)
     return apply_normalization(used, center, radius, axes)
 
 
-def _check_draw(sample: int | None, seed: int) -> None:
+def _check_sample(sample: int | None, seed: int) -> None:
     if sample is not None and (not isinstance(sample, int | np.integer) or sample < 1):
         raise InputError(f"sample is {sample!r}; expected a whole number of at least 1, or None for every point")
     check_seed(seed)
 
 
-def _draw(n: int, sample: int | None, seed: int) -> slice | NDArray[np.int64]:
+def _subsample(n: int, sample: int | None, seed: int) -> slice | NDArray[np.int64]:
     """Which of n points to use: all, or `sample` of them without repetition, in their own order."""
-    _check_draw(sample, seed)
+    _check_sample(sample, seed)
     if sample is None or sample >= n:
         return slice(None)
     return sample_indices(n, sample, seed)
@@ -415,6 +417,6 @@ def _draw(n: int, sample: int | None, seed: int) -> slice | NDArray[np.int64]:
 
 def _sample_shape(shape: Shape, sample: int | None, seed: int) -> NDArray[np.float32]:
     if shape.faces is None or sample is None:
-        return shape.points[_draw(len(shape.points), sample, seed)]
-    _check_draw(sample, seed)
+        return shape.points[_subsample(len(shape.points), sample, seed)]
+    _check_sample(sample, seed)
     return shape.sample(sample, seed)[0]

@@ -135,7 +135,7 @@ def test_unsupported_files(refused: Refused, model: Path, tmp_path: Path) -> Non
     refused("segment", "shape.fbx", *common, match=message)
     refused("segment", "shape", *common, match="shape: unsupported suffix ''; expected one of")
     refused("segment", tmp_path, *common, match="is a folder; give a file")
-    refused("segment", "/dev/null", *common, match="/dev/null: is no regular file; give a file")
+    refused("segment", "/dev/null", *common, match="/dev/null: is not a regular file; give a file")
 
 
 # The shape.
@@ -229,7 +229,7 @@ def test_part_names(refused: Refused, ring: Path, model: Path, tmp_path: Path) -
     parts("seat, back, seat", "part name 'seat' is given twice; give every name once")
     parts(
         "Left_arm, left arm",
-        r"part name 'left arm' is given twice \('Left_arm' and 'left arm' read the same\)",
+        r"part name 'left arm' is given twice \('Left_arm' and 'left arm' are equal after normalisation\)",
     )
     parts("seat, ?!", r"part name '\?!' is empty without its punctuation; give a word or a few words")
     parts("names.txt", r"--parts names\.txt: no such file; give a text file with one name per line")

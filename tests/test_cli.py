@@ -281,7 +281,7 @@ def test_too_little_memory(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
 
     monkeypatch.setattr(Segmenter, "segment", huge)
     assert pa3d(*SEGMENT) == 2
-    assert capsys.readouterr().err == "error: not enough memory; thin the shape out or use a smaller --sample\n"
+    assert capsys.readouterr().err == "error: not enough memory; decimate the shape or use a smaller --sample\n"
 
 
 CODE = "import sys; from pa3d.cli import main; main(); print(*sorted(sys.modules), file=sys.stderr)"

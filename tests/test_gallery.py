@@ -13,7 +13,7 @@ import pytest
 from pa3d.data.parts import write_shards
 from pa3d.data.procedural import synthesize
 from pa3d.data.synth import draw_cloud
-from pa3d.report.part_mesh import named_glb
+from pa3d.report.part_mesh import part_mesh_glb
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
@@ -35,7 +35,7 @@ def test_gallery_shows_what_was_not_seen(tmp_path: Path, monkeypatch: pytest.Mon
         folder.mkdir()
     # Chairs under names that nobody draws; one of them is among the training records, one is called a chair.
     for number, name in enumerate(("throne", "pew", "zafu", "gilded_chair")):
-        (sources / f"{name}.glb").write_bytes(named_glb(synthesize("chair", number)))
+        (sources / f"{name}.glb").write_bytes(part_mesh_glb(synthesize("chair", number)))
     record = draw_cloud("chair", 1, 300)
     record.category = "pews"
     write_shards([record], shards)

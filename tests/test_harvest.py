@@ -16,7 +16,7 @@ from pa3d.data.harvest.ac3d import parse_ac3d
 from pa3d.data.harvest.readers import obj_pieces
 from pa3d.data.rigged import RiggedCharacter
 from pa3d.errors import InputError
-from pa3d.io._common import DamagedError
+from pa3d.io._common import CorruptFileError
 from pa3d.io.gltf import Gltf
 from pa3d.io.obj import parse
 
@@ -125,7 +125,7 @@ def test_missing_path_is_the_callers_error(tmp_path: Path) -> None:
 def test_compressed_and_cut_files_are_refused(tmp_path: Path) -> None:
     glb = GlbWriter()
     glb.json["extensionsRequired"] = ["KHR_draco_mesh_compression"]
-    with pytest.raises(DamagedError, match="KHR_draco_mesh_compression"):
+    with pytest.raises(CorruptFileError, match="KHR_draco_mesh_compression"):
         Gltf.load(glb.write(tmp_path / "draco.glb"))
     whole = named_nodes(tmp_path / "whole.glb").read_bytes()
     (tmp_path / "cut.glb").write_bytes(whole[:-20])
@@ -140,14 +140,14 @@ def test_a_bug_of_a_reader_is_no_damaged_file(tmp_path: Path, monkeypatch: pytes
     def wrong(*_: object) -> None:
         raise TypeError("a bug")
 
-    monkeypatch.setattr("pa3d.io.gltf.Gltf.pieces", wrong)
+    monkeypatch.setattr("pa3d.io.gltf.Gltf.primitive_instances", wrong)
     with pytest.raises(TypeError, match="a bug"):
         list(harvest(named_nodes(tmp_path / "chair.glb")))
     with zipfile.ZipFile(tmp_path / "chairs.zip", "w") as archive:
         archive.write(tmp_path / "chair.glb", "chair.glb")
     with pytest.raises(TypeError, match="a bug"):
         list(harvest(tmp_path / "chairs.zip"))
-    monkeypatch.setattr("pa3d.io.gltf.Gltf.pieces", lambda *_: {}["what a file lacks"])
+    monkeypatch.setattr("pa3d.io.gltf.Gltf.primitive_instances", lambda *_: {}["what a file lacks"])
     report = HarvestReport()
     assert list(harvest(tmp_path, report=report)) == [] and len(report.unreadable) == 2
 
@@ -219,7 +219,7 @@ g Cube.002\nusemtl table_legs\nf -1/1/1 -5/2/2 -4/3/3\n"""
     assert shape.faces.tolist() == [[0, 1, 2], [0, 2, 3], [4, 0, 1]]
     assert shape.names == [("seat_Plane.001", "", ""), ("Cube.002", "", "table_legs")]
     assert shape.piece.tolist() == [0, 0, 1]
-    with pytest.raises(DamagedError, match=r"faces refer to vertices outside 0\.\.0"):
+    with pytest.raises(CorruptFileError, match=r"faces refer to vertices outside 0\.\.0"):
         parse(b"v 0 0 0\nf 1 2 3\n")
 
 
@@ -262,7 +262,7 @@ def test_ac3d_objects_offsets_and_overlays(tmp_path: Path) -> None:
         (text.replace("refs 3", "refs three").encode(), "'three' stands where a whole number is expected"),
         (text.replace("2 0 0\nkids", "9 0 0\nkids").encode(), r"faces refer to vertices outside 0\.\.2"),
     ):
-        with pytest.raises(DamagedError, match=message):
+        with pytest.raises(CorruptFileError, match=message):
             parse_ac3d(data, "aircraft", "x")
 
 

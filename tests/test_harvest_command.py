@@ -19,7 +19,7 @@ from pa3d.data.sources import category_of, corrections, origin
 from pa3d.data.synth import categories, draw_cloud, draw_mesh
 from pa3d.errors import InputError
 from pa3d.io import load
-from pa3d.report.part_mesh import named_glb
+from pa3d.report.part_mesh import part_mesh_glb
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def models(tmp_path: Path) -> Path:
     folder = tmp_path / "models"
     (folder / "deeper").mkdir(parents=True)
     for seed in range(3):
-        (folder / f"chair{seed}.glb").write_bytes(named_glb(synthesize("chair", seed)))
+        (folder / f"chair{seed}.glb").write_bytes(part_mesh_glb(synthesize("chair", seed)))
     two_joints(folder / "deeper" / "toy.glb")
     named_nodes(folder / "cubes.glb", "Cube.001", "Material")
     (folder / "broken.glb").write_bytes(b"glTF nonsense")
@@ -126,9 +126,9 @@ def test_force_replaces_an_earlier_harvest_alone(
 
 def test_equal_meshes_are_kept_once(tmp_path: Path) -> None:
     mesh = synthesize("table", 1)
-    (tmp_path / "a.glb").write_bytes(named_glb(mesh))
+    (tmp_path / "a.glb").write_bytes(part_mesh_glb(mesh))
     mesh.vertices = mesh.vertices * np.float32(3) + np.float32(7)
-    (tmp_path / "b.glb").write_bytes(named_glb(mesh))
+    (tmp_path / "b.glb").write_bytes(part_mesh_glb(mesh))
     report = HarvestReport()
     assert [m.id for m in harvest([tmp_path, tmp_path / "a.glb"], report=report)] == [f"{tmp_path.name}/a"]
     assert report.left == [(f"{tmp_path.name}/b", "the same mesh as another shape")]
@@ -136,7 +136,7 @@ def test_equal_meshes_are_kept_once(tmp_path: Path) -> None:
 
 def test_archives_of_glb_with_a_damaged_member(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "pack.zip", "w") as archive:
-        archive.writestr("models/chair.glb", named_glb(synthesize("chair", 0)))
+        archive.writestr("models/chair.glb", part_mesh_glb(synthesize("chair", 0)))
         archive.writestr("models/other.glb", b"glTF\x02")
         archive.writestr("readme.txt", "hello")
     report = HarvestReport()

@@ -14,7 +14,7 @@ from pa3d.data.parts import PartMesh
 from pa3d.data.procedural import synthesize
 from pa3d.errors import InputError
 from pa3d.io import load
-from pa3d.report.part_mesh import named_glb
+from pa3d.report.part_mesh import part_mesh_glb
 from pa3d.segment import Segmenter
 from pa3d.shape import Shape
 
@@ -66,7 +66,7 @@ def test_the_tip_of_a_leg_by_text(segmenter: Segmenter) -> None:
 
 def test_the_same_leg_as_in_an_annotated_shape(segmenter: Segmenter, tmp_path: Path) -> None:
     first, *others = four_legged("chair", 7)
-    (tmp_path / "first.glb").write_bytes(named_glb(first))
+    (tmp_path / "first.glb").write_bytes(part_mesh_glb(first))
     tips = leg_tips(first)
     wanted = {"left": tips[tips[:, 0] > 0], "right": tips[tips[:, 0] < 0]}
     marks = [{"name": f"{k} tip", "position": v[v[:, 2].argmax()].tolist()} for k, v in wanted.items()]
@@ -83,7 +83,7 @@ def test_the_same_leg_as_in_an_annotated_shape(segmenter: Segmenter, tmp_path: P
 def test_an_annotated_shape_finds_its_own_points(segmenter: Segmenter, tmp_path: Path) -> None:
     """Closer than the patches lie apart: points are looked at where they are, not at centres."""
     mesh = synthesize("table", 2)
-    (tmp_path / "table.glb").write_bytes(named_glb(mesh))
+    (tmp_path / "table.glb").write_bytes(part_mesh_glb(mesh))
     shape = load(tmp_path / "table.glb")
     positions, _ = shape.sample(12, seed=5)
     marks = [{"name": f"p{i}", "position": p.tolist()} for i, p in enumerate(positions)]
@@ -147,7 +147,7 @@ def test_another_up_axis_and_far_coordinates(segmenter: Segmenter) -> None:
     ],
 )
 def test_wrong_annotations(segmenter: Segmenter, tmp_path: Path, content: str, message: str) -> None:
-    (tmp_path / "a.glb").write_bytes(named_glb(synthesize("box", 0)))
+    (tmp_path / "a.glb").write_bytes(part_mesh_glb(synthesize("box", 0)))
     (tmp_path / "like.json").write_text(content)
     with pytest.raises(InputError, match=message):
         segmenter.keypoints(tmp_path / "a.glb", like=tmp_path / "like.json")
@@ -167,7 +167,7 @@ def test_wrong_arguments(segmenter: Segmenter) -> None:
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "chair.glb").write_bytes(named_glb(synthesize("chair", 3)))
+    (tmp_path / "chair.glb").write_bytes(part_mesh_glb(synthesize("chair", 3)))
     out = tmp_path / "out"
     assert main(["keypoints", str(tmp_path / "chair.glb"), "--names", "tip of the leg, seat", "-o", str(out)]) == 0
     assert "tip of the leg" in capsys.readouterr().out

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import pa3d
 from pa3d.cli import app
 from pa3d.errors import InputError
-from pa3d.orient import directions, fit
+from pa3d.orient import directions, negative_entropy
 from pa3d.rotations import rotate, rotation_to_y
 from pa3d.segment import Segmenter
 from pa3d.shape import Shape
@@ -54,9 +54,9 @@ def test_upright_brings_every_candidate_up() -> None:
 
 
 def test_fit_is_minus_the_mean_entropy() -> None:
-    assert fit(np.array([[1, 0], [0, 1]], np.float32)) == 0
-    assert fit(np.full((7, 4), 0.25, np.float32)) == pytest.approx(-np.log(4))
-    assert fit(np.array([[1, 0], [0.5, 0.5]], np.float32)) == pytest.approx(-np.log(2) / 2)
+    assert negative_entropy(np.array([[1, 0], [0, 1]], np.float32)) == 0
+    assert negative_entropy(np.full((7, 4), 0.25, np.float32)) == pytest.approx(-np.log(4))
+    assert negative_entropy(np.array([[1, 0], [0.5, 0.5]], np.float32)) == pytest.approx(-np.log(2) / 2)
 
 
 def test_a_person_is_found_in_any_pose(segmenter: Segmenter) -> None:

@@ -276,7 +276,7 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     said = capsys.readouterr()
     assert "3 shapes, 2 left out" in said.out
     assert said.err.count("left out:") == 2 and "broken.obj" in said.err and "nan.npz" in said.err
-    assert "5/5 shapes" in said.err and "a minute" in said.err and "min left" in said.err
+    assert "5/5 shapes" in said.err and "per minute" in said.err and "min left" in said.err
     assert sorted(p.name for p in out.iterdir()) == [
         "prepare.json", "shard-00000.tar", "shard-00001.tar", "shard-00002.tar", "timings.json",
     ]  # fmt: skip

@@ -22,10 +22,10 @@ from PIL import Image
 from pa3d.errors import InputError
 from pa3d.io import load
 from pa3d.report import part_rows, summary, write_outputs
-from pa3d.report.colors import NONE, part_colors, to_linear, to_rgb
-from pa3d.report.files import confidence, labels_npz, parts_glb, parts_ply, upright
+from pa3d.report.colors import UNLABELED_COLOR, part_colors, to_linear, to_rgb
+from pa3d.report.files import confidence, labels_npz, parts_glb, parts_ply, to_y_up
 from pa3d.report.page import parts_html, simplify
-from pa3d.report.picture import _blur, _crevices, corner_normals, parts_png, point_normals
+from pa3d.report.picture import _ambient_occlusion, _blur, corner_normals, parts_png, point_normals
 from pa3d.shape import Shape
 
 
@@ -64,7 +64,7 @@ def ball(up: str = "y", origin: tuple[float, float, float] = (0, 0, 0)) -> Resul
     )
 
     def labels(points: np.ndarray) -> np.ndarray:
-        x, y, _ = upright(points, up).T
+        x, y, _ = to_y_up(points, up).T
         return np.where(y > 0, 0, np.where(x > 0, 1, -1)).astype(np.int32)
 
     at_vertices, at_faces = labels(shape.points), labels(shape.points[mesh.faces].mean(axis=1))
@@ -102,7 +102,7 @@ def test_rows_by_hand() -> None:
     assert (b.name, b.label, b.share, b.count) == ("b", 1, 0.5, 2)
     assert b.mean_confidence == pytest.approx((3 * 0.9 + 1 * 0.5) / 4, abs=1e-6)
     assert (a.share, a.count, a.mean_confidence) == (0, 0, None) and c.count == 0
-    assert (none.name, none.label, none.color, none.share, none.count) == ("none of these", -1, NONE, 0.5, 1)
+    assert (none.name, none.label, none.color, none.share, none.count) == ("none of these", -1, UNLABELED_COLOR, 0.5, 1)
 
 
 def test_rows_of_a_cloud_count_points() -> None:
@@ -135,7 +135,7 @@ def test_colors_differ_and_none_is_grey() -> None:
         colors = part_colors(count)
         assert len(set(colors)) == count and all(re.fullmatch("#[0-9A-F]{6}", color) for color in colors)
     # No two of the first 24, nor grey, may be near each other: 0.05 in OKLab is plainly visible.
-    lab = _oklab(to_linear(to_rgb([*part_colors(24), NONE])))
+    lab = _oklab(to_linear(to_rgb([*part_colors(24), UNLABELED_COLOR])))
     distances = np.linalg.norm(lab[:, None] - lab[None], axis=2)
     assert distances[~np.eye(25, dtype=bool)].min() > 0.05
     assert to_linear(np.array([0, 255])).tolist() == [0, 1]
@@ -186,7 +186,7 @@ def test_parts_glb(tmp_path: Path, up: str) -> None:
     (tmp_path / "a.glb").write_bytes(parts_glb(result))
     shape = load(tmp_path / "a.glb")
     assert shape.faces is not None and result.face_labels is not None and result.shape.faces is not None
-    world = upright(result.shape.points + result.shape.origin, up)
+    world = to_y_up(result.shape.points + result.shape.origin, up)
     # The parts share the vertices of the input, in its order; the rotation costs a rounding of sqrt(1/2).
     np.testing.assert_allclose(shape.points + shape.origin, world, atol=1e-5)
     by_part = np.concatenate([result.shape.faces[result.face_labels == label] for label in (0, 1, -1)])
@@ -203,7 +203,7 @@ def test_parts_glb(tmp_path: Path, up: str) -> None:
     ]
     scene = trimesh.load_scene(tmp_path / "a.glb", process=False)
     assert set(scene.geometry) == {"cap", "right half", "none"}
-    colors = dict(zip(("cap", "right half", "none"), [*part_colors(2), NONE], strict=True))
+    colors = dict(zip(("cap", "right half", "none"), [*part_colors(2), UNLABELED_COLOR], strict=True))
     for name, mesh in scene.geometry.items():
         linear = to_linear(to_rgb([colors[name]]))[0]
         assert np.abs(mesh.visual.material.baseColorFactor[:3] / 255 - linear).max() < 1 / 255
@@ -235,7 +235,7 @@ def test_parts_ply(tmp_path: Path, origin: tuple[float, float, float]) -> None:
     np.testing.assert_allclose(
         shape.points + shape.origin, result.shape.points + result.shape.origin, atol=1e-7, rtol=0
     )
-    colors = to_rgb([*part_colors(2), NONE])
+    colors = to_rgb([*part_colors(2), UNLABELED_COLOR])
     np.testing.assert_array_equal(shape.colors, colors[result.labels])
     header, body = (tmp_path / "a.ply").read_bytes().split(b"end_header\n")
     assert b"comment label 1: bottom\n" in header
@@ -346,16 +346,16 @@ def test_point_normals() -> None:
     assert 0.8 < spacing / np.sqrt(7 / (500 * np.pi)) < 1.4
 
 
-def test_blur_and_crevices() -> None:
+def test_blur_and_ambient_occlusion() -> None:
     image = np.zeros((7, 9))
     image[3, 4] = 25
     expected = np.zeros((7, 9))
     expected[1:6, 2:7] = 1
     np.testing.assert_allclose(_blur(image, 2), expected, atol=1e-6)
     flat = np.full((40, 60), 3, np.float32)
-    np.testing.assert_allclose(_crevices(flat), 1, atol=1e-6)
+    np.testing.assert_allclose(_ambient_occlusion(flat), 1, atol=1e-6)
     flat[:, 30:] = 3.5
-    shade = _crevices(flat)
+    shade = _ambient_occlusion(flat)
     assert shade[20, 31] < 0.8 and shade[20, 28] > 0.99 and shade[20, 50] > 0.99
 
 

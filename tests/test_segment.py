@@ -354,7 +354,7 @@ def test_a_million_points(segmenter: Segmenter) -> None:
         ({"none": float("nan")}, "none is nan"),
         ({"up": "w"}, "up is 'w'; expected x, y, z or auto"),
         ({"parts": []}, "no part names; give at least one"),
-        ({"parts": "seat"}, "part names came as one text"),
+        ({"parts": "seat"}, "part names are a string"),
         ({"parts": ["seat", "Seat"]}, "part name 'seat' is given twice"),
         ({"parts": ["seat", " ?! "]}, "is empty without its punctuation"),
         ({"parts": ["seat", 3]}, "part name 3 is not text"),

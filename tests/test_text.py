@@ -133,11 +133,11 @@ def test_embed_parts_refuses() -> None:
     encoder = Hashed()
     with pytest.raises(InputError, match="no part names; give at least one"):
         embed_parts(encoder, [])
-    with pytest.raises(InputError, match="part names came as one text, 'seat, back'; give a list"):
+    with pytest.raises(InputError, match="part names are a string, 'seat, back'; give a list"):
         embed_parts(encoder, "seat, back")
     with pytest.raises(InputError, match="part name 'seat' is given twice; give every name once"):
         embed_parts(encoder, ["seat", "back", "seat"])
-    with pytest.raises(InputError, match=r"is given twice \('Left_Arm' and 'left arm' read the same\)"):
+    with pytest.raises(InputError, match=r"is given twice \('Left_Arm' and 'left arm' are equal after normalisation\)"):
         embed_parts(encoder, ["Left_Arm", "left arm"])
     with pytest.raises(InputError, match=r"part name '\?' is empty"):
         embed_parts(encoder, ["seat", "?"])

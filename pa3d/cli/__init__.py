@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except MemoryError as error:
-        return _report(error, "not enough memory; thin the shape out or use a smaller --sample", 2, debug)
+        return _report(error, "not enough memory; decimate the shape or use a smaller --sample", 2, debug)
     except InputError as error:
         return _report(error, str(error), 2, debug)
     except Exception as error:

@@ -49,7 +49,7 @@ def run(
     ] = None,
     protocol: Annotated[
         str,
-        typer.Option(metavar="pa3d|patchalign3d|cops|find3d", help="The paper whose rules are used (docs/results.md)."),
+        typer.Option(metavar="pa3d|patchalign3d|cops|find3d", help="Evaluation protocol (docs/results.md)."),
     ] = "pa3d",
     split: Annotated[
         str | None, typer.Option(metavar="NAME", help="The split.  [default: the one that papers report]")
@@ -82,7 +82,10 @@ def run(
     ] = None,
     absent: Annotated[
         str | None,
-        typer.Option(metavar="skip|one|union", help="How absent parts count.  [default: as the protocol says]"),
+        typer.Option(
+            metavar="skip|one|union",
+            help="IoU of parts that are absent from the ground truth.  [default: as the protocol says]",
+        ),
     ] = None,
     unlabelled: Annotated[
         str | None,

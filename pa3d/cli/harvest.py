@@ -33,7 +33,7 @@ def harvest(
         ),
     ],
     out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="SHARDS", help="The folder of shards to write.", show_default=False)
+        Path, typer.Option("-o", "--out", metavar="FOLDER", help="The folder of shards to write.", show_default=False)
     ],
     points: Points = 4096,
     draws: Annotated[int, typer.Option(min=1, metavar="N", help="Clouds to draw from each shape.")] = 1,

@@ -49,7 +49,7 @@ Model = Annotated[
     ),
 ]
 Precision = Annotated[
-    str, typer.Option(metavar="auto|fp32|bf16|int8", help="The number format in which the encoder computes.")
+    str, typer.Option(metavar="auto|fp32|bf16|int8", help="Compute precision: the number format of the encoder.")
 ]
 Device = Annotated[
     str, typer.Option(metavar="DEVICE", help="cpu, which does not need torch, or a torch device such as cuda.")

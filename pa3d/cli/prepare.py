@@ -17,14 +17,14 @@ def prepare(
     where: Annotated[
         Path,
         typer.Argument(
-            metavar="DIR_OR_LIST",
+            metavar="FOLDER_OR_LIST",
             help="A folder of shapes (searched with all subfolders and archives), a folder in the official layout, "
             "a text file with one path per line, or one shape.",
             show_default=False,
         ),
     ],
     out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="SHARDS", help="The folder to write.", show_default=False)
+        Path, typer.Option("-o", "--out", metavar="FOLDER", help="The folder to write.", show_default=False)
     ],
     backbone: Annotated[
         str,

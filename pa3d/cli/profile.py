@@ -46,10 +46,10 @@ def profile(
     from pa3d.profiling import Stopwatch, measure, percentiles, table
 
     names, points = part_names(parts), sample_size(sample)
-    clock = Stopwatch()
-    with clock("read"):
+    timer = Stopwatch()
+    with timer("read"):
         shape = load(file)
-    with clock("model"):
+    with timer("model"):
         from pa3d.segment import Segmenter
 
         segmenter = Segmenter.from_pretrained(
@@ -59,13 +59,13 @@ def profile(
     def call() -> dict[str, float]:
         return segmenter.segment(shape, names, sample=points, assign=assign).timings  # type: ignore[arg-type]
 
-    with clock("first call"):
+    with timer("first call"):
         call()
     stages = percentiles(measure(call, calls))
     if json:
         facts = {"name": shape.name, "points": len(shape.points), "parts": len(names), "calls": calls}
-        print_json({**facts, "precision": segmenter.precision, "once": clock.seconds, "stages": stages})
+        print_json({**facts, "precision": segmenter.precision, "once": timer.seconds, "stages": stages})
         return
     typer.echo(f"{shape.name}: {len(shape.points):,} points, {segmenter.precision}, {calls} calls")
     typer.echo(table({p: {stage: found[p] for stage, found in stages.items()} for p in ("p50", "p90", "p99")}))
-    typer.echo("once: " + ", ".join(f"{stage} {1e3 * spent:.1f} ms" for stage, spent in clock.seconds.items()))
+    typer.echo("once: " + ", ".join(f"{stage} {1e3 * spent:.1f} ms" for stage, spent in timer.seconds.items()))

@@ -63,7 +63,7 @@ def progress_with_rate(message: str, *, enabled: bool) -> Iterator[Callable[[int
         rate = _Rate()
         with _bar(message) as update:
             yield lambda done, broken, total: update(
-                done, total, f"{rate(done):.0f} a minute" + (f", {broken} broken" if broken else "")
+                done, total, f"{rate(done):.0f} per minute" + (f", {broken} broken" if broken else "")
             )
     else:
         yield _Lines()
@@ -100,7 +100,7 @@ class _Rate:
 
 
 class _Lines:
-    """120/500 shapes, 63 a minute, 6 min left"""
+    """120/500 shapes, 63 per minute, 6 min left"""
 
     def __init__(self) -> None:
         self._rate = _Rate()
@@ -111,5 +111,5 @@ class _Lines:
         if time.monotonic() < self._next and done < total:
             return
         self._next = time.monotonic() + SECONDS_PER_LINE
-        left = f", {rate:.0f} a minute, {(total - done) / rate:.1f} min left" if rate > 0 else ""
+        left = f", {rate:.0f} per minute, {(total - done) / rate:.1f} min left" if rate > 0 else ""
         print(f"{done}/{total} shapes{left}" + (f", {broken} broken" if broken else ""), file=sys.stderr, flush=True)

@@ -142,9 +142,9 @@ def _normalized(shape: Shape) -> tuple[NDArray[np.float32], NDArray[np.float64],
     """Upright points (N, 3) in the unit sphere, the centre of their bounding box (3,), and the scale factor."""
     import numpy as np
 
-    from pa3d.report.files import upright
+    from pa3d.report.files import to_y_up
 
-    points = upright(shape.points, shape.up).astype(np.float64)
+    points = to_y_up(shape.points, shape.up).astype(np.float64)
     used = points if shape.faces is None else points[np.unique(shape.faces)]
     center = (used.min(axis=0) + used.max(axis=0)) / 2
     scale = 1 / float(np.linalg.norm(used - center, axis=1).max())

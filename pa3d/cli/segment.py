@@ -48,7 +48,7 @@ def segment(
     category: Category = None,
     none: Annotated[
         float | None,
-        typer.Option(min=0, max=1, metavar="T", help='Answer "none of these" where the best score is below T.'),
+        typer.Option(min=0, max=1, metavar="T", help="Label -1 where the best probability is below T."),
     ] = None,
     up: Annotated[
         str | None,
@@ -88,10 +88,10 @@ def segment(
 
         check_options(assign, none)
         check_names(names)
-        clock = Stopwatch()
-        with clock("load"):
+        timer = Stopwatch()
+        with timer("load"):
             shape = load(file, up=None if up == "auto" else up)
-        with clock("model"):
+        with timer("model"):
             segmenter = Segmenter.from_pretrained(
                 model, precision=precision, device=device, threads=threads, patches=patches
             )
@@ -105,12 +105,12 @@ def segment(
             up="auto" if up == "auto" else None,
             seed=seed,
         )
-        result.timings = {**clock.seconds, **{k: v for k, v in result.timings.items() if k != "load"}}
+        result.timings = {**timer.seconds, **{k: v for k, v in result.timings.items() if k != "load"}}
         from pa3d.report import summary, write_outputs
 
-        with clock("write"):
+        with timer("write"):
             files = write_outputs(result, folder, pictures=not no_pictures, html=not no_pictures)
-        result.timings = {**result.timings, "write": clock.seconds["write"]}
+        result.timings = {**result.timings, "write": timer.seconds["write"]}
     if json:
         print_json({**summary(result), "files": {kind: str(path) for kind, path in files.items()}})
     elif not quiet:

@@ -15,19 +15,19 @@ from pa3d.errors import InputError
 MANIFEST = "synth.json"
 
 Points = Annotated[int, typer.Option(min=1, max=1_000_000, metavar="N", help="Points per cloud.")]
-Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Random seed of everything that is drawn.")]
+Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Random seed.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the folder of an earlier run of this command.")]
 
 
 def synth(
     category: Annotated[
         str | None,
-        typer.Argument(metavar="CATEGORY", help="What to draw; --list shows all categories.", show_default=False),
+        typer.Argument(metavar="CATEGORY", help="What to generate; --list shows all categories.", show_default=False),
     ] = None,
     count: Annotated[int, typer.Option("-n", "--count", min=1, metavar="N", help="How many shapes.")] = 1,
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", metavar="DIR", help="The folder to write.  [default: ./CATEGORY]"),
+        typer.Option("-o", "--out", metavar="FOLDER", help="The folder to write.  [default: ./CATEGORY]"),
     ] = None,
     shards: Annotated[bool, typer.Option("--shards", help="Write training shards instead of GLB files.")] = False,
     points: Points = 4096,
@@ -38,7 +38,7 @@ def synth(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Draw objects or creatures with named parts, as GLB files with one node per part, or as training shards.
+    """Generate objects or creatures with named parts, as GLB files with one node per part, or as training shards.
 
     The shapes are those of the seeds SEED to SEED + N - 1. synth.json lists the names of every part, finest first.
     """
@@ -54,21 +54,21 @@ def synth(
         raise InputError("no CATEGORY given; name one, such as pa3d synth chair, or see pa3d synth --list")
     from pa3d.data.parts import write_shards
     from pa3d.data.synth import draw_cloud, draw_mesh
-    from pa3d.report.part_mesh import named_glb
+    from pa3d.report.part_mesh import part_mesh_glb
 
     target = out if out is not None else Path(category.replace(" ", "-"))
     seeds = range(seed, seed + count)
     draw_mesh(category, seed)  # so that an unknown category is reported before anything is written
     rows: list[dict[str, Any]] = []
-    drawing = spinner(f"drawing {category}", enabled=not (quiet or json))
-    with replaced_folder(target, MANIFEST, force=force) as folder, drawing:
+    progress = spinner(f"generating {category}", enabled=not (quiet or json))
+    with replaced_folder(target, MANIFEST, force=force) as folder, progress:
         if shards:
             write_shards((draw_cloud(category, s, points) for s in seeds), folder)
         else:
             for s in seeds:
                 mesh = draw_mesh(category, s)
                 name = f"{category.replace(' ', '-')}-{s}.glb"
-                (folder / name).write_bytes(named_glb(mesh))
+                (folder / name).write_bytes(part_mesh_glb(mesh))
                 rows.append(
                     {"file": name, "category": mesh.category, "seed": s, "parts": [list(p) for p in mesh.parts]}
                 )

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from pa3d.data.names import joint_names, joint_side, joint_words, part_names
 from pa3d.data.parts import PartMesh
-from pa3d.io._common import DamagedError, input_errors
+from pa3d.io._common import CorruptFileError, raise_as_input_error
 from pa3d.io.gltf import Gltf
 from pa3d.rotations import axis_angle_rotation
 
@@ -87,7 +87,7 @@ class RiggedCharacter:
     ) -> RiggedCharacter:
         """Read the skinned meshes of a .glb or .gltf file. Raises InputError when it has none."""
         path = Path(path)
-        with input_errors(path.name, "glTF"):
+        with raise_as_input_error(path.name, "glTF"):
             about = {"category": category or path.stem, "id": id or path.stem}
             return cls.from_gltf(Gltf.load(path), source=source, license=license, **about)
 
@@ -98,13 +98,13 @@ class RiggedCharacter:
         """The character of a parsed file; held weapons (alternatives laid over each other) are left out.
 
         source: the corpus that the file comes from; words that mean a part there alone count too.
-        Raises DamagedError when it has none.
+        Raises CorruptFileError when it has none.
         """
         skeleton = _Skeleton(gltf)
         meshes = [_mesh_of_node(gltf, skeleton, index, source) for index in gltf.scene if gltf.nodes[index].mesh >= 0]
         pieces = [piece for mesh in meshes for piece in mesh]
         if not pieces:
-            raise DamagedError("no skinned triangles", "expected a mesh with a skin")
+            raise CorruptFileError("no skinned triangles", "expected a mesh with a skin")
         vertices, faces, joints, weights, details = _concatenate(pieces)
         pivots, frame = _upright(skeleton, vertices)
         vertices = vertices @ frame.T
@@ -281,7 +281,7 @@ def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     try:
         return np.asarray(np.linalg.inv(matrix), np.float64)
     except np.linalg.LinAlgError:
-        raise DamagedError("is damaged: a joint's inverse bind matrix has no inverse") from None
+        raise CorruptFileError("is damaged: a joint's inverse bind matrix has no inverse") from None
 
 
 _Piece = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], tuple[str, ...], str]
@@ -299,11 +299,11 @@ def _mesh_of_node(gltf: Gltf, skeleton: _Skeleton, index: int, corpus: str) -> l
     for primitive in gltf.primitives(index):
         if primitive.faces is None:
             continue
-        if primitive.influences is not None and 0 <= node.skin < len(skeleton.skins):
+        if primitive.skin_weights is not None and 0 <= node.skin < len(skeleton.skins):
             joint_map, placement = skeleton.skins[node.skin]
-            joints, weights = primitive.influences
+            joints, weights = primitive.skin_weights
             if joints.max(initial=0) >= len(joint_map):
-                raise DamagedError("is damaged: the joints and weights of a skin do not fit its vertices")
+                raise CorruptFileError("is damaged: the joints and weights of a skin do not fit its vertices")
             joints = joint_map[joints]
         elif above:
             placement = node.world

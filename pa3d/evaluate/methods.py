@@ -30,7 +30,7 @@ from pa3d.sampling import sample_indices
 from pa3d.segment import DEFAULT_SAMPLE, Assign, Segmentation, Segmenter, check_options
 from pa3d.shape import Shape
 from pa3d.text import TextEncoder, embed_parts, text_encoder
-from pa3d.text.prompts import Mode
+from pa3d.text.prompts import PromptMode
 
 
 class Method(Protocol):
@@ -122,11 +122,11 @@ class SegmenterMethod:
         self.precision, self.device = precision, device
         self.sample, self.seed, self.patches = sample, seed, patches
         self.assign, self._given_assign = assign, assign
-        self.prompts: Mode = "auto"
+        self.prompts: PromptMode = "auto"
         self.zero_column = False
         self._segmenter: Segmenter | None = None
         self._text_encoder: TextEncoder | None = None
-        self._vectors: dict[tuple[str, str | None, Mode], NDArray[np.float32]] = {}
+        self._vectors: dict[tuple[str, str | None, PromptMode], NDArray[np.float32]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_segmenter": None, "_text_encoder": None}

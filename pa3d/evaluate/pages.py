@@ -99,15 +99,15 @@ def side_by_side(case: Case, predicted: NDArray[np.int32]) -> bytes:
     """Truth and prediction of a case, each from two sides, as PNG."""
     from PIL import Image
 
-    from pa3d.report.colors import NONE, part_colors, to_rgb
-    from pa3d.report.files import upright
+    from pa3d.report.colors import UNLABELED_COLOR, part_colors, to_rgb
+    from pa3d.report.files import to_y_up
     from pa3d.report.picture import Drawable, draw_views, point_normals
 
-    points = upright(case.points, case.cloud.up).astype(np.float64)
+    points = to_y_up(case.points, case.cloud.up).astype(np.float64)
     low, high = points.min(axis=0), points.max(axis=0)
     unit = ((points - (low + high) / 2) / (np.linalg.norm(high - low) / 2)).astype(np.float32)
     normals, spacing = point_normals(unit)
-    colors = (to_rgb([NONE, *part_colors(len(case.classes))]) / 255).astype(np.float32)
+    colors = (to_rgb([UNLABELED_COLOR, *part_colors(len(case.classes))]) / 255).astype(np.float32)
     tiles = []
     for labels in (case.truth, predicted):
         drawable = Drawable(unit, None, normals, labels + np.int32(1), colors, radius=0.75 * spacing)

@@ -16,7 +16,7 @@ import numpy as np
 
 from pa3d.errors import InputError
 from pa3d.frames import UP_AXES
-from pa3d.io._common import Format, Geometry, check_faces, input_errors
+from pa3d.io._common import Format, Geometry, check_faces, raise_as_input_error
 from pa3d.shape import Shape
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def load(path: str | os.PathLike[str], *, up: str | None = None) -> Shape:
 
     Polygons become triangle fans. Vertex colours are kept. docs/files.md lists the formats.
 
-    up: the axis that points upwards. glTF is y-up by specification; no other format says, the default is y.
+    up: the axis that points up in the file; None is y. It also overrides glTF, which is y-up by specification.
 
     Returns a validated Shape; coordinates far from zero are kept exact by its float64 ``origin``.
     Raises InputError when the file is missing, unsupported, damaged, empty or without an extent.
@@ -40,7 +40,7 @@ def load(path: str | os.PathLike[str], *, up: str | None = None) -> Shape:
     if up is not None and up not in UP_AXES:
         raise InputError(f"up axis {up!r} is unknown; give one of x, y, z")
     reader = _format_of(path)
-    with input_errors(path.name, path.suffix[1:].upper()):
+    with raise_as_input_error(path.name, path.suffix[1:].upper()):
         return _to_shape(reader.read(path), path, up or "y").validate()
 
 
@@ -48,25 +48,20 @@ def load(path: str | os.PathLike[str], *, up: str | None = None) -> Shape:
 def formats() -> tuple[Format, ...]:
     """Every format, meshes first: what the modules of this folder declare."""
     found = map(_declared, _modules())
-    return tuple(sorted(found, key=lambda format: "meshes" not in format.holds))
-
-
-def format_names(holds: str) -> str:
-    """Names of the formats that hold "meshes" or "clouds", for help texts: "GLB, glTF, OBJ"."""
-    return ", ".join(format.name for format in formats() if holds in format.holds)
+    return tuple(sorted(found, key=lambda format: "meshes" not in format.kinds))
 
 
 def formats_table() -> str:
     """The formats as a Markdown table, for docs/files.md."""
     rows = [
-        f"| {f.name} | {f.holds} | {f.up or 'y, unless `--up`'}{' by specification' if f.up else ''} | {f.note} |"
+        f"| {f.name} | {f.kinds} | y{' by specification' if f.up else ''}, unless `--up` | {f.note} |"
         for f in formats()
     ]
-    return "\n".join(["| format | holds | up axis | |", "|---|---|---|---|", *rows])
+    return "\n".join(["| format | kinds | up axis | |", "|---|---|---|---|", *rows])
 
 
 def read_geometry(path: Path) -> Geometry:
-    """What the format's reader gives, unchecked. Raises InputError as `load` does, DamagedError for damaged files."""
+    """What the format's reader gives, unchecked. Raises as `load` does, but CorruptFileError for damage."""
     return _format_of(path).read(path)
 
 
@@ -87,8 +82,8 @@ def _declared(module: str) -> Format:
 
 
 @cache
-def _find(suffix: str) -> Format | None:
-    """The format of a suffix. Modules are imported until it is found, one of its name first: most are not needed."""
+def _format_of_suffix(suffix: str) -> Format | None:
+    """The format of a suffix. Imports modules until it is found, the one of that name first, because few are needed."""
     names = sorted(_modules(), key=lambda name: name != suffix[1:])
     return next((found for found in map(_declared, names) if suffix in found.suffixes), None)
 
@@ -103,8 +98,8 @@ def _format_of(path: Path) -> Format:
     if os.path.isdir(path):
         raise InputError(f"{path}: is a folder; give a file, {_supported()}")
     if not os.path.isfile(path):
-        raise InputError(f"{path}: is no regular file; give a file, {_supported()}")
-    format = _find(path.suffix.lower())
+        raise InputError(f"{path}: is not a regular file; give a file, {_supported()}")
+    format = _format_of_suffix(path.suffix.lower())
     if format is None:
         raise InputError(f"{path.name}: unsupported suffix {path.suffix!r}; {_supported()}")
     if path.stat().st_size == 0:
@@ -114,7 +109,7 @@ def _format_of(path: Path) -> Format:
 
 def _to_shape(geometry: Geometry, path: Path, up: str) -> Shape:
     points, faces, colors = geometry
-    if faces is not None:  # checked before the cast to int32, which could bring a wild index back into range
+    if faces is not None:  # checked before the cast to int32, which could bring an out-of-range index back into range
         check_faces(faces, len(points))
     origin = np.zeros(3)
     if len(points) and np.isfinite(points).all():

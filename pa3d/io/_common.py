@@ -28,24 +28,24 @@ class Geometry(NamedTuple):
 class Format(NamedTuple):
     """How a module of pa3d.io declares what it reads: as its constant FORMAT.
 
-    name: for help and docs, "GLB, glTF"; holds: "meshes", "clouds" or "meshes, clouds".
-    up: the axis that points upwards, where the format's specification says so.
+    name: for help and docs, "GLB, glTF"; kinds: "meshes", "clouds" or "meshes, clouds".
+    up: the up axis, if the format's specification defines one, for docs.
     note: what is special, for docs.
     """
 
     name: str
     suffixes: tuple[str, ...]
     read: Callable[[Path], Geometry]
-    holds: str
+    kinds: str
     up: str = ""
     note: str = ""
 
 
-class DamagedError(Exception):
-    """What a reader cannot use, and what to do about it. `input_errors` puts the file's name in front."""
+class CorruptFileError(Exception):
+    """A file that a reader cannot use: the problem, and a hint what to do. `raise_as_input_error` adds the name."""
 
-    def __init__(self, wrong: str, do: str = "export it again") -> None:
-        super().__init__(f"{wrong}; {do}")
+    def __init__(self, problem: str, hint: str = "export it again") -> None:
+        super().__init__(f"{problem}; {hint}")
 
 
 # What a parser may stumble over in foreign bytes where it does not check them itself. Any other exception, such as
@@ -64,7 +64,7 @@ FOREIGN_DATA_ERRORS = (
 
 
 @contextmanager
-def input_errors(name: str, kind: str) -> Iterator[None]:
+def raise_as_input_error(name: str, kind: str) -> Iterator[None]:
     """Turns what a reader raises for a file that it cannot use into InputError; bugs pass through.
 
     name: the file's, for the message; kind: of file that was expected, "GLB".
@@ -72,10 +72,10 @@ def input_errors(name: str, kind: str) -> Iterator[None]:
     try:
         with np.errstate(all="ignore"):
             yield
-    except DamagedError as error:
+    except CorruptFileError as error:
         raise InputError(f"{name}: {error}") from None
     except MemoryError:
-        raise InputError(f"{name}: needs more memory than there is; thin it out or export it again") from None
+        raise InputError(f"{name}: needs more memory than there is; decimate it or export it again") from None
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({error.strerror or error}); check the file") from None
     except FOREIGN_DATA_ERRORS as error:
@@ -119,30 +119,30 @@ def strip_triangles(corners: NDArray[Any]) -> NDArray[np.int64]:  # (n,) -> (n -
 
 
 def check_faces(faces: NDArray[np.int64], n_points: int) -> None:
-    """Raises DamagedError where faces refer to vertices that do not exist."""
+    """Raises CorruptFileError where faces refer to vertices that do not exist."""
     if len(faces) and (faces.min() < 0 or faces.max() >= n_points):
-        raise DamagedError(f"is damaged: faces refer to vertices outside 0..{n_points - 1}")
+        raise CorruptFileError(f"is damaged: faces refer to vertices outside 0..{n_points - 1}")
 
 
 def numbers(text: bytes, dtype: type = np.float64) -> NDArray[Any]:
-    """All numbers of a whitespace-separated text; DamagedError when something else is among them."""
+    """All numbers of a whitespace-separated text; CorruptFileError when something else is among them."""
     with warnings.catch_warnings():
         # Older numpy only warns about text that is no number, and returns what came before it.
         warnings.simplefilter("error", DeprecationWarning)
         try:
             return np.fromstring(text, dtype, sep=" ")
         except (DeprecationWarning, ValueError):
-            raise DamagedError("is damaged: it has text where numbers are expected") from None
+            raise CorruptFileError("is damaged: it has text where numbers are expected") from None
 
 
 def table(rows: list[bytes], columns: Sequence[int]) -> NDArray[np.float64]:
-    """Some columns of rows of text as numbers, (rows, columns). Raises DamagedError, which names the row."""
+    """Some columns of rows of text as numbers, (rows, columns). Raises CorruptFileError, which names the row."""
     try:
         values = np.loadtxt(rows, usecols=columns, ndmin=2, encoding="latin-1", comments=None)
     except ValueError as error:
-        raise DamagedError(f"is damaged: {first_line(error).split(';')[0].rstrip('.')}") from None
+        raise CorruptFileError(f"is damaged: {first_line(error).split(';')[0].rstrip('.')}") from None
     if len(values) != len(rows):
-        raise DamagedError("is damaged: a row of numbers is empty")
+        raise CorruptFileError("is damaged: a row of numbers is empty")
     return values
 
 
@@ -178,14 +178,14 @@ def byte_columns(columns: NDArray[np.float64]) -> NDArray[np.uint8] | None:  # (
     return None
 
 
-def float_words(text: str, count: int | None = None) -> NDArray[np.float64]:  # (count,)
-    """The numbers of a short text; DamagedError when something else is among them, or their count is another."""
+def parse_floats(text: str, count: int | None = None) -> NDArray[np.float64]:  # (count,)
+    """The numbers of a short text; CorruptFileError when something else is among them, or their count is another."""
     try:
         values = np.array(text.split(), np.float64)
     except ValueError:
-        raise DamagedError(f"is damaged: {text[:30]!r} stands where numbers are expected") from None
+        raise CorruptFileError(f"is damaged: {text[:30]!r} stands where numbers are expected") from None
     if count is not None and len(values) != count:
-        raise DamagedError(f"is damaged: {text[:30]!r} is not {count} numbers")
+        raise CorruptFileError(f"is damaged: {text[:30]!r} is not {count} numbers")
     return values
 
 
@@ -193,4 +193,4 @@ def integer(text: str, base: int = 10) -> int:
     try:
         return int(text, base)
     except ValueError:
-        raise DamagedError(f"is damaged: {text[:30]!r} stands where a whole number is expected") from None
+        raise CorruptFileError(f"is damaged: {text[:30]!r} stands where a whole number is expected") from None

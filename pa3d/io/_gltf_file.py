@@ -17,7 +17,7 @@ from urllib.parse import unquote
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.io._common import DamagedError
+from pa3d.io._common import CorruptFileError
 
 COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
@@ -30,7 +30,7 @@ Json = dict[str, Any]
 class GltfFile:
     """A parsed .glb or .gltf. name: for messages; folder: where its other files are, None for none.
 
-    Raises DamagedError for what is no glTF 2.0, and for compressed geometry. Other extensions, also required ones,
+    Raises CorruptFileError for what is no glTF 2.0, and for compressed geometry. Other extensions, also required ones,
     do not change where triangles are and are ignored.
     """
 
@@ -38,11 +38,11 @@ class GltfFile:
         self.folder = folder
         document, self._binary = _glb_chunks(data) if data[:4] == b"glTF" else (_parse_json(data), b"")
         if not isinstance(document, dict) or not isinstance(document.get("asset"), dict):
-            raise DamagedError("is JSON but not glTF 2.0: it has no 'asset'")
+            raise CorruptFileError("is JSON but not glTF 2.0: it has no 'asset'")
         self.document: Json = document
         version = str(document["asset"].get("version", "unknown"))
         if not version.startswith("2"):
-            raise DamagedError(f"is glTF of version {version[:20]}", "convert it to version 2")
+            raise CorruptFileError(f"is glTF of version {version[:20]}", "convert it to version 2")
         for extension in self._list(document, "extensionsRequired"):
             if extension in COMPRESSIONS:
                 raise compressed(extension)
@@ -52,29 +52,29 @@ class GltfFile:
         """All entries of a kind, such as "nodes"."""
         entries = self._list(self.document, kind)
         if not all(isinstance(entry, dict) for entry in entries):
-            raise DamagedError(f"is damaged: its {kind} are not JSON objects")
+            raise CorruptFileError(f"is damaged: its {kind} are not JSON objects")
         return entries
 
     def entry(self, kind: str, number: Any) -> Json:
-        """One entry; DamagedError where there is none of that number."""
+        """One entry; CorruptFileError where there is none of that number."""
         entries = self.entries(kind)
         if not isinstance(number, int) or not 0 <= number < len(entries):
-            raise DamagedError(f"is damaged: it refers to {kind}[{str(number)[:20]}] but has {len(entries)}")
+            raise CorruptFileError(f"is damaged: it refers to {kind}[{str(number)[:20]}] but has {len(entries)}")
         return entries[number]
 
     def accessor(self, number: Any) -> NDArray[Any]:  # (count, width)
         """An accessor's values in their own type; normalised integers come as float64 in [-1, 1] or [0, 1]."""
         accessor = self.entry("accessors", number)
-        kind, width = COMPONENTS.get(natural(accessor, "componentType")), WIDTHS.get(str(accessor.get("type")))
+        kind, width = COMPONENTS.get(non_negative_int(accessor, "componentType")), WIDTHS.get(str(accessor.get("type")))
         if kind is None or width is None:
-            raise DamagedError(f"is damaged: accessor {number} has an unknown type")
-        dtype, count = np.dtype(kind), natural(accessor, "count")
+            raise CorruptFileError(f"is damaged: accessor {number} has an unknown type")
+        dtype, count = np.dtype(kind), non_negative_int(accessor, "count")
         if "bufferView" in accessor:
             values = self._values(accessor, dtype, width, count, f"accessor {number}")
         elif count * width <= MOST_IMPLICIT_VALUES:
             values = np.zeros((count, width), dtype)
         else:
-            raise DamagedError(f"is damaged: accessor {number} announces {count} values but has no data")
+            raise CorruptFileError(f"is damaged: accessor {number} announces {count} values but has no data")
         if "sparse" in accessor:
             values = self._with_sparse(values, mapping(accessor, "sparse"), number)
         if accessor.get("normalized") and dtype.kind in "iu":
@@ -82,21 +82,21 @@ class GltfFile:
         return values
 
     def image_bytes(self, number: int) -> bytes:
-        """The file of an image. Raises DamagedError or OSError when it is not there."""
+        """The file of an image. Raises CorruptFileError or OSError when it is not there."""
         entry = self.entry("images", number)
         if "uri" in entry:
             return self._file(str(entry["uri"]))
         view = self.entry("bufferViews", entry.get("bufferView"))
-        start, size = natural(view, "byteOffset", 0), natural(view, "byteLength")
+        start, size = non_negative_int(view, "byteOffset", 0), non_negative_int(view, "byteLength")
         return self._buffer(view.get("buffer"))[start : start + size]
 
     def _with_sparse(self, values: NDArray[Any], sparse: Json, number: Any) -> NDArray[Any]:
-        count, where, what = natural(sparse, "count"), mapping(sparse, "indices"), mapping(sparse, "values")
-        kind = COMPONENTS.get(natural(where, "componentType"), "<f4")
+        count, where, what = non_negative_int(sparse, "count"), mapping(sparse, "indices"), mapping(sparse, "values")
+        kind = COMPONENTS.get(non_negative_int(where, "componentType"), "<f4")
         name = f"accessor {number}"
         rows = self._values(where, np.dtype(kind), 1, count, name)[:, 0]
         if np.dtype(kind).kind != "u" or rows.max(initial=0) >= len(values):
-            raise DamagedError(f"is damaged: sparse accessor {number} replaces values outside 0..{len(values) - 1}")
+            raise CorruptFileError(f"is damaged: sparse accessor {number} replaces values outside 0..{len(values) - 1}")
         changed = values.copy()
         changed[rows] = self._values(what, values.dtype, values.shape[1], count, name)
         return changed
@@ -104,15 +104,15 @@ class GltfFile:
     def _values(self, place: Json, dtype: np.dtype[Any], width: int, count: int, name: str) -> NDArray[Any]:
         view = self.entry("bufferViews", place.get("bufferView"))
         buffer = self._buffer(view.get("buffer"))
-        stride = natural(view, "byteStride", 0) or dtype.itemsize * width
+        stride = non_negative_int(view, "byteStride", 0) or dtype.itemsize * width
         offset, start, size = (
-            natural(place, "byteOffset", 0),
-            natural(view, "byteOffset", 0),
-            natural(view, "byteLength"),
+            non_negative_int(place, "byteOffset", 0),
+            non_negative_int(view, "byteOffset", 0),
+            non_negative_int(view, "byteLength"),
         )
         needed = offset + stride * (count - 1) + dtype.itemsize * width if count else 0
         if needed > size or start + size > len(buffer):
-            raise DamagedError(f"is truncated or damaged: {name} reaches beyond its buffer")
+            raise CorruptFileError(f"is truncated or damaged: {name} reaches beyond its buffer")
         if count == 0:
             return np.empty((0, width), dtype)
         return np.ndarray((count, width), dtype, buffer, start + offset, (stride, dtype.itemsize))
@@ -134,9 +134,9 @@ class GltfFile:
             try:
                 return base64.b64decode(uri.partition(",")[2])
             except binascii.Error:
-                raise DamagedError("is damaged: data within it are not base64") from None
+                raise CorruptFileError("is damaged: data within it are not base64") from None
         if "://" in uri:
-            raise DamagedError(f"refers to data on the network ({uri[:60]})", "download them and correct the uri")
+            raise CorruptFileError(f"refers to data on the network ({uri[:60]})", "download them and correct the uri")
         try:
             if self.folder is None:
                 raise OSError
@@ -145,44 +145,46 @@ class GltfFile:
             found = next((p for p in (self.folder / name for name in names) if p.is_file()), self.folder / unquote(uri))
             return found.read_bytes()
         except (OSError, ValueError):  # ValueError: a zero byte in the name
-            raise DamagedError(f"needs the file {uri[:60]!r} beside it", "copy that, too, or export as GLB") from None
+            raise CorruptFileError(
+                f"needs the file {uri[:60]!r} beside it", "copy that, too, or export as GLB"
+            ) from None
 
     @staticmethod
     def _list(entry: Json, key: str) -> list[Any]:
         value = entry.get(key, [])
         if not isinstance(value, list):
-            raise DamagedError(f"is damaged: {key} is no JSON array")
+            raise CorruptFileError(f"is damaged: {key} is no JSON array")
         return value
 
 
-def compressed(extension: str) -> DamagedError:
+def compressed(extension: str) -> CorruptFileError:
     name = "Draco" if "draco" in extension else "meshopt"
-    return DamagedError(f"is compressed with {name} ({extension}), which is not read", "export it uncompressed")
+    return CorruptFileError(f"is compressed with {name} ({extension}), which is not read", "export it uncompressed")
 
 
 def mapping(entry: Json, key: str) -> Json:
     """A JSON object within another; {} where there is none."""
     value = entry.get(key, {})
     if not isinstance(value, dict):
-        raise DamagedError(f"is damaged: {key} is no JSON object")
+        raise CorruptFileError(f"is damaged: {key} is no JSON object")
     return value
 
 
-def natural(entry: Json, key: str, default: int | None = None) -> int:
+def non_negative_int(entry: Json, key: str, default: int | None = None) -> int:
     """A whole number of at least 0."""
     value = entry.get(key, default)
     if isinstance(value, float) and value.is_integer():  # some exporters write 3.0
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise DamagedError(f"is damaged: {key} is {str(value)[:20]}, expected a whole number")
+        raise CorruptFileError(f"is damaged: {key} is {str(value)[:20]}, expected a whole number")
     return value
 
 
-def naturals(entry: Json, key: str) -> list[int]:
+def non_negative_ints(entry: Json, key: str) -> list[int]:
     """A list of whole numbers of at least 0; [] where there is none."""
     value = entry.get(key, [])
     if not isinstance(value, list) or not all(isinstance(x, int) and x >= 0 for x in value):
-        raise DamagedError(f"is damaged: {key} is no array of whole numbers")
+        raise CorruptFileError(f"is damaged: {key} is no array of whole numbers")
     return value
 
 
@@ -191,7 +193,7 @@ def vector(entry: Json, key: str, default: Sequence[float]) -> NDArray[np.float6
     value = entry.get(key, default)
     fits = isinstance(value, (list, tuple)) and len(value) == len(default)
     if not fits or not all(isinstance(x, (int, float)) for x in value):
-        raise DamagedError(f"is damaged: {key} is not {len(default)} numbers")
+        raise CorruptFileError(f"is damaged: {key} is not {len(default)} numbers")
     return np.array(value, np.float64)
 
 
@@ -199,26 +201,26 @@ def _parse_json(data: bytes) -> Any:
     try:
         return json.loads(data.removeprefix(b"\xef\xbb\xbf"))
     except (UnicodeDecodeError, json.JSONDecodeError):
-        raise DamagedError("is damaged or no glTF file: its JSON cannot be read") from None
+        raise CorruptFileError("is damaged or no glTF file: its JSON cannot be read") from None
 
 
 def _glb_chunks(data: bytes) -> tuple[Any, bytes]:
     """The JSON document and the binary chunk of a GLB."""
     if len(data) < 20:
-        raise DamagedError("is truncated: it has no JSON chunk")
+        raise CorruptFileError("is truncated: it has no JSON chunk")
     version, length = struct.unpack_from("<II", data, 4)
     if version != 2:
-        raise DamagedError(f"is GLB of version {version}", "convert it to version 2")
+        raise CorruptFileError(f"is GLB of version {version}", "convert it to version 2")
     if length > len(data):
-        raise DamagedError(f"is truncated: it announces {length} bytes but has {len(data)}")
+        raise CorruptFileError(f"is truncated: it announces {length} bytes but has {len(data)}")
     chunks: dict[bytes, bytes] = {}
     at = 12
     while at + 8 <= length:
         size, kind = struct.unpack_from("<I4s", data, at)
         if at + 8 + size > length:
-            raise DamagedError(f"is damaged: a chunk of {size} bytes does not fit in it")
+            raise CorruptFileError(f"is damaged: a chunk of {size} bytes does not fit in it")
         chunks.setdefault(kind, data[at + 8 : at + 8 + size])
         at += 8 + size
     if b"JSON" not in chunks:
-        raise DamagedError("is damaged: it has no JSON chunk")
+        raise CorruptFileError("is damaged: it has no JSON chunk")
     return _parse_json(chunks[b"JSON"]), chunks.get(b"BIN\0", b"")

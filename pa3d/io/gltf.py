@@ -1,7 +1,7 @@
 """glTF 2.0, binary (GLB) and JSON: the default scene in its rest pose, with the names, skins and materials in it.
 
-`read` gives its triangles. `Gltf` gives everything that other modules need: nodes, primitives, skins, materials,
-and `pieces`, the primitives where they stand in the scene. Sparse accessors, strips and fans, morph targets,
+`read` gives its triangles. `Gltf` gives everything that other modules need: nodes, primitives, skins, materials, and
+`primitive_instances`, the primitives where they stand in the scene. Sparse accessors, strips and fans, morph targets,
 skins, EXT_mesh_gpu_instancing and KHR_mesh_quantization are read; Draco and meshopt are refused by name.
 
 Specification: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa3d.io._common import (
-    DamagedError,
+    CorruptFileError,
     Format,
     Geometry,
     byte_colors,
@@ -28,7 +28,7 @@ from pa3d.io._common import (
     strip_triangles,
     triangulate,
 )
-from pa3d.io._gltf_file import GltfFile, Json, compressed, mapping, natural, naturals, vector
+from pa3d.io._gltf_file import GltfFile, Json, compressed, mapping, non_negative_int, non_negative_ints, vector
 from pa3d.rotations import quaternion_rotation
 
 POINTS, TRIANGLES, STRIP, FAN = 0, 4, 5, 6
@@ -45,7 +45,7 @@ class Node:
     mesh: int
     skin: int
     children: list[int]
-    entry: Json = field(repr=False)
+    json: Json = field(repr=False)
     world: Matrix = field(default_factory=lambda: np.eye(4))  # (4, 4)
 
 
@@ -73,7 +73,7 @@ class Primitive:
     """The triangles, or the points, of one primitive of a mesh, in the mesh's own frame, morph targets applied.
 
     faces: (F, 3) indices into vertices, None for points. material: index, -1 for none. What costs more is read when
-    it is asked for. Raises DamagedError for data that do not fit together.
+    it is asked for. Raises CorruptFileError for data that do not fit together.
     """
 
     def __init__(self, gltf: Gltf, entry: Json, weights: list[float]) -> None:
@@ -83,12 +83,12 @@ class Primitive:
         self.material = material if isinstance(material, int) else -1
         positions = gltf.file.accessor(self.attributes["POSITION"])
         if positions.shape[1] != 3:
-            raise DamagedError("is damaged: its vertex positions are not three numbers")
+            raise CorruptFileError("is damaged: its vertex positions are not three numbers")
         targets = zip(gltf.list_of(entry, "targets"), weights, strict=False)
-        moves = [(target["POSITION"], weight) for target, weight in targets if weight and "POSITION" in target]
+        morph_deltas = [(target["POSITION"], weight) for target, weight in targets if weight and "POSITION" in target]
         # Equal for primitives whose vertices are equal.
-        self.key = str((moves, *map(self.attributes.get, ("POSITION", "COLOR_0", "JOINTS_0", "WEIGHTS_0"))))
-        self.vertices = self._moved(positions, moves)  # (V, 3)
+        self.key = str((morph_deltas, *map(self.attributes.get, ("POSITION", "COLOR_0", "JOINTS_0", "WEIGHTS_0"))))
+        self.vertices = self._morphed(positions, morph_deltas)  # (V, 3)
         self.faces = self._faces(entry)
 
     @cached_property
@@ -97,7 +97,7 @@ class Primitive:
             return None
         values = self._gltf.file.accessor(self.attributes["COLOR_0"])
         if len(values) != len(self.vertices) or values.shape[1] not in (3, 4):
-            raise DamagedError("is damaged: a mesh has different numbers of colours and vertices")
+            raise CorruptFileError("is damaged: a mesh has different numbers of colours and vertices")
         return byte_colors(list(values.T))
 
     def uv(self, number: int) -> NDArray[np.float64] | None:  # (V, 2)
@@ -108,7 +108,7 @@ class Primitive:
         return values.astype(np.float64) if values.shape == (len(self.vertices), 2) else None
 
     @cached_property
-    def influences(self) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:  # (V, K), (V, K)
+    def skin_weights(self) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:  # (V, K), (V, K)
         """Joints, as indices into the skin's list, and their weights, which sum to one; K is 4, 8, ..."""
         sets: list[list[NDArray[Any]]] = []
         while {f"JOINTS_{len(sets)}", f"WEIGHTS_{len(sets)}"} <= self.attributes.keys():
@@ -116,7 +116,7 @@ class Primitive:
         if not sets:
             return None
         if any(values.shape != (len(self.vertices), 4) for pair in sets for values in pair):
-            raise DamagedError("is damaged: the joints and weights of a skin do not fit its vertices")
+            raise CorruptFileError("is damaged: the joints and weights of a skin do not fit its vertices")
         weights = np.hstack([weights for _, weights in sets]).astype(np.float64)
         # Exporters write rows of zeros and NaN; such vertices go to their first joint.
         weights = np.nan_to_num(weights, nan=0.0, posinf=0.0, neginf=0.0).clip(min=0.0)
@@ -126,37 +126,37 @@ class Primitive:
         joints = np.hstack([joints for joints, _ in sets]).astype(np.int64)
         return np.where(weights > 0, joints, 0), weights
 
-    def _moved(self, positions: NDArray[Any], moves: list[tuple[Any, float]]) -> NDArray[Any]:
-        for number, weight in moves:
-            move = self._gltf.file.accessor(number)
-            if move.shape != positions.shape:
-                raise DamagedError("is damaged: a morph target does not fit its mesh")
-            positions = positions + weight * move.astype(np.float64)
+    def _morphed(self, positions: NDArray[Any], morph_deltas: list[tuple[Any, float]]) -> NDArray[Any]:
+        for number, weight in morph_deltas:
+            delta = self._gltf.file.accessor(number)
+            if delta.shape != positions.shape:
+                raise CorruptFileError("is damaged: a morph target does not fit its mesh")
+            positions = positions + weight * delta.astype(np.float64)
         return positions
 
     def _faces(self, entry: Json) -> NDArray[np.int64] | None:
-        mode = natural(entry, "mode", TRIANGLES)
+        mode = non_negative_int(entry, "mode", TRIANGLES)
         if "indices" in entry:
-            corners = self._gltf.file.accessor(entry["indices"])[:, 0].astype(np.int64)
+            indices = self._gltf.file.accessor(entry["indices"])[:, 0].astype(np.int64)
         else:
-            corners = np.arange(len(self.vertices))
-        check_faces(corners, len(self.vertices))
+            indices = np.arange(len(self.vertices))
+        check_faces(indices, len(self.vertices))
         if mode == POINTS:
-            self.vertices = self.vertices[corners]
+            self.vertices = self.vertices[indices]
             return None
         if mode == STRIP:
-            return strip_triangles(corners)
+            return strip_triangles(indices)
         if mode == FAN:
-            return triangulate(np.array([len(corners)]), corners)
-        if len(corners) % 3:
-            raise DamagedError(f"is damaged: it has {len(corners)} triangle corners, not a multiple of three")
-        return corners.reshape(-1, 3)
+            return triangulate(np.array([len(indices)]), indices)
+        if len(indices) % 3:
+            raise CorruptFileError(f"is damaged: it has {len(indices)} triangle corners, not a multiple of three")
+        return indices.reshape(-1, 3)
 
 
-class Piece(NamedTuple):
-    """A primitive where it stands. faces: as those of the primitive, turned where the transform mirrors.
+class PrimitiveInstance(NamedTuple):
+    """A primitive where it stands. faces: those of the primitive, flipped where the transform mirrors.
 
-    key: equal for pieces that have the same vertices at the same place.
+    key: equal for instances that have the same vertices at the same place.
     """
 
     node: int
@@ -177,7 +177,9 @@ class Gltf:
     def load(cls, path: Path) -> Gltf:
         data = path.read_bytes()
         if path.suffix.lower() == ".glb" and data[:4] != b"glTF":
-            raise DamagedError("is no GLB file: it does not begin with 'glTF'", "check the suffix or export it again")
+            raise CorruptFileError(
+                "is no GLB file: it does not begin with 'glTF'", "check the suffix or export it again"
+            )
         return cls(data, path.parent)
 
     @property
@@ -212,12 +214,12 @@ class Gltf:
     def primitives(self, node: int) -> list[Primitive]:
         """The triangle lists, strips and fans, and the points, of a node's mesh; lines are left out."""
         mesh = self.file.entry("meshes", self.nodes[node].mesh)
-        weights = self.nodes[node].entry.get("weights", mesh.get("weights", []))
+        weights = self.nodes[node].json.get("weights", mesh.get("weights", []))
         if not isinstance(weights, list) or not all(isinstance(w, (int, float)) for w in weights):
-            raise DamagedError("is damaged: the weights of morph targets are not numbers")
+            raise CorruptFileError("is damaged: the weights of morph targets are not numbers")
         found = []
         for entry in self.list_of(mesh, "primitives"):
-            mode = natural(entry, "mode", TRIANGLES)
+            mode = non_negative_int(entry, "mode", TRIANGLES)
             attributes = mapping(entry, "attributes")
             if mode not in (POINTS, TRIANGLES, STRIP, FAN) or "POSITION" not in attributes:
                 continue
@@ -228,50 +230,50 @@ class Gltf:
             found.append(Primitive(self, entry, weights))
         return found
 
-    def pieces(self) -> Iterator[Piece]:
+    def primitive_instances(self) -> Iterator[PrimitiveInstance]:
         """Every primitive of the default scene, posed: node after node, instance after instance, as in the file."""
         for number in self.scene:
             node = self.nodes[number]
             if node.mesh < 0:
                 continue
-            pose = self._joint_matrices(node.skin) if node.skin >= 0 else None
+            joint_matrices = self._joint_matrices(node.skin) if node.skin >= 0 else None
             primitives = self.primitives(number)
-            # A skin places the mesh in the scene, whatever its own node or instances say.
-            for matrix in self._instances(node) if pose is None else [node.world]:
+            # A skin places the mesh; the node's own transform and instances are ignored (glTF 2.0, 3.7.3.3).
+            for matrix in self._instance_matrices(node) if joint_matrices is None else [node.world]:
                 mirrored = np.linalg.det(matrix[:3, :3]) < 0
                 for primitive in primitives:
                     faces = primitive.faces
-                    if pose is not None and primitive.influences is not None:
-                        vertices = _skinned(primitive.vertices, primitive.influences, pose)
-                        yield Piece(number, primitive, vertices, faces, ("skin", node.skin, primitive.key))
+                    if joint_matrices is not None and primitive.skin_weights is not None:
+                        vertices = _skinned(primitive.vertices, primitive.skin_weights, joint_matrices)
+                        yield PrimitiveInstance(number, primitive, vertices, faces, ("skin", node.skin, primitive.key))
                         continue
                     vertices = primitive.vertices @ matrix[:3, :3].T + matrix[:3, 3]
-                    # A mirroring transform turns triangles inside out unless their winding is turned, too.
-                    turned = faces[:, ::-1] if mirrored and faces is not None else faces
-                    yield Piece(number, primitive, vertices, turned, (matrix.tobytes(), primitive.key))
+                    # A mirroring transform turns triangles inside out unless their winding is flipped, too.
+                    flipped = faces[:, ::-1] if mirrored and faces is not None else faces
+                    yield PrimitiveInstance(number, primitive, vertices, flipped, (matrix.tobytes(), primitive.key))
 
-    def triangle_pieces(self) -> list[Piece]:
-        """The pieces that have triangles."""
-        return [piece for piece in self.pieces() if piece.faces is not None]
+    def triangle_instances(self) -> list[PrimitiveInstance]:
+        """The instances that have triangles."""
+        return [instance for instance in self.primitive_instances() if instance.faces is not None]
 
     def geometry(self) -> Geometry:
         """The triangles of the scene; its points as a cloud where it has nothing else."""
-        pieces = list(self.pieces())
-        meshes = [piece for piece in pieces if piece.faces is not None]
+        instances = list(self.primitive_instances())
+        meshes = [instance for instance in instances if instance.faces is not None]
         # Primitives that share their vertices, as the materials of one mesh do, must not repeat them.
         first: dict[Any, int] = {}
         points: list[NDArray[np.float64]] = []
         colors: list[NDArray[np.uint8] | None] = []
         faces: list[NDArray[np.int64]] = []
         n_points = 0
-        for piece in meshes or pieces:
-            if piece.faces is None or piece.key not in first:
-                first[piece.key] = n_points
-                n_points += len(piece.vertices)
-                points.append(piece.vertices)
-                colors.append(piece.primitive.colors)
-            if piece.faces is not None:
-                faces.append(piece.faces + first[piece.key])
+        for instance in meshes or instances:
+            if instance.faces is None or instance.key not in first:
+                first[instance.key] = n_points
+                n_points += len(instance.vertices)
+                points.append(instance.vertices)
+                colors.append(instance.primitive.colors)
+            if instance.faces is not None:
+                faces.append(instance.faces + first[instance.key])
         if not points:
             return Geometry(np.empty((0, 3)), np.empty((0, 3), np.int64))
         joined = join_colors(points, colors)
@@ -282,37 +284,39 @@ class Gltf:
         """A list of JSON objects; [] where there is none."""
         value = entry.get(key, [])
         if not isinstance(value, list) or not all(isinstance(x, dict) for x in value):
-            raise DamagedError(f"is damaged: {key} is no array of JSON objects")
+            raise CorruptFileError(f"is damaged: {key} is no array of JSON objects")
         return value
 
     def _tree(self) -> tuple[list[Node], list[int]]:
         """All nodes with their transforms, and the default scene."""
         nodes = []
         for entry in self.file.entries("nodes"):
-            mesh, skin = (natural(entry, key) if key in entry else -1 for key in ("mesh", "skin"))
-            nodes.append(Node(_name(entry), -1, mesh, skin, naturals(entry, "children"), entry))
+            mesh, skin = (non_negative_int(entry, key) if key in entry else -1 for key in ("mesh", "skin"))
+            nodes.append(Node(_name(entry), -1, mesh, skin, non_negative_ints(entry, "children"), entry))
         for number, node in enumerate(nodes):
             for child in node.children:
                 if child >= len(nodes) or nodes[child].parent >= 0 or child == number:
-                    raise DamagedError(f"is damaged: node {child} is missing or has two parents")
+                    raise CorruptFileError(f"is damaged: node {child} is missing or has two parents")
                 nodes[child].parent = number
-        tops = [i for i, node in enumerate(nodes) if node.parent < 0]
-        placed = _depth_first(nodes, tops)
+        roots = [i for i, node in enumerate(nodes) if node.parent < 0]
+        placed = _depth_first(nodes, roots)
         if len(placed) < len(nodes):
-            raise DamagedError("is damaged: its nodes form a loop")
+            raise CorruptFileError("is damaged: its nodes form a loop")
         for i in placed:
-            above = nodes[nodes[i].parent].world if nodes[i].parent >= 0 else np.eye(4)
-            nodes[i].world = above @ _local_matrix(nodes[i].entry)
+            parent_world = nodes[nodes[i].parent].world if nodes[i].parent >= 0 else np.eye(4)
+            nodes[i].world = parent_world @ _local_matrix(nodes[i].json)
         scenes = self.file.entries("scenes")
         if scenes:
-            tops = naturals(self.file.entry("scenes", natural(self.file.document, "scene", 0)), "nodes")
-            if max(tops, default=-1) >= len(nodes):
-                raise DamagedError(f"is damaged: node {max(tops)} of its scene is missing")
-        return nodes, _depth_first(nodes, tops)
+            roots = non_negative_ints(
+                self.file.entry("scenes", non_negative_int(self.file.document, "scene", 0)), "nodes"
+            )
+            if max(roots, default=-1) >= len(nodes):
+                raise CorruptFileError(f"is damaged: node {max(roots)} of its scene is missing")
+        return nodes, _depth_first(nodes, roots)
 
-    def _instances(self, node: Node) -> list[Matrix]:
+    def _instance_matrices(self, node: Node) -> list[Matrix]:
         """Where a node's mesh stands: once, or as often as EXT_mesh_gpu_instancing says."""
-        extension = mapping(mapping(node.entry, "extensions"), "EXT_mesh_gpu_instancing")
+        extension = mapping(mapping(node.json, "extensions"), "EXT_mesh_gpu_instancing")
         if not extension:
             return [node.world]
         wanted = {"TRANSLATION": (0.0, 0, 0), "ROTATION": (0.0, 0, 0, 1), "SCALE": (1.0, 1, 1)}
@@ -320,47 +324,47 @@ class Gltf:
         found = {name: self.file.accessor(attributes[name]) for name in wanted if name in attributes}
         count = min(map(len, found.values()), default=1)
         if any(values.shape != (count, len(wanted[name])) for name, values in found.items()):
-            raise DamagedError("is damaged: the instances of a mesh have no shape as in EXT_mesh_gpu_instancing")
+            raise CorruptFileError("is damaged: the instances of a mesh have no shape as in EXT_mesh_gpu_instancing")
         rows = [{name.lower(): values[i].tolist() for name, values in found.items()} for i in range(count)]
         return [node.world @ _local_matrix(row) for row in rows]
 
     def _joint_matrices(self, number: int) -> NDArray[np.float64]:  # (J, 4, 4)
-        """From mesh to scene for each joint of a skin; the mesh's own node then has no say (spec 3.7.3.3)."""
+        """From mesh to scene for each joint of a skin; the node's own transform is ignored (glTF 2.0, 3.7.3.3)."""
         self.file.entry("skins", number)
         skin = self.skins[number]
         return np.stack([self.nodes[joint].world for joint in skin.joints]) @ skin.inverse_bind
 
     def _skin(self, entry: Json) -> Skin:
-        joints = naturals(entry, "joints")
+        joints = non_negative_ints(entry, "joints")
         if not joints or max(joints) >= len(self.nodes):
-            raise DamagedError("is damaged: a skin has no joints, or joints that are no nodes")
+            raise CorruptFileError("is damaged: a skin has no joints, or joints that are no nodes")
         if "inverseBindMatrices" not in entry:
             return Skin(joints, np.tile(np.eye(4), (len(joints), 1, 1)))
         values = self.file.accessor(entry["inverseBindMatrices"]).astype(np.float64)
         if values.shape[1] != 16 or len(values) < len(joints):
-            raise DamagedError("is damaged: a skin has fewer inverse bind matrices than joints")
+            raise CorruptFileError("is damaged: a skin has fewer inverse bind matrices than joints")
         return Skin(joints, values[: len(joints)].reshape(-1, 4, 4).transpose(0, 2, 1))
 
     def _material(self, entry: Json) -> Material:
         look = mapping(entry, "pbrMetallicRoughness")
         factor, texture = look.get("baseColorFactor", ()), look.get("baseColorTexture")
-        older = mapping(mapping(entry, "extensions"), "KHR_materials_pbrSpecularGlossiness")
-        if not look and older:
-            factor, texture = older.get("diffuseFactor", ()), older.get("diffuseTexture")
+        spec_gloss = mapping(mapping(entry, "extensions"), "KHR_materials_pbrSpecularGlossiness")
+        if not look and spec_gloss:
+            factor, texture = spec_gloss.get("diffuseFactor", ()), spec_gloss.get("diffuseTexture")
         numeric = isinstance(factor, (list, tuple)) and all(isinstance(x, (int, float)) for x in factor)
         color = np.array([*(factor if numeric else ()), 1, 1, 1][:3], np.float64)
         if not isinstance(texture, dict):
             return Material(_name(entry), color, -1, 0, np.eye(2, 3))
         transform = mapping(mapping(texture, "extensions"), "KHR_texture_transform")
-        uv_set = natural(transform if "texCoord" in transform else texture, "texCoord", 0)
-        turn = float(vector({"rotation": [transform.get("rotation", 0.0)]}, "rotation", [0.0])[0])
-        rotation = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+        uv_set = non_negative_int(transform if "texCoord" in transform else texture, "texCoord", 0)
+        angle = float(vector({"rotation": [transform.get("rotation", 0.0)]}, "rotation", [0.0])[0])
+        rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
         matrix = np.column_stack([rotation * vector(transform, "scale", (1, 1)), vector(transform, "offset", (0, 0))])
         return Material(_name(entry), color, self._image(texture), uv_set, matrix)
 
-    def _image(self, use: Json) -> int:
+    def _image(self, texture_info: Json) -> int:
         textures, images = self.file.entries("textures"), self.file.entries("images")
-        number = use.get("index")
+        number = texture_info.get("index")
         texture = textures[number] if isinstance(number, int) and 0 <= number < len(textures) else {}
         extensions = mapping(texture, "extensions").values()
         sources = [texture.get("source"), *(e.get("source") for e in extensions if isinstance(e, dict))]
@@ -375,15 +379,15 @@ def _name(entry: Json) -> str:
     return str(entry.get("name", ""))
 
 
-def _depth_first(nodes: list[Node], tops: list[int]) -> list[int]:
+def _depth_first(nodes: list[Node], roots: list[int]) -> list[int]:
     order: list[int] = []
-    met: set[int] = set()
-    stack = list(reversed(tops))
+    visited: set[int] = set()
+    stack = list(reversed(roots))
     while stack:
         number = stack.pop()
-        if number in met:
-            raise DamagedError(f"is damaged: node {number} of its scene comes twice")
-        met.add(number)
+        if number in visited:
+            raise CorruptFileError(f"is damaged: node {number} of its scene appears twice")
+        visited.add(number)
         order.append(number)
         stack += reversed(nodes[number].children)
     return order
@@ -404,14 +408,14 @@ def _local_matrix(entry: Json) -> Matrix:
 
 def _skinned(
     vertices: NDArray[Any],  # (V, 3)
-    influences: tuple[NDArray[np.int64], NDArray[np.float64]],  # (V, K), (V, K)
-    pose: NDArray[np.float64],  # (J, 4, 4)
+    skin_weights: tuple[NDArray[np.int64], NDArray[np.float64]],  # (V, K), (V, K)
+    joint_matrices: NDArray[np.float64],  # (J, 4, 4)
 ) -> NDArray[np.float64]:
     """Vertices moved by the weighted mean of their joints' matrices."""
-    joints, weights = influences
-    if joints.max(initial=0) >= len(pose):
-        raise DamagedError("is damaged: the joints and weights of a skin do not fit its vertices")
-    blend = (weights[:, None] @ pose.reshape(len(pose), 16)[joints]).reshape(len(joints), 4, 4)
+    joints, weights = skin_weights
+    if joints.max(initial=0) >= len(joint_matrices):
+        raise CorruptFileError("is damaged: the joints and weights of a skin do not fit its vertices")
+    blend = (weights[:, None] @ joint_matrices.reshape(len(joint_matrices), 16)[joints]).reshape(len(joints), 4, 4)
     return np.asarray(np.einsum("nij,nj->ni", blend[:, :3, :3], vertices) + blend[:, :3, 3])
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pa3d.io._common import DamagedError, Format, Geometry, byte_colors, first_line
+from pa3d.io._common import CorruptFileError, Format, Geometry, byte_colors, first_line
 
 
 def read(path: Path) -> Geometry:
     try:
         import laspy
     except ImportError:
-        raise DamagedError("is LAS or LAZ, which needs the package laspy", "pip install 'pa3d[las]'") from None
+        raise CorruptFileError("is LAS or LAZ, which needs the package laspy", "pip install 'pa3d[las]'") from None
     try:
         las = laspy.read(path)
         points = np.asarray(las.xyz, np.float64)
@@ -23,7 +23,7 @@ def read(path: Path) -> Geometry:
     except MemoryError:
         raise
     except Exception as error:  # laspy lists no errors of its own; nothing of pa3d runs in this block
-        raise DamagedError(f"is damaged or no LAS file ({first_line(error)})") from error
+        raise CorruptFileError(f"is damaged or no LAS file ({first_line(error)})") from error
     return Geometry(points, None, byte_colors(channels) if len(channels) == 3 else None)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.io._common import DamagedError, Format, Geometry, byte_colors, byte_columns, first_line
+from pa3d.io._common import CorruptFileError, Format, Geometry, byte_colors, byte_columns, first_line
 
 POINT_KEYS = ("points", "vertices", "xyz", "pos", "positions", "coords")
 # Where faces are held, too, they belong to these.
@@ -33,7 +33,7 @@ def _read_npy(path: Path) -> Geometry:
 def _read_npz(path: Path) -> Geometry:
     """points, vertices or xyz (N, 3 or more), for a mesh also faces (F, 3), and colors (N, 3) if any."""
     if not zipfile.is_zipfile(path):
-        raise DamagedError("is truncated or no NPZ file (a zip of arrays)", "save it again")
+        raise CorruptFileError("is truncated or no NPZ file (a zip of arrays)", "save it again")
     with _loaded(path) as archive:
         keys = {name.lower(): name for name in archive.files}
         faces_key = next((keys[key] for key in FACE_KEYS if key in keys), None)
@@ -41,7 +41,7 @@ def _read_npz(path: Path) -> Geometry:
         points_key, colors_key = (next((keys[k] for k in w if k in keys), None) for w in (wanted, COLOR_KEYS))
         if points_key is None:
             held = ", ".join(archive.files[:8]) or "nothing"
-            raise DamagedError(f"holds {held}; expected an array named {', '.join(POINT_KEYS)}", "save it again")
+            raise CorruptFileError(f"holds {held}; expected an array named {', '.join(POINT_KEYS)}", "save it again")
         geometry = _cloud(_member(archive, points_key), points_key)
         if colors_key is not None:
             colors = _member(archive, colors_key)
@@ -52,7 +52,7 @@ def _read_npz(path: Path) -> Geometry:
             return geometry
         faces = _member(archive, faces_key)
     if faces.ndim != 2 or faces.shape[1] != 3 or faces.dtype.kind not in "iu":
-        raise DamagedError(f"has faces {faces.shape} of {faces.dtype}; expected integers (F, 3)", "save it again")
+        raise CorruptFileError(f"has faces {faces.shape} of {faces.dtype}; expected integers (F, 3)", "save it again")
     return geometry._replace(faces=faces.astype(np.int64))
 
 
@@ -65,16 +65,16 @@ def _loaded(path: Path, **options: Any) -> Any:
         return np.load(path, allow_pickle=False, **options)
     except _NUMPY_ERRORS as error:
         kind = path.suffix[1:].upper()
-        raise DamagedError(f"is damaged or no {kind} file ({first_line(error)})", "save it again") from None
+        raise CorruptFileError(f"is damaged or no {kind} file ({first_line(error)})", "save it again") from None
 
 
 def _member(archive: Any, key: str) -> NDArray[Any]:
     try:
         array = archive[key]
     except _NUMPY_ERRORS as error:
-        raise DamagedError(f"is damaged or no NPZ file ({first_line(error)})", "save it again") from None
+        raise CorruptFileError(f"is damaged or no NPZ file ({first_line(error)})", "save it again") from None
     if not isinstance(array, np.ndarray):
-        raise DamagedError(f"is damaged: {key} in it is no array", "save it again")
+        raise CorruptFileError(f"is damaged: {key} in it is no array", "save it again")
     return array
 
 
@@ -83,9 +83,9 @@ def _cloud(array: NDArray[Any], name: str) -> Geometry:
     if rows == 3 and columns > WIDEST_ROW:
         array = array.T
     elif rows <= WIDEST_ROW < 100 < columns:
-        raise DamagedError(f"has {name} {array.shape}; expected numbers (N, 3)", "transpose it and save it again")
+        raise CorruptFileError(f"has {name} {array.shape}; expected numbers (N, 3)", "transpose it and save it again")
     if array.ndim != 2 or array.shape[1] < 3 or array.dtype.kind not in "fiu":
-        raise DamagedError(f"has {name} {array.shape} of {array.dtype}; expected numbers (N, 3)", "save it again")
+        raise CorruptFileError(f"has {name} {array.shape} of {array.dtype}; expected numbers (N, 3)", "save it again")
     table = np.array(array[:, :6], np.float64)
     return Geometry(table[:, :3], None, byte_columns(table[:, 3:6]))
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa3d.io._common import (
-    DamagedError,
+    CorruptFileError,
     Format,
     Geometry,
     byte_colors,
@@ -42,7 +42,7 @@ class Obj:
     """A parsed file. faces: the triangles of its polygons; face_name: (F,) index into names.
 
     names: (group, object, material) as the lines before the faces say, "" where they do not. libraries: of materials.
-    Raises DamagedError, also when a property is read that is damaged.
+    Raises CorruptFileError, also when a property is read that is damaged.
     """
 
     points: NDArray[np.float64]  # (V, 3)
@@ -85,7 +85,7 @@ def read(path: Path) -> Geometry:
 
 
 def parse(data: bytes) -> Obj:
-    """Everything of a file but its materials. Raises DamagedError."""
+    """Everything of a file but its materials. Raises CorruptFileError."""
     data = re.sub(rb"\\(\r\n|\n|\r)", b" ", data) if b"\\" in data else data
     vertices: list[bytes] = []
     polygons: list[bytes] = []
@@ -125,12 +125,12 @@ def parse(data: bytes) -> Obj:
                 libraries.append(value)
             current = -1
     if not vertices:
-        raise DamagedError("has no vertices; expected lines such as 'v 0 0 1' and 'f 1 2 3'")
+        raise CorruptFileError("has no vertices; expected lines such as 'v 0 0 1' and 'f 1 2 3'")
     points, colors = _vertices(vertices)
     counts = np.array([len(polygon.split()) for polygon in polygons], np.int64)
     corners = numbers(re.sub(rb"/\S*", b"", b" ".join(polygons)), np.int64) if polygons else np.empty(0, np.int64)
     if len(corners) != counts.sum() or (corners == 0).any():
-        raise DamagedError("is damaged: a face has vertex numbers other than 1, 2, ... or -1, -2, ...")
+        raise CorruptFileError("is damaged: a face has vertex numbers other than 1, 2, ... or -1, -2, ...")
     corners = np.where(corners > 0, corners - 1, corners + np.repeat(vertices_before, counts).astype(np.int64))
     check_faces(corners, len(points))
     run = np.searchsorted(name_starts, polygon_of_triangles(counts), side="right") - 1
@@ -175,10 +175,10 @@ def _vertices(lines: list[bytes]) -> tuple[NDArray[np.float64], NDArray[np.uint8
     for columns in (6, 3) if len(lines[0].split()) >= 6 else (3,):
         try:
             values = table(lines, range(columns))
-        except DamagedError:
+        except CorruptFileError:
             continue
         return values[:, :3], byte_colors(list(values[:, 3:].T)) if columns == 6 else None
-    raise DamagedError("is damaged: a vertex has no three numbers")
+    raise CorruptFileError("is damaged: a vertex has no three numbers")
 
 
 FORMAT = Format("OBJ", (".obj",), read, "meshes, clouds", note="polygons, vertex colours; without faces a cloud")

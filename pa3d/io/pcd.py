@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.io._common import DamagedError, Format, Geometry, byte_colors, numbers
+from pa3d.io._common import CorruptFileError, Format, Geometry, byte_colors, numbers
 
 HEADER_KEYS = {
     *("VERSION", "FIELDS", "SIZE", "TYPE", "COUNT"),
@@ -30,7 +30,7 @@ def read(path: Path) -> Geometry:
     encoding = " ".join(header["DATA"]).lower()
     decoders = {"ascii": _ascii, "binary": _binary, "binary_compressed": _compressed}
     if encoding not in decoders:
-        raise DamagedError(f"has DATA {encoding[:30]!r}; expected {', '.join(decoders)}")
+        raise CorruptFileError(f"has DATA {encoding[:30]!r}; expected {', '.join(decoders)}")
     columns = decoders[encoding](data[at:], layout, count)
     points = np.stack([columns[axis] for axis in "xyz"], axis=1).astype(np.float64)
     return Geometry(points, None, _unpack_colors(columns))
@@ -45,14 +45,14 @@ def _header(data: bytes) -> tuple[dict[str, list[str]], int]:
     while "DATA" not in header:
         end = data.find(newline, at, at + 4096)
         if end < 0:
-            raise DamagedError("is truncated or no PCD file: its header (VERSION ... DATA) is not complete")
+            raise CorruptFileError("is truncated or no PCD file: its header (VERSION ... DATA) is not complete")
         words = data[at:end].decode("latin-1").split()
         at = end + len(newline)
         if not words or words[0].startswith("#"):
             continue
         key = words[0].upper()
         if key not in HEADER_KEYS:
-            raise DamagedError(f"is no PCD file: its header has {words[0][:20]!r}", "check the suffix")
+            raise CorruptFileError(f"is no PCD file: its header has {words[0][:20]!r}", "check the suffix")
         header[key] = words[1:]
     return header, at
 
@@ -67,14 +67,14 @@ def _layout(header: dict[str, list[str]]) -> tuple[int, Layout]:
         if "POINTS" not in header:
             points *= int(header["HEIGHT"][0])
     except (KeyError, ValueError, IndexError):
-        raise DamagedError("is damaged: an entry of its PCD header is missing or no number") from None
+        raise CorruptFileError("is damaged: an entry of its PCD header is missing or no number") from None
     if not len(names) == len(types) == len(sizes) == len(repetitions) or min(repetitions, default=-1) < 0 or points < 0:
-        raise DamagedError("is damaged: FIELDS, SIZE, TYPE and COUNT of its header do not fit together")
+        raise CorruptFileError("is damaged: FIELDS, SIZE, TYPE and COUNT of its header do not fit together")
     if unknown := [f"{t} {s}" for t, s in zip(types, sizes, strict=True) if s not in SIZES.get(t, ())]:
-        raise DamagedError(f"is damaged: it has a field of unknown TYPE and SIZE {unknown[0]}")
+        raise CorruptFileError(f"is damaged: it has a field of unknown TYPE and SIZE {unknown[0]}")
     held = [name for name, n in zip(names, repetitions, strict=True) if n]
     if missing := [axis for axis in "xyz" if held.count(axis) != 1]:
-        raise DamagedError(f"has no field {missing[0]!r}; expected FIELDS x y z ...")
+        raise CorruptFileError(f"has no field {missing[0]!r}; expected FIELDS x y z ...")
     kinds = [np.dtype(f"<{t.lower()}{s}") for t, s in zip(types, sizes, strict=True)]
     # A field of COUNT 0 takes no room: some drivers write it.
     return points, [field for field in zip(names, kinds, repetitions, strict=True) if field[2]]
@@ -108,7 +108,7 @@ def _compressed(body: bytes, layout: Layout, count: int) -> Columns:
     packed, unpacked = (int(size) for size in np.frombuffer(body[:8].ljust(8, b"\0"), "<u4"))
     wanted = count * sum(kind.itemsize * n for _, kind, n in layout)
     if len(body) < 8 + packed or unpacked != wanted or unpacked > packed * LARGEST_LZF_RATIO:
-        raise DamagedError(
+        raise CorruptFileError(
             f"is truncated or damaged: its {count} points need {wanted} bytes, and its compressed block "
             f"has {max(len(body) - 8, 0)} of {packed} bytes that hold {unpacked}"
         )
@@ -125,7 +125,7 @@ def lzf_decompress(packed: bytes, size: int) -> bytes:
     """Unpack LZF as LibLZF writes it.
 
     A byte below 32 starts that many plus one literal bytes, any other a copy of 3 to 264 bytes from at most
-    8 KiB back. Raises DamagedError unless exactly ``size`` bytes come out.
+    8 KiB back. Raises CorruptFileError unless exactly ``size`` bytes come out.
     """
     out = bytearray()
     at, end = 0, len(packed)
@@ -150,9 +150,9 @@ def lzf_decompress(packed: bytes, size: int) -> bytes:
             # A copy may overlap what it writes: its bytes then repeat.
             out += (chunk * (length // len(chunk) + 1))[:length]
     except IndexError:
-        raise DamagedError("is damaged: its compressed data cannot be unpacked") from None
+        raise CorruptFileError("is damaged: its compressed data cannot be unpacked") from None
     if len(out) != size or at != end:
-        raise DamagedError(f"is damaged: its compressed data hold {len(out)} bytes, not {size}")
+        raise CorruptFileError(f"is damaged: its compressed data hold {len(out)} bytes, not {size}")
     return bytes(out)
 
 
@@ -165,8 +165,8 @@ def _unpack_colors(columns: Columns) -> NDArray[np.uint8] | None:  # (N, 3)
     return byte_colors([(bits >> shift & 255).astype(np.uint8) for shift in (16, 8, 0)])
 
 
-def _truncated(announced: int, held: int) -> DamagedError:
-    return DamagedError(f"is truncated: it announces {announced} points but holds {held}")
+def _truncated(announced: int, held: int) -> CorruptFileError:
+    return CorruptFileError(f"is truncated: it announces {announced} points but holds {held}")
 
 
 FORMAT = Format("PCD", (".pcd",), read, "clouds", note="ascii, binary and compressed")

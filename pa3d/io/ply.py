@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.io._common import DamagedError, Format, Geometry, byte_colors, numbers, strip_triangles, triangulate
+from pa3d.io._common import CorruptFileError, Format, Geometry, byte_colors, numbers, strip_triangles, triangulate
 
 # The letters are those of the struct module; numpy knows them, too.
 TYPES = {
@@ -77,7 +77,7 @@ def read(path: Path) -> Geometry:
             break
     vertex = {name: column.values for name, column in columns.get("vertex", {}).items()}
     if not vertex.keys() >= {"x", "y", "z"}:
-        raise DamagedError("has no vertices with x, y and z")
+        raise CorruptFileError("has no vertices with x, y and z")
     points = np.stack([vertex[axis] for axis in "xyz"], axis=1).astype(np.float64)
     channels = next(([vertex[c] for c in names] for names in COLOR_NAMES if vertex.keys() >= set(names)), None)
     if channels and encoding == "ascii" and max(channel.max() for channel in channels) > 1:
@@ -106,14 +106,14 @@ def _header(data: bytes) -> tuple[str, list[Element], int]:
     start = len(BYTE_ORDER_MARK) if data.startswith(BYTE_ORDER_MARK) else 0
     first = re.compile(rb"ply[ \t]*(\r\n|\n|\r)").match(data, start)
     if first is None:
-        raise DamagedError("is no PLY file: it does not begin with 'ply'", "check the suffix or export it again")
+        raise CorruptFileError("is no PLY file: it does not begin with 'ply'", "check the suffix or export it again")
     # Lines end as the first one does: behind the last one, binary data may begin with any byte.
     for newline in (first[1], rb"(?:\r\n|\n|\r)"):
         last = re.compile(newline + rb"end_header[ \t]*" + newline).search(data, first.end(1) - len(first[1]), 1 << 20)
         if last is not None:
             break
     else:
-        raise DamagedError("is truncated: its PLY header is not complete")
+        raise CorruptFileError("is truncated: its PLY header is not complete")
     encoding, elements = "", []
     for raw in data[first.end() : last.start()].splitlines():
         line = raw.decode("latin-1")
@@ -129,9 +129,9 @@ def _header(data: bytes) -> tuple[str, list[Element], int]:
             case ["comment" | "obj_info", *_] | []:
                 pass
             case _:
-                raise DamagedError(f"is damaged: its PLY header has the line {line[:60]!r}")
+                raise CorruptFileError(f"is damaged: its PLY header has the line {line[:60]!r}")
     if not encoding:
-        raise DamagedError(f"names no known PLY format; expected one of {', '.join(BYTE_ORDERS)}")
+        raise CorruptFileError(f"names no known PLY format; expected one of {', '.join(BYTE_ORDERS)}")
     return encoding, elements, last.end()
 
 
@@ -186,8 +186,8 @@ def _walk(element: Element, data: bytes, at: int, order: str) -> tuple[Columns, 
     return columns, at
 
 
-def _truncated(element: Element) -> DamagedError:
-    return DamagedError(
+def _truncated(element: Element) -> CorruptFileError:
+    return CorruptFileError(
         f"is truncated or damaged: it announces {element.count} rows of '{element.name}' but holds fewer"
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pa3d.io._common import DamagedError, Format, Geometry, numbers
+from pa3d.io._common import CorruptFileError, Format, Geometry, numbers
 
 HEADER = 84  # bytes: 80 of text, the number of triangles
 TRIANGLE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
@@ -22,15 +22,15 @@ def read(path: Path) -> Geometry:
     elif data.removeprefix(b"\xef\xbb\xbf").lstrip()[:5].lower() == b"solid":
         # "end solid" is written by some programs in place of "endsolid".
         if not re.search(rb"end\s*solid", data[-4096:], re.IGNORECASE):
-            raise DamagedError("is truncated: it has no 'endsolid' at its end")
+            raise CorruptFileError("is truncated: it has no 'endsolid' at its end")
         corners = re.findall(rb"vertex\s+(\S+\s+\S+\s+\S+)", data, re.IGNORECASE)
         points = numbers(b" ".join(corners))
         if len(points) % 9 or len(points) != 3 * len(corners):
-            raise DamagedError("is damaged: its triangles do not all have three corners of three numbers")
+            raise CorruptFileError("is damaged: its triangles do not all have three corners of three numbers")
         points = points.reshape(-1, 3)
     else:
         reason = f"it announces {announced} triangles and has {len(data)} bytes"
-        raise DamagedError(f"is truncated, without triangles or no STL file: {reason}")
+        raise CorruptFileError(f"is truncated, without triangles or no STL file: {reason}")
     return Geometry(points.astype(np.float64), np.arange(len(points)).reshape(-1, 3))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pa3d.io._common import DamagedError, Format, Geometry, byte_columns, first_line
+from pa3d.io._common import CorruptFileError, Format, Geometry, byte_columns, first_line
 
 LONGEST_HEADER = 100  # lines
 WIDEST_ROW = 64  # columns that are still a point's, where there are only three rows
@@ -24,12 +24,12 @@ OTHER_VECTORS = re.compile(r"(.*[_. ])?(n|normals?|v|vel|velocity|a|acc)[:_. ]?$
 def read(path: Path) -> Geometry:
     with path.open("rb") as binary:
         if b"\0" in binary.read(4096):
-            raise DamagedError("is not text; expected rows 'x y z' of numbers")
+            raise CorruptFileError("is not text; expected rows 'x y z' of numbers")
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         head = [line.rstrip("\n") for line in islice(file, LONGEST_HEADER)]
         skip = next((i for i, line in enumerate(head) if _is_row(line)), None)
         if skip is None:
-            raise DamagedError(f"has no row 'x y z' of numbers in its first {LONGEST_HEADER} lines")
+            raise CorruptFileError(f"has no row 'x y z' of numbers in its first {LONGEST_HEADER} lines")
         separator = _separator(head[skip])
         fields = _split(head[skip], separator)
         columns = _named_columns(head[:skip], separator, fields)
@@ -44,9 +44,9 @@ def read(path: Path) -> Geometry:
             )
         except ValueError as error:
             reason = first_line(error).split(";")[0].rstrip(".")
-            raise DamagedError(f"is damaged after line {skip}: {reason}", "give every row x y z") from None
+            raise CorruptFileError(f"is damaged after line {skip}: {reason}", "give every row x y z") from None
     if len(table) == 3 and len(fields) > WIDEST_ROW:
-        raise DamagedError(
+        raise CorruptFileError(
             f"has 3 rows of {len(fields)} numbers; expected a row 'x y z' for each point", "transpose it"
         )
     return Geometry(table[:, :3], None, byte_columns(table[:, 3:6]))
@@ -129,9 +129,9 @@ def _first_columns(lines: list[str], separator: str | None, row: list[str], suff
     return [0, 1, 2, *(colors if numeric > colors[-1] else [])]
 
 
-def _unclear(columns: list[str], why: str) -> DamagedError:
+def _unclear(columns: list[str], why: str) -> CorruptFileError:
     listed = ", ".join(column[:20] for column in columns[:12]) + (", ..." if len(columns) > 12 else "")
-    return DamagedError(f"{why} ({listed})", "give it a header line that names x, y and z")
+    return CorruptFileError(f"{why} ({listed})", "give it a header line that names x, y and z")
 
 
 FORMAT = Format(

@@ -34,7 +34,7 @@ from pa3d.data.sources import category_of, origin
 from pa3d.errors import InputError
 from pa3d.frames import UP_AXES
 from pa3d.io import SUFFIXES, load
-from pa3d.io._common import DamagedError, input_errors
+from pa3d.io._common import CorruptFileError, raise_as_input_error
 from pa3d.multiview.materials import read_materials
 from pa3d.multiview.shade import Texture
 from pa3d.multiview.targets import Subject
@@ -143,7 +143,7 @@ def _sources(file: Path) -> Iterator[Source]:
     try:
         with open_archive(file) as archive:
             names = shape_members(archive)
-    except DamagedError:
+    except CorruptFileError:
         names = [""]  # reported with the other broken ones, when its turn comes
     for name in names:
         yield Source(str(file), name, "member")
@@ -223,7 +223,11 @@ def _read_member(source: Source) -> Subject:
     known_source, known_license = origin(path)
     with tempfile.TemporaryDirectory(prefix="pa3d-") as folder:
         small = Path(folder) / path.name
-        with input_errors(str(source), "ZIP"), open_archive(path) as archive, zipfile.ZipFile(small, "w") as one:
+        with (
+            raise_as_input_error(str(source), "ZIP"),
+            open_archive(path) as archive,
+            zipfile.ZipFile(small, "w") as one,
+        ):
             about = catalogue(archive).get(source.member, {})
             rotation = catalogue_rotation(about)
             data = unpack(archive, source.member)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pa3d.errors import InputError
 from pa3d.io import gltf as gltf_format
 from pa3d.io import obj as obj_format
-from pa3d.io._common import DamagedError, first_line, input_errors
+from pa3d.io._common import CorruptFileError, first_line, raise_as_input_error
 from pa3d.io.gltf import Gltf
 from pa3d.io.obj import Material, parse, parse_mtl
 from pa3d.multiview.shade import Texture
@@ -47,7 +47,7 @@ def read_materials(path: Path, n_faces: int) -> Materials:
     if read is None:
         return Materials()
     try:
-        with input_errors(path.name, path.suffix[1:].upper()):
+        with raise_as_input_error(path.name, path.suffix[1:].upper()):
             found = read(path)
     except InputError as error:
         return Materials(notes=[f"materials are left out: {error}"])
@@ -71,7 +71,7 @@ class _Images:
             self.found[key] = -1
             try:
                 image = _decode(read())
-            except (DamagedError, OSError, ValueError, SyntaxError) as error:  # the last two: of Pillow
+            except (CorruptFileError, OSError, ValueError, SyntaxError) as error:  # the last two: of Pillow
                 self.notes.append(f"texture {name} is left out: {first_line(error)}")
             else:
                 self.found[key] = len(self.images)
@@ -84,12 +84,12 @@ def _read_gltf(path: Path) -> Materials:
     notes: list[str] = []
     images = _Images(notes)
     uvs, numbers, colors = [], [], []
-    for piece in gltf.triangle_pieces():
-        number, faces = piece.primitive.material, np.asarray(piece.faces)
+    for instance in gltf.triangle_instances():
+        number, faces = instance.primitive.material, np.asarray(instance.faces)
         material = gltf.materials[number] if 0 <= number < len(gltf.materials) else None
         corner_uv, image = np.zeros((*faces.shape, 2), np.float32), -1
         if material is not None and material.image >= 0:
-            uv = piece.primitive.uv(material.uv_set)
+            uv = instance.primitive.uv(material.uv_set)
             if uv is not None:
                 uv = uv @ material.uv_transform[:, :2].T + material.uv_transform[:, 2]
                 uv[:, 1] = 1 - uv[:, 1]
@@ -97,7 +97,7 @@ def _read_gltf(path: Path) -> Materials:
                 image = images.index(
                     material.image, gltf.image_name(material.image), partial(gltf.file.image_bytes, material.image)
                 )
-            elif f"TEXCOORD_{material.uv_set}" in piece.primitive.attributes:
+            elif f"TEXCOORD_{material.uv_set}" in instance.primitive.attributes:
                 notes.append(f"TEXCOORD_{material.uv_set} does not fit its mesh and is left out")
         uvs.append(corner_uv)
         numbers.append(np.full(len(faces), image, np.int32))
@@ -122,7 +122,7 @@ def _read_obj(path: Path) -> Materials:
         return Materials(notes=notes)
     try:
         uv, corners = obj.uv.astype(np.float32), obj.corner_uv
-    except DamagedError:
+    except CorruptFileError:
         notes.append("texture coordinates cannot be read and are left out")
         uv, corners = np.zeros((0, 2), np.float32), np.full(obj.faces.shape, -1)
     usable = (corners >= 0).all(1)

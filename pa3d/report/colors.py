@@ -12,7 +12,7 @@ _PALETTE = (
     *("#555500", "#224488", "#55EEAA", "#7799FF", "#995577", "#88BB77", "#6644AA", "#558800"),
     *("#00BBDD", "#AA9900", "#55EEEE", "#774444", "#EE6688", "#9977DD", "#778855", "#995533"),
 )
-NONE = "#B8BCC2"
+UNLABELED_COLOR = "#B8BCC2"  # grey
 
 
 def part_colors(count: int) -> list[str]:  # "#RRGGBB" each

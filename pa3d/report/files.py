@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.report.colors import NONE, part_colors, to_linear, to_rgb
+from pa3d.report.colors import UNLABELED_COLOR, part_colors, to_linear, to_rgb
 
 if TYPE_CHECKING:
     from pa3d.segment import Segmentation
@@ -54,7 +54,7 @@ def parts_glb(result: Segmentation) -> bytes:
     if shape.faces is None or labels is None:
         raise TypeError("parts_glb: the shape is a cloud; write parts_ply instead")
     points = np.ascontiguousarray(shape.points, "<f4")
-    kind, index_type = (UNSIGNED_INT, "<u4") if len(points) > 65535 else (UNSIGNED_SHORT, "<u2")
+    index_component_type, index_type = (UNSIGNED_INT, "<u4") if len(points) > 65535 else (UNSIGNED_SHORT, "<u2")
     blobs = [points.tobytes()]
     accessors: list[dict[str, Any]] = [
         {
@@ -66,17 +66,19 @@ def parts_glb(result: Segmentation) -> bytes:
     if shape.up in TO_Y_UP:
         root["rotation"] = TO_Y_UP[shape.up]
     if shape.origin.any():
-        root["translation"] = upright(shape.origin[None], shape.up)[0].tolist()
+        root["translation"] = to_y_up(shape.origin[None], shape.up)[0].tolist()
     nodes, meshes, materials = [root], [], []
     names = [*result.part_names, "none"]
-    colors = to_linear(to_rgb([*part_colors(len(result.part_names)), NONE]))
+    colors = to_linear(to_rgb([*part_colors(len(result.part_names)), UNLABELED_COLOR]))
     for label, (name, color) in enumerate(zip(names, colors, strict=True)):
         code = label if label < len(result.part_names) else -1
         faces = shape.faces[labels == code]
         if len(faces) == 0:
             continue
         blobs.append(faces.astype(index_type).tobytes())
-        accessors.append({"bufferView": len(blobs) - 1, "componentType": kind, "count": faces.size, "type": "SCALAR"})
+        accessors.append(
+            {"bufferView": len(blobs) - 1, "componentType": index_component_type, "count": faces.size, "type": "SCALAR"}
+        )
         look = {
             "baseColorFactor": [*color.round(6).tolist(), 1.0],
             "metallicFactor": 0.0,
@@ -108,7 +110,7 @@ def parts_glb(result: Segmentation) -> bytes:
     return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
 
 
-def upright(points: NDArray[Any], up: str) -> NDArray[Any]:  # (N, 3) -> (N, 3)
+def to_y_up(points: NDArray[Any], up: str) -> NDArray[Any]:  # (N, 3) -> (N, 3)
     """Points rotated so that their up axis becomes y."""
     x, y, z = np.asarray(points).T
     return np.stack({"x": (-y, x, z), "y": (x, y, z), "z": (x, z, -y)}[up], axis=1)
@@ -117,8 +119,8 @@ def upright(points: NDArray[Any], up: str) -> NDArray[Any]:  # (N, 3) -> (N, 3)
 def parts_ply(result: Segmentation) -> bytes:
     """The cloud as binary PLY: x y z, red green blue, label, confidence. x y z are double if there is an origin."""
     shape, labels = result.shape, np.asarray(result.labels)
-    far = bool(shape.origin.any())
-    real, real_name = ("<f8", "double") if far else ("<f4", "float")
+    has_origin = bool(shape.origin.any())
+    real, real_name = ("<f8", "double") if has_origin else ("<f4", "float")
     rows = np.empty(
         len(labels),
         [
@@ -129,8 +131,8 @@ def parts_ply(result: Segmentation) -> bytes:
         ],
     )
     for i, axis in enumerate("xyz"):
-        rows[axis] = shape.points[:, i] + (shape.origin[i] if far else np.float32(0))
-    colors = to_rgb([*part_colors(len(result.part_names)), NONE])[labels]  # -1 is the last
+        rows[axis] = shape.points[:, i] + (shape.origin[i] if has_origin else np.float32(0))
+    colors = to_rgb([*part_colors(len(result.part_names)), UNLABELED_COLOR])[labels]  # -1 is the last
     for i, channel in enumerate(("red", "green", "blue")):
         rows[channel] = colors[:, i]
     rows["label"] = labels

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.report.files import upright
+from pa3d.report.files import to_y_up
 from pa3d.report.table import part_rows, size_text
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def parts_html(result: Segmentation) -> str:
     from plotly.offline import get_plotlyjs
 
     shape = result.shape
-    x, y, z = upright(shape.points, shape.up).T
+    x, y, z = to_y_up(shape.points, shape.up).T
     points = np.stack([x, -z, y], axis=1)  # plotly's up is z
     labels, scores, faces = result.labels, result.scores, shape.faces
     note = ""
@@ -44,7 +44,7 @@ def parts_html(result: Segmentation) -> str:
         scores = scores[kept]
     elif len(points) > MAX_POINTS:
         kept = np.sort(np.random.default_rng(0).choice(len(points), MAX_POINTS, replace=False))
-        note = f"Thinned for this page to {len(kept):,} of {len(points):,} points."
+        note = f"Subsampled for this page to {len(kept):,} of {len(points):,} points."
         points, labels, scores = points[kept], labels[kept], scores[kept]
     rows = part_rows(result)
     data = {
@@ -95,13 +95,13 @@ def simplify(
         _, kept, cell = np.unique((x << 42) + (y << 21) + z, return_index=True, return_inverse=True)
         corners = cell[faces]
         a, b, c = corners.T
-        whole = np.flatnonzero((a != b) & (b != c) & (c != a))
-        if len(whole) <= max_faces:
+        nondegenerate = np.flatnonzero((a != b) & (b != c) & (c != a))
+        if len(nondegenerate) <= max_faces:
             break
-        cells *= max(0.5, min(0.95, (max_faces / len(whole)) ** 0.5))
+        cells *= max(0.5, min(0.95, (max_faces / len(nondegenerate)) ** 0.5))
     count = np.bincount(cell)
     means = np.stack([np.bincount(cell, points[:, i]) / count for i in range(3)], axis=1)
-    return means.astype(np.float32), corners[whole].astype(np.int32), labels[whole], kept
+    return means.astype(np.float32), corners[nondegenerate].astype(np.int32), labels[nondegenerate], kept
 
 
 def _base64(array: NDArray[Any], dtype: str) -> str:
@@ -168,20 +168,20 @@ const percent = (share) => (100 * share).toFixed(1) + " %";
 // Coordinates of chosen points in the form that plotly takes.
 function coordinates(chosen) {
   const axes = [0, 1, 2].map(() => new Float32Array(chosen.length));
-  chosen.forEach((point, at) => axes.forEach((axis, i) => { axis[at] = points[3 * point + i]; }));
+  chosen.forEach((point, index) => axes.forEach((axis, i) => { axis[index] = points[3 * point + i]; }));
   return { x: axes[0], y: axes[1], z: axes[2] };
 }
 
 // A mesh of some faces with only the vertices they use, or a cloud of some points.
 function geometry(chosen) {
   if (faces === null) return { type: "scatter3d", mode: "markers", ...coordinates(chosen) };
-  const renamed = new Int32Array(count).fill(-1);
+  const remap = new Int32Array(count).fill(-1);
   const used = [];
   const corners = [0, 1, 2].map(() => new Int32Array(chosen.length));
-  chosen.forEach((face, at) => corners.forEach((corner, i) => {
+  chosen.forEach((face, index) => corners.forEach((corner, i) => {
     const vertex = faces[3 * face + i];
-    if (renamed[vertex] < 0) renamed[vertex] = used.push(vertex) - 1;
-    corner[at] = renamed[vertex];
+    if (remap[vertex] < 0) remap[vertex] = used.push(vertex) - 1;
+    corner[index] = remap[vertex];
   }));
   const [i, j, k] = corners;
   return { type: "mesh3d", ...coordinates(used), i, j, k, flatshading: true, lighting, lightposition, used };
@@ -195,24 +195,24 @@ const marker = {
 function partTraces() {
   return data.parts.flatMap((part) => {
     const chosen = [];
-    labels.forEach((label, at) => { if (label === part.label) chosen.push(at); });
+    labels.forEach((label, index) => { if (label === part.label) chosen.push(index); });
     if (chosen.length === 0) return [];
     const trace = geometry(chosen);
     delete trace.used;
-    const sure = part.confidence === null ? "" : "<br>mean confidence " + part.confidence.toFixed(2);
+    const confidenceText = part.confidence === null ? "" : "<br>mean confidence " + part.confidence.toFixed(2);
     const share = percent(part.share) + " " + data.shareOf;
     return [{
       ...trace,
       ...(faces === null ? { marker: { ...marker, color: part.color } } : { color: part.color }),
       name: escape(part.name) + "   " + percent(part.share),
       showlegend: true,
-      hovertemplate: `<b>${escape(part.name)}</b><br>${share}${sure}<extra></extra>`,
+      hovertemplate: `<b>${escape(part.name)}</b><br>${share}${confidenceText}<extra></extra>`,
     }];
   });
 }
 
 function heatTrace(part) {
-  const all = Array.from({ length: faces === null ? count : faces.length / 3 }, (_, at) => at);
+  const all = Array.from({ length: faces === null ? count : faces.length / 3 }, (_, index) => index);
   const trace = geometry(all);
   const value = Float32Array.from(trace.used ?? all, (point) => scores[part * count + point] / 255);
   delete trace.used;
@@ -230,9 +230,9 @@ function heatTrace(part) {
 function extents() {
   const sides = [0, 1, 2].map((axis) => {
     let [low, high] = [Infinity, -Infinity];
-    for (let at = axis; at < points.length; at += 3) {
-      low = Math.min(low, points[at]);
-      high = Math.max(high, points[at]);
+    for (let index = axis; index < points.length; index += 3) {
+      low = Math.min(low, points[index]);
+      high = Math.max(high, points[index]);
     }
     return high - low;
   });
@@ -255,7 +255,7 @@ const layout = {
 
 const mode = document.getElementById("mode");
 mode.add(new Option("parts", "parts"));
-data.parts.forEach((part, at) => { if (part.label >= 0) mode.add(new Option("score of " + part.name, at)); });
+data.parts.forEach((part, index) => { if (part.label >= 0) mode.add(new Option("score of " + part.name, index)); });
 function show() {
   const traces = mode.value === "parts" ? partTraces() : [heatTrace(Number(mode.value))];
   const modeBarButtons = [["resetCameraDefault3d", "toImage"]];

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa3d.data.parts import PartMesh
-from pa3d.report.colors import NONE, part_colors, to_rgb
+from pa3d.report.colors import UNLABELED_COLOR, part_colors, to_rgb
 from pa3d.report.files import parts_glb
 from pa3d.segment import Segmentation
 from pa3d.shape import Shape, triangle_areas
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 COLUMNS = 4
 VIEW, PITCH, LEGEND = (232, 196), 14, 9  # pixels of a view (width, height) and of a line; lines of a legend
 CELL = (2 * VIEW[0] + 12, 26 + VIEW[1] + LEGEND * PITCH + 12)
-INK, FADED, RULE = "#1F2328", "#6B7280", "#E5E7EB"
+TEXT, MUTED, LINE = "#1F2328", "#6B7280", "#E5E7EB"
 
 
-def named_glb(mesh: PartMesh) -> bytes:
+def part_mesh_glb(mesh: PartMesh) -> bytes:
     """A GLB with one node, mesh and material per part, named by the part's finest name."""
     names = [words[0] for words in mesh.parts]
     shape = Shape(mesh.vertices, mesh.faces, name=re.sub(r"\W+", "-", mesh.id or mesh.category) or "shape")
@@ -42,7 +42,7 @@ def contact_sheet(meshes: Sequence[PartMesh]) -> bytes:
     rows = -(-len(meshes) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * CELL[0], max(rows, 1) * CELL[1]), "white")
     for i, mesh in enumerate(meshes):
-        sheet.paste(_cell(mesh), (i % COLUMNS * CELL[0], i // COLUMNS * CELL[1]))
+        sheet.paste(_draw_tile(mesh), (i % COLUMNS * CELL[0], i // COLUMNS * CELL[1]))
     out = io.BytesIO()
     # 256 colours of the sheet's own keep it a third of the size; the eye sees no difference.
     sheet.quantize(256, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
@@ -60,7 +60,7 @@ def views(mesh: PartMesh, labels: NDArray[np.int32], colors: list[str], size: tu
     faces: NDArray[np.int32] = corners.reshape(-1, 3).astype(np.int32)
     low, high = points.min(axis=0), points.max(axis=0)
     unit = ((points - (low + high) / 2) / max(float(np.linalg.norm(high - low)) / 2, 1e-12)).astype(np.float32)
-    palette = (to_rgb([NONE, *colors]) / 255).astype(np.float32)
+    palette = (to_rgb([UNLABELED_COLOR, *colors]) / 255).astype(np.float32)
     drawable = Drawable(unit, faces, corner_normals(unit, faces), labels.astype(np.int32) + 1, palette)
     drawn = []
     for tile in draw_views(drawable)[:2]:
@@ -75,18 +75,18 @@ def views(mesh: PartMesh, labels: NDArray[np.int32], colors: list[str], size: tu
     return drawn
 
 
-def _cell(mesh: PartMesh) -> Image:
+def _draw_tile(mesh: PartMesh) -> Image:
     from PIL import Image, ImageDraw
 
     from pa3d.report.picture import _font, _shorten
 
     cell = Image.new("RGB", CELL, "white")
     draw = ImageDraw.Draw(cell)
-    draw.rectangle([0, 0, CELL[0] - 1, CELL[1] - 1], outline=RULE)
+    draw.rectangle([0, 0, CELL[0] - 1, CELL[1] - 1], outline=LINE)
     title = f"{mesh.category} ({mesh.id})" if mesh.category else mesh.id
-    draw.text((8, 6), _shorten(draw, title, CELL[0] - 110, 13), INK, _font(13))
-    origin = mesh.license or "unknown"
-    draw.text((CELL[0] - 8 - draw.textlength(origin, _font(11)), 8), origin, FADED, _font(11))
+    draw.text((8, 6), _shorten(draw, title, CELL[0] - 110, 13), TEXT, _font(13))
+    license = mesh.license or "unknown"
+    draw.text((CELL[0] - 8 - draw.textlength(license, _font(11)), 8), license, MUTED, _font(11))
     colors = part_colors(len(mesh.parts))
     for i, view in enumerate(views(mesh, mesh.face_parts, colors, VIEW)):
         cell.paste(view, (6 + i * VIEW[0], 24))
@@ -109,11 +109,11 @@ def _legend(draw: Any, mesh: PartMesh, colors: list[str]) -> None:
             ("#FFFFFF", f"and {len(lines) - room + 1} more", sum(share[1 + i] for i in order[room - 1 :])),
         ]
     if share[0] > 0:
-        lines.append((NONE, "no name", share[0]))
+        lines.append((UNLABELED_COLOR, "no name", share[0]))
     width = (CELL[0] - 16) // 2
     for i, (color, text, part) in enumerate(lines):
         x, y = 8 + i // LEGEND * width, 30 + VIEW[1] + i % LEGEND * PITCH
         draw.rectangle([x, y + 2, x + 9, y + 11], fill=color)
         figure = f"{100 * part:.0f} %"
-        draw.text((x + 14, y), _shorten(draw, text, width - 56, 11), INK, _font(11))
-        draw.text((x + width - 8 - draw.textlength(figure, _font(11)), y), figure, FADED, _font(11))
+        draw.text((x + 14, y), _shorten(draw, text, width - 56, 11), TEXT, _font(11))
+        draw.text((x + width - 8 - draw.textlength(figure, _font(11)), y), figure, MUTED, _font(11))

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.report.colors import NONE, part_colors, to_rgb
-from pa3d.report.files import upright
+from pa3d.report.colors import UNLABELED_COLOR, part_colors, to_rgb
+from pa3d.report.files import to_y_up
 from pa3d.report.table import PartRow, part_rows, size_text
 
 if TYPE_CHECKING:
@@ -38,10 +38,10 @@ MAX_POINT_RADIUS = 0.06  # for a shape of radius 1
 # Directions to the lights in camera axes (x right, y down, z forward), and their brightness.
 KEY, KEY_LIGHT = np.array([-0.45, -0.65, -0.75]), 0.42
 RIM, RIM_LIGHT = np.array([0.85, -0.10, -0.45]), 0.12
-AMBIENT, SKY_LIGHT, SHINE = 0.60, 0.07, 0.08
+AMBIENT, SKY_LIGHT, SPECULAR = 0.60, 0.07, 0.08
 
 LEGEND_WIDTH, MARGIN, TITLE_HEIGHT = 440, 28, 84
-INK, FADED, RULE, TRACK = "#1F2328", "#6B7280", "#E5E7EB", "#EEF0F3"
+TEXT, MUTED, LINE, BAR_BACKGROUND = "#1F2328", "#6B7280", "#E5E7EB", "#EEF0F3"
 
 
 @dataclass
@@ -74,10 +74,10 @@ def draw_views(shape: Drawable) -> list[NDArray[np.uint8]]:  # (H, W, 3) each
 
 def _drawable(result: Segmentation) -> Drawable:
     shape = result.shape
-    points = upright(shape.points, shape.up).astype(np.float64)
+    points = to_y_up(shape.points, shape.up).astype(np.float64)
     low, high = points.min(axis=0), points.max(axis=0)
     points = ((points - (low + high) / 2) / (np.linalg.norm(high - low) / 2)).astype(np.float32)
-    colors = (to_rgb([NONE, *part_colors(len(result.part_names))]) / 255).astype(np.float32)
+    colors = (to_rgb([UNLABELED_COLOR, *part_colors(len(result.part_names))]) / 255).astype(np.float32)
     if shape.faces is not None and result.face_labels is not None:
         faces = np.ascontiguousarray(shape.faces, np.int32)
         return Drawable(points, faces, corner_normals(points, faces), result.face_labels + 1, colors)
@@ -105,11 +105,11 @@ def corner_normals(
     total = np.stack([np.bincount(corners, np.repeat(flat[:, i], 3), len(points)) for i in range(3)], axis=1)
     weight = np.bincount(corners, np.repeat(np.linalg.norm(flat, axis=1), 3), len(points))
     # Where faces of opposite winding meet, their normals cancel: the sum is short and has no meaning.
-    coherent = np.linalg.norm(total, axis=1) > 0.8 * weight
+    consistent_normals = np.linalg.norm(total, axis=1) > 0.8 * weight
     flat, smooth = _unit(flat), _unit(total.astype(np.float32))
     at_corners = smooth[corners].reshape(-1, 3, 3)
     agrees = np.einsum("fij,fj->fi", at_corners, flat) > np.cos(np.radians(crease))
-    agrees &= coherent[corners].reshape(-1, 3)
+    agrees &= consistent_normals[corners].reshape(-1, 3)
     return np.where(agrees[:, :, None], at_corners, flat[:, None]).astype(np.float32, copy=False)
 
 
@@ -192,12 +192,12 @@ def _draw(shape: Drawable, camera: Cameras, tile: tuple[int, int]) -> NDArray[np
 
     labels = np.full(ids.shape, -1, np.int32)
     labels.ravel()[hit] = shape.labels[seen]
-    lit *= _lines(labels, depth).ravel()[hit]
+    lit *= _outline_factor(labels, depth).ravel()[hit]
     image = np.ones((ids.size, 3), np.float32)
     image[hit] = shape.colors[shape.labels[seen]] * lit[:, None]
     image = _halve(image.reshape(*ids.shape, 3))
     cover = _halve((ids >= 0).astype(np.float32))
-    image *= (1 - cover * (1 - _crevices(depth[::2, ::2])))[:, :, None]
+    image *= (1 - cover * (1 - _ambient_occlusion(depth[::2, ::2])))[:, :, None]
     rows, columns = (slice(s.start // 2, s.stop // 2) for s in window)
     canvas[rows, columns] = np.clip(image * 255 + 0.5, 0, 255)
     return canvas
@@ -225,14 +225,14 @@ def _light(shape: Drawable, camera: Cameras) -> NDArray[np.float32]:  # (F, 3) o
     normals = shape.normals @ camera.view[0, :3, :3].T.astype(np.float32)
     normals[behind] *= -1
     half = KEY / np.linalg.norm(KEY) + np.array([0, 0, -1.0])  # between the light and the eye
-    key, rim, shine = (
+    key, rim, specular = (
         np.maximum(normals @ (towards / np.linalg.norm(towards)).astype(np.float32), 0) for towards in (KEY, RIM, half)
     )
-    light = AMBIENT + KEY_LIGHT * key + RIM_LIGHT * rim + SHINE * shine**24 - SKY_LIGHT * normals[..., 1]
+    light = AMBIENT + KEY_LIGHT * key + RIM_LIGHT * rim + SPECULAR * specular**24 - SKY_LIGHT * normals[..., 1]
     return np.asarray(light, np.float32)
 
 
-def _lines(labels: NDArray[np.int32], depth: NDArray[np.float32]) -> NDArray[np.float32]:  # (H, W)
+def _outline_factor(labels: NDArray[np.int32], depth: NDArray[np.float32]) -> NDArray[np.float32]:  # (H, W)
     """A factor per pixel: darker along the edges of parts and of nearer pieces of surface."""
     near = np.where(labels > 0, depth, np.float32(1e3))
     line = np.zeros(labels.shape, bool)
@@ -251,7 +251,7 @@ def _lines(labels: NDArray[np.int32], depth: NDArray[np.float32]) -> NDArray[np.
     return np.where(edge, np.float32(0.55), np.where(line, np.float32(0.72), np.float32(1)))
 
 
-def _crevices(depth: NDArray[np.float32], reach: int = 9) -> NDArray[np.float32]:  # (H, W)
+def _ambient_occlusion(depth: NDArray[np.float32], reach: int = 9) -> NDArray[np.float32]:  # (H, W)
     """A factor per pixel: 1 on open surface, down to 0.55 where the surface lies behind its surroundings."""
     valid = np.isfinite(depth)
     value = np.where(valid, depth, 0)
@@ -286,8 +286,8 @@ def _compose(result: Segmentation, rows: list[PartRow], tiles: list[NDArray[np.u
     draw = ImageDraw.Draw(canvas)
     shape = result.shape
     facts = [size_text(shape), *([f"model {result.model}"] if result.model else [])]
-    draw.text((MARGIN, 22), _shorten(draw, shape.name, width - 40, 26), INK, _font(26))
-    draw.text((MARGIN, 56), _shorten(draw, "   ·   ".join(facts), width - 40, 15), FADED, _font(15))
+    draw.text((MARGIN, 22), _shorten(draw, shape.name, width - 40, 26), TEXT, _font(26))
+    draw.text((MARGIN, 56), _shorten(draw, "   ·   ".join(facts), width - 40, 15), MUTED, _font(15))
     _legend(draw, rows, shape.is_mesh, (width + MARGIN + 16, canvas.width - MARGIN), canvas.height - MARGIN)
     return canvas
 
@@ -296,22 +296,22 @@ def _legend(draw: Any, rows: list[PartRow], is_mesh: bool, x: tuple[int, int], b
     """Colour, name, share and mean confidence of each part, between x[0] and x[1] in pixels."""
     left, right = x
     top = TITLE_HEIGHT + 8
-    draw.text((left, 26), "Parts", INK, _font(22))
+    draw.text((left, 26), "Parts", TEXT, _font(22))
     heading = _font(13)
     share_right, confidence_right = right - 96, right
     for text, at in (
         ("share of surface" if is_mesh else "share of points", share_right),
         ("confidence", confidence_right),
     ):
-        draw.text((at - draw.textlength(text, heading), 60), text, FADED, heading)
-    draw.line([(left, top - 4), (right, top - 4)], RULE, 1)
+        draw.text((at - draw.textlength(text, heading), 60), text, MUTED, heading)
+    draw.line([(left, top - 4), (right, top - 4)], LINE, 1)
     shown = [row for row in rows if row.label >= 0 or row.count]
     pitch = max(26, min(52, (bottom - top - 8) // max(len(shown), 1)))
     room = (bottom - top - 8) // pitch
     if len(shown) > room:
         hidden = len(shown) - room + 1
         shown = sorted(shown, key=lambda row: -row.share)[: room - 1]
-        draw.text((left, top + 8 + (room - 1) * pitch), f"and {hidden} more with smaller shares", FADED, _font(15))
+        draw.text((left, top + 8 + (room - 1) * pitch), f"and {hidden} more with smaller shares", MUTED, _font(15))
     size = min(19, pitch - 10)
     for i, row in enumerate(shown):
         y = top + 8 + i * pitch
@@ -321,18 +321,18 @@ def _legend(draw: Any, rows: list[PartRow], is_mesh: bool, x: tuple[int, int], b
         share = f"{100 * row.share:.1f} %" if present else "absent"
         confidence = f"{row.mean_confidence:.2f}" if row.mean_confidence is not None and row.label >= 0 else "-"
         small = _font(size - 2)
-        draw.text((share_right - draw.textlength(share, small), y + 1), share, INK if present else FADED, small)
+        draw.text((share_right - draw.textlength(share, small), y + 1), share, TEXT if present else MUTED, small)
         draw.text(
             (confidence_right - draw.textlength(confidence, small), y + 1),
             confidence,
-            INK if present else FADED,
+            TEXT if present else MUTED,
             small,
         )
         name = _shorten(draw, row.name, share_right - left - size - 96, size)
-        draw.text((left + size + 12, y), name, INK if present else FADED, _font(size))
+        draw.text((left + size + 12, y), name, TEXT if present else MUTED, _font(size))
         if pitch >= 40:
             bar = y + size + 10
-            draw.rounded_rectangle([left, bar, right, bar + 4], 2, TRACK)
+            draw.rounded_rectangle([left, bar, right, bar + 4], 2, BAR_BACKGROUND)
             if row.share > 0.004:
                 draw.rounded_rectangle([left, bar, left + (right - left) * row.share, bar + 4], 2, row.color)
 

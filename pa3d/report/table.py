@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pa3d.report.colors import NONE, part_colors
+from pa3d.report.colors import UNLABELED_COLOR, part_colors
 from pa3d.report.files import confidence
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PartRow:
-    """One part of a result, or none of the parts (label -1).
+    """One part of a result, or what belongs to none of the parts (label -1).
 
     share: of the surface of a mesh or of the points of a cloud, 0..1; mean_confidence: weighted in the same way, None
     for an absent part; count: number of faces of a mesh or points of a cloud.
@@ -41,7 +41,7 @@ def part_rows(result: Segmentation) -> list[PartRow]:
     weight = np.bincount(labels + 1, weights, n_parts + 1)
     confidence_sum = np.bincount(labels + 1, weights * confidence(scores, labels), n_parts + 1)
     count = np.bincount(labels + 1, minlength=n_parts + 1)
-    names, colors = [*result.part_names, "none of these"], [*part_colors(n_parts), NONE]
+    names, colors = [*result.part_names, "none of these"], [*part_colors(n_parts), UNLABELED_COLOR]
     return [
         PartRow(
             name=name,
@@ -80,7 +80,7 @@ def summary(result: Segmentation) -> dict[str, Any]:
         facts["area"] = float(f"{shape.face_areas().sum():.6g}")
     facts["extent"] = [float(f"{e:.6g}") for e in np.ptp(shape.points, axis=0)]
     facts["up"], facts["origin"] = shape.up, shape.origin.tolist()
-    *parts, none = (asdict(row) for row in part_rows(result))
+    *parts, unlabeled = (asdict(row) for row in part_rows(result))
     return {
         "model": result.model,
         "settings": result.settings,
@@ -88,7 +88,7 @@ def summary(result: Segmentation) -> dict[str, Any]:
         "share_of": "surface" if shape.is_mesh else "points",
         "count_of": "faces" if shape.is_mesh else "points",
         "parts": parts,
-        "none": {key: none[key] for key in ("share", "count")},
+        "none": {key: unlabeled[key] for key in ("share", "count")},
         "seconds": {stage: round(seconds, 4) for stage, seconds in result.timings.items()},
         "versions": {
             **{"pa3d": __version__, "python": platform.python_version(), "numpy": np.__version__},

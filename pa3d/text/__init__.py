@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pa3d import _C
 from pa3d.errors import InputError
 from pa3d.text.cache import VectorCache
-from pa3d.text.prompts import Mode, clean_name, part_prompts
+from pa3d.text.prompts import PromptMode, clean_name, part_prompts
 
 __all__ = ["TextEncoder", "check_names", "clean_name", "embed_parts", "part_prompts", "text_encoder"]
 
@@ -84,14 +84,14 @@ def embed_parts(
     encoder: TextEncoder,
     parts: Sequence[str],  # K names
     category: str | None = None,
-    mode: Mode = "auto",
+    mode: PromptMode = "auto",
     cache: bool = True,
 ) -> NDArray[np.float32]:  # (K, dim)
     """One unit vector per part: the vectors of its prompts, each normalized, are averaged and normalized again.
 
     mode: which prompts (`part_prompts`).
     cache: keep the vectors on disk (pa3d.text.cache); the result is bit-equal with and without.
-    Raises InputError for an empty list, a name given twice, and what `part_prompts` refuses.
+    Raises InputError for an empty list, a name given twice, and what `part_prompts` rejects.
     """
     check_names(parts)
     prompts = [part_prompts(part, category, mode) for part in parts]
@@ -108,15 +108,15 @@ def embed_parts(
 
 
 def check_names(parts: Sequence[str]) -> None:
-    """Raises InputError unless parts is a list of at least one name, each of which reads differently."""
+    """Raises InputError unless parts is a list of at least one name, and no two are equal after normalisation."""
     if isinstance(parts, str):
-        raise InputError(f"part names came as one text, {parts!r}; give a list such as ['seat', 'back']")
+        raise InputError(f"part names are a string, {parts!r}; give a list such as ['seat', 'back']")
     if len(parts) == 0:
         raise InputError("no part names; give at least one, such as 'seat'")
     seen: dict[str, str] = {}
     for part in parts:
         name = clean_name(part)
         if name in seen:
-            alike = f" ({seen[name]!r} and {part!r} read the same)" if seen[name] != part else ""
-            raise InputError(f"part name {name!r} is given twice{alike}; give every name once")
+            equal = f" ({seen[name]!r} and {part!r} are equal after normalisation)" if seen[name] != part else ""
+            raise InputError(f"part name {name!r} is given twice{equal}; give every name once")
         seen[name] = part

@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 from pa3d.atomic import atomic_write
 from pa3d.errors import InputError
 
-FORMAT = 1  # part of every key; raise it when a change of the code gives other vectors for the same prompts and weights
+FORMAT = (
+    1  # part of every key; increment it when a change of the code gives other vectors for the same prompts and weights
+)
 DIGEST_BYTES = 32  # of SHA-256
 
 

@@ -92,7 +92,7 @@ class MiniLM:
 
     @cached_property
     def _file(self) -> tuple[dict[str, NDArray[Any]], str]:
-        """Tensors and revision of the safetensors file, memory-mapped because a text needs few of the word vectors."""
+        """Tensors and revision of the safetensors file, memory-mapped because a text needs few word embeddings."""
         try:
             data = np.memmap(self._path, np.uint8, mode="r")
             start = 8 + int(data[:8].view("<u8")[0])
@@ -134,8 +134,9 @@ def _encode_reference(weights: dict[str, NDArray[Any]], ids: list[int]) -> NDArr
     for i in range(LAYERS):
         layer = f"layers.{i}."
         q, k, v = linear(x, layer + "qkv").reshape(-1, 3, HEADS, WIDTH // HEADS).transpose(1, 2, 0, 3)
-        scores = np.exp(q @ k.transpose(0, 2, 1) / math.sqrt(WIDTH // HEADS))  # (12, T, T)
-        attn_out = (scores / scores.sum(axis=-1, keepdims=True) @ v).transpose(1, 0, 2).reshape(-1, WIDTH)
+        attn_logits = q @ k.transpose(0, 2, 1) / math.sqrt(WIDTH // HEADS)  # (12, T, T)
+        attn = np.exp(attn_logits)
+        attn_out = (attn / attn.sum(axis=-1, keepdims=True) @ v).transpose(1, 0, 2).reshape(-1, WIDTH)
         x = norm(x + linear(attn_out, layer + "out"), layer + "attention_norm")
         hidden = linear(x, layer + "up")
         hidden *= 0.5 * (1 + np.vectorize(math.erf)(hidden / math.sqrt(2)))

@@ -51,8 +51,10 @@ class OpenClip:
         self.space = f"open_clip/{name}/{pretrained}"
         self._name, self._pretrained = name, pretrained
         self._device, self._dtype, self._batch_size = device, dtype, batch_size
-        given = weights or os.environ.get("PA3D_OPENCLIP_WEIGHTS")
-        self._file = _existing(given) if given else Path(pretrained) if Path(pretrained).is_file() else None
+        weights_path = weights or os.environ.get("PA3D_OPENCLIP_WEIGHTS")
+        self._file = (
+            _existing(weights_path) if weights_path else Path(pretrained) if Path(pretrained).is_file() else None
+        )
 
     @property
     def dim(self) -> int:

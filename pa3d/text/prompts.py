@@ -12,8 +12,8 @@ from typing import Literal, get_args
 
 from pa3d.errors import InputError
 
-Mode = Literal["auto", "part", "category", "ensemble"]
-MODES: tuple[str, ...] = get_args(Mode)
+PromptMode = Literal["auto", "part", "category", "ensemble"]
+MODES: tuple[str, ...] = get_args(PromptMode)
 
 PART_TEMPLATES = ("{p}", "a {p}", "{p} part")
 CATEGORY_TEMPLATES = ("a {p} of a {c}", "the {p} of a {c}", "{p} of {c}", "a {p} part of a {c}")
@@ -27,12 +27,12 @@ def clean_name(name: str) -> str:
     return _clean(name, "part name")
 
 
-def part_prompts(part: str, category: str | None = None, mode: Mode = "auto") -> list[str]:
+def part_prompts(part: str, category: str | None = None, mode: PromptMode = "auto") -> list[str]:
     """The prompts of one part.
 
     mode: "part" (three templates with the part alone), "category" (four with the category) or "ensemble" (all seven);
         "auto" is "ensemble" when a category is given, else "part".
-    Raises InputError for an unknown mode, a mode that needs a category, or a name that `clean_name` refuses.
+    Raises InputError for an unknown mode, a mode that needs a category, or a name that `clean_name` rejects.
     """
     if mode not in MODES:
         raise InputError(f"prompt mode {mode!r} is unknown; expected one of {', '.join(MODES)}")

@@ -8,18 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa3d.data.harvest.pieces import OVERLAY, NamedMesh, PieceBuilder
-from pa3d.io._common import DamagedError, check_faces, float_words, integer, text_lines, triangulate
+from pa3d.io._common import CorruptFileError, check_faces, integer, parse_floats, text_lines, triangulate
 
 
 def parse_ac3d(data: bytes, category: str, id: str) -> NamedMesh:
     """An AC3D file (y up): every polygon object with its own name, else that of a group above it.
 
-    Lines, and objects that stand for motion blur or light, are left out. Raises DamagedError.
+    Lines, and objects that stand for motion blur or light, are left out. Raises CorruptFileError.
     """
     lines = (line.decode("latin-1") for line in text_lines(data))
     builder = PieceBuilder()
     if not next(lines, "").startswith("AC3D"):
-        raise DamagedError("is no AC3D file: it does not begin with AC3D")
+        raise CorruptFileError("is no AC3D file: it does not begin with AC3D")
     for line in lines:
         if line.startswith("OBJECT"):
             _add_object(lines, np.zeros(3), np.eye(3), (), builder)
@@ -45,12 +45,12 @@ def _add_object(
         elif key == "data":
             _line(lines)
         elif key == "loc":
-            local = float_words(value, 3)
+            local = parse_floats(value, 3)
         elif key == "rot":
-            rotation = float_words(value, 9).reshape(3, 3)
+            rotation = parse_floats(value, 9).reshape(3, 3)
         elif key == "numvert":
             rows = [" ".join(_line(lines).split()[:3]) for _ in range(integer(value))]
-            vertices = float_words(" ".join(rows), 3 * len(rows)).reshape(-1, 3)
+            vertices = parse_floats(" ".join(rows), 3 * len(rows)).reshape(-1, 3)
         elif key == "SURF":
             polygon = integer(value, 16) & 0xF == 0
         elif key == "refs":
@@ -80,5 +80,5 @@ def _add_object(
 def _line(lines: Iterator[str]) -> str:
     line = next(lines, None)
     if line is None:
-        raise DamagedError("is truncated: it ends within an object")
+        raise CorruptFileError("is truncated: it ends within an object")
     return line.strip()

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.io._common import DamagedError, first_line, float_words
+from pa3d.io._common import CorruptFileError, first_line, parse_floats
 
 SUFFIXES = (".sh3f", ".zip")
 MEMBER_SUFFIXES = (".glb", ".obj", ".ac")
@@ -25,11 +25,11 @@ _UNPACKING_ERRORS = (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Raises DamagedError for what is no zip archive."""
+    """Raises CorruptFileError for what is no zip archive."""
     try:
         archive = zipfile.ZipFile(path)
     except _UNPACKING_ERRORS as error:
-        raise DamagedError(f"not a readable zip archive ({first_line(error)})", "download it again") from error
+        raise CorruptFileError(f"not a readable zip archive ({first_line(error)})", "download it again") from error
     with archive:
         yield archive
 
@@ -40,14 +40,14 @@ def shape_members(archive: zipfile.ZipFile) -> list[str]:
 
 
 def unpack(archive: zipfile.ZipFile, member: str) -> bytes:
-    """The bytes of a member. Raises DamagedError when it is damaged, encrypted or larger than MAX_BYTES."""
+    """The bytes of a member. Raises CorruptFileError when it is damaged, encrypted or larger than MAX_BYTES."""
     try:
         # zipfile unpacks no more than the size that is announced here.
         if archive.getinfo(member).file_size > MAX_BYTES:
-            raise DamagedError(f"larger than {MAX_BYTES >> 30} GiB", "split it")
+            raise CorruptFileError(f"larger than {MAX_BYTES >> 30} GiB", "split it")
         return archive.read(member)
     except _UNPACKING_ERRORS as error:
-        raise DamagedError(f"cannot be unpacked ({first_line(error)})", "download the archive again") from error
+        raise CorruptFileError(f"cannot be unpacked ({first_line(error)})", "download the archive again") from error
 
 
 def catalogue(archive: zipfile.ZipFile) -> dict[str, dict[str, str]]:
@@ -64,4 +64,4 @@ def catalogue(archive: zipfile.ZipFile) -> dict[str, dict[str, str]]:
 
 def catalogue_rotation(about: dict[str, str]) -> NDArray[np.float64]:  # (3, 3)
     """What sets a model of a catalogue upright."""
-    return float_words(about.get("modelRotation", "1 0 0 0 1 0 0 0 1"), 9).reshape(3, 3)
+    return parse_floats(about.get("modelRotation", "1 0 0 0 1 0 0 0 1"), 9).reshape(3, 3)

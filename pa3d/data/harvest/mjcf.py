@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pa3d.data.harvest.pieces import NamedMesh, PieceBuilder
 from pa3d.io import read_geometry
-from pa3d.io._common import DamagedError, float_words, integer
+from pa3d.io._common import CorruptFileError, integer, parse_floats
 from pa3d.rotations import axis_angle_rotation, axis_rotation, quaternion_rotation
 
 
@@ -19,7 +19,7 @@ def parse_xml(path: Path) -> ElementTree.Element:
     try:
         return ElementTree.parse(path).getroot()
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: of encodings
-        raise DamagedError(f"not readable XML ({error})") from None
+        raise CorruptFileError(f"not readable XML ({error})") from None
 
 
 def parse_mjcf(path: Path, root: ElementTree.Element, category: str) -> NamedMesh:
@@ -27,7 +27,7 @@ def parse_mjcf(path: Path, root: ElementTree.Element, category: str) -> NamedMes
 
     Included files are followed, except those from a folder named "scene", the stage the object stands on.
     Geometry of the groups from 3 up is for collisions by convention, and planes are floors: both are left
-    out. Raises DamagedError.
+    out. Raises CorruptFileError.
     """
     _include(path.parent, root)
     radians = any(c.get("angle") == "radian" for c in root.iter("compiler"))
@@ -97,25 +97,25 @@ def _mjcf_defaults(root: ElementTree.Element) -> dict[str, dict[str, str]]:
 
 def _mjcf_frame(element: ElementTree.Element, radians: bool) -> NDArray[np.float64]:  # (4, 4)
     frame = np.eye(4)
-    frame[:3, 3] = float_words(element.get("pos", "0 0 0"), 3)
+    frame[:3, 3] = parse_floats(element.get("pos", "0 0 0"), 3)
     if element.get("quat"):
-        quaternion = float_words(element.get("quat", ""), 4)
+        quaternion = parse_floats(element.get("quat", ""), 4)
         length = np.linalg.norm(quaternion)
         if length > 0:
             frame[:3, :3] = quaternion_rotation(quaternion / length)
     elif element.get("axisangle"):
-        x, y, z, angle = float_words(element.get("axisangle", ""), 4)
+        x, y, z, angle = parse_floats(element.get("axisangle", ""), 4)
         frame[:3, :3] = axis_angle_rotation([x, y, z], angle if radians else float(np.radians(angle)))
     elif element.get("xyaxes"):
-        first, second = float_words(element.get("xyaxes", ""), 6).reshape(2, 3)
+        first, second = parse_floats(element.get("xyaxes", ""), 6).reshape(2, 3)
         x_axis = first / max(float(np.linalg.norm(first)), 1e-12)
         y_axis = second - (second @ x_axis) * x_axis
         y_axis /= max(float(np.linalg.norm(y_axis)), 1e-12)
         frame[:3, :3] = np.stack([x_axis, y_axis, np.cross(x_axis, y_axis)], axis=1)
     elif element.get("zaxis"):
-        frame[:3, :3] = _turned_to(float_words(element.get("zaxis", ""), 3))
+        frame[:3, :3] = _turned_to(parse_floats(element.get("zaxis", ""), 3))
     elif element.get("euler"):
-        angles = float_words(element.get("euler", ""), 3)
+        angles = parse_floats(element.get("euler", ""), 3)
         for axis, angle in enumerate(angles if radians else np.radians(angles)):
             frame[:3, :3] = frame[:3, :3] @ axis_rotation(axis, angle)
     return frame
@@ -123,7 +123,7 @@ def _mjcf_frame(element: ElementTree.Element, radians: bool) -> NDArray[np.float
 
 def _between(setting: dict[str, str]) -> NDArray[np.float64]:  # (4, 4)
     """The frame of a geom from one point to another: in the middle, z along."""
-    a, b = float_words(setting["fromto"], 6).reshape(2, 3)
+    a, b = parse_floats(setting["fromto"], 6).reshape(2, 3)
     frame = np.eye(4)
     frame[:3, :3], frame[:3, 3] = _turned_to(b - a), (a + b) / 2
     return frame
@@ -152,13 +152,13 @@ def _mjcf_solid(
         mesh = read_geometry(file)
         if mesh.faces is None:
             return None
-        return mesh.points * float_words(asset.get("scale", "1 1 1"), 3), mesh.faces
+        return mesh.points * parse_floats(asset.get("scale", "1 1 1"), 3), mesh.faces
     import trimesh
 
-    kind, size = setting.get("type", "sphere"), float_words(setting.get("size", "0"))
+    kind, size = setting.get("type", "sphere"), parse_floats(setting.get("size", "0"))
     solid: Any
     if "fromto" in setting:  # sizes along it follow from its ends
-        a, b = float_words(setting["fromto"], 6).reshape(2, 3)
+        a, b = parse_floats(setting["fromto"], 6).reshape(2, 3)
         length = float(np.linalg.norm(b - a))
         size = np.array([*size[: 2 if kind in ("box", "ellipsoid") and len(size) > 1 else 1], length / 2])
         size = np.array([size[0], size[0], length / 2]) if kind in ("box", "ellipsoid") and len(size) == 2 else size

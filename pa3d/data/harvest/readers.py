@@ -19,7 +19,7 @@ from pa3d.data.sources import category_of, origin
 from pa3d.errors import InputError
 from pa3d.io import gltf as gltf_format
 from pa3d.io import obj as obj_format
-from pa3d.io._common import DamagedError, input_errors
+from pa3d.io._common import CorruptFileError, raise_as_input_error
 from pa3d.io.gltf import Gltf
 from pa3d.io.obj import Obj, parse
 
@@ -46,14 +46,14 @@ def gltf_pieces(gltf: Gltf, category: str, id: str) -> NamedMesh:
     meshes = [i for i in gltf.scene if gltf.nodes[i].mesh >= 0]
     below = Counter(a for i in meshes for a in gltf.ancestors(i))
     builder = PieceBuilder()
-    for piece in gltf.pieces():
-        node = gltf.nodes[piece.node]
-        if OVERLAY.search(node.name) or piece.faces is None:
+    for instance in gltf.primitive_instances():
+        node = gltf.nodes[instance.node]
+        if OVERLAY.search(node.name) or instance.faces is None:
             continue
-        groups = [a for a in gltf.ancestors(piece.node) if gltf.nodes[a].mesh < 0 and below[a] < len(meshes)]
+        groups = [a for a in gltf.ancestors(instance.node) if gltf.nodes[a].mesh < 0 and below[a] < len(meshes)]
         names = (node.name, *(gltf.nodes[a].name for a in groups))
-        material = gltf.material_name(piece.primitive.material)
-        builder.add(piece.vertices, piece.faces, (*names, gltf.mesh_name(node.mesh), material))
+        material = gltf.material_name(instance.primitive.material)
+        builder.add(instance.vertices, instance.faces, (*names, gltf.mesh_name(node.mesh), material))
     return builder.build(category, id)
 
 
@@ -63,7 +63,7 @@ def obj_pieces(obj: Obj, category: str, id: str) -> NamedMesh:
 
 
 def _read_member(data: bytes, suffix: str, category: str, id: str, corpus: str) -> NamedMesh | RiggedCharacter:
-    """A shape that is one file of an archive. Raises DamagedError."""
+    """A shape that is one file of an archive. Raises CorruptFileError."""
     if suffix == ".glb":
         return gltf_shape(Gltf(data), category, id, corpus)
     if suffix == ".obj":
@@ -93,7 +93,7 @@ def _read_mjcf(path: Path, category: str) -> Shapes:
 
 def _read_fbx(path: Path, category: str) -> Shapes:
     """FBX files are listed, not read: the bindings on PyPI are alphas, and one crashed on a file of two meshes."""
-    raise DamagedError("FBX is not read, export it as GLB", "Blender's importer reads it")
+    raise CorruptFileError("FBX is not read, export it as GLB", "Blender's importer reads it")
 
 
 def _read_archive(path: Path, category: str) -> Shapes:
@@ -115,7 +115,7 @@ def _read_archive(path: Path, category: str) -> Shapes:
             id = f"{path.stem}/{Path(member).stem}"
             shape: NamedMesh | RiggedCharacter | Unusable
             try:
-                with input_errors(id, suffix[1:].upper()):
+                with raise_as_input_error(id, suffix[1:].upper()):
                     data = unpack(archive, member)
                     if suffix == ".obj" and not _worth_reading(data, kind, corpus):
                         shape = Unusable(id, "fewer than two meaningful part names")

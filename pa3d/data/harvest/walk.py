@@ -15,7 +15,7 @@ from pa3d.data.parts import PartMesh
 from pa3d.data.rigged import RiggedCharacter
 from pa3d.data.sources import category_of, corrections, origin
 from pa3d.errors import InputError
-from pa3d.io._common import DamagedError, input_errors
+from pa3d.io._common import CorruptFileError, raise_as_input_error
 from pa3d.io.gltf import FORMAT, Gltf
 
 
@@ -95,7 +95,7 @@ def characters(
         if path.suffix.lower() not in FORMAT.suffixes:
             continue
         try:
-            with input_errors(str(path), "glTF"):
+            with raise_as_input_error(str(path), "glTF"):
                 gltf = Gltf.load(path)
                 if not gltf.skins:
                     continue
@@ -131,7 +131,7 @@ def read_unnamed(path: Path) -> NamedMesh | None:
 
     Raises InputError when it cannot be read.
     """
-    with input_errors(path.name, path.suffix[1:].upper()):
+    with raise_as_input_error(path.name, path.suffix[1:].upper()):
         shape = next(READERS[path.suffix.lower()](path, category_of(path)), None)
     return shape if isinstance(shape, NamedMesh) else None
 
@@ -141,9 +141,9 @@ def _shapes(path: Path, category: str, report: HarvestReport) -> Iterator[NamedM
     shapes: Shapes | None = None
     while True:
         try:
-            with input_errors(str(path), path.suffix[1:].upper()):
+            with raise_as_input_error(str(path), path.suffix[1:].upper()):
                 if path.stat().st_size > MAX_BYTES:
-                    raise DamagedError(f"larger than {MAX_BYTES >> 30} GiB", "split it")
+                    raise CorruptFileError(f"larger than {MAX_BYTES >> 30} GiB", "split it")
                 shapes = shapes or READERS[path.suffix.lower()](path, category)
                 shape = next(shapes, None)
         except InputError as error:
