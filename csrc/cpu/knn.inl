@@ -1,5 +1,5 @@
 // Small sets: a row of all distances, then selection. Large sets: buckets in spatial order are visited from the nearest
-// box outwards, until the next box is farther than the k-th neighbour found (exact for the reason given in fps.inl).
+// box outwards, until the next box is farther than the k-th neighbour nearest (exact for the reason given in fps.inl).
 namespace pa3d {
 namespace PA3D_NS {
 
@@ -73,7 +73,7 @@ static void knn_buckets(const Buckets& buckets, const float* query, int64_t k, K
   // case; with them, the next in Morton order, as many as hold k points. They give a first bound.
   const float closest = reduce_min(min_bound);
   int64_t nearest_bucket = -1, first = 0, last = 0;
-  Nearest found{s.keys.data(), k, std::max(2 * k + 32, k + 64)};
+  Nearest nearest{s.keys.data(), k, std::max(2 * k + 32, k + 64)};
   for (int64_t b = 0; b < padded; b += PA3D_W) {
     for (uint32_t mask = mask_equal(load(bound + b), splat(closest)); mask; mask &= mask - 1) {
       const int64_t at = b + __builtin_ctz(mask);
@@ -83,14 +83,14 @@ static void knn_buckets(const Buckets& buckets, const float* query, int64_t k, K
         const int64_t window = (k + buckets.size - 1) / buckets.size + 1;
         last = std::min(buckets.count, std::max<int64_t>(0, nearest_bucket - window / 2) + window);
         first = std::max<int64_t>(0, last - window);
-        for (int64_t i = first; i < last; ++i) found.visit(buckets, i, cx, cy, cz);
+        for (int64_t i = first; i < last; ++i) nearest.visit(buckets, i, cx, cy, cz);
       } else if (at >= last) {
-        found.visit(buckets, at, cx, cy, cz);
+        nearest.visit(buckets, at, cx, cy, cz);
       }
     }
   }
-  found.prune();
-  const vf limit = splat(found.kth_sq_dist);
+  nearest.prune();
+  const vf limit = splat(nearest.kth_sq_dist);
   int64_t num_buckets = 0;
   for (int64_t b = 0; b < padded; b += PA3D_W) {
     for (uint32_t mask = mask_less_equal(load(bound + b), limit); mask; mask &= mask - 1) {
@@ -104,10 +104,10 @@ static void knn_buckets(const Buckets& buckets, const float* query, int64_t k, K
   std::sort(s.bucket_keys.data(), s.bucket_keys.data() + num_buckets);
   for (int64_t i = 0; i < num_buckets; ++i) {
     const int64_t at = static_cast<int64_t>(s.bucket_keys[i] & 0xffffffffu);
-    if (bound[at] > found.kth_sq_dist) break;
-    found.visit(buckets, at, cx, cy, cz);
+    if (bound[at] > nearest.kth_sq_dist) break;
+    nearest.visit(buckets, at, cx, cy, cz);
   }
-  write_smallest(found.keys, found.size, k, index, sq_dist);
+  write_smallest(nearest.keys, nearest.size, k, index, sq_dist);
 }
 
 static void knn_range_brute_force(const float* queries, int64_t begin, int64_t end, const float* soa, int64_t n,
