@@ -1,5 +1,5 @@
 // Small sets: a row of all distances, then selection. Large sets: buckets in spatial order are visited from the nearest
-// box outwards, until the next box is farther than the k-th neighbour nearest (exact for the reason given in fps.inl).
+// box outwards, until the next box is farther than the k-th neighbour found (exact for the reason given in fps.inl).
 namespace pa3d {
 namespace PA3D_NS {
 
