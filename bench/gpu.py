@@ -28,7 +28,7 @@ from pa3d.ops import (
     knn_reference,
     sample_and_group,
 )
-from pa3d.ops._dispatch import unavailable
+from pa3d.ops._dispatch import unavailable_reason
 from pa3d.ops.backends import cuda, triton
 from pa3d.ops.backproject import backproject_reference
 from pa3d.ops.rasterize import rasterize
@@ -47,7 +47,7 @@ def refusal() -> str | None:
         built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
         return f"torch {torch.__version__}, built {built}, finds no GPU here; run it on a machine with one"
     for backend in ("cuda", "triton"):
-        reason = unavailable(backend)
+        reason = unavailable_reason(backend)
         if reason is not None:
             return f"the {backend} kernels cannot run: {reason}"
     return None

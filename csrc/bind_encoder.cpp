@@ -94,7 +94,7 @@ class Engine {
     int64_t n;
     int64_t *center, *member;
     float *token, *feature;
-    pa3d::EncoderTimes times;
+    pa3d::StageSeconds seconds;
   };
 
   Call prepare(const Floats& points) const {
@@ -118,16 +118,16 @@ class Engine {
   void run(Call& call, int threads) {
     const auto space = pool_.acquire([&] { return encoder_->workspace(); });
     encoder_->forward(call.points, call.n, threads, *space, call.center, call.member, call.token, call.feature,
-                      &call.times);
+                      &call.seconds);
   }
 
   static py::tuple result(const Call& call) {
-    py::dict spent;
-    spent["sample"] = call.times.sample;
-    spent["embed"] = call.times.embed;
-    spent["blocks"] = call.times.blocks;
-    spent["project"] = call.times.project;
-    return py::make_tuple(call.centers, call.members, call.tokens, call.features, spent);
+    py::dict seconds;
+    seconds["sample"] = call.seconds.sample;
+    seconds["embed"] = call.seconds.embed;
+    seconds["blocks"] = call.seconds.blocks;
+    seconds["project"] = call.seconds.project;
+    return py::make_tuple(call.centers, call.members, call.tokens, call.features, seconds);
   }
 
   std::unique_ptr<pa3d::Encoder> encoder_;

@@ -39,16 +39,16 @@ py::tuple knn(const Floats& queries, const Floats& points, int64_t k, int thread
   const int64_t batch = points.shape(0), n = points.shape(1), q = queries.shape(1);
   require(queries.shape(0) == batch && k >= 1 && k <= n && n < INT32_MAX, "knn: batch or k out of range");
   py::array_t<int64_t> index({batch, q, k});
-  py::array_t<float> distance({batch, q, k});
+  py::array_t<float> sq_dist({batch, q, k});
   const float *a = queries.data(), *p = points.data();
   int64_t* out = index.mutable_data();
-  float* far = distance.mutable_data();
+  float* sq_dist_out = sq_dist.mutable_data();
   {
     py::gil_scoped_release release;
     for (int64_t b = 0; b < batch; ++b)
-      pa3d::knn(a + b * q * 3, q, p + b * n * 3, n, k, threads, out + b * q * k, far + b * q * k);
+      pa3d::knn(a + b * q * 3, q, p + b * n * 3, n, k, threads, out + b * q * k, sq_dist_out + b * q * k);
   }
-  return py::make_tuple(index, distance);
+  return py::make_tuple(index, sq_dist);
 }
 
 py::tuple sample_and_group(const Floats& points, int64_t k, int64_t m, int64_t start, float min_sq_norm, int threads) {
@@ -58,12 +58,13 @@ py::tuple sample_and_group(const Floats& points, int64_t k, int64_t m, int64_t s
           "sample_and_group: k, m or start out of range");
   py::array_t<int64_t> index({batch, k}), members({batch, k, m});
   const float* in = points.data();
-  int64_t *out = index.mutable_data(), *near = members.mutable_data();
+  int64_t *out = index.mutable_data(), *members_out = members.mutable_data();
   {
     py::gil_scoped_release release;
     pa3d::parallel_for(batch, 1, threads, [&](int64_t begin, int64_t end) {
       for (int64_t b = begin; b < end; ++b)
-        pa3d::sample_and_group(in + b * n * 3, n, k, m, start, min_sq_norm, out + b * k, near + b * k * m, nullptr);
+        pa3d::sample_and_group(in + b * n * 3, n, k, m, start, min_sq_norm, out + b * k, members_out + b * k * m,
+                               nullptr);
     });
   }
   return py::make_tuple(index, members);
@@ -78,11 +79,11 @@ py::array_t<float> interpolate(const Floats& points, const Floats& centers, cons
           "interpolate: values or k out of range");
   const int64_t c = values.shape(1);
   py::array_t<float> out({n, c});
-  const float *p = points.data(), *at = centers.data(), *v = values.data();
+  const float *p = points.data(), *centers_data = centers.data(), *v = values.data();
   float* result = out.mutable_data();
   {
     py::gil_scoped_release release;
-    pa3d::interpolate(p, n, at, g, v, c, k, threads, result);
+    pa3d::interpolate(p, n, centers_data, g, v, c, k, threads, result);
   }
   return out;
 }
@@ -93,15 +94,15 @@ py::tuple nearest_centers(const Floats& points, const Floats& centers, int64_t k
   const int64_t n = points.shape(0), g = centers.shape(0);
   require(k >= 1 && k <= 3 && k <= g, "nearest_centers: k out of range");
   py::array_t<int32_t> index({n, k});
-  py::array_t<float> distance({n, k});
-  const float *p = points.data(), *at = centers.data();
+  py::array_t<float> sq_dist({n, k});
+  const float *p = points.data(), *centers_data = centers.data();
   int32_t* out = index.mutable_data();
-  float* far = distance.mutable_data();
+  float* sq_dist_out = sq_dist.mutable_data();
   {
     py::gil_scoped_release release;
-    pa3d::nearest_centers(p, n, at, g, k, threads, out, far);
+    pa3d::nearest_centers(p, n, centers_data, g, k, threads, out, sq_dist_out);
   }
-  return py::make_tuple(index, distance);
+  return py::make_tuple(index, sq_dist);
 }
 
 }  // namespace

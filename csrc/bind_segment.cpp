@@ -29,22 +29,22 @@ void require_rows(const Floats& a, const char* message) {
 
 py::tuple normalization(const Floats& points) {
   require_points(points, "points: expected shape (N, 3), N >= 1");
-  const pa3d::Normalization found = pa3d::normalization(points.data(), points.shape(0));
-  return py::make_tuple(py::array_t<double>(3, found.center), found.radius);
+  const pa3d::Normalization norm = pa3d::normalization(points.data(), points.shape(0));
+  return py::make_tuple(py::array_t<double>(3, norm.center), norm.radius);
 }
 
 Floats normalize(const Floats& points, const std::array<double, 3>& center, double radius,
                  const std::array<int, 3>& axes, int threads) {
   require_points(points, "points: expected shape (N, 3), N >= 1");
   for (int axis : axes) require(axis >= 0 && axis < 3, "axes: expected 0, 1 or 2");
-  const pa3d::Normalization to{{center[0], center[1], center[2]}, radius};
+  const pa3d::Normalization norm{{center[0], center[1], center[2]}, radius};
   Floats out({points.shape(0), py::ssize_t{3}});
   const float* const in = points.data();
   float* const result = out.mutable_data();
   const int64_t n = points.shape(0);
   {
     py::gil_scoped_release release;
-    pa3d::normalize(in, n, to, axes.data(), threads, result);
+    pa3d::normalize(in, n, norm, axes.data(), threads, result);
   }
   return out;
 }
@@ -81,15 +81,15 @@ Floats softmax(const Floats& logits) {
   return out;
 }
 
-py::tuple label_points(const Floats& at, const Floats& centers, const Indices& members, const Floats& points,
+py::tuple label_points(const Floats& query_points, const Floats& centers, const Indices& members, const Floats& points,
                        const Floats& logits, const std::string& assign, float none, int threads) {
-  require_points(at, "at: expected shape (N, 3), N >= 1");
+  require_points(query_points, "query_points: expected shape (N, 3), N >= 1");
   require_points(centers, "centers: expected shape (G, 3), G >= 1");
   require_points(points, "points: expected shape (N, 3), N >= 1");
   require_rows(logits, "logits: expected shape (G, K), not empty");
-  const int64_t n = at.shape(0), g = centers.shape(0), k = logits.shape(1);
-  require(logits.shape(0) == g, "logits: expected a row a centre");
-  require(members.ndim() == 2 && members.shape(0) == g, "members: expected a row a centre");
+  const int64_t n = query_points.shape(0), g = centers.shape(0), k = logits.shape(1);
+  require(logits.shape(0) == g, "logits: expected one row per centre");
+  require(members.ndim() == 2 && members.shape(0) == g, "members: expected one row per centre");
   for (int64_t i = 0; i < members.size(); ++i)
     require(members.data()[i] >= 0 && members.data()[i] < points.shape(0), "members: an index lies outside the points");
   require(assign == "nearest" || assign == "membership" || assign == "smooth",
@@ -100,7 +100,7 @@ py::tuple label_points(const Floats& at, const Floats& centers, const Indices& m
   const pa3d::Patches patches{centers.data(), g, members.data(), members.shape(1), points.data(), points.shape(0)};
   Labels labels(n);
   Floats scores({n, k});
-  const float *const in = at.data(), *const values = logits.data();
+  const float *const in = query_points.data(), *const values = logits.data();
   int32_t* const label = labels.mutable_data();
   float* const score = scores.mutable_data();
   {
@@ -121,7 +121,7 @@ PA3D_BINDINGS(m) {
   m.def("cosine_logits", &::cosine_logits, py::arg("features").noconvert(), py::arg("vectors").noconvert(),
         "temperature"_a);
   m.def("softmax", &::softmax, py::arg("logits").noconvert());
-  m.def("label_points", &::label_points, py::arg("at").noconvert(), py::arg("centers").noconvert(),
+  m.def("label_points", &::label_points, py::arg("query_points").noconvert(), py::arg("centers").noconvert(),
         py::arg("members").noconvert(), py::arg("points").noconvert(), py::arg("logits").noconvert(), "assign"_a,
         "none"_a, "threads"_a = 0);
 }
@@ -152,7 +152,7 @@ def softmax(
     logits: Floats,  # (N, K)
 ) -> Floats: ...  # (N, K)
 def label_points(
-    at: Floats,  # (N, 3)
+    query_points: Floats,  # (N, 3)
     centers: Floats,  # (G, 3)
     members: Indices,  # (G, M)
     points: Floats,  # (P, 3)

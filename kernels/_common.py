@@ -43,20 +43,21 @@ class Variant:
 
 
 def tuned(
-    wide: list[triton.Config], half: list[triton.Config] | None = None, *, key: list[str], typed: str = ""
+    configs_32: list[triton.Config], configs_16: list[triton.Config] | None = None, *, key: list[str], typed: str = ""
 ) -> Callable[[Any], Any]:
     """triton.autotune over a bounded list. The interpreter, which cannot time, takes the first.
 
-    half: configurations for when the argument named `typed` is of a 16-bit type; `wide` are those for float32 then.
+    configs_16: the configurations for calls whose argument named `typed` has a 16-bit type; all other calls take
+        configs_32.
     """
 
     def prune(configs: list[triton.Config], args: dict[str, Any], **_: Any) -> list[triton.Config]:
-        return half if half and args[typed].element_size() == 2 else wide
+        return configs_16 if configs_16 and args[typed].element_size() == 2 else configs_32
 
     if INTERPRETED.value:
-        return triton.autotune(wide[:1], key=key)
-    every = wide + [c for c in half or [] if c not in wide]
-    return triton.autotune(every, key=key, prune_configs_by={"early_config_prune": prune})
+        return triton.autotune(configs_32[:1], key=key)
+    all_configs = configs_32 + [c for c in configs_16 or [] if c not in configs_32]
+    return triton.autotune(all_configs, key=key, prune_configs_by={"early_config_prune": prune})
 
 
 def refuse_interpreter() -> None:

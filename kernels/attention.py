@@ -85,9 +85,9 @@ class _PatchAttention(torch.autograd.Function):
 
 
 def attention_forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """The output and, for the backward, (2, B, H, T) float32: a row's greatest score (log2) and 1 / its sum."""
+    """The output, and for the backward (2, B, H, T) float32: each row's maximum score in base 2, and 1 / its sum."""
     b, h, t, d = _check(q=q, k=k, v=v)
-    out = _tokens_first(q)
+    out = _empty_bthd(q)
     stats = torch.empty(2, b, h, t, dtype=torch.float32, device=q.device)
     with on_device(q):
         forward_kernel[lambda meta: (triton.cdiv(t, meta["BLOCK_M"]), b * h)](
@@ -103,7 +103,7 @@ def attention_backward(
     grad = grad if grad.stride(-1) == 1 else grad.contiguous()
     b, h, t, d = _check(q=q, k=k, v=v, out=out, grad=grad)
     check("stats", stats, f"2 {b} {h} {t}", (torch.float32,), {})
-    dq, dk, dv = (_tokens_first(x) for x in (q, k, v))
+    dq, dk, dv = (_empty_bthd(x) for x in (q, k, v))
     with on_device(q):
         keys_kernel[lambda meta: (triton.cdiv(t, meta["BLOCK_N"]), b * h)](
             q, k, v, out, grad, *stats, dk, dv, *_strides(q, k, v, out, grad, dk, dv), h, t, d**-0.5, D=d
@@ -128,7 +128,7 @@ def _check(**tensors: Tensor) -> tuple[int, int, int, int]:
     return sizes["B"], sizes["H"], sizes["T"], sizes["D"]
 
 
-def _tokens_first(like: Tensor) -> Tensor:
+def _empty_bthd(like: Tensor) -> Tensor:
     """(B, H, T, D) over memory (B, T, H, D): joining the heads afterwards costs no copy."""
     b, h, t, d = like.shape
     return torch.empty(b, t, h, d, dtype=like.dtype, device=like.device).transpose(1, 2)
@@ -147,7 +147,7 @@ def _tail(meta: dict[str, Any]) -> int:
 @triton.heuristics({"TAIL": _tail})
 @triton.jit
 def forward_kernel(
-    q, k, v, out, peaks, parts, q_b, q_h, q_t, k_b, k_h, k_t, v_b, v_h, v_t, o_b, o_h, o_t, heads, t, scale,
+    q, k, v, out, row_maxes, inv_sums, q_b, q_h, q_t, k_b, k_h, k_t, v_b, v_h, v_t, o_b, o_h, o_t, heads, t, scale,
     D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, TAIL: tl.constexpr,
 ):  # fmt: skip
     batch, head = (tl.program_id(1) // heads).to(tl.int64), tl.program_id(1) % heads
@@ -158,26 +158,29 @@ def forward_kernel(
     query = tl.load(q + batch * q_b + head * q_h + rows[:, None] * q_t + d[None, :], mask=here, other=0.0)
 
     acc = tl.zeros((BLOCK_M, D), tl.float32)
-    peak = tl.full((BLOCK_M,), float("-inf"), tl.float32)
-    total = tl.zeros((BLOCK_M,), tl.float32)
+    row_max = tl.full((BLOCK_M,), float("-inf"), tl.float32)
+    row_sum = tl.zeros((BLOCK_M,), tl.float32)
     scale *= 1.4426950408889634  # powers of two, not of e
     full = t // BLOCK_N * BLOCK_N
     for start in range(0, full, BLOCK_N):
-        acc, peak, total = _attend(query, k, v, k_t, v_t, start, t, scale, acc, peak, total, D, BLOCK_N, False)
+        acc, row_max, row_sum = _attend(
+            query, k, v, k_t, v_t, start, t, scale, acc, row_max, row_sum, D, BLOCK_N, False
+        )
     if TAIL > 0:
-        acc, peak, total = _attend(query, k, v, k_t, v_t, full, t, scale, acc, peak, total, D, TAIL, True)
+        acc, row_max, row_sum = _attend(query, k, v, k_t, v_t, full, t, scale, acc, row_max, row_sum, D, TAIL, True)
 
     at = out + batch * o_b + head * o_h + rows[:, None] * o_t + d[None, :]
-    tl.store(at, narrow(acc / total[:, None], out.dtype.element_ty), mask=here)
+    tl.store(at, narrow(acc / row_sum[:, None], out.dtype.element_ty), mask=here)
     row = tl.program_id(1).to(tl.int64) * t + rows
-    tl.store(peaks + row, peak, mask=rows < t)
-    tl.store(parts + row, 1.0 / total, mask=rows < t)
+    tl.store(row_maxes + row, row_max, mask=rows < t)
+    tl.store(inv_sums + row, 1.0 / row_sum, mask=rows < t)
 
 
 @triton.jit
 def _attend(
-    query, k, v, k_t, v_t, start, t, scale, acc, peak, total, D: tl.constexpr, N: tl.constexpr, MASKED: tl.constexpr
-):
+    query, k, v, k_t, v_t, start, t, scale, acc, row_max, row_sum,
+    D: tl.constexpr, N: tl.constexpr, MASKED: tl.constexpr,
+):  # fmt: skip
     cols, d = start + tl.arange(0, N), tl.arange(0, D)
     at_k, at_v = k + cols[None, :] * k_t + d[:, None], v + cols[:, None] * v_t + d[None, :]
     if MASKED:
@@ -187,17 +190,18 @@ def _attend(
     else:
         key, value = tl.load(at_k), tl.load(at_v)
         scores = dot(query, key) * scale
-    higher = tl.maximum(peak, tl.max(scores, 1))
-    p = tl.exp2(scores - higher[:, None])
-    shrink = tl.exp2(peak - higher)
-    acc = acc * shrink[:, None] + dot(narrow(p, v.dtype.element_ty), value)
-    return acc, higher, total * shrink + tl.sum(p, 1)
+    new_max = tl.maximum(row_max, tl.max(scores, 1))
+    p = tl.exp2(scores - new_max[:, None])
+    rescale = tl.exp2(row_max - new_max)
+    acc = acc * rescale[:, None] + dot(narrow(p, v.dtype.element_ty), value)
+    return acc, new_max, row_sum * rescale + tl.sum(p, 1)
 
 
 @tuned(BACKWARD_32, BACKWARD_16, key=["t", "D"], typed="q")
 @triton.jit
 def keys_kernel(
-    q, k, v, out, grad, peaks, parts, dk, dv, q_b, q_h, q_t, k_b, k_h, k_t, v_b, v_h, v_t, o_b, o_h, o_t, g_b, g_h, g_t,
+    q, k, v, out, grad, row_maxes, inv_sums, dk, dv,
+    q_b, q_h, q_t, k_b, k_h, k_t, v_b, v_h, v_t, o_b, o_h, o_t, g_b, g_h, g_t,
     dk_b, dk_h, dk_t, dv_b, dv_h, dv_t, heads, t, scale,
     D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
@@ -207,8 +211,8 @@ def keys_kernel(
     q += batch * q_b + head * q_h
     out += batch * o_b + head * o_h
     grad += batch * g_b + head * g_h
-    peaks += tl.program_id(1).to(tl.int64) * t
-    parts += tl.program_id(1).to(tl.int64) * t
+    row_maxes += tl.program_id(1).to(tl.int64) * t
+    inv_sums += tl.program_id(1).to(tl.int64) * t
     key = tl.load(k + batch * k_b + head * k_h + cols[:, None] * k_t + d[None, :], mask=here, other=0.0)
     value = tl.load(v + batch * v_b + head * v_h + cols[:, None] * v_t + d[None, :], mask=here, other=0.0)
 
@@ -220,10 +224,10 @@ def keys_kernel(
         g = tl.load(grad + rows[:, None] * g_t + d[None, :], mask=there, other=0.0)
         o = tl.load(out + rows[:, None] * o_t + d[None, :], mask=there, other=0.0)
         # rows past the end have an infinite maximum: their probabilities are 0
-        peak = tl.load(peaks + rows, mask=rows < t, other=float("inf"))
-        part = tl.load(parts + rows, mask=rows < t, other=0.0)
+        row_max = tl.load(row_maxes + rows, mask=rows < t, other=float("inf"))
+        inv_sum = tl.load(inv_sums + rows, mask=rows < t, other=0.0)
         delta = tl.sum(g.to(tl.float32) * o.to(tl.float32), 1)
-        p = tl.exp2(dot(key, tl.trans(query)) * (scale * 1.4426950408889634) - peak[None, :]) * part[None, :]
+        p = tl.exp2(dot(key, tl.trans(query)) * (scale * 1.4426950408889634) - row_max[None, :]) * inv_sum[None, :]
         dvalue += dot(narrow(p, g.dtype), g)
         ds = p * (dot(value, tl.trans(g)) - delta[None, :])
         dkey += dot(narrow(ds, query.dtype), query)
@@ -237,7 +241,8 @@ def keys_kernel(
 @tuned(BACKWARD_32, BACKWARD_16, key=["t", "D"], typed="q")
 @triton.jit
 def queries_kernel(
-    q, k, v, out, grad, peaks, parts, dq, q_b, q_h, q_t, k_b, k_h, k_t, v_b, v_h, v_t, o_b, o_h, o_t, g_b, g_h, g_t,
+    q, k, v, out, grad, row_maxes, inv_sums, dq,
+    q_b, q_h, q_t, k_b, k_h, k_t, v_b, v_h, v_t, o_b, o_h, o_t, g_b, g_h, g_t,
     dq_b, dq_h, dq_t, heads, t, scale,
     D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
@@ -250,8 +255,8 @@ def queries_kernel(
     g = tl.load(grad + batch * g_b + head * g_h + rows[:, None] * g_t + d[None, :], mask=here, other=0.0)
     o = tl.load(out + batch * o_b + head * o_h + rows[:, None] * o_t + d[None, :], mask=here, other=0.0)
     row = tl.program_id(1).to(tl.int64) * t + rows
-    peak = tl.load(peaks + row, mask=rows < t, other=float("inf"))
-    part = tl.load(parts + row, mask=rows < t, other=0.0)
+    row_max = tl.load(row_maxes + row, mask=rows < t, other=float("inf"))
+    inv_sum = tl.load(inv_sums + row, mask=rows < t, other=0.0)
     delta = tl.sum(g.to(tl.float32) * o.to(tl.float32), 1)
 
     dquery = tl.zeros((BLOCK_M, D), tl.float32)
@@ -261,7 +266,7 @@ def queries_kernel(
         key = tl.load(k + cols[:, None] * k_t + d[None, :], mask=there, other=0.0)
         value = tl.load(v + cols[:, None] * v_t + d[None, :], mask=there, other=0.0)
         scores = dot(query, tl.trans(key)) * (scale * 1.4426950408889634)
-        p = tl.exp2(tl.where((cols < t)[None, :], scores - peak[:, None], float("-inf"))) * part[:, None]
+        p = tl.exp2(tl.where((cols < t)[None, :], scores - row_max[:, None], float("-inf"))) * inv_sum[:, None]
         ds = p * (dot(g, tl.trans(value)) - delta[:, None])
         dquery += dot(narrow(ds, key.dtype), key)
 
@@ -280,7 +285,8 @@ def variants() -> Iterator[Variant]:
                 ("queries", queries_kernel, backward),
             ):
                 signature = dict.fromkeys(("q", "k", "v", "out", "grad", "dq", "dk", "dv"), f"*{kind}")
-                signature |= {"peaks": "*fp32", "parts": "*fp32", "heads": "i32", "t": "i32", "scale": "fp32"}
+                signature |= {"row_maxes": "*fp32", "inv_sums": "*fp32"}
+                signature |= {"heads": "i32", "t": "i32", "scale": "fp32"}
                 strides = [f"{x}_{axis}" for x in ("q", "k", "v", "o", "g", "dq", "dk", "dv") for axis in "bht"]
                 signature |= dict.fromkeys(strides, "i32")
                 sizes = {"t": 129, "heads": 6} | dict.fromkeys(strides, 3 * 6 * d)

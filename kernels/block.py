@@ -125,14 +125,14 @@ def linear(
     if norm:
         optional |= {"norm weight": (norm[0], "K"), "norm bias": (norm[1], "K")}
     check("weight", weight, "N K", FLOATS if x.dtype == torch.float32 else (x.dtype,), sizes)
-    either = tuple(dict.fromkeys((weight.dtype, torch.float32)))
-    given = {"x": x, "weight": weight}
+    dtypes = tuple(dict.fromkeys((weight.dtype, torch.float32)))
+    tensors = {"x": x, "weight": weight}
     for name, (tensor, shape) in optional.items():
         if tensor is not None:
-            check(name, tensor, shape, either, sizes)
-            given[name] = tensor
-    check_same_device(**given)
-    check_inference(**given)
+            check(name, tensor, shape, dtypes, sizes)
+            tensors[name] = tensor
+    check_same_device(**tensors)
+    check_inference(**tensors)
     rows, n, width = sizes["B"] * sizes["T"], sizes["N"], sizes["K"]
     dtype = weight.dtype if residual is None else residual.dtype
     out = torch.empty(sizes["B"], sizes["T"], n, dtype=dtype, device=x.device)

@@ -14,8 +14,8 @@ from pa3d.errors import InputError
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
 
 
-class Forward(NamedTuple):
-    """centers (G, 3); members (G, M) indices into the points; tokens (G, C); features (G, D) unit; seconds a stage."""
+class EncoderOutput(NamedTuple):
+    """centers (G, 3); members (G, M) indices into points; tokens (G, C); features (G, D) unit; seconds per stage."""
 
     centers: NDArray[np.float32]
     members: NDArray[np.int64]
@@ -54,11 +54,14 @@ class NativeEncoder:
         self.threads = threads or 0
         self._engine = _C.Engine(checkpoint.config.to_dict(), self.precision, checkpoint.tensors)
 
-    def __call__(self, points: NDArray[np.float32]) -> Forward:  # (N, 3) in the model's axes
-        centers, members, tokens, features, seconds = self._engine.forward(points, self.threads)
-        return Forward(points[centers], members, tokens, features, seconds)
+    def __call__(self, points: NDArray[np.float32]) -> EncoderOutput:  # (N, 3) in the model's axes
+        center_idx, members, tokens, features, seconds = self._engine.forward(points, self.threads)
+        return EncoderOutput(points[center_idx], members, tokens, features, seconds)
 
-    def many(self, clouds: list[NDArray[np.float32]]) -> list[Forward]:  # each (N, 3), N of any size
-        """What calls one by one would give, to the bit; clouds run side by side where there are enough of them."""
-        found = self._engine.forward_many(clouds, self.threads)
-        return [Forward(points[out[0]], *out[1:]) for points, out in zip(clouds, found, strict=True)]
+    def encode_batch(self, clouds: list[NDArray[np.float32]]) -> list[EncoderOutput]:  # each (N, 3), N of any size
+        """The same results, to the bit, as one call per cloud. Where there are enough clouds they run in parallel."""
+        results = self._engine.forward_many(clouds, self.threads)
+        return [
+            EncoderOutput(points[center_idx], *rest)
+            for points, (center_idx, *rest) in zip(clouds, results, strict=True)
+        ]

@@ -364,7 +364,7 @@ class Segmenter:
         return candidates[best_direction(np.array(scores))]
 
     def _encode(self, clouds: list[NDArray[np.float32]]) -> list[PatchFeatures]:  # each (N, 3) in the model's axes
-        found = self._encoder.many(clouds) if len(clouds) > 1 else [self._encoder(cloud) for cloud in clouds]
+        found = self._encoder.encode_batch(clouds) if len(clouds) > 1 else [self._encoder(cloud) for cloud in clouds]
         return [
             PatchFeatures(out.centers, out.members, out.tokens, out.features, points, out.seconds)
             for points, out in zip(clouds, found, strict=True)

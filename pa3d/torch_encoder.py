@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pa3d.checkpoint import Checkpoint
 from pa3d.errors import InputError
-from pa3d.native import Forward
+from pa3d.native import EncoderOutput
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,7 +51,7 @@ class TorchEncoder:
 
             self._recordings = Recordings(self.forward, Cuda(self._device))
 
-    def __call__(self, points: NDArray[np.float32]) -> Forward:  # (N, 3) in the model's axes
+    def __call__(self, points: NDArray[np.float32]) -> EncoderOutput:  # (N, 3) in the model's axes
         start = time.perf_counter()
         if self._recordings is not None:
             found = self._recordings(points)
@@ -61,9 +61,9 @@ class TorchEncoder:
             cloud = torch.from_numpy(points).to(self._device)[None]
             found = [result.cpu().numpy() for result in self.forward(cloud)]
         features, tokens, centers, members = (a[0] for a in found)
-        return Forward(centers, members, tokens, features, {"all": time.perf_counter() - start})
+        return EncoderOutput(centers, members, tokens, features, {"all": time.perf_counter() - start})
 
-    def many(self, clouds: list[NDArray[np.float32]]) -> list[Forward]:  # each (N, 3), N of any size
+    def encode_batch(self, clouds: list[NDArray[np.float32]]) -> list[EncoderOutput]:  # each (N, 3), N of any size
         return [self(points) for points in clouds]
 
     def forward(self, cloud: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # (B, N, 3) on the device
@@ -86,7 +86,7 @@ class TorchEncoder:
         from pa3d.ops.backends import triton
 
         wanted = self._device.type == "cuda" and self.precision == "bf16" and not os.environ.get("PA3D_BACKEND")
-        if not wanted or triton.unavailable() is not None:
+        if not wanted or triton.unavailable_reason() is not None:
             return None
         encoder = triton.kernels("encoder")
         return encoder.FusedEncoder(self.model) if encoder.refused(checkpoint.config) is None else None

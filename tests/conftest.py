@@ -95,11 +95,11 @@ def torch_on_host(kernels: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     monkeypatch.setattr(cuda, "DEVICE", "cpu")
     monkeypatch.setattr(cuda, "library", lambda: kernels.library)
-    monkeypatch.setattr(cuda, "unavailable", lambda: None)
+    monkeypatch.setattr(cuda, "unavailable_reason", lambda: None)
     monkeypatch.setattr(cuda, "_workspace", host_workspace)
     monkeypatch.setattr(torch.cuda, "device", lambda _: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: types.SimpleNamespace(cuda_stream=0))
     for name in ("checks", "backproject", "rasterize"):
-        monkeypatch.setattr(importlib.import_module(f"pa3d.ops.{name}"), "on_gpu", arrays.is_tensor)
+        monkeypatch.setattr(importlib.import_module(f"pa3d.ops.{name}"), "is_cuda", arrays.is_tensor)
     monkeypatch.setenv("PA3D_BACKEND", "cuda")
     return torch

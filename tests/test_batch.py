@@ -66,7 +66,8 @@ def test_torch_encoder() -> None:
     from pa3d.torch_encoder import TorchEncoder
 
     encoder, given = TorchEncoder(random_checkpoint(TINY), device="cpu"), clouds(2)
-    assert all(np.array_equal(a.tokens, encoder(b).tokens) for a, b in zip(encoder.many(given), given, strict=True))
+    together = encoder.encode_batch(given)
+    assert all(np.array_equal(a.tokens, encoder(b).tokens) for a, b in zip(together, given, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -54,9 +54,9 @@ def test_what_would_mean_nothing_is_refused(environment: dict[str, str], message
 
 def test_kernels_that_cannot_run_are_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(gpu, "unavailable", lambda backend: "not built" if backend == "cuda" else None)
+    monkeypatch.setattr(gpu, "unavailable_reason", lambda backend: "not built" if backend == "cuda" else None)
     assert gpu.refusal() == "the cuda kernels cannot run: not built"
-    monkeypatch.setattr(gpu, "unavailable", lambda backend: None)
+    monkeypatch.setattr(gpu, "unavailable_reason", lambda backend: None)
     assert gpu.refusal() is None
 
 

@@ -223,7 +223,7 @@ def test_info_says_why_gpu_kernels_cannot_run(monkeypatch: pytest.MonkeyPatch, c
     assert "cuda          kernels cannot run: no NVIDIA GPU is visible; libpa3d_cuda.so is not built: " in out
     assert "triton        kernels cannot run: no NVIDIA GPU is visible" in out
     for module in (cuda, triton):
-        monkeypatch.setattr(module, "unavailable", lambda: None)
+        monkeypatch.setattr(module, "unavailable_reason", lambda: None)
     assert pa3d("info") == 0
     out = capsys.readouterr().out
     assert "cuda          kernels can run" in out and "triton        kernels can run" in out

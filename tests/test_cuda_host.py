@@ -551,7 +551,7 @@ def test_the_version_of_the_library_is_that_of_the_extension(kernels: Kernels, m
     assert kernels.library.pa3d_cuda_version() == _C.CUDA_ABI
     monkeypatch.setattr(cuda, "LIBRARY", Path(kernels.library._name))
     monkeypatch.setattr(_C, "CUDA_ABI", 1)
-    with pytest.raises(ValueError, match=r"has version \d+ of the interface, expected 1: install pa3d anew"):
+    with pytest.raises(ValueError, match=r"has version \d+ of the interface, expected 1: reinstall pa3d"):
         cuda.library.__wrapped__()
 
 
@@ -567,7 +567,7 @@ def test_a_reference_on_a_gpu_is_announced_once(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(_dispatch, "_warned", set())
     monkeypatch.setattr(_dispatch, "device_type", lambda x: "cuda")
     for module in (cuda, triton):
-        monkeypatch.setattr(module, "unavailable", lambda: "it is not built")
+        monkeypatch.setattr(module, "unavailable_reason", lambda: "it is not built")
     message = r"knn: no kernel of pa3d can take this call on cuda \(cuda: it is not built; triton: it is not built\)"
     with pytest.warns(RuntimeWarning, match=message):
         assert _dispatch.choose("knn", OnGpu(), k=3) is reference
@@ -577,7 +577,7 @@ def test_a_reference_on_a_gpu_is_announced_once(monkeypatch: pytest.MonkeyPatch)
         warnings.simplefilter("error")
         assert _dispatch.choose("knn", OnGpu(), k=4) is reference  # said already
         assert _dispatch.choose("label_points", OnGpu()) is reference  # has no kernel for a GPU anywhere
-    monkeypatch.setattr(cuda, "unavailable", lambda: None)
+    monkeypatch.setattr(cuda, "unavailable_reason", lambda: None)
     assert _dispatch.choose("knn", OnGpu(), k=3) is cuda
     assert _dispatch.choose("knn", OnGpu(), k=2000) is reference
 
@@ -589,18 +589,19 @@ def test_why_the_kernels_cannot_run(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setattr(cuda, "gpu_is_visible", lambda: False)
     monkeypatch.setattr(cuda, "_how_to_build", lambda: "there is no nvcc on PATH")
     unbuilt = "libpa3d_cuda.so is not built: there is no nvcc on PATH"
-    assert str(cuda.unavailable()).startswith(f"no NVIDIA GPU is visible; {unbuilt}")
+    assert str(cuda.unavailable_reason()).startswith(f"no NVIDIA GPU is visible; {unbuilt}")
     monkeypatch.setattr(cuda, "gpu_is_visible", lambda: True)
-    assert str(cuda.unavailable()).startswith(unbuilt)
+    assert str(cuda.unavailable_reason()).startswith(unbuilt)
     cuda.LIBRARY.write_text("not a library")
     monkeypatch.setattr(cuda, "gpu_is_visible", lambda: False)
-    assert str(cuda.unavailable()).startswith("no NVIDIA GPU is visible")
+    assert str(cuda.unavailable_reason()).startswith("no NVIDIA GPU is visible")
     monkeypatch.setattr(cuda, "gpu_is_visible", lambda: True)
     cuda.library.cache_clear()
     if importlib.util.find_spec("torch") is None:
-        assert cuda.unavailable() == "torch is not installed: pip install 'pa3d[torch]'"
+        assert cuda.unavailable_reason() == "torch is not installed: pip install 'pa3d[torch]'"
     else:
-        assert "file too short" in str(cuda.unavailable()) or "invalid ELF header" in str(cuda.unavailable())
+        reason = str(cuda.unavailable_reason())
+        assert "file too short" in reason or "invalid ELF header" in reason
 
 
 def test_a_forced_backend_says_why_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -609,12 +610,12 @@ def test_a_forced_backend_says_why_it_cannot_run(monkeypatch: pytest.MonkeyPatch
     points = clouds("random", 20, 1)
     for backend, module in (("cuda", cuda), ("triton", triton)):
         monkeypatch.setenv("PA3D_BACKEND", backend)
-        monkeypatch.setattr(module, "unavailable", lambda: "no NVIDIA GPU is visible")
+        monkeypatch.setattr(module, "unavailable_reason", lambda: "no NVIDIA GPU is visible")
         with pytest.raises(
             ValueError, match=f"PA3D_BACKEND={backend} cannot run here: no NVIDIA GPU is visible; unset"
         ):
             ops.knn(points, points, 3)
-        monkeypatch.setattr(module, "unavailable", lambda: None)
+        monkeypatch.setattr(module, "unavailable_reason", lambda: None)
         with pytest.raises(
             ValueError, match=f"PA3D_BACKEND={backend} takes torch tensors on cuda only, got a numpy arr"
         ):
@@ -631,10 +632,10 @@ def test_a_forced_backend_says_why_it_cannot_run(monkeypatch: pytest.MonkeyPatch
 def test_a_forced_backend_names_its_limits(torch_on_host: Any) -> None:
     many = torch_clouds(torch_on_host, 1100, 1)
     with pytest.raises(
-        ValueError, match="PA3D_BACKEND=cuda cannot run knn: it finds at most 1024 neighbours, not 1025"
+        ValueError, match="PA3D_BACKEND=cuda cannot run knn: it supports at most 1024 neighbours, not 1025"
     ):
         ops.knn(many[:, :2].contiguous(), many, 1025)
-    with pytest.raises(ValueError, match="cannot run sample_and_group: it finds at most 1024 neighbours, not 1025"):
+    with pytest.raises(ValueError, match="cannot run sample_and_group: it supports at most 1024 neighbours, not 1025"):
         ops.sample_and_group(many, 2, 1025)
     with pytest.raises(ValueError, match="expected a contiguous tensor"):
         ops.farthest_point_sample(many[:, ::2], 3)

@@ -23,7 +23,7 @@ def case(kind: str, n: int, seen: int, g: int, k: int, m: int = 8) -> Case:
     members = rng.integers(0, seen, (g, m))  # with repetitions
     centers = np.ascontiguousarray(points[members[:, 0]])
     logits = rng.uniform(-1 / 0.07, 1 / 0.07, (g, k)).astype(np.float32)
-    return {"at": at, "centers": centers, "members": members, "points": points, "logits": logits}
+    return {"query_points": at, "centers": centers, "members": members, "points": points, "logits": logits}
 
 
 def test_hand_worked() -> None:
@@ -87,7 +87,7 @@ def test_the_same_bits_everywhere(assign: str) -> None:
             results.append(labels.tobytes() + scores.tobytes())
     _C.set_isa(before)
     assert len(set(results)) == 1
-    some = {**c, "at": c["at"][777:1234].copy()}
+    some = {**c, "query_points": c["query_points"][777:1234].copy()}
     assert np.array_equal(label_points(**some, assign=assign)[1], label_points(**c, assign=assign)[1][777:1234])
 
 
@@ -95,11 +95,11 @@ def test_errors() -> None:
     c = case("random", 20, 10, 4, 2)
     for change, message in (
         ({"assign": "best"}, "assign: expected nearest, membership or smooth"),
-        ({"logits": c["logits"][:3]}, "logits: expected a row a centre"),
-        ({"members": c["members"][:3]}, "members: expected a row a centre"),
+        ({"logits": c["logits"][:3]}, "logits: expected one row per centre"),
+        ({"members": c["members"][:3]}, "members: expected one row per centre"),
         ({"members": c["members"] + 10}, "members: an index lies outside the points"),
-        ({"at": c["at"][:0]}, "at: expected at least one point"),
-        ({"at": c["at"] * np.float32(np.nan)}, "at: NaN or infinite values"),
+        ({"query_points": c["query_points"][:0]}, "query_points: expected at least one point"),
+        ({"query_points": c["query_points"] * np.float32(np.nan)}, "query_points: NaN or infinite values"),
     ):
         with pytest.raises(ValueError, match=message):
             label_points(**{**c, **change})

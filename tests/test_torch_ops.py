@@ -205,7 +205,7 @@ def test_attention_compiles_into_one_graph():
 
 def test_attention_on_a_gpu_is_one_node(monkeypatch: pytest.MonkeyPatch):
     """Traced there, it leaves the choice of a kernel to the moment when it runs."""
-    monkeypatch.setattr(sys.modules["pa3d.ops.attention"], "on_gpu", lambda x: True)
+    monkeypatch.setattr(sys.modules["pa3d.ops.attention"], "is_cuda", lambda x: True)
     q, k, v = (x.detach() for x in heads(torch.float32, 2, 3, 9, 16))
     graphs = []
 

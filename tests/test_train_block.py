@@ -79,7 +79,8 @@ def test_is_as_exact_as_tensor_code(
     """Outputs and gradients: off by at most twice what tensor code of that precision is off by."""
     isa, half = operands
     if isa == "generic":
-        monkeypatch.setattr(native, "cannot_train", lambda *_: None)  # the rule that leaves this level to torch
+        # The rule that leaves this level to torch.
+        monkeypatch.setattr(native, "training_unsupported_reason", lambda *_: None)
     c = config(dim, heads, hidden)
     start, (x, pos, kept) = weights(c), inputs(c, shapes, tokens)
     blocks = TrainBlocks(c)
@@ -158,11 +159,11 @@ def test_nothing_is_kept_without_gradients_and_two_passes_may_be_open() -> None:
     expected, grads = step(blocks, x, pos, kept)
     blocks.zero_grad()
     outs = [blocks(x * factor, pos, kept) for factor in (1.0, 2.0)]
-    spare = len(train_block._tapes)
+    spare = len(train_block._activations)
     with torch.no_grad():
         for _ in range(3):
             assert torch.equal(blocks(x, pos, kept), expected)
-    assert len(train_block._tapes) <= spare + 1  # one, used by all
+    assert len(train_block._activations) <= spare + 1  # one, used by all
     factors = torch.randn(expected.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     (outs[0] * factors.float()).sum().backward()
     for name, parameter in blocks.named_parameters():
@@ -193,12 +194,12 @@ def test_what_the_kernels_do_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
     assert train_block.backend(False, 1, 64, y.bfloat16()) == "native"
     assert train_block.backend(False, 1, 64, y, y.bfloat16()) == "reference"  # weights
     monkeypatch.setenv("PA3D_BACKEND", "native")
-    with pytest.raises(ValueError, match="multiples of 32 numbers, not 48 in 1 heads, 64"):
+    with pytest.raises(ValueError, match="divisible by 32, not 48 in 1 heads, 64"):
         train_block.backend(False, 1, 64, x)
     with pytest.raises(ValueError, match=r"float32, not float16"):
         train_block.backend(False, 1, 64, y.half())
     vector, matrix = torch.zeros(32).numpy(), torch.zeros(32, 32).numpy()
-    kernel = _C.BlockTraining("fp32")
+    kernel = _C.BlockTrainer("fp32")
     short = [vector, vector, matrix, matrix, vector, vector, vector, matrix, vector, matrix, vector]
     with pytest.raises(ValueError, match="qkv: expected 3072 values, got 1024"):
-        kernel.forward(short, 1, 1e-5, x.numpy(), x.numpy(), None, kernel.tape())
+        kernel.forward(short, 1, 1e-5, x.numpy(), x.numpy(), None, kernel.new_activations())

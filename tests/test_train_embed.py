@@ -70,7 +70,8 @@ def test_is_as_exact_as_tensor_code(
     """Outputs, gradients and running statistics: off by at most twice what tensor code of that precision is off by."""
     isa, half = operands
     if isa == "generic":
-        monkeypatch.setattr(native, "cannot_train", lambda *_: None)  # the rule that leaves this level to torch
+        # The rule that leaves this level to torch.
+        monkeypatch.setattr(native, "training_unsupported_reason", lambda *_: None)
     start, points = weights(widths), patches_of(patches, size)
     net = TrainPointNet(widths)
     assert train_embed.backend(half, widths, points) == "native"
@@ -100,7 +101,7 @@ def test_of_equal_rows_one_gets_the_gradient() -> None:
 
 def test_frozen_statistics(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if isa == "generic":
-        monkeypatch.setattr(native, "cannot_train", lambda *_: None)
+        monkeypatch.setattr(native, "training_unsupported_reason", lambda *_: None)
     start = weights(WIDTHS[0])
     points = patches_of(7, 6)
     step(start, start, points)  # moves the statistics
@@ -191,7 +192,7 @@ def test_points_that_want_a_gradient_get_it() -> None:
 
 
 def test_calls_out_of_order_are_refused() -> None:
-    kernel, vector = _C.EmbedTraining("fp32"), torch.zeros(32).numpy()
+    kernel, vector = _C.EmbedTrainer("fp32"), torch.zeros(32).numpy()
     with pytest.raises(ValueError, match="in this order"):
         kernel.finish(vector, vector)
     with pytest.raises(ValueError, match="in this order"):
@@ -201,8 +202,8 @@ def test_calls_out_of_order_are_refused() -> None:
 def test_arrays_of_a_wrong_size_are_refused() -> None:
     floats = torch.zeros(32, 32).numpy()
     vector = torch.zeros(32).numpy()
-    kernel = _C.EmbedTraining("fp32")
-    with pytest.raises(ValueError, match="pooling: expected 1024 values, got 32"):
+    kernel = _C.EmbedTrainer("fp32")
+    with pytest.raises(ValueError, match="w3_max: expected 1024 values, got 32"):
         kernel.moments(
             torch.zeros(1, 2, 3).numpy(), torch.zeros(32, 3).numpy(), vector, floats, floats, vector, floats, vector
         )
@@ -211,7 +212,7 @@ def test_arrays_of_a_wrong_size_are_refused() -> None:
             torch.zeros(1, 3, 3).numpy(), torch.zeros(32, 3).numpy(), vector, floats, floats, floats, floats, vector
         )
     with pytest.raises(ValueError, match="expected fp32 or bf16, got int8"):
-        _C.EmbedTraining("int8")
+        _C.EmbedTrainer("int8")
 
 
 def test_two_threads_never_get_one_object() -> None:
@@ -227,10 +228,10 @@ def test_two_threads_never_get_one_object() -> None:
     def work() -> None:
         for _ in range(2000):
             pooled = pool.acquire(False)
-            if id(pooled.item) in in_use:
-                twice.append(id(pooled.item))
-            in_use.add(id(pooled.item))
-            in_use.discard(id(pooled.item))
+            if id(pooled.object) in in_use:
+                twice.append(id(pooled.object))
+            in_use.add(id(pooled.object))
+            in_use.discard(id(pooled.object))
             pool.release(pooled)
 
     before = sys.getswitchinterval()

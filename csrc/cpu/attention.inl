@@ -2,15 +2,15 @@
 // type of the operands of both products, F32 or BF16; scores, exponentials and their sum are float32 in any case.
 
 template <class T>
-struct AttentionScratch {
-  Buffer<typename T::A> queries, keys, values, probs;  // probs: exponentials, not yet divided by their sum
+struct AttentionWorkspace {
+  Buffer<typename T::Activation> queries, keys, values, exp_scores;  // exp_scores: not yet divided by their sum
   Buffer<float> scores, tile;
   void reserve(int64_t tokens, int64_t head_dim) {
     const int64_t panels = (tokens + kNR - 1) / kNR, width = align_up(head_dim);
     queries.reserve(tokens * width);
     keys.reserve(panels * width * kNR);
     values.reserve((head_dim + kNR - 1) / kNR * align_up(tokens) * kNR);
-    probs.reserve(kMR * panels * kNR);
+    exp_scores.reserve(kMR * panels * kNR);
     scores.reserve(kMR * panels * kNR);
     tile.reserve(kMR * kNR);
   }
@@ -18,12 +18,12 @@ struct AttentionScratch {
 
 // One 32-bit lane of a row, elements [at, at + kPack); zeros past `width`.
 template <class T>
-static inline uint32_t load_lane(const typename T::A* row, int64_t at, int64_t width) {
+static inline uint32_t load_packed_lane(const typename T::Activation* row, int64_t at, int64_t width) {
   uint32_t lane = 0;
   if (at + T::kPack <= width)
     std::memcpy(&lane, row + at, 4);
   else
-    std::memcpy(&lane, row + at, (width - at) * sizeof(typename T::A));
+    std::memcpy(&lane, row + at, (width - at) * sizeof(typename T::Activation));
   return lane;
 }
 
@@ -61,13 +61,13 @@ static inline void transpose_16x16(const char* rows, int64_t stride, int64_t cou
 
 // Rows (tokens, head_dim) as panels for products with each of them, zeros past the last.
 template <class T>
-static inline void pack_transposed(const typename T::A* rows, int64_t stride, int64_t tokens, int64_t head_dim,
-                                   typename T::A* out) {
+static inline void pack_transposed(const typename T::Activation* rows, int64_t stride, int64_t tokens, int64_t head_dim,
+                                   typename T::Activation* out) {
   const int64_t padded = (tokens + kNR - 1) / kNR * kNR, lanes = (head_dim + T::kPack - 1) / T::kPack;
 #if PA3D_LEVEL >= 2
   if (head_dim % (16 * T::kPack) == 0) {
     constexpr int64_t kLine = kNR * 4;
-    const int64_t row = stride * static_cast<int64_t>(sizeof(typename T::A));
+    const int64_t row = stride * static_cast<int64_t>(sizeof(typename T::Activation));
     for (int64_t t = 0; t < padded; t += 16) {
       char* panel = reinterpret_cast<char*>(out) + t / kNR * lanes * kLine + t % kNR * 4;
       const char* from = reinterpret_cast<const char*>(rows) + t * row;
@@ -77,9 +77,9 @@ static inline void pack_transposed(const typename T::A* rows, int64_t stride, in
   }
 #endif
   for (int64_t t = 0; t < padded; ++t) {
-    typename T::A* panel = out + t / kNR * lanes * T::kPack * kNR + t % kNR * T::kPack;
+    typename T::Activation* panel = out + t / kNR * lanes * T::kPack * kNR + t % kNR * T::kPack;
     for (int64_t i = 0; i < lanes; ++i) {
-      const uint32_t lane = t < tokens ? load_lane<T>(rows + t * stride, i * T::kPack, head_dim) : 0;
+      const uint32_t lane = t < tokens ? load_packed_lane<T>(rows + t * stride, i * T::kPack, head_dim) : 0;
       std::memcpy(panel + i * T::kPack * kNR, &lane, 4);
     }
   }
@@ -87,10 +87,10 @@ static inline void pack_transposed(const typename T::A* rows, int64_t stride, in
 
 // qkv: rows (tokens, 3 * dim) of length stride; out: rows [from, to) of (tokens, dim).
 template <class T, class O>
-static void attention_head(const typename T::A* qkv, int64_t stride, int64_t tokens, int64_t dim, int64_t head,
-                           int64_t head_dim, int64_t from, int64_t to, AttentionScratch<T>& s, typename O::A* out,
-                           int64_t out_stride) {
-  typedef typename T::A A;
+static void attention_head(const typename T::Activation* qkv, int64_t stride, int64_t tokens, int64_t dim, int64_t head,
+                           int64_t head_dim, int64_t from, int64_t to, AttentionWorkspace<T>& s,
+                           typename O::Activation* out, int64_t out_stride) {
+  typedef typename T::Activation A;
   const A* q = qkv + head * head_dim;
   const A *k = q + dim, *v = q + 2 * dim;
   const int64_t panels = (tokens + kNR - 1) / kNR, padded = panels * kNR, out_panels = (head_dim + kNR - 1) / kNR;
@@ -134,18 +134,18 @@ static void attention_head(const typename T::A* qkv, int64_t stride, int64_t tok
       vf sum = vf{};
       for (int64_t t = 0; t < padded_tokens; t += PA3D_W) {
         const vf e = vexp((load(r + t) - row_max) * scale);
-        T::store_f32(s.probs.data() + i * padded + t, e);
+        T::store_f32(s.exp_scores.data() + i * padded + t, e);
         sum += e;
       }
       inverse_sum[i] = 1.0f / reduce_add(sum);
     }
     for (int64_t p = 0; p < out_panels; ++p) {
-      microkernel_rows<T, kMR>(rows, s.probs.data(), padded, s.values.data() + p * steps * T::kPack * kNR,
+      microkernel_rows<T, kMR>(rows, s.exp_scores.data(), padded, s.values.data() + p * steps * T::kPack * kNR,
                                steps * T::kPack, tile);
       for (int i = 0; i < rows; ++i)
         for (int j = 0; j < kNR && p * kNR + j < head_dim; j += PA3D_W) {
           const vf value = load(tile + i * kNR + j) * splat(inverse_sum[i]);
-          typename O::A* at = out + (row + i) * out_stride + head * head_dim + p * kNR + j;
+          typename O::Activation* at = out + (row + i) * out_stride + head * head_dim + p * kNR + j;
           if (p * kNR + j + PA3D_W <= head_dim)
             O::store_f32(at, value);
           else

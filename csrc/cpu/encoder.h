@@ -22,7 +22,7 @@ enum class Precision { fp32, bf16, int8 };
 using WeightSource = std::function<const float*(const std::string& name, int64_t count)>;
 
 // Seconds spent in each stage of one call, added up over calls by the caller.
-struct EncoderTimes {
+struct StageSeconds {
   double sample = 0, embed = 0, blocks = 0, project = 0;
 };
 
@@ -39,7 +39,7 @@ class Encoder {
   // points (n, 3) in the model's axes, n >= 1, finite. centers (G) and members (G, M) are indices into points; tokens
   // (G, C), features (G, D). With fewer points than a patch takes, members repeat from the start.
   virtual void forward(const float* points, int64_t n, int threads, Workspace& workspace, int64_t* centers,
-                       int64_t* members, float* tokens, float* features, EncoderTimes* times) const = 0;
+                       int64_t* members, float* tokens, float* features, StageSeconds* times) const = 0;
   virtual const EncoderConfig& config() const = 0;
 };
 

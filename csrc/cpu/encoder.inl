@@ -10,7 +10,7 @@ namespace PA3D_NS {
 // out = LayerNorm(x) * gamma + beta over the first `dim` of each row; rows [from, to).
 template <class T>
 static void layer_norm_rows(const float* x, int64_t stride, int64_t dim, int64_t from, int64_t to, const float* gamma,
-                            const float* beta, float eps, typename T::A* out, int64_t out_stride) {
+                            const float* beta, float eps, typename T::Activation* out, int64_t out_stride) {
   for (int64_t r = from; r < to; ++r) {
     const float* row = x + r * stride;
     // Past dim the row is zero, so sums may run over whole vectors; the variance corrects for those lanes.
@@ -46,7 +46,7 @@ struct LayerNorm {
 template <class T>
 struct Block {
   LayerNorm norm1, norm2;
-  Packed<T> qkv, proj, fc1, fc2;
+  PackedWeight<T> qkv, proj, fc1, fc2;
   void load_weights(const EncoderConfig& c, const WeightSource& weights, const std::string& name) {
     norm1.load_weights(weights, name + "norm1", c.dim);
     norm2.load_weights(weights, name + "norm2", c.dim);
@@ -80,7 +80,7 @@ class EncoderOf : public Encoder {
       blocks_[i].load_weights(c, weights, "blocks.blocks." + std::to_string(i) + ".");
     norm_.load_weights(weights, "norm", c.dim);
     proj_.pack(weights("proj.weight", c.text_dim * c.dim), c.text_dim, c.dim, c.dim, weights("proj.bias", c.text_dim));
-    move_weights_to_slab();
+    move_weights_to_huge_pages();
   }
 
   const EncoderConfig& config() const override { return c_; }
@@ -94,89 +94,89 @@ class EncoderOf : public Encoder {
 #endif
 
  public:
-  struct State : Workspace {
+  struct EncoderWorkspace : Workspace {
     Buffer<float> centers, pos_hidden, pos, x, projected;
-    Buffer<typename AttnType::A> qkv;
+    Buffer<typename AttnType::Activation> qkv;
     Activations<F32> pooled;
     Activations<T> normed, attn_out, hidden;
-    std::vector<typename PatchEmbed<T>::Scratch> embed;
-    std::vector<AttentionScratch<AttnType>> attention;
+    std::vector<typename PatchEmbed<T>::Workspace> embed;
+    std::vector<AttentionWorkspace<AttnType>> attention;
   };
 
-  std::unique_ptr<Workspace> workspace() const override { return std::make_unique<State>(); }
+  std::unique_ptr<Workspace> workspace() const override { return std::make_unique<EncoderWorkspace>(); }
 
   void forward(const float* points, int64_t n, int threads, Workspace& workspace, int64_t* centers, int64_t* members,
-               float* tokens, float* features, EncoderTimes* times) const override {
-    State& s = static_cast<State&>(workspace);
-    const int64_t g = c_.patches, m = c_.patch_size, t = g + 1, dim = c_.dim;
+               float* tokens, float* features, StageSeconds* times) const override {
+    EncoderWorkspace& s = static_cast<EncoderWorkspace&>(workspace);
+    const int64_t g = c_.patches, m = c_.patch_size, num_tokens = g + 1, dim = c_.dim;
     const int64_t ld = align_up(dim), ld_qkv = align_up(3 * dim), ld_pos = align_up(c_.pos_hidden),
                   ld_text = align_up(c_.text_dim);
     const int64_t head_dim = dim / c_.heads;
-    const int n_threads = resolve_threads(threads);
+    const int max_threads = resolve_threads(threads);
     s.centers.reserve(g * kRowAlign);
     s.pos_hidden.reserve(g * ld_pos);
-    s.pos.reserve(t * ld);
-    s.x.reserve(t * ld);
-    s.qkv.reserve(t * ld_qkv);
+    s.pos.reserve(num_tokens * ld);
+    s.x.reserve(num_tokens * ld);
+    s.qkv.reserve(num_tokens * ld_qkv);
     s.pooled.reserve(g, c_.embed[3]);
-    s.normed.reserve(t, dim);
-    s.attn_out.reserve(t, dim);
-    s.hidden.reserve(t, c_.mlp_hidden);
+    s.normed.reserve(num_tokens, dim);
+    s.attn_out.reserve(num_tokens, dim);
+    s.hidden.reserve(num_tokens, c_.mlp_hidden);
     s.projected.reserve(g * ld_text);
-    if (static_cast<int>(s.embed.size()) < n_threads) {
-      s.embed.resize(n_threads);
-      s.attention.resize(n_threads);
+    if (static_cast<int>(s.embed.size()) < max_threads) {
+      s.embed.resize(max_threads);
+      s.attention.resize(max_threads);
     }
     for (auto& e : s.embed) e.reserve(embed_, m);
-    for (auto& a : s.attention) a.reserve(t, head_dim);
+    for (auto& a : s.attention) a.reserve(num_tokens, head_dim);
 
-    const auto t0 = Clock::now();
-    const int64_t found = std::min(m, n);
-    sample_and_group(points, n, g, found, 0, c_.min_sq_norm, centers, members, nullptr);
-    if (found < m) {  // spread the short rows out from the back, then repeat
+    const auto start = Clock::now();
+    const int64_t k = std::min(m, n);
+    sample_and_group(points, n, g, k, 0, c_.min_sq_norm, centers, members, nullptr);
+    if (k < m) {  // repeat neighbours cyclically, in place, last patch first
       for (int64_t i = g; i-- > 0;)
-        for (int64_t j = m; j-- > 0;) members[i * m + j] = members[i * found + j % found];
+        for (int64_t j = m; j-- > 0;) members[i * m + j] = members[i * k + j % k];
     }
     for (int64_t i = 0; i < g; ++i) std::copy_n(points + 3 * centers[i], 3, &s.centers[i * kRowAlign]);
-    const auto t1 = Clock::now();
-    auto t2 = t1, t3 = t1;
+    const auto sampled = Clock::now();
+    auto embedded = sampled, blocks_done = sampled;
 
 #ifdef _OPENMP
-#pragma omp parallel num_threads(n_threads)
+#pragma omp parallel num_threads(max_threads)
 #endif
     {
-      const int id = thread_id(), team = team_size();
+      const int id = thread_id(), num_threads = team_size();
       int64_t from, to;
       const int64_t groups = (g + kPatchesPerStep - 1) / kPatchesPerStep;
-      partition(groups, id, team, &from, &to);
+      partition(groups, id, num_threads, &from, &to);
       for (int64_t i = from; i < to; ++i)
         embed_.forward(points, centers, members, m, i * kPatchesPerStep, std::min(g, (i + 1) * kPatchesPerStep),
                        s.embed[id], s.pooled);
-      partition(pos1_.panels, id, team, &from, &to);
-      linear<F32, F32, Activation::gelu>({s.centers.data(), kRowAlign, nullptr, nullptr}, g, pos1_, from, to,
-                                         s.pos_hidden.data(), ld_pos);
+      partition(pos1_.panels, id, num_threads, &from, &to);
+      linear<F32, F32, ActFn::gelu>({s.centers.data(), kRowAlign, nullptr, nullptr}, g, pos1_, from, to,
+                                    s.pos_hidden.data(), ld_pos);
       barrier();
-      partition(pos2_.panels, id, team, &from, &to);
-      linear<F32, F32, Activation::none>({s.pos_hidden.data(), ld_pos, nullptr, nullptr}, g, pos2_, from, to,
-                                         s.pos.data() + ld, ld);
-      partition(embed_.reduce.panels, id, team, &from, &to);
-      linear<F32, F32, Activation::none>(s.pooled.rows(), g, embed_.reduce, from, to, s.x.data() + ld, ld);
+      partition(pos2_.panels, id, num_threads, &from, &to);
+      linear<F32, F32, ActFn::none>({s.pos_hidden.data(), ld_pos, nullptr, nullptr}, g, pos2_, from, to,
+                                    s.pos.data() + ld, ld);
+      partition(embed_.reduce.panels, id, num_threads, &from, &to);
+      linear<F32, F32, ActFn::none>(s.pooled.rows(), g, embed_.reduce, from, to, s.x.data() + ld, ld);
       if (id == 0) {
         std::copy_n(cls_token_.data(), dim, s.x.data());
         std::copy_n(cls_pos_.data(), dim, s.pos.data());
-        t2 = Clock::now();
+        embedded = Clock::now();
       }
       barrier();
-      const bool by_heads = head_dim % kNR == 0 && c_.heads % team == 0;
+      const bool by_heads = head_dim % kNR == 0 && c_.heads % num_threads == 0;
       // With enough rows, each thread keeps its own rows from one attention to the next without barriers. Otherwise
       // the threads divide the columns, which reads the weights once.
-      const bool by_rows = t >= kMinRowsPerThread * team;
+      const bool by_rows = num_tokens >= kMinRowsPerThread * num_threads;
       int64_t row_begin, row_end;
-      partition(t, id, team, &row_begin, &row_end);
-      const int64_t row = by_rows ? row_begin : 0, rows = by_rows ? row_end - row_begin : t;
-      const auto columns_of = [&](const Packed<T>& w) {
+      partition(num_tokens, id, num_threads, &row_begin, &row_end);
+      const int64_t row = by_rows ? row_begin : 0, rows = by_rows ? row_end - row_begin : num_tokens;
+      const auto columns_of = [&](const PackedWeight<T>& w) {
         int64_t first = 0, last = w.panels;
-        if (!by_rows) partition(w.panels, id, team, &first, &last);
+        if (!by_rows) partition(w.panels, id, num_threads, &first, &last);
         return std::make_pair(first, last);
       };
       const auto sync_team = [&] {
@@ -191,22 +191,24 @@ class EncoderOf : public Encoder {
         s.normed.quantize(row_begin, row_end);
         barrier();
         if (by_heads) {  // each thread attends with what it has just computed itself
-          const int64_t first = c_.heads * id / team, last = c_.heads * (id + 1) / team;
-          for (int64_t part = 0; part < 3; ++part)
-            linear<T, AttnType, Activation::none>(s.normed.rows(), t, block.qkv, (part * dim + first * head_dim) / kNR,
-                                                  (part * dim + last * head_dim) / kNR, s.qkv.data(), ld_qkv);
+          const int64_t first = c_.heads * id / num_threads, last = c_.heads * (id + 1) / num_threads;
+          for (int64_t qkv_index = 0; qkv_index < 3; ++qkv_index)
+            linear<T, AttnType, ActFn::none>(s.normed.rows(), num_tokens, block.qkv,
+                                             (qkv_index * dim + first * head_dim) / kNR,
+                                             (qkv_index * dim + last * head_dim) / kNR, s.qkv.data(), ld_qkv);
           for (int64_t head = first; head < last; ++head)
-            attention_head<AttnType, Stored>(s.qkv.data(), ld_qkv, t, dim, head, head_dim, 0, t, s.attention[id],
-                                             s.attn_out.row(0), ld);
-        } else {
-          partition(block.qkv.panels, id, team, &from, &to);
-          linear<T, AttnType, Activation::none>(s.normed.rows(), t, block.qkv, from, to, s.qkv.data(), ld_qkv);
-          barrier();
-          const int64_t parts = (team + c_.heads - 1) / c_.heads;
-          for (int64_t task = id; task < c_.heads * parts; task += team) {
-            partition(t, static_cast<int>(task % parts), static_cast<int>(parts), &from, &to);
-            attention_head<AttnType, Stored>(s.qkv.data(), ld_qkv, t, dim, task / parts, head_dim, from, to,
+            attention_head<AttnType, Stored>(s.qkv.data(), ld_qkv, num_tokens, dim, head, head_dim, 0, num_tokens,
                                              s.attention[id], s.attn_out.row(0), ld);
+        } else {
+          partition(block.qkv.panels, id, num_threads, &from, &to);
+          linear<T, AttnType, ActFn::none>(s.normed.rows(), num_tokens, block.qkv, from, to, s.qkv.data(), ld_qkv);
+          barrier();
+          const int64_t splits_per_head = (num_threads + c_.heads - 1) / c_.heads;
+          for (int64_t task = id; task < c_.heads * splits_per_head; task += num_threads) {
+            partition(num_tokens, static_cast<int>(task % splits_per_head), static_cast<int>(splits_per_head), &from,
+                      &to);
+            attention_head<AttnType, Stored>(s.qkv.data(), ld_qkv, num_tokens, dim, task / splits_per_head, head_dim,
+                                             from, to, s.attention[id], s.attn_out.row(0), ld);
           }
         }
         barrier();
@@ -222,8 +224,8 @@ class EncoderOf : public Encoder {
         s.normed.quantize(row_begin, row_end);
         sync_team();
         std::tie(from, to) = columns_of(block.fc1);
-        linear<T, Stored, Activation::gelu>(s.normed.rows(row), rows, block.fc1, from, to, s.hidden.row(row),
-                                            s.hidden.stride);
+        linear<T, Stored, ActFn::gelu>(s.normed.rows(row), rows, block.fc1, from, to, s.hidden.row(row),
+                                       s.hidden.stride);
         sync_team();
         if constexpr (T::kQuantized) {
           s.hidden.quantize(row_begin, row_end);
@@ -234,8 +236,8 @@ class EncoderOf : public Encoder {
         sync_team();
       }
       barrier();
-      if (id == 0) t3 = Clock::now();
-      partition(g, id, team, &from, &to);
+      if (id == 0) blocks_done = Clock::now();
+      partition(g, id, num_threads, &from, &to);
       layer_norm_rows<AttnType>(s.x.data() + ld, ld, dim, from, to, norm_.gamma.data(), norm_.beta.data(), c_.norm_eps,
                                 s.qkv.data(), ld);
       if (tokens) {  // in float32 whatever the precision, and in place
@@ -244,11 +246,11 @@ class EncoderOf : public Encoder {
         for (int64_t r = from; r < to; ++r) std::copy_n(s.x.data() + (1 + r) * ld, dim, tokens + r * dim);
       }
       barrier();
-      partition(proj_.panels, id, team, &from, &to);
-      linear<AttnType, F32, Activation::none>({s.qkv.data(), ld, nullptr, nullptr}, g, proj_, from, to,
-                                              s.projected.data(), ld_text);
+      partition(proj_.panels, id, num_threads, &from, &to);
+      linear<AttnType, F32, ActFn::none>({s.qkv.data(), ld, nullptr, nullptr}, g, proj_, from, to, s.projected.data(),
+                                         ld_text);
       barrier();
-      partition(g, id, team, &from, &to);
+      partition(g, id, num_threads, &from, &to);
       for (int64_t r = from; r < to; ++r) {
         const float* row = s.projected.data() + r * ld_text;
         vf sum = vf{};
@@ -259,33 +261,33 @@ class EncoderOf : public Encoder {
       }
     }
     if (times) {
-      const auto t4 = Clock::now();
-      times->sample += seconds(t0, t1);
-      times->embed += seconds(t1, t2);
-      times->blocks += seconds(t2, t3);
-      times->project += seconds(t3, t4);
+      const auto end = Clock::now();
+      times->sample += seconds(start, sampled);
+      times->embed += seconds(sampled, embedded);
+      times->blocks += seconds(embedded, blocks_done);
+      times->project += seconds(blocks_done, end);
     }
   }
 
  private:
   // Moves the weights of the blocks, nearly all of the model, into huge pages in the order in which they are read.
-  void move_weights_to_slab() {
+  void move_weights_to_huge_pages() {
     int64_t bytes = 0;
     for (const Block<T>& b : blocks_)
       bytes += b.qkv.data.bytes() + b.proj.data.bytes() + b.fc1.data.bytes() + b.fc2.data.bytes();
-    char* at = slab_.resize(bytes);
+    char* at = weight_storage_.resize(bytes);
     for (Block<T>& b : blocks_)
-      for (Packed<T>* w : {&b.qkv, &b.proj, &b.fc1, &b.fc2}) at = w->data.move_to(at);
+      for (PackedWeight<T>* w : {&b.qkv, &b.proj, &b.fc1, &b.fc2}) at = w->data.move_to(at);
   }
 
   EncoderConfig c_;
-  HugePageBuffer slab_;  // declared first: it outlives the buffers that lie in it
+  HugePageBuffer weight_storage_;  // declared first: it outlives the buffers that lie in it
   PatchEmbed<T> embed_;
-  Packed<F32> pos1_, pos2_;
+  PackedWeight<F32> pos1_, pos2_;
   Buffer<float> cls_token_, cls_pos_;
   std::vector<Block<T>> blocks_;
   LayerNorm norm_;
-  Packed<AttnType> proj_;  // never int8: its error would go straight into the features, and the product is small
+  PackedWeight<AttnType> proj_;  // never int8: its error would go straight into the features, and the product is small
 };
 
 #if PA3D_LEVEL < 3

@@ -37,16 +37,16 @@ void farthest_point_sample(const float* points, int64_t n, int64_t k, int64_t st
 }
 
 void sample_and_group(const float* points, int64_t n, int64_t k, int64_t m, int64_t start, float min_sq_norm,
-                      int64_t* index, int64_t* members, float* distances) {
+                      int64_t* index, int64_t* members, float* sq_dists) {
   if (n < kLargeCloud) {
-    PA3D_DISPATCH(sample_brute_force)(points, n, k, m, start, min_sq_norm, index, members, distances);
+    PA3D_DISPATCH(sample_brute_force)(points, n, k, m, start, min_sq_norm, index, members, sq_dists);
     return;
   }
   const Buckets buckets = make_buckets(points, n, n < 200000 ? 128 : 256);
   PA3D_DISPATCH(sample_buckets)(points, buckets, k, start, min_sq_norm, index);
   std::vector<float> centers(3 * k);
   for (int64_t g = 0; g < k; ++g) std::memcpy(&centers[3 * g], points + 3 * index[g], 3 * sizeof(float));
-  knn(buckets, centers.data(), k, m, 1, members, distances);
+  knn(buckets, centers.data(), k, m, 1, members, sq_dists);
 }
 
 }  // namespace pa3d

@@ -12,8 +12,8 @@ namespace pa3d {
 void farthest_point_sample(const float* points, int64_t n, int64_t k, int64_t start, float min_sq_norm, int64_t* index);
 
 // The same, and the m nearest points of every centre (the centre among them), ascending by distance, then index:
-// members (k, m), distances (k, m) or null. Requires m <= n.
+// members (k, m), sq_dists (k, m) squared distances, or null. Requires m <= n.
 void sample_and_group(const float* points, int64_t n, int64_t k, int64_t m, int64_t start, float min_sq_norm,
-                      int64_t* index, int64_t* members, float* distances);
+                      int64_t* index, int64_t* members, float* sq_dists);
 
 }  // namespace pa3d

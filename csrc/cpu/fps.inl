@@ -8,7 +8,7 @@ namespace PA3D_NS {
 #include "vec.inl"
 #include "select.inl"
 
-constexpr int64_t kBlock = 128;
+constexpr int64_t kPointsPerBlock = 128;
 
 // a - b as the fused multiply-add a * one - b: the result is the same, and the ports for additions are busier. `one` is
 // 1 but hidden from the compiler, which would simplify it away.
@@ -21,30 +21,30 @@ static inline vf subtract_by_fma(vf a, vf b, vf one) {
 #endif
 }
 
-// dist = min(dist, distance to the centre) over [begin, end); returns the largest dist of each lane. row, if given,
-// gets the distances.
+// sq_dist = min(sq_dist, squared distance to the centre) over [begin, end); returns the largest sq_dist of each lane.
+// row, if given, gets the squared distances.
 template <bool kStoreDistances>
-static inline vf update_distances(const float* x, const float* y, const float* z, float* dist, float* row,
-                                  int64_t begin, int64_t end, vf cx, vf cy, vf cz) {
-  vf max_distance = splat(-1.0f), one = splat(1.0f);
+static inline vf update_sq_dists(const float* x, const float* y, const float* z, float* sq_dist, float* row,
+                                 int64_t begin, int64_t end, vf cx, vf cy, vf cz) {
+  vf max_sq_dist = splat(-1.0f), one = splat(1.0f);
 #if PA3D_LEVEL >= 2
   asm("" : "+v"(one));
 #endif
   for (int64_t i = begin; i < end; i += 8 * PA3D_W) {
-    vf top[8];
+    vf updated[8];
 #pragma GCC unroll 8
     for (int u = 0; u < 8; ++u) {
       const int64_t at = i + u * PA3D_W;
       const vf d = squared_norm(subtract_by_fma(load(x + at), cx, one), load(y + at) - cy, load(z + at) - cz);
       if (kStoreDistances) store(row + at, d);
-      top[u] = vmin_bits(d, load(dist + at));
-      store(dist + at, top[u]);
+      updated[u] = vmin_bits(d, load(sq_dist + at));
+      store(sq_dist + at, updated[u]);
     }
-    const vf low = vmax_bits(vmax_bits(top[0], top[1]), vmax_bits(top[2], top[3]));
-    const vf high = vmax_bits(vmax_bits(top[4], top[5]), vmax_bits(top[6], top[7]));
-    max_distance = end - begin == 8 * PA3D_W ? vmax_bits(low, high) : vmax_bits(max_distance, vmax_bits(low, high));
+    const vf low = vmax_bits(vmax_bits(updated[0], updated[1]), vmax_bits(updated[2], updated[3]));
+    const vf high = vmax_bits(vmax_bits(updated[4], updated[5]), vmax_bits(updated[6], updated[7]));
+    max_sq_dist = end - begin == 8 * PA3D_W ? vmax_bits(low, high) : vmax_bits(max_sq_dist, vmax_bits(low, high));
   }
-  return max_distance;
+  return max_sq_dist;
 }
 
 // Four vectors at a time, because a mispredicted branch costs more than they do; end - begin is a multiple of that.
@@ -84,12 +84,13 @@ static void to_soa(const float* points, int64_t n, float* const (&axes)[3]) {
 }
 
 static void sample_brute_force(const float* points, int64_t n, int64_t k, int64_t m, int64_t start, float min_sq_norm,
-                               int64_t* index, int64_t* members, float* distances) {
-  const int64_t padded = (n + kBlock - 1) / kBlock * kBlock, blocks = padded / kBlock;
+                               int64_t* index, int64_t* members, float* sq_dists) {
+  const int64_t padded = (n + kPointsPerBlock - 1) / kPointsPerBlock * kPointsPerBlock,
+                blocks = padded / kPointsPerBlock;
   const int64_t padded_block_max = (blocks + 3) / 4 * 4 * PA3D_W;
   Buffer<float> buffer;
   buffer.resize_uninitialized(5 * padded + padded_block_max);
-  float *x = buffer.data(), *y = x + padded, *z = y + padded, *dist = z + padded, *row = dist + padded;
+  float *x = buffer.data(), *y = x + padded, *z = y + padded, *sq_dist = z + padded, *row = sq_dist + padded;
   float* const block_max = row + padded;  // the largest distance of each block, per lane
   std::fill(block_max, block_max + padded_block_max, -2.0f);
   std::vector<uint64_t> keys(members ? n + 8 : 0);
@@ -97,30 +98,31 @@ static void sample_brute_force(const float* points, int64_t n, int64_t k, int64_
   float* const axes[3] = {x, y, z};
   to_soa(points, n, axes);
   for (int a = 0; a < 3; ++a) std::fill(axes[a] + n, axes[a] + padded, points[3 * (n - 1) + a]);
-  std::fill(dist, dist + n, inf);
-  std::fill(dist + n, dist + padded, -1.0f);
+  std::fill(sq_dist, sq_dist + n, inf);
+  std::fill(sq_dist + n, sq_dist + padded, -1.0f);
   for (int64_t i = 0; min_sq_norm > 0 && i < n; ++i)
-    if ((x[i] * x[i] + y[i] * y[i]) + z[i] * z[i] <= min_sq_norm) dist[i] = -1.0f;
+    if ((x[i] * x[i] + y[i] * y[i]) + z[i] * z[i] <= min_sq_norm) sq_dist[i] = -1.0f;
   float bound_hint = 0;
   int64_t chosen = start;
   for (int64_t g = 0; g < k; ++g) {
     index[g] = chosen;
     const vf cx = splat(x[chosen]), cy = splat(y[chosen]), cz = splat(z[chosen]);
-    vf max_distance = splat(-1.0f);
+    vf max_sq_dist = splat(-1.0f);
     for (int64_t b = 0; b < blocks; ++b) {
-      const int64_t begin = b * kBlock;
-      const vf top = members ? update_distances<true>(x, y, z, dist, row, begin, begin + kBlock, cx, cy, cz)
-                             : update_distances<false>(x, y, z, dist, row, begin, begin + kBlock, cx, cy, cz);
-      store(&block_max[b * PA3D_W], top);
-      max_distance = vmax_bits(max_distance, top);
+      const int64_t begin = b * kPointsPerBlock;
+      const vf max_of_block =
+          members ? update_sq_dists<true>(x, y, z, sq_dist, row, begin, begin + kPointsPerBlock, cx, cy, cz)
+                  : update_sq_dists<false>(x, y, z, sq_dist, row, begin, begin + kPointsPerBlock, cx, cy, cz);
+      store(&block_max[b * PA3D_W], max_of_block);
+      max_sq_dist = vmax_bits(max_sq_dist, max_of_block);
     }
-    const float farthest = reduce_max(max_distance);
-    const int64_t block_begin = find_first_equal(block_max, 0, padded_block_max, farthest) / PA3D_W * kBlock;
-    chosen = find_first_equal(dist, block_begin, block_begin + kBlock, farthest);
+    const float farthest = reduce_max(max_sq_dist);
+    const int64_t block_begin = find_first_equal(block_max, 0, padded_block_max, farthest) / PA3D_W * kPointsPerBlock;
+    chosen = find_first_equal(sq_dist, block_begin, block_begin + kPointsPerBlock, farthest);
     if (members) {
       for (int64_t i = n; i < padded; ++i) row[i] = inf;
       select_smallest(row, n, padded, m, keys.data(), &bound_hint, members + g * m,
-                      distances ? distances + g * m : nullptr);
+                      sq_dists ? sq_dists + g * m : nullptr);
     }
   }
 }
@@ -130,14 +132,14 @@ static void sample_buckets(const float* points, const Buckets& buckets, int64_t 
   const int64_t size = buckets.size, count = buckets.count, padded = buckets.padded_count();
   const float *x = buckets.x.data(), *y = buckets.y.data(), *z = buckets.z.data();
   const float inf = std::numeric_limits<float>::infinity();
-  std::vector<float> dist(count * size), top(padded, -1.0f);
+  std::vector<float> sq_dist(count * size), bucket_max(padded, -1.0f);
   for (int64_t s = 0; s < count * size; ++s) {
     const bool real = buckets.index[s] != std::numeric_limits<int32_t>::max();
-    const bool pickable = real && (min_sq_norm <= 0 || (x[s] * x[s] + y[s] * y[s]) + z[s] * z[s] > min_sq_norm);
-    dist[s] = pickable ? inf : -1.0f;
+    const bool eligible = real && (min_sq_norm <= 0 || (x[s] * x[s] + y[s] * y[s]) + z[s] * z[s] > min_sq_norm);
+    sq_dist[s] = eligible ? inf : -1.0f;
   }
   for (int64_t b = 0; b < count; ++b) {
-    for (int64_t s = b * size; s < (b + 1) * size; ++s) top[b] = std::max(top[b], dist[s]);
+    for (int64_t s = b * size; s < (b + 1) * size; ++s) bucket_max[b] = std::max(bucket_max[b], sq_dist[s]);
   }
   const vf zero = splat(0.0f);
   int64_t chosen = start;
@@ -147,33 +149,33 @@ static void sample_buckets(const float* points, const Buckets& buckets, int64_t 
     const vf cx = splat(c[0]), cy = splat(c[1]), cz = splat(c[2]);
     vf farthest = splat(-1.0f);
     for (int64_t b = 0; b < padded; b += PA3D_W) {
-      const vf gx = vmax(vmax(load(&buckets.low[0][b]) - cx, cx - load(&buckets.high[0][b])), zero);
-      const vf gy = vmax(vmax(load(&buckets.low[1][b]) - cy, cy - load(&buckets.high[1][b])), zero);
-      const vf gz = vmax(vmax(load(&buckets.low[2][b]) - cz, cz - load(&buckets.high[2][b])), zero);
-      const vf bound = (gx * gx + gy * gy) + gz * gz;
-      uint32_t mask = mask_less(bound, load(&top[b]));
+      const vf gap_x = vmax(vmax(load(&buckets.low[0][b]) - cx, cx - load(&buckets.high[0][b])), zero);
+      const vf gap_y = vmax(vmax(load(&buckets.low[1][b]) - cy, cy - load(&buckets.high[1][b])), zero);
+      const vf gap_z = vmax(vmax(load(&buckets.low[2][b]) - cz, cz - load(&buckets.high[2][b])), zero);
+      const vf bound = (gap_x * gap_x + gap_y * gap_y) + gap_z * gap_z;
+      uint32_t mask = mask_less(bound, load(&bucket_max[b]));
       for (; mask; mask &= mask - 1) {
         const int64_t at = b + __builtin_ctz(mask);
-        top[at] =
-            reduce_max(update_distances<false>(x, y, z, dist.data(), nullptr, at * size, (at + 1) * size, cx, cy, cz));
+        bucket_max[at] = reduce_max(
+            update_sq_dists<false>(x, y, z, sq_dist.data(), nullptr, at * size, (at + 1) * size, cx, cy, cz));
       }
-      farthest = vmax(farthest, load(&top[b]));
+      farthest = vmax(farthest, load(&bucket_max[b]));
     }
     const float best = reduce_max(farthest);
     if (best <= 0) {  // every point that may be picked coincides with a centre, or none may: nothing changes from here
       chosen = std::numeric_limits<int32_t>::max();
       for (int64_t s = 0; s < count * size; ++s)
-        if (dist[s] == best) chosen = std::min<int64_t>(chosen, buckets.index[s]);
+        if (sq_dist[s] == best) chosen = std::min<int64_t>(chosen, buckets.index[s]);
       for (++g; g < k; ++g) index[g] = chosen;
       return;
     }
     chosen = std::numeric_limits<int32_t>::max();
     const vf value = splat(best);
     for (int64_t b = 0; b < padded; b += PA3D_W) {
-      for (uint32_t mask = mask_equal(load(&top[b]), value); mask; mask &= mask - 1) {
+      for (uint32_t mask = mask_equal(load(&bucket_max[b]), value); mask; mask &= mask - 1) {
         const int64_t begin = (b + __builtin_ctz(mask)) * size;
         for (int64_t s = begin; s < begin + size; s += PA3D_W)
-          for (uint32_t lanes = mask_equal(load(&dist[s]), value); lanes; lanes &= lanes - 1)
+          for (uint32_t lanes = mask_equal(load(&sq_dist[s]), value); lanes; lanes &= lanes - 1)
             chosen = std::min<int64_t>(chosen, buckets.index[s + __builtin_ctz(lanes)]);
       }
     }

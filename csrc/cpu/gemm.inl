@@ -1,9 +1,10 @@
 // Matrix products of activations with packed weights, C (m, n) = A (m, k) W^T, in float32, bf16 and int8.
 //
 // Weights lie in panels of kNR columns: [panel][k][kNR] for float32, [panel][k/2][kNR][2] for bf16,
-// [panel][k/4][kNR][4] for int8: one 32-bit lane per column in all three, so they share one kernel. It holds an MR x
-// kNR tile of C in registers, streams one panel and broadcasts A, so panels are read once for all rows that fit the
-// cache. Every element of C is summed over k in order by one thread: results do not depend on how the work is split.
+// [panel][k/4][kNR][4] for int8: one 32-bit lane per column in all three, so they share one kernel. It holds a
+// kMR x kNR tile of C in registers, streams one panel and broadcasts A, so panels are read once for all rows that fit
+// the cache. Every element of C is summed over k in order by one thread: results do not depend on how the work is
+// split.
 //
 // int8: weights are rounded to [-127, 127] with a scale per column, activations to [0, 255] with a scale and a zero
 // point per row, found from the row itself; the zero point is removed again through the sums of the columns. Included
@@ -19,16 +20,16 @@ static inline int64_t align_up(int64_t n) { return (n + kRowAlign - 1) / kRowAli
 
 // Rows of activations as a product reads them; scale and zero_point (one per row) are used by int8 only.
 template <class T>
-struct Rows {
-  typename T::A* data = nullptr;
+struct ActivationView {
+  typename T::Activation* data = nullptr;
   int64_t stride = 0;
   float* scale = nullptr;
   int32_t* zero_point = nullptr;
 };
 
 struct F32 {
-  typedef float A;
-  typedef float W;
+  typedef float Activation;
+  typedef float Weight;
   typedef vf Sum;
   static constexpr int kPack = 1;  // elements of k in one 32-bit lane
   static constexpr bool kQuantized = false;
@@ -43,8 +44,8 @@ struct F32 {
 
 #if PA3D_LEVEL >= 3
 struct BF16 {
-  typedef uint16_t A;
-  typedef uint16_t W;
+  typedef uint16_t Activation;
+  typedef uint16_t Weight;
   typedef vf Sum;
   static constexpr int kPack = 2;
   static constexpr bool kQuantized = false;
@@ -72,8 +73,8 @@ struct BF16 {
 };
 
 struct I8 {
-  typedef uint8_t A;
-  typedef int8_t W;
+  typedef uint8_t Activation;
+  typedef int8_t Weight;
   typedef vi Sum;
   static constexpr int kPack = 4;
   static constexpr bool kQuantized = true;
@@ -87,7 +88,7 @@ struct I8 {
 
 #if PA3D_LEVEL >= 3
 // One float32 row as an int8 operand: value = scale * (q - zero_point), with zero itself exact.
-static inline void quantize_row(const float* row, int64_t width, const Rows<I8>& out) {
+static inline void quantize_row(const float* row, int64_t width, const ActivationView<I8>& out) {
   vf low = vf{}, high = vf{};
   for (int64_t i = 0; i < width; i += PA3D_W) {
     low = vmin(low, load(row + i));
@@ -112,8 +113,8 @@ static inline void quantize_row(const float* row, int64_t width, const Rows<I8>&
 template <class T>
 struct Activations {
   typedef std::conditional_t<T::kQuantized, F32, T> Stored;
-  Buffer<typename Stored::A> values;
-  Buffer<typename T::A> quantized;
+  Buffer<typename Stored::Activation> values;
+  Buffer<typename T::Activation> quantized;
   Buffer<float> scale;
   Buffer<int32_t> zero_point;
   int64_t stride = 0;
@@ -127,13 +128,13 @@ struct Activations {
       zero_point.reserve(rows);
     }
   }
-  typename Stored::A* row(int64_t r) { return values.data() + r * stride; }
+  typename Stored::Activation* row(int64_t r) { return values.data() + r * stride; }
   void quantize(int64_t from, int64_t to) {
     if constexpr (T::kQuantized)
       for (int64_t r = from; r < to; ++r) quantize_row(row(r), stride, rows(r));
     (void)from, (void)to;
   }
-  Rows<T> rows(int64_t from = 0) {
+  ActivationView<T> rows(int64_t from = 0) {
     if constexpr (T::kQuantized)
       return {quantized.data() + from * stride, stride, scale.data() + from, zero_point.data() + from};
     else
@@ -143,9 +144,9 @@ struct Activations {
 
 // A weight matrix (n, k) with bias (n), packed for this level.
 template <class T>
-struct Packed {
+struct PackedWeight {
   int64_t n = 0, k = 0, panels = 0;
-  Buffer<typename T::W> data;
+  Buffer<typename T::Weight> data;
   Buffer<float> bias;   // padded with zeros
   Buffer<float> scale;  // int8: of each column
   Buffer<int32_t> sum;  // int8: of each column
@@ -155,19 +156,19 @@ struct Packed {
     resize(rows, columns, b);
     for (int64_t row = 0; row < n; ++row) {
       const float* from = w + row * stride;
-      typename T::W* to = data.data() + row / kNR * k * kNR + row % kNR * T::kPack;
-      auto at = [&](int64_t i) -> typename T::W& { return to[i / T::kPack * T::kPack * kNR + i % T::kPack]; };
+      typename T::Weight* to = data.data() + row / kNR * k * kNR + row % kNR * T::kPack;
+      auto at = [&](int64_t i) -> typename T::Weight& { return to[i / T::kPack * T::kPack * kNR + i % T::kPack]; };
       if constexpr (T::kQuantized) {
-        float top = 1e-20f;
-        for (int64_t i = 0; i < columns; ++i) top = std::max(top, std::fabs(from[i]));
-        int32_t total = 0;
+        float abs_max = 1e-20f;
+        for (int64_t i = 0; i < columns; ++i) abs_max = std::max(abs_max, std::fabs(from[i]));
+        int32_t row_sum = 0;
         for (int64_t i = 0; i < columns; ++i) {
-          const int32_t q = static_cast<int32_t>(std::lrint(from[i] * (127.0f / top)));
-          at(i) = static_cast<typename T::W>(q);
-          total += q;
+          const int32_t q = static_cast<int32_t>(std::lrint(from[i] * (127.0f / abs_max)));
+          at(i) = static_cast<typename T::Weight>(q);
+          row_sum += q;
         }
-        scale[row] = top / 127.0f;
-        sum[row] = total;
+        scale[row] = abs_max / 127.0f;
+        sum[row] = row_sum;
       } else {
         for (int64_t i = 0; i < columns; ++i) at(i) = T::from_f32(from[i]);
       }
@@ -187,67 +188,70 @@ struct Packed {
       sum.resize(padded);
     }
   }
-  const typename T::W* panel(int64_t p) const { return data.data() + p * k * kNR; }
+  const typename T::Weight* panel(int64_t p) const { return data.data() + p * k * kNR; }
 };
 
 // Bytes that a tile prefetches in each of its k / kPack steps: a panel is longer than what the hardware prefetches, and
 // is loaded completely while the tiles of the panel before it are multiplied.
 constexpr int64_t kPrefetchBytes = 32;
 
-// tile (MR, kNR) = A (MR, k) times one panel; 32-bit sums, integers for int8; rows of the tile are `tile_stride` apart.
-// kStep: bytes from one lane of a row of A to the next; rows lie in one piece unless A is itself a panel (outer.inl).
-template <class T, int MR, int kStep = 4>
-static __attribute__((noinline)) void microkernel(const typename T::A* a, int64_t stride, const typename T::W* w,
-                                                  int64_t k, void* tile, int64_t tile_stride, const char* prefetch) {
+// tile (kRows, kNR) = A (kRows, k) times one panel; 32-bit sums, integers for int8; rows of the tile are `tile_stride`
+// apart. kStep: bytes from one lane of a row of A to the next; rows lie in one piece unless A is itself a panel
+// (outer.inl).
+template <class T, int kRows, int kStep = 4>
+static __attribute__((noinline)) void microkernel(const typename T::Activation* a, int64_t stride,
+                                                  const typename T::Weight* w, int64_t k, void* tile,
+                                                  int64_t tile_stride, const char* prefetch) {
   typedef typename T::Sum Sum;
-  Sum acc[MR][kNV];
+  Sum acc[kRows][kNV];
 #pragma GCC unroll 12
-  for (int i = 0; i < MR; ++i)
+  for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 2
     for (int j = 0; j < kNV; ++j) acc[i][j] = Sum{};
   // One pointer for three rows. Left alone, the compiler keeps one per row and spills some to vector registers: two
   // moves per step, on the ports that multiply.
-  const int64_t row = stride * static_cast<int64_t>(sizeof(typename T::A));
-  const char* base[(MR + 2) / 3];
-  for (int i = 0; i < MR; i += 3) base[i / 3] = reinterpret_cast<const char*>(a) + i * row;
+  const int64_t row = stride * static_cast<int64_t>(sizeof(typename T::Activation));
+  const char* base[(kRows + 2) / 3];
+  for (int i = 0; i < kRows; i += 3) base[i / 3] = reinterpret_cast<const char*>(a) + i * row;
   for (int64_t left = k; left > 0; left -= T::kPack, w += kNR * T::kPack, prefetch += kPrefetchBytes) {
     __builtin_prefetch(prefetch);
 #pragma GCC unroll 12
-    for (int i = 0; i < MR; ++i) {
-      const auto* at = reinterpret_cast<const typename T::A*>(base[i / 3] + i % 3 * row);
+    for (int i = 0; i < kRows; ++i) {
+      const auto* at = reinterpret_cast<const typename T::Activation*>(base[i / 3] + i % 3 * row);
 #pragma GCC unroll 2
       for (int j = 0; j < kNV; ++j) T::multiply_add(acc[i][j], at, w + j * PA3D_W * T::kPack);
     }
 #pragma GCC unroll 4
-    for (int i = 0; i < MR; i += 3) {
+    for (int i = 0; i < kRows; i += 3) {
       base[i / 3] += kStep;
       asm("" : "+r"(base[i / 3]));
     }
   }
   char* out = static_cast<char*>(tile);
 #pragma GCC unroll 12
-  for (int i = 0; i < MR; ++i, out += 4 * tile_stride)
+  for (int i = 0; i < kRows; ++i, out += 4 * tile_stride)
 #pragma GCC unroll 2
     for (int j = 0; j < kNV; ++j) std::memcpy(out + 4 * j * PA3D_W, &acc[i][j], sizeof(Sum));
 }
 
 // The same for fewer rows. Prefetches what follows the panel unless `prefetch` is given.
-template <class T, int MR>
-static inline void microkernel_rows(int rows, const typename T::A* a, int64_t stride, const typename T::W* w, int64_t k,
-                                    void* tile, int64_t tile_stride = kNR, const char* prefetch = nullptr) {
+template <class T, int kRows>
+static inline void microkernel_rows(int rows, const typename T::Activation* a, int64_t stride,
+                                    const typename T::Weight* w, int64_t k, void* tile, int64_t tile_stride = kNR,
+                                    const char* prefetch = nullptr) {
   if (prefetch == nullptr) prefetch = reinterpret_cast<const char*>(w + k * kNR);
-  if constexpr (MR > 0) {
-    if (rows == MR)
-      microkernel<T, MR>(a, stride, w, k, tile, tile_stride, prefetch);
+  if constexpr (kRows > 0) {
+    if (rows == kRows)
+      microkernel<T, kRows>(a, stride, w, k, tile, tile_stride, prefetch);
     else
-      microkernel_rows<T, MR - 1>(rows, a, stride, w, k, tile, tile_stride, prefetch);
+      microkernel_rows<T, kRows - 1>(rows, a, stride, w, k, tile, tile_stride, prefetch);
   }
 }
 
 #if PA3D_LEVEL >= 3
 // Integer sums to floats, in place.
-static inline void dequantize(const Packed<I8>& w, const float* row_scale, const int32_t* row_zero_point, int rows,
-                              int64_t column, float* tile) {
+static inline void dequantize(const PackedWeight<I8>& w, const float* row_scale, const int32_t* row_zero_point,
+                              int rows, int64_t column, float* tile) {
   for (int j = 0; j < kNR; j += PA3D_W) {
     const vi sum = load(w.sum.data() + column + j);
     const vf scale = load(w.scale.data() + column + j);
@@ -267,7 +271,7 @@ struct NoOp {
 // epilogue(row, rows, column, tile) takes each finished float32 tile of panels [from, to); prologue(row, rows, column)
 // runs before its multiplication, to prefetch what the epilogue reads and writes.
 template <class T, class Epilogue, class Prologue = NoOp>
-static inline void gemm(const Rows<T>& a, int64_t m, const Packed<T>& w, int64_t from, int64_t to,
+static inline void gemm(const ActivationView<T>& a, int64_t m, const PackedWeight<T>& w, int64_t from, int64_t to,
                         const Epilogue& epilogue, const Prologue& prologue = {}) {
   alignas(64) float tile[kMR * kNR];
   for (int64_t p = from; p < to; ++p) {
@@ -282,20 +286,20 @@ static inline void gemm(const Rows<T>& a, int64_t m, const Packed<T>& w, int64_t
   }
 }
 
-enum class Activation { none, relu, gelu };
+enum class ActFn { none, relu, gelu };
 
 // T: the type of the operands, which tells how exact the result has to be.
-template <Activation act, class T>
+template <ActFn act, class T>
 static inline vf activate(vf v) {
-  if constexpr (act == Activation::relu) return vmax(v, splat(0.0f));
-  if constexpr (act == Activation::gelu) return std::is_same_v<T, F32> ? vgelu(v) : vgelu_approx(v);
+  if constexpr (act == ActFn::relu) return vmax(v, splat(0.0f));
+  if constexpr (act == ActFn::gelu) return std::is_same_v<T, F32> ? vgelu(v) : vgelu_approx(v);
   return v;
 }
 
 // out (m, n) = act(A W^T + bias), as float32 or as activations of the next product.
-template <class T, class O, Activation act>
-static inline void linear(const Rows<T>& a, int64_t m, const Packed<T>& w, int64_t from, int64_t to, typename O::A* out,
-                          int64_t out_stride) {
+template <class T, class O, ActFn act>
+static inline void linear(const ActivationView<T>& a, int64_t m, const PackedWeight<T>& w, int64_t from, int64_t to,
+                          typename O::Activation* out, int64_t out_stride) {
   gemm<T>(a, m, w, from, to, [&](int64_t row, int rows, int64_t column, const float* tile) {
     for (int j = 0; j < kNV; ++j) {
       const vf b = load(w.bias.data() + column + j * PA3D_W);
@@ -308,8 +312,8 @@ static inline void linear(const Rows<T>& a, int64_t m, const Packed<T>& w, int64
 
 // x (m, n) += A W^T + bias
 template <class T>
-static inline void linear_residual(const Rows<T>& a, int64_t m, const Packed<T>& w, int64_t from, int64_t to, float* x,
-                                   int64_t x_stride) {
+static inline void linear_residual(const ActivationView<T>& a, int64_t m, const PackedWeight<T>& w, int64_t from,
+                                   int64_t to, float* x, int64_t x_stride) {
   gemm<T>(a, m, w, from, to, [&](int64_t row, int rows, int64_t column, const float* tile) {
     for (int j = 0; j < kNV; ++j) {
       const vf b = load(w.bias.data() + column + j * PA3D_W);

@@ -24,21 +24,22 @@ namespace {
 constexpr int64_t kManyCenters = 2048;
 constexpr int64_t kChunk = 1024;
 
-// Calls visit(begin, end, index, distance) with the k nearest centres of points [begin, end).
+// Calls visit(begin, end, index, sq_dist) with the k nearest centres of points [begin, end).
 template <class Visit>
 void for_each_nearest_chunk(const float* points, int64_t n, const float* centers, int64_t g, int64_t k, int threads,
                             const Visit& visit) {
   if (g > kManyCenters) {
     const Buckets buckets = make_buckets(centers, g, 64);
     parallel_for(n, kChunk, threads, [&](int64_t from, int64_t to) {
-      std::vector<int64_t> found(kChunk * k);
+      std::vector<int64_t> index64(kChunk * k);
       std::vector<int32_t> index(kChunk * k);
-      std::vector<float> distance(kChunk * k);
+      std::vector<float> sq_dist(kChunk * k);
       for (int64_t begin = from; begin < to; begin += kChunk) {
         const int64_t end = std::min(to, begin + kChunk);
-        knn(buckets, points + 3 * begin, end - begin, k, 1, found.data(), distance.data());
-        std::transform(found.begin(), found.end(), index.begin(), [](int64_t i) { return static_cast<int32_t>(i); });
-        visit(begin, end, index.data(), distance.data());
+        knn(buckets, points + 3 * begin, end - begin, k, 1, index64.data(), sq_dist.data());
+        std::transform(index64.begin(), index64.end(), index.begin(),
+                       [](int64_t i) { return static_cast<int32_t>(i); });
+        visit(begin, end, index.data(), sq_dist.data());
       }
     });
     return;
@@ -49,11 +50,11 @@ void for_each_nearest_chunk(const float* points, int64_t n, const float* centers
     for (int a = 0; a < 3; ++a) soa[a * padded + i] = centers[3 * i + a];
   parallel_for(n, kChunk, threads, [&](int64_t from, int64_t to) {
     std::vector<int32_t> index(kChunk * k);
-    std::vector<float> distance(kChunk * k);
+    std::vector<float> sq_dist(kChunk * k);
     for (int64_t begin = from; begin < to; begin += kChunk) {
       const int64_t end = std::min(to, begin + kChunk);
-      PA3D_DISPATCH(nearest_rows)(points, begin, end, soa.data(), g, padded, k, index.data(), distance.data());
-      visit(begin, end, index.data(), distance.data());
+      PA3D_DISPATCH(nearest_rows)(points, begin, end, soa.data(), g, padded, k, index.data(), sq_dist.data());
+      visit(begin, end, index.data(), sq_dist.data());
     }
   });
 }
@@ -61,11 +62,11 @@ void for_each_nearest_chunk(const float* points, int64_t n, const float* centers
 }  // namespace
 
 void nearest_centers(const float* points, int64_t n, const float* centers, int64_t g, int64_t k, int threads,
-                     int32_t* index, float* distance) {
+                     int32_t* index, float* sq_dist) {
   for_each_nearest_chunk(points, n, centers, g, k, threads,
                          [&](int64_t begin, int64_t end, const int32_t* at, const float* d) {
                            std::memcpy(index + begin * k, at, (end - begin) * k * sizeof(int32_t));
-                           if (distance) std::memcpy(distance + begin * k, d, (end - begin) * k * sizeof(float));
+                           if (sq_dist) std::memcpy(sq_dist + begin * k, d, (end - begin) * k * sizeof(float));
                          });
 }
 

@@ -5,8 +5,8 @@ namespace PA3D_NS {
 
 // PA3D_W points at a time against every centre; kUnroll groups in flight hide the latency of the comparisons.
 template <int kNeighbors, int kUnroll>
-static inline void nearest_group(const float* points, int64_t count, const float* centers, int64_t g, int64_t padded,
-                                 int32_t* index, float* distance) {
+static inline void nearest_lanes(const float* points, int64_t count, const float* centers, int64_t g, int64_t padded,
+                                 int32_t* index, float* sq_dist) {
   alignas(64) float xyz[3][kUnroll * PA3D_W];
   for (int i = 0; i < kUnroll * PA3D_W; ++i) {
     const float* p = points + 3 * std::min<int64_t>(i, count - 1);
@@ -52,20 +52,20 @@ static inline void nearest_group(const float* points, int64_t count, const float
     for (int lane = 0; lane < PA3D_W && u * PA3D_W + lane < count; ++lane)
       for (int j = 0; j < kNeighbors; ++j) {
         index[(u * PA3D_W + lane) * kNeighbors + j] = best_index[u][j][lane];
-        distance[(u * PA3D_W + lane) * kNeighbors + j] = best[u][j][lane];
+        sq_dist[(u * PA3D_W + lane) * kNeighbors + j] = best[u][j][lane];
       }
 }
 
-// index and distance hold (end - begin, k), counted from begin.
+// index and sq_dist hold (end - begin, k), counted from begin.
 static void nearest_rows(const float* points, int64_t begin, int64_t end, const float* centers, int64_t g,
-                         int64_t padded, int64_t k, int32_t* index, float* distance) {
+                         int64_t padded, int64_t k, int32_t* index, float* sq_dist) {
   constexpr int kUnroll = 4;
   constexpr int64_t kStep = kUnroll * PA3D_W;
   for (int64_t i = begin; i < end; i += kStep) {
     const int64_t count = std::min(kStep, end - i), out = (i - begin) * k;
-    if (k == 1) nearest_group<1, kUnroll>(points + 3 * i, count, centers, g, padded, index + out, distance + out);
-    if (k == 2) nearest_group<2, kUnroll>(points + 3 * i, count, centers, g, padded, index + out, distance + out);
-    if (k == 3) nearest_group<3, kUnroll>(points + 3 * i, count, centers, g, padded, index + out, distance + out);
+    if (k == 1) nearest_lanes<1, kUnroll>(points + 3 * i, count, centers, g, padded, index + out, sq_dist + out);
+    if (k == 2) nearest_lanes<2, kUnroll>(points + 3 * i, count, centers, g, padded, index + out, sq_dist + out);
+    if (k == 3) nearest_lanes<3, kUnroll>(points + 3 * i, count, centers, g, padded, index + out, sq_dist + out);
   }
 }
 

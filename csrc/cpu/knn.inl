@@ -6,31 +6,31 @@ namespace PA3D_NS {
 #include "vec.inl"
 #include "select.inl"
 
-struct Scratch {
+struct KnnWorkspace {
   std::vector<float> row, bound;
-  std::vector<uint64_t> keys, boxes;
+  std::vector<uint64_t> keys, bucket_keys;
   float bound_hint = 0;
 };
 
 static void knn_brute_force(const float* x, const float* y, const float* z, int64_t n, int64_t padded,
-                            const float* query, int64_t k, Scratch& s, int64_t* index, float* distance) {
+                            const float* query, int64_t k, KnnWorkspace& s, int64_t* index, float* sq_dist) {
   const vf cx = splat(query[0]), cy = splat(query[1]), cz = splat(query[2]);
   float* row = s.row.data();
   for (int64_t i = 0; i < padded; i += PA3D_W)
     store(row + i, squared_distance(load(x + i), load(y + i), load(z + i), cx, cy, cz));
   for (int64_t i = n; i < padded; ++i) row[i] = std::numeric_limits<float>::infinity();
-  select_smallest(row, n, padded, k, s.keys.data(), &s.bound_hint, index, distance);
+  select_smallest(row, n, padded, k, s.keys.data(), &s.bound_hint, index, sq_dist);
 }
 
-// The k nearest so far: keys of distance and index, cut back to k whenever they have become many.
+// The k nearest points so far: keys of squared distance and index, cut back to k whenever they have become many.
 struct Nearest {
   uint64_t* keys;
   int64_t k, max_keys, size = 0;
-  float radius = std::numeric_limits<float>::infinity();
+  float kth_sq_dist = std::numeric_limits<float>::infinity();
 
   void visit(const Buckets& buckets, int64_t b, vf cx, vf cy, vf cz) {
     const int64_t begin = b * buckets.size, end = std::min(begin + buckets.size, buckets.n);
-    const vf limit = splat(radius);
+    const vf limit = splat(kth_sq_dist);
     for (int64_t i = begin; i < end; i += PA3D_W) {
       const vf d = squared_distance(load(&buckets.x[i]), load(&buckets.y[i]), load(&buckets.z[i]), cx, cy, cz);
       uint32_t mask = mask_less_equal(d, limit);
@@ -50,30 +50,30 @@ struct Nearest {
     if (size < k) return;
     std::nth_element(keys, keys + k - 1, keys + size);
     const uint32_t bits = static_cast<uint32_t>(keys[k - 1] >> 32);
-    std::memcpy(&radius, &bits, 4);
+    std::memcpy(&kth_sq_dist, &bits, 4);
     size = k;
   }
 };
 
-static void knn_buckets(const Buckets& buckets, const float* query, int64_t k, Scratch& s, int64_t* index,
-                        float* distance) {
+static void knn_buckets(const Buckets& buckets, const float* query, int64_t k, KnnWorkspace& s, int64_t* index,
+                        float* sq_dist) {
   const int64_t padded = buckets.padded_count();
   const vf cx = splat(query[0]), cy = splat(query[1]), cz = splat(query[2]), zero = splat(0.0f);
   float* bound = s.bound.data();
-  vf least = splat(std::numeric_limits<float>::infinity());
+  vf min_bound = splat(std::numeric_limits<float>::infinity());
   for (int64_t b = 0; b < padded; b += PA3D_W) {
-    const vf gx = vmax(vmax(load(&buckets.low[0][b]) - cx, cx - load(&buckets.high[0][b])), zero);
-    const vf gy = vmax(vmax(load(&buckets.low[1][b]) - cy, cy - load(&buckets.high[1][b])), zero);
-    const vf gz = vmax(vmax(load(&buckets.low[2][b]) - cz, cz - load(&buckets.high[2][b])), zero);
-    const vf d = (gx * gx + gy * gy) + gz * gz;
+    const vf gap_x = vmax(vmax(load(&buckets.low[0][b]) - cx, cx - load(&buckets.high[0][b])), zero);
+    const vf gap_y = vmax(vmax(load(&buckets.low[1][b]) - cy, cy - load(&buckets.high[1][b])), zero);
+    const vf gap_z = vmax(vmax(load(&buckets.low[2][b]) - cz, cz - load(&buckets.high[2][b])), zero);
+    const vf d = (gap_x * gap_x + gap_y * gap_y) + gap_z * gap_z;
     store(bound + b, d);
-    least = vmin(least, d);
+    min_bound = vmin(min_bound, d);
   }
-  // Boxes at the least distance (for a query inside the cloud, those that contain it) have to be visited in any case;
-  // with them, along the curve, as many as hold k points. They give a first radius.
-  const float closest = reduce_min(least);
+  // Boxes at the smallest distance (for a query inside the cloud, those that contain it) have to be visited in any
+  // case; with them, the next in Morton order, as many as hold k points. They give a first bound.
+  const float closest = reduce_min(min_bound);
   int64_t nearest_bucket = -1, first = 0, last = 0;
-  Nearest found{s.keys.data(), k, std::max(2 * k + 32, k + 64)};
+  Nearest nearest{s.keys.data(), k, std::max(2 * k + 32, k + 64)};
   for (int64_t b = 0; b < padded; b += PA3D_W) {
     for (uint32_t mask = mask_equal(load(bound + b), splat(closest)); mask; mask &= mask - 1) {
       const int64_t at = b + __builtin_ctz(mask);
@@ -83,51 +83,51 @@ static void knn_buckets(const Buckets& buckets, const float* query, int64_t k, S
         const int64_t window = (k + buckets.size - 1) / buckets.size + 1;
         last = std::min(buckets.count, std::max<int64_t>(0, nearest_bucket - window / 2) + window);
         first = std::max<int64_t>(0, last - window);
-        for (int64_t i = first; i < last; ++i) found.visit(buckets, i, cx, cy, cz);
+        for (int64_t i = first; i < last; ++i) nearest.visit(buckets, i, cx, cy, cz);
       } else if (at >= last) {
-        found.visit(buckets, at, cx, cy, cz);
+        nearest.visit(buckets, at, cx, cy, cz);
       }
     }
   }
-  found.prune();
-  const vf limit = splat(found.radius);
-  int64_t boxes = 0;
+  nearest.prune();
+  const vf limit = splat(nearest.kth_sq_dist);
+  int64_t num_buckets = 0;
   for (int64_t b = 0; b < padded; b += PA3D_W) {
     for (uint32_t mask = mask_less_equal(load(bound + b), limit); mask; mask &= mask - 1) {
       const int64_t at = b + __builtin_ctz(mask);
       if (at >= buckets.count || bound[at] == closest || (at >= first && at < last)) continue;
       uint32_t bits;
       std::memcpy(&bits, bound + at, 4);
-      s.boxes[boxes++] = static_cast<uint64_t>(bits) << 32 | static_cast<uint32_t>(at);
+      s.bucket_keys[num_buckets++] = static_cast<uint64_t>(bits) << 32 | static_cast<uint32_t>(at);
     }
   }
-  std::sort(s.boxes.data(), s.boxes.data() + boxes);
-  for (int64_t i = 0; i < boxes; ++i) {
-    const int64_t at = static_cast<int64_t>(s.boxes[i] & 0xffffffffu);
-    if (bound[at] > found.radius) break;
-    found.visit(buckets, at, cx, cy, cz);
+  std::sort(s.bucket_keys.data(), s.bucket_keys.data() + num_buckets);
+  for (int64_t i = 0; i < num_buckets; ++i) {
+    const int64_t at = static_cast<int64_t>(s.bucket_keys[i] & 0xffffffffu);
+    if (bound[at] > nearest.kth_sq_dist) break;
+    nearest.visit(buckets, at, cx, cy, cz);
   }
-  write_smallest(found.keys, found.size, k, index, distance);
+  write_smallest(nearest.keys, nearest.size, k, index, sq_dist);
 }
 
 static void knn_range_brute_force(const float* queries, int64_t begin, int64_t end, const float* soa, int64_t n,
-                                  int64_t padded, int64_t k, int64_t* index, float* distance) {
-  Scratch s;
+                                  int64_t padded, int64_t k, int64_t* index, float* sq_dist) {
+  KnnWorkspace s;
   s.row.resize(padded);
   s.keys.resize(n + 8);
   for (int64_t q = begin; q < end; ++q)
     knn_brute_force(soa, soa + padded, soa + 2 * padded, n, padded, queries + 3 * q, k, s, index + q * k,
-                    distance ? distance + q * k : nullptr);
+                    sq_dist ? sq_dist + q * k : nullptr);
 }
 
 static void knn_range_buckets(const Buckets& buckets, const float* queries, int64_t begin, int64_t end, int64_t k,
-                              int64_t* index, float* distance) {
-  Scratch s;
+                              int64_t* index, float* sq_dist) {
+  KnnWorkspace s;
   s.bound.resize(buckets.padded_count());
-  s.boxes.resize(buckets.count);
+  s.bucket_keys.resize(buckets.count);
   s.keys.resize(std::max(2 * k + 32, k + 64) + buckets.size + 8);
   for (int64_t q = begin; q < end; ++q)
-    knn_buckets(buckets, queries + 3 * q, k, s, index + q * k, distance ? distance + q * k : nullptr);
+    knn_buckets(buckets, queries + 3 * q, k, s, index + q * k, sq_dist ? sq_dist + q * k : nullptr);
 }
 
 }  // namespace PA3D_NS

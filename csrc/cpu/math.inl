@@ -6,8 +6,8 @@ static inline vf vround(vf v) {
 #if PA3D_LEVEL >= 2
   return (vf)_mm512_roundscale_ps((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 #else
-  const vf magic = splat(12582912.0f);  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
-  return (v + magic) - magic;
+  const vf round_bias = splat(12582912.0f);  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
+  return (v + round_bias) - round_bias;
 #endif
 }
 

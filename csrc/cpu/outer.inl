@@ -4,14 +4,14 @@
 
 #if PA3D_LEVEL >= 3
 static inline vf load(const uint16_t* p) {
-  const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-  return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16);
+  const __m256i bf16 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(bf16), 16);
 }
 #endif
 
 // Stores one vector of columns of two consecutive rows, interleaved as RowPanels has them.
 template <class T>
-static inline void store_row_pair(typename T::A* at, vf first, vf second) {
+static inline void store_row_pair(typename T::Activation* at, vf first, vf second) {
   if constexpr (std::is_same_v<T, F32>) {
     store(at, first);
     store(at + kNR, second);
@@ -28,23 +28,23 @@ static inline void store_row_pair(typename T::A* at, vf first, vf second) {
 // The rows of an operand as panels. A row of zeros makes their number even. Widths are multiples of kNR.
 template <class T>
 struct RowPanels {
-  Buffer<typename T::A> data;
+  Buffer<typename T::Activation> data;
   int64_t width = 0, depth = 0;
 
   void reserve(int64_t rows, int64_t columns) { data.reserve((rows + 1) / 2 * 2 * columns); }
   void set_shape(int64_t rows, int64_t columns) { depth = (rows + 1) / 2 * 2, width = columns; }
-  typename T::A* panel(int64_t p) { return data.data() + p * depth * kNR; }
-  const typename T::A* panel(int64_t p) const { return data.data() + p * depth * kNR; }
+  typename T::Activation* panel(int64_t p) { return data.data() + p * depth * kNR; }
+  const typename T::Activation* panel(int64_t p) const { return data.data() + p * depth * kNR; }
 
   // `count` rows of length `stride`.
-  void pack(const typename T::A* rows, int64_t count, int64_t columns, int64_t stride) {
+  void pack(const typename T::Activation* rows, int64_t count, int64_t columns, int64_t stride) {
     set_shape(count, columns);
     for (int64_t c = 0; c < columns; c += kNR) {
       const int64_t whole = count / T::kPack * T::kPack;
       for (int64_t r = 0; r < whole; r += T::kPack)
         T::interleave(rows + r * stride + c, stride, panel(c / kNR) + r * kNR);
       if (depth > count) {  // the last row and the row of zeros
-        const typename T::A* last = rows + (count - 1) * stride + c;
+        const typename T::Activation* last = rows + (count - 1) * stride + c;
         for (int64_t i = 0; i < kNR; i += PA3D_W)
           store_row_pair<T>(panel(c / kNR) + (count - 1) * kNR + i * T::kPack, load(last + i), vf{});
       }
@@ -52,14 +52,14 @@ struct RowPanels {
   }
 };
 
-template <class T, int MR>
-static inline void microkernel_transposed(int rows, const typename T::A* a, const typename T::A* b, int64_t depth,
-                                          float* tile, const char* prefetch) {
-  if constexpr (MR > 0) {
-    if (rows == MR)
-      microkernel<T, MR, 4 * kNR>(a, T::kPack, b, depth, tile, kNR, prefetch);
+template <class T, int kRows>
+static inline void microkernel_transposed(int rows, const typename T::Activation* a, const typename T::Activation* b,
+                                          int64_t depth, float* tile, const char* prefetch) {
+  if constexpr (kRows > 0) {
+    if (rows == kRows)
+      microkernel<T, kRows, 4 * kNR>(a, T::kPack, b, depth, tile, kNR, prefetch);
     else
-      microkernel_transposed<T, MR - 1>(rows, a, b, depth, tile, prefetch);
+      microkernel_transposed<T, kRows - 1>(rows, a, b, depth, tile, prefetch);
   }
 }
 
@@ -132,10 +132,10 @@ class GradAccumulator {
   bool has_sum_ = false;
 };
 
-// Packs panels [from, to) of W (k, n) for products with W (Packed::pack is for W^T). k and n are multiples of kNR.
-// `out` has its size already.
+// Packs panels [from, to) of W (k, n) for products with W (PackedWeight::pack is for W^T). k and n are multiples of
+// kNR. `out` has its size already.
 template <class T>
-static void pack_panels_no_trans(const float* w, int64_t from, int64_t to, Packed<T>& out) {
+static void pack_panels_no_trans(const float* w, int64_t from, int64_t to, PackedWeight<T>& out) {
   for (int64_t p = from; p < to; ++p)
     for (int64_t r = 0; r < out.k; r += 2)
       for (int64_t c = 0; c < kNR; c += PA3D_W) {

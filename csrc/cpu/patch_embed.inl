@@ -1,10 +1,11 @@
 // The mini-PointNet over a few patches at a time, so that everything between the points and the pooled feature stays in
 // the cache. Its third layer sees the second's f = W2 x + b2 after the maximum over the patch. The product with the
 // maximum is the same for all points of a patch and is computed once; and because no nonlinearity stands between the
-// layers, the rest is one product with half as many columns: W3 [max f; f] + b3 = (W3f W2) x + (W3g max f + W3f b2 +
-// b3). Of f itself only the maximum is used, so it is never written out. BatchNorm is folded into the layer before it.
-// What the patch as a whole becomes stays in float32 whatever the precision, and in int8 that product too: it costs
-// little, and each error in it would affect 32 points at once.
+// layers, the rest is one product with half as many columns. W3 = [W3g W3f]: W3g are the columns that multiply the
+// maximum (global), W3f those that multiply f. Then W3 [max f; f] + b3 = (W3f W2) x + (W3g max f + W3f b2 + b3): the
+// weights w3_local = W3f W2 and w3_max = W3g. Of f itself only the maximum is used, so it is never written out.
+// BatchNorm is folded into the layer before it. What the patch as a whole becomes stays in float32 whatever the
+// precision, and in int8 that product too: it costs little, and each error in it would affect 32 points at once.
 
 constexpr int64_t kPatchesPerStep = 4;
 
@@ -13,9 +14,9 @@ struct PatchEmbed {
   typedef std::conditional_t<T::kQuantized, F32, T> PooledType;  // operands of the product with the maximum
   int64_t width[4];
   Buffer<float> first, first_bias;  // (3, width[0]) transposed
-  Packed<T> second, merged, last;
-  Packed<PooledType> pooling;
-  Packed<F32> reduce;
+  PackedWeight<T> second, w3_local, last;
+  PackedWeight<PooledType> w3_max;
+  PackedWeight<F32> reduce;
 
   void load_weights(const EncoderConfig& c, const WeightSource& weights) {
     std::copy(c.embed, c.embed + 4, width);
@@ -37,7 +38,7 @@ struct PatchEmbed {
     fold_batch_norm(weights, "encoder.second_conv.", width[2], c.batch_norm_eps, scale, shift);
     const int64_t concat_width = 2 * width[1];
     const float* w3 = weights("encoder.second_conv.0.weight", width[2] * concat_width);
-    std::vector<float> pooling_weight(width[2] * width[1]), merged_weight(width[2] * width[0]);
+    std::vector<float> w3_max_weight(width[2] * width[1]), w3_local_weight(width[2] * width[0]);
     std::vector<double> sum(width[0]);
     for (int64_t i = 0; i < width[2]; ++i) {
       std::fill(sum.begin(), sum.end(), 0.0);
@@ -46,13 +47,13 @@ struct PatchEmbed {
         const double factor = static_cast<double>(scale[i]) * w3[i * concat_width + width[1] + j];
         for (int64_t k = 0; k < width[0]; ++k) sum[k] += factor * w2[j * width[0] + k];
         constant += factor * b2[j];
-        pooling_weight[i * width[1] + j] = scale[i] * w3[i * concat_width + j];
+        w3_max_weight[i * width[1] + j] = scale[i] * w3[i * concat_width + j];
       }
-      std::copy(sum.begin(), sum.end(), merged_weight.begin() + i * width[0]);
+      std::copy(sum.begin(), sum.end(), w3_local_weight.begin() + i * width[0]);
       shift[i] += static_cast<float>(constant);
     }
-    pooling.pack(pooling_weight.data(), width[2], width[1], width[1], shift.data());
-    merged.pack(merged_weight.data(), width[2], width[0], width[0], nullptr);
+    w3_max.pack(w3_max_weight.data(), width[2], width[1], width[1], shift.data());
+    w3_local.pack(w3_local_weight.data(), width[2], width[0], width[0], nullptr);
     last.pack(weights("encoder.second_conv.3.weight", width[3] * width[2]), width[3], width[2], width[2],
               weights("encoder.second_conv.3.bias", width[3]));
     reduce.pack(weights("reduce_dim.weight", c.dim * width[3]), c.dim, width[3], width[3],
@@ -73,22 +74,22 @@ struct PatchEmbed {
 
   typedef typename Activations<T>::Stored Stored;
 
-  struct Scratch {
-    Activations<T> hidden1, hidden2;
+  struct Workspace {
+    Activations<T> layer1_out, layer3_out;
     Activations<PooledType> pooled;
-    Buffer<float> pooling_out;
+    Buffer<float> max_term;
     void reserve(const PatchEmbed& e, int64_t patch_size) {
       const int64_t rows = kPatchesPerStep * patch_size;
-      hidden1.reserve(rows, e.width[0]);
+      layer1_out.reserve(rows, e.width[0]);
       pooled.reserve(kPatchesPerStep, e.width[1]);
-      hidden2.reserve(rows, e.width[2]);
-      pooling_out.reserve(kPatchesPerStep * align_up(e.width[2]));
+      layer3_out.reserve(rows, e.width[2]);
+      max_term.reserve(kPatchesPerStep * align_up(e.width[2]));
     }
   };
 
   // Patches [begin, end): relative coordinates in, pooled features (patch, width[3]) out.
   void forward(const float* points, const int64_t* centers, const int64_t* members, int64_t patch_size, int64_t begin,
-               int64_t end, Scratch& s, Activations<F32>& out) const {
+               int64_t end, Workspace& s, Activations<F32>& out) const {
     const int64_t w0 = align_up(width[0]), w2 = align_up(width[2]);
     const int64_t patches = end - begin, rows = patches * patch_size;
     for (int64_t g = 0; g < patches; ++g) {
@@ -96,7 +97,7 @@ struct PatchEmbed {
       for (int64_t j = 0; j < patch_size; ++j) {
         const float* p = points + 3 * members[(begin + g) * patch_size + j];
         const vf x = splat(p[0] - c[0]), y = splat(p[1] - c[1]), z = splat(p[2] - c[2]);
-        typename Stored::A* row = s.hidden1.row(g * patch_size + j);
+        typename Stored::Activation* row = s.layer1_out.row(g * patch_size + j);
         for (int64_t i = 0; i < w0; i += PA3D_W) {
           const vf v =
               load(&first[i]) * x + load(&first[w0 + i]) * y + load(&first[2 * w0 + i]) * z + load(&first_bias[i]);
@@ -104,31 +105,30 @@ struct PatchEmbed {
         }
       }
     }
-    s.hidden1.quantize(0, rows);
-    linear_max_pool<PooledType>(s.hidden1.rows(), patches, patch_size, second, s.pooled.row(0), s.pooled.stride);
-    linear<PooledType, F32, Activation::none>(s.pooled.rows(), patches, pooling, 0, pooling.panels,
-                                              s.pooling_out.data(), w2);
-    gemm<T>(s.hidden1.rows(), rows, merged, 0, merged.panels,
+    s.layer1_out.quantize(0, rows);
+    linear_max_pool<PooledType>(s.layer1_out.rows(), patches, patch_size, second, s.pooled.row(0), s.pooled.stride);
+    linear<PooledType, F32, ActFn::none>(s.pooled.rows(), patches, w3_max, 0, w3_max.panels, s.max_term.data(), w2);
+    gemm<T>(s.layer1_out.rows(), rows, w3_local, 0, w3_local.panels,
             [&](int64_t row, int count, int64_t column, const float* tile) {
               for (int i = 0; i < count; ++i) {
-                const float* add = s.pooling_out.data() + (row + i) / patch_size * w2 + column;
+                const float* add = s.max_term.data() + (row + i) / patch_size * w2 + column;
                 for (int j = 0; j < kNR; j += PA3D_W)
-                  Stored::store_f32(s.hidden2.row(row + i) + column + j,
+                  Stored::store_f32(s.layer3_out.row(row + i) + column + j,
                                     vmax(load(tile + i * kNR + j) + load(add + j), splat(0.0f)));
               }
             });
-    s.hidden2.quantize(0, rows);
-    linear_max_pool<F32>(s.hidden2.rows(), patches, patch_size, last, out.row(begin), out.stride);
+    s.layer3_out.quantize(0, rows);
+    linear_max_pool<F32>(s.layer3_out.rows(), patches, patch_size, last, out.row(begin), out.stride);
   }
 
   // out (patches, n): maximum over each patch of a linear layer, taken from the float32 tiles: the output of the layer
   // is never written out.
   template <class O>
-  static void linear_max_pool(const Rows<T>& a, int64_t patches, int64_t patch_size, const Packed<T>& w,
-                              typename O::A* out, int64_t out_stride) {
+  static void linear_max_pool(const ActivationView<T>& a, int64_t patches, int64_t patch_size, const PackedWeight<T>& w,
+                              typename O::Activation* out, int64_t out_stride) {
     vf max_lanes[kNV];
     for (int64_t p = 0; p < w.panels; ++p) {
-      typename O::A* to = out + p * kNR;
+      typename O::Activation* dst = out + p * kNR;
       int64_t rows_seen = 0;  // rows of the current patch
       gemm<T>(a, patches * patch_size, w, p, p + 1, [&](int64_t, int count, int64_t column, const float* tile) {
         for (int i = 0; i < count; ++i, tile += kNR) {
@@ -138,8 +138,8 @@ struct PatchEmbed {
           }
           if (++rows_seen < patch_size) continue;
           for (int j = 0; j < kNV; ++j)
-            O::store_f32(to + j * PA3D_W, max_lanes[j] + load(w.bias.data() + column + j * PA3D_W));
-          to += out_stride;
+            O::store_f32(dst + j * PA3D_W, max_lanes[j] + load(w.bias.data() + column + j * PA3D_W));
+          dst += out_stride;
           rows_seen = 0;
         }
       });

@@ -44,8 +44,8 @@ bool sample_surface(const float* vertices, const int32_t* faces, int64_t n_faces
   SplitMix64 random(seed);
   int64_t f = 0;
   for (int64_t k = 0; k < count; ++k) {
-    const double at = (static_cast<double>(k) + random.uniform()) / static_cast<double>(count) * total;
-    while (f < last && cumulative[f] <= at) ++f;
+    const double target_area = (static_cast<double>(k) + random.uniform()) / static_cast<double>(count) * total;
+    while (f < last && cumulative[f] <= target_area) ++f;
     const double r = std::sqrt(random.uniform()), s = random.uniform();
     const double weight[3] = {1 - r, r * (1 - s), r * s};  // uniform over the triangle
     const int32_t* corner = faces + 3 * f;

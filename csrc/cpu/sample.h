@@ -28,8 +28,9 @@ class SplitMix64 {
 // `count` <= n of the indices 0..n-1 without repetition, ascending; every choice is equally likely.
 void sample_indices(int64_t n, int64_t count, uint64_t seed, int64_t* index);
 
-// `count` points (count, 3) uniform over the area of triangles, and the triangle of each. The k-th point lies in the
-// k-th of `count` equal shares of the area in the order of the faces: as random as independent points, but more even.
+// `count` points (count, 3) uniform over the area of triangles, and the triangle of each. Stratified by area: the
+// area, in the order of the faces, is cut into `count` equal strata, and point k lies in stratum k. Each point is
+// random, and together they are more even than independent points.
 // vertices (n, 3); faces (n_faces, 3), indices into vertices that the caller has checked. Returns false, and writes
 // nothing, when the whole area is zero or not finite.
 bool sample_surface(const float* vertices, const int32_t* faces, int64_t n_faces, int64_t count, uint64_t seed,

@@ -11,7 +11,7 @@
 namespace pa3d {
 namespace {
 
-constexpr int64_t kGrain = 4096;
+constexpr int64_t kPointsPerTask = 4096;
 
 // Sixteen partial sums, then their sum in order: fast without leaving the order to the compiler.
 float dot(const float* a, const float* b, int64_t n) {
@@ -29,8 +29,8 @@ float dot(const float* a, const float* b, int64_t n) {
 // polynomial of math.inl. Below -87 it gives 1e-38.
 float exp_nonpositive(float v) {
   v = std::max(v, -87.0f);
-  const float magic = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
-  const float n = (v * 1.44269504f + magic) - magic;
+  const float round_bias = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
+  const float n = (v * 1.44269504f + round_bias) - round_bias;
   float r = v - n * 0.693359375f;
   r = r - n * -2.12194440e-4f;
   float p = 1.381459921e-3f;
@@ -58,7 +58,7 @@ void label_by_index(const int32_t* index, int64_t n, std::vector<float> logits, 
   softmax(probability.data(), rows, k);
   std::vector<int32_t> label(rows);
   for (int64_t i = 0; i < rows; ++i) label[i] = label_of(&logits[i * k], &probability[i * k], k, none);
-  parallel_for(n, kGrain, threads, [&](int64_t begin, int64_t end) {
+  parallel_for(n, kPointsPerTask, threads, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       if (labels) labels[i] = label[index[i]];
       if (scores) std::copy_n(&probability[index[i] * k], k, scores + i * k);
@@ -66,7 +66,7 @@ void label_by_index(const int32_t* index, int64_t n, std::vector<float> logits, 
   });
 }
 
-// Mean logits of the patches that each point the encoder saw is in.
+// For each point that the encoder saw, the mean logits of the patches that contain it.
 std::vector<float> membership(const Patches& p, const float* logits, int64_t k, int threads) {
   std::vector<double> total(p.n * k);
   std::vector<int64_t> count(p.n), last(p.n, -1);
@@ -94,21 +94,21 @@ Normalization normalization(const float* points, int64_t n) {
   for (int64_t i = 0; i < n; ++i)
     for (int a = 0; a < 3; ++a) c[a] += points[3 * i + a];
   for (int a = 0; a < 3; ++a) c[a] /= static_cast<double>(n);
-  double far = 0;
+  double max_sq_dist = 0;
   for (int64_t i = 0; i < n; ++i) {
     const double x = points[3 * i] - c[0], y = points[3 * i + 1] - c[1], z = points[3 * i + 2] - c[2];
-    far = std::max(far, x * x + y * y + z * z);
+    max_sq_dist = std::max(max_sq_dist, x * x + y * y + z * z);
   }
-  out.radius = std::sqrt(far);
+  out.radius = std::sqrt(max_sq_dist);
   const double offset = std::max({std::abs(c[0]), std::abs(c[1]), std::abs(c[2])});
   return offset <= 1e-6 && std::abs(out.radius - 1) <= 1e-6 ? Normalization{} : out;
 }
 
-void normalize(const float* points, int64_t n, const Normalization& to, const int axes[3], int threads, float* out) {
-  parallel_for(n, kGrain, threads, [&](int64_t begin, int64_t end) {
+void normalize(const float* points, int64_t n, const Normalization& norm, const int axes[3], int threads, float* out) {
+  parallel_for(n, kPointsPerTask, threads, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
       for (int a = 0; a < 3; ++a)
-        out[3 * i + a] = static_cast<float>((points[3 * i + axes[a]] - to.center[axes[a]]) / to.radius);
+        out[3 * i + a] = static_cast<float>((points[3 * i + axes[a]] - norm.center[axes[a]]) / norm.radius);
   });
 }
 
@@ -147,29 +147,29 @@ void softmax(float* rows, int64_t n, int64_t k) {
   }
 }
 
-void label_points(const float* at, int64_t n, const Patches& p, const float* logits, int64_t k, Assign assign,
+void label_points(const float* query_points, int64_t n, const Patches& p, const float* logits, int64_t k, Assign assign,
                   float none, int threads, int32_t* labels, float* scores) {
   if (assign == Assign::smooth) {
     std::vector<float> buffer;
     if (scores == nullptr) buffer.resize(n * k);
     float* const rows = scores ? scores : buffer.data();
-    interpolate(at, n, p.centers, p.g, logits, k, std::min<int64_t>(3, p.g), threads, rows);
-    parallel_for(n, kGrain, threads, [&](int64_t begin, int64_t end) {
-      std::vector<float> before(k);
+    interpolate(query_points, n, p.centers, p.g, logits, k, std::min<int64_t>(3, p.g), threads, rows);
+    parallel_for(n, kPointsPerTask, threads, [&](int64_t begin, int64_t end) {
+      std::vector<float> logits_row(k);
       for (int64_t i = begin; i < end; ++i) {
-        std::copy_n(rows + i * k, k, before.data());
+        std::copy_n(rows + i * k, k, logits_row.data());
         softmax(rows + i * k, 1, k);
-        if (labels) labels[i] = label_of(before.data(), rows + i * k, k, none);
+        if (labels) labels[i] = label_of(logits_row.data(), rows + i * k, k, none);
       }
     });
     return;
   }
   std::vector<int32_t> index(n);
   if (assign == Assign::nearest) {
-    nearest_centers(at, n, p.centers, p.g, 1, threads, index.data(), nullptr);
+    nearest_centers(query_points, n, p.centers, p.g, 1, threads, index.data(), nullptr);
     label_by_index(index.data(), n, std::vector<float>(logits, logits + p.g * k), k, none, threads, labels, scores);
   } else {
-    nearest_centers(at, n, p.points, p.n, 1, threads, index.data(), nullptr);
+    nearest_centers(query_points, n, p.points, p.n, 1, threads, index.data(), nullptr);
     label_by_index(index.data(), n, membership(p, logits, k, threads), k, none, threads, labels, scores);
   }
 }

@@ -14,7 +14,7 @@ struct Normalization {
 // a radius of 0 when all are equal.
 Normalization normalization(const float* points, int64_t n);
 // out (n, 3): column a is axis axes[a] of (points - center) / radius.
-void normalize(const float* points, int64_t n, const Normalization& to, const int axes[3], int threads, float* out);
+void normalize(const float* points, int64_t n, const Normalization& norm, const int axes[3], int threads, float* out);
 
 // Rows (n, d) divided by their norms; false when a row is zero or not finite.
 bool unit_rows(const float* in, int64_t n, int64_t d, float* out);
@@ -29,22 +29,23 @@ void softmax(float* rows, int64_t n, int64_t k);
 
 enum class Assign { nearest, membership, smooth };
 
-// The encoder's patches of one shape, in the frame of the points that are asked for.
+// The encoder's patches of one shape, in the same frame as the query points.
 struct Patches {
   const float* centers;  // (g, 3)
   int64_t g;
-  const int64_t* members;  // (g, m) indices into points; needed, like points, only for membership
+  const int64_t* members;  // (g, m) indices into points; members and points are needed only for membership
   int64_t m;
-  const float* points;  // (n, 3)
+  const float* points;  // (n, 3) the points that the encoder saw
   int64_t n;
 };
 
-// Logits (g, k) of the patches to labels (n) and scores (n, k) at points (n, 3). A label is the first of the largest
-// logits, or -1 where its probability is below `none`. labels or scores may be null.
+// Logits (g, k) of the patches to labels (n) and scores (n, k) at query_points (n, 3). A label is the first of the
+// largest logits, or -1 where its probability is below `none`. labels or scores may be null.
 //   nearest: of the nearest centre
-//   membership: the mean over the patches that the nearest point the encoder saw is in; its nearest centre's without
-//   any smooth: of the three nearest centres, weighted by inverse distance
-void label_points(const float* at, int64_t n, const Patches& patches, const float* logits, int64_t k, Assign assign,
-                  float none, int threads, int32_t* labels, float* scores);
+//   membership: the mean over the patches that contain the nearest encoded point, or its nearest centre's logits if
+//     there are none
+//   smooth: of the three nearest centres, weighted by inverse distance
+void label_points(const float* query_points, int64_t n, const Patches& patches, const float* logits, int64_t k,
+                  Assign assign, float none, int threads, int32_t* labels, float* scores);
 
 }  // namespace pa3d

@@ -25,12 +25,12 @@ static inline int64_t collect_up_to(const float* d, int64_t n, float bound, uint
   return m;
 }
 
-// Writes the k smallest of m keys (distance bits above, index below) in order.
-static inline void write_smallest(uint64_t* keys, int64_t m, int64_t k, int64_t* index, float* distance) {
+// Writes the k smallest of m keys (squared-distance bits above, index below) in order.
+static inline void write_smallest(uint64_t* keys, int64_t m, int64_t k, int64_t* index, float* sq_dist) {
   auto put = [&](int64_t at, uint64_t key) {
     const uint32_t bits = static_cast<uint32_t>(key >> 32);
     index[at] = static_cast<int64_t>(key & 0xffffffffu);
-    if (distance) std::memcpy(distance + at, &bits, 4);
+    if (sq_dist) std::memcpy(sq_dist + at, &bits, 4);
   };
 #if PA3D_LEVEL >= 2
   // Few candidates: the rank of a key is the number of smaller keys (all differ by their index).
@@ -55,7 +55,7 @@ static inline void write_smallest(uint64_t* keys, int64_t m, int64_t k, int64_t*
 // d: a row of `padded` distances (a multiple of PA3D_W), those past n are +inf. keys: scratch of n + 8.
 // bound_hint: a bound that served a row like this one, or 0; the new bound is left there.
 static inline void select_smallest(const float* d, int64_t n, int64_t padded, int64_t k, uint64_t* keys,
-                                   float* bound_hint, int64_t* index, float* distance) {
+                                   float* bound_hint, int64_t* index, float* sq_dist) {
   const int64_t max_candidates = k + std::max<int64_t>(k, 32);
   float bound = std::numeric_limits<float>::infinity();
   if (max_candidates < n) {
@@ -84,5 +84,5 @@ static inline void select_smallest(const float* d, int64_t n, int64_t padded, in
     *bound_hint = std::min(bound, std::numeric_limits<float>::max());
   }
   const int64_t m = collect_up_to(d, n, bound, keys);
-  write_smallest(keys, m, k, index, distance);
+  write_smallest(keys, m, k, index, sq_dist);
 }

@@ -21,10 +21,10 @@ inline int team_size() { return 1; }
 inline void barrier() {}
 #endif
 
-// The range [from, to) of n items for thread `id` of `team` threads.
-inline void partition(int64_t n, int id, int team, int64_t* from, int64_t* to) {
-  *from = n * id / team;
-  *to = n * (id + 1) / team;
+// The range [from, to) of n items for thread `id` of `num_threads` threads.
+inline void partition(int64_t n, int id, int num_threads, int64_t* from, int64_t* to) {
+  *from = n * id / num_threads;
+  *to = n * (id + 1) / num_threads;
 }
 
 }  // namespace pa3d

@@ -37,7 +37,7 @@ struct PackedInt16 {
 };
 
 // out (m, n) = act(A W^T scale + bias), or added to what is there, for the columns of panels [from, to).
-template <Activation act, bool add>
+template <ActFn act, bool add>
 static void linear_int16(const float* a, int64_t m, int64_t stride, const PackedInt16& w, int64_t from, int64_t to,
                          float* panel, float* out, int64_t out_stride) {
   alignas(64) float tile[kMR * kNR];
@@ -124,17 +124,17 @@ class TextEncoderOf : public TextEncoder {
 
   const TextConfig& config() const override { return c_; }
 
-  struct Scratch {
-    AttentionScratch<F32> attention;
+  struct ThreadWorkspace {
+    AttentionWorkspace<F32> attention;
     Buffer<float> panel;
   };
-  struct State : Workspace {
+  struct TextWorkspace : Workspace {
     Buffer<float> x, qkv, attn_out, hidden;
     std::vector<int64_t> starts;
-    std::vector<Scratch> threads;
+    std::vector<ThreadWorkspace> threads;
   };
 
-  std::unique_ptr<Workspace> workspace() const override { return std::make_unique<State>(); }
+  std::unique_ptr<Workspace> workspace() const override { return std::make_unique<TextWorkspace>(); }
 
   void encode(const int32_t* ids, const int64_t* lengths, int64_t n, int threads, Workspace& workspace,
               float* out) const override {
@@ -154,8 +154,8 @@ class TextEncoderOf : public TextEncoder {
         tokens += lengths[i + count];
         longest = std::max(longest, lengths[i + count++]);
       }
-      encode_batch(ids, lengths + i, count, tokens, longest, resolve_threads(threads), static_cast<State&>(workspace),
-                   out + i * c_.width);
+      encode_batch(ids, lengths + i, count, tokens, longest, resolve_threads(threads),
+                   static_cast<TextWorkspace&>(workspace), out + i * c_.width);
       ids += tokens;
       i += count;
     }
@@ -165,7 +165,7 @@ class TextEncoderOf : public TextEncoder {
   static constexpr int64_t kBatchTokens = 512;  // bounds the memory of long lists
 
   void encode_batch(const int32_t* ids, const int64_t* lengths, int64_t n, int64_t tokens, int64_t longest,
-                    int n_threads, State& s, float* out) const {
+                    int n_threads, TextWorkspace& s, float* out) const {
     const int64_t width = c_.width, hidden = c_.hidden, head_dim = width / c_.heads, wide = 3 * width;
     s.x.reserve(tokens * width);
     s.qkv.reserve(tokens * wide);
@@ -174,9 +174,9 @@ class TextEncoderOf : public TextEncoder {
     s.starts.resize(n + 1);
     for (int64_t i = 0; i < n; ++i) s.starts[i + 1] = s.starts[i] + lengths[i];
     if (static_cast<int>(s.threads.size()) < n_threads) s.threads.resize(n_threads);
-    for (Scratch& scratch : s.threads) {
-      scratch.attention.reserve(longest, head_dim);
-      scratch.panel.reserve(std::max(width, hidden) * kNR);
+    for (ThreadWorkspace& thread : s.threads) {
+      thread.attention.reserve(longest, head_dim);
+      thread.panel.reserve(std::max(width, hidden) * kNR);
     }
     float *x = s.x.data(), *qkv = s.qkv.data(), *attn_out = s.attn_out.data(), *mlp_hidden = s.hidden.data();
 
@@ -184,40 +184,40 @@ class TextEncoderOf : public TextEncoder {
 #pragma omp parallel num_threads(n_threads)
 #endif
     {
-      const int id = thread_id(), team = team_size();
+      const int id = thread_id(), num_threads = team_size();
       float* const panel = s.threads[id].panel.data();
       int64_t first, last, from, to;
-      partition(tokens, id, team, &first, &last);  // of the work that is done row by row
+      partition(tokens, id, num_threads, &first, &last);  // of the work that is done row by row
       for (int64_t i = 0; i < n; ++i)
         for (int64_t at = 0; at < lengths[i]; ++at)
           if (const int64_t row = s.starts[i] + at; row >= first && row < last) embed(ids[row], at, x + row * width);
       barrier();
       for (const TextBlock& block : blocks_) {
-        partition(block.qkv.panels, id, team, &from, &to);
-        linear_int16<Activation::none, false>(x, tokens, width, block.qkv, from, to, panel, qkv, wide);
+        partition(block.qkv.panels, id, num_threads, &from, &to);
+        linear_int16<ActFn::none, false>(x, tokens, width, block.qkv, from, to, panel, qkv, wide);
         barrier();
-        for (int64_t task = id; task < n * c_.heads; task += team) {
+        for (int64_t task = id; task < n * c_.heads; task += num_threads) {
           const int64_t text = task / c_.heads, start = s.starts[text];
           attention_head<F32, F32>(qkv + start * wide, wide, lengths[text], width, task % c_.heads, head_dim, 0,
                                    lengths[text], s.threads[id].attention, attn_out + start * width, width);
         }
         barrier();
-        partition(block.out.panels, id, team, &from, &to);
-        linear_int16<Activation::none, true>(attn_out, tokens, width, block.out, from, to, panel, x, width);
+        partition(block.out.panels, id, num_threads, &from, &to);
+        linear_int16<ActFn::none, true>(attn_out, tokens, width, block.out, from, to, panel, x, width);
         barrier();
         for (int64_t row = first; row < last; ++row)
           block.attention_norm.normalize(x + row * width, width, c_.norm_eps);
         barrier();
-        partition(block.up.panels, id, team, &from, &to);
-        linear_int16<Activation::gelu, false>(x, tokens, width, block.up, from, to, panel, mlp_hidden, hidden);
+        partition(block.up.panels, id, num_threads, &from, &to);
+        linear_int16<ActFn::gelu, false>(x, tokens, width, block.up, from, to, panel, mlp_hidden, hidden);
         barrier();
-        partition(block.down.panels, id, team, &from, &to);
-        linear_int16<Activation::none, true>(mlp_hidden, tokens, hidden, block.down, from, to, panel, x, width);
+        partition(block.down.panels, id, num_threads, &from, &to);
+        linear_int16<ActFn::none, true>(mlp_hidden, tokens, hidden, block.down, from, to, panel, x, width);
         barrier();
         for (int64_t row = first; row < last; ++row) block.norm.normalize(x + row * width, width, c_.norm_eps);
         barrier();
       }
-      partition(n, id, team, &from, &to);
+      partition(n, id, num_threads, &from, &to);
       for (int64_t i = from; i < to; ++i) pool(x + s.starts[i] * width, lengths[i], out + i * width);
     }
   }

@@ -1,12 +1,13 @@
 // A block of the transformer in training, forward and backward:
 //
-//   u = x + pos                               the residual stream is float32 whatever the operands of products are
-//   v = u + s0 proj(attention(LayerNorm1(u)))   s0, s1: drop-path scales
-//   y = v + s1 fc2(gelu(fc1(LayerNorm2(v))))
+//   resid_in  = x + pos
+//   resid_mid = resid_in + drop_path_scale[0] proj(attention(LayerNorm1(resid_in)))
+//   y         = resid_mid + drop_path_scale[1] fc2(gelu(fc1(LayerNorm2(resid_mid))))
 //
-// Shapes are independent except for the gradients of weights, so a thread takes its shapes through a whole branch, four
-// at a time. A branch whose drop-path scale is 0 is not computed. The tape keeps u, v, the operands q, k, v, the output
-// of attention and that of fc1. The backward pass computes the rest again.
+// These three are float32 whatever the precision. Shapes are independent except for the gradients of weights, so a
+// thread takes its shapes through a whole branch, four at a time. A branch whose drop-path scale is 0 is not computed.
+// SavedActivations keeps resid_in, resid_mid, q, k and v, the output of attention and that of fc1. The backward pass
+// computes the rest again.
 #pragma once
 
 #include <cstdint>
@@ -27,31 +28,31 @@ struct BlockWeights {
   const float *fc2, *fc2_bias;    // (dim, hidden)
 };
 
-// Gradients of the weights of the same names; all null when the weights are frozen.
+// Gradients of the weights of the same names; all null when no weight gradient is needed.
 struct BlockGradients {
   float *gamma1, *beta1, *qkv, *proj, *proj_bias, *gamma2, *beta2, *fc1, *fc1_bias, *fc2, *fc2_bias;
 };
 
 // What the forward pass of one block saves for its backward pass.
-struct BlockTape {
-  virtual ~BlockTape() = default;
-  int64_t shapes = 0, tokens = 0, dim = 0, heads = 0, hidden_size = 0;  // 0 before the first pass
+struct SavedActivations {
+  virtual ~SavedActivations() = default;
+  int64_t batch = 0, tokens = 0, dim = 0, heads = 0, hidden_size = 0;  // 0 before the first pass
 };
 
 // Owns the working memory that all blocks use in turn. Not thread-safe.
-class BlockTraining {
+class BlockTrainer {
  public:
-  virtual ~BlockTraining() = default;
-  virtual std::unique_ptr<BlockTape> tape() const = 0;
-  // x, pos, y (shapes, tokens, dim); drop_path_scale (2, shapes) or null for ones.
+  virtual ~BlockTrainer() = default;
+  virtual std::unique_ptr<SavedActivations> new_activations() const = 0;
+  // x, pos, y (batch, tokens, dim); drop_path_scale (2, batch) or null for ones.
   virtual void forward(const BlockWeights& weights, const float* x, const float* pos, const float* drop_path_scale,
-                       int64_t shapes, int64_t tokens, int threads, BlockTape& tape, float* y) = 0;
-  // The tape is that of the forward pass, at the same level of instructions (std::bad_cast). dx: gradient at u, which
-  // is that of x and that of pos.
-  virtual void backward(const BlockWeights& weights, const float* dy, int threads, BlockTape& tape, float* dx,
+                       int64_t batch, int64_t tokens, int threads, SavedActivations& saved, float* y) = 0;
+  // saved: what the forward pass left, at the same level of instructions (else std::bad_cast). dx: gradient at
+  // resid_in, which is that of x and that of pos.
+  virtual void backward(const BlockWeights& weights, const float* dy, int threads, SavedActivations& saved, float* dx,
                         const BlockGradients& out) = 0;
 };
 
-std::unique_ptr<BlockTraining> make_block_training(Precision precision);
+std::unique_ptr<BlockTrainer> make_block_trainer(Precision precision);
 
 }  // namespace pa3d

@@ -11,8 +11,8 @@ namespace PA3D_NS {
 constexpr int64_t kShapesPerStep = 4;  // shapes whose rows share one product
 
 template <class T>
-class BlockTrainingOf : public BlockTraining {
-  typedef typename T::A A;
+class BlockTrainerOf : public BlockTrainer {
+  typedef typename T::Activation A;
 
   // A row of a branch: its index among the rows of all shapes, and its drop-path scale.
   struct Row {
@@ -20,80 +20,87 @@ class BlockTrainingOf : public BlockTraining {
     float scale;
   };
 
-  struct Tape : BlockTape {
-    std::vector<float> drop_path_scale;       // (2, shapes)
-    std::vector<Row> rows[2];                 // of each branch: the rows of the shapes that do not drop it
-    GrowOnlyBuffer<float> u, v;               // (shapes, tokens, dim)
-    GrowOnlyBuffer<RowStats> moments[2];      // of their rows
-    GrowOnlyBuffer<A> qkv, attn_out, hidden;  // (slots, tokens, ...); hidden: fc1's output before GELU
+  struct Saved : SavedActivations {
+    std::vector<float> drop_path_scale;         // (2, batch)
+    std::vector<Row> rows[2];                   // of each branch: the rows of the shapes that do not drop it
+    GrowOnlyBuffer<float> resid_in, resid_mid;  // (batch, tokens, dim)
+    GrowOnlyBuffer<RowStats> row_stats[2];      // of the rows of resid_in and of resid_mid
+    GrowOnlyBuffer<A> qkv, attn_out, hidden;    // (active shapes, tokens, ...); hidden: fc1's output before GELU
   };
 
-  struct Scratch {
-    Buffer<A> normed, wide, branch_grad, wide_grad;
+  struct Workspace {
+    Buffer<A> normed;           // output of a LayerNorm; in attention_backward first the gradient at attn_out
+    Buffer<A> hidden_buf;       // gelu(fc1)
+    Buffer<A> scaled_out_grad;  // gradient at the output of a branch times its drop-path scale
+    Buffer<A> expanded_grad;    // gradient at the output of fc1 or of qkv
     Buffer<float> norm_grad;
-    AttentionScratch<T> attention;
-    AttentionBackwardScratch<T> attention_backward;
-    RowPanels<T> narrow_rows, wide_rows;
+    AttentionWorkspace<T> attention;
+    AttentionBackwardWorkspace<T> attention_backward;
+    RowPanels<T> dim_panels, hidden_panels;
     GradAccumulator qkv, proj, fc1, fc2;
     Buffer<float> vector_grads;  // gradients of gamma1, beta1, proj_bias, gamma2, beta2, fc2_bias, fc1_bias
+
+    A* attn_grad() { return normed.data(); }  // normed is computed again after it has been used
   };
 
  public:
-  std::unique_ptr<BlockTape> tape() const override { return std::make_unique<Tape>(); }
+  std::unique_ptr<SavedActivations> new_activations() const override { return std::make_unique<Saved>(); }
 
-  void forward(const BlockWeights& w, const float* x, const float* pos, const float* drop_path_scale, int64_t shapes,
-               int64_t tokens, int threads, BlockTape& tape, float* y) override {
-    Tape& t = dynamic_cast<Tape&>(tape);
+  void forward(const BlockWeights& w, const float* x, const float* pos, const float* drop_path_scale, int64_t batch,
+               int64_t tokens, int threads, SavedActivations& saved, float* y) override {
+    Saved& t = dynamic_cast<Saved&>(saved);
     prepare(w, tokens, threads);
-    t.shapes = shapes, t.tokens = tokens, t.dim = w.dim, t.hidden_size = w.hidden, t.heads = w.heads;
-    t.drop_path_scale.assign(2 * shapes, 1.0f);
-    if (drop_path_scale != nullptr) t.drop_path_scale.assign(drop_path_scale, drop_path_scale + 2 * shapes);
+    t.batch = batch, t.tokens = tokens, t.dim = w.dim, t.hidden_size = w.hidden, t.heads = w.heads;
+    t.drop_path_scale.assign(2 * batch, 1.0f);
+    if (drop_path_scale != nullptr) t.drop_path_scale.assign(drop_path_scale, drop_path_scale + 2 * batch);
     for (int branch = 0; branch < 2; ++branch) {
       t.rows[branch].clear();
-      for (int64_t i = 0; i < shapes * tokens; ++i) {
-        const float scale = t.drop_path_scale[branch * shapes + i / tokens];
+      for (int64_t i = 0; i < batch * tokens; ++i) {
+        const float scale = t.drop_path_scale[branch * batch + i / tokens];
         if (scale != 0) t.rows[branch].push_back({i, scale});
       }
-      t.moments[branch].reserve(shapes * tokens);
+      t.row_stats[branch].reserve(batch * tokens);
     }
-    const int64_t all = shapes * tokens, dim = w.dim;
-    t.u.reserve(all * dim);
-    t.v.reserve(all * dim);
+    const int64_t all = batch * tokens, dim = w.dim;
+    t.resid_in.reserve(all * dim);
+    t.resid_mid.reserve(all * dim);
     t.qkv.reserve(all * 3 * dim);
     t.attn_out.reserve(all * dim);
     t.hidden.reserve(all * w.hidden);
     parallel_for(panels(false), 1, threads_, [&](int64_t from, int64_t to) { pack(w, false, from, to); });
-    for_each_thread([&](Scratch& s, int id) {
-      for_each_shape(shapes, id, [&](int64_t shape) {
+    for_each_thread([&](Workspace& s, int id) {
+      for_each_shape(batch, id, [&](int64_t shape) {
         const int64_t from = shape * tokens * dim;
         for (int64_t i = from; i < from + tokens * dim; i += PA3D_W) {
-          const vf u = load(x + i) + load(pos + i);
-          store(t.u.data() + i, u);
-          if (t.drop_path_scale[shape] == 0) store(t.v.data() + i, u);
+          const vf sum = load(x + i) + load(pos + i);
+          store(t.resid_in.data() + i, sum);
+          if (t.drop_path_scale[shape] == 0) store(t.resid_mid.data() + i, sum);
         }
       });
       barrier();
-      for_each_step(t, 0, id,
-                    [&](int64_t slot, int64_t rows, const Row* rows_at) { attention(w, t, s, slot, rows, rows_at); });
-      barrier();
-      for_each_shape(shapes, id, [&](int64_t shape) {
-        const int64_t from = shape * tokens * dim;
-        if (t.drop_path_scale[shapes + shape] == 0) std::copy_n(t.v.data() + from, tokens * dim, y + from);
+      for_each_step(t, 0, id, [&](int64_t active_index, int64_t rows, const Row* row_list) {
+        attention(w, t, s, active_index, rows, row_list);
       });
-      for_each_step(t, 1, id,
-                    [&](int64_t slot, int64_t rows, const Row* rows_at) { mlp(w, t, s, slot, rows, rows_at, y); });
+      barrier();
+      for_each_shape(batch, id, [&](int64_t shape) {
+        const int64_t from = shape * tokens * dim;
+        if (t.drop_path_scale[batch + shape] == 0) std::copy_n(t.resid_mid.data() + from, tokens * dim, y + from);
+      });
+      for_each_step(t, 1, id, [&](int64_t active_index, int64_t rows, const Row* row_list) {
+        mlp(w, t, s, active_index, rows, row_list, y);
+      });
     });
   }
 
-  void backward(const BlockWeights& w, const float* dy, int threads, BlockTape& tape, float* dx,
+  void backward(const BlockWeights& w, const float* dy, int threads, SavedActivations& saved, float* dx,
                 const BlockGradients& out) override {
-    Tape& t = dynamic_cast<Tape&>(tape);
+    Saved& t = dynamic_cast<Saved&>(saved);
     const int64_t dim = w.dim, tokens = t.tokens, vector_grads = 6 * dim + w.hidden;
     const bool weight_grads = out.qkv != nullptr;
     prepare(w, tokens, threads);
-    dv_.reserve(t.shapes * tokens * dim);
+    resid_mid_grad_.reserve(t.batch * tokens * dim);
     parallel_for(panels(true), 1, threads_, [&](int64_t from, int64_t to) { pack(w, true, from, to); });
-    for (Scratch& s : scratch_) {
+    for (Workspace& s : workspaces_) {
       s.qkv.reset(3 * dim, dim);
       s.proj.reset(dim, dim);
       s.fc1.reset(w.hidden, dim);
@@ -101,28 +108,28 @@ class BlockTrainingOf : public BlockTraining {
       s.vector_grads.reserve(vector_grads);
       std::fill_n(s.vector_grads.data(), vector_grads, 0.0f);
     }
-    for_each_thread([&](Scratch& s, int id) {
-      copy_dropped(t, 1, id, dy, dv_.data(), dim);
-      for_each_step(t, 1, id, [&](int64_t slot, int64_t rows, const Row* rows_at) {
-        mlp_backward(w, t, s, slot, rows, rows_at, dy, weight_grads);
+    for_each_thread([&](Workspace& s, int id) {
+      copy_dropped(t, 1, id, dy, resid_mid_grad_.data(), dim);
+      for_each_step(t, 1, id, [&](int64_t active_index, int64_t rows, const Row* row_list) {
+        mlp_backward(w, t, s, active_index, rows, row_list, dy, weight_grads);
       });
       barrier();
-      copy_dropped(t, 0, id, dv_.data(), dx, dim);
-      for_each_step(t, 0, id, [&](int64_t slot, int64_t rows, const Row* rows_at) {
-        attention_backward(w, t, s, slot, rows, rows_at, dx, weight_grads);
+      copy_dropped(t, 0, id, resid_mid_grad_.data(), dx, dim);
+      for_each_step(t, 0, id, [&](int64_t active_index, int64_t rows, const Row* row_list) {
+        attention_backward(w, t, s, active_index, rows, row_list, dx, weight_grads);
       });
     });
     if (!weight_grads) return;
-    reduce(&Scratch::qkv, out.qkv);
-    reduce(&Scratch::proj, out.proj);
-    reduce(&Scratch::fc1, out.fc1);
-    reduce(&Scratch::fc2, out.fc2);
+    reduce(&Workspace::qkv, out.qkv);
+    reduce(&Workspace::proj, out.proj);
+    reduce(&Workspace::fc1, out.fc1);
+    reduce(&Workspace::fc2, out.fc2);
     float* const vector_outputs[] = {out.gamma1, out.beta1,    out.proj_bias, out.gamma2,
                                      out.beta2,  out.fc2_bias, out.fc1_bias};
     for (int i = 0; i < 7; ++i)
       for (int64_t j = 0; j < (i < 6 ? dim : w.hidden); ++j) {
         float sum = 0;
-        for (const Scratch& s : scratch_) sum += s.vector_grads[i * dim + j];
+        for (const Workspace& s : workspaces_) sum += s.vector_grads[i * dim + j];
         vector_outputs[i][j] = sum;
       }
   }
@@ -130,42 +137,43 @@ class BlockTrainingOf : public BlockTraining {
  private:
   void prepare(const BlockWeights& w, int64_t tokens, int threads) {
     threads_ = resolve_threads(threads);
-    scratch_.resize(threads_);
+    workspaces_.resize(threads_);
     const int64_t rows = kShapesPerStep * tokens, widest = std::max(w.hidden, 3 * w.dim);
-    for (Scratch& s : scratch_) {
+    for (Workspace& s : workspaces_) {
       s.normed.reserve(rows * w.dim);
-      s.branch_grad.reserve(rows * w.dim);
-      s.wide.reserve(rows * widest);
-      s.wide_grad.reserve(rows * widest);
+      s.scaled_out_grad.reserve(rows * w.dim);
+      s.hidden_buf.reserve(rows * widest);
+      s.expanded_grad.reserve(rows * widest);
       s.norm_grad.reserve(rows * w.dim);
-      s.narrow_rows.reserve(rows, w.dim);
-      s.wide_rows.reserve(rows, widest);
+      s.dim_panels.reserve(rows, w.dim);
+      s.hidden_panels.reserve(rows, widest);
       s.attention.reserve(tokens, w.dim / w.heads);
       s.attention_backward.reserve(tokens, w.dim / w.heads);
     }
-    const int64_t shape[4][2] = {{3 * w.dim, w.dim}, {w.dim, w.dim}, {w.hidden, w.dim}, {w.dim, w.hidden}};
+    const int64_t weight_dims[4][2] = {{3 * w.dim, w.dim}, {w.dim, w.dim}, {w.hidden, w.dim}, {w.dim, w.hidden}};
     for (int i = 0; i < 4; ++i)
-      for (int back = 0; back < 2; ++back)
-        if (packed_[back][i].n != shape[i][back] || packed_[back][i].k != shape[i][1 - back])
-          packed_[back][i].resize(shape[i][back], shape[i][1 - back], nullptr);
+      for (int transposed = 0; transposed < 2; ++transposed)
+        if (packed_[transposed][i].n != weight_dims[i][transposed] ||
+            packed_[transposed][i].k != weight_dims[i][1 - transposed])
+          packed_[transposed][i].resize(weight_dims[i][transposed], weight_dims[i][1 - transposed], nullptr);
   }
 
-  int64_t panels(bool back) const {
+  int64_t panels(bool transposed) const {
     int64_t count = 0;
-    for (const Packed<T>& p : packed_[back]) count += p.panels;
+    for (const PackedWeight<T>& p : packed_[transposed]) count += p.panels;
     return count;
   }
 
   // Packs panels [from, to), counted over all four weights.
-  void pack(const BlockWeights& w, bool back, int64_t from, int64_t to) {
+  void pack(const BlockWeights& w, bool transposed, int64_t from, int64_t to) {
     const float* const weights[4] = {w.qkv, w.proj, w.fc1, w.fc2};
-    Buffer<A> rows_at;
+    Buffer<A> converted;
     int64_t first = 0;
     for (int i = 0; i < 4; ++i) {
-      Packed<T>& out = packed_[back][i];
+      PackedWeight<T>& out = packed_[transposed][i];
       const int64_t low = std::max(from - first, int64_t{0}), high = std::min(to - first, out.panels);
-      if (low < high && back) pack_panels_no_trans(weights[i], low, high, out);
-      if (low < high && !back) pack_panels(weights[i], low, high, rows_at, out);
+      if (low < high && transposed) pack_panels_no_trans(weights[i], low, high, out);
+      if (low < high && !transposed) pack_panels(weights[i], low, high, converted, out);
       first += out.panels;
     }
   }
@@ -175,49 +183,53 @@ class BlockTrainingOf : public BlockTraining {
 #ifdef _OPENMP
 #pragma omp parallel num_threads(threads_)
 #endif
-    body(scratch_[thread_id()], thread_id());
+    body(workspaces_[thread_id()], thread_id());
   }
 
   template <class Body>
-  void for_each_shape(int64_t shapes, int id, const Body& body) const {
+  void for_each_shape(int64_t batch, int id, const Body& body) const {
     int64_t from, to;
-    partition(shapes, id, team_size(), &from, &to);
+    partition(batch, id, team_size(), &from, &to);
     for (int64_t shape = from; shape < to; ++shape) body(shape);
   }
 
-  // body(slot, rows, rows_at): this thread's shapes of a branch, kShapesPerStep at a time.
+  // body(active_index, rows, row_list): this thread's shapes of a branch, kShapesPerStep at a time. active_index counts
+  // the shapes that do not drop the branch.
   template <class Body>
-  void for_each_step(const Tape& t, int branch, int id, const Body& body) const {
+  void for_each_step(const Saved& t, int branch, int id, const Body& body) const {
     int64_t from, to;
     partition(static_cast<int64_t>(t.rows[branch].size()) / t.tokens, id, team_size(), &from, &to);
-    for (int64_t slot = from; slot < to; slot += kShapesPerStep)
-      body(slot, std::min(kShapesPerStep, to - slot) * t.tokens, t.rows[branch].data() + slot * t.tokens);
+    for (int64_t active_index = from; active_index < to; active_index += kShapesPerStep)
+      body(active_index, std::min(kShapesPerStep, to - active_index) * t.tokens,
+           t.rows[branch].data() + active_index * t.tokens);
   }
 
-  void copy_dropped(const Tape& t, int branch, int id, const float* from, float* to, int64_t dim) const {
-    for_each_shape(t.shapes, id, [&](int64_t shape) {
+  void copy_dropped(const Saved& t, int branch, int id, const float* from, float* to, int64_t dim) const {
+    for_each_shape(t.batch, id, [&](int64_t shape) {
       const int64_t at = shape * t.tokens * dim;
-      if (t.drop_path_scale[branch * t.shapes + shape] == 0) std::copy_n(from + at, t.tokens * dim, to + at);
+      if (t.drop_path_scale[branch * t.batch + shape] == 0) std::copy_n(from + at, t.tokens * dim, to + at);
     });
   }
 
   template <class... X>
-  static void prefetch_scattered(const Tape& t, int64_t row, int count, const Row* rows_at, int64_t column, X*... of) {
+  static void prefetch_scattered(const Saved& t, int64_t row, int count, const Row* row_list, int64_t column,
+                                 X*... of) {
     for (int i = 0; i < count; ++i) {
-      const int64_t at = rows_at[row + i].index * t.dim + column;
+      const int64_t at = row_list[row + i].index * t.dim + column;
       (prefetch_row(of + at), ...);
     }
   }
 
-  void attention(const BlockWeights& w, Tape& t, Scratch& s, int64_t slot, int64_t rows, const Row* rows_at) {
+  void attention(const BlockWeights& w, Saved& t, Workspace& s, int64_t active_index, int64_t rows,
+                 const Row* row_list) {
     const int64_t dim = w.dim, tokens = t.tokens;
     for (int64_t r = 0; r < rows; ++r) {
-      const int64_t at = rows_at[r].index;
-      const RowStats m = t.moments[0].data()[at] = row_stats(t.u.data() + at * dim, dim, w.eps);
-      layer_norm_row<T>(t.u.data() + at * dim, dim, m, w.gamma1, w.beta1, s.normed.data() + r * dim);
+      const int64_t at = row_list[r].index;
+      const RowStats m = t.row_stats[0].data()[at] = row_stats(t.resid_in.data() + at * dim, dim, w.eps);
+      layer_norm_row<T>(t.resid_in.data() + at * dim, dim, m, w.gamma1, w.beta1, s.normed.data() + r * dim);
     }
-    A* qkv = t.qkv.data() + slot * tokens * 3 * dim;
-    A* attn_out = t.attn_out.data() + slot * tokens * dim;
+    A* qkv = t.qkv.data() + active_index * tokens * 3 * dim;
+    A* attn_out = t.attn_out.data() + active_index * tokens * dim;
     gemm_blocked(
         s.normed.data(), rows, packed_[0][0],
         [&](int64_t row, int count, int64_t column) { prefetch_rows(qkv + row * 3 * dim + column, count, 3 * dim); },
@@ -233,27 +245,29 @@ class BlockTrainingOf : public BlockTraining {
     gemm_blocked(
         attn_out, rows, packed_[0][1],
         [&](int64_t row, int count, int64_t column) {
-          prefetch_scattered(t, row, count, rows_at, column, t.u.data(), t.v.data());
+          prefetch_scattered(t, row, count, row_list, column, t.resid_in.data(), t.resid_mid.data());
         },
         [&](int64_t row, int count, int64_t column, const float* tile) {
           for (int i = 0; i < count; ++i) {
-            const int64_t at = rows_at[row + i].index * dim + column;
-            const vf scale = splat(rows_at[row + i].scale);
+            const int64_t at = row_list[row + i].index * dim + column;
+            const vf scale = splat(row_list[row + i].scale);
             for (int j = 0; j < kNR; j += PA3D_W)
-              store(t.v.data() + at + j,
-                    load(t.u.data() + at + j) + scale * (load(tile + i * kNR + j) + load(w.proj_bias + column + j)));
+              store(t.resid_mid.data() + at + j,
+                    load(t.resid_in.data() + at + j) +
+                        scale * (load(tile + i * kNR + j) + load(w.proj_bias + column + j)));
           }
         });
   }
 
-  void mlp(const BlockWeights& w, Tape& t, Scratch& s, int64_t slot, int64_t rows, const Row* rows_at, float* y) {
+  void mlp(const BlockWeights& w, Saved& t, Workspace& s, int64_t active_index, int64_t rows, const Row* row_list,
+           float* y) {
     const int64_t dim = w.dim, tokens = t.tokens;
     for (int64_t r = 0; r < rows; ++r) {
-      const int64_t at = rows_at[r].index;
-      const RowStats m = t.moments[1].data()[at] = row_stats(t.v.data() + at * dim, dim, w.eps);
-      layer_norm_row<T>(t.v.data() + at * dim, dim, m, w.gamma2, w.beta2, s.normed.data() + r * dim);
+      const int64_t at = row_list[r].index;
+      const RowStats m = t.row_stats[1].data()[at] = row_stats(t.resid_mid.data() + at * dim, dim, w.eps);
+      layer_norm_row<T>(t.resid_mid.data() + at * dim, dim, m, w.gamma2, w.beta2, s.normed.data() + r * dim);
     }
-    A* hidden = t.hidden.data() + slot * tokens * w.hidden;
+    A* hidden = t.hidden.data() + active_index * tokens * w.hidden;
     gemm_blocked(
         s.normed.data(), rows, packed_[0][2],
         [&](int64_t row, int count, int64_t column) {
@@ -266,113 +280,116 @@ class BlockTrainingOf : public BlockTraining {
               const vf z = load(tile + i * kNR + j) + bias;
               const int64_t at = (row + i) * w.hidden + column + j;
               T::store_f32(hidden + at, z);
-              T::store_f32(s.wide.data() + at, activate<Activation::gelu, T>(z));
+              T::store_f32(s.hidden_buf.data() + at, activate<ActFn::gelu, T>(z));
             }
           }
         });
     gemm_blocked(
-        s.wide.data(), rows, packed_[0][3],
+        s.hidden_buf.data(), rows, packed_[0][3],
         [&](int64_t row, int count, int64_t column) {
-          prefetch_scattered(t, row, count, rows_at, column, t.v.data(), y);
+          prefetch_scattered(t, row, count, row_list, column, t.resid_mid.data(), y);
         },
         [&](int64_t row, int count, int64_t column, const float* tile) {
           for (int i = 0; i < count; ++i) {
-            const int64_t at = rows_at[row + i].index * dim + column;
-            const vf scale = splat(rows_at[row + i].scale);
+            const int64_t at = row_list[row + i].index * dim + column;
+            const vf scale = splat(row_list[row + i].scale);
             for (int j = 0; j < kNR; j += PA3D_W)
-              store(y + at + j,
-                    load(t.v.data() + at + j) + scale * (load(tile + i * kNR + j) + load(w.fc2_bias + column + j)));
+              store(y + at + j, load(t.resid_mid.data() + at + j) +
+                                    scale * (load(tile + i * kNR + j) + load(w.fc2_bias + column + j)));
           }
         });
   }
 
-  // s.branch_grad (rows, dim): gradient of a branch's output times its drop-path scale; adds to the gradient of its
+  // s.scaled_out_grad (rows, dim): gradient of a branch's output times its drop-path scale; adds to the gradient of its
   // bias.
-  void branch_backward(Scratch& s, int64_t rows, const Row* rows_at, const float* grad, int64_t dim,
-                       float* bias) const {
+  void scale_out_grad(Workspace& s, int64_t rows, const Row* row_list, const float* grad, int64_t dim,
+                      float* bias) const {
     for (int64_t r = 0; r < rows; ++r) {
-      const float* from = grad + rows_at[r].index * dim;
-      const vf scale = splat(rows_at[r].scale);
+      const float* from = grad + row_list[r].index * dim;
+      const vf scale = splat(row_list[r].scale);
       for (int64_t i = 0; i < dim; i += PA3D_W) {
         const vf g = scale * load(from + i);
-        T::store_f32(s.branch_grad.data() + r * dim + i, g);
+        T::store_f32(s.scaled_out_grad.data() + r * dim + i, g);
         store(bias + i, load(bias + i) + g);
       }
     }
   }
 
-  void mlp_backward(const BlockWeights& w, Tape& t, Scratch& s, int64_t slot, int64_t rows, const Row* rows_at,
-                    const float* dy, bool weight_grads) {
-    const int64_t dim = w.dim, tokens = t.tokens, wide = w.hidden;
-    float* const v = s.vector_grads.data();
-    branch_backward(s, rows, rows_at, dy, dim, v + 5 * dim);
-    const A* hidden = t.hidden.data() + slot * tokens * wide;
-    float* const fc1_bias = v + 6 * dim;
+  void mlp_backward(const BlockWeights& w, Saved& t, Workspace& s, int64_t active_index, int64_t rows,
+                    const Row* row_list, const float* dy, bool weight_grads) {
+    const int64_t dim = w.dim, tokens = t.tokens, hidden_size = w.hidden;
+    float* const grads = s.vector_grads.data();
+    scale_out_grad(s, rows, row_list, dy, dim, grads + 5 * dim);
+    const A* hidden = t.hidden.data() + active_index * tokens * hidden_size;
+    float* const fc1_bias = grads + 6 * dim;
     gemm_blocked(
-        s.branch_grad.data(), rows, packed_[1][3],
-        [&](int64_t row, int count, int64_t column) { prefetch_rows(hidden + row * wide + column, count, wide); },
+        s.scaled_out_grad.data(), rows, packed_[1][3],
+        [&](int64_t row, int count, int64_t column) {
+          prefetch_rows(hidden + row * hidden_size + column, count, hidden_size);
+        },
         [&](int64_t row, int count, int64_t column, const float* tile) {
           for (int j = 0; j < kNR; j += PA3D_W) {
             vf sum = load(fc1_bias + column + j);
             for (int i = 0; i < count; ++i) {
-              const int64_t at = (row + i) * wide + column + j;
+              const int64_t at = (row + i) * hidden_size + column + j;
               const vf z = load(hidden + at), slope = std::is_same_v<T, F32> ? vgelu_grad(z) : vgelu_grad_approx(z);
               const vf dz = load(tile + i * kNR + j) * slope;
-              T::store_f32(s.wide_grad.data() + at, dz);
-              if (weight_grads) T::store_f32(s.wide.data() + at, activate<Activation::gelu, T>(z));
+              T::store_f32(s.expanded_grad.data() + at, dz);
+              if (weight_grads) T::store_f32(s.hidden_buf.data() + at, activate<ActFn::gelu, T>(z));
               sum += dz;
             }
             store(fc1_bias + column + j, sum);
           }
         });
-    gemm_to_norm_grad(s, s.wide_grad.data(), rows, packed_[1][2]);
+    gemm_to_norm_grad(s, s.expanded_grad.data(), rows, packed_[1][2]);
     if (weight_grads) {
-      s.narrow_rows.pack(s.branch_grad.data(), rows, dim, dim);
-      s.wide_rows.pack(s.wide.data(), rows, wide, wide);
-      s.fc2.add(s.narrow_rows, s.wide_rows);
+      s.dim_panels.pack(s.scaled_out_grad.data(), rows, dim, dim);
+      s.hidden_panels.pack(s.hidden_buf.data(), rows, hidden_size, hidden_size);
+      s.fc2.add(s.dim_panels, s.hidden_panels);
     }
-    layer_norm_backward(s, t, 1, rows, rows_at, w.gamma2, w.beta2, t.v.data(), dy, dv_.data(), dim, v + 3 * dim,
-                        weight_grads);
+    layer_norm_backward(s, t, 1, rows, row_list, w.gamma2, w.beta2, t.resid_mid.data(), dy, resid_mid_grad_.data(), dim,
+                        grads + 3 * dim, weight_grads);
     if (weight_grads) {
-      s.narrow_rows.pack(s.normed.data(), rows, dim, dim);
-      s.wide_rows.pack(s.wide_grad.data(), rows, wide, wide);
-      s.fc1.add(s.wide_rows, s.narrow_rows);
+      s.dim_panels.pack(s.normed.data(), rows, dim, dim);
+      s.hidden_panels.pack(s.expanded_grad.data(), rows, hidden_size, hidden_size);
+      s.fc1.add(s.hidden_panels, s.dim_panels);
     }
   }
 
-  void attention_backward(const BlockWeights& w, Tape& t, Scratch& s, int64_t slot, int64_t rows, const Row* rows_at,
-                          float* dx, bool weight_grads) {
+  void attention_backward(const BlockWeights& w, Saved& t, Workspace& s, int64_t active_index, int64_t rows,
+                          const Row* row_list, float* dx, bool weight_grads) {
     const int64_t dim = w.dim, tokens = t.tokens;
-    float* const v = s.vector_grads.data();
-    branch_backward(s, rows, rows_at, dv_.data(), dim, v + 2 * dim);
-    const A* attn_out = t.attn_out.data() + slot * tokens * dim;
-    const A* qkv = t.qkv.data() + slot * tokens * 3 * dim;
+    float* const grads = s.vector_grads.data();
+    scale_out_grad(s, rows, row_list, resid_mid_grad_.data(), dim, grads + 2 * dim);
+    const A* attn_out = t.attn_out.data() + active_index * tokens * dim;
+    const A* qkv = t.qkv.data() + active_index * tokens * 3 * dim;
     if (weight_grads) {
-      s.narrow_rows.pack(s.branch_grad.data(), rows, dim, dim);
-      s.wide_rows.pack(attn_out, rows, dim, dim);
-      s.proj.add(s.narrow_rows, s.wide_rows);
+      s.dim_panels.pack(s.scaled_out_grad.data(), rows, dim, dim);
+      s.hidden_panels.pack(attn_out, rows, dim, dim);
+      s.proj.add(s.dim_panels, s.hidden_panels);
     }
-    gemm_blocked(s.branch_grad.data(), rows, packed_[1][1], NoOp{},
+    gemm_blocked(s.scaled_out_grad.data(), rows, packed_[1][1], NoOp{},
                  [&](int64_t row, int count, int64_t column, const float* tile) {
                    for (int i = 0; i < count; ++i)
                      for (int j = 0; j < kNR; j += PA3D_W)
-                       T::store_f32(s.normed.data() + (row + i) * dim + column + j, load(tile + i * kNR + j));
+                       T::store_f32(s.attn_grad() + (row + i) * dim + column + j, load(tile + i * kNR + j));
                  });
     for (int64_t r = 0; r < rows; r += tokens)
       for (int64_t head = 0; head < w.heads; ++head)
-        attention_head_backward<T>(qkv + r * 3 * dim, s.normed.data() + r * dim, tokens, dim, head, dim / w.heads,
-                                   s.attention_backward, s.wide_grad.data() + r * 3 * dim);
-    gemm_to_norm_grad(s, s.wide_grad.data(), rows, packed_[1][0]);
-    layer_norm_backward(s, t, 0, rows, rows_at, w.gamma1, w.beta1, t.u.data(), dv_.data(), dx, dim, v, weight_grads);
+        attention_head_backward<T>(qkv + r * 3 * dim, s.attn_grad() + r * dim, tokens, dim, head, dim / w.heads,
+                                   s.attention_backward, s.expanded_grad.data() + r * 3 * dim);
+    gemm_to_norm_grad(s, s.expanded_grad.data(), rows, packed_[1][0]);
+    layer_norm_backward(s, t, 0, rows, row_list, w.gamma1, w.beta1, t.resid_in.data(), resid_mid_grad_.data(), dx, dim,
+                        grads, weight_grads);
     if (weight_grads) {
-      s.narrow_rows.pack(s.normed.data(), rows, dim, dim);
-      s.wide_rows.pack(s.wide_grad.data(), rows, 3 * dim, 3 * dim);
-      s.qkv.add(s.wide_rows, s.narrow_rows);
+      s.dim_panels.pack(s.normed.data(), rows, dim, dim);
+      s.hidden_panels.pack(s.expanded_grad.data(), rows, 3 * dim, 3 * dim);
+      s.qkv.add(s.hidden_panels, s.dim_panels);
     }
   }
 
   // s.norm_grad (rows, dim) = A W
-  void gemm_to_norm_grad(Scratch& s, const A* a, int64_t rows, const Packed<T>& w) const {
+  void gemm_to_norm_grad(Workspace& s, const A* a, int64_t rows, const PackedWeight<T>& w) const {
     gemm_blocked(a, rows, w, NoOp{}, [&](int64_t row, int count, int64_t column, const float* tile) {
       for (int i = 0; i < count; ++i)
         std::memcpy(s.norm_grad.data() + (row + i) * w.n + column, tile + i * kNR, kNR * sizeof(float));
@@ -380,35 +397,35 @@ class BlockTrainingOf : public BlockTraining {
   }
 
   // Backward pass of a branch's LayerNorm: out = base + dx. Computes its forward output s.normed again.
-  void layer_norm_backward(Scratch& s, Tape& t, int branch, int64_t rows, const Row* rows_at, const float* gamma,
+  void layer_norm_backward(Workspace& s, Saved& t, int branch, int64_t rows, const Row* row_list, const float* gamma,
                            const float* beta, const float* input, const float* base, float* out, int64_t dim,
                            float* sums, bool weight_grads) const {
     for (int64_t r = 0; r < rows; ++r) {
-      const int64_t row = rows_at[r].index, at = row * dim;
-      const RowStats m = t.moments[branch].data()[row];
+      const int64_t row = row_list[r].index, at = row * dim;
+      const RowStats m = t.row_stats[branch].data()[row];
       if (weight_grads) layer_norm_row<T>(input + at, dim, m, gamma, beta, s.normed.data() + r * dim);
       layer_norm_row_backward(input + at, dim, m, gamma, s.norm_grad.data() + r * dim, base + at, out + at,
                               weight_grads ? sums : nullptr, sums + dim);
     }
   }
 
-  void reduce(GradAccumulator Scratch::* what, float* out) const {
+  void reduce(GradAccumulator Workspace::* what, float* out) const {
     std::vector<const GradAccumulator*> all;
-    for (const Scratch& s : scratch_) all.push_back(&(s.*what));
+    for (const Workspace& s : workspaces_) all.push_back(&(s.*what));
     parallel_for(all[0]->panels(), 1, threads_,
                  [&](int64_t from, int64_t to) { GradAccumulator::reduce(all, from, to, out); });
   }
 
   int threads_ = 1;
-  Packed<T> packed_[2][4];  // [0] for products with W^T, [1] with W; qkv, proj, fc1, fc2
-  GrowOnlyBuffer<float> dv_;
-  std::vector<Scratch> scratch_;
+  PackedWeight<T> packed_[2][4];  // [transposed]: [0] for products with W^T, [1] with W; qkv, proj, fc1, fc2
+  GrowOnlyBuffer<float> resid_mid_grad_;
+  std::vector<Workspace> workspaces_;
 };
 
 #if PA3D_LEVEL < 3
-static std::unique_ptr<BlockTraining> block_training_fp32() { return std::make_unique<BlockTrainingOf<F32>>(); }
+static std::unique_ptr<BlockTrainer> block_trainer_fp32() { return std::make_unique<BlockTrainerOf<F32>>(); }
 #else
-static std::unique_ptr<BlockTraining> block_training_bf16() { return std::make_unique<BlockTrainingOf<BF16>>(); }
+static std::unique_ptr<BlockTrainer> block_trainer_bf16() { return std::make_unique<BlockTrainerOf<BF16>>(); }
 #endif
 
 }  // namespace PA3D_NS

@@ -25,13 +25,13 @@
 
 namespace pa3d {
 
-std::unique_ptr<EmbedTraining> make_embed_training(Precision precision) {
+std::unique_ptr<EmbedTrainer> make_embed_trainer(Precision precision) {
 #if defined(__x86_64__)
-  if (precision == Precision::bf16 && supports(precision)) return avx512_bf16::embed_training_bf16();
+  if (precision == Precision::bf16 && supports(precision)) return avx512_bf16::embed_trainer_bf16();
 #endif
   if (precision != Precision::fp32)
     throw std::invalid_argument("training kernels take fp32, and bf16 on processors that have it");
-  return PA3D_DISPATCH(embed_training_fp32());
+  return PA3D_DISPATCH(embed_trainer_fp32());
 }
 
 }  // namespace pa3d

@@ -5,11 +5,12 @@ constexpr int64_t kRowsPerStep = 132;  // rows that stay in the cache while the 
 
 // gemm() over contiguous rows, as many at a time as the cache holds.
 template <class T, class Prologue, class Epilogue>
-static inline void gemm_blocked(const typename T::A* a, int64_t m, const Packed<T>& w, const Prologue& prologue,
-                                const Epilogue& epilogue) {
+static inline void gemm_blocked(const typename T::Activation* a, int64_t m, const PackedWeight<T>& w,
+                                const Prologue& prologue, const Epilogue& epilogue) {
   for (int64_t r = 0; r < m; r += kRowsPerStep)
     gemm<T>(
-        {const_cast<typename T::A*>(a) + r * w.k, w.k, nullptr, nullptr}, std::min(kRowsPerStep, m - r), w, 0, w.panels,
+        {const_cast<typename T::Activation*>(a) + r * w.k, w.k, nullptr, nullptr}, std::min(kRowsPerStep, m - r), w, 0,
+        w.panels,
         [&](int64_t row, int rows, int64_t column, const float* tile) { epilogue(r + row, rows, column, tile); },
         [&](int64_t row, int rows, int64_t column) { prologue(r + row, rows, column); });
 }
@@ -27,7 +28,8 @@ static inline void prefetch_rows(const X* at, int rows, int64_t stride) {
 
 // Packs panels [from, to) of W (n, k) for products with W^T. `out` has its size already.
 template <class T>
-static void pack_panels(const float* w, int64_t from, int64_t to, Buffer<typename T::A>& converted, Packed<T>& out) {
+static void pack_panels(const float* w, int64_t from, int64_t to, Buffer<typename T::Activation>& converted,
+                        PackedWeight<T>& out) {
   converted.reserve(kNR * out.k);
   for (int64_t p = from; p < to; ++p) {
     const float* rows = w + p * kNR * out.k;
@@ -54,7 +56,7 @@ static inline RowStats row_stats(const float* row, int64_t dim, float eps) {
 
 template <class T>
 static inline void layer_norm_row(const float* row, int64_t dim, RowStats m, const float* gamma, const float* beta,
-                                  typename T::A* out) {
+                                  typename T::Activation* out) {
   for (int64_t i = 0; i < dim; i += PA3D_W)
     T::store_f32(out + i, (load(row + i) - splat(m.mean)) * splat(m.rstd) * load(gamma + i) + load(beta + i));
 }
@@ -83,8 +85,8 @@ static inline void layer_norm_row_backward(const float* row, int64_t dim, RowSta
 }
 
 template <class T>
-struct AttentionBackwardScratch {
-  Buffer<typename T::A> keys, values, dscore_rows;
+struct AttentionBackwardWorkspace {
+  Buffer<typename T::Activation> keys, values, dscore_rows;
   Buffer<float> scores, dprobs, tile;
   RowPanels<T> key_rows, query_rows, out_rows, probs, dscores;
   void reserve(int64_t tokens, int64_t head_dim) {
@@ -107,10 +109,10 @@ struct AttentionBackwardScratch {
 // P = softmax(S), S = q k^T / sqrt(d), are computed again:
 //   dv = P^T dout, dS = P (dout v^T - rowsum(P dout v^T)) / sqrt(d), dq = dS k, dk = dS^T q
 template <class T>
-static void attention_head_backward(const typename T::A* qkv, const typename T::A* dout, int64_t tokens, int64_t dim,
-                                    int64_t head, int64_t head_dim, AttentionBackwardScratch<T>& s,
-                                    typename T::A* dqkv) {
-  typedef typename T::A A;
+static void attention_head_backward(const typename T::Activation* qkv, const typename T::Activation* dout,
+                                    int64_t tokens, int64_t dim, int64_t head, int64_t head_dim,
+                                    AttentionBackwardWorkspace<T>& s, typename T::Activation* dqkv) {
+  typedef typename T::Activation A;
   const int64_t stride = 3 * dim, padded = (tokens + kNR - 1) / kNR * kNR;
   const A *q = qkv + head * head_dim, *k = q + dim, *v = q + 2 * dim, *o = dout + head * head_dim;
   A* dq = dqkv + head * head_dim;

@@ -29,7 +29,7 @@ def installation() -> dict[str, Any]:
     from pa3d import _C, __version__
     from pa3d.checkpoint import EMBEDDED, load
     from pa3d.native import PRECISIONS, resolve_precision
-    from pa3d.ops._dispatch import unavailable
+    from pa3d.ops._dispatch import unavailable_reason
     from pa3d.text.cache import cache_folder
     from pa3d.text.minilm import MiniLM
 
@@ -59,7 +59,7 @@ def installation() -> dict[str, Any]:
             "open_clip": extra("open-clip-torch", "torch", "the text of the official weights"),
             "laspy": extra("laspy", "las", "LAS and LAZ files"),
         },
-        "gpu": {name: unavailable(name) for name in ("cuda", "triton")},  # why its kernels cannot run, or None
+        "gpu": {name: unavailable_reason(name) for name in ("cuda", "triton")},  # why its kernels cannot run, or None
     }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pa3d.ops.arrays import Array, is_tensor, namespace
+from pa3d.ops.arrays import Array, array_namespace, is_tensor
 from pa3d.ops.backproject import Mode, backproject
 from pa3d.ops.checks import check_count, check_points, check_same_device
 from pa3d.ops.knn import knn
@@ -69,4 +69,4 @@ def _column(count: Array, like: Array) -> Array:  # (P,) -> (P, 1) of like's dty
 
 
 def _indices(mask: Array) -> Any:
-    return namespace(mask).nonzero(mask, as_tuple=True)[0] if is_tensor(mask) else mask.nonzero()[0]
+    return array_namespace(mask).nonzero(mask, as_tuple=True)[0] if is_tensor(mask) else mask.nonzero()[0]

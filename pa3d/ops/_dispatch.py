@@ -17,15 +17,16 @@ from typing import Any
 from pa3d.ops.arrays import Array, device_type, is_tensor
 from pa3d.ops.backends import cuda, native, reference, triton
 
-# In the order of preference. CUDA comes before Triton because it is compiled when pa3d is installed, while Triton
-# compiles and times its configurations in the first call of every size.
+# In the order of preference: native, then cuda, then triton; the reference is the fallback. CUDA comes before Triton
+# because it is compiled when pa3d is installed, while Triton compiles and times its configurations in the first call of
+# every size.
 BACKENDS: dict[str, ModuleType] = {"reference": reference, "native": native, "cuda": cuda, "triton": triton}
 
 
 def choose(op: str, *arrays: Array, **options: Any) -> Any:
     """The module of pa3d.ops.backends whose function `op` takes these arrays.
 
-    options: what else limits a kernel, such as k; see the `limited` kernels. Raises ValueError for a forced backend
+    options: what else limits a kernel, such as k; see the `requires` kernels. Raises ValueError for a forced backend
     that cannot run, with the reason.
     """
     forced = os.environ.get("PA3D_BACKEND", "")
@@ -35,7 +36,7 @@ def choose(op: str, *arrays: Array, **options: Any) -> Any:
     reasons = {}
     for name, backend in _with_kernel(op).items():
         if device == backend.DEVICE and not others:
-            reason = backend.unavailable() or _why_not(backend, op, arrays, options)
+            reason = backend.unavailable_reason() or _unsupported_reason(backend, op, arrays, options)
             if reason is None:
                 return backend
             reasons[name] = reason
@@ -44,9 +45,9 @@ def choose(op: str, *arrays: Array, **options: Any) -> Any:
     return reference
 
 
-def unavailable(name: str) -> str | None:
+def unavailable_reason(name: str) -> str | None:
     """Why a backend cannot run on this machine whatever it is given, or None."""
-    return BACKENDS[name].unavailable()
+    return BACKENDS[name].unavailable_reason()
 
 
 def _forced(name: str, op: str, arrays: tuple[Array, ...], options: dict[str, Any]) -> ModuleType:
@@ -58,7 +59,7 @@ def _forced(name: str, op: str, arrays: tuple[Array, ...], options: dict[str, An
     if name not in kernels:
         others = ", ".join(("reference", *kernels))
         raise ValueError(f"PA3D_BACKEND={name}: {op} has no {name} kernel; unset it or take one of {others}")
-    reason = backend.unavailable()
+    reason = backend.unavailable_reason()
     if reason is not None:
         raise ValueError(f"PA3D_BACKEND={name} cannot run here: {reason}; unset it or take another backend")
     device = backend.device()
@@ -66,7 +67,7 @@ def _forced(name: str, op: str, arrays: tuple[Array, ...], options: dict[str, An
         expected = "arrays on the CPU" if name == "native" else f"torch tensors on {device}"
         got = ", ".join(sorted({f"a tensor on {x.device}" if is_tensor(x) else "a numpy array" for x in arrays}))
         raise ValueError(f"PA3D_BACKEND={name} takes {expected} only, got {got}; move them there or unset it")
-    reason = _why_not(backend, op, arrays, options)
+    reason = _unsupported_reason(backend, op, arrays, options)
     if reason is not None:
         raise ValueError(f"PA3D_BACKEND={name} cannot run {op}: {reason}; unset it")
     return backend
@@ -78,9 +79,9 @@ def _with_kernel(op: str) -> dict[str, ModuleType]:
     return {name: backend for name, backend in BACKENDS.items() if backend is not reference and hasattr(backend, op)}
 
 
-def _why_not(backend: ModuleType, op: str, arrays: tuple[Array, ...], options: dict[str, Any]) -> str | None:
-    why_not = getattr(getattr(backend, op), "why_not", None)
-    return why_not(*arrays, **options) if why_not else None
+def _unsupported_reason(backend: ModuleType, op: str, arrays: tuple[Array, ...], options: dict[str, Any]) -> str | None:
+    unsupported_reason = getattr(getattr(backend, op), "unsupported_reason", None)
+    return unsupported_reason(*arrays, **options) if unsupported_reason else None
 
 
 _warned: set[str] = set()

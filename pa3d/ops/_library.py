@@ -17,22 +17,22 @@ class Declared:
     schema: str
     run: Function
     fake: Function
-    exact: Function | None
-    save: Function | None
+    float64_impl: Function | None
+    setup_context: Function | None
     backward: Function | None
 
 
 DECLARED: list[Declared] = []
-_listeners: list[Callable[[Declared], None]] = []
+_subscribers: list[Callable[[Declared], None]] = []
 
 
-def declare(
+def register_op(
     schema: str,
     run: Function,
     *,
     fake: Function,
-    exact: Function | None = None,
-    save: Function | None = None,
+    float64_impl: Function | None = None,
+    setup_context: Function | None = None,
     backward: Function | None = None,
 ) -> None:
     """Declares torch.ops.pa3d.<name>, a node that torch.compile and torch.export need not look into.
@@ -40,17 +40,17 @@ def declare(
     schema: name, arguments and results as torch writes them: "knn(Tensor queries, Tensor points, int k) -> ...".
     run: takes plain tensors without gradients, checks them and chooses a backend: the operation itself as a rule.
     fake: takes tensors without values and returns empty results of the right shape and dtype.
-    exact: takes the place of run for float64, which no kernel takes; gradients are checked in it.
-    save, backward: setup_context and backward of torch.library.register_autograd. Without them there is no gradient.
+    float64_impl: takes the place of run for float64, which no kernel takes; gradients are checked in it.
+    setup_context, backward: as in torch.library.register_autograd. Without them there is no gradient.
     """
-    declared = Declared(schema, run, fake, exact, save, backward)
+    declared = Declared(schema, run, fake, float64_impl, setup_context, backward)
     DECLARED.append(declared)
-    for listen in _listeners:
-        listen(declared)
+    for listener in _subscribers:
+        listener(declared)
 
 
-def listen(listener: Callable[[Declared], None]) -> None:
+def subscribe(listener: Callable[[Declared], None]) -> None:
     """Calls the listener with everything that is declared, now and later."""
-    _listeners.append(listener)
+    _subscribers.append(listener)
     for declared in DECLARED:
         listener(declared)

@@ -1,4 +1,4 @@
-"""Native objects that are used again: a step takes over the memory of the step before it."""
+"""Native objects that are reused: steps reuse the memory of earlier steps."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pa3d import _C
 class Pooled(NamedTuple):
     """A native object, and what it was made for: the precision and the level of instructions."""
 
-    kind: tuple[str, str]
-    item: Any
+    key: tuple[str, str]
+    object: Any
 
 
 class Pool:
@@ -24,18 +24,18 @@ class Pool:
         self._make, self._free = make, dict[tuple[str, str], list[Pooled]]()
         self._lock = threading.Lock()
 
-    def acquire(self, half: bool) -> Pooled:
-        """A free object, or a new one. half: of precision bf16, else fp32."""
-        kind = ("bf16" if half else "fp32", _C.isa())
+    def acquire(self, bf16: bool) -> Pooled:
+        """A free object, or a new one. bf16: of precision bf16, else fp32."""
+        key = ("bf16" if bf16 else "fp32", _C.isa())
         with self._lock:
-            free = self._free.get(kind)
+            free = self._free.get(key)
             if free:
                 return free.pop()
-        return Pooled(kind, self._make(kind[0]))
+        return Pooled(key, self._make(key[0]))
 
     def release(self, pooled: Pooled) -> None:
         with self._lock:
-            self._free.setdefault(pooled.kind, []).append(pooled)
+            self._free.setdefault(pooled.key, []).append(pooled)
 
     def clear(self) -> None:
         """Frees the memory of all objects that are not in use."""

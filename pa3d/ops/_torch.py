@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.library import custom_op
 
-from pa3d.ops._library import Declared, listen
+from pa3d.ops._library import Declared, subscribe
 
 ops = torch.ops.pa3d
 
@@ -23,13 +23,15 @@ def _register(declared: Declared) -> None:
 
     def run(*arguments: Any) -> Any:
         plain = [x.detach() if isinstance(x, Tensor) else x for x in arguments]
-        wide = any(isinstance(x, Tensor) and x.dtype == torch.float64 for x in plain[:1])
-        return declared.exact(*plain) if wide and declared.exact is not None else declared.run(*plain)
+        is_float64 = any(isinstance(x, Tensor) and x.dtype == torch.float64 for x in plain[:1])
+        return (
+            declared.float64_impl(*plain) if is_float64 and declared.float64_impl is not None else declared.run(*plain)
+        )
 
     op = custom_op(f"pa3d::{name}", run, mutates_args=(), schema=f"({signature}")
     op.register_fake(declared.fake)
     if declared.backward is not None:
-        op.register_autograd(declared.backward, setup_context=declared.save)
+        op.register_autograd(declared.backward, setup_context=declared.setup_context)
     else:
         op.register_autograd(_constant, setup_context=_save_nothing)
 
@@ -44,4 +46,4 @@ def _constant(ctx: Any, *_: Tensor) -> tuple[None, ...]:
     return (None,) * ctx.n_inputs
 
 
-listen(_register)
+subscribe(_register)

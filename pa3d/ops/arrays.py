@@ -19,11 +19,11 @@ def is_tensor(x: Array) -> bool:
     return torch is not None and isinstance(x, torch.Tensor)
 
 
-def on_gpu(x: Array) -> bool:
+def is_cuda(x: Array) -> bool:
     return is_tensor(x) and x.device.type == "cuda"
 
 
-def namespace(x: Array) -> Any:
+def array_namespace(x: Array) -> Any:
     """numpy or torch, whichever x belongs to: references are written against what both offer."""
     return sys.modules["torch"] if is_tensor(x) else np
 

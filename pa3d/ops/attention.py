@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from pa3d.ops._dispatch import choose
-from pa3d.ops._library import declare
-from pa3d.ops.arrays import Array, is_tensor, is_traced, namespace, on_gpu
+from pa3d.ops._library import register_op
+from pa3d.ops.arrays import Array, array_namespace, is_cuda, is_tensor, is_traced
 from pa3d.ops.backends import reference
 from pa3d.ops.checks import check, check_dtype, check_same_device
 
@@ -33,8 +33,8 @@ def patch_attention(
     for a wrong shape or device, or a forced backend that cannot run.
     """
     if is_traced(q, k, v):
-        if not on_gpu(q):
-            return namespace(q).nn.functional.scaled_dot_product_attention(q, k, v)
+        if not is_cuda(q):
+            return array_namespace(q).nn.functional.scaled_dot_product_attention(q, k, v)
         from pa3d.ops import _torch
 
         return _torch.ops.patch_attention(q, k, v)[0]  # one node, which chooses when it runs
@@ -51,15 +51,15 @@ def patch_attention(
         return _torch.ops.patch_attention(q, k, v)[0]
     if not is_tensor(q) or os.environ.get("PA3D_BACKEND"):
         return patch_attention_reference(q, k, v)
-    return namespace(q).nn.functional.scaled_dot_product_attention(q, k, v)
+    return array_namespace(q).nn.functional.scaled_dot_product_attention(q, k, v)
 
 
 def patch_attention_reference(q: Array, k: Array, v: Array) -> Array:
     """The rule in plain array code; softmax in float32 at least."""
     scale = q.shape[-1] ** -0.5
     if is_tensor(q):
-        wide = q.dtype if q.dtype.itemsize == 8 else namespace(q).float32
-        return (q @ k.transpose(-1, -2) * scale).softmax(-1, dtype=wide).to(v.dtype) @ v
+        dtype = q.dtype if q.dtype.itemsize == 8 else array_namespace(q).float32
+        return (q @ k.transpose(-1, -2) * scale).softmax(-1, dtype=dtype).to(v.dtype) @ v
     scores = q @ np.swapaxes(k, -1, -2) * np.float32(scale)
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     return weights / weights.sum(-1, keepdims=True) @ v
@@ -67,13 +67,13 @@ def patch_attention_reference(q: Array, k: Array, v: Array) -> Array:
 
 @reference.kernel("patch_attention")
 def _forward(q: Array, k: Array, v: Array) -> tuple[Array, Array]:
-    """The output, and for the backward (2, B, H, T): each row's maximum score in powers of two, and 1 / its sum."""
+    """The output, and for the backward (2, B, H, T): each row's maximum score in base-2 logarithm, and 1 / its sum."""
     scores = _scores(q, k)
-    peak = scores.amax(-1, keepdim=True)
-    weights = (scores - peak).exp2()
-    total = weights.sum(-1, keepdim=True)
-    out = _tokens_first(q).copy_((weights / total).to(v.dtype) @ v)
-    return out, namespace(q).stack([peak[..., 0], 1 / total[..., 0]])
+    row_max = scores.amax(-1, keepdim=True)
+    weights = (scores - row_max).exp2()
+    row_sum = weights.sum(-1, keepdim=True)
+    out = _empty_bthd(q).copy_((weights / row_sum).to(v.dtype) @ v)
+    return out, array_namespace(q).stack([row_max[..., 0], 1 / row_sum[..., 0]])
 
 
 @reference.kernel("patch_attention_backward")
@@ -81,22 +81,22 @@ def _gradients(grad: Array, q: Array, k: Array, v: Array, out: Array, stats: Arr
     p = (_scores(q, k) - stats[0][..., None]).exp2() * stats[1][..., None]
     g, query, key, value, o = (x.to(p.dtype) for x in (grad, q, k, v, out))
     ds = p * (g @ value.transpose(-1, -2) - (g * o).sum(-1, keepdim=True)) * q.shape[-1] ** -0.5
-    found = (ds @ key, ds.transpose(-1, -2) @ query, p.transpose(-1, -2) @ g)
-    dq, dk, dv = (_tokens_first(q).copy_(x) for x in found)
+    gradients = (ds @ key, ds.transpose(-1, -2) @ query, p.transpose(-1, -2) @ g)
+    dq, dk, dv = (_empty_bthd(q).copy_(x) for x in gradients)
     return dq, dk, dv
 
 
 def _scores(q: Array, k: Array) -> Array:
-    """In powers of two, as the kernel has them."""
+    """The scores in base-2 logarithm, as the kernel has them: exp2 of them is exp of the plain scores."""
     scale = q.shape[-1] ** -0.5 * math.log2(math.e)
-    return (q.to(_wide(q)) @ k.to(_wide(q)).transpose(-1, -2)) * scale
+    return (q.to(_accumulate_dtype(q)) @ k.to(_accumulate_dtype(q)).transpose(-1, -2)) * scale
 
 
-def _wide(x: Array) -> Any:
-    return x.dtype if x.dtype.itemsize == 8 else namespace(x).float32
+def _accumulate_dtype(x: Array) -> Any:
+    return x.dtype if x.dtype.itemsize == 8 else array_namespace(x).float32
 
 
-def _tokens_first(x: Array) -> Array:
+def _empty_bthd(x: Array) -> Array:
     """(B, H, T, D) over memory (B, T, H, D), as the kernel lays its results out."""
     b, h, t, d = x.shape
     return x.new_empty((b, t, h, d)).transpose(1, 2)
@@ -111,14 +111,14 @@ def _run_backward(grad: Array, q: Array, k: Array, v: Array, out: Array, stats: 
 
 
 def _fake(q: Array, k: Array, v: Array) -> tuple[Array, Array]:
-    return _tokens_first(q), q.new_empty((2, *q.shape[:3]), dtype=_wide(q))
+    return _empty_bthd(q), q.new_empty((2, *q.shape[:3]), dtype=_accumulate_dtype(q))
 
 
 def _fake_backward(grad: Array, q: Array, k: Array, v: Array, out: Array, stats: Array) -> tuple[Array, Array, Array]:
-    return _tokens_first(q), _tokens_first(q), _tokens_first(q)
+    return _empty_bthd(q), _empty_bthd(q), _empty_bthd(q)
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Array, Array]) -> None:
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Array, Array]) -> None:
     ctx.save_for_backward(*inputs, *output)
     ctx.mark_non_differentiable(output[1])
 
@@ -129,14 +129,14 @@ def _backward(ctx: Any, grad: Array, _: Array | None) -> tuple[Array, Array, Arr
     return _torch.ops.patch_attention_backward(grad, *ctx.saved_tensors)
 
 
-declare(
+register_op(
     "patch_attention(Tensor q, Tensor k, Tensor v) -> (Tensor, Tensor)",
     _run,
     fake=_fake,
-    save=_save,
+    setup_context=_setup_context,
     backward=_backward,
 )
-declare(
+register_op(
     "patch_attention_backward(Tensor grad, Tensor q, Tensor k, Tensor v, Tensor out, Tensor stats)"
     " -> (Tensor, Tensor, Tensor)",
     _run_backward,

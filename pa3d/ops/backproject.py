@@ -19,8 +19,8 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 from pa3d.ops._dispatch import choose
-from pa3d.ops._library import declare
-from pa3d.ops.arrays import Array, is_tensor, is_traced, namespace, on_gpu
+from pa3d.ops._library import register_op
+from pa3d.ops.arrays import Array, array_namespace, is_cuda, is_tensor, is_traced
 from pa3d.ops.backends import reference
 from pa3d.ops.checks import check, check_count, check_same_device
 
@@ -63,7 +63,7 @@ def backproject(
     if mode not in get_args(Mode):
         raise ValueError(f"mode: expected {', '.join(get_args(Mode)[:-1])} or {get_args(Mode)[-1]}, got {mode!r}")
     backend = choose("backproject", tokens, point_of_pixel)
-    if backend is reference or not on_gpu(point_of_pixel):
+    if backend is reference or not is_cuda(point_of_pixel):
         # The kernels of a GPU take other indices as none; looking at them here would wait for the GPU.
         low, high = int(point_of_pixel.min()), int(point_of_pixel.max())
         if low < -1 or high >= n_points:
@@ -72,13 +72,15 @@ def backproject(
 
 
 @reference.kernel("backproject")
-def _in_torch(tokens: Array, point_of_pixel: Array, n_points: int, mode: Mode, per_view: bool) -> tuple[Array, Array]:
+def _run_reference(
+    tokens: Array, point_of_pixel: Array, n_points: int, mode: Mode, per_view: bool
+) -> tuple[Array, Array]:
     if is_tensor(tokens):
         return backproject_reference(tokens, point_of_pixel, n_points, mode=mode, per_view=per_view)
     import torch
 
-    given = torch.from_numpy(tokens), torch.from_numpy(point_of_pixel)
-    total, count = backproject_reference(*given, n_points, mode=mode, per_view=per_view)
+    tensors = torch.from_numpy(tokens), torch.from_numpy(point_of_pixel)
+    total, count = backproject_reference(*tensors, n_points, mode=mode, per_view=per_view)
     return total.numpy(), count.numpy()
 
 
@@ -88,15 +90,15 @@ def backproject_reference(
     """The rule in plain torch: each view's whole image, then sums by point. Tensors of any float dtype."""
     import torch
 
-    wide = tokens.float() if tokens.dtype == torch.bfloat16 else tokens
-    total = wide.new_zeros(n_points, tokens.shape[3])
+    values = tokens.float() if tokens.dtype == torch.bfloat16 else tokens
+    total = values.new_zeros(n_points, tokens.shape[3])
     count = torch.zeros(n_points, dtype=torch.int64, device=tokens.device)
     size = point_of_pixel.shape[1:]
-    for grid, points in zip(wide.permute(0, 3, 1, 2), point_of_pixel.flatten(1).long(), strict=True):
+    for grid, points in zip(values.permute(0, 3, 1, 2), point_of_pixel.flatten(1).long(), strict=True):
         image = torch.nn.functional.interpolate(grid[None], size, mode=mode)[0].flatten(1).T  # (H W, C)
-        shown = points >= 0
-        pixels = torch.bincount(points[shown], minlength=n_points)
-        view = torch.zeros_like(total).index_add_(0, points[shown], image[shown])
+        visible = points >= 0
+        pixels = torch.bincount(points[visible], minlength=n_points)
+        view = torch.zeros_like(total).index_add_(0, points[visible], image[visible])
         total += view / pixels.clamp(min=1)[:, None] if per_view else view
         count += (pixels > 0) if per_view else pixels
     return total, count
@@ -111,12 +113,12 @@ def _run(
 def _fake(
     tokens: Array, point_of_pixel: Array, n_points: int, mode: Mode = "bicubic", per_view: bool = False
 ) -> tuple[Array, Array]:
-    torch = namespace(tokens)
+    torch = array_namespace(tokens)
     total = tokens.new_empty((n_points, tokens.shape[3]), dtype=torch.float32)
     return total, tokens.new_empty((n_points,), dtype=torch.int64)
 
 
-declare(
+register_op(
     'backproject(Tensor tokens, Tensor point_of_pixel, int n_points, str mode="bicubic", bool per_view=False)'
     " -> (Tensor, Tensor)",
     _run,

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pa3d.ops.arrays import Array, dtype_name, is_contiguous, is_tensor, namespace, on_gpu
+from pa3d.ops.arrays import Array, array_namespace, dtype_name, is_contiguous, is_cuda, is_tensor
 
 
 def check(
@@ -48,7 +48,7 @@ def check(
         if _bind(axes, x.shape, sizes):
             break
     else:
-        expected = " or ".join(_in_words(axes, sizes) for axes in _alternatives(shape))
+        expected = " or ".join(_format_shape(axes, sizes) for axes in _alternatives(shape))
         raise ValueError(f"{name}: expected shape {expected}, got {tuple(x.shape)}")
     if not empty and 0 in x.shape:
         raise ValueError(f"{name}: expected no empty axis, got shape {tuple(x.shape)}")
@@ -70,16 +70,16 @@ def check_points(name: str, x: Array, shape: str = "N 3 | B N 3") -> dict[str, i
 
 def check_dtype(name: str, x: Array, dtype: Any) -> None:
     """dtype: a name or a torch dtype, or several of them."""
-    found = dtype_name(x)
-    if found == dtype:
+    actual = dtype_name(x)
+    if actual == dtype:
         return
     expected = [str(d).removeprefix("torch.") for d in (dtype if isinstance(dtype, tuple | list) else (dtype,))]
-    if found not in expected:
-        raise TypeError(f"{name}: expected {' or '.join(expected)}, got {found}; convert it first")
+    if actual not in expected:
+        raise TypeError(f"{name}: expected {' or '.join(expected)}, got {actual}; convert it first")
 
 
 def check_finite(name: str, x: Array) -> None:
-    if not on_gpu(x) and not bool(namespace(x).isfinite(x).all()):
+    if not is_cuda(x) and not bool(array_namespace(x).isfinite(x).all()):
         raise ValueError(f"{name}: NaN or infinite values; expected finite coordinates")
 
 
@@ -110,16 +110,16 @@ def _bind(axes: list[str | int], shape: tuple[int, ...], sizes: dict[str, int]) 
     """Whether the axes fit; letters that are new are added to the sizes then."""
     if len(axes) != len(shape):
         return False
-    found = {}
+    new_sizes = {}
     for axis, n in zip(axes, shape, strict=True):
         if (sizes.get(axis, n) if isinstance(axis, str) else axis) != n:
             return False
         if isinstance(axis, str):
-            found[axis] = n
-    sizes.update(found)
+            new_sizes[axis] = n
+    sizes.update(new_sizes)
     return True
 
 
-def _in_words(axes: list[str | int], sizes: dict[str, int]) -> str:
+def _format_shape(axes: list[str | int], sizes: dict[str, int]) -> str:
     known = [str(axis if isinstance(axis, int) else sizes.get(axis, axis)) for axis in axes]
     return f"({', '.join(known)}{',' if len(known) == 1 else ''})"

@@ -12,8 +12,8 @@ PatchAlign3D (arXiv 2601.02457). Not differentiable: the result is indices.
 from __future__ import annotations
 
 from pa3d.ops._dispatch import choose
-from pa3d.ops._library import declare
-from pa3d.ops.arrays import Array, is_traced, namespace
+from pa3d.ops._library import register_op
+from pa3d.ops.arrays import Array, array_namespace, is_traced
 from pa3d.ops.backends import reference
 from pa3d.ops.checks import check_count, check_points
 
@@ -29,7 +29,7 @@ def farthest_point_sample(
 
     min_sq_norm: when above 0, points whose squared norm is <= this are never picked after the start (the sampler that
         the published weights were trained with uses 1e-3); when none may be picked the index is 0.
-    k may exceed N: once every point coincides with a chosen one, the lowest pickable index repeats.
+    k may exceed N: once every point coincides with a chosen one, the lowest eligible index repeats.
     Raises TypeError for a wrong kind or dtype, ValueError for a wrong shape, layout, k, start or NaN, infinite values.
     """
     if is_traced(points):
@@ -55,7 +55,7 @@ def farthest_point_sample_reference(
     min_sq_norm: float = 0.0,
 ) -> Array:  # (B, k)
     """The rule in plain array code; batches only."""
-    xp = namespace(points)
+    xp = array_namespace(points)
     x, y, z = points[..., 0], points[..., 1], points[..., 2]
     distance = xp.full_like(x, float("inf"))
     if min_sq_norm > 0:
@@ -79,10 +79,10 @@ def _run(points: Array, k: int, start: int = 0, min_sq_norm: float = 0.0) -> Arr
 
 
 def _fake(points: Array, k: int, start: int = 0, min_sq_norm: float = 0.0) -> Array:
-    return points.new_empty((*points.shape[:-2], k), dtype=namespace(points).int64)
+    return points.new_empty((*points.shape[:-2], k), dtype=array_namespace(points).int64)
 
 
-declare(
+register_op(
     "farthest_point_sample(Tensor points, int k, int start=0, float min_sq_norm=0.0) -> Tensor",
     _run,
     fake=_fake,

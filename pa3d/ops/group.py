@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from pa3d.ops._dispatch import choose
-from pa3d.ops._library import declare
-from pa3d.ops.arrays import Array, is_tensor, is_traced, namespace
+from pa3d.ops._library import register_op
+from pa3d.ops.arrays import Array, array_namespace, is_tensor, is_traced
 from pa3d.ops.backends import reference
 from pa3d.ops.checks import check_count, check_points, check_same_device
 from pa3d.ops.fps import farthest_point_sample_reference
@@ -41,13 +41,13 @@ def sample_and_group(
     check_count("patches", patches, 1, None)
     check_count("size", size, 1, None)
     check_count("start", start, 0, n - 1)
-    found = min(size, n)
-    backend = choose("sample_and_group", points, k=found)
+    available = min(size, n)
+    backend = choose("sample_and_group", points, k=available)
     batch = points if points.ndim == 3 else points[None]
-    centers, members = backend.sample_and_group(batch, patches, found, start, min_sq_norm)
-    if found < size:
-        times, rest = divmod(size, found)
-        members = namespace(members).concatenate([members] * times + [members[..., :rest]], -1)
+    centers, members = backend.sample_and_group(batch, patches, available, start, min_sq_norm)
+    if available < size:
+        times, rest = divmod(size, available)
+        members = array_namespace(members).concatenate([members] * times + [members[..., :rest]], -1)
     return (centers, members) if points.ndim == 3 else (centers[0], members[0])
 
 
@@ -102,7 +102,7 @@ def _run_sample_and_group(
 def _fake_sample_and_group(
     points: Array, patches: int, size: int, start: int = 0, min_sq_norm: float = 0.0
 ) -> tuple[Array, Array]:
-    shape, int64 = (*points.shape[:-2], patches), namespace(points).int64
+    shape, int64 = (*points.shape[:-2], patches), array_namespace(points).int64
     return points.new_empty(shape, dtype=int64), points.new_empty((*shape, size), dtype=int64)
 
 
@@ -110,14 +110,14 @@ def _fake_group(points: Array, centers_index: Array, neighbors_index: Array) -> 
     return points.new_empty((*neighbors_index.shape, 3))
 
 
-def _save_group(ctx: Any, inputs: tuple[Any, ...], output: Array) -> None:
+def _setup_group_context(ctx: Any, inputs: tuple[Any, ...], output: Array) -> None:
     points, centers_index, neighbors_index = inputs
     ctx.n_points = points.shape[1]
     ctx.save_for_backward(centers_index, neighbors_index)
 
 
 def _group_backward(ctx: Any, grad: Array) -> tuple[Array, None, None]:
-    """Members collect what their copies got, centres lose what their members got."""
+    """Scatter-adds grad to the neighbours, and subtracts its sum over the neighbours from the centres."""
     centers_index, neighbors_index = ctx.saved_tensors
     b, g, m = neighbors_index.shape
     total = grad.new_zeros((b, ctx.n_points, 3))
@@ -126,16 +126,16 @@ def _group_backward(ctx: Any, grad: Array) -> tuple[Array, None, None]:
     return total.scatter_add(1, centers_index[..., None].expand(-1, -1, 3), -grad.sum(2)), None, None
 
 
-declare(
+register_op(
     "sample_and_group(Tensor points, int patches, int size, int start=0, float min_sq_norm=0.0) -> (Tensor, Tensor)",
     _run_sample_and_group,
     fake=_fake_sample_and_group,
 )
-declare(
+register_op(
     "group(Tensor points, Tensor centers_index, Tensor neighbors_index) -> Tensor",
     group,
     fake=_fake_group,
-    exact=_group,
-    save=_save_group,
+    float64_impl=_group,
+    setup_context=_setup_group_context,
     backward=_group_backward,
 )

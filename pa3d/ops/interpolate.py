@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from pa3d.ops._dispatch import choose
-from pa3d.ops._library import declare
+from pa3d.ops._library import register_op
 from pa3d.ops.arrays import Array, is_tensor, is_traced
 from pa3d.ops.backends import reference
 from pa3d.ops.checks import check, check_count, check_finite, check_points, check_same_device
@@ -62,13 +62,13 @@ def _fake(points: Array, centers: Array, values: Array, k: int = 1) -> Array:
     return values.new_empty((points.shape[0], values.shape[1]))
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: Array) -> None:
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Array) -> None:
     points, centers, _, ctx.k = inputs
     ctx.save_for_backward(points, centers)
 
 
 def _backward(ctx: Any, grad: Array) -> tuple[None, None, Array, None]:
-    """Linear in the values: what a point got goes back to its centres by the weights it was mixed with."""
+    """Linear in the values: the gradient of a point goes to its centres with the weights of the forward pass."""
     from pa3d.ops import _torch
 
     points, centers = ctx.saved_tensors
@@ -79,11 +79,11 @@ def _backward(ctx: Any, grad: Array) -> tuple[None, None, Array, None]:
     return None, None, total.index_add(0, index.reshape(-1), weighted.reshape(-1, grad.shape[1])), None
 
 
-declare(
+register_op(
     "interpolate(Tensor points, Tensor centers, Tensor values, int k=1) -> Tensor",
     interpolate,
     fake=_fake,
-    exact=interpolate_reference,
-    save=_save,
+    float64_impl=interpolate_reference,
+    setup_context=_setup_context,
     backward=_backward,
 )

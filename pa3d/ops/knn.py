@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from pa3d.ops._dispatch import choose
-from pa3d.ops._library import declare
-from pa3d.ops.arrays import Array, is_tensor, is_traced, namespace
+from pa3d.ops._library import register_op
+from pa3d.ops.arrays import Array, array_namespace, is_tensor, is_traced
 from pa3d.ops.backends import reference
 from pa3d.ops.checks import check_count, check_points, check_same_device
 
@@ -51,7 +51,7 @@ def knn_reference(
     k: int,
 ) -> tuple[Array, Array]:
     """The rule in plain array code; batches only, all B*Q*N distances at once."""
-    xp = namespace(points)
+    xp = array_namespace(points)
     dx, dy, dz = (queries[:, :, None, a] - points[:, None, :, a] for a in range(3))
     distance = (dx * dx + dy * dy) + dz * dz  # (B, Q, N)
     if is_tensor(points):
@@ -63,7 +63,9 @@ def knn_reference(
 
 def _fake(queries: Array, points: Array, k: int) -> tuple[Array, Array]:
     shape = (*queries.shape[:-1], k)
-    return queries.new_empty(shape, dtype=namespace(queries).int64), queries.new_empty(shape)
+    return queries.new_empty(shape, dtype=array_namespace(queries).int64), queries.new_empty(shape)
 
 
-declare("knn(Tensor queries, Tensor points, int k) -> (Tensor, Tensor)", knn, fake=_fake, exact=knn_reference)
+register_op(
+    "knn(Tensor queries, Tensor points, int k) -> (Tensor, Tensor)", knn, fake=_fake, float64_impl=knn_reference
+)

@@ -1,12 +1,13 @@
 """Logits of patches to labels and scores at any points.
 
     nearest      of the nearest centre
-    membership   the mean over the patches that the nearest point the encoder saw is a member of; its nearest centre's
-                 where there is none
+    membership   the mean over the patches that contain the nearest encoded point, or its nearest centre's logits if
+                 there are none
     smooth       of the three nearest centres, weighted by inverse distance
 
 Then scores = softmax(logits), and the label is the first of the largest logits, or -1 where its score is below
-`none`. The C interface runs the same code, so its labels equal Python's to the bit. numpy alone; not differentiable.
+`none`. The C interface runs the same code, so its labels equal Python's to the bit. numpy arrays only; not
+differentiable.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Floats = NDArray[np.float32]
 
 
 def label_points(
-    at: Floats,  # (N, 3)
+    query_points: Floats,  # (N, 3)
     centers: Floats,  # (G, 3)
     members: NDArray[np.int64],  # (G, M) indices into points
     points: Floats,  # (P, 3) what the encoder saw
@@ -33,21 +34,21 @@ def label_points(
     none: float = 0.0,
     threads: int = 0,
 ) -> tuple[NDArray[np.int32], Floats]:  # (N,), (N, K)
-    """Labels and scores at the points `at`.
+    """Labels and scores at the query points.
 
     Raises TypeError for a wrong kind or dtype, ValueError for a wrong shape, layout, assign or index, or non-finite
     coordinates.
     """
-    for name, array in (("at", at), ("centers", centers), ("points", points)):
+    for name, array in (("query_points", query_points), ("centers", centers), ("points", points)):
         check_points(name, array, "N 3")
     check("logits", logits, "G K")
-    backend = choose("label_points", at, logits)
-    return backend.label_points(at, centers, members, points, logits, assign, none, threads)
+    backend = choose("label_points", query_points, logits)
+    return backend.label_points(query_points, centers, members, points, logits, assign, none, threads)
 
 
 @reference.kernel("label_points")
 def label_points_reference(
-    at: Floats,
+    query_points: Floats,
     centers: Floats,
     members: NDArray[np.int64],
     points: Floats,
@@ -58,20 +59,20 @@ def label_points_reference(
 ) -> tuple[NDArray[np.int32], Floats]:
     """The rule in plain array code; on one thread, whatever `threads` says."""
     if assign == "nearest":
-        values = interpolate_reference(at, centers, logits)
+        values = interpolate_reference(query_points, centers, logits)
     elif assign == "smooth":
-        values = interpolate_reference(at, centers, logits, min(3, len(logits)))
+        values = interpolate_reference(query_points, centers, logits, min(3, len(logits)))
     elif assign == "membership":
         total = np.zeros((len(points), logits.shape[1]), np.float64)
         count = np.zeros(len(points))
         for g in range(len(members)):
-            mine = np.unique(members[g])  # patches of a small cloud repeat their points
-            total[mine] += logits[g]
-            count[mine] += 1
+            unique_members = np.unique(members[g])  # patches of a small cloud repeat their points
+            total[unique_members] += logits[g]
+            count[unique_members] += 1
         covered = count > 0
         mean = interpolate_reference(points, centers, logits)
         mean[covered] = (total[covered] / count[covered, None]).astype(np.float32)
-        values = interpolate_reference(at, points, mean)
+        values = interpolate_reference(query_points, points, mean)
     else:
         raise ValueError(f"assign: expected one of {', '.join(ASSIGN)}, got {assign!r}")
     scores = np.exp(values - values.max(axis=1, keepdims=True))

@@ -2,8 +2,8 @@
 
 A pixel shows a face when its centre lies in the face's projection. Corners are projected in float64 and
 snapped to 1/1024 pixel, where edge functions E_i are exact whole numbers; a centre on an edge belongs to the
-side of the top-left rule, so closed surfaces have no holes and no pixel is drawn by two faces of a fan. With
-nearness q = 1 / depth (perspective) or -depth (orthographic), both affine on the screen, the largest
+side of the top-left rule, so closed surfaces have no holes and no pixel is drawn by two faces of a fan. With the
+inverse depth q = 1 / depth (perspective) or -depth (orthographic), both affine on the screen, the largest
 
     float32((E_0 q_0 + E_1 q_1 + E_2 q_2) / area)
 
@@ -21,8 +21,8 @@ import numpy as np
 
 from pa3d.cameras import Cameras, image_size
 from pa3d.ops._dispatch import choose
-from pa3d.ops._library import declare
-from pa3d.ops.arrays import Array, from_numpy, is_tensor, is_traced, namespace, on_gpu
+from pa3d.ops._library import register_op
+from pa3d.ops.arrays import Array, array_namespace, from_numpy, is_cuda, is_tensor, is_traced
 from pa3d.ops.backends import reference
 from pa3d.ops.checks import check, check_finite, check_same_device
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SUBPIXELS = 1024
-_GUARD = 32768.0  # pixels
+_GUARD_BAND = 32768.0  # pixels
 
 
 class Raster(NamedTuple):
@@ -55,7 +55,7 @@ def rasterize(
     """Face id, depth and barycentric coordinates of every pixel of every view.
 
     Faces with a NaN or infinite corner, without area or behind the camera are left out; barycentric=False
-    leaves the weights out, which costs least. Arrays come back as the kind of `vertices`. Raises TypeError
+    leaves the weights out, which is fastest. Arrays come back as the kind of `vertices`. Raises TypeError
     for a wrong kind or dtype, ValueError for a wrong shape, size or indices out of range.
     """
     height, width = image_size(size)
@@ -67,7 +67,7 @@ def rasterize(
     check("vertices", vertices, "N 3")
     check("faces", faces, "F 3", "int32")
     check_same_device(vertices=vertices, faces=faces)
-    if not on_gpu(faces):  # the CUDA kernel leaves such faces out; looking at them here would wait for the GPU
+    if not is_cuda(faces):  # the CUDA kernel leaves such faces out; looking at them here would wait for the GPU
         _check_indices(faces, len(vertices))
     backend = choose("rasterize", vertices, faces)
     return Raster(*backend.rasterize(vertices, faces, cameras, (height, width), barycentric))
@@ -88,19 +88,19 @@ def rasterize_points(
     if is_traced(points):
         from pa3d.ops import _torch
 
-        radii = namespace(points).full_like(points[:, 0], radius) if isinstance(radius, int | float) else radius
+        radii = array_namespace(points).full_like(points[:, 0], radius) if isinstance(radius, int | float) else radius
         return PointRaster(*_torch.ops.rasterize_points(points, radii, *_fields(cameras), height, width))
     check("points", points, "N 3")
     if isinstance(radius, int | float):
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as that
             _check_radii(*[float(np.float32(radius))] * 2)
-        radius = namespace(points).full_like(points[:, 0], radius)
+        radius = array_namespace(points).full_like(points[:, 0], radius)
     else:
         check("radius", radius, "N")
         check_same_device(points=points, radius=radius)
         if len(radius) != len(points):
             raise ValueError(f"radius: expected a number or shape ({len(points)},), got {tuple(radius.shape)}")
-        if len(radius) and not on_gpu(radius):
+        if len(radius) and not is_cuda(radius):
             check_finite("radius", radius)
             _check_radii(float(radius.min()), float(radius.max()))
     backend = choose("rasterize_points", points)
@@ -112,14 +112,14 @@ def _on_host(vertices: Array, faces: Array, cameras: Cameras, size: tuple[int, i
     host = _host(faces)
     _check_indices(host, len(vertices))
     ids, depth, weights = rasterize_reference(_host(vertices), host, cameras, size)
-    kept = _same_kind(weights, vertices) if barycentric and weights is not None else None
-    return Raster(_same_kind(ids, vertices), _same_kind(depth, vertices), kept)
+    barycentrics = _same_kind(weights, vertices) if barycentric and weights is not None else None
+    return Raster(_same_kind(ids, vertices), _same_kind(depth, vertices), barycentrics)
 
 
 @reference.kernel("rasterize_points")
 def _points_on_host(points: Array, radius: Array, cameras: Cameras, size: tuple[int, int]) -> PointRaster:
-    found = rasterize_points_reference(_host(points), _host(radius), cameras, size)
-    return PointRaster(*(_same_kind(x, points) for x in found))
+    raster = rasterize_points_reference(_host(points), _host(radius), cameras, size)
+    return PointRaster(*(_same_kind(x, points) for x in raster))
 
 
 def rasterize_reference(
@@ -128,19 +128,19 @@ def rasterize_reference(
     """The rule in plain numpy, one face at a time."""
     height, width = size
     ids = np.full((len(cameras), height, width), -1, np.int32)
-    nearness = np.full(ids.shape, -np.inf, np.float32)
+    inverse_depth = np.full(ids.shape, -np.inf, np.float32)
     weights = np.zeros((*ids.shape, 3), np.float32)
     for v, matrix in enumerate(cameras.matrices(size)):
         points = _transform(matrix, vertices)
         for f, face in enumerate(faces):
             for corners in _triangles_on_screen(points[face], cameras.perspective, cameras.near):
                 rows, columns, value = _covered(corners, height, width)
-                wins = value > nearness[v, rows, columns]
+                wins = value > inverse_depth[v, rows, columns]
                 rows, columns = rows[wins], columns[wins]
-                nearness[v, rows, columns] = value[wins]
+                inverse_depth[v, rows, columns] = value[wins]
                 ids[v, rows, columns] = f
                 weights[v, rows, columns] = _weights(points[face], cameras.perspective, columns + 0.5, rows + 0.5)
-    return Raster(ids, _depth(nearness, ids, cameras.perspective), weights)
+    return Raster(ids, _depth(inverse_depth, ids, cameras.perspective), weights)
 
 
 def rasterize_points_reference(
@@ -149,7 +149,7 @@ def rasterize_points_reference(
     """The rule for discs in plain numpy, one point at a time."""
     height, width = size
     ids = np.full((len(cameras), height, width), -1, np.int32)
-    nearness = np.full(ids.shape, -np.inf, np.float32)
+    inverse_depth = np.full(ids.shape, -np.inf, np.float32)
     y, x = np.mgrid[:height, :width]
     scale = cameras.scale(size)
     for v, matrix in enumerate(cameras.matrices(size)):
@@ -161,9 +161,9 @@ def rasterize_points_reference(
             dx, dy = x * _SUBPIXELS + _SUBPIXELS // 2 - column, y * _SUBPIXELS + _SUBPIXELS // 2 - row
             disc = dx * dx + dy * dy <= r * r
             disc |= (x == column // _SUBPIXELS) & (y == row // _SUBPIXELS)
-            wins = disc & (np.float32(q) > nearness[v])
-            nearness[v][wins], ids[v][wins] = q, i
-    return PointRaster(ids, _depth(nearness, ids, cameras.perspective))
+            wins = disc & (np.float32(q) > inverse_depth[v])
+            inverse_depth[v][wins], ids[v][wins] = q, i
+    return PointRaster(ids, _depth(inverse_depth, ids, cameras.perspective))
 
 
 def _transform(matrix: NDArray[np.float64], points: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -175,18 +175,18 @@ def _transform(matrix: NDArray[np.float64], points: NDArray[np.float32]) -> NDAr
 def _plane_distances(points: NDArray[np.float64], perspective: bool, near: float) -> NDArray[np.float64]:  # (n, 5)
     """Signed distances to the near plane and the four guard planes; inside is >= 0."""
     x, y, z = points.T
-    reach = _GUARD * z if perspective else np.full_like(z, _GUARD)
+    reach = _GUARD_BAND * z if perspective else np.full_like(z, _GUARD_BAND)
     with np.errstate(invalid="ignore"):
         return np.stack([z - near, reach + x, reach - x, reach + y, reach - y], axis=1)
 
 
 def _round(pixels: float) -> int:
-    limit = _GUARD * _SUBPIXELS
+    limit = _GUARD_BAND * _SUBPIXELS
     return int(np.rint(min(max(pixels * _SUBPIXELS, -limit), limit)))
 
 
 def _snap(p: NDArray[np.float64], perspective: bool) -> tuple[int, int, float]:
-    """Column and row in subpixels, nearness."""
+    """Column and row in subpixels, and the inverse depth."""
     if not perspective:
         return _round(p[0]), _round(p[1]), float(-p[2])
     q = 1.0 / p[2]
@@ -202,11 +202,11 @@ def _triangles_on_screen(
     polygon = list(corners)
     for plane in range(5):
         distance = _plane_distances(np.array(polygon), perspective, near)[:, plane]
-        kept = []
+        clipped = []
         for i, p in enumerate(polygon):
             j = (i + 1) % len(polygon)
             if distance[i] >= 0:
-                kept.append(p)
+                clipped.append(p)
             if (distance[i] >= 0) != (distance[j] >= 0):
                 # From the inner to the outer end, so that both faces of an edge get the same corner.
                 inner, outer = (i, j) if distance[i] >= 0 else (j, i)
@@ -214,8 +214,8 @@ def _triangles_on_screen(
                 cut = polygon[inner] + t * (polygon[outer] - polygon[inner])
                 if plane == 0:
                     cut[2] = near
-                kept.append(cut)
-        polygon = kept
+                clipped.append(cut)
+        polygon = clipped
         if len(polygon) < 3:
             return []
     snapped = [_snap(np.array([p[0], p[1], max(p[2], near)]), perspective) for p in polygon]
@@ -225,7 +225,7 @@ def _triangles_on_screen(
 def _covered(
     corners: list[tuple[int, int, float]], height: int, width: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """Rows, columns and nearness of the pixels a snapped triangle covers."""
+    """Rows, columns and inverse depth of the pixels a snapped triangle covers."""
     a, b, c = corners
     area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
     if area < 0:
@@ -263,9 +263,9 @@ def _weights(
     return np.where(usable, areas / np.where(usable, total, 1.0), 1 / 3).astype(np.float32)
 
 
-def _depth(nearness: NDArray[np.float32], ids: NDArray[np.int32], perspective: bool) -> NDArray[np.float32]:
+def _depth(inverse_depth: NDArray[np.float32], ids: NDArray[np.int32], perspective: bool) -> NDArray[np.float32]:
     with np.errstate(divide="ignore"):
-        depth = np.float32(1) / nearness if perspective else -nearness
+        depth = np.float32(1) / inverse_depth if perspective else -inverse_depth
     return np.where(ids >= 0, depth, np.float32(np.inf))
 
 
@@ -279,9 +279,9 @@ def _fields(cameras: Cameras) -> tuple[Array, float | None, float, float]:
     return sys.modules["torch"].from_numpy(cameras.view), cameras.fov, cameras.half_extent, cameras.near
 
 
-def _check_radii(least: float, greatest: float) -> None:
-    if not (least >= 0 and greatest < np.inf):
-        raise ValueError(f"radius: expected finite numbers >= 0, got {least} to {greatest}")
+def _check_radii(low: float, high: float) -> None:
+    if not (low >= 0 and high < np.inf):
+        raise ValueError(f"radius: expected finite numbers >= 0, got {low} to {high}")
 
 
 def _host(x: Array) -> np.ndarray:
@@ -326,7 +326,7 @@ def _fake_rasterize(
 ) -> tuple[Array, Array, Array]:
     images = (view.shape[0], height, width)
     weights = vertices.new_empty((*images, 3) if barycentric else (0, 3))
-    return vertices.new_empty(images, dtype=namespace(vertices).int32), vertices.new_empty(images), weights
+    return vertices.new_empty(images, dtype=array_namespace(vertices).int32), vertices.new_empty(images), weights
 
 
 def _run_rasterize_points(
@@ -354,15 +354,15 @@ def _fake_rasterize_points(
     width: int,
 ) -> tuple[Array, Array]:
     images = (view.shape[0], height, width)
-    return points.new_empty(images, dtype=namespace(points).int32), points.new_empty(images)
+    return points.new_empty(images, dtype=array_namespace(points).int32), points.new_empty(images)
 
 
-declare(
+register_op(
     f"rasterize(Tensor vertices, Tensor faces, {_CAMERAS}, bool barycentric=True) -> (Tensor, Tensor, Tensor)",
     _run_rasterize,
     fake=_fake_rasterize,
 )
-declare(
+register_op(
     f"rasterize_points(Tensor points, Tensor radius, {_CAMERAS}) -> (Tensor, Tensor)",
     _run_rasterize_points,
     fake=_fake_rasterize_points,

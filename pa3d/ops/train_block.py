@@ -1,11 +1,11 @@
 """A block of the transformer in a training step, forward and backward, on the CPU.
 
-    u = x + pos
-    v = u + drop_path_scale[0] proj(attention(LayerNorm(u)))
-    y = v + drop_path_scale[1] fc2(gelu(fc1(LayerNorm(v))))
+    resid_in  = x + pos
+    resid_mid = resid_in + drop_path_scale[0] proj(attention(LayerNorm(resid_in)))
+    y         = resid_mid + drop_path_scale[1] fc2(gelu(fc1(LayerNorm(resid_mid))))
 
-as in pa3d.model.Block, whose weights it takes. The residual stream is float32 whatever the operands of the products
-are. Where stochastic depth drops the branch of a shape, drop_path_scale is 0, and the branch costs nothing.
+as in pa3d.model.Block, whose weights it takes. These three are float32 whatever the dtype of the operands of the
+products. Where stochastic depth drops the branch of a shape, drop_path_scale is 0, and the branch costs nothing.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from pa3d.ops.backends import native
 from pa3d.ops.train_embed import array
 
 
-def backend(half: bool, heads: int, hidden: int, x: Tensor, *weights: Tensor) -> str:
+def backend(bf16: bool, heads: int, hidden: int, x: Tensor, *weights: Tensor) -> str:
     """`native`, or `reference` where the caller's own tensor code has to run. x (B, T, C) float32 or bfloat16.
 
-    half: bf16 operands, as under autocast. Raises ValueError for a forced backend that cannot run.
+    bf16: bfloat16 operands, as under autocast. Raises ValueError for a forced backend that cannot run.
     """
     if is_traced(x, *weights):
         return "reference"
-    chosen = choose("train_block", x, *weights, half=half, heads=heads, hidden=hidden)
+    chosen = choose("train_block", x, *weights, bf16=bf16, heads=heads, hidden=hidden)
     return "native" if chosen is native else "reference"
 
 
@@ -42,11 +42,11 @@ def train_block(
     *,
     heads: int,
     eps: float,
-    half: bool,
+    bf16: bool,
 ) -> Tensor:  # (B, T, C)
     """float32 out; differentiable in x, pos and the weights. `backend` must be native for these tensors."""
     needs_grad = torch.is_grad_enabled() and any(t.requires_grad for t in (x, pos, *weights))
-    y: Tensor = _TrainBlock.apply(x.float(), pos.float(), drop_path_scale, heads, eps, half, needs_grad, *weights)
+    y: Tensor = _TrainBlock.apply(x.float(), pos.float(), drop_path_scale, heads, eps, bf16, needs_grad, *weights)
     return y
 
 
@@ -59,45 +59,45 @@ class _TrainBlock(torch.autograd.Function):
         drop_path_scale: Tensor | None,
         heads: int,
         eps: float,
-        half: bool,
+        bf16: bool,
         needs_grad: bool,
         *weights: Tensor,
     ) -> Tensor:
-        step, tape = _steps.acquire(half), _tapes.acquire(half)
+        step, saved = _steps.acquire(bf16), _activations.acquire(bf16)
         scale = None if drop_path_scale is None else array(drop_path_scale.float())
-        y = step.item.forward([array(w) for w in weights], heads, eps, array(x), array(pos), scale, tape.item)
+        y = step.object.forward([array(w) for w in weights], heads, eps, array(x), array(pos), scale, saved.object)
         _steps.release(step)
         if needs_grad:
-            ctx.settings, ctx.tape = (heads, eps, half), tape
+            ctx.settings, ctx.saved = (heads, eps, bf16), saved
             ctx.save_for_backward(*weights)
         else:
-            _tapes.release(tape)
+            _activations.release(saved)
         return torch.from_numpy(y)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        if ctx.tape is None:
+        if ctx.saved is None:
             raise RuntimeError("train_block: its backward pass runs once: what it needs is freed after it")
-        weights, (heads, eps, half) = ctx.saved_tensors, ctx.settings
+        weights, (heads, eps, bf16) = ctx.saved_tensors, ctx.settings
         needs_weights = any(ctx.needs_input_grad[7:])
-        step = _steps.acquire(half)
-        dx, found = step.item.backward(
-            [array(w) for w in weights], heads, eps, array(grad), ctx.tape.item, needs_weights
+        step = _steps.acquire(bf16)
+        dx, weight_gradients = step.object.backward(
+            [array(w) for w in weights], heads, eps, array(grad), ctx.saved.object, needs_weights
         )
         _steps.release(step)
-        _tapes.release(ctx.tape)
-        ctx.tape = None
+        _activations.release(ctx.saved)
+        ctx.saved = None
         dx = torch.from_numpy(dx)
-        gradients = [torch.from_numpy(g) for g in found] if needs_weights else [None] * len(weights)
+        gradients = [torch.from_numpy(g) for g in weight_gradients] if needs_weights else [None] * len(weights)
         return dx, dx, None, None, None, None, None, *gradients
 
 
 _steps = Pool(native.train_block)
-_tapes = Pool(lambda precision: native.train_block(precision).tape())
+_activations = Pool(lambda precision: native.train_block(precision).new_activations())
 
 
 def release() -> None:
     """Frees the memory that steps keep for the steps after them."""
     _steps.clear()
-    _tapes.clear()
+    _activations.clear()

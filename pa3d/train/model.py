@@ -146,7 +146,7 @@ class TrainBlocks(Blocks):
             assert isinstance(block, Block)
             weights = tuple(block.parameters())
             scale = None if drop_path_scale is None or block.drop_path == 0 else drop_path_scale[i]
-            x = train_block.train_block(x, pos, scale, weights, heads=heads, eps=block.norm1.eps, half=half)
+            x = train_block.train_block(x, pos, scale, weights, heads=heads, eps=block.norm1.eps, bf16=half)
         return x
 
 
@@ -194,7 +194,7 @@ class TrainPointNet(MiniPointNet):
             if not (torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())):
                 scale, shift = eval_affine(norm2)
                 shift = shift + offset * scale
-                out = train_embed.frozen_embed(flat_patches, *layers, scale, shift, w4, conv4.bias, half)
+                out = train_embed.eval_embed(flat_patches, *layers, scale, shift, w4, conv4.bias, half)
                 return out.reshape(b, g, -1)
         x = F.relu(F.linear(rows, w1, b1), inplace=True).reshape(b * g, m, -1)
         pooled = linear_max(x, w2, None)

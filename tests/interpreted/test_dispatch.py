@@ -22,7 +22,7 @@ def test_knn():
     queries, points = torch.randn(3, 4, 3), torch.randn(3, 70, 3)
     for got, want in zip(ops.knn(queries, points, 9), ops.knn_reference(queries, points, 9), strict=True):
         assert torch.equal(got, want)
-    with pytest.raises(ValueError, match="=triton cannot run knn: it finds at most 128 neighbours, not 129"):
+    with pytest.raises(ValueError, match="=triton cannot run knn: it supports at most 128 neighbours, not 129"):
         ops.knn(torch.zeros(1, 1, 3), torch.zeros(1, 200, 3), 129)
 
 

@@ -404,7 +404,7 @@ void check_close(const Floats& a, const Floats& b, const std::string& what) {
 }
 
 // Everything that a step gives, one after the other.
-std::vector<Floats> train_embed(pa3d::EmbedTraining& step, int64_t patches, int64_t size, int threads) {
+std::vector<Floats> train_embed(pa3d::EmbedTrainer& step, int64_t patches, int64_t size, int threads) {
   const int64_t w[4] = {32, 64, 96, 32};
   const Floats rows = noise(patches * size * 3, 1), first = noise(w[0] * 3, 2), bias = noise(w[0], 3),
                second = noise(w[1] * w[0], 4), merged = noise(w[2] * w[0], 5), pooling = noise(w[2] * w[1], 6),
@@ -428,7 +428,7 @@ std::vector<Floats> train_embed(pa3d::EmbedTraining& step, int64_t patches, int6
   return {out, same, dlast, dlast_bias, dfirst, dbias, dsecond, dmerged, pooled, back};
 }
 
-std::vector<Floats> train_block(pa3d::BlockTraining& step, int64_t shapes, int64_t tokens, int threads, bool frozen) {
+std::vector<Floats> train_block(pa3d::BlockTrainer& step, int64_t shapes, int64_t tokens, int threads, bool frozen) {
   const int64_t dim = 64, hidden = 96;
   const int64_t sizes[11] = {dim, dim,          3 * dim * dim, dim * dim,    dim, dim,
                              dim, hidden * dim, hidden,        dim * hidden, dim};
@@ -443,13 +443,13 @@ std::vector<Floats> train_block(pa3d::BlockTraining& step, int64_t shapes, int64
   const Floats x = noise(shapes * tokens * dim, 40, 1), pos = noise(shapes * tokens * dim, 41);
   Floats drop_path_scale(2 * shapes), y(x.size()), dx(x.size());
   for (int64_t i = 0; i < 2 * shapes; ++i) drop_path_scale[i] = i % 3 == 1 ? 0.0f : 1.5f;
-  const auto tape = step.tape();
-  step.forward(weights, x.data(), pos.data(), drop_path_scale.data(), shapes, tokens, threads, *tape, y.data());
+  const auto saved = step.new_activations();
+  step.forward(weights, x.data(), pos.data(), drop_path_scale.data(), shapes, tokens, threads, *saved, y.data());
   pa3d::BlockGradients out{};
   float** const places[11] = {&out.gamma1, &out.beta1, &out.qkv,      &out.proj, &out.proj_bias, &out.gamma2,
                               &out.beta2,  &out.fc1,   &out.fc1_bias, &out.fc2,  &out.fc2_bias};
   for (int i = 0; i < 11 && !frozen; ++i) *places[i] = grads[i].data();
-  step.backward(weights, y.data(), threads, *tape, dx.data(), out);
+  step.backward(weights, y.data(), threads, *saved, dx.data(), out);
   grads.push_back(y);
   grads.push_back(dx);
   return grads;
@@ -458,8 +458,8 @@ std::vector<Floats> train_block(pa3d::BlockTraining& step, int64_t shapes, int64
 void training() {
   for (auto precision : {pa3d::Precision::fp32, pa3d::Precision::bf16}) {
     if (!pa3d::supports(precision)) continue;
-    const auto embed = pa3d::make_embed_training(precision);
-    const auto block = pa3d::make_block_training(precision);
+    const auto embed = pa3d::make_embed_trainer(precision);
+    const auto block = pa3d::make_block_trainer(precision);
     for (int64_t size : {2, 6, 34})
       for (int64_t patches : {1, 5, 9}) {
         const auto alone = train_embed(*embed, patches, size, 1);

@@ -7,7 +7,7 @@
 
 Besides its kernels a module has `DEVICE`, the type of device it is for, and
 
-    unavailable()   why it cannot run on this machine, or None
+    unavailable_reason()   why it cannot run on this machine, or None
     device()        the type of device that tensors must be on when PA3D_BACKEND forces it
 
 A module that lacks a function has no kernel for that operation: this is the only table there is.
@@ -21,14 +21,15 @@ from typing import Any, TypeVar
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 
-def limited(why_not: Callable[..., str | None]) -> Callable[[Kernel], Kernel]:
+def requires(unsupported_reason: Callable[..., str | None]) -> Callable[[Kernel], Kernel]:
     """Marks a kernel that does not take every call.
 
-    why_not: gets what `choose` was given besides the name; returns the reason why the kernel cannot take it, or None.
+    unsupported_reason: gets the arguments of `choose` besides the name; returns why the kernel cannot take them, or
+        None.
     """
 
     def mark(kernel: Kernel) -> Kernel:
-        kernel.why_not = why_not  # type: ignore[attr-defined]
+        kernel.unsupported_reason = unsupported_reason  # type: ignore[attr-defined]
         return kernel
 
     return mark

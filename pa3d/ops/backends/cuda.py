@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa3d import _C
-from pa3d.ops.backends import limited
+from pa3d.ops.backends import requires
 from pa3d.ops.checks import check
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ def bind(library: ctypes.CDLL, names: Iterable[str] = FUNCTIONS) -> ctypes.CDLL:
     return library
 
 
-def unavailable() -> str | None:
-    """Why these kernels cannot run here, everything that is missing, in words; None where they can."""
+def unavailable_reason() -> str | None:
+    """Why these kernels cannot run here, with everything that is missing; None where they can."""
     missing = [] if gpu_is_visible() else ["no NVIDIA GPU is visible"]
     if not LIBRARY.is_file():
         missing.append(f"{LIBRARY.name} is not built: {_how_to_build()}")
@@ -126,9 +126,7 @@ def library() -> ctypes.CDLL:
     loaded = bind(ctypes.CDLL(str(LIBRARY)), ("version",))
     version, expected = loaded.pa3d_cuda_version(), _C.CUDA_ABI
     if version != expected:
-        raise ValueError(
-            f"{LIBRARY.name} has version {version} of the interface, expected {expected}: install pa3d anew"
-        )
+        raise ValueError(f"{LIBRARY.name} has version {version} of the interface, expected {expected}: reinstall pa3d")
     devices = bind(loaded).pa3d_cuda_device_count()
     if devices <= 0:
         why = loaded.pa3d_cuda_error(-devices).decode() if devices < 0 else "the driver sees no device"
@@ -137,12 +135,12 @@ def library() -> ctypes.CDLL:
 
 
 def _too_many_neighbors(*_: Tensor, k: int) -> str | None:
-    return None if k <= MAX_NEIGHBORS else f"it finds at most {MAX_NEIGHBORS} neighbours, not {k}"
+    return None if k <= MAX_NEIGHBORS else f"it supports at most {MAX_NEIGHBORS} neighbours, not {k}"
 
 
 def _too_large_images(tokens: Tensor, point_of_pixel: Tensor) -> str | None:
     large = max(*tokens.shape[1:3], *point_of_pixel.shape[1:]) > MAX_SIDE
-    return f"it takes at most {MAX_SIDE} rows and columns" if large else None
+    return f"it supports at most {MAX_SIDE} rows and columns" if large else None
 
 
 def farthest_point_sample(points: Tensor, k: int, start: int, min_sq_norm: float) -> Tensor:
@@ -154,7 +152,7 @@ def farthest_point_sample(points: Tensor, k: int, start: int, min_sq_norm: float
     return index
 
 
-@limited(_too_many_neighbors)
+@requires(_too_many_neighbors)
 def knn(queries: Tensor, points: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """queries (B, Q, 3), points (B, N, 3) float32 -> indices (B, Q, k) int64, squared distances (B, Q, k) float32."""
     b, n, q = _checked("points", points, "B N 3") + _checked("queries", queries, "B Q 3", like=points)[1:]
@@ -163,7 +161,7 @@ def knn(queries: Tensor, points: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return index, distance
 
 
-@limited(_too_many_neighbors)
+@requires(_too_many_neighbors)
 def sample_and_group(points: Tensor, patches: int, size: int, start: int, min_sq_norm: float) -> tuple[Tensor, Tensor]:
     """points (B, N, 3) float32, size <= N -> centres (B, G), members (B, G, M), int64."""
     b, n = _checked("points", points, "B N 3")
@@ -219,7 +217,7 @@ def rasterize_points(
     return ids, depth
 
 
-@limited(_too_large_images)
+@requires(_too_large_images)
 def backproject(
     tokens: Tensor,  # (V, gh, gw, C) float32 or bfloat16
     point_of_pixel: Tensor,  # (V, H, W) int32 or int64; outside 0 .. n_points - 1: none
@@ -229,8 +227,8 @@ def backproject(
 ) -> tuple[Tensor, Tensor]:  # sums (P, C) float32, pixels (P,) int64
     """Sums of upsampled tokens over each point's pixels, as pa3d.ops.backproject; the same in every run."""
     torch = sys.modules["torch"]
-    half = tokens.dtype == torch.bfloat16
-    v, rows, columns, c = _checked("tokens", tokens, "V gh gw C", "bfloat16" if half else "float32")
+    bf16 = tokens.dtype == torch.bfloat16
+    v, rows, columns, c = _checked("tokens", tokens, "V gh gw C", "bfloat16" if bf16 else "float32")
     _, h, w = _checked("point_of_pixel", point_of_pixel, "V H W", ("int32", "int64"), like=tokens)
     if point_of_pixel.dtype != torch.int32:
         point_of_pixel = point_of_pixel.clamp(-1, n_points).int()
@@ -238,8 +236,8 @@ def backproject(
         raise ValueError(f"mode: expected one of {', '.join(MODES)}, got {mode!r}")
     total, count = _empty(tokens, "float32", n_points, c), _empty(tokens, "int32", n_points)
     work = _workspace(tokens, "backproject", v, h, w, n_points)
-    given = (tokens, half, v, rows, columns, c, point_of_pixel, h, w, n_points, MODES[mode], per_view)
-    _run(tokens, "backproject", *given, total, count, work, work.numel())
+    args = (tokens, bf16, v, rows, columns, c, point_of_pixel, h, w, n_points, MODES[mode], per_view)
+    _run(tokens, "backproject", *args, total, count, work, work.numel())
     return total, count.long()
 
 

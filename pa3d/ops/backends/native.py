@@ -14,7 +14,7 @@ import numpy as np
 
 from pa3d import _C
 from pa3d.ops.arrays import Array, dtype_name, from_numpy, is_tensor, to_numpy
-from pa3d.ops.backends import limited
+from pa3d.ops.backends import requires
 
 if TYPE_CHECKING:
     from pa3d.cameras import Cameras
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DEVICE = "cpu"
 
 
-def unavailable() -> None:
+def unavailable_reason() -> None:
     """It runs everywhere."""
 
 
@@ -40,10 +40,12 @@ def __getattr__(name: str) -> Callable[..., Any]:
         first = arguments[0]
         if not is_tensor(first):
             return kernel(*arguments)
-        found = kernel(*map(to_numpy, arguments))
-        return tuple(from_numpy(x, first) for x in found) if isinstance(found, tuple) else from_numpy(found, first)
+        results = kernel(*map(to_numpy, arguments))
+        return (
+            tuple(from_numpy(x, first) for x in results) if isinstance(results, tuple) else from_numpy(results, first)
+        )
 
-    globals()[name] = run  # found at once from now on
+    globals()[name] = run  # the next access finds it without this function
     return run
 
 
@@ -51,8 +53,8 @@ def rasterize(
     vertices: Array, faces: Array, cameras: Cameras, size: tuple[int, int], barycentric: bool
 ) -> tuple[Array, Array, Array | None]:
     view = cameras.matrices(size), cameras.perspective, cameras.near, *size
-    found = _C.rasterize(to_numpy(vertices), to_numpy(faces), *view, True, barycentric)
-    ids, depth, weights = (None if x is None else from_numpy(x, vertices) for x in found)
+    results = _C.rasterize(to_numpy(vertices), to_numpy(faces), *view, True, barycentric)
+    ids, depth, weights = (None if x is None else from_numpy(x, vertices) for x in results)
     return ids, depth, weights
 
 
@@ -71,48 +73,51 @@ def backproject(tokens: Array, point_of_pixel: Array, n_points: int, mode: str, 
     return from_numpy(total, tokens), from_numpy(count, tokens)
 
 
-def cannot_train(half: bool, *tensors: Any) -> str | None:
-    """Why the kernels of training cannot take these tensors, whatever their shape. half: bf16 operands, as autocast."""
+def training_unsupported_reason(bf16: bool, *tensors: Any) -> str | None:
+    """Why the kernels of training cannot take these tensors, whatever their shape.
+
+    bf16: bfloat16 operands, as under autocast.
+    """
     wrong = next((dtype_name(x) for x in tensors if dtype_name(x) != "float32"), None)
     if wrong is not None:
         return f"it takes float32, not {wrong}"
     if any(x.numel() == 0 for x in tensors):
         return "it takes no empty tensor"
-    if half:
+    if bf16:
         autocast = str(sys.modules["torch"].get_autocast_dtype("cpu")).removeprefix("torch.")
         if autocast != "bfloat16":
             return f"it takes bfloat16 under autocast, not {autocast}"
         return None if _C.supports("bf16") else "this processor has no bf16"
-    return "without vector instructions torch is faster" if _C.isa() == "generic" else None
+    return "no AVX2; torch is faster" if _C.isa() == "generic" else None
 
 
-def _cannot_embed(patches: Any, *weights: Any, half: bool, widths: tuple[int, ...]) -> str | None:
+def _embed_unsupported_reason(patches: Any, *weights: Any, bf16: bool, widths: tuple[int, ...]) -> str | None:
     if any(width % 32 for width in widths):
         return f"it takes widths that are multiples of 32, not {', '.join(map(str, widths))}"
     if patches.shape[-2] % 2:
         return f"it takes an even number of points per patch, not {patches.shape[-2]}"
     if patches.requires_grad:
         return "it has no gradient for points"
-    return cannot_train(half, patches, *weights)
+    return training_unsupported_reason(bf16, patches, *weights)
 
 
-@limited(_cannot_embed)
-def train_embed(precision: str) -> _C.EmbedTraining:
+@requires(_embed_unsupported_reason)
+def train_embed(precision: str) -> _C.EmbedTrainer:
     """What a step of pa3d.ops.train_embed runs on; precision: fp32 or bf16."""
-    return _C.EmbedTraining(precision)
+    return _C.EmbedTrainer(precision)
 
 
-def _cannot_block(x: Any, *weights: Any, half: bool, heads: int, hidden: int) -> str | None:
+def _block_unsupported_reason(x: Any, *weights: Any, bf16: bool, heads: int, hidden: int) -> str | None:
     dim = x.shape[-1]
     if dim % heads or dim // heads % 32 or hidden % 32:
         shape = f"{dim} in {heads} heads, {hidden}"
-        return f"it takes heads and hidden layers of multiples of 32 numbers, not {shape}"
+        return f"it takes a head dim and a hidden size divisible by 32, not {shape}"
     if x.numel() == 0:
         return "it takes no empty tensor"
-    return cannot_train(half, *weights, *([x] if dtype_name(x) != "bfloat16" else []))
+    return training_unsupported_reason(bf16, *weights, *([x] if dtype_name(x) != "bfloat16" else []))
 
 
-@limited(_cannot_block)
-def train_block(precision: str) -> _C.BlockTraining:
+@requires(_block_unsupported_reason)
+def train_block(precision: str) -> _C.BlockTrainer:
     """What a step of pa3d.ops.train_block runs on; precision: fp32 or bf16."""
-    return _C.BlockTraining(precision)
+    return _C.BlockTrainer(precision)

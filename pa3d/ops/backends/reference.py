@@ -13,7 +13,7 @@ DEVICE = "cpu"
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def unavailable() -> None:
+def unavailable_reason() -> None:
     """It runs everywhere."""
 
 

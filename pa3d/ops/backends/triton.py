@@ -7,7 +7,7 @@ import importlib.util
 import os
 from typing import Any
 
-from pa3d.ops.backends import limited
+from pa3d.ops.backends import requires
 from pa3d.ops.backends.cuda import gpu_is_visible
 
 DEVICE = "cuda"
@@ -15,8 +15,8 @@ DEVICE = "cuda"
 Tensor = Any  # torch.Tensor; torch is imported where it is needed
 
 
-def unavailable() -> str | None:
-    """Why these kernels cannot run here, everything that is missing, in words; None where they can."""
+def unavailable_reason() -> str | None:
+    """Why these kernels cannot run here, with everything that is missing; None where they can."""
     missing = [] if interpreted() or gpu_is_visible() else ["no NVIDIA GPU is visible"]
     for package, how in (("torch", "pip install 'pa3d[torch]'"), ("triton", "pip install triton")):
         if importlib.util.find_spec(package) is None:
@@ -43,10 +43,10 @@ def kernels(name: str) -> Any:
 
 def _too_many_neighbors(*_: Tensor, k: int) -> str | None:
     limit = kernels("knn").MAX_K
-    return None if k <= limit else f"it finds at most {limit} neighbours, not {k}"
+    return None if k <= limit else f"it supports at most {limit} neighbours, not {k}"
 
 
-@limited(_too_many_neighbors)
+@requires(_too_many_neighbors)
 def knn(queries: Tensor, points: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return kernels("knn").knn(queries, points, k)
 
@@ -57,12 +57,12 @@ def backproject(
     return kernels("backproject").backproject(tokens, point_of_pixel, n_points, mode, per_view)
 
 
-def _cannot_attend(q: Tensor, k: Tensor, v: Tensor) -> str | None:
+def _attention_unsupported_reason(q: Tensor, k: Tensor, v: Tensor) -> str | None:
     module, (b, h, _, d) = kernels("attention"), q.shape
     if d not in module.HEAD_DIMS:
         return f"it takes heads of {', '.join(map(str, module.HEAD_DIMS))} numbers, not {d}"
     if b * h > module.MAX_HEADS:
-        return f"it takes at most {module.MAX_HEADS} heads in a batch, not {b * h}"
+        return f"it supports at most {module.MAX_HEADS} heads in a batch, not {b * h}"
     if q.dtype.itemsize > 4:
         return "it takes no float64"
     if any(x.stride(-1) != 1 for x in (q, k, v)):
@@ -70,7 +70,7 @@ def _cannot_attend(q: Tensor, k: Tensor, v: Tensor) -> str | None:
     return None
 
 
-@limited(_cannot_attend)
+@requires(_attention_unsupported_reason)
 def patch_attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     return kernels("attention").attention_forward(q, k, v)
 
