@@ -47,7 +47,7 @@ PA3D_API const char* pa3d_error_message(void);
 /* PA3D_VERSION of the library that runs. */
 PA3D_API const char* pa3d_version(void);
 
-typedef struct pa3d_model pa3d_model; /* an encoder of shapes and the text space it was align_up with */
+typedef struct pa3d_model pa3d_model; /* an encoder of shapes and the text space that it was trained with */
 typedef struct pa3d_text pa3d_text;   /* the embedded text encoder, all-MiniLM-L6-v2 */
 
 /* path: a .safetensors checkpoint as pa3d writes it. precision: "fp32", "bf16", "int8" or "auto"; NULL is "auto". bf16

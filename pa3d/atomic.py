@@ -1,9 +1,10 @@
-"""Writing files so that a reader sees all of a file or nothing of it."""
+"""Writing files and folders so that a reader sees all of one or nothing of it."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,6 +35,34 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
     finally:
         with suppress(OSError):
             beside.unlink()
+
+
+@contextmanager
+def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """A new folder to fill, which takes the place of `target` when the block ends without an error.
+
+    An earlier folder of that name stays as it was until then, and is then removed with all it holds.
+    Raises InputError when a folder cannot be written there.
+    """
+    target = Path(target)
+    temporary = target.absolute().parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
+    try:
+        try:
+            temporary.mkdir(parents=True)
+        except OSError as error:
+            raise InputError(f"{target}: cannot be created ({error.strerror}); choose another folder") from error
+        yield temporary
+        if target.is_dir():
+            old = temporary.with_suffix(".old")
+            os.replace(target, old)
+            os.replace(temporary, target)
+            shutil.rmtree(old)
+        else:
+            os.replace(temporary, target)
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written ({error.strerror or error}); choose another folder") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_writable_folder(path: str | os.PathLike[str]) -> Path:

@@ -1,9 +1,10 @@
-"""How the embedded model does beyond the evaluation folders: unseen seeds, and held-out real shapes.
+"""Measure the embedded model on shapes outside the evaluation folders: unseen seeds and held-out real shapes.
 
     python scripts/check_held_out.py [--sweethome DIR]
 
-Mean IoU over present parts of 4,096 surface points, finest names of the shape offered, part-only prompts. Held-out
-shapes are those of a harvested folder whose category no generator covers and training left out.
+The figure is the mean IoU over present parts, on 4,096 surface points. The prompts are the finest part names of the
+shape, without its category. Held-out shapes come from a harvested folder and have categories that no generator draws
+and that were left out of training.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pa3d.segment import Segmenter
 
 
 def score(segmenter: Segmenter, mesh: PartMesh) -> tuple[float, float] | None:
-    """Mean IoU of the model and of the majority label; None with fewer than two parts."""
+    """Mean IoU of the model and of the majority label; None if the shape has fewer than two parts."""
     names = sorted({words[0] for words in mesh.parts})
     masks = mesh.sample(4096, np.random.default_rng(0))
     truth = np.stack([masks.masks[masks.names.index(n)] for n in names if n in masks.names])
@@ -36,7 +37,7 @@ def score(segmenter: Segmenter, mesh: PartMesh) -> tuple[float, float] | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sweethome", type=Path)
+    parser.add_argument("--sweethome", type=Path, metavar="DIR", help="folder of harvested shapes")
     args = parser.parse_args()
     segmenter = Segmenter.from_pretrained()
     rows: dict[str, list[tuple[float, float]]] = {}
@@ -47,7 +48,7 @@ def main() -> None:
     by_category = {c: np.mean(found, axis=0) for c, found in rows.items()}
     mean = np.mean(list(by_category.values()), axis=0)
     ours, majority = 100 * mean
-    print(f"drawn categories, unseen seeds: {ours:.1f} (majority {majority:.1f}), {len(by_category)} categories")
+    print(f"procedural categories, unseen seeds: {ours:.1f} (majority {majority:.1f}), {len(by_category)} categories")
     ranked = sorted(by_category, key=lambda c: by_category[c][0])
     print("best: ", ", ".join(f"{c} {100 * by_category[c][0]:.0f}" for c in ranked[::-1][:20]))
     print("worst:", ", ".join(f"{c} {100 * by_category[c][0]:.0f}" for c in ranked[:20]))

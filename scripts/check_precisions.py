@@ -1,10 +1,11 @@
-"""Compares the labels of bf16 and int8 with float32's, and records in a checkpoint which of them hold the bounds.
+"""Compare the labels of bf16 and int8 with those of float32; record in a checkpoint which are close enough.
 
     python scripts/check_precisions.py pa3d/weights/pa3d-embedded.safetensors --shared ../shared [--write]
 
-Bounds: labels equal on 99.5 % (bf16) and 98.5 % (int8) of the points of every shape. Shapes: the examples, and the
-evaluation shapes under --shared where they are at hand. The scales of int8 need no data: weights take one a column,
-activations one a row, both found from the values themselves. "auto" takes the fastest precision recorded here.
+A precision is close enough when its labels equal those of float32 on 99.5 % (bf16) or 98.5 % (int8) of the points of
+every shape. The shapes are the examples and, with --shared, the evaluation shapes. int8 needs no data for calibration:
+it has one scale per column of the weights and one per row of the activations, computed from the values themselves.
+Precision "auto" takes the fastest precision that is recorded in the checkpoint.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def shapes(shared: Path | None) -> Iterator[tuple[str, str | Shape, list[str]]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint")
-    parser.add_argument("--shared", type=Path)
+    parser.add_argument("--shared", type=Path, help="folder that holds data/eval")
     parser.add_argument("--write", action="store_true", help="record the result in the checkpoint")
     args = parser.parse_args()
     checkpoint = load(args.checkpoint)
@@ -54,7 +55,12 @@ def main() -> None:
         worst = {p: min(worst[p], equal[p]) for p in BOUNDS}
         print(f"{name:40s}", "  ".join(f"{p} {100 * share:6.2f} %" for p, share in equal.items()))
     held = tuple(p for p, bound in BOUNDS.items() if worst[p] >= bound)
-    print("worst:", "  ".join(f"{p} {100 * w:.2f} %" for p, w in worst.items()), " held:", ", ".join(held) or "none")
+    print(
+        "worst:",
+        "  ".join(f"{p} {100 * w:.2f} %" for p, w in worst.items()),
+        " within the bounds:",
+        ", ".join(held) or "none",
+    )
     if args.write:
         save(args.checkpoint, replace(checkpoint, precisions=held), half=True)
 

@@ -1,11 +1,11 @@
-"""How the model bears other wordings and other orientations than those it was trained with.
+"""Measure the model with other part names and other orientations than those of its training.
 
     python scripts/check_robustness.py --shared SHARED [--model FILE] [--rotations 4] [--limit N]
 
-Mean IoU over present parts as `pa3d eval` counts it under protocol pa3d (10,000 points of a mesh's surface, all points
-of a cloud; absent parts skipped). Wordings: each set of names in the place of the dataset's own; what of it the table
-of paraphrases for training has is said. Orientations: the same seeded rotations for every shape,
-uniform over all, with up="y" although it no longer holds, and with up="auto" where the segmenter knows it.
+The figure is the mean IoU over present parts, as `pa3d eval` computes it under protocol pa3d (10,000 points of a mesh's
+surface, all points of a cloud; absent parts are skipped). Wordings: each set of names replaces the names of the
+dataset; names that were also paraphrases in training are listed. Orientations: the same random rotations for every
+shape, once with up="y", which is then wrong, and once with up="auto".
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pa3d.evaluate.score import mean_iou, predict, rotation_matrices
 from pa3d.segment import Segmentation
 from pa3d.shape import Shape
 
-# name of the set: what each of the dataset's names is called instead.
+# Dataset -> name of the wording -> name in the dataset: name that replaces it.
 WORDINGS: dict[str, dict[str, dict[str, str]]] = {
     "faust": {
         "limbs": {"arm": "upper limb", "leg": "lower limb", "head": "skull", "torso": "trunk"},
@@ -65,8 +65,8 @@ DATASETS = {
 }
 
 
-class AnyWay(SegmenterMethod):
-    """The same, looking for the way up itself."""
+class AutoUp(SegmenterMethod):
+    """The same method with up="auto"."""
 
     def segment(self, shape: Shape, parts: Any, category: str | None = None) -> Segmentation:
         vectors = self.embed(parts, category)
@@ -83,12 +83,12 @@ def cases(shared: Path, name: str, limit: int | None) -> list[Case]:
     return found[:limit]
 
 
-def mean(method: SegmenterMethod, found: list[Case], turns: list[np.ndarray] | None = None) -> tuple[float, float]:
-    """Mean IoU, and seconds a shape, over shapes and rotations."""
+def mean(method: SegmenterMethod, found: list[Case], rotations: list[np.ndarray] | None = None) -> tuple[float, float]:
+    """Mean IoU and seconds per shape, over all shapes and rotations."""
     protocol, begun, values = resolve("pa3d", "npz"), time.perf_counter(), []
     for case in found:
-        for turn in turns or [None]:
-            iou = mean_iou(case, predict(method, case, turn), protocol)
+        for rotation in rotations or [None]:
+            iou = mean_iou(case, predict(method, case, rotation), protocol)
             if iou is not None:
                 values.append(iou)
     return float(np.mean(values)), (time.perf_counter() - begun) / len(values)
@@ -101,15 +101,15 @@ def renamed(found: list[Case], names: dict[str, str]) -> list[Case]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, required=True, help="folder that holds data/eval")
-    parser.add_argument("--model", type=Path, help="a checkpoint in place of the embedded one")
+    parser.add_argument("--model", type=Path, help="a checkpoint instead of the embedded one")
     parser.add_argument("--only", choices=("language", "orientation"))
     parser.add_argument("--rotations", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--limit", type=int, help="so many shapes of each set")
+    parser.add_argument("--limit", type=int, help="use at most this many shapes of each dataset")
     args = parser.parse_args()
-    method, auto = SegmenterMethod(args.model), AnyWay(args.model)
+    method, auto = SegmenterMethod(args.model), AutoUp(args.model)
     trained = {text for texts in load_paraphrases().values() for text in texts} | set(load_paraphrases())
-    turns = [np.array(turn) for turn in rotation_matrices(args.rotations, "any", "y", args.seed)]
+    rotations = [np.array(matrix) for matrix in rotation_matrices(args.rotations, "any", "y", args.seed)]
     for name in DATASETS:
         try:
             found = cases(args.shared, name, args.limit)
@@ -117,7 +117,7 @@ def main() -> None:
             print(f"{name}: left out ({error})")
             continue
         own, seconds = mean(method, found)
-        print(f"{name}, {len(found)} shapes: {100 * own:.1f} by its own names, upright ({seconds:.2f} s a shape)")
+        print(f"{name}, {len(found)} shapes: {100 * own:.1f} with its own names, upright ({seconds:.2f} s per shape)")
         if args.only != "orientation":
             for label, names in WORDINGS[name].items():
                 value, _ = mean(method, renamed(found, names))
@@ -125,15 +125,17 @@ def main() -> None:
                 known = sorted(set(names.values()) & trained)
                 print(f"  {100 * value:5.1f}  {label}: {said}{f'; trained with {known}' if known else ''}", flush=True)
         if args.only != "language":
-            value, seconds = mean(method, found, turns)
-            print(f"  {100 * value:5.1f}  {args.rotations} rotations, up='y' although wrong ({seconds:.2f} s a shape)")
+            value, seconds = mean(method, found, rotations)
+            print(
+                f"  {100 * value:5.1f}  {args.rotations} rotations, up='y', which is wrong ({seconds:.2f} s per shape)"
+            )
             try:
                 upright, _ = mean(auto, found)
-                value, seconds = mean(auto, found, turns)
-                print(f"  {100 * value:5.1f}  the same, up='auto' ({seconds:.2f} s a shape)")
+                value, seconds = mean(auto, found, rotations)
+                print(f"  {100 * value:5.1f}  the same, up='auto' ({seconds:.2f} s per shape)")
                 print(f"  {100 * upright:5.1f}  upright, up='auto'", flush=True)
             except InputError as error:
-                print(f"      -  up='auto' is not there ({error})")
+                print(f"      -  up='auto' is not available ({error})")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Writes examples/: shapes of our own making, each with the part names that `make demo` asks for.
+"""Write examples/: procedural shapes, each with the part names that `make demo` uses.
 
     python scripts/make_examples.py
 
-Seeds lie beyond those of the training shapes, so the embedded model has met none of these; of forty seeds of each kind,
-ones that it labels well were picked, to show what right looks like. How often it is right stands in the model card. The
-same versions of Python and numpy give the same files.
+The seeds are larger than those of the training shapes, so the embedded model was not trained on these. Of forty seeds
+per kind, one that it labels well was chosen, to show a correct result. The model card says how often results are
+correct. The same versions of Python and numpy give the same files.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ CREATURE = {  # name: kind, seed, parts
     "person": ("human", 10_005, ("head", "torso", "arm", "leg")),
     "octopus": ("octopus", 10_004, ("head", "tentacle")),
 }
-CLOUDS = {"octopus": 20_000}  # written as so many points of the surface
-COARSER = 1.6  # than the meshes that training clouds are drawn from, for small files
+CLOUDS = {"octopus": 20_000}  # shapes that are written as point clouds: number of points
+COARSER = 1.6  # size of a mesh cell relative to the training meshes; larger cells give smaller files
 
 
 def creature(kind: str, seed: int, coarser: float = COARSER) -> Mesh:
@@ -67,9 +67,7 @@ def ply(mesh: Mesh, count: int) -> bytes:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write the example shapes.")
     parser.add_argument("-o", "--out", type=Path, default=Path(__file__).parents[1] / "examples")
-    parser.add_argument(
-        "--dense", type=Path, metavar="FILE", help="write the person with 50,000 faces to FILE, nothing else"
-    )
+    parser.add_argument("--dense", type=Path, metavar="FILE", help="write only the person, with 50,000 faces, to FILE")
     args = parser.parse_args()
     if args.dense:
         kind, seed, _ = CREATURE["person"]

@@ -1,11 +1,11 @@
-"""docs/gallery.md and its pictures: shapes the model never met, truth beside prediction, chosen by a seed alone.
+"""Write docs/gallery.md and its pictures: shapes the model was not trained on, truth beside prediction.
 
     python scripts/make_gallery.py --shards SHARDS --shared SHARED --sources FOLDER ... [--model FILE]
 
-Twenty shapes of categories that no training record has, from harvested folders; and twenty of categories it was
-trained on: unseen seeds of the generators and real shapes of the evaluation folders. --shards are the records that
-the model was trained on: they decide what counts as seen. A few minutes; the choice depends on --seed and on what is
-in the folders, not on how well a shape does.
+Twenty shapes come from harvested folders and have categories that no training record has. Twenty have categories that
+the model was trained on: new seeds of the generators, and real shapes of the evaluation folders. --shards are the
+training records: they decide which categories count as seen. The choice depends on --seed and on the content of the
+folders, not on the results. This takes a few minutes.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from pa3d.report.colors import part_colors
 from pa3d.shape import Shape
 
 COUNT = 20
-MIN_SURFACE = 0.3  # of a harvested shape: what has no name is not counted, so less will do than for training
-# Words of files that show what was seen under another word: makes of cars and motorcycles, plants, a person, the scene
-# of a dog.
+MIN_SURFACE = 0.3  # named share of a harvested shape; less than for training, because unnamed surface is not counted
+# Words in file names that show a known category under another word: makes of cars and motorcycles, plants, a person,
+# the scene of a dog.
 SEEN_ANYWAY = {
     "chevrolet",
     "couch",
@@ -65,27 +65,27 @@ EVALUATION = (
 
 HEAD = """# Gallery
 
-Shapes the model was not trained on, good and bad: all that a seeded draw gave, none left out. Truth on the left,
-prediction on the right, zero-shot, with every part name of the shape offered and no category. The number is the mean
-IoU over present parts, percent, protocol `pa3d` (10,000 surface points); beside each part its IoU. "majority" labels
-the whole shape with its largest part."""
+Shapes the model was not trained on. They were chosen at random with a fixed seed, and none was left out. Left: truth.
+Right: zero-shot prediction with all part names of the shape and no category. The number is the mean IoU over present
+parts in percent, protocol `pa3d` (10,000 surface points); the IoU of each part stands beside its name. "majority"
+labels the whole shape with its largest part."""
 TEXTS = {
     "never": """## Categories the model never saw
 
-No training record and no generator has a word of these categories. Their truth is what the shape's author named; what
-has no name is grey and not counted. The shapes to draw from are all of the harvested folders in whose file's name no
-word of a known category stands; after a first draw some words for known ones (couch, sedan, ficus) were added to the
-list, and a few that slip through (a mannequin, a futon, a flat television) were left. Names of parts are the authors',
-and some (a robot's "wrist" for a whole hand) are open to doubt.""",
+No training record and no generator has a word of these categories. The truth is what the shape's author named; surface
+without a name is grey and not counted. The candidates are all shapes of the harvested folders whose file name has no
+word of a known category. After a first choice, other words for known categories (couch, sedan, ficus) were added to the
+list; a few known ones that remain (a mannequin, a futon, a flat television) were kept. The part names are the authors',
+and some are doubtful (a robot's "wrist" for a whole hand).""",
     "seen": """## Categories it was trained on
 
-Unseen seeds of the generators, and real shapes of the evaluation sets, which are never trained on.""",
+New seeds of the generators, and real shapes of the evaluation sets, which are never used for training.""",
 }
 
 
 @dataclass
 class Row:
-    """A shape of the gallery: its case, the predicted class of every point, IoU by part, majority's mean IoU."""
+    """A shape of the gallery: its case, predicted class of every point, IoU of each part, mean IoU of the majority."""
 
     shape: LabelledShape
     origin: str
@@ -104,7 +104,7 @@ def words(text: str) -> set[str]:
 
 
 def seen_words(shards: Iterable[Path]) -> set[str]:
-    """Words of every category of the training records, and of every category that a generator draws."""
+    """The words of all categories of the training records and of the generators."""
     found = set().union(*(words(name) for name in (*CATEGORIES, *CREATURES)))
     found |= set().union(*(words(name) for kind in CREATURES.values() for name in kind.categories)) | SEEN_ANYWAY
     for shard in sorted(path for folder in shards for path in folder.rglob("*.tar")):
@@ -117,7 +117,7 @@ def seen_words(shards: Iterable[Path]) -> set[str]:
 
 
 def never_seen(sources: list[Path], seen: set[str]) -> Iterator[tuple[LabelledShape, str]]:
-    """Harvested shapes of categories without a word in common with what was seen, one a category and folder."""
+    """Harvested shapes whose category has no word in common with the seen ones, one per category and set of parts."""
     met: set[tuple[str, ...]] = set()
     for found in survey(sources, min_surface=MIN_SURFACE):
         mesh = found.mesh
@@ -128,7 +128,7 @@ def never_seen(sources: list[Path], seen: set[str]) -> Iterator[tuple[LabelledSh
 
 
 def seen(shared: Path | None, rng: np.random.Generator) -> Iterator[tuple[LabelledShape, str]]:
-    """Half from the generators, with seeds that training does not use, half from the evaluation folders."""
+    """Half from the generators, with seeds that training does not use; half from the evaluation folders."""
     real = [
         (shape, f"{name}, {Path(folder).name}")
         for name, folder, split in EVALUATION
@@ -138,7 +138,7 @@ def seen(shared: Path | None, rng: np.random.Generator) -> Iterator[tuple[Labell
     chosen = [real[i] for i in sorted(rng.choice(len(real), min(COUNT // 2, len(real)), replace=False))]
     names = [*categories().objects, *categories().creatures]
     for name in rng.choice(names, COUNT - len(chosen), replace=False):
-        yield labelled(draw_mesh(str(name), int(rng.integers(10**6, 2 * 10**6)))), "drawn, unseen seed"
+        yield labelled(draw_mesh(str(name), int(rng.integers(10**6, 2 * 10**6)))), "procedural, unseen seed"
     yield from chosen
 
 
@@ -149,7 +149,7 @@ def evaluation(name: str, folder: Path, split: str | None) -> Iterator[LabelledS
 
 
 def labelled(mesh: PartMesh) -> LabelledShape:
-    """A record with one label a face: the finest name of its part."""
+    """A record with one label per face: the finest name of its part."""
     names = sorted({names[0] for names in mesh.parts})
     number = np.array([names.index(words[0]) for words in mesh.parts] + [-1], np.int32)
     used, faces = np.unique(mesh.faces, return_inverse=True)
@@ -161,7 +161,7 @@ def rows(shapes: Iterable[tuple[LabelledShape, str]], method: SegmenterMethod) -
     protocol = resolve("pa3d", "npz")
     out = []
     for shape, origin in shapes:
-        case = prepare(shape, protocol, None)  # type: ignore[arg-type]  # its names are those of the shape alone
+        case = prepare(shape, protocol, None)  # type: ignore[arg-type]  # without a dataset, only the shape's own names are offered
         found, majority = (predict(m, case) for m in (method, Majority()))
         ious, most = (metrics.part_ious(confusion_of(case, p, protocol), protocol.absent) for p in (found, majority))
         known = [None if np.isnan(iou) else float(iou) for iou in ious]
@@ -215,7 +215,7 @@ def font(size: int):
 
 
 def page(groups: dict[str, list[Row]], model: str, seed: int) -> str:
-    lines = [HEAD, "", f"Model {model}, seed {seed}. `python scripts/make_gallery.py` makes it again."]
+    lines = [HEAD, "", f"Model {model}, seed {seed}. Written by `python scripts/make_gallery.py`."]
     for name, found in groups.items():
         mean, most = np.mean([row.miou for row in found]), np.mean([row.majority for row in found])
         lines += ["", TEXTS[name], "", f"Mean of {len(found)}: **{100 * mean:.1f}** (majority {100 * most:.1f}).", ""]
@@ -231,19 +231,21 @@ def page(groups: dict[str, list[Row]], model: str, seed: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shards", type=Path, nargs="+", required=True, help="the records of the training")
-    parser.add_argument("--sources", type=Path, nargs="+", required=True, help="folders of author-named shapes")
+    parser.add_argument("--shards", type=Path, nargs="+", required=True, help="folders of the training records")
+    parser.add_argument(
+        "--sources", type=Path, nargs="+", required=True, help="folders of shapes with names by their authors"
+    )
     parser.add_argument("--shared", type=Path, help="folder that holds data/eval")
-    parser.add_argument("--model", type=Path, help="a checkpoint in place of the embedded one")
+    parser.add_argument("--model", type=Path, help="a checkpoint instead of the embedded one")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("docs"))
     args = parser.parse_args()
     rng = np.random.default_rng(args.seed)
     pool = list(never_seen(args.sources, seen_words(args.shards)))
     if not pool:
-        raise InputError("--sources hold no shape of a category that the model never saw")
+        raise InputError("--sources: no shape of a category that the model was not trained on; add other folders")
     picked = [pool[i] for i in sorted(rng.choice(len(pool), min(COUNT, len(pool)), replace=False))]
-    print(f"{len(pool)} shapes of categories that were never seen, {len(picked)} of them drawn", flush=True)
+    print(f"{len(pool)} shapes of unseen categories, {len(picked)} of them chosen", flush=True)
     method = SegmenterMethod(args.model)
     groups = {"never": rows(picked, method), "seen": rows(seen(args.shared, rng), method)}
     model = method.segmenter.checkpoint.name

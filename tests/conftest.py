@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
+import sys
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,3 +58,48 @@ def operands(request: pytest.FixtureRequest) -> Iterator[tuple[str, bool]]:
     """Every level with float32 operands, and the last, which alone has them, with bf16."""
     with pinned(request.param[0]):
         yield request.param
+
+
+@pytest.fixture(scope="session")
+def cuda_host_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """csrc/cuda, all of it, built by the host compiler; PA3D_CUDA_HOST_LIBRARY names one that is already built."""
+    import cuda_host
+
+    given = os.environ.get("PA3D_CUDA_HOST_LIBRARY")
+    if not sys.platform.startswith("linux") or (given is None and cuda_host.compiler() is None):
+        pytest.skip("the shim needs Linux and a C++ compiler")
+    return Path(given) if given else cuda_host.build(tmp_path_factory.mktemp("cuda_host"))
+
+
+@pytest.fixture
+def kernels(cuda_host_library: Path) -> Any:
+    """The CUDA kernels on the CPU, with numpy arrays."""
+    import cuda_host
+
+    out = cuda_host.Kernels(cuda_host_library)
+    out.seed(1)
+    return out
+
+
+@pytest.fixture
+def torch_on_host(kernels: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """torch, with pa3d.ops on the CUDA kernels that the host runs: tensors on the CPU stand for those of a GPU."""
+    torch = pytest.importorskip("torch")
+    from cuda_host import workspace
+
+    from pa3d.ops import arrays
+    from pa3d.ops.backends import cuda
+
+    def host_workspace(like: object, name: str, *sizes: int) -> Any:
+        return torch.from_numpy(workspace(kernels.bytes_for(name, *sizes)))
+
+    monkeypatch.setattr(cuda, "DEVICE", "cpu")
+    monkeypatch.setattr(cuda, "library", lambda: kernels.library)
+    monkeypatch.setattr(cuda, "unavailable", lambda: None)
+    monkeypatch.setattr(cuda, "_workspace", host_workspace)
+    monkeypatch.setattr(torch.cuda, "device", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: types.SimpleNamespace(cuda_stream=0))
+    for name in ("checks", "backproject", "rasterize"):
+        monkeypatch.setattr(importlib.import_module(f"pa3d.ops.{name}"), "on_gpu", arrays.is_tensor)
+    monkeypatch.setenv("PA3D_BACKEND", "cuda")
+    return torch

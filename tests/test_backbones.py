@@ -247,7 +247,7 @@ def test_images_that_do_not_fit(bad: np.ndarray) -> None:
 
 def test_every_module_of_the_package_is_a_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file in the package is enough: names and messages come from what it declares."""
-    assert backbones.NAMES[0] == backbones.DEFAULT and set(backbones.NAMES) == {*efficientnet.MODELS, *dinov2.MODELS}
+    assert backbones.NAMES[0] == backbones.DEFAULT and {*efficientnet.MODELS, *dinov2.MODELS} <= set(backbones.NAMES)
     source = """
 MODELS = {"toy": "one channel"}
 EXTRA = "views"

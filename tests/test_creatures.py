@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pa3d.data.creatures import CREATURES, POSES_PER_BODY, synthesize_creature
-from pa3d.data.creatures.body import Ball, Limb, Rig, aim, surface_nets, turn
+from pa3d.data.creatures.body import Ball, Limb, Rig, align_vectors, rotation, surface_nets
 from pa3d.data.parts import PartCloud
 from pa3d.errors import InputError
 
@@ -106,7 +106,7 @@ def test_hidden_points_are_left_out() -> None:
         parent = f"rod{i}"
     rig.primitives.insert(0, Ball("root", "ball", np.zeros(3), (0.4, 0.4, 0.4)))
     body = rig.build()
-    transforms = body.transforms({"rod1": turn(2, 170)}, np.ones(3))  # the last rod now ends within the ball
+    transforms = body.transforms({"rod1": rotation("z", 170)}, np.ones(3))  # the last rod now ends within the ball
     points, keys, hidden = body.sample(2000, transforms, np.random.default_rng(0))
     assert points.shape == (2000, 3) and hidden > 0.01
     rods = points[keys == 1]
@@ -114,8 +114,8 @@ def test_hidden_points_are_left_out() -> None:
 
 
 def test_rotations() -> None:
-    np.testing.assert_allclose(turn(2, 90) @ [1, 0, 0], [0, 1, 0], atol=1e-12)
+    np.testing.assert_allclose(rotation("z", 90) @ [1, 0, 0], [0, 1, 0], atol=1e-12)
     for target in ([0, 1, 0], [-1, 0, 0], [0.3, -0.2, 0.9]):
-        rotation = aim([1, 0, 0], target)
-        np.testing.assert_allclose(rotation @ [1, 0, 0], np.array(target) / np.linalg.norm(target), atol=1e-12)
-        np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
+        found = align_vectors([1, 0, 0], target)
+        np.testing.assert_allclose(found @ [1, 0, 0], np.array(target) / np.linalg.norm(target), atol=1e-12)
+        np.testing.assert_allclose(found @ found.T, np.eye(3), atol=1e-12)

@@ -6,7 +6,6 @@ that is already built, as the run under sanitizers does.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import importlib.util
 import multiprocessing
@@ -15,7 +14,6 @@ import re
 import shutil
 import subprocess
 import sys
-import types
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -60,19 +58,6 @@ pytestmark = pytest.mark.skipif(
 
 SIZES = (1, 15, 31, 32, 33, 127, 128, 129, 2048, 20_000)
 SEEDS = range(10)
-
-
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    given = os.environ.get("PA3D_CUDA_HOST_LIBRARY")
-    return Path(given) if given else build(tmp_path_factory.mktemp("cuda_host"))
-
-
-@pytest.fixture
-def kernels(library: Path) -> Kernels:
-    out = Kernels(library)
-    out.seed(1)
-    return out
 
 
 def clouds(kind: str, n: int, batch: int) -> NDArray[np.float32]:
@@ -398,30 +383,10 @@ def test_upsampling_is_that_of_torch() -> None:
             np.testing.assert_allclose(got, expected.numpy(), rtol=0, atol=1e-12)
 
 
-@pytest.fixture
-def seam(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """torch, with pa3d.ops on the kernels that the host runs: tensors on the CPU stand for those of a GPU."""
-    torch = pytest.importorskip("torch")
-    from pa3d.ops import arrays
-    from pa3d.ops.backends import cuda
-
-    def host_workspace(like: object, name: str, *sizes: int) -> Any:
-        return torch.from_numpy(workspace(kernels.bytes_for(name, *sizes)))
-
-    monkeypatch.setattr(cuda, "DEVICE", "cpu")
-    monkeypatch.setattr(cuda, "library", lambda: kernels.library)
-    monkeypatch.setattr(cuda, "unavailable", lambda: None)
-    monkeypatch.setattr(cuda, "_workspace", host_workspace)
-    monkeypatch.setattr(torch.cuda, "device", lambda _: contextlib.nullcontext())
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: types.SimpleNamespace(cuda_stream=0))
-    for name in ("checks", "backproject", "rasterize"):
-        monkeypatch.setattr(sys.modules[f"pa3d.ops.{name}"], "on_gpu", arrays.is_tensor)
-    monkeypatch.setenv("PA3D_BACKEND", "cuda")
-    return torch
-
-
-def test_torch_wrappers_hand_over_their_arguments(kernels: Kernels, seam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch = seam
+def test_torch_wrappers_hand_over_their_arguments(
+    kernels: Kernels, torch_on_host: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = torch_on_host
     from pa3d.ops.backends import cuda
 
     points, queries = clouds("random", 90, 2), clouds("grid", 7, 2)
@@ -464,14 +429,14 @@ def test_torch_wrappers_hand_over_their_arguments(kernels: Kernels, seam: Any, m
         cuda.farthest_point_sample(p, 9, 4, 0.0)
 
 
-def test_operations_reach_the_kernels(seam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_operations_reach_the_kernels(torch_on_host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every operation by its public name, forced to `cuda`, against the kernels of the processor."""
-    p, q = torch_clouds(seam, 90, 2), torch_clouds(seam, 7, 2)
-    values = seam.randn(7, 5, generator=seam.Generator().manual_seed(0))
+    p, q = torch_clouds(torch_on_host, 90, 2), torch_clouds(torch_on_host, 7, 2)
+    values = torch_on_host.randn(7, 5, generator=torch_on_host.Generator().manual_seed(0))
     vertices, faces, cameras, size = scene(3)
-    v, f = seam.from_numpy(vertices), seam.from_numpy(faces)
-    tokens = seam.randn(3, 4, 5, 6, generator=seam.Generator().manual_seed(1))
-    pixels = seam.from_numpy(np.maximum(projection(3, (20, 21), 9), -1).clip(max=8))
+    v, f = torch_on_host.from_numpy(vertices), torch_on_host.from_numpy(faces)
+    tokens = torch_on_host.randn(3, 4, 5, 6, generator=torch_on_host.Generator().manual_seed(1))
+    pixels = torch_on_host.from_numpy(np.maximum(projection(3, (20, 21), 9), -1).clip(max=8))
     views = Cameras.preset("around10")[:2]
 
     def everywhere() -> list[Any]:
@@ -486,7 +451,7 @@ def test_operations_reach_the_kernels(seam: Any, monkeypatch: pytest.MonkeyPatch
             *rasterize(v, f, cameras, size),
             *rasterize(v, f, cameras, size, barycentric=False)[:2],
             *rasterize_points(p[0], 0.1, views, size),
-            *rasterize_points(p[0], seam.full((90,), 0.2), views, size),
+            *rasterize_points(p[0], torch_on_host.full((90,), 0.2), views, size),
         ]
 
     def backprojections() -> list[Any]:
@@ -497,9 +462,9 @@ def test_operations_reach_the_kernels(seam: Any, monkeypatch: pytest.MonkeyPatch
     got, sums = everywhere(), backprojections()
     monkeypatch.setenv("PA3D_BACKEND", "native")
     for a, b in zip(got, everywhere(), strict=True):
-        assert seam.equal(a, b)
+        assert torch_on_host.equal(a, b)
     for (a, a_count), (b, b_count) in zip(sums, backprojections(), strict=True):
-        assert seam.equal(a_count, b_count)
+        assert torch_on_host.equal(a_count, b_count)
         # Both add a point's weights in their own way; its largest sums are of some hundred pixels.
         assert (a - b).abs().max() <= 1e-6 * b.abs().max()
 
@@ -508,7 +473,7 @@ def torch_clouds(torch: Any, n: int, batch: int) -> Any:
     return torch.from_numpy(clouds("random", n, batch))
 
 
-def test_nothing_waits_for_the_gpu(seam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_waits_for_the_gpu(torch_on_host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """No value reaches the host and nothing is copied between devices while operations and encoder run."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -532,9 +497,9 @@ def test_nothing_waits_for_the_gpu(seam: Any, monkeypatch: pytest.MonkeyPatch) -
             assert narrows or not any(name.startswith(wait) for wait in waits), name
             return func(*args, **kwargs or {})
 
-    p, q, values = torch_clouds(seam, 60, 2), torch_clouds(seam, 7, 2), seam.ones(7, 3)
+    p, q, values = torch_clouds(torch_on_host, 60, 2), torch_clouds(torch_on_host, 7, 2), torch_on_host.ones(7, 3)
     vertices, faces, cameras, size = scene(3)
-    v, f, pixels = map(seam.from_numpy, (vertices, faces, projection(2, (20, 21), 9)))
+    v, f, pixels = map(torch_on_host.from_numpy, (vertices, faces, projection(2, (20, 21), 9)))
     encoders = [TorchEncoder(random_checkpoint(TINY), precision, "cpu") for precision in ("fp32", "bf16")]
     with Watch():
         ops.farthest_point_sample(p, 9)
@@ -543,14 +508,14 @@ def test_nothing_waits_for_the_gpu(seam: Any, monkeypatch: pytest.MonkeyPatch) -
         ops.interpolate(p[0], q[0], values, 3)
         rasterize(v, f, cameras, size)
         rasterize_points(p[0], 0.1, cameras, size)
-        backproject(seam.ones(2, 4, 5, 6), pixels, 9)
+        backproject(torch_on_host.ones(2, 4, 5, 6), pixels, 9)
         for encoder in encoders:
             encoder.forward(p)
     with pytest.raises(AssertionError, match="_local_scalar_dense"), Watch():
         p.sum().item()
 
 
-def test_the_encoder_on_these_kernels(seam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_encoder_on_these_kernels(torch_on_host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from pa3d.torch_encoder import TorchEncoder
 
     encoder, points = TorchEncoder(random_checkpoint(TINY), device="cpu"), clouds("random", 300, 1)[0]
@@ -663,8 +628,8 @@ def test_a_forced_backend_says_why_it_cannot_run(monkeypatch: pytest.MonkeyPatch
         ops.label_points(points[0], points[0, :3], np.zeros((3, 2), np.int64), points[0], np.zeros((3, 2), np.float32))
 
 
-def test_a_forced_backend_names_its_limits(seam: Any) -> None:
-    many = torch_clouds(seam, 1100, 1)
+def test_a_forced_backend_names_its_limits(torch_on_host: Any) -> None:
+    many = torch_clouds(torch_on_host, 1100, 1)
     with pytest.raises(
         ValueError, match="PA3D_BACKEND=cuda cannot run knn: it finds at most 1024 neighbours, not 1025"
     ):
@@ -773,16 +738,16 @@ def is_caught(library: Path, expected: list[NDArray[Any]]) -> bool:
     return child.exitcode != 0
 
 
-def test_a_missing_barrier_is_caught(kernels: Kernels, library: Path, tmp_path: Path) -> None:
-    assert is_caught(without_barrier(tmp_path, library, "fps.cuh", 0), everything(kernels))
+def test_a_missing_barrier_is_caught(kernels: Kernels, cuda_host_library: Path, tmp_path: Path) -> None:
+    assert is_caught(without_barrier(tmp_path, cuda_host_library, "fps.cuh", 0), everything(kernels))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "which"), BARRIERS)
 def test_every_missing_barrier_is_caught(
-    kernels: Kernels, library: Path, tmp_path: Path, name: str, which: int
+    kernels: Kernels, cuda_host_library: Path, tmp_path: Path, name: str, which: int
 ) -> None:
-    assert is_caught(without_barrier(tmp_path, library, name, which), everything(kernels))
+    assert is_caught(without_barrier(tmp_path, cuda_host_library, name, which), everything(kernels))
 
 
 SHIM = """

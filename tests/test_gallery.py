@@ -48,7 +48,7 @@ def test_gallery_shows_what_was_not_seen(tmp_path: Path, monkeypatch: pytest.Mon
     assert pages[0] == pages[1]
     assert "| throne | sources/throne |" in pages[0] and "| zafu | sources/zafu |" in pages[0]
     assert "pew" not in pages[0] and "gilded" not in pages[0]
-    assert pages[0].count("drawn, unseen seed") == 2
+    assert pages[0].count("procedural, unseen seed") == 2
     from PIL import Image
 
     for name in ("never", "seen"):

@@ -333,6 +333,20 @@ def test_shared_shapes_of_turn2_take_the_licence_that_is_given(shared: Path) -> 
     assert stated and stated <= {"CC-BY-4.0", "CC-BY-3.0", "CC0-1.0"}
 
 
+def test_rigged_files_are_read_with_the_words_of_their_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: set[str] = set()
+
+    def part_names(raw: str, category: str = "", corpus: str = "") -> tuple[str, ...]:
+        asked.add(corpus)
+        return ()
+
+    monkeypatch.setattr("pa3d.data.rigged.part_names", part_names)
+    path = two_joints(tmp_path / "toy.glb")
+    assert list(harvest(path)) and asked == {tmp_path.name}
+    asked.clear()
+    assert list(characters(path)) and asked == {tmp_path.name}
+
+
 def test_shared_characters_stand_upright_in_every_pose(shared: Path) -> None:
     rng = np.random.default_rng(0)
     folders = [shared / "data" / "train" / name for name in CC0_FOLDERS]

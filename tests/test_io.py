@@ -14,7 +14,6 @@ import pytest
 import trimesh
 
 from pa3d.atomic import atomic_write, check_writable_folder
-from pa3d.cli.segment import CLOUD_FORMATS, MESH_FORMATS
 from pa3d.errors import InputError
 from pa3d.io import SUFFIXES, formats, load
 from pa3d.io._common import CorruptFileError, Geometry, byte_colors, join_colors, strip_triangles, triangulate
@@ -964,11 +963,6 @@ def test_every_module_declares_its_format() -> None:
     assert len(formats()) == len(files) and len(set(SUFFIXES)) == len(SUFFIXES)
     assert {".glb", ".obj", ".ply", ".laz", ".txt"} <= set(SUFFIXES)
     assert pa3d.io.formats_table().count("\n") == len(files) + 1
-
-
-def test_the_help_of_segment_names_every_format() -> None:
-    for kind, listed in (("meshes", MESH_FORMATS), ("clouds", CLOUD_FORMATS)):
-        assert listed == ", ".join(format.name for format in formats() if kind in format.kinds)
 
 
 def test_the_documentation_says_what_the_modules_say() -> None:

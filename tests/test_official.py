@@ -142,6 +142,46 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
         write_entry(tmp_path, OfficialRecord(np.zeros((1, 3), np.float32), [], np.zeros((0, 1), bool), "x", "//"))
 
 
+def test_damaged_tensors_are_named_and_bugs_are_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = write_entry(tmp_path, record())
+    path = tmp_path / "labeled/points/a0/points.pt"
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    damaged = [whole[:length] for length in range(0, len(whole), 211)]
+    for _ in range(40):
+        changed = np.frombuffer(whole, np.uint8).copy()
+        changed[rng.integers(0, 200, 4)] = rng.integers(0, 256, 4)
+        damaged.append(changed.tobytes())
+    for data in damaged:
+        path.write_bytes(data)
+        try:
+            read_entry(tmp_path, entry)
+        except InputError as error:
+            assert "points.pt" in str(error)
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    path.write_bytes(whole)
+    monkeypatch.setattr(torch, "load", broken)
+    with pytest.raises(ZeroDivisionError):
+        read_entry(tmp_path, entry)
+
+
+def test_a_shape_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = write_entry(tmp_path, record(0))
+    before = read_entry(tmp_path, entry)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(InputError, match="No space left on device"):
+        write_entry(tmp_path, record(0))
+    assert (read_entry(tmp_path, entry).points == before.points).all()
+    assert [path.name for path in (tmp_path / "labeled/points").iterdir()] == ["a0"]
+
+
 def test_two_shapes_of_one_id(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="two shapes"):
         write_official([record(0), record(0)], tmp_path)

@@ -20,7 +20,7 @@ double triangle_area(const float* a, const float* b, const float* c) {
 
 void sample_indices(int64_t n, int64_t count, uint64_t seed, int64_t* index) {
   // Selection sampling (Knuth, The Art of Computer Programming 2, algorithm 3.4.2 S).
-  Random random(seed);
+  SplitMix64 random(seed);
   for (int64_t i = 0, left = count; left > 0; ++i)
     if (random.uniform() * static_cast<double>(n - i) < static_cast<double>(left)) {
       *index++ = i;
@@ -41,7 +41,7 @@ bool sample_surface(const float* vertices, const int32_t* faces, int64_t n_faces
     cumulative[f] = total += area;
   }
   if (!(total > 0 && std::isfinite(total))) return false;
-  Random random(seed);
+  SplitMix64 random(seed);
   int64_t f = 0;
   for (int64_t k = 0; k < count; ++k) {
     const double at = (static_cast<double>(k) + random.uniform()) / static_cast<double>(count) * total;

@@ -8,9 +8,9 @@
 namespace pa3d {
 
 // splitmix64 (Steele, Lea and Flood, Fast splittable pseudorandom number generators, 2014).
-class Random {
+class SplitMix64 {
  public:
-  explicit Random(uint64_t seed) : state_(seed) {}
+  explicit SplitMix64(uint64_t seed) : state_(seed) {}
 
   // Uniform over [0, 1), 53 bits.
   double uniform() {

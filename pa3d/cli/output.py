@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,7 +54,7 @@ def replaced_folder(target: Path, marker: str, *, force: bool) -> Iterator[Path]
     marker: the name of a file that the command writes into each of its folders. A folder that is not empty is
     replaced only if it has this file, and only with force. Raises InputError otherwise.
     """
-    from pa3d.atomic import check_writable_folder
+    from pa3d.atomic import atomic_folder, check_writable_folder
 
     check_writable_folder(target)
     if target.is_dir() and any(target.iterdir()):
@@ -64,21 +62,5 @@ def replaced_folder(target: Path, marker: str, *, force: bool) -> Iterator[Path]
             raise InputError(f"{target}: holds other files; choose an empty or new folder")
         if not force:
             raise InputError(f"{target}: holds an earlier result; choose another folder, or --force to replace it")
-    temporary = target.absolute().parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
-    try:
-        try:
-            temporary.mkdir(parents=True)
-        except OSError as error:
-            raise InputError(f"{target}: cannot be created ({error.strerror}); choose another folder") from error
-        yield temporary
-        if target.is_dir():
-            old = temporary.with_suffix(".old")
-            os.replace(target, old)
-            os.replace(temporary, target)
-            shutil.rmtree(old)
-        else:
-            os.replace(temporary, target)
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error.strerror or error}); choose another folder") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with atomic_folder(target) as folder:
+        yield folder

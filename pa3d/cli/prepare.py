@@ -28,7 +28,11 @@ def prepare(
     ],
     backbone: Annotated[
         str,
-        typer.Option(metavar="NAME", help="efficientnet-lite0, dinov2-small, dinov2-base or dinov2-large."),
+        typer.Option(
+            metavar="NAME",
+            help="The 2D network that describes the views, such as efficientnet-lite0 or dinov2-base. "
+            "An unknown name lists all.",
+        ),
     ] = "efficientnet-lite0",
     weights: Annotated[
         Path | None,

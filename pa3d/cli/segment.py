@@ -30,17 +30,13 @@ from pa3d.cli.progress import spinner
 if TYPE_CHECKING:
     from pa3d.segment import Segmentation
 
-# As pa3d.io.formats() declares them; a test compares. Written out here, because the help must not import numpy.
-MESH_FORMATS = "GLB, glTF, NPY, NPZ, OBJ, OFF, PLY, STL"
-CLOUD_FORMATS = "GLB, glTF, NPY, NPZ, OBJ, OFF, PLY, LAS, LAZ, PCD, XYZ, TXT, CSV, ASC, PTS"
-
 
 def segment(
     file: Annotated[
         Path,
         typer.Argument(
             metavar="FILE",
-            help=f"A mesh ({MESH_FORMATS}) or a point cloud ({CLOUD_FORMATS}).",
+            help="A mesh (GLB, OBJ, PLY, STL ...) or a point cloud (PLY, PCD, XYZ, NPY ...): see docs/files.md.",
             show_default=False,
         ),
     ],

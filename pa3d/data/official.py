@@ -16,23 +16,37 @@ Points are as the encoder sees them, z up: a shape that is y up is written with 
 
 from __future__ import annotations
 
-import os
+import pickle
 import re
-import secrets
-import shutil
+import struct
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.atomic import atomic_write
+from pa3d.atomic import atomic_folder, atomic_write
 from pa3d.data.parts import PartCloud
 from pa3d.errors import InputError
 
 SPLITS = ("train", "val")
+
+# What torch.load raises for a damaged file: its zip reader, its unpickler, and the functions that rebuild a tensor.
+_DAMAGED_TENSORS = (
+    pickle.UnpicklingError,
+    struct.error,
+    RuntimeError,
+    EOFError,
+    OSError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    OverflowError,
+)
 
 
 @dataclass
@@ -184,11 +198,11 @@ def write_entry(root: str | Path, record: OfficialRecord, views: OfficialViews |
     if not uid:
         raise InputError(f"a shape with the id {record.id!r} cannot be written; give it letters or digits")
     entry = f"{re.sub(r'[^A-Za-z0-9.-]+', '_', record.category).strip('_.') or 'object'}_{uid}"
-    with _folder(_labeled(root) / "points" / uid) as points:
+    with atomic_folder(_labeled(root) / "points" / uid) as points:
         torch.save(torch.from_numpy(record.points), points / "points.pt")
         if views is not None:
             torch.save(torch.from_numpy(views.point2face), points / "point2face.pt")
-    with _folder(_labeled(root) / "rendered" / entry) as rendered:
+    with atomic_folder(_labeled(root) / "rendered" / entry) as rendered:
         merged = rendered / "oriented" / "masks" / "merged"
         merged.mkdir(parents=True)
         torch.save(torch.from_numpy(record.masks), merged / "mask2points.pt")
@@ -303,7 +317,7 @@ def _load(path: Path) -> Any:
         raise InputError(f"{path}: no such file; the layout is described in pa3d.data.official")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever torch's unpickler trips over, the file is at fault
+    except _DAMAGED_TENSORS as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise InputError(f"{path}: not a readable file of tensors ({reason}); write it again") from error
 
@@ -342,24 +356,3 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be created ({error.strerror}); choose another folder") from error
-
-
-@dataclass
-class _folder:
-    """A folder that appears under its name only when the block ends without an error, in place of the one before."""
-
-    target: Path
-    beside: Path = field(init=False)
-
-    def __enter__(self) -> Path:
-        self.beside = self.target.with_name(f".{self.target.name}.{secrets.token_hex(4)}.tmp")
-        _make(self.beside)
-        return self.beside
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is None:
-            if self.target.exists():
-                shutil.rmtree(self.target)
-            os.replace(self.beside, self.target)
-        else:
-            shutil.rmtree(self.beside, ignore_errors=True)

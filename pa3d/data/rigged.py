@@ -97,10 +97,11 @@ class RiggedCharacter:
     ) -> RiggedCharacter:
         """The character of a parsed file; held weapons (alternatives laid over each other) are left out.
 
+        source: the corpus that the file comes from; words that mean a part there alone count too.
         Raises CorruptFileError when it has none.
         """
         skeleton = _Skeleton(gltf)
-        meshes = [_mesh_of_node(gltf, skeleton, index) for index in gltf.scene if gltf.nodes[index].mesh >= 0]
+        meshes = [_mesh_of_node(gltf, skeleton, index, source) for index in gltf.scene if gltf.nodes[index].mesh >= 0]
         pieces = [piece for mesh in meshes for piece in mesh]
         if not pieces:
             raise CorruptFileError("no skinned triangles", "expected a mesh with a skin")
@@ -286,13 +287,13 @@ def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 _Piece = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], tuple[str, ...], str]
 
 
-def _mesh_of_node(gltf: Gltf, skeleton: _Skeleton, index: int) -> list[_Piece]:
+def _mesh_of_node(gltf: Gltf, skeleton: _Skeleton, index: int, corpus: str) -> list[_Piece]:
     """A mesh node's primitives in the scene's frame: skinned, or rigid under the joint it hangs from."""
     node = gltf.nodes[index]
     above = [a for a in gltf.ancestors(index) if a in skeleton.nodes]
     if node.skin < 0 and (not above or any(_HELD.search(gltf.nodes[a].name) for a in gltf.ancestors(index))):
         return []
-    own = part_names(node.name)
+    own = part_names(node.name, corpus=corpus)
     whole = own if own and _ACCESSORIES & set(own) else ()
     pieces: list[_Piece] = []
     for primitive in gltf.primitives(index):
@@ -311,7 +312,7 @@ def _mesh_of_node(gltf: Gltf, skeleton: _Skeleton, index: int) -> list[_Piece]:
         else:
             continue
         vertices = primitive.vertices @ placement[:3, :3].T + placement[:3, 3]
-        material = part_names(gltf.material_name(primitive.material))
+        material = part_names(gltf.material_name(primitive.material), corpus=corpus)
         pieces.append((vertices, primitive.faces, joints, weights, whole, material[0] if material else ""))
     return pieces
 

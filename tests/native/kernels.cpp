@@ -20,6 +20,7 @@
 #include "cpu/knn.h"
 #include "cpu/parallel.h"
 #include "cpu/rasterize.h"
+#include "cpu/sample.h"
 #include "cpu/segment.h"
 #include "cpu/text.h"
 #include "cpu/train_block.h"
@@ -261,11 +262,31 @@ void text() {
   }
 }
 
+void surface() {
+  const int64_t n = 300, n_faces = 500;
+  const Floats vertices = cloud("random", n, 21);
+  Random random(22);
+  std::vector<int32_t> faces(3 * n_faces);
+  for (int32_t& corner : faces) corner = static_cast<int32_t>(random.below(n));
+  for (int64_t count : {0, 1, 17, 2048}) {
+    Floats points(3 * count);
+    std::vector<int32_t> face(count);
+    check(pa3d::sample_surface(vertices.data(), faces.data(), n_faces, count, 5, points.data(), face.data()),
+          "sample_surface finds an area");
+    check(std::is_sorted(face.begin(), face.end()) && (count == 0 || (face.front() >= 0 && face.back() < n_faces)),
+          "sample_surface takes faces in order");
+  }
+  std::fill(faces.begin(), faces.end(), 7);
+  float point[3];
+  int32_t face;
+  check(!pa3d::sample_surface(vertices.data(), faces.data(), n_faces, 1, 5, point, &face), "faces without an area");
+}
+
 void labelling() {
   const int64_t n = 70001, g = 37, m = 9, k = 3, seen = 100;
   Indices chosen(seen), members(g * m);
-  pa3d::draw(n, seen, 11, chosen.data());
-  check(std::is_sorted(chosen.begin(), chosen.end()) && chosen.back() < n, "draw");
+  pa3d::sample_indices(n, seen, 11, chosen.data());
+  check(std::is_sorted(chosen.begin(), chosen.end()) && chosen.back() < n, "sample_indices");
   const Floats raw = cloud("random", n, 12), centers = cloud("random", g, 13), logits = cloud("random", g * k, 14);
   const Floats points = cloud("random", seen, 15);
   Random random(16);
@@ -467,6 +488,7 @@ int main() {
                                                                 {"interpolation", interpolation},
                                                                 {"encoding", encoding},
                                                                 {"text", text},
+                                                                {"surface", surface},
                                                                 {"labelling", labelling},
                                                                 {"pictures", pictures},
                                                                 {"backprojection", backprojection},

@@ -20,7 +20,7 @@ POSES_PER_BODY = 12  # a body costs about twenty times as much as a pose, so tha
 
 @dataclass(frozen=True)
 class Creature:
-    """A kind: how to make its rig and its pose, and the words for its category."""
+    """A kind of creature: how to make its rig, how to pose it, and the words for its category."""
 
     make: Callable[[np.random.Generator], Rig]
     pose: Callable[[Rig, np.random.Generator], dict[str, NDArray[np.float64]]]
@@ -42,7 +42,7 @@ def synthesize_creature(kind: str, seed: int, points: int = 4096) -> PartCloud:
     """
     if points < 1:
         raise InputError(f"points {points}: expected at least one point")
-    creature, body, rng, stretch = _drawn(kind, seed)
+    creature, body, rng, stretch = _prepare(kind, seed)
     for _ in range(4):
         transforms = body.transforms(creature.pose(body.rig, rng), stretch)
         cloud, keys, hidden = body.sample(points, transforms, rng)
@@ -67,11 +67,11 @@ def synthesize_creature(kind: str, seed: int, points: int = 4096) -> PartCloud:
 
 
 def creature_mesh(kind: str, seed: int) -> PartMesh:
-    """A creature of this kind as a closed mesh in a random pose, limbs that reach into each other included.
+    """A creature of this kind as a closed mesh in a random pose. Its limbs may intersect.
 
-    The same body as synthesize_creature with that seed, in a pose of its own. Raises InputError as that does.
+    The body is that of synthesize_creature with the same seed, the pose is another. Raises InputError as that does.
     """
-    creature, body, rng, stretch = _drawn(kind, seed)
+    creature, body, rng, stretch = _prepare(kind, seed)
     vertices = body.pose(body.transforms(creature.pose(body.rig, rng), stretch))
     return PartMesh(
         vertices.astype(np.float32),
@@ -85,8 +85,8 @@ def creature_mesh(kind: str, seed: int) -> PartMesh:
     )
 
 
-def _drawn(kind: str, seed: int) -> tuple[Creature, Body, np.random.Generator, NDArray[np.float64]]:
-    """The kind, its body, the source of randomness of this seed, and how the body is stretched."""
+def _prepare(kind: str, seed: int) -> tuple[Creature, Body, np.random.Generator, NDArray[np.float64]]:
+    """The kind, its body, the random generator of this seed, and the scale of the body along each axis."""
     if kind not in CREATURES:
         raise InputError(f"kind {kind!r} is unknown; expected one of {', '.join(CREATURES)}")
     if seed < 0:

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pa3d.data.creatures.body import Ball, Limb, Motion, Rig, turn
+from pa3d.data.creatures.body import Ball, Limb, Motion, Rig, rotation
 
 Rng = np.random.Generator
 Vector = NDArray[np.float64]
@@ -30,7 +30,7 @@ LEGS = {
 
 @dataclass(frozen=True)
 class Quadruped:
-    """Proportions against a trunk of length 1; angles in degrees above the horizon."""
+    """Proportions relative to a trunk of length 1; angles in degrees above the horizon."""
 
     leg: float = 0.6
     leg_radius: float = 0.06
@@ -65,7 +65,7 @@ def _chain(
     flat: float = 1.0,
     axis: tuple[float, float, float] = (0, 1, 0),
 ) -> str:
-    """Bones stem0, stem1 ... along points, each with a tapered limb; returns the last bone's name."""
+    """Add bones stem0, stem1 ... along points, each with a tapered limb. Returns the name of the last bone."""
     for i in range(len(points) - 1):
         name = f"{stem}{i}{tag}"
         joint = rig.bone(name, parent, points[i])
@@ -89,18 +89,20 @@ def _ball(
     rig.primitives.append(Ball(bone, key, np.asarray(centre, np.float64), radii, k, group, rotation))
 
 
-def _vary(rng: Rng, value: float, spread: float = 0.12) -> float:
-    return float(value * np.exp(np.clip(rng.normal(0, spread), -2 * spread, 2 * spread)))
+def _jitter(rng: Rng, value: float, sigma: float = 0.12) -> float:
+    """The value times a log-normal factor, cut at two standard deviations."""
+    return float(value * np.exp(np.clip(rng.normal(0, sigma), -2 * sigma, 2 * sigma)))
 
 
-def _ray(angle: float) -> Vector:
+def _direction(angle: float) -> Vector:
+    """The unit vector (3,) in the yz plane at this angle above the horizon, in degrees."""
     return np.array([0, np.sin(np.radians(angle)), np.cos(np.radians(angle))])
 
 
 def quadruped(q: Quadruped, rng: Rng) -> Rig:
     """A four-legged animal with these proportions, each varied."""
-    v = partial(_vary, rng)
-    rig = Rig(cell=0.0165, softness=0.035)
+    v = partial(_jitter, rng)
+    rig = Rig(cell=0.0165, weight_falloff=0.035)
     leg, wide, high = v(q.leg), v(q.body[0]), v(q.body[1])
     y = leg + 0.75 * high if not q.sprawl else leg + 0.5 * high
     rear, front = -0.5, 0.42
@@ -149,16 +151,16 @@ def quadruped(q: Quadruped, rng: Rng) -> Rig:
     bend = angle + rng.uniform(0, 12)
     points = [
         base,
-        base + 0.5 * length * _ray(angle - 4),
-        base + 0.5 * length * (_ray(angle - 4) + _ray(bend)),
+        base + 0.5 * length * _direction(angle - 4),
+        base + 0.5 * length * (_direction(angle - 4) + _direction(bend)),
     ]
     last = _chain(rig, "neck", "ribs", points, (thick * 1.35, thick * 1.02, thick * 0.9), "neck", "neck", k=0.06)
     rig.blend["neck"] = 0.08
     size, nod = v(q.head[0]), q.head[1] + rng.normal(0, 6)
     rig.bone("head", last, points[-1])
-    ahead, over = _ray(nod), _ray(nod + 90)
+    ahead, over = _direction(nod), _direction(nod + 90)
     skull = points[-1] + ahead * size * 0.5
-    tilt = turn(0, -nod)
+    tilt = rotation("x", -nod)
     _ball(rig, "head", "head", skull, (size * 0.82, size * 0.9, size), 0.03, "head", tilt)
     rig.blend["head"] = 0.04
     reach, blunt = v(q.snout[0]), v(q.snout[1])
@@ -215,7 +217,7 @@ def quadruped(q: Quadruped, rng: Rng) -> Rig:
             (size * 1.7, size * 1.5, 0.05),
             0.02,
             "head",
-            tilt @ turn(0, 35),
+            tilt @ rotation("x", 35),
         )
     if q.mane:
         rig.parts["mane"] = ("mane", "hair", "neck")
@@ -232,7 +234,7 @@ def quadruped(q: Quadruped, rng: Rng) -> Rig:
                 tilt,
             )
         else:
-            crest = [p + _ray(angle + 90) * thick * 0.9 for p in (points[0], points[1], points[2])]
+            crest = [p + _direction(angle + 90) * thick * 0.9 for p in (points[0], points[1], points[2])]
             for i in range(2):
                 rig.primitives.append(
                     Limb(
@@ -255,7 +257,7 @@ def quadruped(q: Quadruped, rng: Rng) -> Rig:
     line = [start]
     for i in range(3):
         lift = droop + (20 if droop > -30 else 0) * i
-        line.append(line[-1] + stretch / 3 * _ray(lift) * [1, 1, -1])
+        line.append(line[-1] + stretch / 3 * _direction(lift) * [1, 1, -1])
     ends = (root, root * 0.85, root * 0.7, root * (0.25 if root > 0.06 else 0.6))
     tip = _chain(rig, "tail", "hips", line, ends, "tail", "tail")
     if q.foot == "hoof" and q.mane:
@@ -279,7 +281,7 @@ def quadruped(q: Quadruped, rng: Rng) -> Rig:
     lift = 5 if q.tail[1] > 0.08 else 16
     rig.motion |= {f"tail{i}": ((0, 0, 0), (lift, 17, 0)) for i in range(3)}
     if q.neck[0] > 0.3:
-        rig.moods.append(
+        rig.presets.append(
             {
                 "neck0": ((40, 0, 0), (8, 6, 0)),
                 "neck1": ((28, 0, 0), (8, 6, 0)),
@@ -300,7 +302,7 @@ def quadruped(q: Quadruped, rng: Rng) -> Rig:
                 f"back1{tag}": ((70, 0, 0), (8, 0, 0)),
                 f"back2{tag}": ((-20, 0, 0), (6, 0, 0)),
             }
-        rig.moods.append(sit)
+        rig.presets.append(sit)
     return rig
 
 
@@ -354,7 +356,7 @@ def _horns(
                 "head",
                 "horn",
                 nose + over * 0.03 - ahead * 0.05,
-                nose + over * _vary(rng, 0.2) + ahead * 0.04,
+                nose + over * _jitter(rng, 0.2) + ahead * 0.04,
                 (0.05, 0.016),
                 0.015,
                 "head",
@@ -404,7 +406,7 @@ def _horns(
 
 
 def _legs(rig: Rig, rng: Rng, q: Quadruped, y: float, high: float, wide: float, places: tuple[float, float]) -> None:
-    r, girth = _vary(rng, q.leg_radius), rng.uniform(0.95, 1.15)
+    r, girth = _jitter(rng, q.leg_radius), rng.uniform(0.95, 1.15)
     paw = 1.35 if q.foot == "paw" else 1.12 if q.foot == "hoof" else 1.25
     for name, z, parent, upper in (
         ("front", places[0], "ribs", "shoulder"),
@@ -464,7 +466,7 @@ def _legs(rig: Rig, rng: Rng, q: Quadruped, y: float, high: float, wide: float, 
 
 @dataclass(frozen=True)
 class Bird:
-    """Proportions against a trunk of length 1; pitch of the trunk in degrees above the horizon."""
+    """Proportions relative to a trunk of length 1; pitch of the trunk in degrees above the horizon."""
 
     pitch: float = 25
     girth: float = 0.3
@@ -480,9 +482,9 @@ class Bird:
 
 def bird(b: Bird, rng: Rng) -> Rig:
     """A bird with wings spread in the rest pose; most poses fold them."""
-    v = partial(_vary, rng)
+    v = partial(_jitter, rng)
     wing_words = ("wing", "wings") if b.wing[0] > 0.65 else ("wing", "flipper")
-    rig = Rig(cell=0.0165, softness=0.03)
+    rig = Rig(cell=0.0165, weight_falloff=0.03)
     rig.parts = {
         "body": BODY,
         "neck": ("neck",),
@@ -497,9 +499,9 @@ def bird(b: Bird, rng: Rng) -> Rig:
     if not b.comb:
         del rig.parts["comb"]
     leg, girth, pitch = v(b.leg), v(b.girth), b.pitch + rng.normal(0, 5)
-    ahead, over = _ray(pitch), _ray(pitch + 90)
+    ahead, over = _direction(pitch), _direction(pitch + 90)
     middle = rig.bone("root", None, [0, leg + girth * 0.9 + max(np.sin(np.radians(pitch)), 0) * 0.25, 0])
-    _ball(rig, "root", "body", middle, (girth * 0.95, girth, 0.5), 0.06, rotation=turn(0, -pitch))
+    _ball(rig, "root", "body", middle, (girth * 0.95, girth, 0.5), 0.06, rotation=rotation("x", -pitch))
     _ball(
         rig,
         "root",
@@ -507,15 +509,15 @@ def bird(b: Bird, rng: Rng) -> Rig:
         middle + ahead * 0.18 - over * 0.02,
         (girth * 0.95, girth * 0.95, 0.3),
         0.08,
-        rotation=turn(0, -pitch),
+        rotation=rotation("x", -pitch),
     )
     length, thick = v(b.neck[0]), v(b.neck[1])
     base = middle + ahead * 0.33 + over * girth * 0.3
     rise = max(pitch + 35, 60)
     points = [
         base,
-        base + 0.5 * length * _ray(rise - 10),
-        base + 0.5 * length * (_ray(rise - 10) + _ray(rise + 15)),
+        base + 0.5 * length * _direction(rise - 10),
+        base + 0.5 * length * (_direction(rise - 10) + _direction(rise + 15)),
     ]
     last = _chain(rig, "neck", "root", points, (thick * 1.3, thick, thick * 0.9), "neck", "neck", k=0.06)
     size = v(b.head)
@@ -556,7 +558,7 @@ def bird(b: Bird, rng: Rng) -> Rig:
             "tail0",
             "tail",
             rear,
-            rear - _ray(pitch * 0.5) * span,
+            rear - _direction(pitch * 0.5) * span,
             (girth * 0.38, girth * 0.5),
             0.03,
             "tail",
@@ -588,7 +590,7 @@ def bird(b: Bird, rng: Rng) -> Rig:
         knee = (hip + sole) / 2 + [0, 0, -0.05]
         _chain(rig, "leg", "root", [hip, knee, sole], (0.085, 0.045, 0.032), "leg", f"leg{tag}", tag=tag)
         for yaw in (-32, 0, 32, 180):
-            toe = sole + turn(1, yaw) @ np.array([0, -0.005, 0.15 if yaw != 180 else 0.08])
+            toe = sole + rotation("y", yaw) @ np.array([0, -0.005, 0.15 if yaw != 180 else 0.08])
             rig.primitives.append(Limb(f"leg1{tag}", "foot", sole, toe, (0.03, 0.022), 0.012, f"leg{tag}"))
         rig.blend[f"leg{tag}"] = 0.04
         rig.motion |= {
@@ -610,18 +612,18 @@ def bird(b: Bird, rng: Rng) -> Rig:
             folded |= {f"wing0{tag}": ((0, 0, -62), (8, 6, 14)), f"wing1{tag}": ((0, 0, -12), (4, 4, 5))}
         else:
             folded |= {f"wing0{tag}": ((0, 72, -12), (4, 6, 5)), f"wing1{tag}": ((0, 12, 0), (3, 5, 4))}
-    rig.moods += [folded] * (1 if b.flies else 3)
+    rig.presets += [folded] * (1 if b.flies else 3)
     if b.flies:
-        rig.moods.append({f"leg{i}{tag}": ((55 if i == 0 else 20, 0, 0), (6, 0, 3)) for i in (0, 1) for tag in "LR"})
+        rig.presets.append({f"leg{i}{tag}": ((55 if i == 0 else 20, 0, 0), (6, 0, 3)) for i in (0, 1) for tag in "LR"})
     return rig
 
 
 def fish(kind: str, rng: Rng) -> Rig:
     """A fish, shark, dolphin or whale: a chain along z with fins."""
-    v = partial(_vary, rng)
+    v = partial(_jitter, rng)
     wide, high = {"fish": (0.1, 0.22), "shark": (0.14, 0.14), "dolphin": (0.14, 0.15), "whale": (0.24, 0.22)}[kind]
     wide, high = v(wide, 0.2), v(high, 0.2)
-    rig = Rig(cell=0.013, softness=0.03)
+    rig = Rig(cell=0.013, weight_falloff=0.03)
     rig.parts = {
         "body": BODY,
         "head": HEAD,
@@ -758,8 +760,8 @@ def fish(kind: str, rng: Rng) -> Rig:
 
 def tyrannosaur(rng: Rng) -> Rig:
     """A two-legged dinosaur with small arms and a heavy tail."""
-    v = partial(_vary, rng)
-    rig = Rig(cell=0.019, softness=0.04)
+    v = partial(_jitter, rng)
+    rig = Rig(cell=0.019, weight_falloff=0.04)
     rig.parts = {
         "body": BODY,
         "neck": ("neck",),
@@ -777,9 +779,9 @@ def tyrannosaur(rng: Rng) -> Rig:
     rig.bone("root", None, [0, y, 0])
     rig.bone("ribs", "root", [0, y + 0.05, 0.2])
     _ball(rig, "root", "body", [0, y, -0.02], (girth * 0.85, girth, 0.3), 0.1)
-    _ball(rig, "ribs", "body", [0, y + 0.1, 0.28], (girth * 0.78, girth * 0.9, 0.26), 0.1, rotation=turn(0, -25))
+    _ball(rig, "ribs", "body", [0, y + 0.1, 0.28], (girth * 0.78, girth * 0.9, 0.26), 0.1, rotation=rotation("x", -25))
     neck = np.array([0, y + 0.2, 0.42])
-    up = neck + v(0.28) * _ray(52)
+    up = neck + v(0.28) * _direction(52)
     _chain(rig, "neck", "ribs", [neck, up], (0.14, 0.105), "neck", "neck", k=0.06)
     rig.blend["neck"] = 0.08
     rig.bone("head", "neck0", up)
@@ -822,7 +824,7 @@ def tyrannosaur(rng: Rng) -> Rig:
                     f"back2{tag}",
                     "foot",
                     toe,
-                    toe + turn(1, yaw) @ np.array([0, -0.01, 0.17]),
+                    toe + rotation("y", yaw) @ np.array([0, -0.01, 0.17]),
                     (0.048, 0.03),
                     0.02,
                     f"leg{tag}",
@@ -860,8 +862,8 @@ def tyrannosaur(rng: Rng) -> Rig:
 
 def snake(rng: Rng) -> Rig:
     """A snake in bends along z."""
-    rig = Rig(cell=0.012, softness=0.02, parts={"body": BODY, "head": HEAD, "tail": TAIL})
-    thick, y, joints = _vary(rng, 0.045, 0.25), 0.06, 12
+    rig = Rig(cell=0.012, weight_falloff=0.02, parts={"body": BODY, "head": HEAD, "tail": TAIL})
+    thick, y, joints = _jitter(rng, 0.045, 0.25), 0.06, 12
     line = [np.array([0, y, 0.6 - 1.6 * i / joints]) for i in range(joints + 1)]
     rig.bone("root", None, line[0])
     radii = [thick * (0.8 if i == 0 else 1 if i < 8 else 1 - 0.18 * (i - 7)) for i in range(joints + 1)]
@@ -877,15 +879,15 @@ def snake(rng: Rng) -> Rig:
     for i in range(2, joints):
         rig.motion[f"coil{i}"] = ((0, sign * bend, 0), (1, 9, 0))
         sign = -sign if i % 3 == 0 else sign
-    rig.moods = [{f"coil{i}": ((0, bend + 10, 0), (1, 5, 0)) for i in range(2, joints)}]
+    rig.presets = [{f"coil{i}": ((0, bend + 10, 0), (1, 5, 0)) for i in range(2, joints)}]
     return rig
 
 
 def octopus(rng: Rng) -> Rig:
     """An octopus: a mantle over eight tentacles."""
-    rig = Rig(cell=0.015, softness=0.03)
+    rig = Rig(cell=0.015, weight_falloff=0.03)
     rig.parts = {"head": ("head", "mantle", "body"), "tentacle": ("tentacle", "tentacles", "arm")}
-    size = _vary(rng, 0.2)
+    size = _jitter(rng, 0.2)
     rig.bone("root", None, [0, 0.4, 0])
     _ball(
         rig,
@@ -896,9 +898,9 @@ def octopus(rng: Rng) -> Rig:
         0.05,
     )
     _ball(rig, "root", "head", [0, 0.38, 0.02], (size * 0.75, size * 0.6, size * 0.75), 0.06)
-    length, thick = _vary(rng, 0.75), _vary(rng, 0.065)
+    length, thick = _jitter(rng, 0.75), _jitter(rng, 0.065)
     for arm in range(8):
-        spin = turn(1, 22.5 + 45 * arm)
+        spin = rotation("y", 22.5 + 45 * arm)
         line = [spin @ np.array([0, 0.32 - 0.2 * np.sqrt(s), 0.13 + length * s]) for s in (0, 0.25, 0.5, 0.75, 1)]
         _chain(
             rig,
@@ -916,8 +918,8 @@ def octopus(rng: Rng) -> Rig:
 
 def arthropod(kind: str, rng: Rng) -> Rig:
     """A spider (8 legs), an ant or beetle (6), a bee or butterfly (6 and wings), a crab (8 and claws)."""
-    v = partial(_vary, rng)
-    rig = Rig(cell=0.0145, softness=0.025)
+    v = partial(_jitter, rng)
+    rig = Rig(cell=0.0145, weight_falloff=0.025)
     leg_words = LEGS["leg"]
     rig.parts = {
         "thorax": ("thorax", *BODY),
@@ -1033,24 +1035,24 @@ def arthropod(kind: str, rng: Rng) -> Rig:
 
 
 def pose_animal(rig: Rig, rng: Rng) -> dict[str, Vector]:
-    """Random rotations about the rig's means, at times in one of its moods; left and right often agree."""
+    """Random rotations around the rig's mean pose or one of its presets; left and right are often symmetric."""
     motion = dict(rig.motion)
-    mood = rig.moods[int(rng.integers(len(rig.moods)))] if rig.moods and rng.random() < 0.45 else {}
-    motion |= mood
-    paired, calm = rng.random() < 0.4, rng.uniform(0.25, 1.2)
+    preset = rig.presets[int(rng.integers(len(rig.presets)))] if rig.presets and rng.random() < 0.45 else {}
+    motion |= preset
+    symmetric, amount = rng.random() < 0.4, rng.uniform(0.25, 1.2)
     drawn: dict[str, Vector] = {}
     rotations = {}
     for bone in rig.bones:
         if bone not in motion:
             continue
-        mean, spread = (np.asarray(m, np.float64) for m in motion[bone])
+        mean, deviation = (np.asarray(m, np.float64) for m in motion[bone])
         stem, right = (bone[:-1], bone[-1] == "R") if bone[-1] in "LR" else (bone, False)
         noise = np.clip(rng.normal(size=3), -2, 2)
-        if right and (paired or bone in mood or stem.startswith(("wing", "fin"))):
+        if right and (symmetric or bone in preset or stem.startswith(("wing", "fin"))):
             noise = drawn.get(stem, noise)
         drawn[stem] = noise
-        x, y, z = (mean + calm * spread * noise) * ([1, -1, -1] if right else [1, 1, 1])
-        rotations[bone] = turn(1, y) @ turn(0, x) @ turn(2, z)
+        x, y, z = (mean + amount * deviation * noise) * ([1, -1, -1] if right else [1, 1, 1])
+        rotations[bone] = rotation("y", y) @ rotation("x", x) @ rotation("z", z)
     return rotations
 
 

@@ -1,11 +1,11 @@
 """Bodies from skeletons: primitives on bones, blended to one surface, meshed, skinned and posed.
 
 A `Rig` is a tree of bones in a rest pose with primitives around them. Its signed distance field is the
-smooth union of the primitives, d = min(a, b) - max(k - |a - b|, 0)^2 / 4k, meshed once by surface nets
-(Gibson, "Constrained elastic surface nets", 1998) into a `Body`. Parts and skinning weights are read off
-the primitives in the rest pose, so that cuts between parts stay where they lie on the skin in every pose.
-`Body.sample` poses the body by linear blend skinning and gives points of its outside: a point within a limb
-that it does not belong to is left out.
+smooth union of the primitives, d = min(a, b) - max(k - |a - b|, 0)^2 / 4k. Surface nets (Gibson, "Constrained
+elastic surface nets", 1998) turn it into a mesh once, the `Body`. The primitives in the rest pose decide the part
+and the skinning weights of each vertex, so that the boundaries of parts move with the skin. `Body.sample` poses the
+body by linear blend skinning and draws points on its outside. A point inside a limb that it does not belong to is
+left out.
 """
 
 from __future__ import annotations
@@ -16,17 +16,21 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pa3d.rotations import AXES, axis_angle_rotation
+
 Array = NDArray[np.float32]
 Rotations = Mapping[str, NDArray[np.float64]]  # bone -> (3, 3), relative to its parent, axes of the rest pose
-Motion = dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]]  # bone -> mean, spread (degrees)
+Motion = dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]]  # bone -> mean, deviation (degrees)
 Relabel = Callable[[Array, list[str], NDArray[np.int64]], None]  # vertices, keys, key of each vertex (edited in place)
 
 
 @dataclass
 class Limb:
-    """A tapered capsule from a to b; swell widens it between, most at t = where; flat scales it along axis.
+    """A tapered capsule from a to b, with the radii at both ends.
 
-    cuts: [(t, key), ...] ascending: the part's key changes to that key from t on (t = 0 at a, 1 at b).
+    t runs from 0 at a to 1 at b. key: the part it belongs to; cuts: (t, key) in ascending order, from that t on the
+    part is key instead. bulge: added to the radius at t = bulge_at, less towards the ends. flat: scale along axis,
+    less than 1 is flatter. k: the width in which it blends with earlier primitives of its group.
     """
 
     bone: str
@@ -36,8 +40,8 @@ class Limb:
     radius: tuple[float, float]
     k: float = 0.02
     group: str = "trunk"
-    swell: float = 0.0
-    where: float = 0.5
+    bulge: float = 0.0
+    bulge_at: float = 0.5
     flat: float = 1.0
     axis: tuple[float, float, float] = (0.0, 0.0, 1.0)
     cuts: tuple[tuple[float, str], ...] = ()
@@ -53,19 +57,19 @@ class Limb:
         t = np.clip(p @ along / np.float32(max(float(along @ along), 1e-12)), 0, 1)
         rest = p - t[:, None] * along
         radius = np.float32(self.radius[0]) + np.float32(self.radius[1] - self.radius[0]) * t
-        if self.swell:
-            s = t ** np.float32(np.log(0.5) / np.log(self.where))
-            radius = radius + np.float32(4 * self.swell) * s * (1 - s)
+        if self.bulge:
+            s = t ** np.float32(np.log(0.5) / np.log(self.bulge_at))
+            radius = radius + np.float32(4 * self.bulge) * s * (1 - s)
         return np.sqrt(np.einsum("ij,ij->i", rest, rest)) - radius, t
 
     def box(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        reach = (max(self.radius) + self.swell) * max(self.flat, 1)
+        reach = (max(self.radius) + self.bulge) * max(self.flat, 1)
         return np.minimum(self.a, self.b) - reach, np.maximum(self.a, self.b) + reach
 
 
 @dataclass
 class Ball:
-    """An ellipsoid of half axes radii around centre, turned by rotation; power > 2 makes it boxy."""
+    """An ellipsoid with its half axes and rotation. power: 2 for an ellipsoid, more makes it like a box."""
 
     bone: str
     key: str
@@ -108,11 +112,11 @@ class Rig:
     parts: dict[str, tuple[str, ...]] = field(default_factory=dict)  # key -> names
     blend: dict[str, float] = field(default_factory=dict)  # group -> k towards the groups before it
     cell: float = 0.009
-    softness: float = 0.02
+    weight_falloff: float = 0.02
     relabel: Relabel | None = None
     categories: tuple[str, ...] = ()  # words for what this one is; the kind's own when empty
     motion: Motion = field(default_factory=dict)
-    moods: list[Motion] = field(default_factory=list)  # whole poses, each overriding motion for some bones
+    presets: list[Motion] = field(default_factory=list)  # poses such as sitting; each replaces the motion of some bones
 
     def bone(self, name: str, parent: str | None, joint: ArrayLike) -> NDArray[np.float64]:
         where = np.asarray(joint, np.float64)
@@ -132,7 +136,7 @@ class Rig:
         return total
 
     def build(self) -> Body:
-        """Mesh, label and bind this rig."""
+        """The mesh of this rig, with a part for each face and skinning weights."""
         low, high = (np.stack(side) for side in zip(*(p.box() for p in self.primitives), strict=True))
         margin = 3 * self.cell
         vertices, faces = surface_nets(self.field, low.min(0) - margin, high.max(0) + margin, self.cell)
@@ -154,12 +158,12 @@ class Rig:
         if self.relabel is not None:
             self.relabel(vertices, keys, key)
         hops = self._hops()
-        owner = distance.argmin(0)
+        nearest_bone = distance.argmin(0)
         distance -= distance.min(0)
-        distance[hops[owner].T > 2] = np.inf
-        weights = np.exp(-distance / self.softness)
+        distance[hops[nearest_bone].T > 2] = np.inf
+        weights = np.exp(-distance / self.weight_falloff)
         weights /= weights.sum(0)
-        return Body(self, vertices, faces, key[faces[:, 0]], weights.T.copy(), owner, hops)
+        return Body(self, vertices, faces, key[faces[:, 0]], weights.T.copy(), nearest_bone, hops)
 
     def _hops(self) -> NDArray[np.int64]:
         names = list(self.bones)
@@ -176,40 +180,47 @@ class Rig:
 
 @dataclass
 class Body:
-    """A meshed rig: vertices (V, 3), faces (F, 3), key of each face, weights and bone of each vertex."""
+    """A meshed rig.
+
+    vertices: (V, 3); faces: (F, 3); face_keys: (F,) index of the face's part; weights: (V, B) of each bone;
+    nearest_bone: (V,); hops: (B, B) number of joints between two bones.
+    """
 
     rig: Rig
     vertices: Array
     faces: NDArray[np.int32]
     face_keys: NDArray[np.int64]
     weights: Array
-    owner: NDArray[np.int64]
+    nearest_bone: NDArray[np.int64]
     hops: NDArray[np.int64]
 
     def transforms(self, rotations: Rotations, scale: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(B, 3, 4): maps rest vertices to the pose; scale (3,) stretches the rest pose first."""
+        """(B, 3, 4) matrices from rest pose to this pose, one per bone; scale (3,) stretches the rest pose first."""
         out = np.zeros((len(self.rig.bones), 3, 4))
         index = {name: i for i, name in enumerate(self.rig.bones)}
         for i, (name, (parent, joint)) in enumerate(self.rig.bones.items()):
             joint = joint * scale
-            turn = rotations.get(name, np.eye(3))
+            local = rotations.get(name, np.eye(3))
             if parent is None:
-                out[i, :, :3], origin = turn, joint
+                out[i, :, :3], origin = local, joint
             else:
                 up = out[index[parent]]
-                out[i, :, :3], origin = up[:, :3] @ turn, up[:, :3] @ joint + up[:, 3]
+                out[i, :, :3], origin = up[:, :3] @ local, up[:, :3] @ joint + up[:, 3]
             out[i, :, 3] = origin - out[i, :, :3] @ joint
         out[:, :, :3] *= scale
         return out
 
     def pose(self, transforms: NDArray[np.float64]) -> Array:  # (B, 3, 4) -> (V, 3)
-        mixed = (self.weights @ transforms.reshape(len(transforms), 12).astype(np.float32)).reshape(-1, 3, 4)
-        return np.einsum("vij,vj->vi", mixed[:, :, :3], self.vertices) + mixed[:, :, 3]
+        blended = (self.weights @ transforms.reshape(len(transforms), 12).astype(np.float32)).reshape(-1, 3, 4)
+        return np.einsum("vij,vj->vi", blended[:, :, :3], self.vertices) + blended[:, :, 3]
 
     def sample(
         self, n: int, transforms: NDArray[np.float64], rng: np.random.Generator
     ) -> tuple[Array, NDArray[np.int64], float]:
-        """n points (n, 3) of the posed outside, the key of each (n,), the share of skin inside."""
+        """Random points on the outside of the posed body.
+
+        Returns the points (n, 3), the part key of each (n,), and the fraction of drawn points that lay inside a limb.
+        """
         posed = self.pose(transforms)
         a, b, c = (posed[self.faces[:, i]] for i in range(3))
         cumulative = np.cumsum(np.linalg.norm(np.cross(b - a, c - a), axis=1).astype(np.float64))
@@ -222,7 +233,7 @@ class Body:
             r1 = np.sqrt(rng.random(count, dtype=np.float32))[:, None]
             r2 = rng.random(count, dtype=np.float32)[:, None]
             p = (1 - r1) * a[face] + r1 * (1 - r2) * b[face] + r1 * r2 * c[face]
-            inside = self._inside(p, self.owner[self.faces[face, 0]], transforms)
+            inside = self._inside(p, self.nearest_bone[self.faces[face, 0]], transforms)
             hidden = max(hidden, float(inside.mean()))
             seen = rng.permutation(np.flatnonzero(~inside))[:need]
             points.append(p[seen])
@@ -230,10 +241,12 @@ class Body:
             need -= len(seen)
         return np.concatenate(points), np.concatenate(keys), hidden
 
-    def _inside(self, points: Array, owner: NDArray[np.int64], transforms: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def _inside(
+        self, points: Array, nearest_bone: NDArray[np.int64], transforms: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
         out = np.zeros(len(points), bool)
         for i, name in enumerate(self.rig.bones):
-            far = np.flatnonzero(self.hops[i][owner] > 1)
+            far = np.flatnonzero(self.hops[i][nearest_bone] > 1)
             mine = [p for p in self.rig.primitives if p.bone == name]
             if not mine or not len(far):
                 continue
@@ -242,7 +255,7 @@ class Body:
             low, high = (np.stack(side) for side in zip(*(p.box() for p in mine), strict=True))
             near = ((local > low.min(0)) & (local < high.max(0))).all(1)
             far, local = far[near], local[near]
-            depth = np.where(self.hops[i][owner[far]] > 2, 1, 2) * np.float32(-0.7 * self.rig.cell)
+            depth = np.where(self.hops[i][nearest_bone[far]] > 2, 1, 2) * np.float32(-0.7 * self.rig.cell)
             for primitive in mine:
                 out[far] |= primitive.distance(local)[0] < depth
         return out
@@ -251,9 +264,9 @@ class Body:
 def surface_nets(
     field_of: Callable[[Array], Array], low: NDArray[np.float64], high: NDArray[np.float64], cell: float
 ) -> tuple[Array, NDArray[np.int32]]:
-    """The zero set of a distance field in a box as a closed mesh facing outwards: (V, 3), (F, 3).
+    """The zero set of a distance field in a box, as a closed mesh that faces outwards: vertices (V, 3), faces (F, 3).
 
-    Blocks of 4 x 4 x 4 nodes far from the surface, by the field at their middle, are not evaluated further.
+    The field is first evaluated in the middle of each block of 4 x 4 x 4 nodes; blocks far from it are skipped.
     """
     blocks = np.ceil((high - low) / (4 * cell)).astype(int)
     grid: NDArray[np.int64] = np.indices(tuple(blocks))
@@ -307,23 +320,20 @@ def surface_nets(
     return vertices.astype(np.float32), np.concatenate(faces)
 
 
-def turn(axis: int | ArrayLike, degrees: float) -> NDArray[np.float64]:
-    """(3, 3) rotation by degrees about an axis (0, 1, 2 for x, y, z, or a vector)."""
-    v = np.eye(3)[axis] if isinstance(axis, int) else np.asarray(axis, np.float64)
-    x, y, z = v / max(float(np.linalg.norm(v)), 1e-12)
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    angle = np.radians(degrees)
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+def rotation(axis: str | ArrayLike, degrees: float) -> NDArray[np.float64]:
+    """(3, 3) rotation by degrees about "x", "y" or "z", or about a vector (3,)."""
+    vector = np.eye(3)[AXES[axis]] if isinstance(axis, str) else axis
+    return axis_angle_rotation(vector, np.radians(degrees))
 
 
-def aim(source: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
-    """(3, 3) smallest rotation that takes the direction source to the direction target."""
+def align_vectors(source: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
+    """(3, 3) smallest rotation from the direction source (3,) to the direction target (3,)."""
     a, b = np.asarray(source, np.float64), np.asarray(target, np.float64)
     a, b = a / np.linalg.norm(a), b / np.linalg.norm(b)
     axis = np.cross(a, b)
     if np.linalg.norm(axis) < 1e-9:
-        return np.eye(3) if a @ b > 0 else turn(np.cross(a, [0.3, 0.5, 0.8]), 180)
-    return turn(axis, float(np.degrees(np.arctan2(np.linalg.norm(axis), a @ b))))
+        return np.eye(3) if a @ b > 0 else rotation(np.cross(a, [0.3, 0.5, 0.8]), 180)
+    return rotation(axis, float(np.degrees(np.arctan2(np.linalg.norm(axis), a @ b))))
 
 
 def _union(a: Array, b: Array, k: float) -> Array:

@@ -1,9 +1,8 @@
 """People: a rig with random build, and random poses within plausible joint limits.
 
-The body is one unit tall, faces +z and rests with its arms at half height. Cuts follow the anatomy as
-skinned body models draw it: the neck goes with the head, the cap of the shoulder with the torso (the arm
-begins at the height of the armpit), and the leg begins at the groin, higher at the front crease than under
-the buttock.
+The body is one unit tall, faces +z and has its arms at half height in the rest pose. The boundaries of parts follow
+those of skinned body models: the neck belongs to the head, the top of the shoulder to the torso (the arm begins at
+the height of the armpit), and the leg begins at the groin, higher in front than behind.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.data.creatures.body import Array, Ball, Limb, Rig, aim, turn
+from pa3d.data.creatures.body import Array, Ball, Limb, Rig, align_vectors, rotation
 
 Rng = np.random.Generator
 Rotation = NDArray[np.float64]
@@ -70,7 +69,7 @@ def human(rng: Rng) -> Rig:
     boxy = 4 if toy and rng.random() < 0.5 else 2
 
     rig = Rig(parts=dict(PARTS), cell=float(rng.choice([0.012, 0.02, 0.03])) if toy else 0.0095)
-    rig.softness = 0.018
+    rig.weight_falloff = 0.018
     pelvis = rig.bone("pelvis", None, [0, crotch + 0.16 * trunk, 0])
     rig.bone("spine", "pelvis", [0, crotch + 0.36 * trunk, -0.008])
     rig.bone("chest", "spine", [0, crotch + 0.6 * trunk, -0.01])
@@ -572,11 +571,11 @@ def pose_human(rig: Rig, rng: Rng) -> dict[str, Rotation]:
     bend, tilt, twist = float(np.clip(bend, -20, 85)), n() * 6, n() * 13
     if rng.random() < 0.15:
         tilt, twist = tilt + n() * 10, twist + n() * 20
-    rotations = {"pelvis": turn(1, 0.3 * twist) @ turn(0, lean + bend * 0.35) @ turn(2, 0.2 * tilt)}
+    rotations = {"pelvis": rotation("y", 0.3 * twist) @ rotation("x", lean + bend * 0.35) @ rotation("z", 0.2 * tilt)}
     for bone in ("spine", "chest"):
-        rotations[bone] = turn(1, 0.4 * twist) @ turn(0, bend * 0.32) @ turn(2, 0.45 * tilt)
-    rotations["neck"] = turn(1, n() * 12) @ turn(0, n() * 8 - 0.2 * bend) @ turn(2, n() * 5)
-    rotations["head"] = turn(1, n() * 14) @ turn(0, n() * 9 - 0.1 * bend) @ turn(2, n() * 5)
+        rotations[bone] = rotation("y", 0.4 * twist) @ rotation("x", bend * 0.32) @ rotation("z", 0.45 * tilt)
+    rotations["neck"] = rotation("y", n() * 12) @ rotation("x", n() * 8 - 0.2 * bend) @ rotation("z", n() * 5)
+    rotations["head"] = rotation("y", n() * 14) @ rotation("x", n() * 9 - 0.1 * bend) @ rotation("z", n() * 5)
     odds = ARM_ODDS / ARM_ODDS.sum()
     mode_left = str(rng.choice(ARM_MODES, p=odds))
     mode_right = mode_left if rng.random() < 0.55 else str(rng.choice(ARM_MODES, p=odds))
@@ -585,23 +584,25 @@ def pose_human(rig: Rig, rng: Rng) -> dict[str, Rotation]:
     ):
         upper, fore = _arm(rng, arm_mode, side)
         raised = max(float(upper[1]) + 0.4, 0) * 20 + n() * 3
-        shrug = turn(2, side * raised) @ turn(1, -side * float(upper[2]) * 10)
-        turn_upper = aim(rest_arm[side], shrug.T @ upper)
+        shrug = rotation("z", side * raised) @ rotation("y", -side * float(upper[2]) * 10)
+        raised_arm = align_vectors(rest_arm[side], shrug.T @ upper)
         rotations[f"clavicle{tag}"] = shrug
-        rotations[f"upper arm{tag}"] = turn_upper
-        rotations[f"forearm{tag}"] = aim(rest_arm[side], (shrug @ turn_upper).T @ fore)
+        rotations[f"upper arm{tag}"] = raised_arm
+        rotations[f"forearm{tag}"] = align_vectors(rest_arm[side], (shrug @ raised_arm).T @ fore)
         rotations[f"hand{tag}"] = (
-            turn(rest_arm[side], float(np.clip(n() * 45, -80, 80))) @ turn(2, n() * 15) @ turn(1, n() * 12)
+            rotation(rest_arm[side], float(np.clip(n() * 45, -80, 80)))
+            @ rotation("z", n() * 15)
+            @ rotation("y", n() * 12)
         )
         flexion += 0.35 * bend if mode in ("stand", "wide") else 0  # the pelvis leans, the legs stay
         opened = side * (abduction - (2 if abs(flexion) < 20 else 0))
-        thigh = turn(1, side * abs(n()) * 8) @ turn(0, -flexion) @ turn(2, opened)
+        thigh = rotation("y", side * abs(n()) * 8) @ rotation("x", -flexion) @ rotation("z", opened)
         rotations[f"thigh{tag}"] = thigh
-        rotations[f"shin{tag}"] = turn(0, knee)
-        flat = rotations["pelvis"] @ thigh @ turn(0, knee)
-        level = turn(1, side * u(-5, 25))
-        blend = turn(0, n() * 12) if mode in ("kick", "run", "heel up", "kneel") else flat.T @ level
+        rotations[f"shin{tag}"] = rotation("x", knee)
+        flat = rotations["pelvis"] @ thigh @ rotation("x", knee)
+        level = rotation("y", side * u(-5, 25))
+        blend = rotation("x", n() * 12) if mode in ("kick", "run", "heel up", "kneel") else flat.T @ level
         angle = np.degrees(np.arccos(np.clip((np.trace(blend) - 1) / 2, -1, 1)))
         axis = np.array([blend[2, 1] - blend[1, 2], blend[0, 2] - blend[2, 0], blend[1, 0] - blend[0, 1]])
-        rotations[f"foot{tag}"] = turn(axis, float(min(angle, 40))) if angle > 1e-3 else blend
+        rotations[f"foot{tag}"] = rotation(axis, float(min(angle, 40))) if angle > 1e-3 else blend
     return rotations

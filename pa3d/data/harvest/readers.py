@@ -26,10 +26,13 @@ from pa3d.io.obj import Obj, parse
 Shapes = Iterator[NamedMesh | RiggedCharacter | Unusable]
 
 
-def gltf_shape(gltf: Gltf, category: str, id: str) -> NamedMesh | RiggedCharacter:
+def gltf_shape(gltf: Gltf, category: str, id: str, corpus: str = "") -> NamedMesh | RiggedCharacter:
     """A skinned character where the file has skins, else the pieces of its nodes."""
-    read = RiggedCharacter.from_gltf if gltf.skins else gltf_pieces
-    shape = read(gltf, category=category, id=id)
+    shape: NamedMesh | RiggedCharacter
+    if gltf.skins:
+        shape = RiggedCharacter.from_gltf(gltf, category=category, source=corpus, id=id)
+    else:
+        shape = gltf_pieces(gltf, category, id)
     shape.copyright = gltf.copyright
     return shape
 
@@ -59,17 +62,17 @@ def obj_pieces(obj: Obj, category: str, id: str) -> NamedMesh:
     return NamedMesh(obj.points, obj.faces, obj.face_name, list(obj.names), category, id)
 
 
-def _read_member(data: bytes, suffix: str, category: str, id: str) -> NamedMesh | RiggedCharacter:
+def _read_member(data: bytes, suffix: str, category: str, id: str, corpus: str) -> NamedMesh | RiggedCharacter:
     """A shape that is one file of an archive. Raises CorruptFileError."""
     if suffix == ".glb":
-        return gltf_shape(Gltf(data), category, id)
+        return gltf_shape(Gltf(data), category, id, corpus)
     if suffix == ".obj":
         return obj_pieces(parse(data), category, id)
     return parse_ac3d(data, category, id)
 
 
 def _read_gltf(path: Path, category: str) -> Shapes:
-    yield gltf_shape(Gltf.load(path), category or category_of(path), _id(path))
+    yield gltf_shape(Gltf.load(path), category or category_of(path), _id(path), origin(path)[0])
 
 
 def _read_obj(path: Path, category: str) -> Shapes:
@@ -98,6 +101,7 @@ def _read_archive(path: Path, category: str) -> Shapes:
 
     A member that cannot be used is yielded as the reason why, so that the others are still read.
     """
+    corpus = origin(path)[0]
     with open_archive(path) as archive:
         known = catalogue(archive)
         for member in shape_members(archive):
@@ -113,10 +117,10 @@ def _read_archive(path: Path, category: str) -> Shapes:
             try:
                 with raise_as_input_error(id, suffix[1:].upper()):
                     data = unpack(archive, member)
-                    if suffix == ".obj" and not _worth_reading(data, kind, origin(path)[0]):
+                    if suffix == ".obj" and not _worth_reading(data, kind, corpus):
                         shape = Unusable(id, "fewer than two meaningful part names")
                     else:
-                        shape = _read_member(data, suffix, kind, id)
+                        shape = _read_member(data, suffix, kind, id, corpus)
                     if "modelRotation" in about and isinstance(shape, NamedMesh):
                         shape.vertices = shape.vertices @ catalogue_rotation(about).T
             except InputError as error:

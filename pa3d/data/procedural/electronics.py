@@ -262,6 +262,70 @@ CAMERA = {
 }
 
 
+def _camera_photo(b: Builder, kind: str, w: float, h: float, d: float, x: float, top: float) -> None:
+    for i in range(b.integers(1, 3)):
+        bx = w * (0.36 - 0.13 * i) * (1 if b.chance(0.85) else -1)
+        if b.chance(0.7):
+            b.add(
+                cylinder(b.uniform(0.02, 0.06), b.uniform(0.03, 0.08), (bx, top + 0.015, b.uniform(-0.2, 0.2) * d)),
+                "button",
+            )
+        else:
+            b.add(box(0.08, 0.05, 0.06, (bx, top + 0.015, 0), bevel=0.01), "button")
+    if kind == "reflex":
+        b.add(
+            box(w * b.uniform(0.25, 0.4), b.uniform(0.1, 0.2), d * 0.9, (x, top + 0.06, 0), top=b.uniform(0.5, 0.8)),
+            "viewfinder",
+        )
+        if b.chance(0.6):
+            b.add(
+                box(w * 0.2, h * 0.9, d * b.uniform(0.4, 0.8), (-w * 0.42, 0, d * 0.4), bevel=0.05),
+                "grip, handle, hand grip",
+            )
+        if b.chance(0.35):
+            b.add(box(0.2, 0.16, 0.14, (x, top + 0.24, 0.02), bevel=0.02), "flash")
+    elif b.chance(0.7):
+        b.add(box(b.uniform(0.12, 0.22), b.uniform(0.06, 0.1), 0.03, (-w * 0.3, h * 0.34, d / 2), bevel=0.01), "flash")
+        b.add(box(0.1, 0.07, 0.025, (w * 0.08 - x, h * 0.38, d / 2)), "viewfinder")
+    if b.chance(0.4):
+        b.add(box(w * 0.6, h * 0.7, 0.015, (-0.05, 0, -d / 2 - 0.005)), "screen, display")
+
+
+def _camera_video(b: Builder, kind: str, w: float, h: float, d: float, x: float, top: float) -> None:
+    b.add(
+        tube(
+            [
+                (0, top, d * 0.35),
+                (0, top + 0.14, d * 0.3),
+                (0, top + 0.14, -d * 0.3),
+                (0, top, -d * 0.35),
+            ],
+            0.03,
+        ),
+        "handle, grip",
+    )
+    b.add(box(0.03, h * 0.7, d * 0.4, (w / 2 + 0.1, 0, 0)).rotate("y", b.uniform(-60, 0)), "screen, display")
+    b.add(cylinder(0.03, 0.04, (0, top, -d * 0.45)), "button")
+    b.add(rod((0, top * 0.8, -d / 2), (0, top, -d / 2 - 0.15), 0.05), "viewfinder")
+
+
+def _camera_security(b: Builder, kind: str, w: float, h: float, d: float, x: float, top: float) -> None:
+    b.add(box(w * 1.2, 0.02, d * 1.1, (0, top + 0.02, 0.06)), "sun shield, hood, cover")
+    b.add(
+        tube([(0, -top, -d * 0.2), (0, -top - 0.2, -d * 0.3), (0, -top - 0.2, -d * 0.7)], 0.04),
+        "bracket, support, mount",
+    )
+
+
+CAMERAS = {
+    "reflex": _camera_photo,
+    "compact": _camera_photo,
+    "box": _camera_photo,
+    "video": _camera_video,
+    "security": _camera_security,
+}
+
+
 @family("camera", names=CAMERA)
 def camera(b: Builder) -> None:
     """Facing +z: compacts, reflex cameras, box cameras, webcams and security cameras."""
@@ -288,59 +352,7 @@ def camera(b: Builder) -> None:
     ]
     b.add(lathe(profile, 30).rotate("x", 90).translate(x, -h * b.uniform(0, 0.08), d / 2), "lens")
     top = h / 2
-    if kind in ("reflex", "compact", "box"):
-        for i in range(b.integers(1, 3)):
-            bx = w * (0.36 - 0.13 * i) * (1 if b.chance(0.85) else -1)
-            if b.chance(0.7):
-                b.add(
-                    cylinder(b.uniform(0.02, 0.06), b.uniform(0.03, 0.08), (bx, top + 0.015, b.uniform(-0.2, 0.2) * d)),
-                    "button",
-                )
-            else:
-                b.add(box(0.08, 0.05, 0.06, (bx, top + 0.015, 0), bevel=0.01), "button")
-        if kind == "reflex":
-            b.add(
-                box(
-                    w * b.uniform(0.25, 0.4), b.uniform(0.1, 0.2), d * 0.9, (x, top + 0.06, 0), top=b.uniform(0.5, 0.8)
-                ),
-                "viewfinder",
-            )
-            if b.chance(0.6):
-                b.add(
-                    box(w * 0.2, h * 0.9, d * b.uniform(0.4, 0.8), (-w * 0.42, 0, d * 0.4), bevel=0.05),
-                    "grip, handle, hand grip",
-                )
-            if b.chance(0.35):
-                b.add(box(0.2, 0.16, 0.14, (x, top + 0.24, 0.02), bevel=0.02), "flash")
-        elif b.chance(0.7):
-            b.add(
-                box(b.uniform(0.12, 0.22), b.uniform(0.06, 0.1), 0.03, (-w * 0.3, h * 0.34, d / 2), bevel=0.01), "flash"
-            )
-            b.add(box(0.1, 0.07, 0.025, (w * 0.08 - x, h * 0.38, d / 2)), "viewfinder")
-        if b.chance(0.4):
-            b.add(box(w * 0.6, h * 0.7, 0.015, (-0.05, 0, -d / 2 - 0.005)), "screen, display")
-    elif kind == "video":
-        b.add(
-            tube(
-                [
-                    (0, top, d * 0.35),
-                    (0, top + 0.14, d * 0.3),
-                    (0, top + 0.14, -d * 0.3),
-                    (0, top, -d * 0.35),
-                ],
-                0.03,
-            ),
-            "handle, grip",
-        )
-        b.add(box(0.03, h * 0.7, d * 0.4, (w / 2 + 0.1, 0, 0)).rotate("y", b.uniform(-60, 0)), "screen, display")
-        b.add(cylinder(0.03, 0.04, (0, top, -d * 0.45)), "button")
-        b.add(rod((0, top * 0.8, -d / 2), (0, top, -d / 2 - 0.15), 0.05), "viewfinder")
-    else:
-        b.add(box(w * 1.2, 0.02, d * 1.1, (0, top + 0.02, 0.06)), "sun shield, hood, cover")
-        b.add(
-            tube([(0, -top, -d * 0.2), (0, -top - 0.2, -d * 0.3), (0, -top - 0.2, -d * 0.7)], 0.04),
-            "bracket, support, mount",
-        )
+    CAMERAS[kind](b, kind, w, h, d, x, top)
     if b.chance(0.15) and kind in ("reflex", "compact"):
         b.add(
             sweep(
@@ -438,6 +450,61 @@ SWITCH = {
 }
 
 
+def _switch_rocker(b: Builder, x: float, w: float, h: float, sw: float) -> None:
+    tilt = b.uniform(4, 12) * (1 if b.chance() else -1)
+    b.add(box(sw, h * b.uniform(0.35, 0.75), 0.06).rotate("x", tilt).translate(x, 0, 0.01), "switch")
+
+
+def _switch_toggle(b: Builder, x: float, w: float, h: float, sw: float) -> None:
+    tilt = b.uniform(25, 50) * (1 if b.chance() else -1)
+    stick = (
+        box(sw * 0.3, 0.09, b.uniform(0.2, 0.4), bevel=0.02)
+        if b.chance()
+        else lathe([(0, -0.2), (0.03, -0.2), (0.05, 0.15), (0, 0.2)]).rotate("x", 90)
+    )
+    b.add(stick.translate(0, 0, 0.15).rotate("x", tilt).translate(x, 0, 0), "switch")
+    b.add(box(sw * 0.5, h * 0.25, 0.02, (x, 0, 0.005)), "switch frame, frame")
+
+
+def _switch_buttons(b: Builder, x: float, w: float, h: float, sw: float) -> None:
+    for j in range(b.integers(1, 3)):
+        y, r = (0.28 - 0.28 * j) * h, min(sw * 0.35, 0.12)
+        b.add(cylinder(r * 1.25, 0.03, (x, y, 0.01), axis="z"), "button ring, bezel")
+        b.add(cylinder(r, b.uniform(0.06, 0.15), (x, y, 0.04), axis="z"), "button")
+
+
+def _switch_emergency(b: Builder, x: float, w: float, h: float, sw: float) -> None:
+    r = min(w, h) * b.uniform(0.22, 0.4)
+    b.add(cylinder(r * 0.5, 0.2, (0, 0, 0.08), axis="z"), "stem, button shaft")
+    b.add(
+        lathe([(0, 0), (r, 0), (r, 0.08), (r * 0.6, 0.16), (0, 0.18)]).rotate("x", 90).translate(0, 0, 0.16),
+        "button",
+    )
+
+
+def _switch_dimmer(b: Builder, x: float, w: float, h: float, sw: float) -> None:
+    r = sw * 0.4
+    b.add(
+        lathe([(0, 0), (r, 0), (r * 0.85, b.uniform(0.1, 0.25)), (0, 0.2)]).rotate("x", 90).translate(x, 0, 0),
+        "knob, dial, switch",
+    )
+
+
+def _switch_slider(b: Builder, x: float, w: float, h: float, sw: float) -> None:
+    b.add(box(0.05, h * 0.6, 0.02, (x, 0, 0.005)), "slot, track")
+    b.add(box(sw * 0.6, 0.12, 0.12, (x, b.uniform(-0.2, 0.2) * h, 0.06), bevel=0.02), "slider, switch")
+
+
+SWITCH_KINDS = {
+    "rocker": _switch_rocker,
+    "toggle": _switch_toggle,
+    "buttons": _switch_buttons,
+    "emergency": _switch_emergency,
+    "dimmer": _switch_dimmer,
+    "slider": _switch_slider,
+}
+
+
 @family("switch", names=SWITCH)
 def switch(b: Builder) -> None:
     """Light switches and push button boxes, on a wall behind them (facing +z)."""
@@ -452,39 +519,7 @@ def switch(b: Builder) -> None:
     for i in range(count):
         x = ((i + 0.5) / count - 0.5) * w * 0.9
         sw = w / count * b.uniform(0.4, 0.75)
-        if kind == "rocker":
-            tilt = b.uniform(4, 12) * (1 if b.chance() else -1)
-            b.add(box(sw, h * b.uniform(0.35, 0.75), 0.06).rotate("x", tilt).translate(x, 0, 0.01), "switch")
-        elif kind == "toggle":
-            tilt = b.uniform(25, 50) * (1 if b.chance() else -1)
-            stick = (
-                box(sw * 0.3, 0.09, b.uniform(0.2, 0.4), bevel=0.02)
-                if b.chance()
-                else lathe([(0, -0.2), (0.03, -0.2), (0.05, 0.15), (0, 0.2)]).rotate("x", 90)
-            )
-            b.add(stick.translate(0, 0, 0.15).rotate("x", tilt).translate(x, 0, 0), "switch")
-            b.add(box(sw * 0.5, h * 0.25, 0.02, (x, 0, 0.005)), "switch frame, frame")
-        elif kind == "buttons":
-            for j in range(b.integers(1, 3)):
-                y, r = (0.28 - 0.28 * j) * h, min(sw * 0.35, 0.12)
-                b.add(cylinder(r * 1.25, 0.03, (x, y, 0.01), axis="z"), "button ring, bezel")
-                b.add(cylinder(r, b.uniform(0.06, 0.15), (x, y, 0.04), axis="z"), "button")
-        elif kind == "emergency":
-            r = min(w, h) * b.uniform(0.22, 0.4)
-            b.add(cylinder(r * 0.5, 0.2, (0, 0, 0.08), axis="z"), "stem, button shaft")
-            b.add(
-                lathe([(0, 0), (r, 0), (r, 0.08), (r * 0.6, 0.16), (0, 0.18)]).rotate("x", 90).translate(0, 0, 0.16),
-                "button",
-            )
-        elif kind == "dimmer":
-            r = sw * 0.4
-            b.add(
-                lathe([(0, 0), (r, 0), (r * 0.85, b.uniform(0.1, 0.25)), (0, 0.2)]).rotate("x", 90).translate(x, 0, 0),
-                "knob, dial, switch",
-            )
-        else:
-            b.add(box(0.05, h * 0.6, 0.02, (x, 0, 0.005)), "slot, track")
-            b.add(box(sw * 0.6, 0.12, 0.12, (x, b.uniform(-0.2, 0.2) * h, 0.06), bevel=0.02), "slider, switch")
+        SWITCH_KINDS[kind](b, x, w, h, sw)
     if b.chance(0.5):
         for y in (-h * 0.43, h * 0.43):
             b.add(cylinder(0.03, 0.02, (0, y, 0.005), axis="z", segments=10), "screw")
@@ -895,6 +930,66 @@ SWITCHES = {
 }
 
 
+def _rockers(b: Builder, w: float, h: float, count: int) -> None:
+    tilt = b.uniform(5, 20) * (1 if b.chance() else -1)
+    for i in range(count):
+        x = ((i + 0.5) / count - 0.5) * w * 0.9
+        key = box(w * 0.8 / count, h * b.uniform(0.6, 0.9), b.uniform(0.08, 0.25))
+        b.add(key.rotate("x", tilt).translate(x, 0, 0), "switch")
+
+
+def _one_rocker(b: Builder, w: float, h: float) -> None:
+    _rockers(b, w, h, 1)
+
+
+def _two_rockers(b: Builder, w: float, h: float) -> None:
+    _rockers(b, w, h, 2)
+
+
+def _stick(b: Builder, w: float, h: float) -> None:
+    long, tilt = b.uniform(0.25, 0.9), b.uniform(10, 50) * (1 if b.chance() else -1)
+    mesh = box(w * b.uniform(0.08, 0.2), 0.1, long, (0, 0, long / 2), bevel=0.02)
+    if b.chance():
+        mesh = rod((0, 0, 0), (0, 0, long), b.uniform(0.02, 0.04), b.uniform(0.04, 0.08))
+    b.add(mesh.rotate("x", tilt), "switch")
+    if b.chance(0.6):
+        b.add(cylinder(w * 0.2, 0.12, (0, 0, 0.04), axis="z"), "collar, body")
+
+
+def _push_button(b: Builder, w: float, h: float) -> None:
+    r = min(w, h) * b.uniform(0.2, 0.45)
+    button = cylinder(r, b.uniform(0.08, 0.4), (0, 0, 0.05), axis="z", segments=28 if b.chance() else 4)
+    b.add(button, "button, switch")
+
+
+def _slide(b: Builder, w: float, h: float) -> None:
+    tall, deep = h * b.uniform(0.15, 0.3), b.uniform(0.08, 0.25)
+    b.add(box(w * 0.5, tall, deep, (0, b.uniform(-0.25, 0.25) * h, 0.05), bevel=0.01), "switch")
+
+
+def _knob(b: Builder, w: float, h: float) -> None:
+    r = min(w, h) * b.uniform(0.25, 0.45)
+    b.add(cylinder(r, 0.2, (0, 0, 0.1), axis="z", top=r * 0.85), "knob, switch")
+    b.add(box(r * 0.3, r * 1.9, 0.1, (0, 0, 0.22)).rotate("z", b.uniform(0, 180)), "knob, switch")
+
+
+def _paddle(b: Builder, w: float, h: float) -> None:
+    long, tilt = b.uniform(0.25, 0.9), b.uniform(10, 50) * (1 if b.chance() else -1)
+    mesh = box(w * b.uniform(0.3, 0.8), 0.1, long, (0, 0, long / 2), bevel=0.02)
+    b.add(mesh.rotate("x", tilt), "switch")
+
+
+ROCKER_SWITCHES = {
+    "rocker": _one_rocker,
+    "two": _two_rockers,
+    "stick": _stick,
+    "push": _push_button,
+    "slide": _slide,
+    "knob": _knob,
+    "paddle": _paddle,
+}
+
+
 @family("rocker switch", tags=(COMMON,), names=SWITCHES)
 def rocker_switch(b: Builder) -> None:
     """Switches to build in or to hold: a housing, what moves on its face, legs or terminals behind; facing up or
@@ -911,47 +1006,7 @@ def rocker_switch(b: Builder) -> None:
         )
     shell = box(w, h, deep, (0, 0, -deep / 2 - face * 0.9), bevel=b.uniform(0, 0.05))
     piece.add(shell if b.chance(0.8) else cylinder(w / 2, deep, (0, 0, -deep / 2), axis="z"), "body")
-    kind = b.choice("rocker", "two", "stick", "push", "slide", "knob", "paddle")
-    if kind in ("rocker", "two"):
-        count, tilt = (2 if kind == "two" else 1), b.uniform(5, 20) * (1 if b.chance() else -1)
-        for i in range(count):
-            x = ((i + 0.5) / count - 0.5) * w * 0.9
-            piece.add(
-                box(w * 0.8 / count, h * b.uniform(0.6, 0.9), b.uniform(0.08, 0.25))
-                .rotate("x", tilt)
-                .translate(x, 0, 0),
-                "switch",
-            )
-    elif kind in ("stick", "paddle"):
-        long, tilt = b.uniform(0.25, 0.9), b.uniform(10, 50) * (1 if b.chance() else -1)
-        wide = w * b.uniform(0.08, 0.2) if kind == "stick" else w * b.uniform(0.3, 0.8)
-        mesh = box(wide, 0.1, long, (0, 0, long / 2), bevel=0.02)
-        if kind == "stick" and b.chance():
-            mesh = rod((0, 0, 0), (0, 0, long), b.uniform(0.02, 0.04), b.uniform(0.04, 0.08))
-        piece.add(mesh.rotate("x", tilt), "switch")
-        if kind == "stick" and b.chance(0.6):
-            piece.add(cylinder(w * 0.2, 0.12, (0, 0, 0.04), axis="z"), "collar, body")
-    elif kind == "push":
-        r = min(w, h) * b.uniform(0.2, 0.45)
-        piece.add(
-            cylinder(r, b.uniform(0.08, 0.4), (0, 0, 0.05), axis="z", segments=28 if b.chance() else 4),
-            "button, switch",
-        )
-    elif kind == "knob":
-        r = min(w, h) * b.uniform(0.25, 0.45)
-        piece.add(cylinder(r, 0.2, (0, 0, 0.1), axis="z", top=r * 0.85), "knob, switch")
-        piece.add(box(r * 0.3, r * 1.9, 0.1, (0, 0, 0.22)).rotate("z", b.uniform(0, 180)), "knob, switch")
-    else:
-        piece.add(
-            box(
-                w * 0.5,
-                h * b.uniform(0.15, 0.3),
-                b.uniform(0.08, 0.25),
-                (0, b.uniform(-0.25, 0.25) * h, 0.05),
-                bevel=0.01,
-            ),
-            "switch",
-        )
+    ROCKER_SWITCHES[b.choice(*ROCKER_SWITCHES)](piece, w, h)
     for _ in range(b.integers(0, 3) if deep < 0.7 else 0):
         x, y = b.uniform(-0.35, 0.35) * w, b.uniform(-0.35, 0.35) * h
         piece.add(box(0.06, 0.02, 0.25, (x, y, -deep - 0.12)), "terminal, pin")

@@ -35,6 +35,38 @@ SEAT_WORDS = {
 }
 
 
+def _leg_round(a: np.ndarray, c: np.ndarray, r: float, sx: int, sz: int) -> Mesh:
+    return rod(a, c, r)
+
+
+def _leg_square(a: np.ndarray, c: np.ndarray, r: float, sx: int, sz: int) -> Mesh:
+    return bar(a, c, 2 * r, 2 * r, up=(0, 0, 1))
+
+
+def _leg_taper(a: np.ndarray, c: np.ndarray, r: float, sx: int, sz: int) -> Mesh:
+    return rod(a, c, r * 1.2, r * 0.5)
+
+
+def _leg_turned(a: np.ndarray, c: np.ndarray, r: float, sx: int, sz: int) -> Mesh:
+    t = np.linspace(0, 1, 12)
+    return tube(a + (c - a) * t[:, None], r * (0.8 + 0.35 * np.sin(t * 14)))
+
+
+def _leg_cabriole(a: np.ndarray, c: np.ndarray, r: float, sx: int, sz: int) -> Mesh:
+    top = float(a[1])
+    mid1, mid2 = a + (sx * r * 2, -top * 0.2, sz * r * 2), c + (-sx * r, top * 0.3, -sz * r)
+    return tube(bezier(a, mid1, mid2, c), np.linspace(1.4, 0.7, 14) * r)
+
+
+LEG_STYLES = {  # a leg from a at the top to c on the ground, radius r, in the corner (sx, sz)
+    "round": _leg_round,
+    "square": _leg_square,
+    "taper": _leg_taper,
+    "turned": _leg_turned,
+    "cabriole": _leg_cabriole,
+}
+
+
 def legs(
     b: Builder,
     w: float,
@@ -46,25 +78,13 @@ def legs(
     style: str | None = None,
 ) -> None:
     """Four legs under a rectangle w x d whose underside is at y = top."""
-    style = style or b.choice("round", "square", "taper", "turned", "cabriole")
+    style = style or b.choice(*LEG_STYLES)
     for sx in (-1, 1):
         for sz in (-1, 1):
             a = np.array([sx * (w / 2 - r * 1.2), top, sz * (d / 2 - r * 1.2)])
             c = a + (sx * splay, 0, sz * splay)
             c[1] = 0
-            if style == "round":
-                b.add(rod(a, c, r), names)
-            elif style == "square":
-                b.add(bar(a, c, 2 * r, 2 * r, up=(0, 0, 1)), names)
-            elif style == "taper":
-                b.add(rod(a, c, r * 1.2, r * 0.5), names)
-            elif style == "turned":
-                t = np.linspace(0, 1, 12)
-                path = a + (c - a) * t[:, None]
-                b.add(tube(path, r * (0.8 + 0.35 * np.sin(t * 14))), names)
-            else:
-                mid1, mid2 = a + (sx * r * 2, -top * 0.2, sz * r * 2), c + (-sx * r, top * 0.3, -sz * r)
-                b.add(tube(bezier(a, mid1, mid2, c), np.linspace(1.4, 0.7, 14) * r), names)
+            b.add(LEG_STYLES[style](a, c, r, sx, sz), names)
 
 
 def stretchers(b: Builder, w: float, d: float, y: float, r: float, names: str) -> None:
@@ -324,33 +344,51 @@ def chair_back(b: Builder, w: float, d: float, y: float, h: float, t: float) -> 
         b.add(bent.rotate("x", -lean).translate(0, y, z), names)
 
 
+def _arms_post(b: Builder, x: float, y: float, h: float, t: float, z0: float, z1: float, length: float) -> None:
+    b.add_mirrored(box(t, t * 0.7, length, (x, y + h, (z0 + z1) / 2), bevel=b.uniform(0, t * 0.3)), "arm")
+    b.add_mirrored(rod((x, y - 0.02, z1 - t), (x, y + h, z1 - t), t * 0.4), "arm support, arm")
+
+
+def _arms_loop(b: Builder, x: float, y: float, h: float, t: float, z0: float, z1: float, length: float) -> None:
+    path = [(x, y, z1 - 0.05), (x, y + h * 0.8, z1), (x, y + h, z1 - 0.06), (x, y + h, z0)]
+    b.add_mirrored(tube(path, t * 0.4), "arm")
+
+
+def _arms_panel(b: Builder, x: float, y: float, h: float, t: float, z0: float, z1: float, length: float) -> None:
+    b.add_mirrored(box(t, h + 0.02, length, (x, y + h / 2, (z0 + z1) / 2), bevel=t * 0.3), "arm")
+
+
+def _arms_hung(b: Builder, x: float, y: float, h: float, t: float, z0: float, z1: float, length: float) -> None:
+    b.add_mirrored(bar((x, y + h, z0), (x, y + h * b.uniform(0.9, 1.2), z1), t, t * 0.7), "arm")
+    b.add_mirrored(bar((x, y, z0 + 0.04), (x, y + h, z0 + 0.04), t * 0.8, t * 0.6, up=(0, 0, 1)), "arm support, arm")
+
+
+def _arms_curved(b: Builder, x: float, y: float, h: float, t: float, z0: float, z1: float, length: float) -> None:
+    b.add_mirrored(
+        tube(
+            bezier((x, y + h, z0), (x + 0.04, y + h * 1.2, 0), (x, y + h, z1 + 0.08), (x, y, z1 - 0.08)),
+            t * 0.5,
+        ),
+        "arm",
+    )
+
+
+CHAIR_ARMS = {
+    "post": _arms_post,
+    "loop": _arms_loop,
+    "panel": _arms_panel,
+    "hung": _arms_hung,
+    "curved": _arms_curved,
+}
+
+
 def chair_arms(b: Builder, w: float, d: float, y: float) -> None:
     h, t = b.uniform(0.15, 0.28), b.uniform(0.02, 0.06)
-    style = b.choice("post", "loop", "panel", "hung", "curved")
+    style = b.choice(*CHAIR_ARMS)
     x = w / 2 + b.uniform(-0.01, 0.04)
     length = d * b.uniform(0.6, 1)
-    z0, z1 = -d / 2, -d / 2 + length
-    if style == "post":
-        b.add_mirrored(box(t, t * 0.7, length, (x, y + h, (z0 + z1) / 2), bevel=b.uniform(0, t * 0.3)), "arm")
-        b.add_mirrored(rod((x, y - 0.02, z1 - t), (x, y + h, z1 - t), t * 0.4), "arm support, arm")
-    elif style == "loop":
-        path = [(x, y, z1 - 0.05), (x, y + h * 0.8, z1), (x, y + h, z1 - 0.06), (x, y + h, z0)]
-        b.add_mirrored(tube(path, t * 0.4), "arm")
-    elif style == "panel":
-        b.add_mirrored(box(t, h + 0.02, length, (x, y + h / 2, (z0 + z1) / 2), bevel=t * 0.3), "arm")
-    elif style == "hung":
-        b.add_mirrored(bar((x, y + h, z0), (x, y + h * b.uniform(0.9, 1.2), z1), t, t * 0.7), "arm")
-        b.add_mirrored(
-            bar((x, y, z0 + 0.04), (x, y + h, z0 + 0.04), t * 0.8, t * 0.6, up=(0, 0, 1)), "arm support, arm"
-        )
-    else:
-        b.add_mirrored(
-            tube(
-                bezier((x, y + h, z0), (x + 0.04, y + h * 1.2, 0), (x, y + h, z1 + 0.08), (x, y, z1 - 0.08)),
-                t * 0.5,
-            ),
-            "arm",
-        )
+    z0 = -d / 2
+    CHAIR_ARMS[style](b, x, y, h, t, z0, z0 + length, length)
 
 
 def flowing_seat(b: Builder, w: float, d: float, y: float, t: float) -> None:
@@ -598,6 +636,88 @@ TABLE_WORDS = {
 }
 
 
+def _table_legs(b: Builder, w: float, d: float, lw: float, ld: float, top: float, t: float, r: float) -> None:
+    legs(b, lw, ld, top, "leg", b.uniform(0, 0.08) if b.chance(0.3) else 0, r)
+    if b.chance():
+        apron = b.uniform(0.04, 0.12)
+        for s in (-1, 1):
+            b.add(
+                box(lw - 3 * r, apron, 0.015, (0, top - apron / 2, s * (ld / 2 - r))),
+                "apron, table frame",
+            )
+            b.add(
+                box(0.015, apron, ld - 3 * r, (s * (lw / 2 - r), top - apron / 2, 0)),
+                "apron, table frame",
+            )
+    if b.chance(0.25):
+        b.add(box(lw, t * 0.7, ld, (0, top * b.uniform(0.2, 0.4), 0)), "shelf, lower shelf")
+    elif b.chance(0.2):
+        stretchers(b, lw - 2 * r, ld - 2 * r, top * 0.2, r * 0.6, "stretcher, leg")
+
+
+def _table_pedestal(b: Builder, w: float, d: float, lw: float, ld: float, top: float, t: float, r: float) -> None:
+    foot = min(w, d) * b.uniform(0.25, 0.42)
+    column = b.uniform(0.03, 0.08)
+    if b.chance():
+        b.add(lathe([(0, 0), (foot, 0), (foot, 0.025), (column, 0.07), (0, 0.07)]), "base")
+    else:
+        for angle in (45, 135, 225, 315):
+            tip = (foot * 1.2 * np.cos(np.radians(angle)), 0.02, foot * 1.2 * np.sin(np.radians(angle)))
+            b.add(
+                tube(bezier((0, top * 0.3, 0), (tip[0] * 0.7, top * 0.3, tip[2] * 0.7), tip), 0.025),
+                "base",
+            )
+    wave = b.uniform(0, 0.4)
+    level = np.linspace(0, 1, 12)
+    turned = np.stack([column * (1 + wave * np.sin(9 * level)), 0.05 + (top - 0.05) * level], 1)
+    b.add(lathe([(0, 0.05), *turned, (0, top)]), "pedestal, column, leg")
+
+
+def _table_panels(b: Builder, w: float, d: float, lw: float, ld: float, top: float, t: float, r: float) -> None:
+    for s in (-1, 1):
+        b.add(box(b.uniform(0.02, 0.06), top, ld, (s * lw * 0.47, top / 2, 0)), "leg")
+
+
+def _table_trestle(b: Builder, w: float, d: float, lw: float, ld: float, top: float, t: float, r: float) -> None:
+    for s in (-1, 1):
+        x = s * lw * 0.4
+        b.add(bar((x, 0, -ld / 2), (x, top, -ld * 0.1), 2 * r, 2 * r, up=(1, 0, 0)), "leg")
+        b.add(bar((x, 0, ld / 2), (x, top, ld * 0.1), 2 * r, 2 * r, up=(1, 0, 0)), "leg")
+    b.add(bar((-lw * 0.4, top * 0.3, 0), (lw * 0.4, top * 0.3, 0), 2 * r, 2 * r), "stretcher, leg")
+
+
+def _table_hairpin(b: Builder, w: float, d: float, lw: float, ld: float, top: float, t: float, r: float) -> None:
+    for sx in (-1, 1):
+        for sz in (-1, 1):
+            x, z = sx * lw * 0.42, sz * ld * 0.42
+            b.add(tube([(x - 0.06, top, z), (x, 0, z), (x + 0.06, top, z)], 0.009), "leg")
+
+
+def _table_cross(b: Builder, w: float, d: float, lw: float, ld: float, top: float, t: float, r: float) -> None:
+    for s in (-1, 1):
+        x = s * lw * 0.4
+        b.add(bar((x, 0, -ld / 2), (x, top, ld / 2), 2 * r, 2 * r, up=(1, 0, 0)), "leg")
+        b.add(bar((x, 0, ld / 2), (x, top, -ld / 2), 2 * r, 2 * r, up=(1, 0, 0)), "leg")
+
+
+def _table_double(b: Builder, w: float, d: float, lw: float, ld: float, top: float, t: float, r: float) -> None:
+    for s in (-1, 1):
+        x = s * lw * 0.35
+        b.add(bar((x, 0.03, 0), (x, top, 0), 0.08, 0.06, up=(0, 0, 1)), "leg")
+        b.add(box(0.07, 0.05, ld * 0.9, (x, 0.025, 0)), "foot, leg")
+
+
+TABLE_BASES = {
+    "legs": _table_legs,
+    "pedestal": _table_pedestal,
+    "panels": _table_panels,
+    "trestle": _table_trestle,
+    "hairpin": _table_hairpin,
+    "cross": _table_cross,
+    "double": _table_double,
+}
+
+
 @family("table", names=TABLE_WORDS)
 def table(b: Builder) -> None:
     w, d, h, t = b.uniform(0.6, 1.8), b.uniform(0.5, 1.0), b.uniform(0.3, 0.9), b.uniform(0.015, 0.08)
@@ -617,63 +737,7 @@ def table(b: Builder) -> None:
         )
         lw, ld = w * b.uniform(0.85, 1), d * b.uniform(0.85, 1)
     kind = b.choice("legs", "legs", "legs", "pedestal", "panels", "trestle", "hairpin", "cross", "double")
-    if kind == "legs":
-        legs(b, lw, ld, top, "leg", b.uniform(0, 0.08) if b.chance(0.3) else 0, r)
-        if b.chance():
-            apron = b.uniform(0.04, 0.12)
-            for s in (-1, 1):
-                b.add(
-                    box(lw - 3 * r, apron, 0.015, (0, top - apron / 2, s * (ld / 2 - r))),
-                    "apron, table frame",
-                )
-                b.add(
-                    box(0.015, apron, ld - 3 * r, (s * (lw / 2 - r), top - apron / 2, 0)),
-                    "apron, table frame",
-                )
-        if b.chance(0.25):
-            b.add(box(lw, t * 0.7, ld, (0, top * b.uniform(0.2, 0.4), 0)), "shelf, lower shelf")
-        elif b.chance(0.2):
-            stretchers(b, lw - 2 * r, ld - 2 * r, top * 0.2, r * 0.6, "stretcher, leg")
-    elif kind == "pedestal":
-        foot = min(w, d) * b.uniform(0.25, 0.42)
-        column = b.uniform(0.03, 0.08)
-        if b.chance():
-            b.add(lathe([(0, 0), (foot, 0), (foot, 0.025), (column, 0.07), (0, 0.07)]), "base")
-        else:
-            for angle in (45, 135, 225, 315):
-                tip = (foot * 1.2 * np.cos(np.radians(angle)), 0.02, foot * 1.2 * np.sin(np.radians(angle)))
-                b.add(
-                    tube(bezier((0, top * 0.3, 0), (tip[0] * 0.7, top * 0.3, tip[2] * 0.7), tip), 0.025),
-                    "base",
-                )
-        wave = b.uniform(0, 0.4)
-        level = np.linspace(0, 1, 12)
-        turned = np.stack([column * (1 + wave * np.sin(9 * level)), 0.05 + (top - 0.05) * level], 1)
-        b.add(lathe([(0, 0.05), *turned, (0, top)]), "pedestal, column, leg")
-    elif kind == "panels":
-        for s in (-1, 1):
-            b.add(box(b.uniform(0.02, 0.06), top, ld, (s * lw * 0.47, top / 2, 0)), "leg")
-    elif kind == "trestle":
-        for s in (-1, 1):
-            x = s * lw * 0.4
-            b.add(bar((x, 0, -ld / 2), (x, top, -ld * 0.1), 2 * r, 2 * r, up=(1, 0, 0)), "leg")
-            b.add(bar((x, 0, ld / 2), (x, top, ld * 0.1), 2 * r, 2 * r, up=(1, 0, 0)), "leg")
-        b.add(bar((-lw * 0.4, top * 0.3, 0), (lw * 0.4, top * 0.3, 0), 2 * r, 2 * r), "stretcher, leg")
-    elif kind == "hairpin":
-        for sx in (-1, 1):
-            for sz in (-1, 1):
-                x, z = sx * lw * 0.42, sz * ld * 0.42
-                b.add(tube([(x - 0.06, top, z), (x, 0, z), (x + 0.06, top, z)], 0.009), "leg")
-    elif kind == "cross":
-        for s in (-1, 1):
-            x = s * lw * 0.4
-            b.add(bar((x, 0, -ld / 2), (x, top, ld / 2), 2 * r, 2 * r, up=(1, 0, 0)), "leg")
-            b.add(bar((x, 0, ld / 2), (x, top, -ld / 2), 2 * r, 2 * r, up=(1, 0, 0)), "leg")
-    else:
-        for s in (-1, 1):
-            x = s * lw * 0.35
-            b.add(bar((x, 0.03, 0), (x, top, 0), 0.08, 0.06, up=(0, 0, 1)), "leg")
-            b.add(box(0.07, 0.05, ld * 0.9, (x, 0.025, 0)), "foot, leg")
+    TABLE_BASES[kind](b, w, d, lw, ld, top, t, r)
     if kind in ("legs", "panels") and shape in ("rect", "soft") and b.chance(0.35):
         drawers(b, lw * 0.8, b.uniform(0.08, 0.18), ld * 0.9, (0, top, ld * 0.45), b.integers(1, 3), 1)
     if kind == "legs" and b.chance(0.08):
@@ -1079,54 +1143,86 @@ def ladder(b: Builder) -> None:
         b.add(box(w, 0.03, 0.2, bevel=0.005), "top step, top cap")
 
 
+def _easy_legs(b: Builder, w: float, d: float, top: float, r: float) -> None:
+    legs(b, w * 0.9, d * 0.9, top, "leg", b.uniform(0, 0.08), r)
+
+
+def _easy_plinth(b: Builder, w: float, d: float, top: float, r: float) -> None:
+    b.add(
+        box(w * b.uniform(0.6, 1), top, d * b.uniform(0.6, 1), (0, top / 2, 0), top=b.uniform(0.8, 1.1)),
+        "base, leg",
+    )
+
+
+def _easy_drum(b: Builder, w: float, d: float, top: float, r: float) -> None:
+    foot, waist = w * b.uniform(0.3, 0.5), w * b.uniform(0.15, 0.45)
+    b.add(lathe([(0, 0), (foot, 0), (waist, top / 2), (w * b.uniform(0.25, 0.45), top), (0, top)]), "base, leg")
+
+
+def _easy_skids(b: Builder, w: float, d: float, top: float, r: float) -> None:
+    for s in (-1, 1):
+        x = s * w * 0.45
+        rock = b.uniform(-0.02, 0.1)
+        path = bezier((x, r + rock, d * 0.6), (x, r - rock, d * 0.2), (x, r - rock, -d * 0.2), (x, r + rock, -d * 0.6))
+        b.add(tube(path, r), "leg")
+        for z in (-1, 1):
+            b.add(rod((x, top, z * d * 0.35), (x, r, z * d * 0.4), r), "leg")
+
+
+def _easy_disc(b: Builder, w: float, d: float, top: float, r: float) -> None:
+    foot = w * b.uniform(0.3, 0.5)
+    b.add(
+        lathe([(0, 0), (foot, 0), (foot, 0.02), (0.05, 0.04), (0.03, top * 0.6), (0.05, top), (0, top)]),
+        "base, leg",
+    )
+
+
+def _easy_star(b: Builder, w: float, d: float, top: float, r: float) -> None:
+    star_base(b, top, w * b.uniform(0.4, 0.6), "leg", "column, leg", b.chance(0.4))
+
+
+def _easy_cross(b: Builder, w: float, d: float, top: float, r: float) -> None:
+    for s in (-1, 1):
+        x = s * w * 0.45
+        b.add(bar((x, 0, d * 0.5), (x, top, -d * 0.45), 2 * r, 2 * r, up=(1, 0, 0)), "leg")
+        b.add(bar((x, 0, -d * 0.5), (x, top, d * 0.45), 2 * r, 2 * r, up=(1, 0, 0)), "leg")
+
+
+def _easy_wire(b: Builder, w: float, d: float, top: float, r: float) -> None:
+    count = b.integers(8, 16)
+    for angle in 2 * np.pi * np.arange(count) / count:
+        c, s = np.cos(angle), np.sin(angle)
+        b.add(rod((c * w * 0.4, 0, s * d * 0.4), (c * w * 0.2, top, s * d * 0.2), r * 0.5, segments=6), "leg")
+    b.add(torus(w * 0.4, r * 0.6, (0, r, 0)).scale(1, 1, d / w), "base, leg")
+
+
+def _easy_frame(b: Builder, w: float, d: float, top: float, r: float) -> None:
+    for s in (-1, 1):
+        b.add(box(2 * r, 2 * r, d, (s * (w / 2 - r), r, 0)), "leg")
+        for z in (-1, 1):
+            b.add(box(2 * r, top, 2 * r, (s * (w / 2 - r), top / 2, z * (d / 2 - r))), "leg")
+
+
+EASY_BASES = {
+    "legs": _easy_legs,
+    "plinth": _easy_plinth,
+    "drum": _easy_drum,
+    "skids": _easy_skids,
+    "disc": _easy_disc,
+    "star": _easy_star,
+    "cross": _easy_cross,
+    "wire": _easy_wire,
+    "frame": _easy_frame,
+}
+
+
 def easy_base(b: Builder, w: float, d: float, top: float) -> None:
     """What carries an easy chair: also plinths, drums, skids, discs and crosses as wide as the seat."""
-    kind = b.choice("legs", "plinth", "drum", "skids", "disc", "star", "cross", "wire", "frame")
+    kind = b.choice(*EASY_BASES)
     r = b.uniform(0.012, 0.035)
-    if kind == "legs" or top < 0.08:
-        legs(b, w * 0.9, d * 0.9, top, "leg", b.uniform(0, 0.08), r)
-    elif kind == "plinth":
-        b.add(
-            box(w * b.uniform(0.6, 1), top, d * b.uniform(0.6, 1), (0, top / 2, 0), top=b.uniform(0.8, 1.1)),
-            "base, leg",
-        )
-    elif kind == "drum":
-        foot, waist = w * b.uniform(0.3, 0.5), w * b.uniform(0.15, 0.45)
-        b.add(lathe([(0, 0), (foot, 0), (waist, top / 2), (w * b.uniform(0.25, 0.45), top), (0, top)]), "base, leg")
-    elif kind == "skids":
-        for s in (-1, 1):
-            x = s * w * 0.45
-            rock = b.uniform(-0.02, 0.1)
-            path = bezier(
-                (x, r + rock, d * 0.6), (x, r - rock, d * 0.2), (x, r - rock, -d * 0.2), (x, r + rock, -d * 0.6)
-            )
-            b.add(tube(path, r), "leg")
-            for z in (-1, 1):
-                b.add(rod((x, top, z * d * 0.35), (x, r, z * d * 0.4), r), "leg")
-    elif kind == "disc":
-        foot = w * b.uniform(0.3, 0.5)
-        b.add(
-            lathe([(0, 0), (foot, 0), (foot, 0.02), (0.05, 0.04), (0.03, top * 0.6), (0.05, top), (0, top)]),
-            "base, leg",
-        )
-    elif kind == "star":
-        star_base(b, top, w * b.uniform(0.4, 0.6), "leg", "column, leg", b.chance(0.4))
-    elif kind == "cross":
-        for s in (-1, 1):
-            x = s * w * 0.45
-            b.add(bar((x, 0, d * 0.5), (x, top, -d * 0.45), 2 * r, 2 * r, up=(1, 0, 0)), "leg")
-            b.add(bar((x, 0, -d * 0.5), (x, top, d * 0.45), 2 * r, 2 * r, up=(1, 0, 0)), "leg")
-    elif kind == "wire":
-        count = b.integers(8, 16)
-        for angle in 2 * np.pi * np.arange(count) / count:
-            c, s = np.cos(angle), np.sin(angle)
-            b.add(rod((c * w * 0.4, 0, s * d * 0.4), (c * w * 0.2, top, s * d * 0.2), r * 0.5, segments=6), "leg")
-        b.add(torus(w * 0.4, r * 0.6, (0, r, 0)).scale(1, 1, d / w), "base, leg")
-    else:
-        for s in (-1, 1):
-            b.add(box(2 * r, 2 * r, d, (s * (w / 2 - r), r, 0)), "leg")
-            for z in (-1, 1):
-                b.add(box(2 * r, top, 2 * r, (s * (w / 2 - r), top / 2, z * (d / 2 - r))), "leg")
+    if top < 0.08:
+        kind = "legs"
+    EASY_BASES[kind](b, w, d, top, r)
 
 
 @family("lounge chair", tags=(COMMON,), names=SEAT_WORDS)
@@ -1193,38 +1289,57 @@ def tub_chair(b: Builder) -> None:
     b.add(stack(outline, [(y, 0.96), (y + thick * 0.3, 1), (y + thick * 0.8, 1), (y + thick, 0.93)]), "seat")
 
 
+def _block_sides(b: Builder, w: float, d: float, y: float, t: float, bt: float) -> None:
+    arms = b.chance(0.6)
+    high = y + (b.uniform(0.15, 0.25) if arms else 0)
+    for s in (-1, 1):
+        x, side = s * (w / 2 + bt / 2), b.uniform(0.8, 1)
+        b.add(box(bt, y, d * side, (x, y / 2, 0)), "leg")
+        if arms:
+            b.add(box(bt, high - y, d * side, (x, (y + high) / 2, 0)), "arm")
+
+
+def _block_box(b: Builder, w: float, d: float, y: float, t: float, bt: float) -> None:
+    b.add(box(w * b.uniform(0.7, 1), y, d * b.uniform(0.7, 1), (0, y / 2, 0)), "base, leg")
+
+
+def _block_back_legs(b: Builder, w: float, d: float, y: float, t: float, bt: float) -> None:
+    for s in (-1, 1):
+        b.add(box(bt, y, bt, (s * (w / 2 - bt / 2), y / 2, d / 2 - bt / 2)), "leg")
+        b.add(box(bt, y, bt, (s * (w / 2 - bt / 2), y / 2, -d / 2 + bt / 2)), "leg")
+
+
+def _block_waterfall(b: Builder, w: float, d: float, y: float, t: float, bt: float) -> None:
+    b.add(box(w, y, bt, (0, y / 2, d / 2 - bt / 2)), "leg")
+    if b.chance():
+        b.add(box(w, y, bt, (0, y / 2, -d / 2 + bt / 2)), "leg")
+
+
+def _block_throne(b: Builder, w: float, d: float, y: float, t: float, bt: float) -> None:
+    b.add(box(w, y, d, (0, y / 2, 0)), "base, leg")
+    b.add_mirrored(box(bt * 1.3, b.uniform(0.15, 0.25), d, (w / 2, y + t + 0.08, 0), bevel=0.01), "arm")
+
+
+BLOCK_BASES = {
+    "sides": _block_sides,
+    "box": _block_box,
+    "back legs": _block_back_legs,
+    "waterfall": _block_waterfall,
+    "throne": _block_throne,
+}
+
+
 @family("block chair", tags=(COMMON,), names=SEAT_WORDS)
 def block_chair(b: Builder) -> None:
     """Boards and blocks: sides that are legs and arms at once, boxes for a base, backs down to the floor."""
     w, d, y, t = b.uniform(0.4, 0.7), b.uniform(0.4, 0.65), b.uniform(0.25, 0.5), b.uniform(0.02, 0.1)
     tall, bt = b.uniform(0.3, 0.75), b.uniform(0.02, 0.12)
-    kind = b.choice("sides", "box", "back legs", "waterfall", "throne")
+    kind = b.choice(*BLOCK_BASES)
     b.add(box(w, t, d, (0, y + t / 2, 0), bevel=b.uniform(0, t / 3)), "seat")
-    down = 0.0
-    if kind == "sides":
-        arms = b.chance(0.6)
-        high = y + (b.uniform(0.15, 0.25) if arms else 0)
-        for s in (-1, 1):
-            x, side = s * (w / 2 + bt / 2), b.uniform(0.8, 1)
-            b.add(box(bt, y, d * side, (x, y / 2, 0)), "leg")
-            if arms:
-                b.add(box(bt, high - y, d * side, (x, (y + high) / 2, 0)), "arm")
-    elif kind == "box":
-        b.add(box(w * b.uniform(0.7, 1), y, d * b.uniform(0.7, 1), (0, y / 2, 0)), "base, leg")
-    elif kind == "back legs":
-        down = y
-        for s in (-1, 1):
-            b.add(box(bt, y, bt, (s * (w / 2 - bt / 2), y / 2, d / 2 - bt / 2)), "leg")
-            b.add(box(bt, y, bt, (s * (w / 2 - bt / 2), y / 2, -d / 2 + bt / 2)), "leg")
-    elif kind == "waterfall":
-        b.add(box(w, y, bt, (0, y / 2, d / 2 - bt / 2)), "leg")
-        if b.chance():
-            b.add(box(w, y, bt, (0, y / 2, -d / 2 + bt / 2)), "leg")
-    else:
-        b.add(box(w, y, d, (0, y / 2, 0)), "base, leg")
-        b.add_mirrored(box(bt * 1.3, b.uniform(0.15, 0.25), d, (w / 2, y + t + 0.08, 0), bevel=0.01), "arm")
+    BLOCK_BASES[kind](b, w, d, y, t, bt)
+    if kind == "throne":
         tall *= 1.4
-    lean = b.uniform(0, 12) if not down else 0
+    lean = b.uniform(0, 12) if kind != "back legs" else 0
     pieces = [box(w * b.uniform(0.8, 1), tall, bt, (0, tall / 2, 0), bevel=b.uniform(0, bt / 3), top=b.uniform(0.7, 1))]
     if b.chance(0.3):
         pieces.append(box(w * 0.7, tall * 0.6, bt, (0, tall / 2, bt * 0.7), bevel=bt * 0.3))

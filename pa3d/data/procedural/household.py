@@ -405,6 +405,68 @@ def bathtub(b: Builder) -> None:
                 b.add(rod((x * w * 0.33, 0.05, z * d * 0.33), (x * w * 0.36, -0.12, z * d * 0.38), 0.03), "foot")
 
 
+def _plant_bush(b: Builder, kind: str, h: float) -> None:
+    b.add(rod((0, h * 0.8, 0), (0, h + 0.3, 0), 0.025), "stem")
+    for _ in range(b.integers(1, 6)):
+        s = b.uniform(0.14, 0.26)
+        b.add(
+            ellipsoid(
+                s,
+                s * b.uniform(0.8, 1.2),
+                s,
+                (b.uniform(-0.14, 0.14), h + 0.38 + b.uniform(-0.1, 0.2), b.uniform(-0.14, 0.14)),
+            ),
+            "foliage, leaf",
+        )
+
+
+def _plant_cactus(b: Builder, kind: str, h: float) -> None:
+    tall = b.uniform(0.4, 0.8)
+    b.add(ellipsoid(0.11, tall / 2, 0.11, (0, h + tall * 0.4, 0)), "stem, body")
+    for s in (-1, 1):
+        y = h + tall * b.uniform(0.3, 0.6)
+        b.add(
+            tube([(0, y, 0), (s * 0.2, y, 0), (s * 0.22, y + 0.05, 0), (s * 0.22, y + 0.2, 0)], 0.05),
+            "arm, branch",
+        )
+    if b.chance():
+        b.add(ellipsoid(0.06, 0.04, 0.06, (0, h + tall * 0.92, 0)), "flower")
+
+
+def _plant_leaves(b: Builder, kind: str, h: float) -> None:
+    for _ in range(b.integers(6, 14)):
+        a, out, up = b.uniform(0, 2 * np.pi), b.uniform(0.1, 0.4), b.uniform(0.3, 0.8)
+        x, z = out * np.cos(a), out * np.sin(a)
+        if kind == "blades":
+            path = bezier((0, h * 0.85, 0), (x * 0.3, h + up, z * 0.3), (x, h + up * b.uniform(0.5, 1), z))
+            b.add(
+                sweep(
+                    path,
+                    rounded_rectangle(0.06, 0.008),
+                    up=(0.1, 0.5, 0.1),
+                    sizes=np.linspace(1, 0.15, len(path)),
+                ),
+                "leaf",
+            )
+        else:
+            b.add(
+                tube(bezier((0, h * 0.85, 0), (0, h + up * 0.5, 0), (x, h + up, z), steps=8), 0.01, 6),
+                "stem",
+            )
+            b.add(
+                ellipsoid(0.12, 0.012, 0.07).rotate("y", -np.degrees(a)).translate(x * 1.2, h + up, z * 1.2),
+                "leaf",
+            )
+
+
+PLANTS = {
+    "bush": _plant_bush,
+    "cactus": _plant_cactus,
+    "blades": _plant_leaves,
+    "leaves": _plant_leaves,
+}
+
+
 @family(
     "potted plant",
     names={
@@ -423,54 +485,52 @@ def potted_plant(b: Builder) -> None:
     else:
         b.add(hollow_box(2 * r, h, 2 * r, 0.02, (0, h / 2, 0)), "pot")
     kind = b.choice("blades", "bush", "cactus", "leaves")
-    if kind == "bush":
-        b.add(rod((0, h * 0.8, 0), (0, h + 0.3, 0), 0.025), "stem")
-        for _ in range(b.integers(1, 6)):
-            s = b.uniform(0.14, 0.26)
-            b.add(
-                ellipsoid(
-                    s,
-                    s * b.uniform(0.8, 1.2),
-                    s,
-                    (b.uniform(-0.14, 0.14), h + 0.38 + b.uniform(-0.1, 0.2), b.uniform(-0.14, 0.14)),
-                ),
-                "foliage, leaf",
-            )
-    elif kind == "cactus":
-        tall = b.uniform(0.4, 0.8)
-        b.add(ellipsoid(0.11, tall / 2, 0.11, (0, h + tall * 0.4, 0)), "stem, body")
-        for s in (-1, 1):
-            y = h + tall * b.uniform(0.3, 0.6)
-            b.add(
-                tube([(0, y, 0), (s * 0.2, y, 0), (s * 0.22, y + 0.05, 0), (s * 0.22, y + 0.2, 0)], 0.05),
-                "arm, branch",
-            )
-        if b.chance():
-            b.add(ellipsoid(0.06, 0.04, 0.06, (0, h + tall * 0.92, 0)), "flower")
-    else:
-        for _ in range(b.integers(6, 14)):
-            a, out, up = b.uniform(0, 2 * np.pi), b.uniform(0.1, 0.4), b.uniform(0.3, 0.8)
-            x, z = out * np.cos(a), out * np.sin(a)
-            if kind == "blades":
-                path = bezier((0, h * 0.85, 0), (x * 0.3, h + up, z * 0.3), (x, h + up * b.uniform(0.5, 1), z))
-                b.add(
-                    sweep(
-                        path,
-                        rounded_rectangle(0.06, 0.008),
-                        up=(0.1, 0.5, 0.1),
-                        sizes=np.linspace(1, 0.15, len(path)),
-                    ),
-                    "leaf",
-                )
-            else:
-                b.add(
-                    tube(bezier((0, h * 0.85, 0), (0, h + up * 0.5, 0), (x, h + up, z), steps=8), 0.01, 6),
-                    "stem",
-                )
-                b.add(
-                    ellipsoid(0.12, 0.012, 0.07).rotate("y", -np.degrees(a)).translate(x * 1.2, h + up, z * 1.2),
-                    "leaf",
-                )
+    PLANTS[kind](b, kind, h)
+
+
+def _tree_conifer(b: Builder, h: float, r: float) -> None:
+    count = b.integers(1, 4)
+    for i in range(count):
+        w = b.uniform(0.3, 0.45) * (1 - 0.22 * i)
+        b.add(lathe([(0, 0), (w, 0), (0, 0.55)]).translate(0, h * 0.5 + 0.3 * i, 0), "foliage")
+
+
+def _tree_round(b: Builder, h: float, r: float) -> None:
+    for _ in range(b.integers(1, 7)):
+        s = b.uniform(0.22, 0.4)
+        b.add(
+            ellipsoid(
+                s,
+                s * b.uniform(0.8, 1.2),
+                s,
+                (b.uniform(-0.25, 0.25), h + 0.2 + b.uniform(-0.1, 0.25), b.uniform(-0.25, 0.25)),
+            ),
+            "foliage",
+        )
+    for s in (-1, 1):
+        b.add(rod((0, h * 0.6, 0), (s * 0.2, h, 0.05), r * 0.5, r * 0.3), "branch")
+
+
+def _tree_palm(b: Builder, h: float, r: float) -> None:
+    for a in np.linspace(0, 2 * np.pi, b.integers(6, 10), endpoint=False):
+        x, z = 0.5 * np.cos(a), 0.5 * np.sin(a)
+        path = bezier((0, h, 0), (x * 0.5, h + 0.25, z * 0.5), (x, h - 0.1, z))
+        b.add(
+            sweep(
+                path,
+                rounded_rectangle(0.14, 0.01),
+                up=(0, 1, 0),
+                sizes=np.linspace(0.5, 0.2, len(path)) + 0.6 * np.sin(np.linspace(0, 3, len(path))),
+            ),
+            "leaf, foliage",
+        )
+
+
+TREES = {
+    "conifer": _tree_conifer,
+    "round": _tree_round,
+    "palm": _tree_palm,
+}
 
 
 @family(
@@ -485,38 +545,7 @@ def tree(b: Builder) -> None:
     h, r = b.uniform(0.4, 0.9), b.uniform(0.04, 0.09)
     b.add(rod((0, 0, 0), (0, h, 0), r * 1.3, r * 0.7), "trunk")
     kind = b.choice("conifer", "round", "palm")
-    if kind == "conifer":
-        count = b.integers(1, 4)
-        for i in range(count):
-            w = b.uniform(0.3, 0.45) * (1 - 0.22 * i)
-            b.add(lathe([(0, 0), (w, 0), (0, 0.55)]).translate(0, h * 0.5 + 0.3 * i, 0), "foliage")
-    elif kind == "round":
-        for _ in range(b.integers(1, 7)):
-            s = b.uniform(0.22, 0.4)
-            b.add(
-                ellipsoid(
-                    s,
-                    s * b.uniform(0.8, 1.2),
-                    s,
-                    (b.uniform(-0.25, 0.25), h + 0.2 + b.uniform(-0.1, 0.25), b.uniform(-0.25, 0.25)),
-                ),
-                "foliage",
-            )
-        for s in (-1, 1):
-            b.add(rod((0, h * 0.6, 0), (s * 0.2, h, 0.05), r * 0.5, r * 0.3), "branch")
-    else:
-        for a in np.linspace(0, 2 * np.pi, b.integers(6, 10), endpoint=False):
-            x, z = 0.5 * np.cos(a), 0.5 * np.sin(a)
-            path = bezier((0, h, 0), (x * 0.5, h + 0.25, z * 0.5), (x, h - 0.1, z))
-            b.add(
-                sweep(
-                    path,
-                    rounded_rectangle(0.14, 0.01),
-                    up=(0, 1, 0),
-                    sizes=np.linspace(0.5, 0.2, len(path)) + 0.6 * np.sin(np.linspace(0, 3, len(path))),
-                ),
-                "leaf, foliage",
-            )
+    TREES[kind](b, h, r)
 
 
 @family(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from pa3d.data.procedural.primitives import (
@@ -387,6 +389,31 @@ KETTLE = {
 }
 
 
+def _spout_straight(b: Builder, r: float, y: float, h: float, out: float, rise: float) -> np.ndarray:
+    return np.linspace((-r * 0.9, y, 0), (-r - out, y + rise, 0), 6)
+
+
+def _spout_curved(b: Builder, r: float, y: float, h: float, out: float, rise: float) -> np.ndarray:
+    return bezier((-r * 0.85, y, 0), (-r - out * 0.7, y, 0), (-r - out * 0.5, y + rise, 0), (-r - out, y + rise, 0))
+
+
+def _spout_long(b: Builder, r: float, y: float, h: float, out: float, rise: float) -> np.ndarray:
+    return bezier(
+        (-r * 0.85, h * 0.2, 0),
+        (-r - out, h * 0.15, 0),
+        (-r - out * 0.2, h, 0),
+        (-r - out, h * 1.05, 0),
+        steps=18,
+    )
+
+
+SPOUT_PATHS = {
+    "straight": _spout_straight,
+    "curved": _spout_curved,
+    "long": _spout_long,
+}
+
+
 def spout(b: Builder, profile: np.ndarray, h: float) -> None:
     """On the -x side."""
     kind = b.choice("curved", "straight", "beak", "long")
@@ -407,37 +434,27 @@ def spout(b: Builder, profile: np.ndarray, h: float) -> None:
         )
         return
     out, rise = b.uniform(0.4, 0.7) * h, b.uniform(0.3, 0.7) * h
-    if kind == "straight":
-        path = np.linspace((-r * 0.9, y, 0), (-r - out, y + rise, 0), 6)
-    elif kind == "curved":
-        path = bezier((-r * 0.85, y, 0), (-r - out * 0.7, y, 0), (-r - out * 0.5, y + rise, 0), (-r - out, y + rise, 0))
-    else:
-        path = bezier(
-            (-r * 0.85, h * 0.2, 0),
-            (-r - out, h * 0.15, 0),
-            (-r - out * 0.2, h, 0),
-            (-r - out, h * 1.05, 0),
-            steps=18,
-        )
+    path = SPOUT_PATHS[kind](b, r, y, h, out, rise)
     sizes = np.linspace(size * b.uniform(1.1, 1.8), size * b.uniform(0.5, 0.8), len(path))
     b.add(tube(path, sizes, 12), "spout, base body")
+
+
+KETTLE_PROFILES: dict[str, Callable[[Builder, np.ndarray], np.ndarray]] = {  # radius at height t, from 0 to 1
+    "round": lambda b, t: np.sqrt(np.maximum(1 - (1.75 * t - 0.87) ** 2, 0.05)),
+    "cone": lambda b, t: 1 - b.uniform(0.3, 0.55) * t,
+    "cylinder": lambda b, t: np.where(t < 0.9, 1, 1 - (t - 0.9) * 3),
+    "squat": lambda b, t: np.where(t < 0.45, 1, np.cos((t - 0.45) * 1.9)),
+    "pear": lambda b, t: 1 - 0.65 * t**1.5 + 0.12 * np.sin(np.pi * t),
+}
 
 
 def draw_kettle(b: Builder) -> None:
     r, h = b.uniform(0.3, 0.5), b.uniform(0.35, 0.9)
     t = np.linspace(0, 1, 16)
-    kind = b.choice("round", "cone", "cylinder", "squat", "pear")
-    if kind == "round":
-        shape = np.sqrt(np.maximum(1 - (1.75 * t - 0.87) ** 2, 0.05))
-    elif kind == "cone":
-        shape = 1 - b.uniform(0.3, 0.55) * t
-    elif kind == "cylinder":
-        shape = np.where(t < 0.9, 1, 1 - (t - 0.9) * 3)
-    elif kind == "squat":
-        shape = np.where(t < 0.45, 1, np.cos((t - 0.45) * 1.9))
+    kind = b.choice(*KETTLE_PROFILES)
+    shape = KETTLE_PROFILES[kind](b, t)
+    if kind == "squat":
         h *= 0.75
-    else:
-        shape = 1 - 0.65 * t**1.5 + 0.12 * np.sin(np.pi * t)
     profile = np.stack([r * shape / shape.max(), h * t], 1)
     mouth = float(profile[-1, 0])
     b.add(lathe([(0, 0), *profile, (mouth * 0.9, h)]), "body, base body")

@@ -581,6 +581,44 @@ def bicycle(b: Builder) -> None:
         b.add(hollow_box(0.25, 0.16, 0.18, 0.012, (0, hy - 0.04, hz + 0.17)), "basket, front basket")
 
 
+def _boat_sail(b: Builder, w: float, h: float) -> None:
+    tall = b.uniform(0.7, 1.1)
+    b.add(rod((0, -h * 0.8, 0.05), (0, tall, 0.05), 0.012), "mast")
+    b.add(rod((0, 0.1, 0.05), (0, 0.1, -0.42), 0.01), "boom")
+    b.add(
+        extrude(np.array([(0.04, 0.12), (-0.42, 0.12), (0.04, tall * 0.95)]), 0.008, axis="x"),
+        "mainsail, sail",
+    )
+    if b.chance(0.7):
+        b.add(
+            extrude(np.array([(0.07, 0.1), (0.48, 0.05), (0.06, tall * 0.8)]), 0.008, axis="x"),
+            "jib, sail",
+        )
+
+
+def _boat_row(b: Builder, w: float, h: float) -> None:
+    for z in (-0.25, 0.05):
+        b.add(box(w * 0.85, 0.015, 0.09, (0, -0.02, z)), "bench, seat")
+    for sx in (-1, 1):
+        b.add(rod((sx * w * 0.2, 0.06, 0), (sx * w * 1.1, -h * 0.6, 0.05), 0.01), "oar, paddle")
+        b.add(ellipsoid(0.08, 0.012, 0.03, (sx * w * 1.15, -h * 0.65, 0.05)), "oar blade, oar, paddle")
+
+
+def _boat_motor(b: Builder, w: float, h: float) -> None:
+    b.add(box(w * 0.85, 0.012, 0.75, (0, -0.01, -0.1)), "deck")
+    b.add(box(w * 0.6, 0.16, 0.3, (0, 0.08, -0.05), bevel=0.015, top=0.85), "cabin")
+    if b.chance():
+        b.add(cylinder(0.04, 0.14, (0, 0.22, -0.12)), "chimney, funnel")
+    b.add(box(0.08, 0.16, 0.08, (0, -0.02, -0.53), bevel=0.015), "engine, outboard motor")
+
+
+BOATS = {
+    "sail": _boat_sail,
+    "row": _boat_row,
+    "motor": _boat_motor,
+}
+
+
 @family(
     "boat",
     names={
@@ -621,31 +659,7 @@ def boat(b: Builder) -> None:
     for points in loops:
         b.add(grid(points), "hull")
     kind = b.choice("sail", "sail", "row", "motor")
-    if kind == "sail":
-        tall = b.uniform(0.7, 1.1)
-        b.add(rod((0, -h * 0.8, 0.05), (0, tall, 0.05), 0.012), "mast")
-        b.add(rod((0, 0.1, 0.05), (0, 0.1, -0.42), 0.01), "boom")
-        b.add(
-            extrude(np.array([(0.04, 0.12), (-0.42, 0.12), (0.04, tall * 0.95)]), 0.008, axis="x"),
-            "mainsail, sail",
-        )
-        if b.chance(0.7):
-            b.add(
-                extrude(np.array([(0.07, 0.1), (0.48, 0.05), (0.06, tall * 0.8)]), 0.008, axis="x"),
-                "jib, sail",
-            )
-    elif kind == "row":
-        for z in (-0.25, 0.05):
-            b.add(box(w * 0.85, 0.015, 0.09, (0, -0.02, z)), "bench, seat")
-        for sx in (-1, 1):
-            b.add(rod((sx * w * 0.2, 0.06, 0), (sx * w * 1.1, -h * 0.6, 0.05), 0.01), "oar, paddle")
-            b.add(ellipsoid(0.08, 0.012, 0.03, (sx * w * 1.15, -h * 0.65, 0.05)), "oar blade, oar, paddle")
-    else:
-        b.add(box(w * 0.85, 0.012, 0.75, (0, -0.01, -0.1)), "deck")
-        b.add(box(w * 0.6, 0.16, 0.3, (0, 0.08, -0.05), bevel=0.015, top=0.85), "cabin")
-        if b.chance():
-            b.add(cylinder(0.04, 0.14, (0, 0.22, -0.12)), "chimney, funnel")
-        b.add(box(0.08, 0.16, 0.08, (0, -0.02, -0.53), bevel=0.015), "engine, outboard motor")
+    BOATS[kind](b, w, h)
 
 
 @family(
@@ -749,6 +763,54 @@ def scooter(b: Builder) -> None:
     b.add_mirrored(rod((0.12, h, 0.3), (0.23, h, 0.3), 0.024), "grip, handlebar")
 
 
+def _cart_shopping(b: Builder, w: float, d: float, r: float) -> None:
+    low = 0.45
+    b.add(hollow_box(w * 0.85, 0.35, d * 0.85, 0.015, (0, low + 0.18, 0), top=1.15), "body")
+    for s in (-1, 1):
+        path = [(s * w * 0.4, r * 2, d * 0.45), (s * w * 0.4, r * 2, -d * 0.4), (s * w * 0.4, low + 0.4, -d * 0.5)]
+        b.add(tube(path, 0.014), "frame")
+    _push_bar(b, w, d, low + 0.42)
+
+
+def _cart_flat(b: Builder, w: float, d: float, r: float) -> None:
+    b.add(box(w, 0.04, d, (0, 2 * r, 0)), "platform, body")
+    _push_handle(b, w, d, 2 * r)
+
+
+def _cart_wagon(b: Builder, w: float, d: float, r: float) -> None:
+    low = 2 * r
+    b.add(hollow_box(w, b.uniform(0.15, 0.35), d, 0.02, (0, low + 0.1, 0)), "body")
+    b.add(rod((0, low, d / 2), (0, low + 0.25, d / 2 + 0.5), 0.016), "handle")
+    b.add(rod((-0.08, low + 0.25, d / 2 + 0.5), (0.08, low + 0.25, d / 2 + 0.5), 0.016), "handle")
+
+
+def _cart_tiers(b: Builder, w: float, d: float, r: float) -> None:
+    low = 2 * r
+    for y in (low, 0.5, 0.85):
+        b.add(box(w, 0.025, d, (0, y, 0)), "shelf, tray")
+    for x in (-1, 1):
+        for z in (-1, 1):
+            b.add(rod((x * w * 0.48, low, z * d * 0.48), (x * w * 0.48, 0.88, z * d * 0.48), 0.014), "frame")
+    _push_handle(b, w, d, low)
+
+
+def _push_handle(b: Builder, w: float, d: float, low: float) -> None:
+    b.add_mirrored(rod((w * 0.45, low, -d / 2), (w * 0.45, 1.0, -d / 2 - 0.05), 0.016), "handle")
+    _push_bar(b, w, d, 1.0)
+
+
+def _push_bar(b: Builder, w: float, d: float, y: float) -> None:
+    b.add(rod((-w * 0.45, y, -d / 2 - 0.06), (w * 0.45, y, -d / 2 - 0.06), 0.02), "handle")
+
+
+CARTS = {
+    "shopping": _cart_shopping,
+    "flat": _cart_flat,
+    "wagon": _cart_wagon,
+    "tiers": _cart_tiers,
+}
+
+
 @family(
     "cart",
     names={
@@ -760,41 +822,7 @@ def scooter(b: Builder) -> None:
 )
 def cart(b: Builder) -> None:
     w, d, r = b.uniform(0.4, 0.6), b.uniform(0.6, 0.9), b.uniform(0.05, 0.12)
-    kind = b.choice("shopping", "flat", "wagon", "tiers")
-    low = 2 * r
-    if kind == "shopping":
-        low = 0.45
-        b.add(hollow_box(w * 0.85, 0.35, d * 0.85, 0.015, (0, low + 0.18, 0), top=1.15), "body")
-        for s in (-1, 1):
-            b.add(
-                tube(
-                    [
-                        (s * w * 0.4, r * 2, d * 0.45),
-                        (s * w * 0.4, r * 2, -d * 0.4),
-                        (s * w * 0.4, low + 0.4, -d * 0.5),
-                    ],
-                    0.014,
-                ),
-                "frame",
-            )
-    elif kind == "tiers":
-        for y in (low, 0.5, 0.85):
-            b.add(box(w, 0.025, d, (0, y, 0)), "shelf, tray")
-        for x in (-1, 1):
-            for z in (-1, 1):
-                b.add(rod((x * w * 0.48, low, z * d * 0.48), (x * w * 0.48, 0.88, z * d * 0.48), 0.014), "frame")
-    elif kind == "wagon":
-        b.add(hollow_box(w, b.uniform(0.15, 0.35), d, 0.02, (0, low + 0.1, 0)), "body")
-    else:
-        b.add(box(w, 0.04, d, (0, low, 0)), "platform, body")
-    if kind == "wagon":
-        b.add(rod((0, low, d / 2), (0, low + 0.25, d / 2 + 0.5), 0.016), "handle")
-        b.add(rod((-0.08, low + 0.25, d / 2 + 0.5), (0.08, low + 0.25, d / 2 + 0.5), 0.016), "handle")
-    else:
-        top = 1.0 if kind != "shopping" else low + 0.42
-        if kind != "shopping":
-            b.add_mirrored(rod((w * 0.45, low, -d / 2), (w * 0.45, top, -d / 2 - 0.05), 0.016), "handle")
-        b.add(rod((-w * 0.45, top, -d / 2 - 0.06), (w * 0.45, top, -d / 2 - 0.06), 0.02), "handle")
+    CARTS[b.choice(*CARTS)](b, w, d, r)
     for z in (-1, 1):
         b.add_mirrored(wheel(r, 0.04).translate(w * 0.43, r, z * d * 0.4), "wheel")
 

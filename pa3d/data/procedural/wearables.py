@@ -129,30 +129,62 @@ def peaked_cap(b: Builder) -> None:
     b.add(sheet(peak, b.uniform(0.008, 0.025), 25, 9), "visor, brim")
 
 
+Profile = list[tuple[float, float]]  # (radius, height) from the edge to the top
+
+
+def _profile_top(b: Builder, r: float, tall: float) -> tuple[Profile, float]:
+    tall = b.uniform(0.5, 0.9)
+    flare = b.uniform(0.95, 1.12)
+    return [(r, 0), (r * 0.95, tall / 2), (r * flare, tall), (0, tall)], tall
+
+
+def _profile_round(b: Builder, r: float, tall: float) -> tuple[Profile, float]:
+    t = np.linspace(0, np.pi / 2, 12)
+    return list(np.stack([r * np.cos(t) ** 0.7, tall * np.sin(t)], 1)), tall
+
+
+def _profile_creased(b: Builder, r: float, tall: float) -> tuple[Profile, float]:
+    return _shoulders(b, r, tall, 0.85), tall
+
+
+def _profile_straw(b: Builder, r: float, tall: float) -> tuple[Profile, float]:
+    return _shoulders(b, r, tall, 1), tall
+
+
+def _profile_witch(b: Builder, r: float, tall: float) -> tuple[Profile, float]:
+    tall = b.uniform(0.8, 1.2)
+    return [(r, 0), (r * 0.5, tall * 0.5), (0.02, tall), (0, tall)], tall
+
+
+def _shoulders(b: Builder, r: float, tall: float, middle: float) -> Profile:
+    """A crown that narrows to its top; middle: height at the centre, against tall at the edge of the top."""
+    top = b.uniform(0.7, 0.95)
+    return [
+        (r, 0),
+        (r * (1 + top) / 2, tall * 0.8),
+        (r * top * 0.95, tall),
+        (r * top * 0.5, tall * 0.98),
+        (0, tall * middle),
+    ]
+
+
+HAT_PROFILES = {
+    "top": _profile_top,
+    "bowler": _profile_round,
+    "fedora": _profile_creased,
+    "sun": _profile_round,
+    "straw": _profile_straw,
+    "cowboy": _profile_creased,
+    "witch": _profile_witch,
+}
+
+
 @family("hat", names=HAT)
 def hat(b: Builder) -> None:
     """Hats with a brim all round: top hats, bowlers, fedoras, cowboy and sun hats."""
     r, tall, long = 0.4, b.uniform(0.25, 0.7), b.uniform(0.42, 0.5)
-    kind = b.choice("top", "bowler", "fedora", "sun", "straw", "cowboy", "witch")
-    t = np.linspace(0, np.pi / 2, 12)
-    if kind == "top":
-        tall = b.uniform(0.5, 0.9)
-        flare = b.uniform(0.95, 1.12)
-        rows = [(r, 0), (r * 0.95, tall / 2), (r * flare, tall), (0, tall)]
-    elif kind == "witch":
-        tall = b.uniform(0.8, 1.2)
-        rows = [(r, 0), (r * 0.5, tall * 0.5), (0.02, tall), (0, tall)]
-    elif kind in ("fedora", "straw", "cowboy"):
-        top = b.uniform(0.7, 0.95)
-        rows = [
-            (r, 0),
-            (r * (1 + top) / 2, tall * 0.8),
-            (r * top * 0.95, tall),
-            (r * top * 0.5, tall * 0.98),
-            (0, tall * (0.85 if kind != "straw" else 1)),
-        ]
-    else:
-        rows = list(np.stack([r * np.cos(t) ** 0.7, tall * np.sin(t)], 1))
+    kind = b.choice(*HAT_PROFILES)
+    rows, tall = HAT_PROFILES[kind](b, r, tall)
     crown = lathe(rows, 36)
     if kind in ("fedora", "cowboy"):
         crown = crown.deform(
