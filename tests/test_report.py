@@ -412,7 +412,7 @@ def test_page_is_simplified_when_large(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 100 < len(faces) <= 500 and f"Simplified for this page to {len(faces)} of 1,280 faces." in page
     page = parts_html(cloud())
     assert len(array_of(data_of(page)["labels"], "<i4")) == 400
-    assert "Thinned for this page to 400 of 3,000 points." in page
+    assert "Subsampled for this page to 400 of 3,000 points." in page
 
 
 def test_simplify() -> None:
