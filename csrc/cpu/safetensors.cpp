@@ -99,11 +99,11 @@ SafeTensors::SafeTensors(const std::string& path) : path_(path), file_(path) {
 }
 
 const SafeTensors::Tensor& SafeTensors::tensor(const std::string& name, int64_t count) const {
-  const auto found = tensors_.find(name);
-  if (found == tensors_.end()) fail("no tensor named " + name);
-  if (found->second.count != count)
-    fail(name + " has " + std::to_string(found->second.count) + " values, expected " + std::to_string(count));
-  return found->second;
+  const auto entry = tensors_.find(name);
+  if (entry == tensors_.end()) fail("no tensor named " + name);
+  if (entry->second.count != count)
+    fail(name + " has " + std::to_string(entry->second.count) + " values, expected " + std::to_string(count));
+  return entry->second;
 }
 
 const float* SafeTensors::floats(const std::string& name, int64_t count) const {
@@ -119,9 +119,9 @@ const int16_t* SafeTensors::integers(const std::string& name, int64_t count) con
 }
 
 const std::string& SafeTensors::metadata(const std::string& key) const {
-  const auto found = metadata_.find(key);
-  if (found == metadata_.end()) fail("its metadata has no " + key);
-  return found->second;
+  const auto entry = metadata_.find(key);
+  if (entry == metadata_.end()) fail("its metadata has no " + key);
+  return entry->second;
 }
 
 void half_to_float(const uint16_t* in, int64_t n, float* out) {

@@ -38,10 +38,10 @@ static inline void write_smallest(uint64_t* keys, int64_t m, int64_t k, int64_t*
     const int64_t padded = (m + 7) & ~int64_t{7};
     for (int64_t i = m; i < padded; ++i) keys[i] = ~uint64_t{0};
     for (int64_t i = 0; i < m; ++i) {
-      const __m512i mine = _mm512_set1_epi64(static_cast<long long>(keys[i]));
+      const __m512i key_lanes = _mm512_set1_epi64(static_cast<long long>(keys[i]));
       int rank = 0;
       for (int64_t j = 0; j < padded; j += 8)
-        rank += __builtin_popcount(_mm512_cmplt_epu64_mask(_mm512_loadu_si512(keys + j), mine));
+        rank += __builtin_popcount(_mm512_cmplt_epu64_mask(_mm512_loadu_si512(keys + j), key_lanes));
       if (rank < k) put(rank, keys[i]);
     }
     return;

@@ -55,8 +55,8 @@ WordPiece::WordPiece(const std::string& path) {
 }
 
 int32_t WordPiece::id(std::string_view token) const {
-  const auto found = ids_.find(token);
-  return found == ids_.end() ? -1 : found->second;
+  const auto entry = ids_.find(token);
+  return entry == ids_.end() ? -1 : entry->second;
 }
 
 std::vector<int32_t> WordPiece::encode(std::string_view text) const {
@@ -121,14 +121,14 @@ void WordPiece::add_word(const std::vector<char32_t>& word, std::vector<int32_t>
       append_utf8(word[i], piece);
       ends.push_back(piece.size());
     }
-    int32_t found = -1;
-    while (!ends.empty() && (found = id(std::string_view(piece).substr(0, ends.back()))) < 0) ends.pop_back();
-    if (found < 0) {
+    int32_t token_id = -1;
+    while (!ends.empty() && (token_id = id(std::string_view(piece).substr(0, ends.back()))) < 0) ends.pop_back();
+    if (token_id < 0) {
       ids.resize(before);
       ids.push_back(unk_);
       return;
     }
-    ids.push_back(found);
+    ids.push_back(token_id);
     start += ends.size();
   }
 }

@@ -57,16 +57,16 @@ def farthest_point_sample_reference(
     """The rule in plain array code; batches only."""
     xp = array_namespace(points)
     x, y, z = points[..., 0], points[..., 1], points[..., 2]
-    distance = xp.full_like(x, float("inf"))
+    sq_dist = xp.full_like(x, float("inf"))
     if min_sq_norm > 0:
-        distance[(x * x + y * y) + z * z <= min_sq_norm] = -1.0  # below every squared distance: never the farthest
-    chosen = xp.zeros_like(distance[:, :1], dtype=xp.int64) + start  # (B, 1)
+        sq_dist[(x * x + y * y) + z * z <= min_sq_norm] = -1.0  # below every squared distance: never the farthest
+    chosen = xp.zeros_like(sq_dist[:, :1], dtype=xp.int64) + start  # (B, 1)
     out = []
     for _ in range(k):
         out.append(chosen)
         dx, dy, dz = (a - _take(xp, a, chosen) for a in (x, y, z))
-        distance = xp.minimum(distance, (dx * dx + dy * dy) + dz * dz)
-        chosen = xp.argmax(distance, 1)[:, None]
+        sq_dist = xp.minimum(sq_dist, (dx * dx + dy * dy) + dz * dz)
+        chosen = xp.argmax(sq_dist, 1)[:, None]
     return xp.concatenate(out, 1)
 
 

@@ -40,8 +40,8 @@ def knn(
     backend = choose("knn", queries, points, k=k)
     if batched:
         return backend.knn(queries, points, k)
-    index, distance = backend.knn(queries[None], points[None], k)
-    return index[0], distance[0]
+    index, sq_dist = backend.knn(queries[None], points[None], k)
+    return index[0], sq_dist[0]
 
 
 @reference.kernel("knn")
@@ -53,12 +53,12 @@ def knn_reference(
     """The rule in plain array code; batches only, all B*Q*N distances at once."""
     xp = array_namespace(points)
     dx, dy, dz = (queries[:, :, None, a] - points[:, None, :, a] for a in range(3))
-    distance = (dx * dx + dy * dy) + dz * dz  # (B, Q, N)
+    sq_dist = (dx * dx + dy * dy) + dz * dz  # (B, Q, N)
     if is_tensor(points):
-        nearest, index = xp.sort(distance, dim=2, stable=True)
+        nearest, index = xp.sort(sq_dist, dim=2, stable=True)
         return index[..., :k].contiguous(), nearest[..., :k].contiguous()
-    index = np.argsort(distance, axis=2, kind="stable")[..., :k]
-    return index.astype(np.int64), np.take_along_axis(distance, index, axis=2)
+    index = np.argsort(sq_dist, axis=2, kind="stable")[..., :k]
+    return index.astype(np.int64), np.take_along_axis(sq_dist, index, axis=2)
 
 
 def _fake(queries: Array, points: Array, k: int) -> tuple[Array, Array]:

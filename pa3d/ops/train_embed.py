@@ -75,7 +75,7 @@ def eval_embed(
     b4: Tensor,  # (W3,)
     bf16: bool,
 ) -> Tensor:  # (P, W3)
-    """The same with y = relu(scale h + shift); not differentiable, nothing is kept."""
+    """The same with y = relu(scale h + shift); not differentiable, and nothing is saved."""
     weights = (w1, b1, w2, w3_local, w3_max, w4, b4, scale, shift)
     step = _steps.acquire(bf16)
     out = step.object.infer(array(patches), *map(array, weights))
