@@ -68,6 +68,17 @@ def test_two_processes_train_as_one(stage: str, backend: str, tmp_path: Path, mo
     assert abs(checked[0][-1]["val_loss"] - checked[1][-1]["val_loss"]) < 1e-4
 
 
+@pytest.mark.slow
+def test_two_processes_train_with_muon_as_one(tmp_path: Path) -> None:
+    from gloo_worker import main
+
+    launch(str(tmp_path / "two"), "stage2", "20", "muon")
+    main(str(tmp_path / "one"), "stage2", "20", "muon")
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert len(one) == len(two) == 20 and one[-1] < one[0]
+    np.testing.assert_allclose(two, one, rtol=0, atol=1e-5)
+
+
 def test_batch_normalisation_over_processes_is_torchs_own_for_one() -> None:
     torch.manual_seed(0)
     norm = torch.nn.BatchNorm1d(5).double().train()

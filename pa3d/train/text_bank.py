@@ -107,6 +107,8 @@ class AbsentNames:
             self._unrelated[np.ix_(list(indices), list(indices))] = False
         self._in_category: dict[str, NDArray[np.bool_]] = {}
         for header in headers:
+            if not header.category.strip():  # shapes without a category have nothing in common
+                continue
             in_category = self._in_category.setdefault(header.category, np.zeros(len(self.names), bool))
             in_category[[self._index[name] for name in header.names]] = True
 
