@@ -21,7 +21,7 @@ import numpy as np
 from build_embedded_corpus import COMMON_KINDS, HUMANS, seen, worded
 
 from pa3d.data.creatures import CREATURES, synthesize_creature
-from pa3d.data.harvest import HarvestReport, characters, survey
+from pa3d.data.harvest import HarvestReport, characters, harvest_with_rigs
 from pa3d.data.parts import PartCloud, write_shards
 from pa3d.data.procedural import CATEGORIES, everyday, synthesize
 from pa3d.data.procedural.assemblies import assemble
@@ -94,7 +94,7 @@ def harvested(folder: Path, license: str, times: int, seed: int) -> Iterator[Par
     rng, report = np.random.default_rng(seed), HarvestReport()
     shapes = (
         s
-        for s in survey(folder, license=license, report=report)
+        for s in harvest_with_rigs(folder, license=license, report=report)
         if s.character is None and not s.file.stem.startswith(EXCLUDED)
     )
     for mesh in seen(replace(s.mesh, license=stated_license(s.file) or s.mesh.license) for s in shapes):
