@@ -31,7 +31,7 @@ class Transform:
     extra_points: NDArray[np.float32] | None = None  # (E, 3)
 
     def apply(self, points: NDArray[np.floating]) -> NDArray[np.float32]:  # (..., 3) -> (..., 3)
-        """The affine map alone."""
+        """Only the affine map, without jitter."""
         return (points @ self.linear + self.translation).astype(np.float32)
 
     def jitter(self, points: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:  # (N, 3) -> (N, 3)

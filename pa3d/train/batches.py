@@ -1,4 +1,4 @@
-"""The training batch of a step: subsampled and augmented clouds cut into patches, with the targets of both stages.
+"""The training batch of a step: subsampled and augmented clouds grouped into patches, with the targets of both stages.
 
 A shape of a batch depends only on (seed, step, batch_index), where batch_index is its index in the global batch
 (pa3d.train.sampler).

@@ -17,7 +17,7 @@ LOG, PICTURE, EVENTS = "log.jsonl", "loss.png", "events"
 
 class MetricLogger:
     """
-    out: the folder of the run; None logs nothing, for all processes but the first.
+    out: the folder of the run; None logs nothing, in every process but the first.
     first_step: the step from which the run resumes. Rows of later steps are dropped, because those steps are repeated.
     log: called with every line of progress.
     """

@@ -42,7 +42,7 @@ class TextBank:
         return [self._ids[name, category] for name in names]
 
     def without_vectors(self) -> TextBank:
-        """A bank that knows the rows alone, small enough to be sent to worker processes."""
+        """A bank without vectors, which knows only the rows: small enough to be sent to worker processes."""
         small = object.__new__(TextBank)
         small._ids, small.vectors = self._ids, np.zeros((0, 0), np.float32)
         return small

@@ -88,7 +88,7 @@ class Trainer:
                 )
 
     def _load_initial_weights(self, init: Checkpoint) -> None:
-        """All weights where the checkpoint's projection has the same target space, else the encoder's alone."""
+        """All weights where the checkpoint's projection has the same target space, else only those of the encoder."""
         own_config, init_config = self.model.encoder.config, init.config
         if replace(init_config, text_dim=own_config.text_dim, drop_path=own_config.drop_path) != own_config:
             expected, actual = own_config.to_dict(), init_config.to_dict()

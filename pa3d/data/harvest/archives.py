@@ -1,4 +1,4 @@
-"""Archives of shapes: ZIP, and Sweet Home 3D libraries, whose catalogue names models and says how they are turned."""
+"""Archives of shapes: ZIP, and Sweet Home 3D libraries, whose catalogue gives the names and rotations of models."""
 
 from __future__ import annotations
 
