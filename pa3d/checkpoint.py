@@ -1,6 +1,7 @@
 """Checkpoints: safetensors with the encoder's configuration, text space, prompts and provenance as metadata.
 
-A pickle is read by `convert_official` alone, and only with torch's `weights_only=True`.
+Only `convert_official` reads a checkpoint that is a pickle, with torch's `weights_only=True`. (Labels of data
+sets may be pickles, too; pa3d.evaluate.plain_pickle reads those.)
 """
 
 from __future__ import annotations
@@ -167,15 +168,15 @@ def convert_official(source: str | Path, target: str | Path) -> Checkpoint:
             "expected the published PatchAlign3D .pt"
         ) from error
     if not isinstance(raw, dict) or not all(isinstance(raw.get(part), dict) for part in ("model", "proj")):
-        found = sorted(map(str, raw)) if isinstance(raw, dict) else type(raw).__name__
-        raise InputError(f"{source}: expected a dictionary with 'model' and 'proj', found {found}")
+        content = sorted(map(str, raw)) if isinstance(raw, dict) else type(raw).__name__
+        raise InputError(f"{source}: expected a dictionary with 'model' and 'proj', found {content}")
     config = EncoderConfig()
     norms = ("encoder.first_conv.1", "encoder.second_conv.1")
     tensors: dict[str, NDArray[np.float32]] = {}
     names = list(config.shapes())
     counters = [f"{n}.num_batches_tracked" for n in norms]
     _check_names([n for n in names if not n.startswith("proj.")] + counters, list(raw["model"]), f"{source}: model")
-    _check_names([f"proj.{kind}" for kind in ("weight", "bias")], list(raw["proj"]), f"{source}: proj")
+    _check_names([f"proj.{suffix}" for suffix in ("weight", "bias")], list(raw["proj"]), f"{source}: proj")
     for part in ("model", "proj"):
         for name, value in raw[part].items():
             if not isinstance(value, torch.Tensor):
@@ -191,12 +192,12 @@ def convert_official(source: str | Path, target: str | Path) -> Checkpoint:
     return checkpoint
 
 
-def _check_names(expected: list[str], found: list[str], where: str) -> None:
-    missing = [n for n in expected if n not in found]
+def _check_names(expected: list[str], actual: list[str], where: str) -> None:
+    missing = [n for n in expected if n not in actual]
     if missing:
         raise InputError(
             f"{where}: missing key {missing[0]} ({len(missing)} missing); not a checkpoint of this encoder"
         )
-    extra = [n for n in found if n not in expected]
+    extra = [n for n in actual if n not in expected]
     if extra:
         raise InputError(f"{where}: extra key {extra[0]} ({len(extra)} extra); not a checkpoint of this encoder")

@@ -22,7 +22,7 @@ from pa3d.data.paraphrases import load_paraphrases
 from pa3d.errors import InputError
 from pa3d.evaluate.datasets import open_dataset
 from pa3d.evaluate.methods import SegmenterMethod
-from pa3d.evaluate.protocols import Case, prepare, resolve
+from pa3d.evaluate.protocols import PreparedShape, prepare, resolve
 from pa3d.evaluate.score import mean_iou, predict, rotation_matrices
 from pa3d.segment import Segmentation
 from pa3d.shape import Shape
@@ -74,7 +74,7 @@ class AutoUp(SegmenterMethod):
         return self.segmenter.segment(shape, list(parts), text_vectors=vectors, up="auto", **options)
 
 
-def cases(shared: Path, name: str, limit: int | None) -> list[Case]:
+def cases(shared: Path, name: str, limit: int | None) -> list[PreparedShape]:
     found = []
     for dataset, folder, split in DATASETS[name]:
         opened = open_dataset(dataset, shared / "data" / "eval" / folder, split=split)
@@ -83,7 +83,9 @@ def cases(shared: Path, name: str, limit: int | None) -> list[Case]:
     return found[:limit]
 
 
-def mean(method: SegmenterMethod, found: list[Case], rotations: list[np.ndarray] | None = None) -> tuple[float, float]:
+def mean(
+    method: SegmenterMethod, found: list[PreparedShape], rotations: list[np.ndarray] | None = None
+) -> tuple[float, float]:
     """Mean IoU and seconds per shape, over all shapes and rotations."""
     protocol, begun, values = resolve("pa3d", "npz"), time.perf_counter(), []
     for case in found:
@@ -94,7 +96,7 @@ def mean(method: SegmenterMethod, found: list[Case], rotations: list[np.ndarray]
     return float(np.mean(values)), (time.perf_counter() - begun) / len(values)
 
 
-def renamed(found: list[Case], names: dict[str, str]) -> list[Case]:
+def renamed(found: list[PreparedShape], names: dict[str, str]) -> list[PreparedShape]:
     return [dataclasses.replace(case, offered=[names[part] for part in case.offered]) for case in found]
 
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from pa3d.atomic import atomic_write
 from pa3d.data.creatures import CREATURES
-from pa3d.data.harvest import survey
+from pa3d.data.harvest import harvest_with_rigs
 from pa3d.data.parts import PartMesh
 from pa3d.data.procedural import CATEGORIES
 from pa3d.data.synth import categories, draw_mesh
@@ -32,7 +32,7 @@ from pa3d.evaluate import metrics
 from pa3d.evaluate.datasets import Dataset, LabelledShape, open_dataset
 from pa3d.evaluate.methods import Majority, SegmenterMethod
 from pa3d.evaluate.pages import side_by_side
-from pa3d.evaluate.protocols import Case, prepare, resolve
+from pa3d.evaluate.protocols import PreparedShape, prepare, resolve
 from pa3d.evaluate.score import confusion_of, predict
 from pa3d.report.colors import part_colors
 from pa3d.shape import Shape
@@ -89,7 +89,7 @@ class Row:
 
     shape: LabelledShape
     origin: str
-    case: Case
+    case: PreparedShape
     predicted: np.ndarray
     ious: list[float | None]
     majority: float
@@ -119,7 +119,7 @@ def seen_words(shards: Iterable[Path]) -> set[str]:
 def never_seen(sources: list[Path], seen: set[str]) -> Iterator[tuple[LabelledShape, str]]:
     """Harvested shapes whose category has no word in common with the seen ones, one per category and set of parts."""
     met: set[tuple[str, ...]] = set()
-    for found in survey(sources, min_surface=MIN_SURFACE):
+    for found in harvest_with_rigs(sources, min_surface=MIN_SURFACE):
         mesh = found.mesh
         kind = (mesh.category, *sorted(names[0] for names in mesh.parts))
         if words(mesh.category) and not words(mesh.category) & seen and kind not in met:

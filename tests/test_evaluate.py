@@ -21,7 +21,7 @@ from pa3d.cli.evaluate import app
 from pa3d.config import EncoderConfig
 from pa3d.errors import InputError
 from pa3d.evaluate import compare, evaluate, open_dataset
-from pa3d.evaluate.methods import METHODS, Majority, PatchOracle, SegmenterMethod, Uniform
+from pa3d.evaluate.methods import METHODS, Majority, PatchOracle, Random, SegmenterMethod
 from pa3d.evaluate.pages import report_html
 from pa3d.evaluate.protocols import PROTOCOLS, Protocol, draw, prepare, resolve, shape_seed
 from pa3d.evaluate.score import predict, rotation_matrices
@@ -391,10 +391,10 @@ def test_baselines_by_hand() -> None:
     oracle.configure(PROTOCOLS["find3d"])
     assert oracle.segment(shape, ["a", "b"], truth=mostly_none).labels.tolist() == [-1] * 8
     many = Shape(np.random.default_rng(0).random((3000, 3)).astype(np.float32), name="s")
-    guessed = Uniform().segment(many, ["a", "b", "c"])
+    guessed = Random().segment(many, ["a", "b", "c"])
     # Three standard deviations of a binomial count.
     assert (np.abs(np.bincount(guessed.labels) - 1000) < 3 * np.sqrt(3000 * 2 / 9)).all()
-    again = Uniform().segment(many, ["a", "b", "c"])
+    again = Random().segment(many, ["a", "b", "c"])
     np.testing.assert_array_equal(guessed.labels, again.labels)
 
 
@@ -420,7 +420,7 @@ def test_methods_that_cannot_be_scored_are_refused(chairs: Path) -> None:
 class Recorder(Heights):
     """Has every optional part of a method, and records what it is given."""
 
-    needs_truth = True
+    needs_ground_truth = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -664,11 +664,11 @@ def test_command(tmp_path: Path, chairs: Path, checkpoint: Checkpoint) -> None:
     assert names == {"records.jsonl", "results.json", "timings.json", "table.txt", "report.html"}
     page = (out / "report.html").read_text()
     for text in (
-        "ceiling: true labels by patch",
-        "the shape&#x27;s majority",
+        "oracle: ground-truth label per patch",
+        "most frequent part",
         "uniform at random",
         "mIoU",
-        "warm, median",
+        "warm median",
     ):
         assert text in page
     assert page.count("data:image/png;base64,") == 3

@@ -111,9 +111,9 @@ def test_meaningless_names_are_dropped_with_a_reason(tmp_path: Path) -> None:
     (tmp_path / "d.glb").write_bytes(b"glTF nonsense")
     report = HarvestReport()
     assert list(harvest(tmp_path, report=report)) == []
-    assert report.dropped["no meaningful part name"] == 1
-    assert report.dropped["fewer than two meaningful part names"] == 2
-    assert sum(count for reason, count in report.dropped.items() if reason.startswith("unreadable")) == 1
+    assert report.drop_reasons["no meaningful part name"] == 1
+    assert report.drop_reasons["fewer than two meaningful part names"] == 2
+    assert sum(count for reason, count in report.drop_reasons.items() if reason.startswith("unreadable")) == 1
     assert "kept 0 shapes" in str(report)
 
 
@@ -237,7 +237,7 @@ def test_library_archive_with_catalogue(tmp_path: Path) -> None:
     assert mesh.license == "CC-BY-3.0"
     assert mesh.parts == [("seat",), ("leg",)]
     np.testing.assert_allclose(mesh.vertices[3], [0, -2, 0], atol=1e-6)
-    assert report.dropped.total() == 2
+    assert report.drop_reasons.total() == 2
 
 
 def test_ac3d_objects_offsets_and_overlays(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from test_harvest import GlbWriter, named_nodes, two_joints
 
 from pa3d.cli import main
-from pa3d.data.harvest import HarvestReport, harvest, survey
+from pa3d.data.harvest import HarvestReport, harvest, harvest_with_rigs
 from pa3d.data.parts import read_shards
 from pa3d.data.procedural import synthesize
 from pa3d.data.sources import category_of, corrections, origin
@@ -131,7 +131,7 @@ def test_equal_meshes_are_kept_once(tmp_path: Path) -> None:
     (tmp_path / "b.glb").write_bytes(part_mesh_glb(mesh))
     report = HarvestReport()
     assert [m.id for m in harvest([tmp_path, tmp_path / "a.glb"], report=report)] == [f"{tmp_path.name}/a"]
-    assert report.left == [(f"{tmp_path.name}/b", "the same mesh as another shape")]
+    assert report.dropped == [(f"{tmp_path.name}/b", "the same mesh as another shape")]
 
 
 def test_archives_of_glb_with_a_damaged_member(tmp_path: Path) -> None:
@@ -153,19 +153,19 @@ def test_nodes_that_form_a_loop_end(tmp_path: Path) -> None:
     glb.write(tmp_path / "loop.glb")
     report = HarvestReport()
     assert list(harvest(tmp_path, report=report)) == []
-    assert "form a loop" in report.left[0][1]
+    assert "form a loop" in report.dropped[0][1]
 
 
 def test_mjcf_that_includes_itself_ends(tmp_path: Path) -> None:
     (tmp_path / "a.xml").write_text('<mujoco><include file="a.xml"/><worldbody/></mujoco>')
     report = HarvestReport()
     assert list(harvest(tmp_path, report=report)) == []
-    assert report.left[0][1].startswith("unreadable")
+    assert report.dropped[0][1].startswith("unreadable")
 
 
 def test_a_rig_comes_with_its_record(tmp_path: Path) -> None:
     two_joints(tmp_path / "toy.glb")
-    [found] = survey(tmp_path, source="mine", license="MIT")
+    [found] = harvest_with_rigs(tmp_path, source="mine", license="MIT")
     assert found.character is not None and found.file == tmp_path / "toy.glb"
     posed = found.character.pose(np.random.default_rng(0))
     assert (posed.source, posed.license, posed.id) == ("mine", "MIT", found.mesh.id)

@@ -14,7 +14,7 @@ from pa3d.evaluate.metrics import (
     calibration_bins,
     confusion_matrix,
     expected_calibration_error,
-    grouped_mean,
+    mean_over_groups,
     nan_mean,
     neighborhoods,
     part_ious,
@@ -162,9 +162,9 @@ def test_calibration_by_hand() -> None:
 
 def test_means_over_shapes_and_categories() -> None:
     values, groups = [0.2, 0.4, 0.9], ["Cap", "Cap", "Bag"]
-    assert grouped_mean(values) == pytest.approx(0.5)
-    assert grouped_mean(values, groups) == pytest.approx((0.3 + 0.9) / 2)
-    assert grouped_mean([]) is None
+    assert mean_over_groups(values) == pytest.approx(0.5)
+    assert mean_over_groups(values, groups) == pytest.approx((0.3 + 0.9) / 2)
+    assert mean_over_groups([]) is None
 
 
 def test_bootstrap_is_seeded_and_covers_what_it_should() -> None:

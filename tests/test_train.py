@@ -22,10 +22,10 @@ from pa3d.train.augment import IDENTITY, sample_transform, visible_points  # noq
 from pa3d.train.batches import part_fractions  # noqa: E402
 from pa3d.train.config import AugmentationConfig, TrainConfig, load_config, save_config, with_overrides  # noqa: E402
 from pa3d.train.loader import load_batches  # noqa: E402
-from pa3d.train.losses import alignment_loss, visual_loss  # noqa: E402
-from pa3d.train.records import MemoryRecords, ShardRecords, merge_names, open_groups, rows_by_name, usable_group  # noqa: E402
+from pa3d.train.losses import alignment_loss, feature_distillation_loss  # noqa: E402
+from pa3d.train.records import MemoryRecords, ShardRecords, mask_rows_by_name, merge_names, open_groups, usable_group  # noqa: E402
 from pa3d.train.sampler import Sampler  # noqa: E402
-from pa3d.train.text_bank import AbsentNames, Paraphrases, TextBank, text_keys  # noqa: E402
+from pa3d.train.text_bank import NegativeNameSampler, Paraphrases, TextBank, text_keys  # noqa: E402
 from pa3d.train.training_data import TrainingData  # noqa: E402
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -81,7 +81,7 @@ def test_the_visual_loss_and_its_gradient_by_hand() -> None:
     """Three patches; d cos / d f = (t / |t| - cos f / |f|) / |f|."""
     features = torch.tensor([[[1.0, 0.0], [0.0, 2.0], [3.0, 4.0]]], dtype=torch.float64, requires_grad=True)
     targets = torch.tensor([[[1.0, 0.0], [0.6, 0.8], [0.0, 5.0]]], dtype=torch.float64)
-    loss = visual_loss(features, targets)
+    loss = feature_distillation_loss(features, targets)
     loss.backward()
     assert math.isclose(float(loss.detach()), (0 + 0.2 + 0.2) / 3, rel_tol=1e-12)
     expected = [[0.0, 0.0], [-0.6 / 2 / 3, 0.0], [0.6 * 0.8 / 5 / 3, -(1 - 0.8 * 0.8) / 5 / 3]]
@@ -215,7 +215,7 @@ def test_files_that_are_no_configuration(tmp_path: Path) -> None:
 
 
 def test_labels_are_cleaned_united_and_lose_the_category() -> None:
-    assert rows_by_name(["Arm_L", "arm l", "BALL", "--", "leg"], "ball") == {"arm l": [0, 1], "leg": [4]}
+    assert mask_rows_by_name(["Arm_L", "arm l", "BALL", "--", "leg"], "ball") == {"arm l": [0, 1], "leg": [4]}
     record = merge_names(ball(0))
     assert record.names == ["top", "bottom"]
     assert (record.masks[0] == (record.points[:, 1] > 0)).all()
@@ -225,9 +225,7 @@ def test_shards_are_read_by_number(tmp_path: Path) -> None:
     written = [ball(seed, 50 + seed) for seed in range(5)]
     write_shards(written, tmp_path / "balls", shard_size=2)
     records = ShardRecords(tmp_path / "balls")
-    assert [h.names for h in records.headers] == [("top", "bottom")] * 5 and all(
-        h.has_features for h in records.headers
-    )
+    assert [h.names for h in records.infos] == [("top", "bottom")] * 5 and all(h.has_features for h in records.infos)
     for index in (4, 0, 3):
         record, expected = records[index], merge_names(written[index])
         assert record.id == expected.id and np.array_equal(record.points, expected.points)
@@ -301,10 +299,10 @@ def equal(a: object, b: object) -> bool:
 
 def test_batches_follow_from_seed_step_and_place() -> None:
     config = tiny_config("joint", augmentation={"kind": "free"})
-    batcher = tiny_data(config).batcher(config)
-    whole, again, other = (batcher.batch(step, 0, 4) for step in (7, 7, 8))
+    batch_builder = tiny_data(config).batch_builder(config)
+    whole, again, other = (batch_builder.batch(step, 0, 4) for step in (7, 7, 8))
     assert equal(whole, again) and not torch.equal(whole.patches, other.patches)
-    assert equal(whole.slice(2, 4), tiny_data(config).batcher(config).batch(7, 2, 4))
+    assert equal(whole.slice(2, 4), tiny_data(config).batch_builder(config).batch(7, 2, 4))
     assert whole.patches.shape == (4, 8, 6, 3) and whole.targets is not None and whole.targets.shape == (4, 8, 2)
     assert whole.visual_targets is not None and whole.visual_targets.shape == (4, 8, 4)
 
@@ -312,17 +310,17 @@ def test_batches_follow_from_seed_step_and_place() -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_made_ahead_are_those_of_their_steps(workers: int) -> None:
     config = tiny_config()
-    batcher = tiny_data(config).batcher(config)
-    ahead = load_batches(batcher, 5, 1, 3, workers=workers, prefetch=2)
-    assert all(equal(next(ahead), batcher.batch(step, 1, 3)) for step in (5, 6, 7))
+    batch_builder = tiny_data(config).batch_builder(config)
+    ahead = load_batches(batch_builder, 5, 1, 3, workers=workers, prefetch=2)
+    assert all(equal(next(ahead), batch_builder.batch(step, 1, 3)) for step in (5, 6, 7))
     ahead.close()  # type: ignore[attr-defined]
 
 
 def test_targets_belong_to_the_patches() -> None:
     """Of a ball cut at y = 0 in its middle, a patch's share of the top follows from its points; y is the model's z."""
     config = tiny_config()
-    batcher = tiny_data(config).batcher(config)
-    batch = batcher.batch(0, 0, 4)
+    batch_builder = tiny_data(config).batch_builder(config)
+    batch = batch_builder.batch(0, 0, 4)
     assert batch.targets is not None and batch.text_ids is not None
     record = merge_names(ball(int(batch.ids[0][1:])))
     middle = -record.points[:, 1].mean()  # where the cut is once the mean is at 0, up to the choice of points
@@ -338,7 +336,7 @@ def test_visual_targets_are_those_of_the_nearest_target_centre() -> None:
     moving = tiny_config(
         "stage1", data={"points": 300}, augmentation={"kind": "paper", "jitter": 0.0, "probability": 1.0}
     )
-    batch, moved = (tiny_data(config).batcher(config).batch(3, 0, 4) for config in (still, moving))
+    batch, moved = (tiny_data(config).batch_builder(config).batch(3, 0, 4) for config in (still, moving))
     assert batch.ids == moved.ids and batch.visual_targets is not None and moved.visual_targets is not None
     assert torch.equal(batch.visual_targets, moved.visual_targets) and not torch.equal(batch.centers, moved.centers)
     for i, name in enumerate(batch.ids):
@@ -357,9 +355,9 @@ def test_small_parts_keep_their_share() -> None:
     rare[:20] = True
     record = PartCloud(record.points, ["all", "rare"], np.stack([~rare, rare]), "", "s", "MIT", "r")
     config = tiny_config(data={"subsample": "mask_aware", "points": 128})
-    batcher = tiny_data(config).batcher(config)
+    batch_builder = tiny_data(config).batch_builder(config)
     for seed in range(5):
-        chosen = batcher._subsample(record.masks, np.arange(4000), 128, np.random.default_rng(seed))
+        chosen = batch_builder._subsample(record.masks, np.arange(4000), 128, np.random.default_rng(seed))
         assert len(set(chosen.tolist())) == 128 and rare[chosen].sum() == 20
 
 
@@ -368,29 +366,29 @@ def test_precomputed_patches_move_as_cut_ones_do() -> None:
         data={"patches": "precomputed", "variants": 1},
         augmentation={"kind": "paper", "probability": 1.0, "jitter": 0.0},
     )
-    batcher = tiny_data(config, count=1).batcher(config)
-    a, b = batcher.batch(0, 0, 1), batcher.batch(1, 0, 1)
+    batch_builder = tiny_data(config, count=1).batch_builder(config)
+    a, b = batch_builder.batch(0, 0, 1), batch_builder.batch(1, 0, 1)
     assert not torch.equal(a.patches, b.patches)
     lengths = [x.patches.norm(dim=3) for x in (a, b)]
     ratio = lengths[0] / lengths[1].clamp(min=1e-9)
     torch.testing.assert_close(ratio[lengths[1] > 1e-6], ratio.median().expand(int((lengths[1] > 1e-6).sum())))
     with pytest.raises(InputError, match='"precomputed" goes with augmentation'):
         wrong = replace(config, augmentation=AugmentationConfig(kind="free"))
-        tiny_data(config).batcher(wrong)
+        tiny_data(config).batch_builder(wrong)
 
 
 def test_a_degenerate_shape_is_named() -> None:
     config = tiny_config()
     some = tiny_data(config, count=1)
     some.train[0][0].points[:] = 0
-    with pytest.raises(InputError, match=r"b0: cannot be trained on \(all sampled points are equal"):
-        some.batcher(config).batch(0, 0, 1)
+    with pytest.raises(InputError, match=r"b0: cannot be used for training \(all sampled points are equal"):
+        some.batch_builder(config).batch(0, 0, 1)
 
 
 def test_unknown_groups_in_weights() -> None:
     config = tiny_config(data={"weights": {"cubes": 1.0}})
     with pytest.raises(InputError, match="no group 'cubes' with usable records; there are balls"):
-        tiny_data(config).batcher(config)
+        tiny_data(config).batch_builder(config)
 
 
 # Text
@@ -401,7 +399,7 @@ def test_paraphrases_take_the_place_of_names(tmp_path: Path) -> None:
     table.write_text("top\tupper half|lid\nbottom\tlid\n")
     config = tiny_config(data={"paraphrases": str(table), "paraphrase": 1.0})
     some = tiny_data(config)
-    batch, seen = some.batcher(config).batch(0, 0, 4), set()
+    batch, seen = some.batch_builder(config).batch(0, 0, 4), set()
     assert some.text_bank is not None and batch.text_ids is not None
     words = {row: name for (name, _), row in some.text_bank._ids.items()}
     for names in batch.text_ids.tolist():
@@ -504,7 +502,7 @@ def test_views_and_tables() -> None:
     ]
     assert 60 < sum(mask is not None for mask in views) < 120
     config = tiny_config(augmentation={"kind": "free", "view": 1.0, "table": 1.0})
-    batch = tiny_data(config).batcher(config).batch(0, 0, 4)
+    batch = tiny_data(config).batch_builder(config).batch(0, 0, 4)
     assert batch.targets is not None and batch.valid is not None
     covered = (batch.targets * batch.valid[:, None]).sum(dim=2)  # every point of a ball is of one of two parts
     assert bool((covered < 0.01).any()) and bool((covered > 0.99).any())
@@ -532,15 +530,15 @@ def test_dirt_can_be_asked_for() -> None:
 
 def test_densities_change_from_batch_to_batch() -> None:
     config = tiny_config(data={"densities": {"128/8": 0.5, "64/4": 0.3, "300/16": 0.2, "8/8": 0.0}})
-    batcher = tiny_data(config).batcher(config)
-    sizes = [batcher.density(step) for step in range(400)]
+    batch_builder = tiny_data(config).batch_builder(config)
+    sizes = [batch_builder.density(step) for step in range(400)]
     assert set(sizes) == {(128, 8), (64, 4), (300, 16)}
     assert abs(sizes.count((128, 8)) / 400 - 0.5) < 0.1
     for step in range(8):
-        batch = batcher.batch(step, 0, 4)
+        batch = batch_builder.batch(step, 0, 4)
         points, patches = sizes[step]
         assert batch.patches.shape == (4, patches, TINY.patch_size, 3) and points in (128, 64, 300)
-    assert tiny_data(tiny_config()).batcher(tiny_config()).density(5) == (128, 8)
+    assert tiny_data(tiny_config()).batch_builder(tiny_config()).density(5) == (128, 8)
     with pytest.raises(InputError, match="expected no more patches than points"):
         with_overrides(config, ['data.densities={"4/8" = 1.0}'])
 
@@ -562,7 +560,7 @@ def test_absent_names_are_far_from_those_present(tmp_path: Path) -> None:
     group = usable_group("all", MemoryRecords(records), names=True, features=False)
     paraphrases = Paraphrases.load(str(table))
     bank = TextBank(text_encoder(MINILM), text_keys([group], paraphrases, set()))
-    absent = AbsentNames([group], bank, paraphrases)
+    absent = NegativeNameSampler([group], bank, paraphrases)
     drawn = [absent.sample(["leg"], "chair", 4, np.random.default_rng(s)) for s in range(40)]
     found = {name for names in drawn for name in names}
     assert {"sail", "propeller", "light bulb"} <= found
@@ -579,8 +577,8 @@ def test_absent_names_have_targets_of_zero() -> None:
     wheel = replace(ball(50), names=["wheel", "sail", "keyboard", "moustache"], masks=np.ones((4, 300), bool))
     group = usable_group("wheels", MemoryRecords([replace(wheel, category="wheels")]), names=True, features=False)
     both = TrainingData.from_groups(config, [balls, group], [])
-    batch = both.batcher(config).batch(0, 0, 4)
-    plain = both.batcher(with_overrides(config, ["data.absent=0"])).batch(0, 0, 4)
+    batch = both.batch_builder(config).batch(0, 0, 4)
+    plain = both.batch_builder(with_overrides(config, ["data.absent=0"])).batch(0, 0, 4)
     assert batch.targets is not None and batch.valid is not None and plain.valid is not None
     assert plain.targets is not None
     for i, name in enumerate(batch.ids):

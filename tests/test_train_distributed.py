@@ -14,7 +14,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from pa3d.train.distributed import SyncBatchNormFunction, World, update_running_stats  # noqa: E402
+from pa3d.train.distributed import DistributedContext, SyncBatchNormFunction, update_running_stats  # noqa: E402
 
 WORKER = Path(__file__).with_name("gloo_worker.py")
 PROCESSES = 2
@@ -68,6 +68,17 @@ def test_two_processes_train_as_one(stage: str, backend: str, tmp_path: Path, mo
     assert abs(checked[0][-1]["val_loss"] - checked[1][-1]["val_loss"]) < 1e-4
 
 
+@pytest.mark.slow
+def test_two_processes_train_with_muon_as_one(tmp_path: Path) -> None:
+    from gloo_worker import main
+
+    launch(str(tmp_path / "two"), "stage2", "20", "muon")
+    main(str(tmp_path / "one"), "stage2", "20", "muon")
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert len(one) == len(two) == 20 and one[-1] < one[0]
+    np.testing.assert_allclose(two, one, rtol=0, atol=1e-5)
+
+
 def test_batch_normalisation_over_processes_is_torchs_own_for_one() -> None:
     torch.manual_seed(0)
     norm = torch.nn.BatchNorm1d(5).double().train()
@@ -90,7 +101,7 @@ def test_batch_normalisation_over_processes_is_torchs_own_for_one() -> None:
 def test_processes_share_a_batch() -> None:
     from pa3d.errors import InputError
 
-    worlds = [World(rank, 4, torch.device("cpu")) for rank in range(4)]
-    assert [world.local_slots(8) for world in worlds] == [(0, 2), (2, 4), (4, 6), (6, 8)]
+    contexts = [DistributedContext(rank, 4, torch.device("cpu")) for rank in range(4)]
+    assert [context.local_range(8) for context in contexts] == [(0, 2), (2, 4), (4, 6), (6, 8)]
     with pytest.raises(InputError, match=r"optimizer\.batch 6 is not a multiple of the 4 processes"):
-        worlds[0].local_slots(6)
+        contexts[0].local_range(6)

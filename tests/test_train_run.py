@@ -108,9 +108,9 @@ def test_freezing_leaves_every_frozen_tensor_as_it_was() -> None:
     config = replace(tiny_config(optimizer={"batch": 4}), freeze="official")
     one = trainer(config)
     before = {k: v.clone() for k, v in one.model.state_dict().items()}
-    batcher = tiny_data(config).batcher(config)
+    batch_builder = tiny_data(config).batch_builder(config)
     for step in range(3):
-        one.train_step(batcher.batch(step, 0, 4))
+        one.train_step(batch_builder.batch(step, 0, 4))
     last = f"encoder.blocks.blocks.{TINY.depth - 1}."
     moving = (
         last,
@@ -130,9 +130,9 @@ def test_without_freezing_everything_moves() -> None:
     config = tiny_config()
     one = trainer(config)
     before = {k: v.clone() for k, v in one.model.state_dict().items()}
-    batcher = tiny_data(config).batcher(config)
+    batch_builder = tiny_data(config).batch_builder(config)
     for step in range(2):
-        one.train_step(batcher.batch(step, 0, 4))
+        one.train_step(batch_builder.batch(step, 0, 4))
     still = {k for k, v in one.model.state_dict().items() if torch.equal(before[k], v)}
     net = "encoder.encoder."
     assert still == {f"{net}first_conv.0.bias", f"{net}first_conv.3.bias", f"{net}second_conv.0.bias"}
@@ -144,7 +144,7 @@ def test_accumulated_parts_make_the_gradient_of_the_whole() -> None:
     for accumulate in (1, 2):
         config = replace(tiny_config(optimizer={"accumulate": accumulate, "batch": 4}), freeze="official")
         one = trainer(config)
-        one.train_step(tiny_data(config).batcher(config).batch(0, 0, 4))
+        one.train_step(tiny_data(config).batch_builder(config).batch(0, 0, 4))
         found.append({k: p.grad for k, p in one.model.named_parameters() if p.grad is not None})
     for name, expected in found[0].items():
         torch.testing.assert_close(found[1][name], expected, rtol=1e-4, atol=1e-6, msg=name)
@@ -153,17 +153,17 @@ def test_accumulated_parts_make_the_gradient_of_the_whole() -> None:
 def test_gradients_are_clipped_to_a_norm() -> None:
     config = tiny_config(optimizer={"clip": 1e-3})
     one = trainer(config)
-    result = one.train_step(tiny_data(config).batcher(config).batch(0, 0, 4))
+    result = one.train_step(tiny_data(config).batch_builder(config).batch(0, 0, 4))
     squares = [float(p.grad.square().sum()) for p in one.model.parameters() if p.grad is not None]
     assert result.grad_norm > 1e-3 and sum(squares) ** 0.5 <= 1.0001e-3
 
 
 def test_the_average_lags_behind_and_is_what_is_saved() -> None:
     config = tiny_config(optimizer={"ema": 0.9})
-    one, batcher = trainer(config), tiny_data(config).batcher(config)
+    one, batch_builder = trainer(config), tiny_data(config).batch_builder(config)
     expected = {k: v.clone() for k, v in one.model.state_dict().items()}
     for step in range(3):
-        one.train_step(batcher.batch(step, 0, 4))
+        one.train_step(batch_builder.batch(step, 0, 4))
         keep = min(0.9, (2 + step) / (11 + step))
         for name, now in one.model.state_dict().items():
             if now.is_floating_point():
@@ -178,7 +178,7 @@ def test_what_is_not_finite_stops_with_the_shapes_and_changes_nothing(
 ) -> None:
     config = tiny_config()
     one = trainer(config)
-    batch = tiny_data(config).batcher(config).batch(0, 0, 4)
+    batch = tiny_data(config).batch_builder(config).batch(0, 0, 4)
     assert batch.targets is not None
     if what == "loss":
         batch.targets[0] = float("nan")

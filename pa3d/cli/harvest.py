@@ -66,7 +66,7 @@ def harvest(
     Writes shard-*.tar and harvest.json, which lists every shape that was kept and why each other shape was left out.
     Files that cannot be read are named on stderr and skipped. docs/harvest.md has the rules.
     """
-    from pa3d.data.harvest import HarvestReport, survey
+    from pa3d.data.harvest import HarvestReport, harvest_with_rigs
     from pa3d.data.parts import write_shards
 
     if sheet is not None:
@@ -74,7 +74,7 @@ def harvest(
     report, kept, chosen = HarvestReport(), list[dict[str, Any]](), _Reservoir(SHEET_SHAPES if sheet else 0, seed)
 
     def records() -> Iterator[PartCloud]:
-        for shape in survey(paths, license=license, source=source, category=category, report=report):
+        for shape in harvest_with_rigs(paths, license=license, source=source, category=category, report=report):
             kept.append(_described(shape))
             chosen.offer(shape.mesh)
             yield from clouds(shape, points, draws, poses, seed)
@@ -83,7 +83,7 @@ def harvest(
     with replaced_folder(out, REPORT, force=force) as folder, working:
         written = write_shards(records(), folder)
         if not kept:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in report.dropped.most_common(4))
+            reasons = ", ".join(f"{count} {reason}" for reason, count in report.drop_reasons.most_common(4))
             where = ", ".join(map(str, paths))
             raise InputError(
                 f"no shape with two named parts in {where} ({reasons or 'no files of a known kind'}); "
@@ -91,7 +91,7 @@ def harvest(
             )
         settings = {"points": points, "draws": draws, "poses": poses, "seed": seed}
         facts = _facts(report, written, settings)
-        write_json(folder / REPORT, {**facts, "shapes": kept, "left": report.left})
+        write_json(folder / REPORT, {**facts, "shapes": kept, "left": report.dropped})
         if sheet is not None:
             from pa3d.atomic import atomic_write
             from pa3d.report.part_mesh import contact_sheet
@@ -160,7 +160,7 @@ def _facts(report: HarvestReport, written: int, settings: dict[str, Any]) -> dic
         "names_in_5_shapes": len(report.common_names()),
         "sources": dict(report.kept.most_common()),
         "licenses": dict(report.licenses.most_common()),
-        "dropped": dict(report.dropped.most_common()),
+        "dropped": dict(report.drop_reasons.most_common()),
         "settings": settings,
         "shapes_a_name": dict(report.names.most_common()),
     }

@@ -5,7 +5,7 @@
         shape = dataset.load(i)
 
 `LAYOUTS` describes the files of each. Opening a dataset lists its shapes, and fails when the folder has another layout.
-A shape is read when it is loaded, so a broken one is found then.
+A shape is read when it is loaded; the errors of a damaged file are raised then.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class LabelledShape:
 class Dataset(ABC):
     """Shapes by index. It is small, so that it can be sent to other processes; load reads a shape.
 
-    ids: one per shape, unique, in the order of the split. Whether the file exists shows when it is loaded.
+    ids: one per shape, unique, in the order of the split. `load` raises an error when a file is missing.
     label_sets: part names by category, None when each shape brings its own.
     """
 
@@ -96,14 +96,14 @@ class Dataset(ABC):
         return len(self.ids)
 
     def load(self, index: int) -> LabelledShape:
-        """Raises InputError when the shape is broken."""
+        """Raises InputError when the shape's files are damaged."""
         try:
             return self._load(index).validate()
         except InputError:
             raise
         except DAMAGE as error:
             reason = f"{type(error).__name__}: {error}"
-            raise InputError(f"{self.ids[index]}: cannot be read ({reason}); get the file again") from error
+            raise InputError(f"{self.ids[index]}: cannot be read ({reason}); download the file again") from error
 
     @abstractmethod
     def _load(self, index: int) -> LabelledShape: ...
@@ -128,15 +128,15 @@ def open_dataset(name: str, root: str | Path, *, split: str | None = None, up: s
     folder = Path(root)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected {name} laid out as {LAYOUTS[name]}")
-    kind: Any
+    dataset_class: Any
     if name == "shapenetpart":
-        kind = ShapeNetPart if (folder / ShapeNetPart.categories_file).is_file() else ShapeNetPartHdf5
+        dataset_class = ShapeNetPart if (folder / ShapeNetPart.categories_file).is_file() else ShapeNetPartHdf5
     elif name == "faust":
-        kind = FaustMeshes if (folder / "coarse_gt.json").is_file() else FaustNpz
+        dataset_class = FaustMeshes if (folder / "coarse_gt.json").is_file() else FaustNpz
     else:
-        kind = {"partnete": PartNetE, "scanobjectnn": ScanObjectNN, "objaverse": Objaverse, "npz": Npz}[name]
+        dataset_class = {"partnete": PartNetE, "scanobjectnn": ScanObjectNN, "objaverse": Objaverse, "npz": Npz}[name]
     default = {"shapenetpart": "test", "scanobjectnn": "all", "objaverse": "all"}.get(name, "test")
-    dataset: Dataset = kind(folder, split or default, up)
+    dataset: Dataset = dataset_class(folder, split or default, up)
     if not dataset.ids:
         raise dataset._not_found(f"a shape of split {dataset.split}")
     return dataset
@@ -159,9 +159,11 @@ class ShapeNetPart(Dataset):
         try:
             listed = [str(entry).split("/")[-2:] for entry in json.loads(files.read_text())]
         except ValueError as error:
-            raise InputError(f"{files}: not JSON ({error}); get the file again") from error
+            raise InputError(f"{files}: not JSON ({error}); download the file again") from error
         if unknown := sorted({entry[0] for entry in listed} - set(self._category)):
-            raise InputError(f"{files}: lists {unknown[0]}, which {self.categories_file} does not know; get both again")
+            raise InputError(
+                f"{files}: lists {unknown[0]}, which {self.categories_file} does not know; download both again"
+            )
         self.ids = ["/".join(entry) for entry in listed]
 
     def _load(self, index: int) -> LabelledShape:
@@ -169,12 +171,14 @@ class ShapeNetPart(Dataset):
         category = self._category[key.split("/")[0]]
         table = np.loadtxt(self.root / f"{key}.txt", dtype=np.float32, ndmin=2)
         if table.shape[1] != 7:
-            raise InputError(f"{key}: rows of {table.shape[1]} numbers, expected 'x y z nx ny nz label'; get it again")
+            raise InputError(
+                f"{key}: rows of {table.shape[1]} numbers, expected 'x y z nx ny nz label'; download it again"
+            )
         return _shapenetpart_shape(key, category, table[:, :3], table[:, 6].astype(np.int32), self)
 
 
 class ShapeNetPartHdf5(Dataset):
-    """PointNet's form: 2,048 points a shape in .h5 files."""
+    """PointNet's form: 2,048 points per shape in .h5 files."""
 
     name = "shapenetpart"
     label_sets = labels.SHAPENETPART
@@ -190,7 +194,7 @@ class ShapeNetPartHdf5(Dataset):
             raise self._not_found(str(categories.relative_to(root)))
         self._categories = [line.split()[0] for line in categories.read_text().splitlines() if line.strip()]
         if unknown := [c for c in self._categories if c not in labels.SHAPENETPART]:
-            raise InputError(f"{categories}: {unknown[0]} is no category of ShapeNetPart; get the file again")
+            raise InputError(f"{categories}: {unknown[0]} is no category of ShapeNetPart; download the file again")
         self._rows: list[tuple[Path, int]] = []
         for name in listing.read_text().split():
             path = base / Path(name).name
@@ -214,11 +218,11 @@ def _open_hdf5(path: Path) -> Any:
     except ImportError as error:
         raise InputError("the HDF5 form of ShapeNetPart needs h5py; install it with pip install h5py") from error
     if not path.is_file():
-        raise InputError(f"{path}: no such file, though the list of files names it; get the dataset again")
+        raise InputError(f"{path}: no such file, though the list of files names it; download the dataset again")
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        raise InputError(f"{path}: not a readable HDF5 file ({error}); get it again") from error
+        raise InputError(f"{path}: not a readable HDF5 file ({error}); download it again") from error
 
 
 def _shapenetpart_shape(
@@ -228,7 +232,7 @@ def _shapenetpart_shape(
     if part.min() < first or part.max() >= first + len(names):
         raise InputError(
             f"{key}: labels {part.min()}..{part.max()}, expected {first}..{first + len(names) - 1} of "
-            f"{category}; get the file again"
+            f"{category}; download the file again"
         )
     cloud = Shape(np.ascontiguousarray(points, np.float32), up=dataset.up, name=key)
     return LabelledShape(key, category, cloud, part - first, list(names), dataset.split)
@@ -243,12 +247,12 @@ class PartNetE(Dataset):
     def __init__(self, root: Path, split: str, up: str) -> None:
         super().__init__(root, "test", up)
         self._base = root / "test" if (root / "test").is_dir() else root
-        found = [path for path in sorted(self._base.iterdir()) if path.name in labels.PARTNETE and path.is_dir()]
-        if not found:
+        categories = [path for path in sorted(self._base.iterdir()) if path.name in labels.PARTNETE and path.is_dir()]
+        if not categories:
             raise self._not_found("a folder named after a category, such as Bottle,")
         self.ids = [
             f"{category.name}/{shape.name}"
-            for category in found
+            for category in categories
             for shape in sorted(category.iterdir())
             if shape.is_dir()
         ]
@@ -259,7 +263,9 @@ class PartNetE(Dataset):
         shape = load(folder / "pc.ply", up=self.up)
         content = load_pickled_dict(folder / "label.npy")
         if "semantic_seg" not in content:
-            raise InputError(f"{key}: label.npy has no semantic_seg, only {', '.join(map(str, content))}; get it again")
+            raise InputError(
+                f"{key}: label.npy has no semantic_seg, only {', '.join(map(str, content))}; download it again"
+            )
         part = np.asarray(content["semantic_seg"]).ravel().astype(np.int32)
         cloud = Shape(shape.points, colors=shape.colors, up=self.up, name=key)
         return LabelledShape(key, category, cloud, part, list(labels.PARTNETE[category]), self.split)
@@ -288,7 +294,7 @@ class ScanObjectNN(Dataset):
         for line in listing.read_text().splitlines():
             fields = line.split()
             if len(fields) < 2 or not fields[1].isdigit() or int(fields[1]) >= len(categories):
-                raise InputError(f"{listing}: {line!r} is not 'FILE CATEGORY_ID [t]'; get the file again")
+                raise InputError(f"{listing}: {line!r} is not 'FILE CATEGORY_ID [t]'; download the file again")
             is_test = len(fields) > 2 and fields[2] == "t"
             if split == "all" or is_test == (split == "test"):
                 self.ids.append(f"{categories[int(fields[1])]}/{Path(fields[0]).stem}")
@@ -299,13 +305,13 @@ class ScanObjectNN(Dataset):
         points = _read_rows(self._base / f"{key}.bin", 11)
         part = _read_rows(self._base / f"{key}_part.bin", 2)[:, -1].astype(np.int64)
         if len(part) != len(points):
-            raise InputError(f"{key}: {len(part)} labels for {len(points)} points; get both files again")
+            raise InputError(f"{key}: {len(part)} labels for {len(points)} points; download both files again")
         ids = np.array(labels.SCANOBJECTNN_IDS.get(category, range(len(labels.SCANOBJECTNN[category]) + 1)))
         known = (part >= 0) & (part < len(ids))
         part = np.where(known, ids[np.where(known, part, 0)] - 1, -1)
         instance = points[:, 10]
-        things, counts = np.unique(instance[~np.isin(instance, (0, 1, 2))], return_counts=True)
-        scene = instance != things[counts.argmax()] if len(things) else None
+        instance_ids, counts = np.unique(instance[~np.isin(instance, (0, 1, 2))], return_counts=True)
+        scene = instance != instance_ids[counts.argmax()] if len(instance_ids) else None
         cloud = Shape(np.ascontiguousarray(points[:, :3]), up=self.up, name=key)
         names = list(labels.SCANOBJECTNN[category])
         return LabelledShape(key, category, cloud, np.maximum(part, -1).astype(np.int32), names, self.split, scene)
@@ -316,7 +322,7 @@ def _read_rows(path: Path, columns: int) -> NDArray[np.float32]:
     values = np.fromfile(path, "<f4")
     if len(values) < 1 + columns or (len(values) - 1) % columns or (len(values) - 1) // columns != values[0]:
         raise InputError(
-            f"{path.name}: {len(values)} numbers are not a count and rows of {columns}; get the file again"
+            f"{path.name}: {len(values)} numbers are not a count and rows of {columns}; download the file again"
         )
     return values[1:].reshape(-1, columns)
 
@@ -329,10 +335,10 @@ class Objaverse(Dataset):
 
     def __init__(self, root: Path, split: str, up: str) -> None:
         super().__init__(root, split, up)
-        found = [name for name in self.SPLITS if (root / name).is_dir()]
-        if split != "all" and split not in found:
+        splits = [name for name in self.SPLITS if (root / name).is_dir()]
+        if split != "all" and split not in splits:
             raise self._not_found(f"a folder {split}")
-        folders = [root / name for name in (found if split == "all" else [split])] or [root]
+        folders = [root / name for name in (splits if split == "all" else [split])] or [root]
         shapes = [path.parent for folder in folders for path in sorted(folder.glob("*/label_map.json"))]
         self.ids = [shape.relative_to(root).as_posix() for shape in shapes]
 
@@ -341,11 +347,11 @@ class Objaverse(Dataset):
         folder = self.root / key
         label_map = json.loads((folder / "label_map.json").read_text())
         if not isinstance(label_map, dict):
-            raise InputError(f"{key}: label_map.json is not a dict of number to name; get it again")
+            raise InputError(f"{key}: label_map.json is not a dict of number to name; download it again")
         names = {int(number): str(name) for number, name in label_map.items()}
         numbers = sorted(number for number in names if number > 0)
         if numbers != list(range(1, len(numbers) + 1)):
-            raise InputError(f"{key}: label_map.json has the numbers {numbers}, expected 1, 2, ...; get it again")
+            raise InputError(f"{key}: label_map.json has the numbers {numbers}, expected 1, 2, ...; download it again")
         shape = load(folder / "points5000.pcd", up=self.up)
         part = self._labels(folder, len(shape.points))
         category = folder.name.rsplit("_", 1)[0].replace("_", " ")
@@ -360,7 +366,9 @@ class Objaverse(Dataset):
             return np.load(folder / "labels.npy", allow_pickle=False).ravel().astype(np.int64) - 1
         masks = _masks(folder)
         if masks.ndim != 2 or masks.shape[1] != points:
-            raise InputError(f"{folder.name}: masks of shape {masks.shape} for {points} points; get the folder again")
+            raise InputError(
+                f"{folder.name}: masks of shape {masks.shape} for {points} points; download the folder again"
+            )
         part = np.full(points, -1, np.int64)
         for row in np.argsort(-masks.sum(axis=1), kind="stable"):
             part[masks[row]] = row
@@ -377,11 +385,13 @@ def _masks(folder: Path) -> NDArray[np.bool_]:
             raise InputError("mask2pts.pt needs torch; install it with pip install 'pa3d[torch]'") from error
         tensor = torch.load(folder / "mask2pts.pt", map_location="cpu", weights_only=True)
         return np.asarray(tensor.numpy(), bool)
-    raise InputError(f"{folder.name}: none of labels.npy, mask2pts.npy and mask2pts.pt is there; get the folder again")
+    raise InputError(
+        f"{folder.name}: none of labels.npy, mask2pts.npy and mask2pts.pt is there; download the folder again"
+    )
 
 
 def _merge_equal_names(names: list[str]) -> tuple[list[str], list[int]]:
-    """Names without those that read the same as an earlier one, and the new number of each name."""
+    """The distinct names, compared as clean names, and for each name its index among them."""
     from pa3d.text import clean_name
 
     distinct: dict[str, int] = {}
@@ -445,9 +455,9 @@ class FaustMeshes(Dataset):
         try:
             self._names: dict[str, list[str]] = json.loads((root / "coarse_gt.json").read_text())
         except ValueError as error:
-            raise InputError(f"{root / 'coarse_gt.json'}: not JSON ({error}); get the file again") from error
+            raise InputError(f"{root / 'coarse_gt.json'}: not JSON ({error}); download the file again") from error
         if not isinstance(self._names, dict):
-            raise InputError(f"{root / 'coarse_gt.json'}: not a dict of mesh to part names; get the file again")
+            raise InputError(f"{root / 'coarse_gt.json'}: not a dict of mesh to part names; download the file again")
         listing = root / "meshes.txt"
         files = (
             listing.read_text().split() if listing.is_file() else sorted(p.name for p in (root / "scans").glob("*.obj"))
@@ -457,7 +467,7 @@ class FaustMeshes(Dataset):
     def _load(self, index: int) -> LabelledShape:
         key = self.ids[index]
         if key not in self._names:
-            raise InputError(f"{key}: coarse_gt.json has no labels for it; get the file again")
+            raise InputError(f"{key}: coarse_gt.json has no labels for it; download the file again")
         mesh = load(self.root / "scans" / f"{key}.obj", up=self.up)
         number = {name: i for i, name in enumerate(labels.FAUST)}
         part = np.array([number[name] for name in self._names[key]], np.int32)

@@ -1,7 +1,10 @@
 """What can be evaluated: the interface of a method, the built-in methods, and classes from other packages.
 
-`Method` says what `evaluate` asks of a method. The segmenter, the baselines and the ceiling below use nothing else, and
-`make_method` also takes a class from outside, as "package.module:Class".
+`Method` lists what `evaluate` calls. The segmenter and the baselines below need nothing else, and `make_method` also
+takes a class from outside, as "package.module:Class".
+
+"Ceiling" and "oracle" are one thing: the best result that a method could reach, from a method that knows the true
+labels. Results and options call it "oracle". The default one is `PatchOracle`.
 """
 
 from __future__ import annotations
@@ -44,7 +47,7 @@ class Method(Protocol):
     A method may also have:
 
     configure(protocol): called first, once, with the rules of this evaluation: a pa3d.evaluate.Protocol. The method
-        takes what it can follow, such as protocol.prompts. If protocol.unlabelled is "zero", segment must return
+        uses the rules that concern it, such as protocol.prompts. If protocol.unlabelled is "zero", segment must return
         label -1 where no part has a logit above 0; only a method with configure is used with such a protocol.
         Raises InputError when the method cannot follow the protocol.
     prepare(label_sets): called once before the first shape, with the names of the dataset: {category: part names}.
@@ -52,8 +55,8 @@ class Method(Protocol):
     ceiling(): another method, whose result is reported as the best that this one could reach. Without it the ceiling
         is that of the default patches (PatchOracle).
     identity(): a dict with "name" and the settings, which results.json holds. Without it the name is that of the class.
-    needs_truth: if true, segment is also given truth=, the true label (N,) of every point, as baselines and ceilings
-        need.
+    needs_ground_truth: if true, segment is also given truth=, the true label (N,) of every point, as a ceiling
+        needs.
 
     Worker processes receive a pickled copy of the method, after configure and prepare.
     """
@@ -78,10 +81,10 @@ def configure(method: Any, protocol: EvaluationProtocol) -> None:
 
 
 def baselines(method: Any, protocol: EvaluationProtocol) -> dict[str, Method]:
-    """The answers that are reported beside a method's: its ceiling, each shape's majority, and chance."""
+    """The methods that are reported beside a method: its ceiling, the most frequent part, and random labels."""
     ceiling = method.ceiling() if hasattr(method, "ceiling") else PatchOracle(seed=protocol.seed)
     configure(ceiling, protocol)
-    return {"oracle": ceiling, "majority": Majority(), "random": Uniform(protocol.seed)}
+    return {"oracle": ceiling, "majority": Majority(), "random": Random(protocol.seed)}
 
 
 @singledispatch
@@ -152,11 +155,11 @@ class SegmenterMethod:
             self.embed(parts, None if self.prompts == "part" else category)
 
     def ceiling(self) -> PatchOracle:
-        """What true labels on the same patches would give."""
+        """The result of true labels on the same patches."""
         return PatchOracle(self.segmenter.config, self.sample, self.seed)
 
     def identity(self) -> dict[str, Any]:
-        """The checkpoint by name and content, and the settings. It does not tell where the file is."""
+        """The checkpoint by name and content, and the settings. The path of the file is not part of it."""
         checkpoint = self.segmenter.checkpoint
         digest = hashlib.sha256(f"{checkpoint.config}{checkpoint.temperature!r}{checkpoint.text_space}".encode())
         for name in sorted(checkpoint.tensors):
@@ -193,10 +196,10 @@ class SegmenterMethod:
         if self.zero_column:
             count = len(parts)
             scores = result.scores.astype(np.float64)
-            of_zero = np.sqrt(scores[:, 0] * scores[:, count])
+            zero_prob = np.sqrt(scores[:, 0] * scores[:, count])
             scores = scores[:, :count]
-            labels = np.where(of_zero > scores.max(axis=1), -1, scores.argmax(axis=1))
-            total = scores.sum(axis=1) + of_zero
+            labels = np.where(zero_prob > scores.max(axis=1), -1, scores.argmax(axis=1))
+            total = scores.sum(axis=1) + zero_prob
             result.part_names, result.labels = list(parts), labels.astype(np.int32)
             result.scores = (scores / total[:, None]).astype(np.float32)
         return result
@@ -216,9 +219,9 @@ class SegmenterMethod:
 
 
 class Majority:
-    """Every point gets the shape's most frequent true part: the best that a constant answer reaches."""
+    """Every point gets the shape's most frequent true part: the best constant prediction."""
 
-    needs_truth = True
+    needs_ground_truth = True
 
     def identity(self) -> dict[str, Any]:
         return {"name": "majority"}
@@ -227,10 +230,10 @@ class Majority:
         self, shape: Shape, parts: Sequence[str], category: str | None = None, *, truth: NDArray[np.int32]
     ) -> Segmentation:
         best = int(np.bincount(truth[truth >= 0], minlength=len(parts)).argmax())
-        return _certain(shape, parts, np.full(len(truth), best, np.int32))
+        return _one_hot(shape, parts, np.full(len(truth), best, np.int32))
 
 
-class Uniform:
+class Random:
     """Every point gets a random part, each with the same probability."""
 
     def __init__(self, seed: int = 0) -> None:
@@ -241,20 +244,20 @@ class Uniform:
 
     def segment(self, shape: Shape, parts: Sequence[str], category: str | None = None) -> Segmentation:
         rng = np.random.default_rng(shape_seed(shape.name, self.seed))
-        result = _certain(shape, parts, rng.integers(len(parts), size=len(shape.points), dtype=np.int32))
+        result = _one_hot(shape, parts, rng.integers(len(parts), size=len(shape.points), dtype=np.int32))
         result.scores[:] = 1 / len(parts)
         return result
 
 
 class PatchOracle:
-    """The ceiling of a method that labels patches, from true labels.
+    """The ceiling of a method that labels patches: it labels them from the true labels.
 
     Each patch takes the most frequent true part among its points, and every point the part of the nearest patch
     centre. This is about the best that labels of these patches can reach. With zero_column a patch may also be none of
     the parts.
     """
 
-    needs_truth = True
+    needs_ground_truth = True
 
     def __init__(self, config: EncoderConfig | None = None, sample: int | None = DEFAULT_SAMPLE, seed: int = 0) -> None:
         self.config, self.sample, self.seed = config or EncoderConfig(), sample, seed
@@ -272,26 +275,26 @@ class PatchOracle:
         from pa3d.ops import knn, sample_and_group
 
         n, c = len(shape.points), self.config
-        used = np.arange(n)
+        sampled = np.arange(n)
         if self.sample is not None and self.sample < n:
-            used = sample_indices(n, self.sample, self.seed)
-        center, radius = normalization(shape.points[used])
+            sampled = sample_indices(n, self.sample, self.seed)
+        center, radius = normalization(shape.points[sampled])
         points = apply_normalization(shape.points, center, radius)[:, TO_MODEL_AXES[shape.up]]
-        seen = np.ascontiguousarray(points[used])
+        seen = np.ascontiguousarray(points[sampled])
         centers, members = sample_and_group(seen, c.patches, c.patch_size, min_sq_norm=c.min_sq_norm)
         votes = np.zeros((len(members), len(parts) + 1), np.int64)
         for column in members.T:
-            np.add.at(votes, (np.arange(len(members)), truth[used[column]]), 1)  # -1 counts in the last column
+            np.add.at(votes, (np.arange(len(members)), truth[sampled[column]]), 1)  # -1 counts in the last column
         nearest = knn(np.ascontiguousarray(points), seen[centers], 1)[0][:, 0]
         if not self.zero_column:
             votes[:, -1] = 0
         best = votes.argmax(axis=1)
         best[(best == len(parts)) | (votes.max(axis=1) == 0)] = -1
-        return _certain(shape, parts, best[nearest].astype(np.int32))
+        return _one_hot(shape, parts, best[nearest].astype(np.int32))
 
 
-def _certain(shape: Shape, parts: Sequence[str], labels: NDArray[np.int32]) -> Segmentation:
-    """Labels with a score of 1 each."""
+def _one_hot(shape: Shape, parts: Sequence[str], labels: NDArray[np.int32]) -> Segmentation:
+    """A segmentation in which each label has score 1."""
     scores = np.zeros((len(labels), len(parts)), np.float32)
     known = np.flatnonzero(labels >= 0)
     scores[known, labels[known]] = 1
@@ -313,7 +316,8 @@ def make_method(
 ) -> Method:
     """One of METHODS, or a class from outside as "package.module:Class", made without arguments.
 
-    The options are those of SegmenterMethod; "oracle" takes patches, the others none.
+    "model" uses all options, as SegmenterMethod does. "oracle" uses only patches. "majority", "random" and classes from
+    outside use none; options that a method does not use are ignored.
     Raises InputError for an unknown name, or a class that cannot be used.
     """
     if name == "model":
@@ -323,7 +327,7 @@ def make_method(
     if name == "majority":
         return Majority()
     if name == "random":
-        return Uniform()
+        return Random()
     if ":" in name:
         return _outside_method(name)
     raise InputError(f"--method {name}: expected one of {', '.join(METHODS)}, or a class as package.module:Class")

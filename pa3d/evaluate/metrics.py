@@ -35,8 +35,8 @@ def confusion_matrix(
         raise InputError(f"labels have shapes {truth.shape} and {predicted.shape}; expected one length for both")
     for name, labels in (("true", truth), ("predicted", predicted)):
         if len(labels) and (labels.min() < -1 or labels.max() >= classes):
-            found = f"{labels.min()}..{labels.max()}"
-            raise InputError(f"{name} labels are {found}; expected -1..{classes - 1} for {classes} classes")
+            label_range = f"{labels.min()}..{labels.max()}"
+            raise InputError(f"{name} labels are {label_range}; expected -1..{classes - 1} for {classes} classes")
     size = classes + 1
     index = (truth.astype(np.int64) % size) * size + predicted.astype(np.int64) % size
     return np.bincount(index, minlength=size * size).reshape(size, size)
@@ -51,10 +51,10 @@ def part_ious(confusion: NDArray[np.int64], absent: Absent) -> NDArray[np.float6
     """
     if absent not in ABSENT:
         raise InputError(f"absent-part rule {absent!r} is unknown; expected one of {', '.join(ABSENT)}")
-    both = np.diag(confusion)[:-1]
+    intersection = np.diag(confusion)[:-1]
     true, predicted = confusion.sum(axis=1)[:-1], confusion.sum(axis=0)[:-1]
-    union = true + predicted - both
-    iou = np.where(union > 0, both / np.maximum(union, 1), 1.0 if absent == "one" else np.nan)
+    union = true + predicted - intersection
+    iou = np.where(union > 0, intersection / np.maximum(union, 1), 1.0 if absent == "one" else np.nan)
     if absent == "skip":
         iou[true == 0] = np.nan
     return iou
@@ -68,13 +68,13 @@ def nan_mean(values: ArrayLike) -> float | None:
 
 
 def accuracy(confusion: NDArray[np.int64]) -> float | None:
-    """Share of the points whose label is right; label -1 counts like any other. None without points."""
+    """Fraction of the points with the right label; label -1 counts like any other. None without points."""
     total = int(confusion.sum())
     return float(np.trace(confusion) / total) if total else None
 
 
 def neighborhoods(points: NDArray[np.float32], k: int = BOUNDARY_NEIGHBORS) -> NDArray[np.int64]:  # (N, min(k, N))
-    """Each point's k nearest, itself among them."""
+    """The indices of each point's k nearest points, itself among them."""
     from pa3d.ops import knn
 
     return knn(points, points, min(k, len(points)))[0]
@@ -83,7 +83,7 @@ def neighborhoods(points: NDArray[np.float32], k: int = BOUNDARY_NEIGHBORS) -> N
 def boundary_ious(
     truth: Labels,  # (N,)
     predicted: Labels,  # (N,)
-    near: NDArray[np.int64],  # (N, k) from neighborhoods
+    neighbor_idx: NDArray[np.int64],  # (N, k) from neighborhoods
     classes: int,
 ) -> NDArray[np.float64]:  # (C,)
     """Boundary IoU (Cheng et al., arXiv 2103.16562) of every part, on points instead of pixels.
@@ -97,7 +97,7 @@ def boundary_ious(
     ious = np.full(classes, np.nan)
     for c in range(classes):
         g, p = truth == c, predicted == c
-        g_edge, p_edge = g & ~g[near].all(axis=1), p & ~p[near].all(axis=1)
+        g_edge, p_edge = g & ~g[neighbor_idx].all(axis=1), p & ~p[neighbor_idx].all(axis=1)
         if g_edge.any():
             ious[c] = (g_edge & p_edge).sum() / (g_edge | p_edge).sum()
     return ious
@@ -123,7 +123,7 @@ def expected_calibration_error(bins: NDArray[np.float64]) -> float | None:
     return float(np.abs(bins[:, 2] - bins[:, 1]).sum() / total) if total else None
 
 
-def grouped_mean(values: ArrayLike, groups: Sequence[str] | None = None) -> float | None:
+def mean_over_groups(values: ArrayLike, groups: Sequence[str] | None = None) -> float | None:
     """The mean, or the mean over groups of the means within: mIoU and cIoU. None without values."""
     array = np.asarray(values, np.float64)
     if not len(array):
@@ -136,10 +136,10 @@ def bootstrap_interval(
     groups: Sequence[str] | None = None,  # (N,)
     *,
     level: float = 0.95,
-    draws: int = 2000,
+    n_resamples: int = 2000,
     seed: int = 0,
 ) -> tuple[float, float] | None:
-    """Percentile bootstrap interval of `grouped_mean` (Efron and Tibshirani, 1993).
+    """Percentile bootstrap interval of `mean_over_groups` (Efron and Tibshirani, 1993).
 
     Shapes are resampled with replacement, within their group if there are groups. The same seed gives the same
     interval. None when there are fewer than two values, or fewer than two in a group.
@@ -149,9 +149,9 @@ def bootstrap_interval(
     if not rows or min(map(len, rows)) < 2:
         return None
     rng = np.random.default_rng(seed)
-    means = np.zeros(draws)
+    means = np.zeros(n_resamples)
     for group in rows:
-        means += array[group[rng.integers(len(group), size=(draws, len(group)))]].mean(axis=1)
+        means += array[group[rng.integers(len(group), size=(n_resamples, len(group)))]].mean(axis=1)
     low, high = np.quantile(means / len(rows), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pa3d.errors import InputError
 from pa3d.evaluate.datasets import Dataset
 from pa3d.evaluate.methods import Method
-from pa3d.evaluate.protocols import Case, Protocol, prepare
+from pa3d.evaluate.protocols import PreparedShape, Protocol, prepare
 from pa3d.evaluate.score import predict
 from pa3d.evaluate.summary import BASELINES, Record
 from pa3d.evaluate.table import METRIC_NAMES, interval_text, percent
@@ -39,8 +39,8 @@ figure img { max-width: 100%; }
 svg text { font: 13px system-ui, sans-serif; fill: #1f2328; }
 """
 BASELINE_NAMES = {
-    "oracle": "ceiling: true labels by patch",
-    "majority": "the shape's majority",
+    "oracle": "oracle: ground-truth label per patch",
+    "majority": "most frequent part",
     "random": "uniform at random",
 }
 BLUE, RULE, INK = "#3D73C5", "#E5E7EB", "#1F2328"
@@ -89,27 +89,27 @@ def shape_pictures(results: Results, dataset: Dataset, method: Method) -> list[t
         raise InputError(f"the results are of another version of pa3d ({error}); evaluate again") from error
     pictures = []
     for rank, record in chosen.items():
-        case = prepare(dataset.load(dataset.ids.index(record["id"])), protocol, dataset)
-        png = side_by_side(case, predict(method, case).predicted)
+        prepared = prepare(dataset.load(dataset.ids.index(record["id"])), protocol, dataset)
+        png = side_by_side(prepared, predict(method, prepared).predicted)
         pictures.append((_caption(rank, record), png))
     return pictures
 
 
-def side_by_side(case: Case, predicted: NDArray[np.int32]) -> bytes:
-    """Truth and prediction of a case, each from two sides, as PNG."""
+def side_by_side(prepared: PreparedShape, predicted: NDArray[np.int32]) -> bytes:
+    """Truth and prediction of a shape, each from two sides, as PNG."""
     from PIL import Image
 
     from pa3d.report.colors import UNLABELED_COLOR, part_colors, to_rgb
     from pa3d.report.files import to_y_up
     from pa3d.report.picture import Drawable, draw_views, point_normals
 
-    points = to_y_up(case.points, case.cloud.up).astype(np.float64)
+    points = to_y_up(prepared.points, prepared.cloud.up).astype(np.float64)
     low, high = points.min(axis=0), points.max(axis=0)
     unit = ((points - (low + high) / 2) / (np.linalg.norm(high - low) / 2)).astype(np.float32)
     normals, spacing = point_normals(unit)
-    colors = (to_rgb([UNLABELED_COLOR, *part_colors(len(case.classes))]) / 255).astype(np.float32)
+    colors = (to_rgb([UNLABELED_COLOR, *part_colors(len(prepared.classes))]) / 255).astype(np.float32)
     tiles = []
-    for labels in (case.truth, predicted):
+    for labels in (prepared.truth, predicted):
         drawable = Drawable(unit, None, normals, labels + np.int32(1), colors, radius=0.75 * spacing)
         tiles += draw_views(drawable)[:2]
     image = Image.fromarray(np.concatenate(tiles, axis=1))
@@ -126,10 +126,10 @@ def _caption(rank: str, record: Record) -> str:
         f'<span class="key" style="background:{color}"></span>{escape(name)} {percent(iou)}'
         for name, color, iou in zip(record["parts"], part_colors(len(record["parts"])), record["iou"], strict=True)
     )
-    ceiling = percent(record["baselines"]["oracle"])
+    oracle = percent(record["baselines"]["oracle"])
     return (
         f"<b>{rank}</b>: {escape(record['id'])} ({escape(record['category'])}), "
-        f"mIoU {percent(record['miou'])}, ceiling {ceiling}<br>{parts}"
+        f"mIoU {percent(record['miou'])}, oracle {oracle}<br>{parts}"
     )
 
 
@@ -219,7 +219,7 @@ def _timings(timings: dict[str, Any] | None) -> str:
         f"method; {timings['cpu']:.1f} s of processor time for all shapes. Workers, one "
         f"thread each: {timings['workers']}; {timings['machine']}. Cold is the first shape of each process."
     )
-    header = ["stage", "cold", "warm, median", "warm, 90 %", "all shapes"]
+    header = ["stage", "cold", "warm median", "warm p90", "all shapes"]
     return f"<p>{escape(about)}</p>{_table(header, rows)}"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pa3d.errors import InputError
-from pa3d.evaluate.metrics import bootstrap_interval, grouped_mean
+from pa3d.evaluate.metrics import bootstrap_interval, mean_over_groups
 from pa3d.evaluate.run import FORMAT
 
 
@@ -63,7 +63,7 @@ def compare(a: str | Path, b: str | Path, *, seed: int = 0) -> dict[str, Any]:
 
 def _difference(values: np.ndarray, groups: list[str] | None, seed: int) -> dict[str, Any]:
     return {
-        "difference": grouped_mean(values, groups),
+        "difference": mean_over_groups(values, groups),
         "interval": bootstrap_interval(values, groups, seed=seed),
     }
 

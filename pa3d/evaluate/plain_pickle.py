@@ -41,10 +41,10 @@ def load_pickled_dict(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the file") from error
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise InputError(
-            f"{path}: not a dictionary of arrays that is safe to read ({error}); get the file again"
+            f"{path}: not a dictionary of arrays that is safe to read ({error}); download the file again"
         ) from error
     value = content.item() if isinstance(content, np.ndarray) and content.ndim == 0 else content
     if not isinstance(value, dict):
-        found = type(value).__name__ if dtype.hasobject else f"an array of {dtype}"
-        raise InputError(f"{path}: expected a pickled dictionary as in PartNetE, found {found}")
+        content_type = type(value).__name__ if dtype.hasobject else f"an array of {dtype}"
+        raise InputError(f"{path}: expected a pickled dictionary as in PartNetE, found {content_type}")
     return value

@@ -1,7 +1,7 @@
 """Protocols: all rules that turn a labelled shape and a prediction into results, as one named record.
 
-A preset describes how a paper counts; it does not turn one method into another. `PROTOCOLS` has the presets, and
-`resolve` applies the changes that a preset makes on a dataset.
+A protocol sets what a method is given and how its labels are scored; it does not change the method. `PROTOCOLS` has the
+presets, and `resolve` applies the changes that a preset makes on a dataset.
 """
 
 from __future__ import annotations
@@ -152,8 +152,8 @@ def resolve(protocol: str | Protocol, dataset: str, **changes: Any) -> Protocol:
 
 
 @dataclass
-class Case:
-    """What a protocol makes of a labelled shape.
+class PreparedShape:
+    """A labelled shape, prepared by the rules of a protocol.
 
     cloud: the points that the method is given;
     category: what the object is, in plain words, None if the prompts leave it out;
@@ -177,36 +177,39 @@ class Case:
     points: NDArray[np.float32]
 
 
-def prepare(shape: LabelledShape, protocol: Protocol, dataset: Dataset) -> Case:
-    """The case of a shape. Raises InputError when no point can be scored, or the dataset has no names to offer."""
+def prepare(shape: LabelledShape, protocol: Protocol, dataset: Dataset) -> PreparedShape:
+    """The shape, prepared by a protocol.
+
+    Raises InputError when no point can be scored, or the dataset has no names to offer.
+    """
     points, part = _points(shape, protocol)
     part, classes = _with_unlabelled(part, shape, protocol)
     offered, class_of = _offered(classes, len(shape.part_names), protocol, dataset)
-    given = draw(len(points), protocol.points, shape.id, protocol.seed)
-    if not (part[given] >= 0).any():
+    given_indices = draw(len(points), protocol.points, shape.id, protocol.seed)
+    if not (part[given_indices] >= 0).any():
         raise InputError(f"{shape.id}: no labelled point among those that {protocol.name} draws; leave the shape out")
-    cloud = np.ascontiguousarray(_normalized(points[given], protocol.normalize))
+    cloud = np.ascontiguousarray(_normalized(points[given_indices], protocol.normalize))
     up = shape.shape.up if protocol.axes == "dataset" else "y"
-    nearest, scored = None, points[given]
-    truth = given_truth = part[given]
-    if protocol.scored == "all" and len(given) < len(points):
+    nearest, scored = None, points[given_indices]
+    truth = given_truth = part[given_indices]
+    if protocol.scored == "all" and len(given_indices) < len(points):
         from pa3d.ops import knn
 
-        nearest, scored = knn(points, np.ascontiguousarray(points[given]), 1)[0][:, 0], points
+        nearest, scored = knn(points, np.ascontiguousarray(points[given_indices]), 1)[0][:, 0], points
         truth = part
-    column = np.full(len(classes) + 1, -1, np.int32)
+    class_to_label = np.full(len(classes) + 1, -1, np.int32)
     for number, class_index in enumerate(class_of):
         if class_index >= 0:
-            column[class_index] = number
+            class_to_label[class_index] = number
     category = None if protocol.prompts == "part" else category_words(shape.category)
-    return Case(
+    return PreparedShape(
         Shape(cloud, up=up, name=shape.id),
         category,
         offered,
         class_of,
         classes,
         truth,
-        column[given_truth],
+        class_to_label[given_truth],
         nearest,
         np.ascontiguousarray(scored),
     )
@@ -259,12 +262,12 @@ def _offered(
         return classes, np.arange(len(classes), dtype=np.int32)
     if dataset.label_sets is None:
         raise InputError(f"{dataset.name} has no names common to all shapes; use offered='category'")
-    mine = {clean_name(name): number for number, name in enumerate(classes)}
+    class_of_name = {clean_name(name): number for number, name in enumerate(classes)}
     names = (*classes, *(name for label_set in dataset.label_sets.values() for name in label_set))
-    every = {clean_name(name): name for name in names}
+    name_of_key = {clean_name(name): name for name in names}
     # Sorted by name, so that the order does not depend on the shape (except for a class of unlabelled points).
-    keys = sorted(every)
-    return [every[key] for key in keys], np.array([mine.get(key, -1) for key in keys], np.int32)
+    keys = sorted(name_of_key)
+    return [name_of_key[key] for key in keys], np.array([class_of_name.get(key, -1) for key in keys], np.int32)
 
 
 def _normalized(points: NDArray[np.float32], how: str) -> NDArray[np.float32]:

@@ -25,7 +25,7 @@ from pa3d.evaluate.datasets import Dataset
 from pa3d.evaluate.labels import category_words
 from pa3d.evaluate.methods import Method, as_method, baselines, configure, identity
 from pa3d.evaluate.protocols import Protocol, resolve
-from pa3d.evaluate.score import Job, rotation_matrices, score_shape
+from pa3d.evaluate.score import EvalTask, rotation_matrices, score_shape
 from pa3d.evaluate.summary import categories, summarize
 from pa3d.threads import one_thread_in_children
 
@@ -67,67 +67,67 @@ def evaluate(
         raise InputError(
             f"workers {workers}, rotations {rotations}, limit {limit}: expected 0 or more, limit at least 1"
         )
-    used = resolve(protocol, dataset.name, **changes)
+    resolved = resolve(protocol, dataset.name, **changes)
     chosen: Any = as_method(method)
-    configure(chosen, used)
-    matrices = rotation_matrices(rotations, rotation_kind, "y" if used.axes == "y" else dataset.up, used.seed)
-    job = Job(dataset, chosen, used, baselines(chosen, used), matrices)
+    configure(chosen, resolved)
+    matrices = rotation_matrices(rotations, rotation_kind, "y" if resolved.axes == "y" else dataset.up, resolved.seed)
+    task = EvalTask(dataset, chosen, resolved, baselines(chosen, resolved), matrices)
     indices = _evenly_spaced(len(dataset), limit)
-    head = {
+    config = {
         "format": FORMAT,
         "dataset": {"name": dataset.name, "split": dataset.split, "up": dataset.up, "shapes": len(indices)},
-        "protocol": used.to_dict(),
+        "protocol": resolved.to_dict(),
         "method": identity(chosen),
         "rotations": {"count": rotations, "kind": rotation_kind} if rotations else None,
     }
     ids = [dataset.ids[index] for index in indices]
-    store = Store(Path(out), {**head, "ids": ids}, fresh) if out is not None else None
+    store = ResultStore(Path(out), {**config, "ids": ids}, fresh) if out is not None else None
     rows: dict[int, Row] = store.rows(indices) if store else {}
     start = time.perf_counter()
     todo = [index for index in indices if "record" not in rows.get(index, {})]
     if todo and hasattr(chosen, "prepare"):
-        chosen.prepare(_label_sets(job))
-    prepared = time.perf_counter() - start
-    for row in _score_all(job, todo, workers):
+        chosen.prepare(_label_sets(task))
+    prepare_seconds = time.perf_counter() - start
+    for row in _score_all(task, todo, workers):
         rows[row["index"]] = row
         if store:
             store.append(row)
         if progress:
             progress(sum(index in rows for index in indices), len(indices))
-    wall = time.perf_counter() - start
-    results = {**head, **_results(rows, indices, dataset, used)}
+    wall_seconds = time.perf_counter() - start
+    results = {**config, **_results(rows, indices, dataset, resolved)}
     if store:
         store.write("results.json", results)
         if todo:
-            store.write("timings.json", timings(list(rows.values()), wall, prepared, len(todo), workers))
+            store.write("timings.json", timings(list(rows.values()), wall_seconds, prepare_seconds, len(todo), workers))
     if not results["shapes"]:
         raise InputError(f"none of {len(indices)} shapes could be scored; the first: {results['failed'][0]['reason']}")
     return results
 
 
-class Store:
+class ResultStore:
     """records.jsonl: the evaluation on the first line, then one row per shape, each appended by a single write."""
 
-    def __init__(self, folder: Path, head: dict[str, Any], fresh: bool) -> None:
+    def __init__(self, folder: Path, config: dict[str, Any], fresh: bool) -> None:
         self.folder = check_writable_folder(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.path = self.folder / "records.jsonl"
-        line = _json(head)
+        line = _json(config)
         lines = self.path.read_bytes().split(b"\n") if self.path.is_file() and not fresh else []
         if lines and lines[0] != line:
             raise InputError(
-                f"{self.path}: holds another evaluation ({_difference(lines[0], head)} differs); "
+                f"{self.path}: holds another evaluation ({_difference(lines[0], config)} differs); "
                 "choose another folder or start over with --fresh"
             )
-        # What follows the last line end was cut off by an interruption.
-        self._kept = [json.loads(row) for row in lines[1:-1]]
+        # An incomplete last line was interrupted while it was written.
+        self._saved_rows = [json.loads(row) for row in lines[1:-1]]
         with atomic_write(self.path) as file:
             file.write(b"".join(row + b"\n" for row in (line, *lines[1:-1])))
 
     def rows(self, indices: list[int]) -> dict[int, Row]:
         """The last row of each shape that an earlier run scored, by index."""
-        wanted = set(indices)
-        return {row["index"]: row for row in self._kept if row["index"] in wanted}
+        index_set = set(indices)
+        return {row["index"]: row for row in self._saved_rows if row["index"] in index_set}
 
     def append(self, row: Row) -> None:
         with open(self.path, "ab", buffering=0) as file:
@@ -138,13 +138,15 @@ class Store:
             file.write((json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def timings(rows: list[Row], wall: float, names: float, scored: int, workers: int) -> dict[str, Any]:
+def timings(
+    rows: list[Row], wall_seconds: float, prepare_seconds: float, num_scored: int, workers: int
+) -> dict[str, Any]:
     """What timings.json holds: seconds per shape and stage.
 
     cold: mean over the first shape of each process; warm_median, warm_p90: over all others; total: sum over shapes;
     wall: seconds of this run, which scored `scored` shapes; names: the part of wall in which the method prepared, such
-    as encoding the names of the dataset; cpu: processor time of all shapes, which other work on the machine hardly
-    changes.
+    as encoding the names of the dataset; cpu: processor time of all shapes, which hardly depends on other work of
+    the machine.
     """
     timed = [row for row in rows if "seconds" in row]
     stages = list(dict.fromkeys(stage for row in timed for stage in row["seconds"]))
@@ -160,10 +162,10 @@ def timings(rows: list[Row], wall: float, names: float, scored: int, workers: in
         }
 
     return {
-        "wall": wall,
-        "names": names,
+        "wall": wall_seconds,
+        "names": prepare_seconds,
         "cpu": float(sum(row["cpu"] for row in timed)),
-        "scored": scored,
+        "scored": num_scored,
         "workers": workers,
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
         "python": platform.python_version(),
@@ -183,33 +185,33 @@ def _results(rows: dict[int, Row], indices: list[int], dataset: Dataset, protoco
     }
 
 
-def _label_sets(job: Job) -> dict[str, list[str]]:
+def _label_sets(task: EvalTask) -> dict[str, list[str]]:
     """The names that the method will be given, by category; empty when each shape brings its own."""
     label_sets = {}
-    for category, parts in (job.dataset.label_sets or {}).items():
+    for category, parts in (task.dataset.label_sets or {}).items():
         words = category_words(category)
         extra = {"category": [words], "other": ["other"], "background": ["background"]}
-        label_sets[words] = [*parts, *extra.get(job.protocol.unlabelled, [])]
+        label_sets[words] = [*parts, *extra.get(task.protocol.unlabelled, [])]
     return label_sets
 
 
-def _score_all(job: Job, indices: list[int], workers: int) -> Iterator[Row]:
+def _score_all(task: EvalTask, indices: list[int], workers: int) -> Iterator[Row]:
     """The row of every shape, in any order."""
     if workers == 0 or not indices:
-        _start(job)
+        _start(task)
         for index in indices:
             yield _score(index)
         return
     from concurrent.futures import ProcessPoolExecutor, as_completed
 
     try:
-        pickle.dumps(job.method)
+        pickle.dumps(task.method)
     except Exception as error:  # whatever the method's own code raises
-        name, reason = identity(job.method)["name"], f"{type(error).__name__}: {error}"
+        name, reason = identity(task.method)["name"], f"{type(error).__name__}: {error}"
         raise InputError(f"{name} cannot be sent to other processes ({reason}); make it picklable") from error
     with one_thread_in_children():
         count = min(workers, len(indices))
-        pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_start, initargs=(job,))
+        pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_start, initargs=(task,))
         try:
             for future in as_completed([pool.submit(_score, index) for index in indices]):
                 yield future.result()
@@ -217,27 +219,27 @@ def _score_all(job: Job, indices: list[int], workers: int) -> Iterator[Row]:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-_job: Job | None = None
-_first = True
+_task: EvalTask | None = None
+_is_cold = True
 
 
-def _start(job: Job) -> None:
-    global _job, _first
-    _job, _first = job, True
+def _start(task: EvalTask) -> None:
+    global _task, _is_cold
+    _task, _is_cold = task, True
 
 
 def _score(index: int) -> Row:
-    global _first
-    if _job is None:
-        raise RuntimeError("a worker was asked to score before it was given its job")
-    first, _first = _first, False
+    global _is_cold
+    if _task is None:
+        raise RuntimeError("a worker was asked to score before it was given its task")
+    is_cold, _is_cold = _is_cold, False
     start = time.process_time()
     try:
-        record, seconds = score_shape(_job, index)
+        record, seconds = score_shape(_task, index)
     except InputError as error:
         return {"index": index, "error": " ".join(str(error).split())}
-    spent = time.process_time() - start
-    return {"index": index, "record": record, "seconds": seconds, "cpu": spent, "first": first}
+    cpu_seconds = time.process_time() - start
+    return {"index": index, "record": record, "seconds": seconds, "cpu": cpu_seconds, "first": is_cold}
 
 
 def _evenly_spaced(n: int, limit: int | None) -> list[int]:
@@ -250,10 +252,10 @@ def _json(value: dict[str, Any]) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _difference(line: bytes, head: dict[str, Any]) -> str:
+def _difference(line: bytes, config: dict[str, Any]) -> str:
     """The first field in which a file's evaluation differs from this one."""
     try:
-        found = json.loads(line)
-        return next(key for key in head if found.get(key) != json.loads(_json(head))[key])
+        saved_config = json.loads(line)
+        return next(key for key in config if saved_config.get(key) != json.loads(_json(config))[key])
     except (ValueError, StopIteration, AttributeError):
         return "its first line"

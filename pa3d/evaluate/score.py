@@ -13,7 +13,7 @@ from pa3d.errors import InputError
 from pa3d.evaluate import metrics
 from pa3d.evaluate.datasets import Dataset
 from pa3d.evaluate.methods import Method
-from pa3d.evaluate.protocols import Case, Protocol, prepare
+from pa3d.evaluate.protocols import PreparedShape, Protocol, prepare
 from pa3d.profiling import Stopwatch
 from pa3d.rotations import quaternion_rotation
 from pa3d.shape import Shape
@@ -24,7 +24,7 @@ METHOD_STAGES = ("model", "text", "points", "encode", "spread")
 
 
 @dataclass
-class Job:
+class EvalTask:
     """All that a worker needs.
 
     baselines: methods that are scored beside the method, by the name of their result. rotations (R, 3, 3): every shape
@@ -48,58 +48,58 @@ class Prediction:
     timings: Mapping[str, float]
 
 
-def score_shape(job: Job, index: int) -> tuple[dict[str, Any], dict[str, float]]:
+def score_shape(task: EvalTask, index: int) -> tuple[dict[str, Any], dict[str, float]]:
     """The record of a shape, ready for JSON and the same on every run, and seconds per stage.
 
     Raises InputError when the shape cannot be read, segmented or scored.
     """
     clock = Stopwatch()
-    protocol = job.protocol
+    protocol = task.protocol
     with clock("read"):
-        shape = job.dataset.load(index)
+        shape = task.dataset.load(index)
     with clock("prepare"):
-        case = prepare(shape, protocol, job.dataset)
+        prepared = prepare(shape, protocol, task.dataset)
     with clock("method"):
-        result = predict(job.method, case)
+        result = predict(task.method, prepared)
     with clock("score"):
         record: dict[str, Any] = {
             "id": shape.id,
             "category": shape.category,
-            "parts": case.classes,
-            "points": len(case.truth),
-            "unlabelled": int((case.truth < 0).sum()),
-            **shape_metrics(case, result, protocol),
+            "parts": prepared.classes,
+            "points": len(prepared.truth),
+            "unlabelled": int((prepared.truth < 0).sum()),
+            **shape_metrics(prepared, result, protocol),
         }
     with clock("baselines"):
         record["baselines"] = {
-            name: mean_iou(case, predict(method, case), protocol) for name, method in job.baselines.items()
+            name: mean_iou(prepared, predict(method, prepared), protocol) for name, method in task.baselines.items()
         }
-    if job.rotations:
+    if task.rotations:
         with clock("rotations"):
             record["rotated"] = [
-                mean_iou(case, predict(job.method, case, np.array(r)), protocol) for r in job.rotations
+                mean_iou(prepared, predict(task.method, prepared, np.array(r)), protocol) for r in task.rotations
             ]
-    spent = {stage: seconds for stage, seconds in result.timings.items() if stage in METHOD_STAGES}
-    return record, {**clock.seconds, **{f"method.{stage}": seconds for stage, seconds in spent.items()}}
+    method_seconds = {stage: seconds for stage, seconds in result.timings.items() if stage in METHOD_STAGES}
+    return record, {**clock.seconds, **{f"method.{stage}": seconds for stage, seconds in method_seconds.items()}}
 
 
-def predict(method: Any, case: Case, rotation: NDArray[np.float64] | None = None) -> Prediction:
-    """Run a method on a case, rotated by a matrix (3, 3) if there is one.
+def predict(method: Any, prepared: PreparedShape, rotation: NDArray[np.float64] | None = None) -> Prediction:
+    """Run a method on a prepared shape, rotated by a matrix (3, 3) if there is one.
 
-    Raises InputError when the method does not return labels and scores that fit the case.
+    Raises InputError when the method does not return labels and scores that fit the shape.
     """
-    cloud = case.cloud
+    cloud = prepared.cloud
     if rotation is not None:
         rotated = (cloud.points.astype(np.float64) @ rotation.T).astype(np.float32)
         cloud = Shape(np.ascontiguousarray(rotated), up=cloud.up, name=cloud.name)
-    truth = {"truth": case.given_truth} if getattr(method, "needs_truth", False) else {}
-    result = method.segment(cloud, case.offered, category=case.category, **truth)
-    labels, scores = _checked(result, cloud, len(case.offered))
-    of_label = scores[np.arange(len(labels)), np.maximum(labels, 0)].astype(np.float64)
-    confidence = np.where(labels >= 0, of_label, 1 - scores.sum(axis=1, dtype=np.float64))
-    predicted = np.append(case.class_of, -1)[labels].astype(np.int32)
-    if case.nearest is not None:
-        predicted, confidence = predicted[case.nearest], confidence[case.nearest]
+    truth = {"truth": prepared.given_truth} if getattr(method, "needs_ground_truth", False) else {}
+    result = method.segment(cloud, prepared.offered, category=prepared.category, **truth)
+    labels, scores = _checked(result, cloud, len(prepared.offered))
+    label_score = scores[np.arange(len(labels)), np.maximum(labels, 0)].astype(np.float64)
+    confidence = np.where(labels >= 0, label_score, 1 - scores.sum(axis=1, dtype=np.float64))
+    predicted = np.append(prepared.class_of, -1)[labels].astype(np.int32)
+    if prepared.nearest is not None:
+        predicted, confidence = predicted[prepared.nearest], confidence[prepared.nearest]
     return Prediction(predicted, np.clip(confidence, 0, 1), getattr(result, "timings", {}))
 
 
@@ -125,43 +125,45 @@ def _checked(result: Any, cloud: Shape, k: int) -> tuple[NDArray[np.integer], ND
     return labels, scores
 
 
-def shape_metrics(case: Case, result: Prediction, protocol: Protocol) -> dict[str, Any]:
+def shape_metrics(prepared: PreparedShape, result: Prediction, protocol: Protocol) -> dict[str, Any]:
     """Mean IoU, IoU of each part, boundary IoU, accuracy, confusion and calibration of one shape."""
-    scored = scored_points(case, protocol)
-    confusion = confusion_of(case, result, protocol)
+    scored = scored_points(prepared, protocol)
+    confusion = confusion_of(prepared, result, protocol)
     ious = metrics.part_ious(confusion, protocol.absent)
-    bins = metrics.calibration_bins(result.confidence[scored], (result.predicted == case.truth)[scored])
+    bins = metrics.calibration_bins(result.confidence[scored], (result.predicted == prepared.truth)[scored])
     return {
         "miou": metrics.nan_mean(ious),
         "iou": [None if np.isnan(iou) else float(iou) for iou in ious],
-        "boundary": boundary_iou(case, result, scored, protocol.seed),
+        "boundary": boundary_iou(prepared, result, scored, protocol.seed),
         "accuracy": metrics.accuracy(confusion),
         "confusion": confusion.tolist(),
         "calibration": bins.tolist(),
     }
 
 
-def scored_points(case: Case, protocol: Protocol) -> NDArray[np.bool_]:  # (P,)
+def scored_points(prepared: PreparedShape, protocol: Protocol) -> NDArray[np.bool_]:  # (P,)
     """Which points count: the labelled ones, or all when unlabelled points stand for none of the parts."""
-    return np.ones(len(case.truth), bool) if protocol.unlabelled == "zero" else case.truth >= 0
+    return np.ones(len(prepared.truth), bool) if protocol.unlabelled == "zero" else prepared.truth >= 0
 
 
-def confusion_of(case: Case, result: Prediction, protocol: Protocol) -> NDArray[np.int64]:  # (C + 1, C + 1)
-    scored = scored_points(case, protocol)
-    return metrics.confusion_matrix(case.truth[scored], result.predicted[scored], len(case.classes))
+def confusion_of(
+    prepared: PreparedShape, result: Prediction, protocol: Protocol
+) -> NDArray[np.int64]:  # (C + 1, C + 1)
+    scored = scored_points(prepared, protocol)
+    return metrics.confusion_matrix(prepared.truth[scored], result.predicted[scored], len(prepared.classes))
 
 
-def mean_iou(case: Case, result: Prediction, protocol: Protocol) -> float | None:
-    return metrics.nan_mean(metrics.part_ious(confusion_of(case, result, protocol), protocol.absent))
+def mean_iou(prepared: PreparedShape, result: Prediction, protocol: Protocol) -> float | None:
+    return metrics.nan_mean(metrics.part_ious(confusion_of(prepared, result, protocol), protocol.absent))
 
 
-def boundary_iou(case: Case, result: Prediction, scored: NDArray[np.bool_], seed: int) -> float | None:
+def boundary_iou(prepared: PreparedShape, result: Prediction, scored: NDArray[np.bool_], seed: int) -> float | None:
     """Mean boundary IoU over the parts with a boundary, on at most BOUNDARY_POINTS of the scored points."""
     index = np.flatnonzero(scored)
     if len(index) > BOUNDARY_POINTS:
         index = np.sort(np.random.default_rng(seed).choice(index, BOUNDARY_POINTS, replace=False))
-    near = metrics.neighborhoods(np.ascontiguousarray(case.points[index]))
-    ious = metrics.boundary_ious(case.truth[index], result.predicted[index], near, len(case.classes))
+    neighbor_idx = metrics.neighborhoods(np.ascontiguousarray(prepared.points[index]))
+    ious = metrics.boundary_ious(prepared.truth[index], result.predicted[index], neighbor_idx, len(prepared.classes))
     return metrics.nan_mean(ious)
 
 

@@ -42,8 +42,8 @@ def table_text(results: dict[str, Any]) -> str:
         worst = percent(rotated["worst"])
         lines.append(f"{'mIoU over rotations':<24}{percent(rotated['mean']):>6}  (worst {worst})")
     lines += ["", f"{'':<24}{'mIoU':>6}{'cIoU':>8}"]
-    for name, both in summary["baselines"].items():
-        lines.append(f"{name:<24}{percent(both['miou']):>6}{percent(both['ciou']):>8}")
+    for name, means in summary["baselines"].items():
+        lines.append(f"{name:<24}{percent(means['miou']):>6}{percent(means['ciou']):>8}")
     lines += ["", f"{'category':<24}{'mIoU':>6}{'oracle':>8}{'shapes':>8}"]
     for name, row in results["categories"].items():
         oracle = percent(row["baselines"]["oracle"])

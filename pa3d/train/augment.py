@@ -31,7 +31,7 @@ class Transform:
     extra_points: NDArray[np.float32] | None = None  # (E, 3)
 
     def apply(self, points: NDArray[np.floating]) -> NDArray[np.float32]:  # (..., 3) -> (..., 3)
-        """The affine map alone."""
+        """Only the affine map, without jitter."""
         return (points @ self.linear + self.translation).astype(np.float32)
 
     def jitter(self, points: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:  # (N, 3) -> (N, 3)
@@ -90,15 +90,15 @@ def _single_view(
     transform: Transform, c: AugmentationConfig, points: NDArray[np.float32], rng: np.random.Generator
 ) -> Transform:
     """Keeps only what one camera sees of the points, and sometimes adds a table under them."""
-    kept = np.arange(len(points)) if transform.keep_mask is None else np.flatnonzero(transform.keep_mask)
+    kept_indices = np.arange(len(points)) if transform.keep_mask is None else np.flatnonzero(transform.keep_mask)
     azimuth, elevation = rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(-15, 65))
     horizontal = np.cos(elevation)
     camera = np.array([horizontal * np.sin(azimuth), np.sin(elevation), horizontal * np.cos(azimuth)])
     keep_mask = np.zeros(len(points), bool)
-    keep_mask[kept[visible_points(points[kept], camera, float(rng.uniform(*c.view_cells)))]] = True
+    keep_mask[kept_indices[visible_points(points[kept_indices], camera, float(rng.uniform(*c.view_cells)))]] = True
     extra_points = None
     if rng.random() < c.table:
-        extra_points = table_points(points[kept], int(rng.uniform(0.1, 0.7) * keep_mask.sum()), rng)
+        extra_points = table_points(points[kept_indices], int(rng.uniform(0.1, 0.7) * keep_mask.sum()), rng)
     return replace(transform, keep_mask=keep_mask, extra_points=extra_points)
 
 
@@ -151,8 +151,8 @@ def _uneven_density(transform: Transform, points: NDArray[np.float32], rng: np.r
 def _outliers(transform: Transform, points: NDArray[np.float32], rng: np.random.Generator) -> Transform:
     """Adds up to 2 % of points, uniform in a cube 1.5 times as large as the shape."""
     low, high = points.min(axis=0), points.max(axis=0)
-    kept = len(points) if transform.keep_mask is None else transform.keep_mask.sum()
-    count = int(rng.uniform(0.002, 0.02) * kept)
+    num_kept = len(points) if transform.keep_mask is None else transform.keep_mask.sum()
+    count = int(rng.uniform(0.002, 0.02) * num_kept)
     outliers = ((low + high) / 2 + rng.uniform(-0.75, 0.75, (count, 3)) * (high - low).max()).astype(np.float32)
     extra = outliers if transform.extra_points is None else np.concatenate([transform.extra_points, outliers])
     return replace(transform, extra_points=extra)

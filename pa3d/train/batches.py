@@ -1,6 +1,7 @@
-"""The training batch of a step: subsampled and augmented clouds cut into patches, with the targets of both stages.
+"""The training batch of a step: subsampled and augmented clouds grouped into patches, with the targets of both stages.
 
-A shape of a batch follows from (seed, step, slot), where slot is its place in the global batch (pa3d.train.sampler).
+A shape of a batch depends only on (seed, step, batch_index), where batch_index is its index in the global batch
+(pa3d.train.sampler).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pa3d.train.config import AugmentationConfig, DataConfig, parse_density
 from pa3d.train.random_streams import Stream, numpy_generator
 from pa3d.train.records import Group
 from pa3d.train.sampler import Sampler
-from pa3d.train.text_bank import AbsentNames, Paraphrases, TextBank
+from pa3d.train.text_bank import NegativeNameSampler, Paraphrases, TextBank
 
 AXES = list(TO_MODEL_AXES["y"])
 
@@ -93,14 +94,14 @@ class Patches:
     members: NDArray[np.int64]  # (G, M)
 
 
-class Batcher:
-    """Makes the batches of a run.
+class BatchBuilder:
+    """Builds the batches of a run.
 
     batch_size: shapes of the global batch.
     text_bank: None for stage 1.
     categories: the categories that prompts may name.
-    absent_names: needed where data.absent is not 0.
-    visual: whether the records' 2D features are targets.
+    negative_names: needed where data.absent is not 0.
+    visual_targets: whether the records' 2D features are targets.
     Raises InputError for weights of groups that do not exist, and for settings that exclude each other.
     """
 
@@ -116,8 +117,8 @@ class Batcher:
         text_bank: TextBank | None,
         paraphrases: Paraphrases | None = None,
         categories: frozenset[str] | set[str] = frozenset(),
-        absent_names: AbsentNames | None = None,
-        visual: bool = False,
+        negative_names: NegativeNameSampler | None = None,
+        visual_targets: bool = False,
     ) -> None:
         if data.patches == "precomputed" and augmentation.kind == "free":
             raise InputError('data.patches "precomputed" goes with augmentation "none" or "paper"; use "cut"')
@@ -128,9 +129,9 @@ class Batcher:
         weights = [data.weights.get(group.name, 1.0) for group in groups] if data.weights else None
         self.sampler = Sampler([len(group) for group in groups], weights, batch_size, seed)
         self._groups, self._data, self._augmentation, self._encoder = list(groups), data, augmentation, encoder
-        self._seed, self._text_bank, self._visual = seed, text_bank, visual
+        self._seed, self._text_bank, self._visual_targets = seed, text_bank, visual_targets
         self._paraphrases, self._categories = paraphrases or Paraphrases({}), frozenset(categories)
-        self._absent_names = absent_names
+        self._negative_names = negative_names
         densities = {parse_density(text): weight for text, weight in data.densities.items() if weight > 0}
         densities = densities or {(data.points, encoder.patches): 1.0}
         self._densities = list(densities)
@@ -138,8 +139,8 @@ class Batcher:
         self._patch_cache: dict[tuple[int, int, int], tuple[NDArray[np.uint32], ...]] = {}
 
     def batch(self, step: int, begin: int, end: int) -> Batch:
-        """Slots begin..end of the batch of a step."""
-        return collate([self.example(step, slot) for slot in range(begin, end)])
+        """Shapes begin..end of the global batch of a step."""
+        return collate([self.example(step, batch_index) for batch_index in range(begin, end)])
 
     def density(self, step: int) -> tuple[int, int]:
         """Number of points and of patches of each shape of a step's batch."""
@@ -148,10 +149,10 @@ class Batcher:
         rng = numpy_generator(self._seed, Stream.DENSITY, step)
         return self._densities[int(rng.choice(len(self._densities), p=self._density_probabilities))]
 
-    def example(self, step: int, slot: int) -> Example:
+    def example(self, step: int, batch_index: int) -> Example:
         """Raises InputError, which names the record, when it cannot be used."""
-        rng = numpy_generator(self._seed, Stream.EXAMPLE, step, slot)
-        return self._example(*self.sampler.index(step, slot), *self.density(step), rng)
+        rng = numpy_generator(self._seed, Stream.EXAMPLE, step, batch_index)
+        return self._example(*self.sampler.index(step, batch_index), *self.density(step), rng)
 
     def validation_example(self, group: int, index: int) -> Example:
         """A record with the points it has in every validation."""
@@ -180,7 +181,7 @@ class Batcher:
             relative = cloud[patches.members] - centers[:, None]
             return Example(relative, centers, record.id, targets, text_ids, visual_targets)
         except ValueError as error:
-            raise InputError(f"{record.id}: cannot be trained on ({error})") from error
+            raise InputError(f"{record.id}: cannot be used for training ({error})") from error
 
     def _transform_whole(
         self, record: PartCloud, num_points: int, num_patches: int, rng: np.random.Generator
@@ -193,8 +194,8 @@ class Batcher:
         masks, (center, radius) = record.masks, normalization(record.points)
         points = apply_normalization(record.points, center, radius)
         transform = sample_transform(self._augmentation, points, rng)
-        kept, extra = transform.keep_mask, transform.extra_points
-        candidates = np.arange(len(points)) if kept is None else np.flatnonzero(kept)
+        keep_mask, extra = transform.keep_mask, transform.extra_points
+        candidates = np.arange(len(points)) if keep_mask is None else np.flatnonzero(keep_mask)
         if extra is not None:
             candidates = np.concatenate([candidates, np.arange(len(points), len(points) + len(extra))])
             points = np.concatenate([points, extra])
@@ -208,7 +209,7 @@ class Batcher:
             feature_centers = transform.apply(apply_normalization(feature_centers, center, radius))
             feature_centers = apply_normalization(feature_centers, new_center, new_radius)
         cloud = np.ascontiguousarray(cloud[:, AXES])
-        return cloud, masks[:, chosen], self._cut_patches(cloud, chosen, num_patches), feature_centers
+        return cloud, masks[:, chosen], self._group_patches(cloud, chosen, num_patches), feature_centers
 
     def _transform_subsample(
         self, record: PartCloud, key: tuple[int, int], num_points: int, num_patches: int, rng: np.random.Generator
@@ -228,13 +229,13 @@ class Batcher:
         if feature_centers is not None:
             feature_centers = transform.apply(apply_normalization(feature_centers, center, radius))
         cloud = np.ascontiguousarray(cloud[:, AXES])
-        patches = patches or self._cut_patches(cloud, chosen, num_patches)
+        patches = patches or self._group_patches(cloud, chosen, num_patches)
         return cloud, record.masks[:, chosen], patches, feature_centers
 
     def _feature_centers(self, record: PartCloud) -> NDArray[np.float32] | None:
-        return record.centers if self._visual else None
+        return record.centers if self._visual_targets else None
 
-    def _cut_patches(self, cloud: NDArray[np.float32], chosen: NDArray[np.int64], num_patches: int) -> Patches:
+    def _group_patches(self, cloud: NDArray[np.float32], chosen: NDArray[np.int64], num_patches: int) -> Patches:
         """Patches of a cloud (N, 3) in the model's axes, whose points are the `chosen` (N,) of the record."""
         c = self._encoder
         size = min(c.patch_size, len(cloud))
@@ -243,7 +244,7 @@ class Batcher:
         return Patches(chosen, centers[0], members[0][:, columns])
 
     def _precomputed_patches(self, record: PartCloud, key: tuple[int, int], rng: np.random.Generator) -> Patches:
-        """Patches of one of the data.variants subsamples of a record, which is cut without augmentation and kept.
+        """Patches of one of the data.variants subsamples of a record, which is grouped without augmentation and cached.
 
         key: numbers of the group and of the record.
         """
@@ -253,7 +254,7 @@ class Batcher:
             own_rng = numpy_generator(self._seed, Stream.VARIANT, *key, variant)
             chosen = self._subsample(record.masks, np.arange(len(record.points)), self._data.points, own_rng)
             cloud = apply_normalization(record.points[chosen], *normalization(record.points[chosen]))
-            patches = self._cut_patches(np.ascontiguousarray(cloud[:, AXES]), chosen, self._encoder.patches)
+            patches = self._group_patches(np.ascontiguousarray(cloud[:, AXES]), chosen, self._encoder.patches)
             cached = tuple(a.astype(np.uint32) for a in (patches.points, patches.centers, patches.members))
             self._patch_cache[(*key, variant)] = cached
         return Patches(*(a.astype(np.int64) for a in cached))
@@ -295,9 +296,9 @@ class Batcher:
         names = self._paraphrase([record.names[i] for i in present], record.category, rng)
         with_category = rng.random() < self._data.category_prompts and record.category in self._categories
         targets = part_fractions(masks[present], members)
-        if self._data.absent and self._absent_names is not None and not with_category:
+        if self._data.absent and self._negative_names is not None and not with_category:
             count = int(rng.integers(1, self._data.absent + 1))
-            absent = self._absent_names.sample(record.names, record.category, count, rng)
+            absent = self._negative_names.sample(record.names, record.category, count, rng)
             absent = self._paraphrase(absent, "", rng)
             absent = [name for name in absent if (name, None) in self._text_bank and name not in names]
             names += absent
@@ -307,13 +308,13 @@ class Batcher:
     def _paraphrase(self, names: list[str], category: str, rng: np.random.Generator) -> list[str]:
         if not self._data.paraphrases:
             return names
-        used = set(names)
+        taken_names = set(names)
         for i, name in enumerate(names):
             paraphrases = self._paraphrases.lookup(name, category)
             if paraphrases and rng.random() < self._data.paraphrase:
                 other = clean_name(paraphrases[int(rng.integers(len(paraphrases)))])
-                if other not in used:  # two parts of a shape never have the same name
-                    used.add(other)
+                if other not in taken_names:  # two parts of a shape never have the same name
+                    taken_names.add(other)
                     names[i] = other
         return names
 

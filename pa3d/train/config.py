@@ -35,10 +35,10 @@ class DataConfig:
     paraphrases: "builtin", or a file with lines name TAB paraphrase|paraphrase..., or "" for none.
     paraphrase: probability that a name is replaced by one of its paraphrases.
     absent: a shape also gets 1 to `absent` names that it does not have, with targets of 0, unless its prompts name the
-        category (pa3d.train.text_bank.AbsentNames); 0 for none.
-    patches: "cut" after augmentation, or "precomputed": cut before it, once for each of `variants` subsamples of a
-        shape, and augmented with the shape.
-    workers: processes that make batches; 0 makes them in a thread. prefetch: how many batches are made ahead.
+        category (pa3d.train.text_bank.NegativeNameSampler); 0 for none.
+    patches: "cut" groups points into patches after augmentation; "precomputed" groups them before it, once for each of
+        `variants` subsamples of a shape, and augments the patches with the shape.
+    workers: processes that build batches; 0 builds them in a thread. prefetch: how many batches are built ahead.
     """
 
     train: str = ""
@@ -374,10 +374,10 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
             raise InputError(f"{name} is {value!r}; expected one of {', '.join(map(repr, get_args(hint)))}")
         return value
     if origin is tuple:
-        kinds = get_args(hint)
-        if not isinstance(value, list | tuple) or len(value) != len(kinds):
-            raise InputError(f"{name} is {value!r}; expected a list of {len(kinds)} numbers")
-        return tuple(_typed(kind, v, f"{name}[{i}]") for i, (kind, v) in enumerate(zip(kinds, value, strict=True)))
+        element_types = get_args(hint)
+        if not isinstance(value, list | tuple) or len(value) != len(element_types):
+            raise InputError(f"{name} is {value!r}; expected a list of {len(element_types)} numbers")
+        return tuple(_typed(t, v, f"{name}[{i}]") for i, (t, v) in enumerate(zip(element_types, value, strict=True)))
     if origin is dict:
         if not isinstance(value, dict):
             raise InputError(f"{name} is {value!r}; expected a section [{name}] of numbers")

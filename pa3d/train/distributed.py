@@ -17,15 +17,15 @@ from pa3d.errors import InputError
 
 
 @dataclass(frozen=True)
-class World:
-    """This process among those that torchrun started. Only rank 0 writes files."""
+class DistributedContext:
+    """Rank, number of processes and device of this process, as torchrun set them. Only rank 0 writes files."""
 
     rank: int
     size: int
     device: torch.device
 
     @staticmethod
-    def init(device: str) -> World:
+    def init(device: str) -> DistributedContext:
         """Join the process group: NCCL on GPUs, gloo on CPUs.
 
         device: "auto", "cpu", "cuda" or a torch device such as "cuda:1". Raises InputError when it cannot be used.
@@ -44,16 +44,16 @@ class World:
             torch.cuda.set_device(chosen)
         if size > 1 and not dist.is_initialized():
             dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-        return World(rank, size, chosen)
+        return DistributedContext(rank, size, chosen)
 
     def close(self) -> None:
         if self.size > 1 and dist.is_initialized():
             dist.destroy_process_group()
 
-    def local_slots(self, batch_size: int) -> tuple[int, int]:
-        """Begin and end of the slots of the global batch that this process makes.
+    def local_range(self, batch_size: int) -> tuple[int, int]:
+        """Begin and end of the range of the global batch that this process builds.
 
-        Raises InputError when the processes cannot have equally many.
+        Raises InputError when the batch size is not a multiple of the number of processes.
         """
         if batch_size % self.size:
             raise InputError(

@@ -1,4 +1,4 @@
-"""Batches made ahead of time, in a thread or in worker processes."""
+"""Batches built ahead of time, in a thread or in worker processes."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from queue import Empty, Queue
 
 from torch.utils.data import DataLoader, Dataset
 
-from pa3d.train.batches import Batch, Batcher
+from pa3d.train.batches import Batch, BatchBuilder
 
 
 def load_batches(
-    batcher: Batcher, first_step: int, begin: int, end: int, *, workers: int, prefetch: int
+    batch_builder: BatchBuilder, first_step: int, begin: int, end: int, *, workers: int, prefetch: int
 ) -> Iterator[Batch]:
-    """Slots begin..end of the batch of every step from first_step on, without end.
+    """Shapes begin..end of the global batch of every step from first_step on, without end.
 
-    workers: processes that make batches; 0 makes them in a thread. prefetch: how many batches are made ahead.
+    workers: processes that build batches; 0 builds them in a thread. prefetch: how many batches are built ahead.
     """
     if workers == 0:
-        yield from _load_in_thread(batcher, first_step, begin, end, prefetch)
+        yield from _load_in_thread(batch_builder, first_step, begin, end, prefetch)
         return
     yield from DataLoader(
-        _StepDataset(batcher, begin, end),
+        _StepDataset(batch_builder, begin, end),
         batch_size=None,
         sampler=itertools.count(first_step),
         num_workers=workers,
@@ -36,14 +36,16 @@ def load_batches(
 class _StepDataset(Dataset[Batch]):
     """Batches by step, for worker processes."""
 
-    def __init__(self, batcher: Batcher, begin: int, end: int) -> None:
-        self._batcher, self._begin, self._end = batcher, begin, end
+    def __init__(self, batch_builder: BatchBuilder, begin: int, end: int) -> None:
+        self._batch_builder, self._begin, self._end = batch_builder, begin, end
 
     def __getitem__(self, step: int) -> Batch:
-        return self._batcher.batch(step, self._begin, self._end)
+        return self._batch_builder.batch(step, self._begin, self._end)
 
 
-def _load_in_thread(batcher: Batcher, first_step: int, begin: int, end: int, prefetch: int) -> Iterator[Batch]:
+def _load_in_thread(
+    batch_builder: BatchBuilder, first_step: int, begin: int, end: int, prefetch: int
+) -> Iterator[Batch]:
     queue: Queue[Batch | BaseException] = Queue(maxsize=prefetch)
     stop = threading.Event()
 
@@ -52,7 +54,7 @@ def _load_in_thread(batcher: Batcher, first_step: int, begin: int, end: int, pre
             for step in itertools.count(first_step):
                 if stop.is_set():
                     return
-                queue.put(batcher.batch(step, begin, end))
+                queue.put(batch_builder.batch(step, begin, end))
         except BaseException as error:  # handed to the training thread, which raises it
             queue.put(error)
 

@@ -17,8 +17,8 @@ LOG, PICTURE, EVENTS = "log.jsonl", "loss.png", "events"
 
 class MetricLogger:
     """
-    out: the folder of the run; None logs nothing, for all processes but the first.
-    first_step: the step that the run goes on from. Rows of later steps are dropped, because those steps are repeated.
+    out: the folder of the run; None logs nothing, in every process but the first.
+    first_step: the step from which the run resumes. Rows of later steps are dropped, because those steps are repeated.
     log: called with every line of progress.
     """
 
@@ -33,7 +33,7 @@ class MetricLogger:
             return self
         path = self._out / LOG
         if path.is_file() and self._first_step > 0:
-            lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # a last line without an end was cut off
+            lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # without an incomplete last line
             self._rows = [row for row in map(json.loads, lines) if row["step"] <= self._first_step]
         with atomic_write(path, "w") as file:
             file.writelines(json.dumps(row) + "\n" for row in self._rows)
@@ -43,7 +43,7 @@ class MetricLogger:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._file is not None:
             self._file.close()

@@ -1,4 +1,4 @@
-"""A run: training steps, and between them progress, validation, checkpoints and the state to go on from."""
+"""A run: training steps, and between them progress, validation, checkpoints and the state to resume from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pa3d.errors import InputError
 from pa3d.ops import train_block, train_embed
 from pa3d.train.batches import Batch
 from pa3d.train.config import TrainConfig, save_config, to_dict
-from pa3d.train.distributed import World
+from pa3d.train.distributed import DistributedContext
 from pa3d.train.loader import load_batches
 from pa3d.train.logger import MetricLogger
 from pa3d.train.run_state import RunState, check_same_run, read_state, write_state
@@ -38,39 +38,39 @@ def train(
     data: TrainingData | None = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> Checkpoint:
-    """Train to the last step; returns what last.safetensors holds. An interrupted run goes on where it stopped.
+    """Train to the last step; returns what last.safetensors holds. An interrupted run resumes where it stopped.
 
-    out: the folder of the run. It holds config.toml; state.safetensors, from which an interrupted run goes on;
+    out: the folder of the run. It holds config.toml; state.safetensors, from which an interrupted run resumes;
         last.safetensors and best.safetensors, the models; log.jsonl, loss.png and TensorBoard events.
     init: a checkpoint to start from.
     minutes: time limit; the rate of the first steps sets the length of the run.
-    fresh: start over instead of going on.
+    fresh: start over instead of resuming.
     data: default what config.data names.
     log: called with every line of progress.
     Raises InputError when data, configuration or what `out` holds cannot be used, and when a loss is not finite.
     """
-    world = World.init(config.run.device)
+    context = DistributedContext.init(config.run.device)
     try:
         if config.run.threads:
             torch.set_num_threads(config.run.threads)
-        return _train(config, Path(out), world, init, minutes, fresh, data, log)
+        return _train(config, Path(out), context, init, minutes, fresh, data, log)
     finally:
         train_embed.release()
         train_block.release()
-        world.close()
+        context.close()
 
 
 def _train(
     config: TrainConfig,
     out: Path,
-    world: World,
+    context: DistributedContext,
     init: str | Path | Checkpoint | None,
     minutes: float | None,
     fresh: bool,
     data: TrainingData | None,
     log: Callable[[str], None],
 ) -> Checkpoint:
-    begin, end = world.local_slots(config.optimizer.batch)
+    begin, end = context.local_range(config.optimizer.batch)
     if (end - begin) % config.optimizer.accumulate:
         raise InputError(
             f"optimizer.accumulate {config.optimizer.accumulate} does not divide the {end - begin} shapes of a process;"
@@ -81,11 +81,11 @@ def _train(
         init = load(init)
     state = None if fresh else read_state(out / STATE)
     data = data or TrainingData.open(config)
-    batcher = data.batcher(config)
-    epoch_steps = -(-batcher.sampler.num_records // batcher.sampler.batch_size)
+    batch_builder = data.batch_builder(config)
+    epoch_steps = -(-batch_builder.sampler.num_records // batch_builder.sampler.batch_size)
     trainer = Trainer(
         config,
-        world=world,
+        context=context,
         text_vectors=None if data.text_bank is None else torch.from_numpy(data.text_bank.vectors),
         feature_dim=data.feature_dim,
         init=init,
@@ -95,18 +95,18 @@ def _train(
         check_same_run(out / STATE, state, config, data.record_counts(), ignore_steps=minutes is not None)
         trainer.load_state_dict(state.tensors, state.step)
         trainer.total_steps = state.total_steps
-        if world.rank == 0:
-            log(f"going on at step {trainer.step} of {trainer.total_steps}")
-    validator = Validator(config, data.val, data.text_bank, world) if data.val else None
-    if world.rank == 0:
+        if context.rank == 0:
+            log(f"resuming at step {trainer.step} of {trainer.total_steps}")
+    validator = Validator(config, data.val, data.text_bank, context) if data.val else None
+    if context.rank == 0:
         out.mkdir(parents=True, exist_ok=True)
         for unfinished in out.glob(".*.tmp"):  # written by a run that was killed
             unfinished.unlink()
         save_config(out / CONFIG, config)
     loader = load_batches(
-        batcher, trainer.step, begin, end, workers=config.data.workers, prefetch=config.data.prefetch
+        batch_builder, trainer.step, begin, end, workers=config.data.workers, prefetch=config.data.prefetch
     )  # fmt: skip
-    with MetricLogger(out if world.rank == 0 else None, config, trainer.step, log) as logger:
+    with MetricLogger(out if context.rank == 0 else None, config, trainer.step, log) as logger:
         run = _Run(config, out, trainer, data, validator, logger)
         if state is not None:
             run.best_metric, run.smoothed_loss = state.best_metric, state.smoothed_loss
@@ -142,7 +142,7 @@ class _Run:
                 done, seconds = trainer.step - first_step, time.monotonic() - start
                 if minutes is not None and done in TIMED_STEPS:
                     total_steps = first_step + max(done, int(done * minutes * 60 / seconds))
-                    trainer.total_steps = trainer.world.all_gather(total_steps)[0]  # the clock of rank 0 decides
+                    trainer.total_steps = trainer.context.all_gather(total_steps)[0]  # the clock of rank 0 decides
                 is_last = trainer.step == trainer.total_steps
                 if trainer.step % self.config.run.log_every == 0 or is_last:
                     self._log(result, seconds / done)
@@ -178,9 +178,9 @@ class _Run:
         return metrics
 
     def _save(self, val_metrics: dict[str, float]) -> None:
-        """The state comes last: a run that is killed before it repeats the steps since the last one."""
+        """The state is written last: a run that is killed before that repeats the steps since the state before it."""
         trainer = self.trainer
-        if trainer.world.rank != 0:
+        if trainer.context.rank != 0:
             return
         provenance = self.provenance()
         if val_metrics:
@@ -213,7 +213,7 @@ class _Run:
         return True
 
     def provenance(self) -> dict[str, Any]:
-        """What a checkpoint tells about its training."""
+        """How the model was trained, for its checkpoint."""
         config = to_dict(self.config)
         config["data"] = {k: v for k, v in config["data"].items() if k not in ("train", "val")}
         return {

@@ -2,7 +2,7 @@
 
 Stage 1 compares patch i with t_n(i), the 2D feature whose center is nearest to the patch's center:
 
-    visual     mean_i 1 - cos(f_i, t_n(i))
+    feature distillation     mean_i 1 - cos(f_i, t_n(i))
 
 Stage 2 compares patch i with the text of part j. Its target y_ij is the fraction of the patch's points that lie in part
 j. The K parts of a shape are compared with that shape alone; names of other shapes are not negatives. With s_ij the
@@ -25,7 +25,7 @@ SIGLIP_TEMPERATURE = 0.1
 SIGLIP_BIAS = -10.0
 
 
-def visual_loss(
+def feature_distillation_loss(
     features: Tensor,  # (B, G, D) of any length
     targets: Tensor,  # (B, G, D) of any length
 ) -> Tensor:  # ()
@@ -41,7 +41,7 @@ def alignment_loss(
     scale: Tensor | float,
     kind: AlignmentLoss = "released",
 ) -> Tensor:  # ()
-    """The loss of each shape by its own formula, averaged over shapes. scale: of `released` alone."""
+    """The loss of each shape by its own formula, averaged over shapes. scale: used by `released` only."""
     cosine = features @ text.transpose(1, 2)
     num_parts = valid.sum(dim=1).clamp(min=1)  # (B,)
     mask = valid[:, None, :].to(cosine.dtype)

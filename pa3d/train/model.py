@@ -36,18 +36,18 @@ TRAINABLE = ("encoder.norm.", "encoder.reduce_dim.", "encoder.cls_token", "encod
 class Features(NamedTuple):
     """Unit vectors of every patch.
 
-    text: (B, G, D), the projection; in stage 1 that leads to 2D features.
-    visual: (B, G, V), the second head of `joint`, else None.
+    projected: (B, G, D), compared with text; in stage 1 with 2D features.
+    visual: (B, G, V), the second head of `joint`, compared with 2D features; else None.
     """
 
-    text: Tensor
+    projected: Tensor
     visual: Tensor | None
 
 
 class TrainModel(PatchAligner):
     """
     visual_dim: width of a second head for 2D features; 0 for none.
-    freeze: "none", or "official": everything but the last block and TRAINABLE stays as it is.
+    freeze: "none", or "official": only the last block and TRAINABLE train.
     """
 
     def __init__(self, config: EncoderConfig, *, visual_dim: int = 0, freeze: str = "none") -> None:
@@ -137,8 +137,8 @@ class TrainBlocks(Blocks):
         first = self.blocks[0]
         assert isinstance(first, Block)
         heads, hidden = first.attn.heads, first.mlp.fc1.out_features
-        draws = drop_path_scale is None and self.training and any(block.drop_path for block in self.blocks)
-        if draws or x.device.type != "cpu":
+        needs_drop_path = drop_path_scale is None and self.training and any(block.drop_path for block in self.blocks)
+        if needs_drop_path or x.device.type != "cpu":
             return super().forward(x, pos, drop_path_scale)
         if train_block.backend(half, heads, hidden, x, *self.parameters()) != "native":
             return super().forward(x, pos, drop_path_scale)
@@ -175,13 +175,13 @@ class TrainPointNet(MiniPointNet):
         b, g, m, _ = patches.shape
         rows, device = patches.reshape(b * g * m, 3), patches.device.type
         w2, w3, w4 = conv2.weight.squeeze(-1), conv3.weight.squeeze(-1), conv4.weight.squeeze(-1)
-        split = len(w2)
+        num_features = len(w2)
         w1, b1 = fold_first_norm(rows, conv1, norm1)
         with torch.autocast(device, enabled=False):
             # The third layer takes the first layer's output times `merged` and the patch's maximum times `pooling`.
-            merged, pooling = w3[:, split:] @ w2, w3[:, :split]
-            offset = (w3[:, split:] + pooling) @ conv2.bias.detach() + conv3.bias.detach()
-        zero = 0 * (conv2.bias.sum() + conv3.bias.sum())  # so that both have a gradient, of zeros
+            merged, pooling = w3[:, num_features:] @ w2, w3[:, :num_features]
+            offset = (w3[:, num_features:] + pooling) @ conv2.bias.detach() + conv3.bias.detach()
+        zero_grad_term = 0 * (conv2.bias.sum() + conv3.bias.sum())  # so that both have a gradient, of zeros
         half, widths = torch.is_autocast_enabled(device), (len(w1), *map(len, (w2, w3, w4)))
         if device == "cpu" and train_embed.backend(half, widths, patches, *self.parameters()) == "native":
             flat_patches, layers = patches.reshape(b * g, m, 3), (w1, b1, w2, merged, pooling)
@@ -190,7 +190,7 @@ class TrainPointNet(MiniPointNet):
                     flat_patches, *layers, norm2.weight, norm2.bias, w4, conv4.bias, norm2.eps, half, all_reduce_sum
                 )
                 update_running_stats(norm2, mean + offset, variance, count)
-                return (out + zero).reshape(b, g, -1)
+                return (out + zero_grad_term).reshape(b, g, -1)
             if not (torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())):
                 scale, shift = eval_affine(norm2)
                 shift = shift + offset * scale
@@ -199,7 +199,7 @@ class TrainPointNet(MiniPointNet):
         x = F.relu(F.linear(rows, w1, b1), inplace=True).reshape(b * g, m, -1)
         pooled = linear_max(x, w2, None)
         if norm2.training:
-            h = F.linear(x, merged) + (F.linear(pooled, pooling) + zero.to(pooled.dtype))[:, None]
+            h = F.linear(x, merged) + (F.linear(pooled, pooling) + zero_grad_term.to(pooled.dtype))[:, None]
             h = sync_batch_norm(h.reshape(b * g * m, -1), norm2, offset).reshape(b * g, m, -1)
         else:
             with torch.autocast(device, enabled=False):

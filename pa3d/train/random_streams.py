@@ -1,4 +1,4 @@
-"""Random numbers of training: every draw has its own generator, seeded by what it is for and where in the run it is.
+"""Random numbers of training: every draw has its own generator, seeded by its purpose and its place in the run.
 
 No generator lives longer than one draw. A resumed run therefore draws what an uninterrupted run would.
 """
@@ -12,9 +12,9 @@ import torch
 
 
 class Stream(IntEnum):
-    """What a draw is for. The numbers are part of every seed: to change one is to change every run."""
+    """What a draw is for. The numbers are part of every seed: changing one changes every run."""
 
-    SAMPLER = 1  # which record fills a slot of a batch
+    SAMPLER = 1  # which record is at an index of a batch
     EXAMPLE = 2  # points, augmentation and names of one shape of a batch
     VARIANT = 3  # a precomputed subsample of a record
     DROP_PATH = 4  # branches dropped by stochastic depth
@@ -23,7 +23,7 @@ class Stream(IntEnum):
 
 
 def numpy_generator(seed: int, stream: Stream, *key: int) -> np.random.Generator:
-    """key: integers that tell the draws of one stream apart, such as step and slot."""
+    """key: integers that tell the draws of one stream apart, such as step and batch_index."""
     return np.random.default_rng((seed, stream, *key))
 
 

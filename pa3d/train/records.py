@@ -25,8 +25,8 @@ from pa3d.text import clean_name
 
 
 @dataclass(frozen=True)
-class Header:
-    """What is known of a record before it is read. names: as `rows_by_name` returns them."""
+class RecordInfo:
+    """What is known of a record before it is read. names: as `mask_rows_by_name` returns them."""
 
     names: tuple[str, ...]
     category: str
@@ -37,15 +37,15 @@ class Header:
 class Records(Protocol):
     """Records by number; picklable, so that worker processes can have them."""
 
-    headers: list[Header]
+    infos: list[RecordInfo]
 
     def __getitem__(self, index: int) -> PartCloud:
         """Raises InputError when the record is damaged."""
         ...
 
 
-def rows_by_name(names: Sequence[str], category: str) -> dict[str, list[int]]:
-    """From each clean name to the indices of the names that read the same.
+def mask_rows_by_name(names: Sequence[str], category: str) -> dict[str, list[int]]:
+    """From each clean name to the rows of the masks whose name it is.
 
     Names without a letter or digit are left out, and so is the category itself, which names no part.
     """
@@ -60,8 +60,8 @@ def rows_by_name(names: Sequence[str], category: str) -> dict[str, list[int]]:
 
 
 def merge_names(record: PartCloud) -> PartCloud:
-    """The record with clean names; the masks of names that read the same are united."""
-    rows = rows_by_name(record.names, record.category)
+    """The record with clean names; the mask of equal names is the union of their masks."""
+    rows = mask_rows_by_name(record.names, record.category)
     masks = [record.masks[r].any(axis=0) for r in rows.values()]
     merged = np.stack(masks) if masks else np.zeros((0, len(record.points)), bool)
     return replace(record, names=list(rows), masks=merged)
@@ -72,8 +72,8 @@ class MemoryRecords:
 
     def __init__(self, records: Sequence[PartCloud]) -> None:
         self._records = [merge_names(record) for record in records]
-        self.headers = [
-            Header(tuple(r.names), r.category, r.license, r.patch_features is not None) for r in self._records
+        self.infos = [
+            RecordInfo(tuple(r.names), r.category, r.license, r.patch_features is not None) for r in self._records
         ]
 
     def __getitem__(self, index: int) -> PartCloud:
@@ -81,7 +81,7 @@ class MemoryRecords:
 
 
 class ShardRecords:
-    """A folder of shard-*.tar. Opening it notes where each record's files lie; they are read with the record.
+    """A folder of shard-*.tar. Opening it indexes the offset of each record's files; they are read with the record.
 
     Raises InputError for a folder without shards, or with a damaged one.
     """
@@ -93,8 +93,8 @@ class ShardRecords:
                 f"{folder}: no shard-*.tar here; expected a folder written by pa3d harvest, synth or prepare"
             )
         self._shards = shards
-        self._locations: list[tuple[int, str, dict[str, tuple[int, int]]]] = []  # shard, key, kind -> offset, size
-        self.headers: list[Header] = []
+        self._locations: list[tuple[int, str, dict[str, tuple[int, int]]]] = []  # shard, key, suffix -> offset, size
+        self.infos: list[RecordInfo] = []
         self._descriptors: dict[int, int] = {}  # of the shards opened so far
         for number, shard in enumerate(shards):
             self._index_shard(number, shard)
@@ -104,16 +104,16 @@ class ShardRecords:
         try:
             with tarfile.open(shard) as tar:
                 for member in tar:
-                    key, _, kind = member.name.partition(".")
-                    members.setdefault(key, {})[kind] = (member.offset_data, member.size)
+                    key, _, suffix = member.name.partition(".")
+                    members.setdefault(key, {})[suffix] = (member.offset_data, member.size)
             with open(shard, "rb") as file:
                 for key in sorted(members):
                     offset, size = members[key]["json"]
                     file.seek(offset)
                     meta = json.loads(file.read(size))
-                    names = tuple(rows_by_name(meta["names"], meta["category"]))
-                    self.headers.append(
-                        Header(names, meta["category"], meta["license"], "features.npy" in members[key])
+                    names = tuple(mask_rows_by_name(meta["names"], meta["category"]))
+                    self.infos.append(
+                        RecordInfo(names, meta["category"], meta["license"], "features.npy" in members[key])
                     )
                     self._locations.append((number, key, members[key]))
         except (tarfile.TarError, OSError) as error:
@@ -123,7 +123,7 @@ class ShardRecords:
 
     def __getitem__(self, index: int) -> PartCloud:
         number, key, members = self._locations[index]
-        data = {kind: os.pread(self._descriptor(number), size, offset) for kind, (offset, size) in members.items()}
+        data = {suffix: os.pread(self._descriptor(number), size, offset) for suffix, (offset, size) in members.items()}
         return merge_names(record_from_members(self._shards[number], key, data))
 
     def _descriptor(self, number: int) -> int:
@@ -147,9 +147,9 @@ class OfficialRecords:
 
     def __init__(self, root: str | Path, split: str) -> None:
         self._root, self._entries = Path(root), official_entries(root, split)
-        self.headers = [self._header(entry) for entry in self._entries]
+        self.infos = [self._info(entry) for entry in self._entries]
 
-    def _header(self, entry: str) -> Header:
+    def _info(self, entry: str) -> RecordInfo:
         category, _ = split_entry(entry)
         base = self._root if self._root.name == "labeled" else self._root / "labeled"
         folder = base / "rendered" / entry / "oriented"
@@ -159,7 +159,7 @@ class OfficialRecords:
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{listing}: cannot be read ({error}); expected one label per line") from error
         features = (folder / "patch_dino" / "patch_features.pt").is_file()
-        return Header(tuple(rows_by_name(names, category)), category, "unknown", features)
+        return RecordInfo(tuple(mask_rows_by_name(names, category)), category, "unknown", features)
 
     def __getitem__(self, index: int) -> PartCloud:
         return merge_names(read_entry(self._root, self._entries[index]).to_part_cloud())
@@ -176,8 +176,8 @@ class Group:
     def __len__(self) -> int:
         return len(self.usable)
 
-    def header(self, index: int) -> Header:
-        return self.records.headers[self.usable[index]]
+    def info(self, index: int) -> RecordInfo:
+        return self.records.infos[self.usable[index]]
 
     def __getitem__(self, index: int) -> PartCloud:
         return self.records[int(self.usable[index])]
@@ -185,7 +185,7 @@ class Group:
 
 def usable_group(name: str, records: Records, *, names: bool, features: bool) -> Group:
     """The records that have what the losses need. names: at least one part name. features: 2D features."""
-    usable = [i for i, h in enumerate(records.headers) if (h.names or not names) and (h.has_features or not features)]
+    usable = [i for i, h in enumerate(records.infos) if (h.names or not names) and (h.has_features or not features)]
     return Group(name, records, np.array(usable, np.int64))
 
 
@@ -213,6 +213,6 @@ def open_groups(folder: str | Path, split: str, *, names: bool, features: bool) 
     groups = [group for group in groups if len(group)]
     if not groups:
         needs = " and ".join(["a named part"] * names + ["2D features (pa3d prepare)"] * features)
-        count = sum(len(records.headers) for records in sources.values())
+        count = sum(len(records.infos) for records in sources.values())
         raise InputError(f"{folder}: none of {count} records has {needs}; nothing to train on")
     return groups

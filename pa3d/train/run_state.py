@@ -1,4 +1,4 @@
-"""state.safetensors: what a run needs to go on where it stopped."""
+"""state.safetensors: what a run needs to resume."""
 
 from __future__ import annotations
 
@@ -70,14 +70,14 @@ def check_same_run(
 
     ignore_steps: the length of the run may differ, because a time limit sets it.
     """
-    before = config_from_dict(state.config, str(path))
+    saved_config = config_from_dict(state.config, str(path))
     if ignore_steps:
-        before = replace(before, schedule=replace(before.schedule, steps=config.schedule.steps))
-    changed = first_difference(before, config)
+        saved_config = replace(saved_config, schedule=replace(saved_config.schedule, steps=config.schedule.steps))
+    changed = first_difference(saved_config, config)
     if changed is None and state.record_counts != record_counts:
         changed = f"the number of records ({state.record_counts}, now {record_counts})"
     if changed:
         raise InputError(
-            f"{path.parent}: holds a run with another value of {changed}; go on with the same, choose another folder, "
+            f"{path.parent}: holds a run with another value of {changed}; use the same value, choose another folder, "
             "or start over with --fresh"
         )

@@ -1,11 +1,11 @@
-"""Which record fills which slot of which batch.
+"""Which record is at which index of which batch.
 
-Slot i of step t follows from (seed, t, i) alone, so a resumed run sees the records that an uninterrupted one would, and
-a batch is the same whichever processes make its slots.
+The record at index i of the batch of step t depends only on (seed, t, i). So a resumed run sees the same records as an
+uninterrupted one, and a batch is the same whichever processes build it.
 
-The slots of a batch are divided into partitions, and the records, in the order of their shards, into as many runs of
-consecutive records. A process or worker that makes some of the slots therefore reads some of the shards, and always the
-same ones.
+The indices of a batch are divided into partitions. The records, in the order of their shards, are divided into as many
+contiguous ranges. So a process or worker that builds a part of every batch reads only some of the shards, and always
+the same ones.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Sampler:
     group_sizes: number of records of every group.
     weights: how often each group is drawn, with replacement. None visits every record once per epoch, in an order that
         differs from epoch to epoch.
-    batch_size: slots of the global batch.
+    batch_size: number of shapes of the global batch.
     Raises InputError when all weights are 0.
     """
 
@@ -47,18 +47,18 @@ class Sampler:
             self._probabilities = np.array(weights) / np.sum(weights)
         self._permutation = lru_cache(maxsize=2 * self.num_partitions)(self._draw_permutation)
 
-    def index(self, step: int, slot: int) -> tuple[int, int]:
-        """The number of the group, and of the record within it, that fills a slot."""
+    def index(self, step: int, batch_index: int) -> tuple[int, int]:
+        """The index of the group, and of the record within it, at an index of the global batch of a step."""
         partition_size = self.batch_size // self.num_partitions
-        partition = slot // partition_size
+        partition = batch_index // partition_size
         if self._probabilities is not None:
-            rng = numpy_generator(self._seed, Stream.SAMPLER, step, slot)
+            rng = numpy_generator(self._seed, Stream.SAMPLER, step, batch_index)
             group = int(rng.choice(len(self._probabilities), p=self._probabilities))
             size = int(self._group_ends[group]) - self._group_begin(group)
             begin, end = self._bounds(size, partition) if size >= self.num_partitions else (0, size)
             return group, int(rng.integers(begin, end))
         begin, end = self._bounds(self.num_records, partition)
-        epoch, position = divmod(step * partition_size + slot % partition_size, end - begin)
+        epoch, position = divmod(step * partition_size + batch_index % partition_size, end - begin)
         record = begin + int(self._permutation(partition, epoch)[position])
         group = int(np.searchsorted(self._group_ends, record, side="right"))
         return group, record - self._group_begin(group)
@@ -67,7 +67,7 @@ class Sampler:
         return int(self._group_ends[group - 1]) if group else 0
 
     def _bounds(self, size: int, partition: int) -> tuple[int, int]:
-        """The part of `size` consecutive records that belongs to a partition."""
+        """Begin and end of the contiguous range, among `size` records, that belongs to a partition."""
         return size * partition // self.num_partitions, size * (partition + 1) // self.num_partitions
 
     def _draw_permutation(self, partition: int, epoch: int) -> NDArray[np.int64]:

@@ -42,7 +42,7 @@ class TextBank:
         return [self._ids[name, category] for name in names]
 
     def without_vectors(self) -> TextBank:
-        """A bank that knows the rows alone, small enough to be sent to worker processes."""
+        """A bank without vectors, which knows only the rows: small enough to be sent to worker processes."""
         small = object.__new__(TextBank)
         small._ids, small.vectors = self._ids, np.zeros((0, 0), np.float32)
         return small
@@ -81,7 +81,7 @@ class Paraphrases:
         return Paraphrases(table)
 
 
-class AbsentNames:
+class NegativeNameSampler:
     """Part names, among those of all training shapes, that a shape certainly does not have.
 
     A name counts as absent when no shape of the same category has it, and it is unrelated to every name of the shape.
@@ -92,8 +92,8 @@ class AbsentNames:
     MAX_COSINE = 0.5
 
     def __init__(self, groups: Sequence[Group], text_bank: TextBank, paraphrases: Paraphrases) -> None:
-        headers = {group.header(i) for group in groups for i in range(len(group))}
-        self.names = sorted({name for header in headers for name in header.names})
+        infos = {group.info(i) for group in groups for i in range(len(group))}
+        self.names = sorted({name for info in infos for name in info.names})
         self._index = {name: i for i, name in enumerate(self.names)}
         vectors = text_bank.vectors[text_bank.ids(self.names, None)]
         self._unrelated = vectors @ vectors.T < self.MAX_COSINE  # (V, V)
@@ -106,9 +106,11 @@ class AbsentNames:
         for indices in related.values():
             self._unrelated[np.ix_(list(indices), list(indices))] = False
         self._in_category: dict[str, NDArray[np.bool_]] = {}
-        for header in headers:
-            in_category = self._in_category.setdefault(header.category, np.zeros(len(self.names), bool))
-            in_category[[self._index[name] for name in header.names]] = True
+        for info in infos:
+            if not info.category.strip():  # shapes without a category have nothing in common
+                continue
+            in_category = self._in_category.setdefault(info.category, np.zeros(len(self.names), bool))
+            in_category[[self._index[name] for name in info.names]] = True
 
     def sample(self, present: Sequence[str], category: str, count: int, rng: np.random.Generator) -> list[str]:
         """Up to `count` absent names, unrelated to each other too. present: all names of the shape."""
@@ -125,7 +127,7 @@ class AbsentNames:
 
 def prompt_categories(groups: Sequence[Group], min_count: int) -> set[str]:
     """Categories of at least min_count records; prompts may name these."""
-    counts = Counter(group.header(i).category for group in groups for i in range(len(group)))
+    counts = Counter(group.info(i).category for group in groups for i in range(len(group)))
     return {category for category, count in counts.items() if category.strip() and count >= min_count}
 
 
@@ -133,10 +135,10 @@ def text_keys(groups: Sequence[Group], paraphrases: Paraphrases, categories: set
     """Every text that a batch from these groups can ask for."""
     keys: set[TextKey] = set()
     for group in groups:
-        for header in {group.header(i) for i in range(len(group))}:
-            prompted = [None, header.category] if header.category in categories else [None]
-            for name in header.names:
-                texts = (name, *map(clean_name, paraphrases.lookup(name, header.category)))
+        for info in {group.info(i) for i in range(len(group))}:
+            prompted = [None, info.category] if info.category in categories else [None]
+            for name in info.names:
+                texts = (name, *map(clean_name, paraphrases.lookup(name, info.category)))
                 keys |= {(text, category) for text in texts for category in prompted}
     return keys
 

@@ -21,13 +21,13 @@ from pa3d.checkpoint import OFFICIAL_TEMPERATURE, Checkpoint
 from pa3d.errors import InputError
 from pa3d.train.batches import Batch
 from pa3d.train.config import TrainConfig
-from pa3d.train.distributed import World
-from pa3d.train.losses import SIGLIP_TEMPERATURE, alignment_loss, visual_loss
+from pa3d.train.distributed import DistributedContext
+from pa3d.train.losses import SIGLIP_TEMPERATURE, alignment_loss, feature_distillation_loss
 from pa3d.train.model import Features, TrainModel
 from pa3d.train.optimizer import build_optimizer, lr_factor
 from pa3d.train.random_streams import Stream, torch_generator
 
-VISUAL_SPACE = "visual"  # text_space of a stage-1 checkpoint: its projection leads to 2D features
+VISUAL_SPACE = "visual"  # text_space of a stage-1 checkpoint: its projection gives 2D features
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Trainer:
         self,
         config: TrainConfig,
         *,
-        world: World | None = None,
+        context: DistributedContext | None = None,
         text_vectors: Tensor | None = None,
         feature_dim: int = 0,
         init: Checkpoint | None = None,
@@ -63,7 +63,7 @@ class Trainer:
         total_steps: default schedule.steps.
         Raises InputError when init has another architecture than config.encoder.
         """
-        self.config, self.world = config, world or World(0, 1, torch.device("cpu"))
+        self.config, self.context = config, context or DistributedContext(0, 1, torch.device("cpu"))
         self.step, self.total_steps = 0, total_steps if total_steps is not None else config.schedule.steps
         encoder = config.encoder if config.stage != "stage1" else replace(config.encoder, text_dim=feature_dim)
         with torch.random.fork_rng(devices=[]):
@@ -74,12 +74,12 @@ class Trainer:
             self.model.logit_scale.requires_grad_(False)
         if init is not None:
             self._load_initial_weights(init)
-        self.model.to(self.world.device)
-        self.text_vectors = None if text_vectors is None else text_vectors.to(self.world.device)
+        self.model.to(self.context.device)
+        self.text_vectors = None if text_vectors is None else text_vectors.to(self.context.device)
         self.optimizer = build_optimizer(self.model, config.optimizer, half=config.precision == "bf16")
         self.ema = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.wrapped_model: nn.Module = self.model
-        if self.world.size > 1:
+        if self.context.size > 1:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # the option's new name is not in older versions
                 # Batch statistics are those of all processes already, so they need no broadcast.
@@ -88,18 +88,18 @@ class Trainer:
                 )
 
     def _load_initial_weights(self, init: Checkpoint) -> None:
-        """All weights where the checkpoint's projection leads to the same space, else the encoder's alone."""
-        ours, theirs = self.model.encoder.config, init.config
-        if replace(theirs, text_dim=ours.text_dim, drop_path=ours.drop_path) != ours:
-            expected, found = ours.to_dict(), theirs.to_dict()
-            field = next(k for k in expected if k not in ("text_dim", "drop_path") and found[k] != expected[k])
+        """All weights where the checkpoint's projection has the same target space, else only those of the encoder."""
+        own_config, init_config = self.model.encoder.config, init.config
+        if replace(init_config, text_dim=own_config.text_dim, drop_path=own_config.drop_path) != own_config:
+            expected, actual = own_config.to_dict(), init_config.to_dict()
+            field = next(k for k in expected if k not in ("text_dim", "drop_path") and actual[k] != expected[k])
             raise InputError(
-                f"--init {init.name}: its encoder has {field} {found[field]}, the configuration {expected[field]}; "
-                f"set encoder.{field}={found[field]}"
+                f"--init {init.name}: its encoder has {field} {actual[field]}, the configuration {expected[field]}; "
+                f"set encoder.{field}={actual[field]}"
             )
         space = VISUAL_SPACE if self.config.stage == "stage1" else self.config.text_space
         tensors = {k: torch.from_numpy(v) for k, v in init.tensors.items()}
-        if init.text_space == space and theirs.text_dim == ours.text_dim:
+        if init.text_space == space and init_config.text_dim == own_config.text_dim:
             with torch.no_grad():
                 self.model.logit_scale.fill_(math.log(1 / init.temperature))
         else:
@@ -107,21 +107,21 @@ class Trainer:
         self.model.load_tensors(tensors)
 
     def autocast(self) -> torch.autocast:
-        return torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
+        return torch.autocast(self.context.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
     def compute_loss(self, features: Features, batch: Batch) -> Tensor:  # ()
         """The mean loss of a batch's shapes."""
         c = self.config
         if c.stage == "stage1":
             assert batch.visual_targets is not None
-            return visual_loss(features.text, batch.visual_targets)
+            return feature_distillation_loss(features.projected, batch.visual_targets)
         assert self.text_vectors is not None and batch.text_ids is not None
         assert batch.targets is not None and batch.valid is not None
         text = self.text_vectors[batch.text_ids]
-        loss = alignment_loss(features.text, text, batch.targets, batch.valid, self.model.scale, c.loss.alignment)
+        loss = alignment_loss(features.projected, text, batch.targets, batch.valid, self.model.scale, c.loss.alignment)
         if c.stage == "joint":
             assert features.visual is not None and batch.visual_targets is not None
-            loss = loss + c.loss.visual * visual_loss(features.visual, batch.visual_targets)
+            loss = loss + c.loss.visual * feature_distillation_loss(features.visual, batch.visual_targets)
         return loss
 
     def train_step(self, batch: Batch) -> StepResult:
@@ -137,11 +137,11 @@ class Trainer:
             group["lr"] = group["initial_lr"] * factor
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        loss = float(self.world.all_reduce_mean(self._accumulate_gradients(batch)))
+        loss = float(self.context.all_reduce_mean(self._accumulate_gradients(batch)))
         with_grad = [p for p in self.model.parameters() if p.grad is not None]
         grad_norm = float(torch.nn.utils.clip_grad_norm_(with_grad, c.clip or math.inf))
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-            ids = [name for names in self.world.all_gather(batch.ids) for name in names]
+            ids = [name for names in self.context.all_gather(batch.ids) for name in names]
             what = f"loss is {loss}" if not math.isfinite(loss) else f"gradient has norm {grad_norm}"
             raise InputError(f"{what} at step {self.step}; shapes of the batch: {', '.join(ids)}")
         self.optimizer.step()
@@ -154,18 +154,18 @@ class Trainer:
         c = self.config.optimizer
         generator = torch_generator(self.config.seed, Stream.DROP_PATH, self.step)
         drop_path_scale = self.model.sample_drop_path_scale(generator, c.batch)
-        first, _ = self.world.local_slots(c.batch)
+        first, _ = self.context.local_range(c.batch)
         size = len(batch) // c.accumulate
-        total = torch.zeros((), device=self.world.device)
+        total = torch.zeros((), device=self.context.device)
         for number in range(c.accumulate):
             begin, end = number * size, (number + 1) * size
-            micro_batch = batch.slice(begin, end).to(self.world.device)
+            micro_batch = batch.slice(begin, end).to(self.context.device)
             scale = drop_path_scale
             if scale is not None:
-                scale = scale[:, :, first + begin : first + end].to(self.world.device)
+                scale = scale[:, :, first + begin : first + end].to(self.context.device)
             is_last = number == c.accumulate - 1
             # Gradients are averaged over the processes once, in the last backward pass.
-            sync = is_last or self.world.size == 1
+            sync = is_last or self.context.size == 1
             with nullcontext() if sync else self.wrapped_model.no_sync():  # type: ignore[operator]
                 with self.autocast():
                     features = self.wrapped_model(micro_batch.patches, micro_batch.centers, scale)
@@ -198,14 +198,14 @@ class Trainer:
         return {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
 
     def load_state_dict(self, tensors: dict[str, Tensor], step: int) -> None:
-        """Go back to the state after `step` steps."""
+        """Restore the state after `step` steps."""
 
         def with_prefix(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
         self.model.load_state_dict(with_prefix("model."))
         if self.config.optimizer.ema:
-            self.ema = {k: v.to(self.world.device) for k, v in with_prefix("average.").items()}
+            self.ema = {k: v.to(self.context.device) for k, v in with_prefix("average.").items()}
         else:
             self.ema = self.model.state_dict()
         self.step = step
@@ -213,7 +213,7 @@ class Trainer:
             for name, parameter in zip(group["names"], group["params"], strict=True):
                 moments = with_prefix(f"optimizer.{name}.")
                 # The optimizer's step count is a tensor as well; it is on the CPU unless the optimizer is fused.
-                self.optimizer.state[parameter] = {k: v.to(self.world.device) for k, v in moments.items()}
+                self.optimizer.state[parameter] = {k: v.to(self.context.device) for k, v in moments.items()}
 
     def checkpoint(self, provenance: dict[str, Any]) -> Checkpoint:
         """The model for inference: the moving average, or the weights where there is none."""

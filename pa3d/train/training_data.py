@@ -8,10 +8,17 @@ from pathlib import Path
 from pa3d.data.official import is_official
 from pa3d.errors import InputError
 from pa3d.text import text_encoder
-from pa3d.train.batches import Batcher
+from pa3d.train.batches import BatchBuilder
 from pa3d.train.config import TrainConfig
 from pa3d.train.records import Group, open_groups
-from pa3d.train.text_bank import AbsentNames, Paraphrases, TextBank, check_text_dim, prompt_categories, text_keys
+from pa3d.train.text_bank import (
+    NegativeNameSampler,
+    Paraphrases,
+    TextBank,
+    check_text_dim,
+    prompt_categories,
+    text_keys,
+)
 
 
 @dataclass
@@ -61,12 +68,12 @@ class TrainingData:
             feature_dim = features.shape[1]
         return TrainingData(train, val, text_bank, paraphrases, categories, feature_dim)
 
-    def batcher(self, config: TrainConfig) -> Batcher:
-        """What makes the training batches."""
-        absent_names = None
+    def batch_builder(self, config: TrainConfig) -> BatchBuilder:
+        """The builder of the training batches."""
+        negative_names = None
         if config.data.absent and self.text_bank is not None:
-            absent_names = AbsentNames(self.train, self.text_bank, self.paraphrases)
-        return Batcher(
+            negative_names = NegativeNameSampler(self.train, self.text_bank, self.paraphrases)
+        return BatchBuilder(
             self.train,
             config.data,
             config.augmentation,
@@ -76,8 +83,8 @@ class TrainingData:
             text_bank=None if self.text_bank is None else self.text_bank.without_vectors(),
             paraphrases=self.paraphrases,
             categories=self.categories,
-            absent_names=absent_names,
-            visual=config.stage != "stage2",
+            negative_names=negative_names,
+            visual_targets=config.stage != "stage2",
         )
 
     def record_counts(self) -> dict[str, int]:
@@ -85,7 +92,7 @@ class TrainingData:
         return {group.name: len(group) for group in self.train}
 
     def licenses(self) -> list[str]:
-        return sorted({group.header(i).license for group in self.train for i in range(len(group))})
+        return sorted({group.info(i).license for group in self.train for i in range(len(group))})
 
 
 def _has_official_validation(folder: str) -> bool:

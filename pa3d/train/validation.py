@@ -12,9 +12,9 @@ from pa3d.data.parts import PartCloud
 from pa3d.evaluate.metrics import confusion_matrix, nan_mean, part_ious
 from pa3d.segment import Segmenter
 from pa3d.shape import Shape
-from pa3d.train.batches import Batcher, collate
+from pa3d.train.batches import BatchBuilder, collate
 from pa3d.train.config import AugmentationConfig, DataConfig, TrainConfig
-from pa3d.train.distributed import World
+from pa3d.train.distributed import DistributedContext
 from pa3d.train.model import TrainModel
 from pa3d.train.records import Group
 from pa3d.train.text_bank import TextBank
@@ -29,13 +29,15 @@ class Validator:
     groups: held-out records, of which at most run.val_shapes are used. text_bank: None for stage 1.
     """
 
-    def __init__(self, config: TrainConfig, groups: Sequence[Group], text_bank: TextBank | None, world: World) -> None:
-        self._config, self._groups, self._text_bank, self._world = config, groups, text_bank, world
+    def __init__(
+        self, config: TrainConfig, groups: Sequence[Group], text_bank: TextBank | None, context: DistributedContext
+    ) -> None:
+        self._config, self._groups, self._text_bank, self._context = config, groups, text_bank, context
         self._shapes = [(g, i) for g, group in enumerate(groups) for i in range(len(group))]
         if len(self._shapes) > config.run.val_shapes:
             chosen = np.linspace(0, len(self._shapes) - 1, config.run.val_shapes).round().astype(int)
             self._shapes = [self._shapes[i] for i in chosen]
-        self._batcher = Batcher(
+        self._batch_builder = BatchBuilder(
             groups,
             DataConfig(points=config.data.points, subsample=config.data.subsample),
             AugmentationConfig(),
@@ -43,15 +45,15 @@ class Validator:
             1,
             config.seed,
             text_bank=text_bank,
-            visual=config.stage != "stage2",
+            visual_targets=config.stage != "stage2",
         )
 
     def validate(self, trainer: Trainer) -> dict[str, float]:
         """val_loss, and in stage 2 and `joint` val_miou: the mean over shapes of the mean IoU of their parts."""
-        mine = self._shapes[self._world.rank :: self._world.size]
-        losses = self._losses(trainer, mine)
-        mious = self._mious(trainer, mine) if self._text_bank is not None else []
-        results = self._world.all_gather((losses, mious))
+        local_shapes = self._shapes[self._context.rank :: self._context.size]
+        losses = self._losses(trainer, local_shapes)
+        mious = self._mious(trainer, local_shapes) if self._text_bank is not None else []
+        results = self._context.all_gather((losses, mious))
         metrics = {"val_loss": float(np.mean([loss for losses, _ in results for loss in losses]))}
         miou = nan_mean([miou for _, mious in results for miou in mious]) if self._text_bank is not None else None
         return metrics if miou is None else metrics | {"val_miou": miou}
@@ -64,11 +66,11 @@ class Validator:
                 trainer.model.encoder.config, visual_dim=visual.out_features if visual is not None else 0
             )
         model.load_state_dict(trainer.ema)
-        model.to(self._world.device).eval()
+        model.to(self._context.device).eval()
         losses: list[float] = []
         for begin in range(0, len(shapes), BATCH_SIZE):
-            examples = [self._batcher.validation_example(*shape) for shape in shapes[begin : begin + BATCH_SIZE]]
-            batch = collate(examples).to(self._world.device)
+            examples = [self._batch_builder.validation_example(*shape) for shape in shapes[begin : begin + BATCH_SIZE]]
+            batch = collate(examples).to(self._context.device)
             with torch.no_grad(), trainer.autocast():
                 features = model(batch.patches, batch.centers)
             for i in range(len(batch)):
@@ -79,7 +81,7 @@ class Validator:
     def _mious(self, trainer: Trainer, shapes: list[tuple[int, int]]) -> list[float]:
         """One mean IoU per shape that has a label; NaN where no part counts."""
         assert self._text_bank is not None
-        device = "cpu" if self._world.device.type == "cpu" else str(self._world.device)
+        device = "cpu" if self._context.device.type == "cpu" else str(self._context.device)
         segmenter = Segmenter(trainer.checkpoint({}), device=device, threads=torch.get_num_threads())
         mious = []
         for group, index in shapes:
@@ -99,14 +101,14 @@ class Validator:
 
 
 def finest_labels(record: PartCloud) -> tuple[list[str], NDArray[np.int64]]:
-    """Of overlapping masks the smallest labels a point.
+    """Where masks overlap, the smallest mask gives the label.
 
     Returns the K names that label a point, and the label (P,) of every point: an index into the names, -1 for none.
     """
     rows = np.full(len(record.points), -1, np.int64)
     for row in np.argsort(-record.masks.sum(axis=1), kind="stable"):
         rows[record.masks[row]] = row
-    used = np.unique(rows[rows >= 0])
+    label_rows = np.unique(rows[rows >= 0])
     label_of_row = np.full(len(record.names) + 1, -1, np.int64)  # the last entry is that of row -1
-    label_of_row[used] = np.arange(len(used))
-    return [record.names[i] for i in used], label_of_row[rows]
+    label_of_row[label_rows] = np.arange(len(label_rows))
+    return [record.names[i] for i in label_rows], label_of_row[rows]

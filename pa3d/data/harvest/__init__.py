@@ -1,10 +1,10 @@
-"""Training records from shapes whose authors named their parts: no labelling, only reading and judging names.
+"""A harvest collects shapes with named parts as training records: the names of their authors are the labels.
 
-Read by suffix: .glb and .gltf (nodes, materials; skins by pa3d.data.rigged), .obj (groups, objects,
+Readers by suffix: .glb and .gltf (nodes, materials; skins by pa3d.data.rigged), .obj (groups, objects,
 materials), .ac (AC3D objects), .xml (MJCF bodies and meshes), .sh3f and .zip (archives of GLB, OBJ and AC3D; a
 Sweet Home 3D library's catalogue gives names, categories and axes). A shape is kept when at least two parts have
-names (pa3d.data.names) and they cover at least 60 % of its surface; everything else is listed in the report
-with its reason. docs/harvest.md has all rules.
+names (pa3d.data.names) and they cover at least 60 % of its surface; the report lists every
+other shape with its reason. docs/harvest.md has all rules.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from pa3d.data.harvest.judge import MIN_SURFACE, to_part_mesh
 from pa3d.data.harvest.pieces import NamedMesh
 from pa3d.data.harvest.report import HarvestReport
-from pa3d.data.harvest.walk import Harvested, characters, harvest, read_unnamed, survey
+from pa3d.data.harvest.walk import Harvested, characters, harvest, harvest_with_rigs, read_unnamed
 
 __all__ = [
     "MIN_SURFACE",
@@ -21,7 +21,7 @@ __all__ = [
     "NamedMesh",
     "characters",
     "harvest",
+    "harvest_with_rigs",
     "read_unnamed",
-    "survey",
     "to_part_mesh",
 ]

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.data.harvest.pieces import OVERLAY, NamedMesh, PieceBuilder
+from pa3d.data.harvest.pieces import NON_GEOMETRY, NamedMesh, PieceBuilder
 from pa3d.io._common import CorruptFileError, check_faces, integer, parse_floats, text_lines, triangulate
 
 
 def parse_ac3d(data: bytes, category: str, id: str) -> NamedMesh:
-    """An AC3D file (y up): every polygon object with its own name, else that of a group above it.
+    """An AC3D file (y up): every polygon object with its own name, else the name of a group above it.
 
-    Lines, and objects that stand for motion blur or light, are left out. Raises CorruptFileError.
+    Lines, and objects that show motion blur or light, are left out. Raises CorruptFileError.
     """
     lines = (line.decode("latin-1") for line in text_lines(data))
     builder = PieceBuilder()
@@ -29,15 +29,15 @@ def parse_ac3d(data: bytes, category: str, id: str) -> NamedMesh:
 def _add_object(
     lines: Iterator[str],
     offset: NDArray[np.float64],
-    turn: NDArray[np.float64],
-    above: tuple[str, ...],
+    parent_rotation: NDArray[np.float64],
+    group_names: tuple[str, ...],
     builder: PieceBuilder,
 ) -> None:
     name, local, rotation = "", np.zeros(3), np.eye(3)
     vertices = np.zeros((0, 3))
     corners: list[int] = []
     sizes: list[int] = []
-    kids, polygon = 0, True
+    num_children, polygon = 0, True
     for line in lines:
         key, _, value = line.strip().partition(" ")
         if key == "name":
@@ -59,22 +59,22 @@ def _add_object(
                 corners.extend(refs)
                 sizes.append(len(refs))
         elif key == "kids":
-            kids = integer(value)
+            num_children = integer(value)
             break
     # Rows of rot are the images of the axes: a row vector is multiplied from the left.
-    placed_turn, placed = rotation @ turn, local @ turn + offset
-    if sizes and not OVERLAY.search(name):
+    world_rotation, world_offset = rotation @ parent_rotation, local @ parent_rotation + offset
+    if sizes and not NON_GEOMETRY.search(name):
         faces = triangulate(np.array(sizes), np.array(corners, np.int64))
         check_faces(faces, len(vertices))
-        builder.add(vertices @ placed_turn + placed, faces, (name, *above))
-    group = above if sizes or name in ("", "world") else (name, *above)
-    for _ in range(kids):
+        builder.add(vertices @ world_rotation + world_offset, faces, (name, *group_names))
+    group = group_names if sizes or name in ("", "world") else (name, *group_names)
+    for _ in range(num_children):
         for line in lines:
             if line.startswith("OBJECT"):
                 break
         else:
             return  # fewer than announced
-        _add_object(lines, placed, placed_turn, group, builder)
+        _add_object(lines, world_offset, world_rotation, group, builder)
 
 
 def _line(lines: Iterator[str]) -> str:

@@ -1,4 +1,4 @@
-"""Archives of shapes: ZIP, and Sweet Home 3D libraries, whose catalogue names models and says how they are turned."""
+"""Archives of shapes: ZIP, and Sweet Home 3D libraries, whose catalogue gives the names and rotations of models."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _UNPACKING_ERRORS = (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Raises CorruptFileError for what is no zip archive."""
+    """Raises CorruptFileError when the file is not a zip archive."""
     try:
         archive = zipfile.ZipFile(path)
     except _UNPACKING_ERRORS as error:
@@ -62,6 +62,6 @@ def catalogue(archive: zipfile.ZipFile) -> dict[str, dict[str, str]]:
     return {entry["model"].lstrip("/"): entry for entry in entries.values() if "model" in entry}
 
 
-def catalogue_rotation(about: dict[str, str]) -> NDArray[np.float64]:  # (3, 3)
-    """What sets a model of a catalogue upright."""
-    return parse_floats(about.get("modelRotation", "1 0 0 0 1 0 0 0 1"), 9).reshape(3, 3)
+def catalogue_rotation(catalog_entry: dict[str, str]) -> NDArray[np.float64]:  # (3, 3)
+    """The rotation that sets a model of a catalogue upright."""
+    return parse_floats(catalog_entry.get("modelRotation", "1 0 0 0 1 0 0 0 1"), 9).reshape(3, 3)

@@ -25,9 +25,10 @@ def parse_xml(path: Path) -> ElementTree.Element:
 def parse_mjcf(path: Path, root: ElementTree.Element, category: str) -> NamedMesh:
     """The visible geometry of a MuJoCo model, turned from z up to y up, by mesh, geom, material or body name.
 
-    Included files are followed, except those from a folder named "scene", the stage the object stands on.
-    Geometry of the groups from 3 up is for collisions by convention, and planes are floors: both are left
-    out. Raises CorruptFileError.
+    Included files are followed, except those from a folder named "scene", which hold the floor and lights.
+    By convention, geometry of group 3 and above is for collisions, and planes are floors: both are left out.
+
+    Raises CorruptFileError.
     """
     _include(path.parent, root)
     radians = any(c.get("angle") == "radian" for c in root.iter("compiler"))
@@ -45,16 +46,16 @@ def parse_mjcf(path: Path, root: ElementTree.Element, category: str) -> NamedMes
                     child.get("childclass", inherited),
                 )  # fmt: skip
             elif child.tag == "geom":
-                setting = {**defaults.get(child.get("class", inherited), {}), **child.attrib}
-                solid = _mjcf_solid(setting, assets, path.parent / (meshdir or ""), path.parent)
-                if solid is None or integer(setting.get("group", "0")) >= 3:
+                attributes = {**defaults.get(child.get("class", inherited), {}), **child.attrib}
+                geom_mesh = _geom_mesh(attributes, assets, path.parent / (meshdir or ""), path.parent)
+                if geom_mesh is None or integer(attributes.get("group", "0")) >= 3:
                     continue
-                vertices, faces = solid
-                placed = frame @ (_between(setting) if "fromto" in setting else _mjcf_frame(child, radians))
-                raws = tuple(
-                    n for n in (setting.get("mesh"), setting.get("name"), setting.get("material"), *names) if n
+                vertices, faces = geom_mesh
+                placed = frame @ (_fromto_frame(attributes) if "fromto" in attributes else _mjcf_frame(child, radians))
+                raw_names = tuple(
+                    n for n in (attributes.get("mesh"), attributes.get("name"), attributes.get("material"), *names) if n
                 )
-                builder.add(vertices @ placed[:3, :3].T + placed[:3, 3], faces, raws)
+                builder.add(vertices @ placed[:3, :3].T + placed[:3, 3], faces, raw_names)
 
     for world in root.iter("worldbody"):
         walk(world, np.eye(4), (), "")
@@ -80,19 +81,19 @@ def _include(folder: Path, element: ElementTree.Element) -> None:
 
 
 def _mjcf_defaults(root: ElementTree.Element) -> dict[str, dict[str, str]]:
-    """Geom attributes a default class, nested classes inheriting from the outer ones."""
-    found: dict[str, dict[str, str]] = {}
+    """Geom attributes of each default class. Nested classes inherit from the outer ones."""
+    defaults: dict[str, dict[str, str]] = {}
 
     def walk(default: ElementTree.Element, inherited: dict[str, str]) -> None:
         geom = default.find("geom")
-        setting = {**inherited, **(geom.attrib if geom is not None else {})}
-        found[default.get("class", "")] = setting
+        attributes = {**inherited, **(geom.attrib if geom is not None else {})}
+        defaults[default.get("class", "")] = attributes
         for child in default.findall("default"):
-            walk(child, setting)
+            walk(child, attributes)
 
     for outer in root.findall("default"):
         walk(outer, {})
-    return found
+    return defaults
 
 
 def _mjcf_frame(element: ElementTree.Element, radians: bool) -> NDArray[np.float64]:  # (4, 4)
@@ -113,7 +114,7 @@ def _mjcf_frame(element: ElementTree.Element, radians: bool) -> NDArray[np.float
         y_axis /= max(float(np.linalg.norm(y_axis)), 1e-12)
         frame[:3, :3] = np.stack([x_axis, y_axis, np.cross(x_axis, y_axis)], axis=1)
     elif element.get("zaxis"):
-        frame[:3, :3] = _turned_to(parse_floats(element.get("zaxis", ""), 3))
+        frame[:3, :3] = _rotation_from_z(parse_floats(element.get("zaxis", ""), 3))
     elif element.get("euler"):
         angles = parse_floats(element.get("euler", ""), 3)
         for axis, angle in enumerate(angles if radians else np.radians(angles)):
@@ -121,15 +122,15 @@ def _mjcf_frame(element: ElementTree.Element, radians: bool) -> NDArray[np.float
     return frame
 
 
-def _between(setting: dict[str, str]) -> NDArray[np.float64]:  # (4, 4)
-    """The frame of a geom from one point to another: in the middle, z along."""
-    a, b = parse_floats(setting["fromto"], 6).reshape(2, 3)
+def _fromto_frame(attributes: dict[str, str]) -> NDArray[np.float64]:  # (4, 4)
+    """The frame of a geom that extends from one point to another: origin in the middle, z along them."""
+    a, b = parse_floats(attributes["fromto"], 6).reshape(2, 3)
     frame = np.eye(4)
-    frame[:3, :3], frame[:3, 3] = _turned_to(b - a), (a + b) / 2
+    frame[:3, :3], frame[:3, 3] = _rotation_from_z(b - a), (a + b) / 2
     return frame
 
 
-def _turned_to(direction: NDArray[np.float64]) -> NDArray[np.float64]:  # (3, 3)
+def _rotation_from_z(direction: NDArray[np.float64]) -> NDArray[np.float64]:  # (3, 3)
     """The smallest rotation that takes z to a direction."""
     z = direction / max(float(np.linalg.norm(direction)), 1e-12)
     axis = np.cross([0.0, 0.0, 1.0], z)
@@ -138,12 +139,12 @@ def _turned_to(direction: NDArray[np.float64]) -> NDArray[np.float64]:  # (3, 3)
     return axis_angle_rotation(axis, float(np.arccos(np.clip(z[2], -1, 1))))
 
 
-def _mjcf_solid(
-    setting: dict[str, str], assets: dict[str, ElementTree.Element], meshes: Path, folder: Path
+def _geom_mesh(
+    attributes: dict[str, str], assets: dict[str, ElementTree.Element], meshes: Path, folder: Path
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
-    """Vertices and faces of a geom in its own frame; None for planes and what cannot be read."""
-    if setting.get("mesh"):
-        asset = assets.get(setting["mesh"])
+    """Vertices and faces of a geom in its own frame; None for a plane, and for a geom that cannot be read."""
+    if attributes.get("mesh"):
+        asset = assets.get(attributes["mesh"])
         if asset is None:
             return None
         file = next((p for p in (meshes / asset.get("file", ""), folder / asset.get("file", "")) if p.is_file()), None)
@@ -155,27 +156,27 @@ def _mjcf_solid(
         return mesh.points * parse_floats(asset.get("scale", "1 1 1"), 3), mesh.faces
     import trimesh
 
-    kind, size = setting.get("type", "sphere"), parse_floats(setting.get("size", "0"))
-    solid: Any
-    if "fromto" in setting:  # sizes along it follow from its ends
-        a, b = parse_floats(setting["fromto"], 6).reshape(2, 3)
+    kind, size = attributes.get("type", "sphere"), parse_floats(attributes.get("size", "0"))
+    geom_mesh: Any
+    if "fromto" in attributes:  # its two end points give the length
+        a, b = parse_floats(attributes["fromto"], 6).reshape(2, 3)
         length = float(np.linalg.norm(b - a))
         size = np.array([*size[: 2 if kind in ("box", "ellipsoid") and len(size) > 1 else 1], length / 2])
         size = np.array([size[0], size[0], length / 2]) if kind in ("box", "ellipsoid") and len(size) == 2 else size
     if not (len(size) and (size > 0).all()):
         return None
     if kind == "box" and len(size) == 3:
-        solid = trimesh.creation.box(extents=2 * size)
+        geom_mesh = trimesh.creation.box(extents=2 * size)
     elif kind == "cylinder" and len(size) >= 2:
-        solid = trimesh.creation.cylinder(radius=size[0], height=2 * size[1], sections=24)
+        geom_mesh = trimesh.creation.cylinder(radius=size[0], height=2 * size[1], sections=24)
     elif kind == "capsule" and len(size) >= 2:
-        solid = trimesh.creation.capsule(radius=size[0], height=2 * size[1], count=[16, 16])
-        solid.apply_translation(-solid.bounds.mean(axis=0))
+        geom_mesh = trimesh.creation.capsule(radius=size[0], height=2 * size[1], count=[16, 16])
+        geom_mesh.apply_translation(-geom_mesh.bounds.mean(axis=0))
     elif kind == "sphere":
-        solid = trimesh.creation.icosphere(subdivisions=2, radius=size[0])
+        geom_mesh = trimesh.creation.icosphere(subdivisions=2, radius=size[0])
     elif kind == "ellipsoid" and len(size) == 3:
-        solid = trimesh.creation.icosphere(subdivisions=2)
-        solid.apply_scale(size)
+        geom_mesh = trimesh.creation.icosphere(subdivisions=2)
+        geom_mesh.apply_scale(size)
     else:
         return None
-    return np.asarray(solid.vertices, float), np.asarray(solid.faces, np.int64)
+    return np.asarray(geom_mesh.vertices, float), np.asarray(geom_mesh.faces, np.int64)

@@ -1,4 +1,4 @@
-"""Meshes in pieces, as their authors cut and named them: what every reader of the harvest gives."""
+"""Meshes in pieces, as their authors divided and named them: the result of every reader of a harvest."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# Not surface: motion blur, light cones, shadows and collision stand-ins.
-OVERLAY = re.compile(
+# Names of objects that are no surface of the shape: motion blur, light cones, shadows, collision geometry.
+NON_GEOMETRY = re.compile(
     r"prop.?(disc|disk|blur)|disque|blur|shadow|ombre|light.?(cone|map)|halo|flare|^flash|collision|contrail|vapou?r|"
     r"flame|afterburner|touch_?point|giro",
     re.I,
@@ -18,10 +18,10 @@ OVERLAY = re.compile(
 
 @dataclass
 class NamedMesh:
-    """A mesh in pieces as its author cut it. faces: (F, 3); piece: (F,) index into names.
+    """A mesh in pieces, as its author divided it. faces: (F, 3); piece: (F,) index into names.
 
-    names: for every piece the raw names that could say what it is, the most telling first; copyright: what the
-    file says of it.
+    names: for every piece the raw names that may tell what it is, most specific first.
+    copyright: as the file states it.
     """
 
     vertices: NDArray[np.float64]  # (V, 3), y up
@@ -34,8 +34,8 @@ class NamedMesh:
 
 
 @dataclass
-class Unusable:
-    """What a reader found no shape in, and why."""
+class SkippedShape:
+    """A file or member from which a reader made no shape, and the reason."""
 
     id: str
     reason: str

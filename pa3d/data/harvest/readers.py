@@ -12,7 +12,7 @@ from pa3d.data.harvest.archives import SUFFIXES as ARCHIVE_SUFFIXES
 from pa3d.data.harvest.archives import catalogue, catalogue_rotation, open_archive, shape_members, unpack
 from pa3d.data.harvest.judge import MIN_NAMES
 from pa3d.data.harvest.mjcf import parse_mjcf, parse_xml
-from pa3d.data.harvest.pieces import OVERLAY, NamedMesh, PieceBuilder, Unusable
+from pa3d.data.harvest.pieces import NON_GEOMETRY, NamedMesh, PieceBuilder, SkippedShape
 from pa3d.data.names import part_names
 from pa3d.data.rigged import RiggedCharacter
 from pa3d.data.sources import category_of, origin
@@ -23,7 +23,7 @@ from pa3d.io._common import CorruptFileError, raise_as_input_error
 from pa3d.io.gltf import Gltf
 from pa3d.io.obj import Obj, parse
 
-Shapes = Iterator[NamedMesh | RiggedCharacter | Unusable]
+Shapes = Iterator[NamedMesh | RiggedCharacter | SkippedShape]
 
 
 def gltf_shape(gltf: Gltf, category: str, id: str, corpus: str = "") -> NamedMesh | RiggedCharacter:
@@ -40,15 +40,15 @@ def gltf_shape(gltf: Gltf, category: str, id: str, corpus: str = "") -> NamedMes
 def gltf_pieces(gltf: Gltf, category: str, id: str) -> NamedMesh:
     """Mesh nodes of the scene with their transforms applied.
 
-    A node takes its own name, else that of a group above it. A node above that has a mesh itself is a joint
-    (the torso an arm hangs from), and one that holds every mesh is the shape: neither names a part.
+    A node takes its own name, else the name of a group above it. A node above that has a mesh itself is another part,
+    not a group (the torso above an arm). A node above every mesh is the whole shape. Neither names a part.
     """
     meshes = [i for i in gltf.scene if gltf.nodes[i].mesh >= 0]
     below = Counter(a for i in meshes for a in gltf.ancestors(i))
     builder = PieceBuilder()
     for instance in gltf.primitive_instances():
         node = gltf.nodes[instance.node]
-        if OVERLAY.search(node.name) or instance.faces is None:
+        if NON_GEOMETRY.search(node.name) or instance.faces is None:
             continue
         groups = [a for a in gltf.ancestors(instance.node) if gltf.nodes[a].mesh < 0 and below[a] < len(meshes)]
         names = (node.name, *(gltf.nodes[a].name for a in groups))
@@ -97,43 +97,43 @@ def _read_fbx(path: Path, category: str) -> Shapes:
 
 
 def _read_archive(path: Path, category: str) -> Shapes:
-    """GLB, OBJ and AC3D members of a zip; a furniture library's catalogue says what each is and how it is turned.
+    """GLB, OBJ and AC3D members of a zip; a furniture library's catalogue gives category and rotation.
 
     A member that cannot be used is yielded as the reason why, so that the others are still read.
     """
     corpus = origin(path)[0]
     with open_archive(path) as archive:
-        known = catalogue(archive)
+        entries = catalogue(archive)
         for member in shape_members(archive):
             suffix = Path(member).suffix.lower()
-            about = known.get(member, {})
-            kind = (
+            catalog_entry = entries.get(member, {})
+            member_category = (
                 category
-                or re.sub(r"\W+", " ", about.get("name", "")).strip().lower()
+                or re.sub(r"\W+", " ", catalog_entry.get("name", "")).strip().lower()
                 or category_of(path.parent / Path(member).name)
             )
             id = f"{path.stem}/{Path(member).stem}"
-            shape: NamedMesh | RiggedCharacter | Unusable
+            shape: NamedMesh | RiggedCharacter | SkippedShape
             try:
                 with raise_as_input_error(id, suffix[1:].upper()):
                     data = unpack(archive, member)
-                    if suffix == ".obj" and not _worth_reading(data, kind, corpus):
-                        shape = Unusable(id, "fewer than two meaningful part names")
+                    if suffix == ".obj" and not _has_two_part_names(data, member_category, corpus):
+                        shape = SkippedShape(id, "fewer than two meaningful part names")
                     else:
-                        shape = _read_member(data, suffix, kind, id, corpus)
-                    if "modelRotation" in about and isinstance(shape, NamedMesh):
-                        shape.vertices = shape.vertices @ catalogue_rotation(about).T
+                        shape = _read_member(data, suffix, member_category, id, corpus)
+                    if "modelRotation" in catalog_entry and isinstance(shape, NamedMesh):
+                        shape.vertices = shape.vertices @ catalogue_rotation(catalog_entry).T
             except InputError as error:
-                shape = Unusable(f"{path}/{member}", unreadable(error))
+                shape = SkippedShape(f"{path}/{member}", unreadable(error))
             yield shape
 
 
-def _worth_reading(data: bytes, category: str, corpus: str) -> bool:
-    """Whether an OBJ names two parts at all: most files of a library do not, and parsing them takes long."""
-    found: set[tuple[str, ...]] = set()
+def _has_two_part_names(data: bytes, category: str, source: str) -> bool:
+    """Whether an OBJ file names two parts. Most files of a library do not, and parsing them takes long."""
+    part_names_found: set[tuple[str, ...]] = set()
     for raw in set(re.findall(rb"^(?:g|o|usemtl) (.*?)\s*$", data, re.M)):
-        found.add(part_names(raw.decode("utf-8", "replace"), category, corpus))
-    return len(found - {()}) >= MIN_NAMES
+        part_names_found.add(part_names(raw.decode("utf-8", "replace"), category, source))
+    return len(part_names_found - {()}) >= MIN_NAMES
 
 
 def unreadable(error: InputError) -> str:
@@ -145,7 +145,7 @@ def _id(path: Path) -> str:
     return f"{path.parent.name}/{path.stem}"
 
 
-# Suffix -> reader, which takes a path and what the shape is.
+# Suffix -> reader, which takes a path and the category of the shape.
 READERS: dict[str, Callable[[Path, str], Shapes]] = {
     **dict.fromkeys(gltf_format.FORMAT.suffixes, _read_gltf),
     **dict.fromkeys(obj_format.FORMAT.suffixes, _read_obj),

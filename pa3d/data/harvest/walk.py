@@ -1,4 +1,4 @@
-"""Through files, archives and folders: every shape that is worth keeping."""
+"""Harvest files, archives and folders: every shape with named parts."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pa3d.data.harvest.archives import MAX_BYTES
-from pa3d.data.harvest.judge import MIN_SURFACE, fingerprint, judge, to_part_mesh
-from pa3d.data.harvest.pieces import NamedMesh, Unusable
+from pa3d.data.harvest.judge import MIN_SURFACE, accept_or_reason, fingerprint, to_part_mesh
+from pa3d.data.harvest.pieces import NamedMesh, SkippedShape
 from pa3d.data.harvest.readers import READERS, Shapes, unreadable
 from pa3d.data.harvest.report import HarvestReport
 from pa3d.data.parts import PartMesh
@@ -21,7 +21,7 @@ from pa3d.io.gltf import FORMAT, Gltf
 
 @dataclass
 class Harvested:
-    """A shape that was kept: its record in the pose of the file, the rig when it has one, and its file."""
+    """A shape that was kept: its part mesh in the pose of the file, its rig if it has one, and its file."""
 
     mesh: PartMesh
     character: RiggedCharacter | None
@@ -42,11 +42,11 @@ def harvest(
     ("unknown" else). Unreadable and meaningless shapes are listed in the report, not raised.
     Raises InputError for a path that does not exist.
     """
-    found = survey(paths, license=license, source=source, category=category, report=report)
-    return (shape.mesh for shape in found)
+    harvested = harvest_with_rigs(paths, license=license, source=source, category=category, report=report)
+    return (shape.mesh for shape in harvested)
 
 
-def survey(
+def harvest_with_rigs(
     paths: str | Path | Iterable[str | Path],
     *,
     license: str = "",
@@ -55,9 +55,9 @@ def survey(
     min_surface: float = MIN_SURFACE,
     report: HarvestReport | None = None,
 ) -> Iterator[Harvested]:
-    """As harvest, with the rig of skinned characters, so that they can be posed anew.
+    """As harvest, with the rig of skinned characters, so that they can be given other poses.
 
-    min_surface: the share of the surface that named parts must cover.
+    min_surface: the fraction of the surface that named parts must cover.
     """
     report = report if report is not None else HarvestReport()
     seen: set[bytes] = set()
@@ -66,30 +66,30 @@ def survey(
             known_source, known_license = origin(path, shape.copyright)
             character = shape if isinstance(shape, RiggedCharacter) else None
             if corrections(known_source, shape.id) is None:
-                report.drop(shape.id, "names that mislead, found by eye")
+                report.drop(shape.id, "excluded manually: misleading names")
                 continue
             if isinstance(shape, RiggedCharacter):
-                record, reason = judge(shape.bind(), min_surface)
+                part_mesh, reason = accept_or_reason(shape.bind(), min_surface)
             else:
-                record, reason = to_part_mesh(shape, report, known_source, min_surface)
-            if record is not None:
-                record.source, record.license = source or known_source, license or known_license
-                mark = fingerprint(record)
-                reason = "the same mesh as another shape" if mark in seen else ""
-                seen.add(mark)
-            if record is None or reason:
+                part_mesh, reason = to_part_mesh(shape, report, known_source, min_surface)
+            if part_mesh is not None:
+                part_mesh.source, part_mesh.license = source or known_source, license or known_license
+                digest = fingerprint(part_mesh)
+                reason = "the same mesh as another shape" if digest in seen else ""
+                seen.add(digest)
+            if part_mesh is None or reason:
                 report.drop(shape.id, reason)
                 continue
             if character is not None:
-                character.source, character.license = record.source, record.license
-            report.keep(record)
-            yield Harvested(record, character, path)
+                character.source, character.license = part_mesh.source, part_mesh.license
+            report.keep(part_mesh)
+            yield Harvested(part_mesh, character, path)
 
 
 def characters(
     paths: str | Path | Iterable[str | Path], *, license: str = "", report: HarvestReport | None = None
 ) -> Iterator[RiggedCharacter]:
-    """Every skinned glTF character of files and folders, to be posed at random. Others are passed over."""
+    """Every skinned glTF character of files and folders, to be posed at random. Other files are skipped."""
     report = report if report is not None else HarvestReport()
     for path in _files(paths):
         if path.suffix.lower() not in FORMAT.suffixes:
@@ -111,18 +111,18 @@ def characters(
 
 
 def _files(paths: str | Path | Iterable[str | Path]) -> Iterator[Path]:
-    given = [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
-    for path in given:
+    roots = [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
+    for path in roots:
         if not path.exists():
             raise InputError(f"{path}: no such file or folder; expected shapes to harvest")
         if path.is_file() and path.suffix.lower() not in READERS:
             raise InputError(f"{path}: unsupported suffix {path.suffix!r}; expected one of {', '.join(READERS)}")
-    listed: set[Path] = set()
-    for path in given:
-        found = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        for file in found:
-            if file.suffix.lower() in READERS and (real := file.resolve()) not in listed:
-                listed.add(real)
+    yielded: set[Path] = set()
+    for path in roots:
+        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        for file in files:
+            if file.suffix.lower() in READERS and (real := file.resolve()) not in yielded:
+                yielded.add(real)
                 yield file
 
 
@@ -137,7 +137,7 @@ def read_unnamed(path: Path) -> NamedMesh | None:
 
 
 def _shapes(path: Path, category: str, report: HarvestReport) -> Iterator[NamedMesh | RiggedCharacter]:
-    """What a file's reader gives; whatever else it says or stumbles over goes into the report."""
+    """The shapes of a file. Errors and skipped shapes go into the report."""
     shapes: Shapes | None = None
     while True:
         try:
@@ -151,7 +151,7 @@ def _shapes(path: Path, category: str, report: HarvestReport) -> Iterator[NamedM
             return
         if shape is None:
             return
-        if isinstance(shape, Unusable):
+        if isinstance(shape, SkippedShape):
             report.drop(shape.id, shape.reason)
         else:
             yield shape

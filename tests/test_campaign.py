@@ -1,0 +1,73 @@
+"""The long training's shapes, seeds and branches."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from training import tiny_config, tiny_data  # noqa: E402
+
+from pa3d.data.paraphrases import HELD_OUT_PHRASES  # noqa: E402
+from pa3d.data.procedural import CATEGORIES, HELD_OUT, everyday, synthesize  # noqa: E402
+from pa3d.data.procedural.assemblies import assemble  # noqa: E402
+from pa3d.errors import InputError  # noqa: E402
+from pa3d.train.config import load_config  # noqa: E402
+from pa3d.train.loop import train  # noqa: E402
+from pa3d.train.run_state import read_state  # noqa: E402
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+import campaign  # noqa: E402
+
+EVERYDAY = sorted(name for name in CATEGORIES if CATEGORIES[name].draw.__module__ == everyday.__name__)
+
+
+def test_everyday_kinds_have_parts_and_nothing_held_out() -> None:
+    assert len(EVERYDAY) >= 60 and not set(EVERYDAY) & set(HELD_OUT)
+    for name in EVERYDAY:
+        cloud = synthesize(name, 5).sample(1000, np.random.default_rng(0))
+        assert len(cloud.names) >= 2 and np.isfinite(cloud.points).all(), name
+        assert not set(cloud.names) & set(HELD_OUT_PHRASES), name
+
+
+def test_an_assembly_depends_only_on_its_seed() -> None:
+    shapes = [assemble(seed) for seed in range(40)]
+    assert all(len(shape.parts) >= 2 and shape.category == "" for shape in shapes)
+    np.testing.assert_array_equal(shapes[3].vertices, assemble(3).vertices)
+    names = {name for shape in shapes for part in shape.parts for name in part}
+    assert len(names) > 60 and not names & set(HELD_OUT_PHRASES)
+
+
+def test_a_branch_decays_to_zero_from_the_state(tmp_path: Path) -> None:
+    config = tiny_config(schedule={"steps": 4}, optimizer={"kind": "muon", "ema": 0.9})
+    train(config, tmp_path / "run", data=tiny_data(config))
+    campaign.branch(tmp_path / "run", tmp_path / "decay", 5)
+    decaying = load_config(tmp_path / "decay" / "config.toml", "stage2")
+    assert decaying.schedule.steps == 9 and decaying.schedule.kind == "linear"
+    a, b = read_state(tmp_path / "run" / "state.safetensors"), read_state(tmp_path / "decay" / "state.safetensors")
+    assert a is not None and b is not None and all(torch.equal(a.tensors[k], b.tensors[k]) for k in a.tensors)
+    train(decaying, tmp_path / "decay", data=tiny_data(decaying))
+    after = read_state(tmp_path / "decay" / "state.safetensors")
+    assert after is not None and after.step == 9
+    draws, hours = campaign.progress(tmp_path / "decay")
+    assert draws == 9 * 4 and hours > 0
+    with pytest.raises(InputError, match="holds a run already"):
+        campaign.branch(tmp_path / "run", tmp_path / "decay", 5)
+    with pytest.raises(InputError, match="to branch from"):
+        campaign.branch(tmp_path, tmp_path / "other", 5)
+
+
+def test_the_log_is_a_table(tmp_path: Path) -> None:
+    mious = {"mean": 50.0} | dict.fromkeys(campaign.MEASURED, 50.0)
+    campaign.add_row(tmp_path / "log.tsv", mious, 320, 0.5, "first")
+    campaign.add_row(tmp_path / "log.tsv", mious, 640, 1.0, "second")
+    rows = [line.split("\t") for line in (tmp_path / "log.tsv").read_text().splitlines()]
+    assert (
+        len(rows) == 3
+        and {len(row) for row in rows} == {len(campaign.COLUMNS)}
+        and rows[2][1:4] == ["640", "1.00", "50.0"]
+    )
