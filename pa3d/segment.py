@@ -75,7 +75,10 @@ class Segmentation:
 
 
 class Segmenter:
-    """An encoder and the text space that it was aligned with. May be used from several threads at once."""
+    """An encoder and the text space that it was aligned with.
+
+    May be used from several threads at once, pickled and copied. A process that was forked uses one thread.
+    """
 
     def __init__(
         self,
@@ -87,6 +90,8 @@ class Segmenter:
         patches: int | None = None,
     ) -> None:
         """See from_pretrained."""
+        self._embedded = False  # from_pretrained says when the checkpoint is the one of the package
+        self._options = {"precision": precision, "device": device, "threads": threads}
         checkpoint = checkpoint.with_patches(patches)
         if threads is not None and (not isinstance(threads, int) or threads < 1):
             raise InputError(f"threads is {threads!r}; expected a whole number of at least 1, or None")
@@ -95,17 +100,36 @@ class Segmenter:
         self.device = device
         self._threads = threads or 0
         self._text: Any = None
+        self._encoder: Any = self._make_encoder()
+        self.precision: str = self._encoder.precision
+
+    def _make_encoder(self) -> Any:
+        precision, device, threads = (self._options[key] for key in ("precision", "device", "threads"))
         if device == "cpu":
             from pa3d.native import NativeEncoder
 
-            native = NativeEncoder(checkpoint, precision, threads)
-            self.precision: str = native.precision
-            self._encoder: Any = native
-        else:
-            from pa3d.torch_encoder import TorchEncoder
+            return NativeEncoder(self.checkpoint, precision, threads)
+        from pa3d.torch_encoder import TorchEncoder
 
-            self._encoder = TorchEncoder(checkpoint, precision, device)
-            self.precision = self._encoder.precision
+        return TorchEncoder(self.checkpoint, precision, device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copy: the checkpoint and the options. The embedded checkpoint is not copied but loaded again.
+
+        The encoder is built again where the copy arrives, so "auto" is the fastest precision of that processor.
+        """
+        state = {**self.__dict__, "_text": None}
+        del state["_encoder"]
+        if self._embedded:
+            state["checkpoint"] = None
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._embedded:
+            self.checkpoint = load().with_patches(self.config.patches)
+        self._encoder = self._make_encoder()
+        self.precision = self._encoder.precision
 
     @classmethod
     def from_pretrained(
@@ -128,7 +152,9 @@ class Segmenter:
             smaller parts and take more time (docs/results.md). Other numbers than the checkpoint's make "auto" float32.
         Raises InputError for a file that is not a checkpoint, or a precision or device that cannot run here.
         """
-        return cls(load(path), precision=precision, device=device, threads=threads, patches=patches)
+        segmenter = cls(load(path), precision=precision, device=device, threads=threads, patches=patches)
+        segmenter._embedded = path is None
+        return segmenter
 
     @overload
     def encode(
