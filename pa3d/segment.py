@@ -59,8 +59,9 @@ class Segmentation:
     """Parts of a shape.
 
     labels (N,) int32: index into part_names for every point of a cloud or vertex of a mesh, -1 for none of them;
-    scores (N, K) float32: probabilities, each row sums to one; face_labels (F,), face_scores (F, K): the same for the
-    faces of a mesh, computed at their centroids, None for a cloud; timings: seconds per stage.
+    scores (N, K) float32: probabilities, each row sums to one, but is 0 for a point without finite coordinates;
+    face_labels (F,), face_scores (F, K): the same for the faces of a mesh, computed at their centroids, None for a
+    cloud; timings: seconds per stage.
     """
 
     shape: Shape
@@ -91,7 +92,7 @@ class Segmenter:
     ) -> None:
         """See from_pretrained."""
         self._embedded = False  # from_pretrained says when the checkpoint is the one of the package
-        self._options = {"precision": precision, "device": device, "threads": threads}
+        self._options: dict[str, Any] = {"precision": precision, "device": device, "threads": threads}
         checkpoint = checkpoint.with_patches(patches)
         if threads is not None and (not isinstance(threads, int) or threads < 1):
             raise InputError(f"threads is {threads!r}; expected a whole number of at least 1, or None")
@@ -217,10 +218,11 @@ class Segmenter:
         assign: Assign | None = None,
         none: float | None = None,
         up: str | None = None,
+        nan: str = "skip",
         seed: int = 0,
         profile: bool = False,
     ) -> Segmentation:
-        """Name the parts of a mesh or cloud.
+        """Name the parts of a mesh or cloud: a file, a Shape, an array (N, 3), or an object of trimesh or open3d.
 
         parts: K names, any words.
         category: what the object is, if known ("chair").
@@ -235,6 +237,8 @@ class Segmenter:
         up: the axis that points up; None takes that of the shape (glTF is y-up, other files are read as y-up). "auto"
             ignores it, tries 26 directions and takes the one in which the names fit best (pa3d.orient). The encoder
             then runs 26 times, and settings["up_found"] is the direction.
+        nan: points of a cloud with NaN or infinite coordinates, as organised clouds have them: "skip" gives them the
+            label -1 and the scores 0; "error" refuses them.
         profile: print the milliseconds of each stage; the timings of the result have them in any case.
         Raises InputError for an argument that cannot be used.
         """
@@ -244,14 +248,18 @@ class Segmenter:
         how = assign or self.checkpoint.assign
         clock = Stopwatch()
         with clock("load"):
-            shape = as_shape(path_or_shape_or_points, None if up == "auto" else up)
+            shape = as_shape(path_or_shape_or_points, None if up == "auto" else up, nan)
+            missing = shape.missing()
         with clock("text"):
             vectors, names = self._part_vectors(parts, category, text_vectors)
-        direction, posed = None, shape
+        direction, posed = (
+            None,
+            shape if missing is None else replace(shape, points=shape.points[~missing], colors=None),
+        )
         if up == "auto":
             with clock("upright"):
-                direction = self._find_up(_sample_shape(shape, sample, seed), vectors)
-                posed = replace(shape, points=rotate(shape.points, rotation_to_y(direction)), up="y")
+                direction = self._find_up(_sample_shape(posed, sample, seed), vectors)
+                posed = replace(posed, points=rotate(posed.points, rotation_to_y(direction)), up="y")
         with clock("points"):
             used = _sample_shape(posed, sample, seed)
             center, radius = normalization(used)
@@ -268,6 +276,8 @@ class Segmenter:
                 return label_points(at, e.centers, e.members, e.points, logits, how, none or 0.0, self._threads)
 
             labels, scores = labels_at(posed.points)
+            if missing is not None:
+                labels, scores = _spread_out(labels, ~missing, -1), _spread_out(scores, ~missing, 0)
             face_labels = face_scores = None
             if posed.faces is not None:
                 centroids = posed.points[posed.faces].mean(axis=1, dtype=np.float64).astype(np.float32)
@@ -342,8 +352,11 @@ class Segmenter:
         return self._encode([points])[0], center, radius
 
     def embed_text(self, parts: Sequence[str], category: str | None = None) -> NDArray[np.float32]:  # (K, D)
-        """Unit vectors of part names in the text space of this model."""
-        from pa3d.text import embed_parts, text_encoder
+        """Unit vectors of part names in the text space of this model.
+
+        Raises InputError for names that the text encoder cannot read, or cannot tell apart.
+        """
+        from pa3d.text import check_distinct, check_readable, embed_parts, text_encoder
 
         if self._text is None:
             encoder = text_encoder(self.checkpoint.text_space, threads=self._threads or None)
@@ -354,7 +367,10 @@ class Segmenter:
                 )
             self._text = encoder
         mode: Any = self.checkpoint.prompts
-        return embed_parts(self._text, parts, category, mode)
+        check_readable(self._text, parts)
+        vectors = embed_parts(self._text, parts, category, mode)
+        check_distinct(parts, vectors)
+        return vectors
 
     def _part_vectors(
         self, parts: Sequence[str], category: str | None, text_vectors: ArrayLike | None
@@ -406,6 +422,13 @@ def check_options(assign: str | None, none: float | None) -> None:
         raise InputError(f"none is {none!r}; expected a probability between 0 and 1")
 
 
+def _spread_out(values: NDArray[Any], where: NDArray[np.bool_], rest: int) -> NDArray[Any]:
+    """The rows of values at the places that are true, `rest` at the others."""
+    out = np.full((len(where), *values.shape[1:]), rest, values.dtype)
+    out[where] = values
+    return out
+
+
 def _is_list_of_clouds(points: Any) -> bool:
     """Whether this is a list of (N, 3) arrays or nested lists, and not the rows of one cloud."""
     try:
@@ -417,7 +440,7 @@ def _is_list_of_clouds(points: Any) -> bool:
 def _prepare(
     points: ArrayLike, sample: int | None, up: str, normalize: bool, seed: int
 ) -> NDArray[np.float32]:  # (N, 3) in the model's axes
-    cloud = as_points(points)
+    cloud = as_points(points, centered=normalize)
     used, axes = cloud[_draw(len(cloud), sample, seed)], TO_MODEL_AXES[up]
     if not normalize:
         return np.ascontiguousarray(used[:, axes])
