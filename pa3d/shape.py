@@ -79,12 +79,13 @@ class Shape:
         missing = self.missing()
         if missing is not None:
             bad = int(missing.sum())
-            if nan == "error" or self.is_mesh or bad == len(pts):
+            rest = pts[~missing]
+            if nan == "error" or self.is_mesh or (rest == rest[:1]).all():  # one point or none is left
                 what = "vertices" if self.is_mesh else "points"
                 raise InputError(
                     f"{self.name}: {bad} of {len(pts)} {what} have NaN or infinite coordinates; remove them first"
                 )
-            pts = pts[~missing]
+            pts = rest
         if self.up not in UP_AXES:
             raise InputError(f"{self.name}: up axis {self.up!r} is not one of x, y, z")
         if (pts == pts[0]).all():
