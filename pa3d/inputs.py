@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +12,8 @@ from pa3d.errors import InputError
 from pa3d.frames import UP_AXES
 from pa3d.shape import Shape
 
+NAN = ("skip", "error")  # what to do with points that have NaN or infinite coordinates
+
 
 def check_up(up: str) -> None:
     """Raise InputError unless up is an axis or "auto"."""
@@ -19,27 +21,38 @@ def check_up(up: str) -> None:
         raise InputError(f"up is {up!r}; expected x, y, z or auto")
 
 
-def as_shape(source: str | Path | Shape | ArrayLike, up: str | None = None) -> Shape:
-    """A validated Shape from a file, a Shape or an array (N, 3). up replaces its up axis."""
+def check_nan(nan: str) -> None:
+    """Raise InputError unless nan is "skip" or "error"."""
+    if nan not in NAN:
+        raise InputError(f"nan is {nan!r}; expected {' or '.join(NAN)}")
+
+
+def as_shape(source: str | os.PathLike[str] | Shape | ArrayLike, up: str | None = None, nan: str = "error") -> Shape:
+    """A validated Shape from a file, a Shape, an array (N, 3), or a mesh or cloud of trimesh or open3d.
+
+    up replaces its up axis. nan: "error", or "skip" to accept clouds with NaN or infinite coordinates.
+    """
     if up is not None:
         check_up(up)
-    if isinstance(source, str | Path):
+    check_nan(nan)
+    if isinstance(source, str | os.PathLike):
         from pa3d.io import load
 
-        return load(source, up=up)
+        return load(source, up=up, nan=nan)
     if isinstance(source, Shape):
-        shape = source.validate()
+        shape = source.validate(nan)
         if up is not None and up != shape.up:
             shape = replace(shape, up=up)
         return shape
-    return Shape(as_points(source), up=up or "y", name="points").validate()
+    return Shape(source, up=up or "y", name="points").validate(nan)  # type: ignore[arg-type]
 
 
-def as_points(points: ArrayLike) -> NDArray[np.float32]:  # (N, 3)
-    """Points as float32, contiguous, finite, and not all equal. Raises InputError."""
-    try:
-        with np.errstate(over="ignore"):  # a number too large for float32 becomes infinite, which validate refuses
-            cloud = np.ascontiguousarray(points, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"points: not numbers ({error}); expected an array of shape (N, 3)") from error
-    return Shape(cloud, name="points").validate().points
+def as_points(points: ArrayLike, centered: bool = True) -> NDArray[np.float32]:  # (N, 3)
+    """Points as float32, contiguous, finite, and not all equal. Raises InputError.
+
+    centered: points far from zero come relative to their middle, so that float32 can hold them.
+    """
+    cloud = Shape(points, name="points").validate()  # type: ignore[arg-type]
+    if centered or not cloud.origin.any():
+        return cloud.points
+    return (cloud.points + cloud.origin).astype(np.float32)

@@ -59,8 +59,9 @@ class Segmentation:
     """Parts of a shape.
 
     labels (N,) int32: index into part_names for every point of a cloud or vertex of a mesh, -1 for none of them;
-    scores (N, K) float32: probabilities, each row sums to one; face_labels (F,), face_scores (F, K): the same for the
-    faces of a mesh, computed at their centroids, None for a cloud; timings: seconds per stage.
+    scores (N, K) float32: probabilities, each row sums to one, but is 0 for a point without finite coordinates;
+    face_labels (F,), face_scores (F, K): the same for the faces of a mesh, computed at their centroids, None for a
+    cloud; timings: seconds per stage.
     """
 
     shape: Shape
@@ -75,7 +76,10 @@ class Segmentation:
 
 
 class Segmenter:
-    """An encoder and the text space that it was aligned with. May be used from several threads at once."""
+    """An encoder and the text space that it was aligned with.
+
+    May be used from several threads at once, pickled and copied. A process that was forked uses one thread.
+    """
 
     def __init__(
         self,
@@ -87,6 +91,8 @@ class Segmenter:
         patches: int | None = None,
     ) -> None:
         """See from_pretrained."""
+        self._embedded = False  # from_pretrained says when the checkpoint is the one of the package
+        self._options: dict[str, Any] = {"precision": precision, "device": device, "threads": threads}
         checkpoint = checkpoint.with_patches(patches)
         if threads is not None and (not isinstance(threads, int) or threads < 1):
             raise InputError(f"threads is {threads!r}; expected a whole number of at least 1, or None")
@@ -95,17 +101,36 @@ class Segmenter:
         self.device = device
         self._threads = threads or 0
         self._text: Any = None
+        self._encoder: Any = self._make_encoder()
+        self.precision: str = self._encoder.precision
+
+    def _make_encoder(self) -> Any:
+        precision, device, threads = (self._options[key] for key in ("precision", "device", "threads"))
         if device == "cpu":
             from pa3d.native import NativeEncoder
 
-            native = NativeEncoder(checkpoint, precision, threads)
-            self.precision: str = native.precision
-            self._encoder: Any = native
-        else:
-            from pa3d.torch_encoder import TorchEncoder
+            return NativeEncoder(self.checkpoint, precision, threads)
+        from pa3d.torch_encoder import TorchEncoder
 
-            self._encoder = TorchEncoder(checkpoint, precision, device)
-            self.precision = self._encoder.precision
+        return TorchEncoder(self.checkpoint, precision, device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copy: the checkpoint and the options. The embedded checkpoint is not copied but loaded again.
+
+        The encoder is built again where the copy arrives, so "auto" is the fastest precision of that processor.
+        """
+        state = {**self.__dict__, "_text": None}
+        del state["_encoder"]
+        if self._embedded:
+            state["checkpoint"] = None
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._embedded:
+            self.checkpoint = load().with_patches(self.config.patches)
+        self._encoder = self._make_encoder()
+        self.precision = self._encoder.precision
 
     @classmethod
     def from_pretrained(
@@ -128,7 +153,9 @@ class Segmenter:
             smaller parts and take more time (docs/results.md). Other numbers than the checkpoint's make "auto" float32.
         Raises InputError for a file that is not a checkpoint, or a precision or device that cannot run here.
         """
-        return cls(load(path), precision=precision, device=device, threads=threads, patches=patches)
+        segmenter = cls(load(path), precision=precision, device=device, threads=threads, patches=patches)
+        segmenter._embedded = path is None
+        return segmenter
 
     @overload
     def encode(
@@ -191,10 +218,11 @@ class Segmenter:
         assign: Assign | None = None,
         none: float | None = None,
         up: str | None = None,
+        nan: str = "skip",
         seed: int = 0,
         profile: bool = False,
     ) -> Segmentation:
-        """Name the parts of a mesh or cloud.
+        """Name the parts of a mesh or cloud: a file, a Shape, an array (N, 3), or an object of trimesh or open3d.
 
         parts: K names, any words.
         category: what the object is, if known ("chair").
@@ -209,6 +237,8 @@ class Segmenter:
         up: the axis that points up; None takes that of the shape (glTF is y-up, other files are read as y-up). "auto"
             ignores it, tries 26 directions and takes the one in which the names fit best (pa3d.orient). The encoder
             then runs 26 times, and settings["up_found"] is the direction.
+        nan: points of a cloud with NaN or infinite coordinates, as organised clouds have them: "skip" gives them the
+            label -1 and the scores 0; "error" refuses them.
         profile: print the milliseconds of each stage; the timings of the result have them in any case.
         Raises InputError for an argument that cannot be used.
         """
@@ -218,14 +248,18 @@ class Segmenter:
         assign_rule = assign or self.checkpoint.assign
         clock = Stopwatch()
         with clock("load"):
-            shape = as_shape(path_or_shape_or_points, None if up == "auto" else up)
+            shape = as_shape(path_or_shape_or_points, None if up == "auto" else up, nan)
+            missing = shape.missing()
         with clock("text"):
             vectors, names = self._part_vectors(parts, category, text_vectors)
-        direction, posed = None, shape
+        direction, posed = (
+            None,
+            shape if missing is None else replace(shape, points=shape.points[~missing], colors=None),
+        )
         if up == "auto":
             with clock("upright"):
-                direction = self._find_up(_sample_shape(shape, sample, seed), vectors)
-                posed = replace(shape, points=rotate(shape.points, rotation_to_y(direction)), up="y")
+                direction = self._find_up(_sample_shape(posed, sample, seed), vectors)
+                posed = replace(posed, points=rotate(posed.points, rotation_to_y(direction)), up="y")
         with clock("points"):
             used = _sample_shape(posed, sample, seed)
             center, radius = normalization(used)
@@ -243,6 +277,8 @@ class Segmenter:
                 return label_points(normalized, *patches, logits, assign_rule, none or 0.0, self._threads)
 
             labels, scores = label(posed.points)
+            if missing is not None:
+                labels, scores = _spread_out(labels, ~missing, -1), _spread_out(scores, ~missing, 0)
             face_labels = face_scores = None
             if posed.faces is not None:
                 centroids = posed.points[posed.faces].mean(axis=1, dtype=np.float64).astype(np.float32)
@@ -317,8 +353,11 @@ class Segmenter:
         return self._encode([points])[0], center, radius
 
     def embed_text(self, parts: Sequence[str], category: str | None = None) -> NDArray[np.float32]:  # (K, D)
-        """Unit vectors of part names in the text space of this model."""
-        from pa3d.text import embed_parts, text_encoder
+        """Unit vectors of part names in the text space of this model.
+
+        Raises InputError for names that the text encoder cannot read, or cannot tell apart.
+        """
+        from pa3d.text import check_distinct, check_readable, embed_parts, text_encoder
 
         if self._text is None:
             encoder = text_encoder(self.checkpoint.text_space, threads=self._threads or None)
@@ -329,7 +368,10 @@ class Segmenter:
                 )
             self._text = encoder
         mode: Any = self.checkpoint.prompts
-        return embed_parts(self._text, parts, category, mode)
+        check_readable(self._text, parts)
+        vectors = embed_parts(self._text, parts, category, mode)
+        check_distinct(parts, vectors)
+        return vectors
 
     def _part_vectors(
         self, parts: Sequence[str], category: str | None, text_vectors: ArrayLike | None
@@ -382,6 +424,13 @@ def check_options(assign: str | None, none: float | None) -> None:
         raise InputError(f"none is {none!r}; expected a probability between 0 and 1")
 
 
+def _spread_out(values: NDArray[Any], where: NDArray[np.bool_], rest: int) -> NDArray[Any]:
+    """The rows of values at the places that are true, `rest` at the others."""
+    out = np.full((len(where), *values.shape[1:]), rest, values.dtype)
+    out[where] = values
+    return out
+
+
 def _is_list_of_clouds(points: Any) -> bool:
     """Whether this is a list of (N, 3) arrays or nested lists, and not the rows of one cloud."""
     try:
@@ -393,7 +442,7 @@ def _is_list_of_clouds(points: Any) -> bool:
 def _prepare(
     points: ArrayLike, sample: int | None, up: str, normalize: bool, seed: int
 ) -> NDArray[np.float32]:  # (N, 3) in the model's axes
-    cloud = as_points(points)
+    cloud = as_points(points, centered=normalize)
     used, axes = cloud[_subsample(len(cloud), sample, seed)], TO_MODEL_AXES[up]
     if not normalize:
         return np.ascontiguousarray(used[:, axes])

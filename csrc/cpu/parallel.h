@@ -1,4 +1,8 @@
 // Splits a range over OpenMP threads; without OpenMP, or with one thread, it runs in place.
+//
+// A forked process uses one thread. fork copies only the thread that calls it, but libgomp's pool in the copy still
+// counts the threads of the parent, and the next parallel region would wait for them for ever. Results do not depend on
+// the number of threads.
 #pragma once
 
 #include <algorithm>
@@ -8,12 +12,23 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#endif
 
 namespace pa3d {
+
+// Whether this process was forked from one that had this library loaded. The child's handler sets it before fork
+// returns, when there is one thread only.
+inline bool is_forked = false;
+#if defined(__unix__) || defined(__APPLE__)
+inline const int fork_handler = pthread_atfork(nullptr, nullptr, [] { is_forked = true; });
+#endif
 
 // threads <= 0 means what the runtime would take (OMP_NUM_THREADS, torch.set_num_threads).
 inline int resolve_threads(int threads) {
 #ifdef _OPENMP
+  if (is_forked) return 1;
   return threads > 0 ? threads : omp_get_max_threads();
 #else
   (void)threads;

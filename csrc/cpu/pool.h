@@ -1,11 +1,14 @@
 // A pool of workspaces. Calls from several threads do not wait for each other, and a call that finds a free workspace
-// allocates nothing.
+// allocates nothing. In a forked process the lock may be held by a thread of the parent that does not exist here: the
+// call then does without the pool.
 #pragma once
 
 #include <memory>
 #include <mutex>
 #include <utility>
 #include <vector>
+
+#include "parallel.h"
 
 namespace pa3d {
 
@@ -31,8 +34,7 @@ class Pool {
   // make() builds a workspace when none is free.
   template <class Make>
   Lease acquire(const Make& make) {
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
+    if (const auto lock = locked()) {
       if (!free_.empty()) {
         auto item = std::move(free_.back());
         free_.pop_back();
@@ -44,8 +46,12 @@ class Pool {
 
  private:
   void release(std::unique_ptr<T> item) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    free_.push_back(std::move(item));
+    if (const auto lock = locked()) free_.push_back(std::move(item));
+  }
+
+  // Waits for the lock, but in a forked process only tries to take it.
+  std::unique_lock<std::mutex> locked() {
+    return is_forked ? std::unique_lock<std::mutex>(mutex_, std::try_to_lock) : std::unique_lock<std::mutex>(mutex_);
   }
 
   std::mutex mutex_;

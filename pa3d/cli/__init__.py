@@ -6,10 +6,13 @@ engine, the report and rich when it runs, and torch only for `convert`, `train` 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sys
+import warnings
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -62,6 +65,8 @@ def root(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 1 for a bug, 2 for bad input, 130 when interrupted."""
     args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    _prepare_streams()
+    warnings.showwarning = _show_warning
     debug = "--debug" in args  # read here, because it also holds for errors in the options
     try:
         code = app(args, prog_name="pa3d", standalone_mode=False)
@@ -72,18 +77,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     except typer.Abort:
         return 130
     except BrokenPipeError:
-        # The reader of the output is gone. Without this, Python would report an error when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_stdout()  # its reader is gone
         return 1
     except MemoryError as error:
         return _report(error, "not enough memory; decimate the shape or use a smaller --sample", 2, debug)
     except InputError as error:
         return _report(error, str(error), 2, debug)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO, errno.EDQUOT) and not error.filename:
+            _discard_stdout()
+            return _report(error, f"the output cannot be written ({error.strerror}); make room on the disk", 1, debug)
         if hasattr(error, "format_message"):  # typer's own errors, which name the wrong option
             return _report(error, f"{error.format_message().rstrip('.')}; see pa3d --help", 2, debug)
         what = f"{type(error).__name__}: {error}"
         return _report(error, f"{what}; this is a bug of pa3d, --debug shows where", 1, debug)
+
+
+def _prepare_streams() -> None:
+    """Standard streams that never raise for a character, nor because the caller closed them."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # or the next file that is opened would take its place
+            os.open(os.devnull, os.O_RDWR)
+        stream = getattr(sys, name)
+        if descriptor and stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif descriptor and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    if sys.stderr is not None:
+        print(f"warning: {message}", file=sys.stderr)
+
+
+def _discard_stdout() -> None:
+    """Without this, Python would report an error when it closes stdout."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _report(error: BaseException, message: str, code: int, debug: bool) -> int:
@@ -91,5 +122,6 @@ def _report(error: BaseException, message: str, code: int, debug: bool) -> int:
         import traceback
 
         traceback.print_exception(error)
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # a closed or full stderr changes nothing about the exit code
+        print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return code

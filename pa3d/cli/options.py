@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pa3d.errors import InputError
+
+# Commas and semicolons: Latin, Arabic, N'Ko, Ethiopic, Mongolian, Chinese and Japanese, Lisu, Vai, Bamum.
+SEPARATORS = re.compile(
+    "[,;\n\r\u060c\u061b\u07f8\u1363\u1364\u1802\u1808\u3001\ua4fe\ua60d\ua6f5\ua6f6\ufe10\ufe11\ufe14\ufe50\ufe51\ufe54\uff0c\uff1b\uff64]"
+)
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing unless something goes wrong.")]
 Json = Annotated[bool, typer.Option("--json", help="Print a summary as JSON and nothing else.")]
@@ -67,14 +73,16 @@ Patches = Annotated[
 
 
 def part_names(text: str) -> list[str]:
-    """Names from a list with commas, or from the lines of a file. Blank lines and lines that begin with # are skipped.
+    """Names from a list with commas or semicolons, or from a file or pipe: its lines, or the list on its only line.
 
-    Raises InputError when the file cannot be read or there is no name.
+    Blank lines and lines that begin with # are skipped. Raises InputError when the file cannot be read, a name is not
+    text, or there is none.
     """
-    is_file = os.path.isfile(text)
-    if not is_file and (text.lower().endswith(".txt") or os.path.isdir(text)):
+    is_folder = os.path.isdir(text)
+    is_file = os.path.exists(text) and not is_folder  # or a pipe
+    if not is_file and (text.lower().endswith(".txt") or is_folder):
         raise InputError(f'--parts {text}: no such file; give a text file with one name per line, or "seat, back, leg"')
-    names = text.split(",")
+    lines = [text]
     if is_file:
         try:
             lines = Path(text).read_text(encoding="utf-8-sig").splitlines()
@@ -83,11 +91,15 @@ def part_names(text: str) -> list[str]:
             raise InputError(
                 f"--parts {text}: cannot be read ({reason}); give a text file with one name per line"
             ) from error
-        names = [line for line in lines if not line.lstrip().startswith("#")]
+        lines = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    names = SEPARATORS.split(lines[0]) if len(lines) == 1 else lines
     names = [name.strip() for name in names if name.strip()]
     if not names:
         where = f" in {text}" if is_file else ""
         raise InputError(f'no part names{where}; give at least one, such as --parts "seat, back, leg"')
+    for name in names:
+        if not name.isascii() and any("\ud800" <= ch <= "\udfff" for ch in name):
+            raise InputError(f"part name {name!a} is not UTF-8 text; use a terminal or script in UTF-8")
     return names
 
 

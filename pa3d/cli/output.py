@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,12 @@ def print_json(value: dict[str, Any]) -> None:
     """Print a value as JSON. Paths and other objects become their text."""
     import json
 
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=not writes_unicode(), default=str))
+
+
+def writes_unicode() -> bool:
+    """Whether standard output takes every character."""
+    return (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "").startswith("utf")
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

@@ -21,10 +21,11 @@ from pa3d.cli.options import (
     Sample,
     SampleSeed,
     Threads,
+    check_choice,
     part_names,
     sample_size,
 )
-from pa3d.cli.output import check_can_write, print_files, print_json
+from pa3d.cli.output import check_can_write, print_files, print_json, writes_unicode
 from pa3d.cli.progress import spinner
 
 if TYPE_CHECKING:
@@ -58,6 +59,13 @@ def segment(
             "fit best; the encoder runs 26 times.  [default: y]",
         ),
     ] = None,
+    nan: Annotated[
+        str,
+        typer.Option(
+            metavar="skip|error",
+            help="Points of a cloud with NaN or infinite coordinates: label them -1, or refuse the file.",
+        ),
+    ] = "skip",
     sample: Sample = "2048",
     assign: Assign = None,
     seed: SampleSeed = 0,
@@ -75,10 +83,12 @@ def segment(
 
     Writes labels.npz, parts.glb (parts.ply for a point cloud), parts.png, parts.html and summary.json.
     """
+    from pa3d.inputs import NAN
     from pa3d.io import load
 
     names = part_names(parts)
     points = sample_size(sample)
+    check_choice("nan", nan, NAN)
     folder = out if out is not None else Path(f"{file.stem}-parts")
     check_can_write(folder)
     with spinner(f"segmenting {file.name}", enabled=not (quiet or json)):
@@ -90,7 +100,7 @@ def segment(
         check_names(names)
         timer = Stopwatch()
         with timer("load"):
-            shape = load(file, up=None if up == "auto" else up)
+            shape = load(file, up=None if up == "auto" else up, nan=nan)
         with timer("model"):
             segmenter = Segmenter.from_pretrained(
                 model, precision=precision, device=device, threads=threads, patches=patches
@@ -111,6 +121,10 @@ def segment(
         with timer("write"):
             files = write_outputs(result, folder, pictures=not no_pictures, html=not no_pictures)
         result.timings = {**result.timings, "write": timer.seconds["write"]}
+    missing = shape.missing()
+    if missing is not None:
+        count = f"{missing.sum():,} of {len(missing):,} points"
+        typer.echo(f"{shape.name}: {count} have no finite coordinates; their label is -1", err=True)
     if json:
         print_json({**summary(result), "files": {kind: str(path) for kind, path in files.items()}})
     elif not quiet:
@@ -123,18 +137,19 @@ def print_result(result: Segmentation, folder: Path, files: dict[str, Path]) -> 
     from rich.table import Table
     from rich.text import Text
 
-    from pa3d.report import part_rows, size_text
+    from pa3d.report import part_rows, size_text, without_missing
 
     shape = result.shape
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("part")
+    block = "\u2588\u2588 " if writes_unicode() else "## "
     table.add_column("share of " + ("surface" if shape.is_mesh else "points"), justify="right")
     table.add_column("confidence", justify="right")
-    for row in part_rows(result):
+    for row in part_rows(without_missing(result)):
         if row.label < 0 and row.count == 0:
             continue
         confidence = "" if row.mean_confidence is None else f"{row.mean_confidence:.2f}"
-        name = Text.assemble(("\u2588\u2588 ", row.color), row.name)
+        name = Text.assemble((block, row.color), row.name)
         table.add_row(name, f"{100 * row.share:.1f} %", confidence)
     stages = {stage: seconds for stage, seconds in result.timings.items() if "." not in stage}
     out = Console(highlight=False, soft_wrap=True)

@@ -17,21 +17,19 @@ import numpy as np
 from pa3d.errors import InputError
 from pa3d.frames import UP_AXES
 from pa3d.io._common import Format, Geometry, check_faces, raise_as_input_error
-from pa3d.shape import Shape
+from pa3d.shape import Shape, centered
 
 if TYPE_CHECKING:
     SUFFIXES: tuple[str, ...]
 
-# Coordinates this many times larger than the shape leave fewer than 20 of float32's 24 bits for it.
-_FAR_AWAY = 16
 
-
-def load(path: str | os.PathLike[str], *, up: str | None = None) -> Shape:
+def load(path: str | os.PathLike[str], *, up: str | None = None, nan: str = "error") -> Shape:
     """The mesh or cloud in a file, with its vertices and faces in the file's order and units.
 
     Polygons become triangle fans. Vertex colours are kept. docs/files.md lists the formats.
 
-    up: the axis that points up in the file; None is y. It also overrides glTF, which is y-up by specification.
+    up: the axis that points upwards. glTF is y-up by specification; no other format says, the default is y.
+    nan: "error" refuses points with NaN or infinite coordinates; "skip" keeps those of a cloud where they are.
 
     Returns a validated Shape; coordinates far from zero are kept exact by its float64 ``origin``.
     Raises InputError when the file is missing, unsupported, damaged, empty or without an extent.
@@ -41,7 +39,7 @@ def load(path: str | os.PathLike[str], *, up: str | None = None) -> Shape:
         raise InputError(f"up axis {up!r} is unknown; give one of x, y, z")
     reader = _format_of(path)
     with raise_as_input_error(path.name, path.suffix[1:].upper()):
-        return _to_shape(reader.read(path), path, up or "y").validate()
+        return _to_shape(reader.read(path), path, up or "y").validate(nan)
 
 
 @cache
@@ -111,20 +109,18 @@ def _to_shape(geometry: Geometry, path: Path, up: str) -> Shape:
     points, faces, colors = geometry
     if faces is not None:  # checked before the cast to int32, which could bring an out-of-range index back into range
         check_faces(faces, len(points))
-    origin = np.zeros(3)
-    if len(points) and np.isfinite(points).all():
-        low, high = points.min(axis=0), points.max(axis=0)
-        extent = float((high - low).max())
-        if np.abs([low, high]).max() > _FAR_AWAY * extent > 0:
-            # A multiple of a power of two near the extent: few bits, so that subtracting it loses nothing.
-            grid = 2.0 ** np.floor(np.log2(extent))
-            origin = np.rint((low + high) / 2 / grid) * grid
+    local, origin = centered(points)
     return Shape(
-        points=np.ascontiguousarray(points - origin, np.float32),
+        points=local,
         faces=None if faces is None else np.ascontiguousarray(faces, np.int32),
         colors=colors,
         up=up,
-        name=path.name,
-        source=str(path),
+        name=_printable(path.name),
+        source=_printable(str(path)),
         origin=origin,
     )
+
+
+def _printable(name: str) -> str:
+    """A file name as text that can be written: bytes that are not UTF-8 become the replacement character."""
+    return name if name.isprintable() else os.fsencode(name).decode("utf-8", "replace")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,6 +57,16 @@ def part_rows(result: Segmentation) -> list[PartRow]:
     ]
 
 
+def without_missing(result: Segmentation) -> Segmentation:
+    """The result for the points that have coordinates."""
+    missing = result.shape.missing()
+    if missing is None:
+        return result
+    kept, colors = ~missing, result.shape.colors
+    shape = replace(result.shape, points=result.shape.points[kept], colors=None if colors is None else colors[kept])
+    return replace(result, shape=shape, labels=result.labels[kept], scores=result.scores[kept])
+
+
 def size_text(shape: Shape) -> str:
     """The size of a shape in words: "1,234 points", or vertices and faces."""
     if shape.faces is None:
@@ -68,7 +78,8 @@ def summary(result: Segmentation) -> dict[str, Any]:
     """Parts, shape, model, settings, seconds per stage and versions, ready for JSON."""
     from pa3d import __version__
 
-    shape = result.shape
+    shape, missing = result.shape, result.shape.missing()
+    measured = without_missing(result)
     facts: dict[str, Any] = {
         "name": shape.name,
         "source": shape.source,
@@ -78,9 +89,11 @@ def summary(result: Segmentation) -> dict[str, Any]:
     if shape.faces is not None:
         facts["faces"] = len(shape.faces)
         facts["area"] = float(f"{shape.face_areas().sum():.6g}")
-    facts["extent"] = [float(f"{e:.6g}") for e in np.ptp(shape.points, axis=0)]
+    facts["extent"] = [float(f"{e:.6g}") for e in np.ptp(measured.shape.points, axis=0)]
+    if missing is not None:
+        facts["missing"] = int(missing.sum())
     facts["up"], facts["origin"] = shape.up, shape.origin.tolist()
-    *parts, unlabeled = (asdict(row) for row in part_rows(result))
+    *parts, unlabeled = (asdict(row) for row in part_rows(measured))
     return {
         "model": result.model,
         "settings": result.settings,

@@ -10,6 +10,7 @@ its first text, so parts whose vectors are in the cache on disk need neither wei
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -21,7 +22,16 @@ from pa3d.errors import InputError
 from pa3d.text.cache import VectorCache
 from pa3d.text.prompts import PromptMode, clean_name, part_prompts
 
-__all__ = ["TextEncoder", "check_names", "clean_name", "embed_parts", "part_prompts", "text_encoder"]
+__all__ = [
+    "TextEncoder",
+    "check_distinct",
+    "check_names",
+    "check_readable",
+    "clean_name",
+    "embed_parts",
+    "part_prompts",
+    "text_encoder",
+]
 
 EMBEDDED = "all-MiniLM-L6-v2"
 OFFICIAL = "open_clip/ViT-bigG-14/laion2b_s39b_b160k"
@@ -120,3 +130,33 @@ def check_names(parts: Sequence[str]) -> None:
             equal = f" ({seen[name]!r} and {part!r} are equal after normalisation)" if seen[name] != part else ""
             raise InputError(f"part name {name!r} is given twice{equal}; give every name once")
         seen[name] = part
+
+
+def check_readable(encoder: TextEncoder, parts: Sequence[str]) -> None:
+    """Raises InputError when the encoder can read none of the names, and warns when it cannot read some.
+
+    Not every encoder knows: it may have a method `why_unreadable(name) -> str`, empty for a name that it can read.
+    """
+    why_unreadable = getattr(encoder, "why_unreadable", None)
+    if isinstance(parts, str) or why_unreadable is None:
+        return
+    unreadable = {part: why for part in parts if (why := why_unreadable(clean_name(part)))}
+    if unreadable:
+        part, why = next(iter(unreadable.items()))
+        message = f"part name {part!r}: {why}; give an English name, or vectors of another text encoder"
+        if len(unreadable) == len(parts):
+            raise InputError(message)
+        warnings.warn(message, stacklevel=2)
+
+
+def check_distinct(parts: Sequence[str], vectors: NDArray[np.float32]) -> None:
+    """Raises InputError where two names have the same vector (K, dim): points could not be told apart by them."""
+    seen: dict[bytes, str] = {}
+    for part, vector in zip(parts, vectors, strict=True):
+        other = seen.setdefault(vector.tobytes(), part)
+        if other is not part:
+            first, second = (ascii(name) if len(name) < 40 else ascii(name[:37]) + "..." for name in (other, part))
+            raise InputError(
+                f"part names {first} and {second} are the same for the text encoder, which ignores accents, invisible "
+                "characters, words that it does not know and what follows its first few hundred tokens; rename one"
+            )

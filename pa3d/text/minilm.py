@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+import unicodedata
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 LAYERS, WIDTH, HEADS = 6, 384, 12
+SPECIAL_TOKENS = (0, 100, 101, 102, 103)  # padding, unknown, start, end and mask
 
 Array = NDArray[np.float32]
 
@@ -62,6 +64,18 @@ class MiniLM:
         flat_ids = np.fromiter((i for ids in tokens for i in ids), np.int32, int(lengths.sum()))
         vectors: Array = engine.encode(flat_ids, lengths, self._threads)
         return vectors
+
+    def why_unreadable(self, name: str) -> str:
+        """Why the encoder cannot read a name, "" if it can. It was trained on English: of most other scripts it knows
+        a few characters, but no words."""
+        if name.isascii():
+            return ""
+        letters = [ch for ch in name if ch.isalpha()]
+        if letters and not any(unicodedata.name(ch, "").startswith("LATIN") for ch in letters):
+            return f"the text encoder {self.space} cannot read its script"
+        if all(token in SPECIAL_TOKENS for token in self._tokenize([name])[0]):
+            return f"the text encoder {self.space} knows no word of it"
+        return ""
 
     def encode_reference(self, texts: Sequence[str]) -> NDArray[np.float64]:  # (n, 384)
         """The same in plain numpy and float64, one text at a time, for tests."""
