@@ -62,11 +62,6 @@ class NativeEncoder:
         """The same results, to the bit, as one call per cloud. Where there are enough clouds they run in parallel."""
         results = self._engine.forward_many(clouds, self.threads)
         return [
-<<<<<<< HEAD
             EncoderOutput(points[center_idx], members, tokens, features, seconds)
             for points, (center_idx, members, tokens, features, seconds) in zip(clouds, results, strict=True)
-=======
-            EncoderOutput(points[result[0]], *result[1:])  # result[0]: indices of the centres
-            for points, result in zip(clouds, results, strict=True)
->>>>>>> words-native
         ]
