@@ -48,7 +48,7 @@ def scene(kind: str = "surface", dtype: str = "float32") -> tuple[Tensor, Tensor
         drawn = np.random.default_rng(0).integers(0, POINTS, (1, SIZE, SIZE))
         return tokens.to(getattr(torch, dtype)), torch.from_numpy(drawn.astype(np.int32))
     cameras = Cameras.preset("around10")[0]
-    points, _ = sample_surface(*bumpy_ball(), POINTS, 0)
+    points, _ = sample_surface(*bumpy_ball(), POINTS, np.random.default_rng(0))
     ids = rasterize_points(points, 0.02, cameras, SIZE).point_id
     return tokens.to(getattr(torch, dtype)), torch.from_numpy(ids)
 

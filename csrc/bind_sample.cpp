@@ -24,7 +24,9 @@ Indices sample_indices(int64_t n, int64_t count, uint64_t seed) {
   return index;
 }
 
-py::object sample_surface(const Floats& vertices, const Ids& faces, int64_t count, uint64_t seed) {
+// draw(vertices, faces, n_faces, points, face): one of the two functions of sample.h.
+template <class Draw>
+py::object sample(const Floats& vertices, const Ids& faces, int64_t count, const Draw& draw) {
   require(vertices.ndim() == 2 && vertices.shape(1) == 3, "vertices: expected shape (V, 3)");
   require(faces.ndim() == 2 && faces.shape(1) == 3, "faces: expected shape (F, 3)");
   require(count >= 0, "count: expected a whole number of at least 0");
@@ -40,10 +42,25 @@ py::object sample_surface(const Floats& vertices, const Ids& faces, int64_t coun
   bool found;
   {
     py::gil_scoped_release release;
-    found = pa3d::sample_surface(at, corners, n_faces, count, seed, out, of);
+    found = draw(at, corners, n_faces, out, of);
   }
   if (!found) return py::none();
   return py::make_tuple(points, face);
+}
+
+py::object sample_surface(const Floats& vertices, const Ids& faces, int64_t count, uint64_t seed) {
+  return sample(vertices, faces, count, [&](auto at, auto corners, auto n_faces, auto points, auto face) {
+    return pa3d::sample_surface(at, corners, n_faces, count, seed, points, face);
+  });
+}
+
+py::object surface_points(const Floats& vertices, const Ids& faces, const pa3d::Doubles& uniforms) {
+  require(uniforms.ndim() == 2 && uniforms.shape(0) == 3, "uniforms: expected shape (3, count)");
+  const double* const numbers = uniforms.data();
+  const int64_t count = uniforms.shape(1);
+  return sample(vertices, faces, count, [&](auto at, auto corners, auto n_faces, auto points, auto face) {
+    return pa3d::surface_points(at, corners, n_faces, count, numbers, points, face);
+  });
 }
 
 }  // namespace
@@ -53,6 +70,8 @@ PA3D_BINDINGS(m) {
   m.def("sample_indices", &::sample_indices, "n"_a, "count"_a, "seed"_a);
   m.def("sample_surface", &::sample_surface, py::arg("vertices").noconvert(), py::arg("faces").noconvert(), "count"_a,
         "seed"_a);
+  m.def("surface_points", &::surface_points, py::arg("vertices").noconvert(), py::arg("faces").noconvert(),
+        py::arg("uniforms").noconvert());
 }
 
 /* pa3d/_C.pyi:
@@ -63,4 +82,9 @@ def sample_surface(
     count: int,
     seed: int,
 ) -> tuple[Floats, Ids] | None: ...  # points (count, 3), face of each (count,); None where nothing has an area
+def surface_points(
+    vertices: Floats,  # (V, 3)
+    faces: Ids,  # (F, 3)
+    uniforms: NDArray[np.float64],  # (3, count)
+) -> tuple[Floats, Ids] | None: ...  # as sample_surface
 */

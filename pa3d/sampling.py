@@ -1,7 +1,7 @@
 """Which points of a shape are used: some points of a cloud, or points on the surface of a mesh.
 
-The code is csrc/cpu/sample.cpp, which the C interface runs, too: the same seed gives the same points from Python and
-from C, on every processor.
+The code is csrc/cpu/sample.cpp, which the C interface runs too. Its generator is numpy's default_rng, so the same seed
+gives the same points from Python and from C, on every processor.
 """
 
 from __future__ import annotations
@@ -34,18 +34,21 @@ def sample_surface(
     vertices: NDArray[np.float32],  # (V, 3)
     faces: NDArray[np.int32],  # (F, 3)
     count: int,
-    seed: int,
+    seed: int | np.random.Generator,
     name: str = "mesh",
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:  # (count, 3), (count,)
     """Points on the triangles, uniform over their area, and the face of each.
 
     Point k lies in the k-th of `count` equal shares of the area, in the order of the faces: as random as independent
-    points, but more even. Raises InputError, which begins with `name`, when nothing has an area; ValueError for a face
+    points, but more even. seed: a number, or a generator that is drawn from. Raises InputError, which begins with `name`, when nothing has an area; ValueError for a face
     that refers to no vertex.
     """
-    check_seed(seed)
     at, corners = np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(faces, np.int32)
-    found = _C.sample_surface(at, corners, count, int(seed))
+    if isinstance(seed, np.random.Generator):
+        found = _C.surface_points(at, corners, seed.random((3, count)))
+    else:
+        check_seed(seed)
+        found = _C.sample_surface(at, corners, count, int(seed))
     if found is None:
         raise InputError(f"{name}: every face has zero area; no surface to sample")
     return found

@@ -16,19 +16,6 @@ from pa3d.errors import InputError
 from pa3d.sampling import MAX_SEED, sample_indices, sample_surface
 from pa3d.shape import Shape
 
-MASK = 2**64 - 1
-
-
-def uniforms(seed: int, count: int) -> list[float]:
-    """splitmix64 in Python's integers."""
-    out, state = [], seed
-    for _ in range(count):
-        z = state = (state + 0x9E3779B97F4A7C15) & MASK
-        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & MASK
-        z = (z ^ z >> 27) * 0x94D049BB133111EB & MASK
-        out.append(((z ^ z >> 31) >> 11) * 2.0**-53)
-    return out
-
 
 def mesh(faces: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     rng = np.random.default_rng(seed)
@@ -36,20 +23,16 @@ def mesh(faces: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int
     return vertices, rng.integers(0, len(vertices), (faces, 3)).astype(np.int32)
 
 
-def test_the_generator_by_its_published_first_numbers() -> None:
-    """Seed 1234567 of the reference implementation of splitmix64."""
-    first = [6457827717110365317, 3203168211198807973, 9817491932198370423]
-    assert uniforms(1234567, 3) == [(value >> 11) * 2.0**-53 for value in first]
+SEEDS = [0, 1, 2**32 - 1, 2**32, 2**63, MAX_SEED]
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2**63, MAX_SEED])
-def test_indices_are_those_of_selection_sampling(seed: int) -> None:
-    n, count = 500, 70
-    expected, u = [], uniforms(seed, n)
-    for i in range(n):
-        if u[i] * (n - i) < count - len(expected):
-            expected.append(i)
-    assert sample_indices(n, count, seed).tolist() == expected
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("n", [1, 2, 5, 100, 3000, 9999, 10_000, 10_001, 20_000, 1_000_000])
+def test_indices_are_those_of_numpy(n: int, seed: int) -> None:
+    """On both sides of the limits where numpy changes its algorithm."""
+    for count in sorted({1, n // 3, n // 21, n // 20, n // 20 + 1, n - 1, n, min(n, 2048)} - {0}):
+        expected = np.sort(np.random.default_rng(seed).choice(n, size=count, replace=False, shuffle=False))
+        np.testing.assert_array_equal(_C.sample_indices(n, count, seed), expected)
 
 
 def test_every_index_is_equally_likely() -> None:
@@ -76,21 +59,32 @@ def test_indices_ascend_without_repetition(n: int, count: int) -> None:
         _C.sample_indices(n, n + 1, 0)
 
 
-@pytest.mark.parametrize("seed", [0, 9, MAX_SEED])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_points_of_a_surface_by_plain_arithmetic(seed: int) -> None:
     vertices, faces = mesh(40)
     v = vertices.astype(float)
     areas = [0.5 * float(np.linalg.norm(np.cross(v[b] - v[a], v[c] - v[a]))) for a, b, c in faces]
-    count, u = 300, uniforms(seed, 900)
+    count = 300
+    u = np.random.default_rng(seed).random((3, count))
     points, face = sample_surface(vertices, faces, count, seed)
     ends = np.cumsum(areas)
     for k in range(count):
-        at = (k + u[3 * k]) / count * ends[-1]
+        at = (k + u[0, k]) / count * ends[-1]
         f = int(np.searchsorted(ends, at, side="right"))
         assert abs(at - ends[face[k]]) < 1e-9 or face[k] == f
-        r, s = u[3 * k + 1] ** 0.5, u[3 * k + 2]
+        r, s = u[1, k] ** 0.5, u[2, k]
         a, b, c = v[faces[face[k]]]
         np.testing.assert_allclose(points[k], (1 - r) * a + r * (1 - s) * b + r * s * c, rtol=2e-7, atol=2e-7)
+
+
+def test_a_generator_is_drawn_from() -> None:
+    vertices, faces = mesh(50)
+    for seed in (0, 5):
+        points, face = sample_surface(vertices, faces, 200, seed)
+        again, of = sample_surface(vertices, faces, 200, np.random.default_rng(seed))
+        assert (points == again).all() and (face == of).all()
+    rng = np.random.default_rng(0)
+    assert (sample_surface(vertices, faces, 9, rng)[0] != sample_surface(vertices, faces, 9, rng)[0]).any()
 
 
 def test_a_face_gets_its_share_of_the_area() -> None:
@@ -115,7 +109,7 @@ def digest() -> str:
     return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
 
 
-DIGEST = "da79bd750348c0f807a4068110e34f842c703f90940790440e7f3b27deab097f"
+DIGEST = "61ad596505f1b65f5479b342d8332438d05ca9d52c061d1067a2b171d661ad4d"
 
 
 def test_the_same_bits_on_every_processor() -> None:

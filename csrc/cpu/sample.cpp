@@ -1,7 +1,12 @@
 #include "sample.h"
 
+#include <algorithm>
 #include <cmath>
+#include <numeric>
+#include <unordered_set>
 #include <vector>
+
+#include "random.h"
 
 namespace pa3d {
 namespace {
@@ -19,16 +24,29 @@ double triangle_area(const float* a, const float* b, const float* c) {
 }  // namespace
 
 void sample_indices(int64_t n, int64_t count, uint64_t seed, int64_t* index) {
-  // Selection sampling (Knuth, The Art of Computer Programming 2, algorithm 3.4.2 S).
-  SplitMix64 random(seed);
-  for (int64_t i = 0, left = count; left > 0; ++i)
-    if (random.uniform() * static_cast<double>(n - i) < static_cast<double>(left)) {
-      *index++ = i;
-      --left;
+  NumpyRandom random(seed);
+  if (n > 10000 && count > n / 20) {  // numpy's rule
+    // The last places of a shuffle (Fisher and Yates).
+    std::vector<int64_t> order(n);
+    std::iota(order.begin(), order.end(), 0);
+    for (int64_t i = n - 1; i >= std::max<int64_t>(n - count, 1); --i)
+      std::swap(order[random.at_most(static_cast<uint32_t>(i))], order[i]);
+    std::copy(order.end() - count, order.end(), index);
+  } else {
+    // Floyd's algorithm (Bentley and Floyd, A sample of brilliance, 1987).
+    std::unordered_set<int64_t> chosen;
+    for (int64_t i = n - count; i < n; ++i) {
+      const int64_t value = random.at_most(static_cast<uint32_t>(i));
+      const int64_t taken = chosen.insert(value).second ? value : i;
+      chosen.insert(taken);
+      *index++ = taken;
     }
+    index -= count;
+  }
+  std::sort(index, index + count);
 }
 
-bool sample_surface(const float* vertices, const int32_t* faces, int64_t n_faces, int64_t count, uint64_t seed,
+bool surface_points(const float* vertices, const int32_t* faces, int64_t n_faces, int64_t count, const double* uniforms,
                     float* points, int32_t* face) {
   std::vector<double> cumulative(n_faces);
   double total = 0;
@@ -41,12 +59,11 @@ bool sample_surface(const float* vertices, const int32_t* faces, int64_t n_faces
     cumulative[f] = total += area;
   }
   if (!(total > 0 && std::isfinite(total))) return false;
-  SplitMix64 random(seed);
   int64_t f = 0;
   for (int64_t k = 0; k < count; ++k) {
-    const double target_area = (static_cast<double>(k) + random.uniform()) / static_cast<double>(count) * total;
+    const double target_area = (static_cast<double>(k) + uniforms[k]) / static_cast<double>(count) * total;
     while (f < last && cumulative[f] <= target_area) ++f;
-    const double r = std::sqrt(random.uniform()), s = random.uniform();
+    const double r = std::sqrt(uniforms[count + k]), s = uniforms[2 * count + k];
     const double weight[3] = {1 - r, r * (1 - s), r * s};  // uniform over the triangle
     const int32_t* corner = faces + 3 * f;
     for (int i = 0; i < 3; ++i) {
@@ -57,6 +74,14 @@ bool sample_surface(const float* vertices, const int32_t* faces, int64_t n_faces
     face[k] = static_cast<int32_t>(f);
   }
   return true;
+}
+
+bool sample_surface(const float* vertices, const int32_t* faces, int64_t n_faces, int64_t count, uint64_t seed,
+                    float* points, int32_t* face) {
+  NumpyRandom random(seed);
+  std::vector<double> uniforms(3 * count);
+  for (double& value : uniforms) value = random.uniform();
+  return surface_points(vertices, faces, n_faces, count, uniforms.data(), points, face);
 }
 
 }  // namespace pa3d

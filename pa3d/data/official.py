@@ -253,7 +253,7 @@ def write_tiny_official(
     for number in range(shapes + validation):
         category = categories[number % len(categories)]
         mesh = synthesize(category, seed + number)
-        xyz, face = sample_surface(mesh.vertices, mesh.faces, points, seed + number)
+        xyz, face = sample_surface(mesh.vertices, mesh.faces, points, rng)
         part = mesh.face_parts[face]
         masks = {mesh.parts[index][0]: part == index for index in np.unique(part)}
         record = OfficialRecord(_swap(xyz), list(masks), np.stack([*masks.values()]), category, f"tiny{number:04d}")

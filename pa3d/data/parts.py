@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa3d.errors import InputError
-from pa3d.sampling import MAX_SEED, sample_surface
+from pa3d.sampling import sample_surface
 
 
 @dataclass
@@ -67,9 +67,7 @@ class PartMesh:
 
     def sample_with_faces(self, n: int, rng: np.random.Generator) -> tuple[PartCloud, NDArray[np.int32]]:
         """As sample, with the face of every point (n,)."""
-        points, face = sample_surface(
-            self.vertices, self.faces, n, int(rng.integers(MAX_SEED, dtype=np.uint64)), self.id or "mesh"
-        )
+        points, face = sample_surface(self.vertices, self.faces, n, rng, self.id or "mesh")
         part = self.face_parts[face]
         names: dict[str, NDArray[np.bool_]] = {}
         for index, synonyms in enumerate(self.parts):
