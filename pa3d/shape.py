@@ -81,9 +81,8 @@ class Shape:
             bad = int(missing.sum())
             rest = pts[~missing]
             if nan == "error" or self.is_mesh or (rest == rest[:1]).all():  # one point or none is left
-                what = "vertices" if self.is_mesh else "points"
                 raise InputError(
-                    f"{self.name}: {bad} of {len(pts)} {what} have NaN or infinite coordinates; remove them first"
+                    f"{self.name}: {bad} of {len(pts)} points have NaN or infinite coordinates; remove them first"
                 )
             pts = rest
         if self.up not in UP_AXES:

@@ -161,7 +161,8 @@ def test_mesh_without_faces(refused: Refused, model: Path) -> None:
 def test_coordinates_that_are_not_finite(refused: Refused, model: Path, value: str) -> None:
     Path("scan.xyz").write_text(f"0 0 0\n1 {value} 0\n0 1 0\n")
     message = r"scan\.xyz: 1 of 3 points have NaN or infinite coordinates; remove them first"
-    refused("segment", "scan.xyz", "--parts", "a,b", "--model", model, match=message)
+    refused("segment", "scan.xyz", "--parts", "a,b", "--model", model, "--nan", "error", match=message)
+    refused("keypoints", "scan.xyz", "--names", "a", "--model", model, match=message)
     Path("mesh.off").write_text(f"OFF\n3 1 0\n0 0 0\n1 {value} 0\n0 1 0\n3 0 1 2\n")
     refused(
         "segment",
