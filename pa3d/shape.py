@@ -47,7 +47,9 @@ class Shape:
             if self.faces is None and not isinstance(given, np.ndarray | list | tuple):
                 given, self.faces, own_colors = _geometry_of(given)
                 self.colors = own_colors if self.colors is None else self.colors
-            self.points, moved = centered(_numbers(given, f"{self.name}: points"))
+            self.points, moved = centered(
+                _numbers(given, self.name if self.name == "points" else f"{self.name}: points")
+            )
             self.origin = np.asarray(self.origin, np.float64) + moved
         if self.faces is not None:
             self.faces = _whole_numbers(self.faces, f"{self.name}: faces")

@@ -214,7 +214,7 @@ def test_errors() -> None:
     tokens, ids = case((2, 3, 3, 4, 5, 5, 6))
     with pytest.raises(TypeError, match=r"tokens: expected float32 or bfloat16, got float64; convert it first"):
         backproject(tokens.double(), ids, 6)
-    with pytest.raises(TypeError, match=r"point_of_pixel: expected int32 or int64, got torch.int16"):
+    with pytest.raises(TypeError, match=r"point_of_pixel: expected int32 or int64, got int16"):
         backproject(tokens, ids.short(), 6)
     with pytest.raises(TypeError, match="tokens: expected a numpy array or a torch tensor, got list"):
         backproject([1.0], ids, 6)

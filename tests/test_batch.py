@@ -76,7 +76,7 @@ def test_torch_encoder() -> None:
         (np.zeros((5, 3)), r"cloud 1 of 3: points: all 5 points are equal"),
         (np.zeros((5, 2)), r"cloud 1 of 3: points: points have shape \(5, 2\); expected \(N, 3\)"),
         (np.full((5, 3), np.nan), r"cloud 1 of 3: points: 5 of 5 points have NaN"),
-        ("chair", r"cloud 1 of 3: points: not numbers"),
+        ("chair", r"cloud 1 of 3: points: str, not numbers"),
     ],
 )
 def test_a_bad_cloud_is_named(bad: object, message: str) -> None:
