@@ -40,8 +40,8 @@ def sample_surface(
     """Points on the triangles, uniform over their area, and the face of each.
 
     Point k lies in the k-th of `count` equal shares of the area, in the order of the faces: as random as independent
-    points, but more even. seed: a number, or a generator that is drawn from. Raises InputError, which begins with `name`, when nothing has an area; ValueError for a face
-    that refers to no vertex.
+    points, but more even. seed: a number, or a generator to draw from. Raises InputError, which begins with `name`,
+    when nothing has an area; ValueError for a face that refers to no vertex.
     """
     at, corners = np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(faces, np.int32)
     if isinstance(seed, np.random.Generator):

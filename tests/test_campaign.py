@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 import campaign  # noqa: E402
 
 EVERYDAY = sorted(name for name in CATEGORIES if CATEGORIES[name].draw.__module__ == everyday.__name__)
-# Importing the module registers its kinds. Other tests go through all kinds, so they are here only while these tests run.
+# Importing the module registers its kinds. Other tests go through all kinds, so these are there for this module only.
 FAMILIES = {name: CATEGORIES.pop(name) for name in EVERYDAY}
 
 
