@@ -95,4 +95,4 @@ def test_robustness_counts_as_the_evaluation_does(
     told = capsys.readouterr().out
     found = evaluate(open_dataset("npz", shared / "data" / "eval" / "partnet_chairs"), SegmenterMethod())
     mean = np.mean([record["miou"] for record in found["shapes"][:2]])
-    assert f"chairs, 2 shapes: {100 * mean:.1f} by its own names" in told
+    assert f"chairs, 2 shapes: {100 * mean:.1f} with its own names, upright" in told
