@@ -35,7 +35,8 @@ def resolve_precision(precision: str, verified: tuple[str, ...] = ()) -> str:
         return next((p for p in verified if p in PRECISIONS and _C.supports(p)), "fp32")
     if not _C.supports(precision):
         raise InputError(
-            f"precision {precision} needs AVX-512 with BF16 and VNNI; the level in use is {_C.isa()}; use fp32 or auto"
+            f"precision {precision} needs AVX-512 with BF16 and VNNI; the instruction set in use is {_C.isa()}; "
+            "use fp32 or auto"
         )
     return precision
 
