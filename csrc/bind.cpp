@@ -1,4 +1,4 @@
-// The Python module pa3d._C: the level of instructions, and whatever the other binding files register.
+// The Python module pa3d._C: the instruction set (ISA) in use, and what the other binding files register.
 #include "bind.h"
 
 #include <pybind11/pybind11.h>
@@ -13,7 +13,8 @@
 namespace {
 
 std::vector<void (*)(pybind11::module_&)>& bindings() {
-  static std::vector<void (*)(pybind11::module_&)> all;  // inside a function: files are initialised in any order
+  static std::vector<void (*)(pybind11::module_&)>
+      all;  // in a function, because the order of static initialisation over files is not defined
   return all;
 }
 

@@ -26,8 +26,8 @@ pa3d::Upsampling upsampling_of(const std::string& mode) {
   throw py::value_error("mode: expected nearest, bilinear or bicubic, got " + mode);
 }
 
-// Pages that nothing is written to take no memory: rows of points that no pixel shows. numpy would ask for huge pages,
-// and start in the middle of a cache line.
+// Zeros from calloc, aligned to a cache line. Pages that are never written take no memory: those are the rows of points
+// that no pixel shows. np.zeros would ask for huge pages and is not aligned.
 template <class T>
 Array<T> zeros(const std::vector<int64_t>& shape) {
   constexpr size_t kLine = 64;
@@ -36,7 +36,7 @@ Array<T> zeros(const std::vector<int64_t>& shape) {
   void* const memory = std::calloc(n * sizeof(T) + kLine, 1);
   if (memory == nullptr) throw std::bad_alloc();
   const uintptr_t start = (reinterpret_cast<uintptr_t>(memory) + kLine - 1) / kLine * kLine;
-  return Array<T>(shape, reinterpret_cast<T*>(start), py::capsule(memory, [](void* taken) { std::free(taken); }));
+  return Array<T>(shape, reinterpret_cast<T*>(start), py::capsule(memory, [](void* pointer) { std::free(pointer); }));
 }
 
 // tokens: float32, or the bits of bfloat16 as uint16.

@@ -1,4 +1,4 @@
-// csrc/pa3d.h on the same kernels and the same arithmetic as the Python package.
+// Implements csrc/pa3d.h with the kernels and the arithmetic that the Python package uses too.
 #include "pa3d.h"
 
 #include <algorithm>
@@ -48,7 +48,7 @@ void embed(const pa3d_text& text, const std::vector<std::string>& parts, const c
   const auto object = category ? std::optional<std::string>(category) : std::nullopt;
   for (const std::string& part : parts) {
     for (const std::string& prompt : pa3d::part_prompts(part, object, mode)) {
-      const std::vector<int32_t> tokens = text.words.encode(prompt);
+      const std::vector<int32_t> tokens = text.tokenizer.encode(prompt);
       ids.insert(ids.end(), tokens.begin(), tokens.end());
       lengths.push_back(static_cast<int64_t>(tokens.size()));
     }
@@ -56,8 +56,9 @@ void embed(const pa3d_text& text, const std::vector<std::string>& parts, const c
   }
   const int64_t width = text.encoder->config().width;
   std::vector<float> rows(lengths.size() * width);
-  const auto space = text.workspaces.acquire([&] { return text.encoder->workspace(); });
-  text.encoder->encode(ids.data(), lengths.data(), static_cast<int64_t>(lengths.size()), threads, *space, rows.data());
+  const auto workspace = text.workspaces.acquire([&] { return text.encoder->workspace(); });
+  text.encoder->encode(ids.data(), lengths.data(), static_cast<int64_t>(lengths.size()), threads, *workspace,
+                       rows.data());
   int64_t start = 0;
   for (size_t i = 0; i < parts.size(); start = ends[i++])
     pa3d::unit_mean(rows.data() + start * width, ends[i] - start, width, vectors + i * width);
@@ -120,12 +121,12 @@ void check_shape(const Shape& shape) {
             "faces refer to vertices outside 0.." + std::to_string(shape.n - 1));
 }
 
-// Fills the session with the points the encoder sees, in its frame, and what it makes of them.
+// Runs the encoder. Fills the session with the points that the encoder gets, in its frame, and with its outputs.
 void encode(const pa3d_model& model, const Shape& shape, const pa3d_options& o, Session& s, float* tokens) {
   const auto& c = model.config;
   const float* chosen = shape.points;
   int64_t count = shape.n;
-  s.drawn.clear();
+  s.sample_idx.clear();
   if (o.sample > 0 && (shape.is_mesh || o.sample < shape.n)) {
     require(o.sample < INT32_MAX, "sample is " + std::to_string(o.sample) + "; expected fewer than 2^31 points");
     count = o.sample;
@@ -136,42 +137,44 @@ void encode(const pa3d_model& model, const Shape& shape, const pa3d_options& o, 
                                    s.sampled_face.data()),
               "every face has zero area; a shape needs a surface");
     } else {
-      s.drawn.resize(count);
-      pa3d::sample_indices(shape.n, count, o.seed, s.drawn.data());
-      for (int64_t i = 0; i < count; ++i) std::copy_n(shape.points + 3 * s.drawn[i], 3, &s.sampled[3 * i]);
+      s.sample_idx.resize(count);
+      pa3d::sample_indices(shape.n, count, o.seed, s.sample_idx.data());
+      for (int64_t i = 0; i < count; ++i) std::copy_n(shape.points + 3 * s.sample_idx[i], 3, &s.sampled[3 * i]);
     }
     chosen = s.sampled.data();
   }
   s.frame = pa3d::normalization(chosen, count);
   require(s.frame.radius > 0, "all sampled points are equal; a shape needs an extent");
-  s.used.resize(3 * count);
-  pa3d::normalize(chosen, count, s.frame, kModelAxes[o.up], o.threads, s.used.data());
-  s.center_index.resize(c.patches);
+  s.encoder_points.resize(3 * count);
+  pa3d::normalize(chosen, count, s.frame, kModelAxes[o.up], o.threads, s.encoder_points.data());
+  s.center_idx.resize(c.patches);
   s.centers.resize(3 * c.patches);
   s.members.resize(c.patches * c.patch_size);
   s.features.resize(c.patches * c.text_dim);
-  model.encoder->forward(s.used.data(), count, o.threads, *s.workspace, s.center_index.data(), s.members.data(), tokens,
-                         s.features.data(), nullptr);
-  for (int64_t i = 0; i < c.patches; ++i) std::copy_n(&s.used[3 * s.center_index[i]], 3, &s.centers[3 * i]);
+  model.encoder->forward(s.encoder_points.data(), count, o.threads, *s.workspace, s.center_idx.data(), s.members.data(),
+                         tokens, s.features.data(), nullptr);
+  for (int64_t i = 0; i < c.patches; ++i) std::copy_n(&s.encoder_points[3 * s.center_idx[i]], 3, &s.centers[3 * i]);
 }
 
-// Labels and scores of the shape's points, and of the centroids of its faces where they are asked for.
+// Labels and scores of the shape's points, and of the centroids of its faces if these are wanted.
 void label(const pa3d_model& model, const Shape& shape, const float* vectors, int64_t count, const pa3d_options& o,
            Session& s, const Outputs& out) {
   const auto& c = model.config;
   encode(model, shape, o, s, nullptr);
   s.logits.resize(c.patches * count);
   pa3d::cosine_logits(s.features.data(), c.patches, vectors, count, c.text_dim, model.temperature, s.logits.data());
-  const pa3d::Patches patches{s.centers.data(), c.patches,     s.members.data(),
-                              c.patch_size,     s.used.data(), static_cast<int64_t>(s.used.size()) / 3};
+  const pa3d::Patches patches{s.centers.data(),        c.patches,
+                              s.members.data(),        c.patch_size,
+                              s.encoder_points.data(), static_cast<int64_t>(s.encoder_points.size()) / 3};
   const pa3d::Assign assign = o.assign == PA3D_NEAREST      ? pa3d::Assign::nearest
                               : o.assign == PA3D_MEMBERSHIP ? pa3d::Assign::membership
                               : o.assign == PA3D_SMOOTH     ? pa3d::Assign::smooth
                                                             : model.assign;
   auto label_at = [&](const float* points, int64_t n, int32_t* labels, float* scores) {
-    s.at.resize(3 * n);
-    pa3d::normalize(points, n, s.frame, kModelAxes[o.up], o.threads, s.at.data());
-    pa3d::label_points(s.at.data(), n, patches, s.logits.data(), count, assign, o.none, o.threads, labels, scores);
+    s.query_points.resize(3 * n);
+    pa3d::normalize(points, n, s.frame, kModelAxes[o.up], o.threads, s.query_points.data());
+    pa3d::label_points(s.query_points.data(), n, patches, s.logits.data(), count, assign, o.none, o.threads, labels,
+                       scores);
   };
   label_at(shape.points, shape.n, out.labels, out.scores);
   if (!out.face_labels && !out.face_scores) return;
@@ -185,20 +188,20 @@ void label(const pa3d_model& model, const Shape& shape, const float* vectors, in
   label_at(s.centroids.data(), shape.n_faces, out.face_labels, out.face_scores);
 }
 
-// The session's vectors, one per part, from names.
+// Fills the session's vectors, one per part, from part names.
 void embed_for(const pa3d_model& model, const pa3d_text* text, const char* const* parts, int64_t count,
                const char* category, int threads, Session& s) {
   require_given(text, "text");
   const auto names = names_of(parts, count);
   const int64_t width = text->encoder->config().width;
   require(model.text_space == kTextSpace && model.config.text_dim == width,
-          "the model lives in the text space " + model.text_space + " of " + std::to_string(model.config.text_dim) +
-              " dimensions, pa3d_text in " + kTextSpace + "; use the function that takes vectors");
+          "the model uses the text space " + model.text_space + " of " + std::to_string(model.config.text_dim) +
+              " dimensions, pa3d_text uses " + kTextSpace + "; use the function that takes vectors");
   s.vectors.resize(count * width);
   embed(*text, names, category, model.prompts, threads, s.vectors.data());
 }
 
-// The session's vectors, one per part, from the caller's.
+// Fills the session's vectors, one per part, from the caller's vectors.
 void use_vectors(const pa3d_model& model, const float* vectors, int64_t count, Session& s) {
   require_given(vectors, "vectors");
   require(count >= 1 && count < INT32_MAX, "count is " + std::to_string(count) + "; expected at least one vector");
@@ -293,7 +296,7 @@ pa3d_status pa3d_encode(const pa3d_model* model, const float* points, int64_t n,
     if (features) std::copy(s->features.begin(), s->features.end(), features);
     if (members)
       std::transform(s->members.begin(), s->members.end(), members,
-                     [&](int64_t i) { return s->drawn.empty() ? i : s->drawn[i]; });
+                     [&](int64_t i) { return s->sample_idx.empty() ? i : s->sample_idx[i]; });
   });
 }
 

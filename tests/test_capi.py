@@ -519,7 +519,7 @@ def test_bad_models(library: c.CDLL, files: Path, tmp_path: Path) -> None:
         (packed(entry(last, shape=[1])), "its size does not fit its shape"),
         (packed(entry(last, data_offsets=[0, 4])), "its size does not fit its shape"),
         (packed(entry(last, dtype="I32")), "is I32, expected F32 or F16"),
-        (packed({k: v for k, v in header.items() if k != last}), "bytes are left over|leave holes"),
+        (packed({k: v for k, v in header.items() if k != last}), "extra bytes|leave gaps"),
     ]
     for content, message in cases:
         status, said = load(library, tmp_path, content)

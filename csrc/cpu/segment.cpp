@@ -13,7 +13,7 @@ namespace {
 
 constexpr int64_t kPointsPerTask = 4096;
 
-// Sixteen partial sums, then their sum in order: fast without leaving the order to the compiler.
+// Sixteen partial sums, then their sum in order: fast, and the order does not depend on the compiler.
 float dot(const float* a, const float* b, int64_t n) {
   constexpr int kLanes = 16;
   float lane[kLanes] = {}, total = 0;
@@ -25,8 +25,8 @@ float dot(const float* a, const float* b, int64_t n) {
   return total;
 }
 
-// exp for v <= 0, relative error 2e-7, the same bits everywhere (a system's expf differs between systems): the
-// polynomial of math.inl. Below -87 it gives 1e-38.
+// exp for v <= 0, with a relative error of 2e-7: the polynomial of math.inl. Its bits are the same on every system,
+// which those of std::exp are not. Below -87 the result is 1e-38.
 float exp_nonpositive(float v) {
   v = std::max(v, -87.0f);
   const float round_bias = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
@@ -45,44 +45,45 @@ float exp_nonpositive(float v) {
   return p * scale;
 }
 
-int32_t label_of(const float* logits, const float* scores, int64_t k, float none) {
-  const int64_t best = std::max_element(logits, logits + k) - logits;
-  return *std::max_element(scores, scores + k) < none ? -1 : static_cast<int32_t>(best);
+int32_t label_of(const float* logits, const float* scores, int64_t num_parts, float none) {
+  const int64_t best = std::max_element(logits, logits + num_parts) - logits;
+  return *std::max_element(scores, scores + num_parts) < none ? -1 : static_cast<int32_t>(best);
 }
 
-// Every row's scores and label where only a few rows occur: computed once, then copied to the points.
-void label_by_index(const int32_t* index, int64_t n, std::vector<float> logits, int64_t k, float none, int threads,
-                    int32_t* labels, float* scores) {
-  const int64_t rows = static_cast<int64_t>(logits.size()) / k;
+// Labels and scores of points that share rows of logits: computed once per row, then copied to the points.
+void label_by_index(const int32_t* index, int64_t n, std::vector<float> logits, int64_t num_parts, float none,
+                    int threads, int32_t* labels, float* scores) {
+  const int64_t rows = static_cast<int64_t>(logits.size()) / num_parts;
   std::vector<float> probability(logits);
-  softmax(probability.data(), rows, k);
+  softmax(probability.data(), rows, num_parts);
   std::vector<int32_t> label(rows);
-  for (int64_t i = 0; i < rows; ++i) label[i] = label_of(&logits[i * k], &probability[i * k], k, none);
+  for (int64_t i = 0; i < rows; ++i)
+    label[i] = label_of(&logits[i * num_parts], &probability[i * num_parts], num_parts, none);
   parallel_for(n, kPointsPerTask, threads, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       if (labels) labels[i] = label[index[i]];
-      if (scores) std::copy_n(&probability[index[i] * k], k, scores + i * k);
+      if (scores) std::copy_n(&probability[index[i] * num_parts], num_parts, scores + i * num_parts);
     }
   });
 }
 
 // For each point that the encoder saw, the mean logits of the patches that contain it.
-std::vector<float> membership(const Patches& p, const float* logits, int64_t k, int threads) {
-  std::vector<double> total(p.n * k);
+std::vector<float> membership(const Patches& p, const float* logits, int64_t num_parts, int threads) {
+  std::vector<double> total(p.n * num_parts);
   std::vector<int64_t> count(p.n), last(p.n, -1);
-  for (int64_t g = 0; g < p.g; ++g)
-    for (int64_t j = 0; j < p.m; ++j) {
-      const int64_t i = p.members[g * p.m + j];
+  for (int64_t g = 0; g < p.num_centers; ++g)
+    for (int64_t j = 0; j < p.group_size; ++j) {
+      const int64_t i = p.members[g * p.group_size + j];
       if (last[i] == g) continue;  // patches of a small cloud repeat their points
       last[i] = g;
       ++count[i];
-      for (int64_t c = 0; c < k; ++c) total[i * k + c] += logits[g * k + c];
+      for (int64_t c = 0; c < num_parts; ++c) total[i * num_parts + c] += logits[g * num_parts + c];
     }
-  std::vector<float> mean(p.n * k);
-  interpolate(p.points, p.n, p.centers, p.g, logits, k, 1, threads, mean.data());
+  std::vector<float> mean(p.n * num_parts);
+  interpolate(p.points, p.n, p.centers, p.num_centers, logits, num_parts, 1, threads, mean.data());
   for (int64_t i = 0; i < p.n; ++i)
-    for (int64_t c = 0; c < k && count[i]; ++c)
-      mean[i * k + c] = static_cast<float>(total[i * k + c] / static_cast<double>(count[i]));
+    for (int64_t c = 0; c < num_parts && count[i]; ++c)
+      mean[i * num_parts + c] = static_cast<float>(total[i * num_parts + c] / static_cast<double>(count[i]));
   return mean;
 }
 
@@ -112,65 +113,69 @@ void normalize(const float* points, int64_t n, const Normalization& norm, const 
   });
 }
 
-bool unit_rows(const float* in, int64_t n, int64_t d, float* out) {
+bool unit_rows(const float* in, int64_t n, int64_t dim, float* out) {
   bool good = true;
   for (int64_t i = 0; i < n; ++i) {
-    const float* row = in + i * d;
-    const float norm = std::sqrt(dot(row, row, d));
+    const float* row = in + i * dim;
+    const float norm = std::sqrt(dot(row, row, dim));
     good = good && norm > 0 && std::isfinite(norm);
-    for (int64_t j = 0; j < d; ++j) out[i * d + j] = row[j] / norm;
+    for (int64_t j = 0; j < dim; ++j) out[i * dim + j] = row[j] / norm;
   }
   return good;
 }
 
-void unit_mean(const float* rows, int64_t n, int64_t d, float* out) {
-  std::vector<float> unit(n * d), mean(d);
-  unit_rows(rows, n, d, unit.data());
+void unit_mean(const float* rows, int64_t n, int64_t dim, float* out) {
+  std::vector<float> unit(n * dim), mean(dim);
+  unit_rows(rows, n, dim, unit.data());
   for (int64_t i = 0; i < n; ++i)
-    for (int64_t j = 0; j < d; ++j) mean[j] += unit[i * d + j];
+    for (int64_t j = 0; j < dim; ++j) mean[j] += unit[i * dim + j];
   for (float& value : mean) value /= static_cast<float>(n);
-  unit_rows(mean.data(), 1, d, out);
+  unit_rows(mean.data(), 1, dim, out);
 }
 
-void cosine_logits(const float* features, int64_t g, const float* vectors, int64_t k, int64_t d, float temperature,
-                   float* out) {
-  for (int64_t i = 0; i < g; ++i)
-    for (int64_t j = 0; j < k; ++j) out[i * k + j] = dot(features + i * d, vectors + j * d, d) / temperature;
+void cosine_logits(const float* features, int64_t num_centers, const float* vectors, int64_t num_parts, int64_t dim,
+                   float temperature, float* out) {
+  for (int64_t i = 0; i < num_centers; ++i)
+    for (int64_t j = 0; j < num_parts; ++j)
+      out[i * num_parts + j] = dot(features + i * dim, vectors + j * dim, dim) / temperature;
 }
 
-void softmax(float* rows, int64_t n, int64_t k) {
-  for (int64_t i = 0; i < n; ++i, rows += k) {
-    const float row_max = *std::max_element(rows, rows + k);
+void softmax(float* rows, int64_t n, int64_t num_parts) {
+  for (int64_t i = 0; i < n; ++i, rows += num_parts) {
+    const float row_max = *std::max_element(rows, rows + num_parts);
     float sum = 0;
-    for (int64_t j = 0; j < k; ++j) sum += rows[j] = exp_nonpositive(rows[j] - row_max);
-    for (int64_t j = 0; j < k; ++j) rows[j] /= sum;
+    for (int64_t j = 0; j < num_parts; ++j) sum += rows[j] = exp_nonpositive(rows[j] - row_max);
+    for (int64_t j = 0; j < num_parts; ++j) rows[j] /= sum;
   }
 }
 
-void label_points(const float* query_points, int64_t n, const Patches& p, const float* logits, int64_t k, Assign assign,
-                  float none, int threads, int32_t* labels, float* scores) {
+void label_points(const float* query_points, int64_t n, const Patches& p, const float* logits, int64_t num_parts,
+                  Assign assign, float none, int threads, int32_t* labels, float* scores) {
   if (assign == Assign::smooth) {
     std::vector<float> buffer;
-    if (scores == nullptr) buffer.resize(n * k);
+    if (scores == nullptr) buffer.resize(n * num_parts);
     float* const rows = scores ? scores : buffer.data();
-    interpolate(query_points, n, p.centers, p.g, logits, k, std::min<int64_t>(3, p.g), threads, rows);
+    interpolate(query_points, n, p.centers, p.num_centers, logits, num_parts, std::min<int64_t>(3, p.num_centers),
+                threads, rows);
     parallel_for(n, kPointsPerTask, threads, [&](int64_t begin, int64_t end) {
-      std::vector<float> logits_row(k);
+      std::vector<float> logits_row(num_parts);
       for (int64_t i = begin; i < end; ++i) {
-        std::copy_n(rows + i * k, k, logits_row.data());
-        softmax(rows + i * k, 1, k);
-        if (labels) labels[i] = label_of(logits_row.data(), rows + i * k, k, none);
+        std::copy_n(rows + i * num_parts, num_parts, logits_row.data());
+        softmax(rows + i * num_parts, 1, num_parts);
+        if (labels) labels[i] = label_of(logits_row.data(), rows + i * num_parts, num_parts, none);
       }
     });
     return;
   }
   std::vector<int32_t> index(n);
   if (assign == Assign::nearest) {
-    nearest_centers(query_points, n, p.centers, p.g, 1, threads, index.data(), nullptr);
-    label_by_index(index.data(), n, std::vector<float>(logits, logits + p.g * k), k, none, threads, labels, scores);
+    nearest_centers(query_points, n, p.centers, p.num_centers, 1, threads, index.data(), nullptr);
+    label_by_index(index.data(), n, std::vector<float>(logits, logits + p.num_centers * num_parts), num_parts, none,
+                   threads, labels, scores);
   } else {
     nearest_centers(query_points, n, p.points, p.n, 1, threads, index.data(), nullptr);
-    label_by_index(index.data(), n, membership(p, logits, k, threads), k, none, threads, labels, scores);
+    label_by_index(index.data(), n, membership(p, logits, num_parts, threads), num_parts, none, threads, labels,
+                   scores);
   }
 }
 
