@@ -13,8 +13,8 @@
 namespace {
 
 std::vector<void (*)(pybind11::module_&)>& bindings() {
-  static std::vector<void (*)(pybind11::module_&)>
-      all;  // in a function, because the order of static initialisation over files is not defined
+  // Static in a function, because the order in which the statics of several files are initialised is not defined.
+  static std::vector<void (*)(pybind11::module_&)> all;
   return all;
 }
 

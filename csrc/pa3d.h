@@ -39,9 +39,7 @@ typedef enum pa3d_status {
   PA3D_INTERNAL = 5     /* a bug; please report it with the message */
 } pa3d_status;
 
-/* The message of the last failed call of this thread; "" when no call has failed. Valid until the thread's next
- * failure.
- */
+/* The message of this thread's last failed call; "" when no call has failed. Valid until the thread's next failure. */
 PA3D_API const char* pa3d_error_message(void);
 
 #define PA3D_VERSION "0.1.0"
@@ -87,7 +85,7 @@ typedef enum pa3d_assign {
   PA3D_NEAREST = 0,    /* those of the patch whose centre is nearest to the point */
   PA3D_MEMBERSHIP = 1, /* the mean over all patches that contain the encoded point nearest to the point */
   PA3D_SMOOTH = 2,     /* of the patches with the three nearest centres, weighted by inverse distance */
-  PA3D_OWN = 3         /* the default of the checkpoint: the model's own choice among the three above */
+  PA3D_OWN = 3         /* the one of the three above that the checkpoint has set as its default */
 } pa3d_assign;
 
 typedef struct pa3d_options {
@@ -107,9 +105,9 @@ PA3D_API pa3d_options pa3d_default_options(void);
 PA3D_API pa3d_status pa3d_embed_text(const pa3d_text* text, const char* const* parts, int64_t count,
                                      const char* category, const char* prompts, int threads, float* vectors);
 
-/* points (n, 3) in any units. Only up, sample, seed and threads of the options are used. Any of the results may be
- * NULL: centers (G, 3)   coordinates of the patch centres, in the model's axes and scaled to the unit sphere members
- * (G, M)   indices into points tokens (G, C) features (G, D)  unit vectors in the text space */
+/* points (n, 3) in any units. Only up, sample, seed and threads of the options are used. Any result may be NULL.
+ * centers (G, 3): coordinates of the patch centres, in the model's axes and scaled to the unit sphere.
+ * members (G, M): indices into points. tokens (G, C). features (G, D): unit vectors in the text space. */
 PA3D_API pa3d_status pa3d_encode(const pa3d_model* model, const float* points, int64_t n, const pa3d_options* options,
                                  float* centers, int64_t* members, float* tokens, float* features);
 

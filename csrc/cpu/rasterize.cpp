@@ -19,9 +19,9 @@ constexpr int32_t kSubpixels = 1024;
 // In pixels. Triangles are clipped there, so all products of edge functions are below 2^53.
 constexpr double kGuardBand = 32768;
 constexpr int32_t kNeedsClipping = std::numeric_limits<int32_t>::min();
-// The most corners of a clipped triangle. Cutting a convex polygon at a plane adds at most one corner, which makes 3
-// + 5. But rounding can make a polygon slightly concave. Then a cut can turn n corners into n + n / 2: from 3 corners,
-// five planes make at most 4, 6, 9, 13 and 19.
+// The most corners of a clipped triangle. Cutting a convex polygon at a plane adds at most one corner, so five
+// planes make 8. But rounding can make a polygon slightly concave. Then a cut can turn n corners into n + n / 2: from 3
+// corners, five planes make at most 4, 6, 9, 13 and 19.
 constexpr int kMaxClipped = 20;
 constexpr int64_t kPadding = 8;
 
@@ -30,7 +30,7 @@ struct Point {
 };
 
 // A projected vertex: its position (u, v) in subpixels and its inverse depth q, which is 1 / depth under perspective
-// and -depth otherwise. q is linear on the screen, and larger is nearer. u is kNeedsClipping if the vertex must be
+// and -depth otherwise. q is affine on the screen, and larger is nearer. u is kNeedsClipping if the vertex must be
 // clipped or is not finite.
 struct Corner {
   int32_t u, v;

@@ -35,10 +35,9 @@ enum class Assign { nearest, membership, smooth };
 struct Patches {
   const float* centers;  // (num_centers, 3) coordinates
   int64_t num_centers;
-  const int64_t*
-      members;  // (num_centers, group_size) indices into points; Assign::membership alone needs members and points
+  const int64_t* members;  // (num_centers, group_size) indices into points; used only by Assign::membership
   int64_t group_size;
-  const float* points;  // (n, 3) the points that the encoder got
+  const float* points;  // (n, 3) the points that the encoder got; used only by Assign::membership
   int64_t n;
 };
 
@@ -46,8 +45,9 @@ struct Patches {
 // A label is the part with the largest logit, the first if several are equal, or -1 if its probability is below `none`.
 // labels or scores may be null. The logits of a point are
 //   nearest: those of the nearest centre
-//   membership: the mean over the patches that contain the encoded point nearest to it; if no patch does, those of the
-//   centre nearest to that encoded point smooth: those of the three nearest centres, weighted by inverse distance
+//   membership: the mean over the patches that contain the encoded point nearest to it; if there are none, those of
+//     the centre nearest to that encoded point
+//   smooth: those of the three nearest centres, weighted by inverse distance
 void label_points(const float* query_points, int64_t n, const Patches& patches, const float* logits, int64_t num_parts,
                   Assign assign, float none, int threads, int32_t* labels, float* scores);
 

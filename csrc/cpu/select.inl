@@ -56,8 +56,8 @@ static inline void write_smallest(uint64_t* keys, int64_t m, int64_t k, int64_t*
 }
 
 // Finds a bound such that a few more than k distances are <= it, by a search that starts from a guess. Then it sorts
-// only these. d: a row of `padded` distances (a multiple of PA3D_W); those past n are +inf. keys: working memory of n
-// + 8. bound_hint: on entry, a bound found for a similar row, or 0; on return, the bound of this row.
+// only these. d: a row of `padded` distances (a multiple of PA3D_W); those past n are +inf. keys: working memory for
+// n + 8 keys. bound_hint: on entry, a bound found for a similar row, or 0; on return, the bound of this row.
 static inline void select_smallest(const float* d, int64_t n, int64_t padded, int64_t k, uint64_t* keys,
                                    float* bound_hint, int64_t* index, float* sq_dist) {
   const int64_t max_candidates = k + std::max<int64_t>(k, 32);
