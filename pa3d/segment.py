@@ -252,23 +252,23 @@ class Segmenter:
             missing = shape.missing()
         with clock("text"):
             vectors, names = self._part_vectors(parts, category, text_vectors)
-        direction, posed = (
+        direction, upright = (
             None,
             shape if missing is None else replace(shape, points=shape.points[~missing], colors=None),
         )
         if up == "auto":
             with clock("upright"):
-                direction = self._find_up(_sample_shape(posed, sample, seed), vectors)
-                posed = replace(posed, points=rotate(posed.points, rotation_to_y(direction)), up="y")
+                direction = self._find_up(_sample_shape(upright, sample, seed), vectors)
+                upright = replace(upright, points=rotate(upright.points, rotation_to_y(direction)), up="y")
         with clock("points"):
-            used = _sample_shape(posed, sample, seed)
-            center, radius = normalization(used)
-            axes = TO_MODEL_AXES[posed.up]
-            used = apply_normalization(used, center, radius, axes, self._threads)
+            sampled = _sample_shape(upright, sample, seed)
+            center, radius = normalization(sampled)
+            axes = TO_MODEL_AXES[upright.up]
+            sampled = apply_normalization(sampled, center, radius, axes, self._threads)
         with clock("encode"):
-            encoded = self._encode([used])[0]
+            encoded = self._encode([sampled])[0]
         clock.split("encode", encoded.timings)
-        with clock("spread"):
+        with clock("label"):
             logits = self._logits(encoded, vectors)
 
             def label(points: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -276,12 +276,12 @@ class Segmenter:
                 patches = encoded.centers, encoded.members, encoded.points
                 return label_points(normalized, *patches, logits, assign_rule, none or 0.0, self._threads)
 
-            labels, scores = label(posed.points)
+            labels, scores = label(upright.points)
             if missing is not None:
-                labels, scores = _spread_out(labels, ~missing, -1), _spread_out(scores, ~missing, 0)
+                labels, scores = _scatter_rows(labels, ~missing, -1), _scatter_rows(scores, ~missing, 0)
             face_labels = face_scores = None
-            if posed.faces is not None:
-                centroids = posed.points[posed.faces].mean(axis=1, dtype=np.float64).astype(np.float32)
+            if upright.faces is not None:
+                centroids = upright.points[upright.faces].mean(axis=1, dtype=np.float64).astype(np.float32)
                 face_labels, face_scores = label(centroids)
         settings: dict[str, Any] = {
             "category": category,
@@ -347,9 +347,9 @@ class Segmenter:
 
         pa3d.frames.apply_normalization brings other points of the shape into the same frame.
         """
-        used = _sample_shape(shape, sample, seed)
-        center, radius = normalization(used)
-        points = apply_normalization(used, center, radius, TO_MODEL_AXES[shape.up], self._threads)
+        sampled = _sample_shape(shape, sample, seed)
+        center, radius = normalization(sampled)
+        points = apply_normalization(sampled, center, radius, TO_MODEL_AXES[shape.up], self._threads)
         return self._encode([points])[0], center, radius
 
     def embed_text(self, parts: Sequence[str], category: str | None = None) -> NDArray[np.float32]:  # (K, D)
@@ -406,10 +406,10 @@ class Segmenter:
         return candidates[best_direction(np.array(scores))]
 
     def _encode(self, clouds: list[NDArray[np.float32]]) -> list[PatchFeatures]:  # each (N, 3) in the model's axes
-        found = self._encoder.encode_batch(clouds) if len(clouds) > 1 else [self._encoder(cloud) for cloud in clouds]
+        outputs = self._encoder.encode_batch(clouds) if len(clouds) > 1 else [self._encoder(cloud) for cloud in clouds]
         return [
             PatchFeatures(out.centers, out.members, out.tokens, out.features, points, out.seconds)
-            for points, out in zip(clouds, found, strict=True)
+            for points, out in zip(clouds, outputs, strict=True)
         ]
 
     def _logits(self, encoded: PatchFeatures, vectors: NDArray[np.float32]) -> NDArray[np.float32]:  # (G, K)
@@ -424,10 +424,10 @@ def check_options(assign: str | None, none: float | None) -> None:
         raise InputError(f"none is {none!r}; expected a probability between 0 and 1")
 
 
-def _spread_out(values: NDArray[Any], where: NDArray[np.bool_], rest: int) -> NDArray[Any]:
-    """The rows of values at the places that are true, `rest` at the others."""
-    out = np.full((len(where), *values.shape[1:]), rest, values.dtype)
-    out[where] = values
+def _scatter_rows(values: NDArray[Any], mask: NDArray[np.bool_], fill_value: int) -> NDArray[Any]:
+    """The rows of values where the mask is true, fill_value elsewhere."""
+    out = np.full((len(mask), *values.shape[1:]), fill_value, values.dtype)
+    out[mask] = values
     return out
 
 
@@ -443,11 +443,11 @@ def _prepare(
     points: ArrayLike, sample: int | None, up: str, normalize: bool, seed: int
 ) -> NDArray[np.float32]:  # (N, 3) in the model's axes
     cloud = as_points(points, centered=normalize)
-    used, axes = cloud[_subsample(len(cloud), sample, seed)], TO_MODEL_AXES[up]
+    sampled, axes = cloud[_subsample(len(cloud), sample, seed)], TO_MODEL_AXES[up]
     if not normalize:
-        return np.ascontiguousarray(used[:, axes])
-    center, radius = normalization(used)
-    return apply_normalization(used, center, radius, axes)
+        return np.ascontiguousarray(sampled[:, axes])
+    center, radius = normalization(sampled)
+    return apply_normalization(sampled, center, radius, axes)
 
 
 def _check_sample(sample: int | None, seed: int) -> None:

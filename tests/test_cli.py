@@ -50,7 +50,7 @@ def test_segment(here: Path, capsys: Capture) -> None:
     assert [line.split("  ")[0].lstrip("\u2588 ") for line in lines[2:4]] == ["inner side", "outer side"]
     shares = [float(line.split("%")[0].split()[-1]) for line in lines[2:4]]
     assert sum(shares) == pytest.approx(100, abs=0.2)
-    assert all(stage in lines[4] for stage in ("load", "model", "text", "points", "encode", "spread", "write"))
+    assert all(stage in lines[4] for stage in ("load", "model", "text", "points", "encode", "label", "write"))
     names = ["labels.npz", "parts.glb", "parts.png", "parts.html", "summary.json"]
     assert lines[5] == "out/: " + ", ".join(names) and len(lines) == 6
     assert sorted(os.listdir("out")) == sorted(names)

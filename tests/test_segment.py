@@ -72,7 +72,7 @@ def test_a_mesh(segmenter: Segmenter) -> None:
     for labels, scores in ((r.labels, r.scores), (r.face_labels, r.face_scores)):
         assert (scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-6)
         assert np.array_equal(labels, scores.argmax(axis=1))
-    assert {"load", "text", "points", "encode", "spread"} <= r.timings.keys()
+    assert {"load", "text", "points", "encode", "label"} <= r.timings.keys()
     assert all(seconds >= 0 for seconds in r.timings.values())
     assert r.settings["sample"] == 2048 and r.settings["up"] == "y" and r.settings["precision"] == "fp32"
 

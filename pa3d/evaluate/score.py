@@ -20,7 +20,7 @@ from pa3d.shape import Shape
 
 BOUNDARY_POINTS = 2048  # drawn from larger shapes, so that a boundary is about equally wide on every shape
 # The stages in a Segmentation's timings that are not part of another stage.
-METHOD_STAGES = ("model", "text", "points", "encode", "spread")
+METHOD_STAGES = ("model", "text", "points", "encode", "label")
 
 
 @dataclass
