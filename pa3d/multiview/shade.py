@@ -119,7 +119,7 @@ def render_points(
     estimated = normals is None
     if normals is None:
         normals = point_normals(points)
-        around, _ = knn(points, points, min(24, len(points)))
+        neighbor_idx, _ = knn(points, points, min(24, len(points)))
     out = np.empty((len(cameras), height, width, 3), np.uint8)
     for v in range(len(cameras)):
         view = cameras[v : v + 1]
@@ -129,10 +129,10 @@ def render_points(
         albedo = np.full((len(point), 3), GREY) if point_colors is None else point_colors[point] / 255.0
         normal = normals[point]
         if estimated:
-            # Normals of single planes are noisy at thin sheets and edges. Turn them to the viewer and average.
+            # Normals of single planes are noisy at thin sheets and edges. Orient them towards the viewer and average.
             to_viewer = view.centers - points if view.perspective else -view.view[:, 2, :3]
-            turned = normals * np.where(np.sum(normals * to_viewer, axis=1) < 0, -1.0, 1.0)[:, None]
-            normal = _unit(turned[around].mean(axis=1))[point]
+            oriented = normals * np.where(np.sum(normals * to_viewer, axis=1) < 0, -1.0, 1.0)[:, None]
+            normal = _unit(oriented[neighbor_idx].mean(axis=1))[point]
         out[v] = _shade_view(view, seen, raster.depth[0], normal, normal, albedo, style, background_rgb, supersample)
     return out
 
@@ -164,11 +164,11 @@ def base_color(
     if texture is not None:
         _check_texture(texture, len(faces))
         uv = interpolate_corners(texture.corner_uv, face, weights)
-        image_of = texture.face_image[face]
+        image_index = texture.face_image[face]
         for i, image in enumerate(texture.images):
-            here = image_of == i
-            color[here] *= sample_texture(image, uv[here])
-        untextured &= image_of < 0
+            mask = image_index == i
+            color[mask] *= sample_texture(image, uv[mask])
+        untextured &= image_index < 0
     color[untextured] = GREY
     return color
 
