@@ -3,9 +3,10 @@
     seg = Segmenter.from_pretrained()
     result = seg.segment("chair.glb", ["seat", "back", "leg"])
 
-The steps: points of the shape are sampled, moved into the unit sphere and the model's axes, and grouped into patches.
-The encoder turns each patch into a unit vector in the text space. A patch's logits are its cosines with the vectors of
-the names, divided by the temperature. Every point takes the logits of the patches near it.
+The steps: points of the shape are sampled, moved into the unit sphere and the model's axes, and grouped into patches:
+128 groups of 32 neighbouring points. The encoder turns each patch into a unit vector in the text space. A patch's
+logits are its cosines with the vectors of the names, divided by the temperature. Every point takes the logits of the
+patches near it.
 """
 
 from __future__ import annotations
@@ -41,9 +42,12 @@ DEFAULT_SAMPLE = 2048
 class PatchFeatures:
     """What the encoder computes for one shape.
 
-    centers (G, 3): patch centres in the model's axes, normalised; members (G, M): for each patch, indices into
-    `points`; tokens (G, C): encoder output after the final norm; features (G, D): unit vectors in the text space;
-    points (N, 3): the sampled points, in the model's axes, normalised; timings: seconds per stage.
+    centers (G, 3): patch centres in the model's axes, normalised.
+    members (G, M): the points of each patch, as indices into `points`.
+    tokens (G, C): encoder output after the final norm.
+    features (G, D): unit vectors in the text space.
+    points (N, 3): the sampled points, in the model's axes, normalised.
+    timings: seconds per stage.
     """
 
     centers: NDArray[np.float32]
@@ -58,10 +62,12 @@ class PatchFeatures:
 class Segmentation:
     """Parts of a shape.
 
-    labels (N,) int32: index into part_names for every point of a cloud or vertex of a mesh, -1 for none of them;
-    scores (N, K) float32: probabilities, each row sums to one, but is 0 for a point without finite coordinates;
-    face_labels (F,), face_scores (F, K): the same for the faces of a mesh, computed at their centroids, None for a
-    cloud; timings: seconds per stage.
+    labels (N,) int32: index into part_names for every point of a cloud or vertex of a mesh, -1 for none of the parts.
+    scores (N, K) float32: probabilities; each row sums to one, but is 0 for a point without finite coordinates.
+    face_labels (F,), face_scores (F, K): the same for the faces of a mesh, computed at their centroids; None for a
+        cloud.
+    timings: seconds per stage: load (reading the shape), text, upright (with up="auto"), points (sampling and
+        normalising), encode, label (from patches to points and faces). Parts of a stage are named "encode.embed".
     """
 
     shape: Shape
@@ -95,7 +101,7 @@ class Segmenter:
         self._options: dict[str, Any] = {"precision": precision, "device": device, "threads": threads}
         checkpoint = checkpoint.with_patches(patches)
         if threads is not None and (not isinstance(threads, int) or threads < 1):
-            raise InputError(f"threads is {threads!r}; expected a whole number of at least 1, or None")
+            raise InputError(f"threads is {threads!r}; expected an integer of at least 1, or None")
         self.checkpoint = checkpoint
         self.config = checkpoint.config
         self.device = device
@@ -149,8 +155,9 @@ class Segmenter:
         device: "cpu" (native kernels, no torch) or a torch device such as "cuda". On CUDA the forward pass is recorded
             as a CUDA graph for each number of points, and replayed.
         threads: how many threads a call may use; None takes OpenMP's default (OMP_NUM_THREADS).
-        patches: how many patches a shape is grouped into; None takes the checkpoint's number, 128. More patches find
-            smaller parts and take more time (docs/results.md). Other numbers than the checkpoint's make "auto" float32.
+        patches: how many patches a shape is grouped into; None takes the checkpoint's number, which is 128 for the
+            embedded model. More patches find smaller parts and take more time (docs/results.md). With another number
+            than the checkpoint's, "auto" is float32.
         Raises InputError for a file that is not a checkpoint, or a precision or device that cannot run here.
         """
         segmenter = cls(load(path), precision=precision, device=device, threads=threads, patches=patches)
@@ -188,8 +195,8 @@ class Segmenter:
     ) -> PatchFeatures | list[PatchFeatures]:
         """Patch features of a cloud. They are computed once per shape; `query` then takes any part names.
 
-        points: one cloud, or a list of clouds of any sizes. A list gives a list, with exactly the result that each
-            cloud alone would have. When there are at least as many clouds as threads, each is encoded on one thread.
+        points: one cloud, or a list of clouds of any sizes. A list returns a list with the results that separate
+            calls would return. When there are at least as many clouds as threads, each is encoded on one thread.
         sample: how many points to use, drawn at random with `seed`; None uses all points.
         up: which axis of the points is up; "y" swaps y and z, as the official code does.
         normalize: subtract the mean and divide by the largest norm; False takes the points as they are.
@@ -233,12 +240,13 @@ class Segmenter:
             the three nearest centres, weighted by inverse distance. "membership": the mean over the patches that
             contain the nearest sampled point; from the nearest centre if there are none. None takes what the
             checkpoint says: "smooth" for the embedded model, "nearest" for a converted one.
-        none: points whose best probability is below this get the label -1, none of the parts.
+        none: threshold from 0 to 1. Points whose best probability is below it get the label -1, none of the parts.
+            None gives every point one of the parts.
         up: the axis that points up; None takes that of the shape (glTF is y-up, other files are read as y-up). "auto"
             ignores it, tries 26 directions and takes the one in which the names fit best (pa3d.orient). The encoder
-            then runs 26 times, and settings["up_found"] is the direction.
-        nan: points of a cloud with NaN or infinite coordinates, as organised clouds have them: "skip" gives them the
-            label -1 and the scores 0; "error" refuses them.
+            then runs 26 times, and settings["up_found"] is the direction, a unit vector in the axes of the shape.
+        nan: points of a cloud with NaN or infinite coordinates; scanners mark with them what was not measured. "skip"
+            gives these points the label -1 and the scores 0; "error" raises InputError.
         profile: print the milliseconds of each stage; the timings of the result have them in any case.
         Raises InputError for an argument that cannot be used.
         """
@@ -452,7 +460,7 @@ def _prepare(
 
 def _check_sample(sample: int | None, seed: int) -> None:
     if sample is not None and (not isinstance(sample, int | np.integer) or sample < 1):
-        raise InputError(f"sample is {sample!r}; expected a whole number of at least 1, or None for every point")
+        raise InputError(f"sample is {sample!r}; expected an integer of at least 1, or None for every point")
     check_seed(seed)
 
 

@@ -104,7 +104,7 @@ def test_command_as_json(shape: tuple[str, str], capsys: pytest.CaptureFixture[s
     ("more", "message"),
     [
         (["-n", "0"], "Invalid value for '-n'"),
-        (["--sample", "few"], "--sample few: expected a whole number"),
+        (["--sample", "few"], "--sample few: expected an integer"),
         (["--precision", "fp8"], "precision 'fp8' is not one of"),
     ],
 )

@@ -226,7 +226,7 @@ def test_another_number_of_patches(vectors: np.ndarray) -> None:
     assert same.checkpoint is checkpoint
     np.testing.assert_array_equal(same.encode(points).features, Segmenter(checkpoint).encode(points).features)
     for wrong in (0, -1, 5000, 2.5, True):
-        with pytest.raises(InputError, match="expected a whole number from 1 to 4096"):
+        with pytest.raises(InputError, match="expected an integer from 1 to 4096"):
             Segmenter(checkpoint, patches=wrong)  # type: ignore[arg-type]
 
 
@@ -347,7 +347,7 @@ def test_a_million_points(segmenter: Segmenter) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sample": 0}, "sample is 0; expected a whole number of at least 1"),
+        ({"sample": 0}, "sample is 0; expected an integer of at least 1"),
         ({"sample": 2.5}, "sample is 2.5"),
         ({"assign": "best"}, "assign is 'best'; expected one of nearest, membership, smooth"),
         ({"none": 1.5}, "none is 1.5; expected a probability between 0 and 1"),
@@ -359,7 +359,7 @@ def test_a_million_points(segmenter: Segmenter) -> None:
         ({"parts": ["seat", " ?! "]}, "is empty without its punctuation"),
         ({"parts": ["seat", 3]}, "part name 3 is not text"),
         ({"category": ""}, "category '' is empty"),
-        ({"seed": -1}, r"seed is -1; expected a whole number from 0 to 2\*\*64 - 1"),
+        ({"seed": -1}, r"seed is -1; expected an integer from 0 to 2\*\*64 - 1"),
     ],
 )
 def test_option_errors(segmenter: Segmenter, options: dict[str, Any], message: str) -> None:
@@ -392,7 +392,7 @@ def test_point_errors(segmenter: Segmenter, points: Any, message: str) -> None:
     ("options", "message"),
     [
         ({"precision": "fp8"}, "precision 'fp8' is not one of auto, fp32, bf16"),
-        ({"threads": 0}, "threads is 0; expected a whole number of at least 1"),
+        ({"threads": 0}, "threads is 0; expected an integer of at least 1"),
         ({"threads": 1.5}, "threads is 1.5"),
         ({"device": "abacus"}, "device 'abacus'"),
     ],

@@ -108,7 +108,7 @@ def sample_size(text: str) -> int | None:
     if text == "all":
         return None
     if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"--sample {text}: expected a whole number of at least 1, or all")
+        raise InputError(f"--sample {text}: expected an integer of at least 1, or all")
     return int(text)
 
 

@@ -245,7 +245,7 @@ class _Skeleton:
             joints, inverse_bind = skin.joints, skin.inverse_bind
             # The rest pose may differ from the bind pose: the joint nearest the top places the whole mesh.
             top = min(range(len(joints)), key=lambda i: len(gltf.ancestors(joints[i])))
-            placement = gltf.nodes[joints[top]].world @ inverse_bind[top]
+            placement = gltf.nodes[joints[top]].world_matrix @ inverse_bind[top]
             for node, inverse in zip(joints, inverse_bind, strict=True):
                 if node not in self.nodes:
                     self.nodes.append(node)
@@ -306,7 +306,7 @@ def _mesh_of_node(gltf: Gltf, skeleton: _Skeleton, index: int, corpus: str) -> l
                 raise CorruptFileError("is damaged: the joints and weights of a skin do not fit its vertices")
             joints = joint_map[joints]
         elif above:
-            placement = node.world
+            placement = node.world_matrix
             joints = np.full((len(primitive.vertices), 4), skeleton.nodes.index(above[0]))
             weights = np.tile([1.0, 0, 0, 0], (len(primitive.vertices), 1))
         else:

@@ -1,7 +1,7 @@
 """PLY, ascii and binary of both byte orders: a mesh when there are faces or triangle strips, else a cloud.
 
 Polygons of mixed sizes are read (trimesh 5.2 cannot in binary files), nothing is reordered, and a file that
-holds less than its header announces is refused.
+holds less than its header declares is refused.
 """
 
 from __future__ import annotations
@@ -63,16 +63,16 @@ Columns = dict[str, Column]
 
 def read(path: Path) -> Geometry:
     data = path.read_bytes()
-    encoding, elements, at = _header(data)
+    encoding, elements, offset = _header(data)
     if encoding == "ascii":
         # As numbers in a row, text is a binary file in which everything is a double.
-        data, at = numbers(data[at:].removeprefix(BYTE_ORDER_MARK)).astype("<f8").tobytes(), 0
+        data, offset = numbers(data[offset:].removeprefix(BYTE_ORDER_MARK)).astype("<f8").tobytes(), 0
         for p in (p for element in elements for p in element.properties):
             p.type, p.length_type = "d", p.length_type and "d"
 
     columns: dict[str, Columns] = {}
     for element in elements:
-        columns[element.name], at = _rows(element, data, at, BYTE_ORDERS[encoding])
+        columns[element.name], offset = _rows(element, data, offset, BYTE_ORDERS[encoding])
         if "vertex" in columns and {"face", "tristrips"} & columns.keys():
             break
     vertex = {name: column.values for name, column in columns.get("vertex", {}).items()}
@@ -106,7 +106,7 @@ def _header(data: bytes) -> tuple[str, list[Element], int]:
     start = len(BYTE_ORDER_MARK) if data.startswith(BYTE_ORDER_MARK) else 0
     first = re.compile(rb"ply[ \t]*(\r\n|\n|\r)").match(data, start)
     if first is None:
-        raise CorruptFileError("is no PLY file: it does not begin with 'ply'", "check the suffix or export it again")
+        raise CorruptFileError("is not a PLY file: it does not begin with 'ply'", "check the suffix or export it again")
     # Lines end as the first one does: behind the last one, binary data may begin with any byte.
     for newline in (first[1], rb"(?:\r\n|\n|\r)"):
         last = re.compile(newline + rb"end_header[ \t]*" + newline).search(data, first.end(1) - len(first[1]), 1 << 20)
@@ -135,35 +135,35 @@ def _header(data: bytes) -> tuple[str, list[Element], int]:
     return encoding, elements, last.end()
 
 
-def _rows(element: Element, data: bytes, at: int, order: str) -> tuple[Columns, int]:
-    """The columns of an element that begins at byte ``at``, and where the next one begins."""
+def _rows(element: Element, data: bytes, offset: int, order: str) -> tuple[Columns, int]:
+    """The columns of an element that begins at byte ``offset``, and where the next one begins."""
     smallest_row = sum(struct.calcsize(order + (p.length_type or p.type)) for p in element.properties)
-    if element.count * smallest_row > len(data) - at:
+    if element.count * smallest_row > len(data) - offset:
         raise _truncated(element)
     if element.count == 0 or not element.properties:
-        return {}, at
+        return {}, offset
     # Lists are mostly as long as in the first row: then all rows are one array.
-    first, _ = _walk(replace(element, count=1), data, at, order)
+    first, _ = _walk(replace(element, count=1), data, offset, order)
     fields: list[tuple[Any, ...]] = []
     for i, p in enumerate(element.properties):
         if p.length_type:
             fields.append((f"length{i}", order + p.length_type))
         fields.append((f"value{i}", order + p.type, (len(first[p.name].values),)))
     row = np.dtype(fields)
-    if element.count * row.itemsize > len(data) - at:
-        return _walk(element, data, at, order)
-    table = np.frombuffer(data, row, element.count, at)
+    if element.count * row.itemsize > len(data) - offset:
+        return _walk(element, data, offset, order)
+    table = np.frombuffer(data, row, element.count, offset)
     columns: Columns = {}
     for i, p in enumerate(element.properties):
         values = table[f"value{i}"]
         lengths = table[f"length{i}"].astype(np.int64) if p.length_type else None
         if lengths is not None and (lengths != values.shape[1]).any():
-            return _walk(element, data, at, order)
+            return _walk(element, data, offset, order)
         columns[p.name] = Column(values.reshape(-1), lengths)
-    return columns, at + element.count * row.itemsize
+    return columns, offset + element.count * row.itemsize
 
 
-def _walk(element: Element, data: bytes, at: int, order: str) -> tuple[Columns, int]:
+def _walk(element: Element, data: bytes, offset: int, order: str) -> tuple[Columns, int]:
     """Row by row, for lists of different lengths."""
     values: list[list[float]] = [[] for _ in element.properties]
     lengths: list[list[int]] = [[] for _ in element.properties]
@@ -172,23 +172,23 @@ def _walk(element: Element, data: bytes, at: int, order: str) -> tuple[Columns, 
             for p, value, length in zip(element.properties, values, lengths, strict=True):
                 n = 1
                 if p.length_type:
-                    n = int(struct.unpack_from(order + p.length_type, data, at)[0])
-                    at += struct.calcsize(order + p.length_type)
+                    n = int(struct.unpack_from(order + p.length_type, data, offset)[0])
+                    offset += struct.calcsize(order + p.length_type)
                     length.append(n)
-                value.extend(struct.unpack_from(f"{order}{n}{p.type}", data, at))
-                at += n * struct.calcsize(order + p.type)
+                value.extend(struct.unpack_from(f"{order}{n}{p.type}", data, offset))
+                offset += n * struct.calcsize(order + p.type)
     except struct.error:
         raise _truncated(element) from None
     columns = {
         p.name: Column(np.array(value, order + p.type), np.array(length) if p.length_type else None)
         for p, value, length in zip(element.properties, values, lengths, strict=True)
     }
-    return columns, at
+    return columns, offset
 
 
 def _truncated(element: Element) -> CorruptFileError:
     return CorruptFileError(
-        f"is truncated or damaged: it announces {element.count} rows of '{element.name}' but holds fewer"
+        f"is truncated or damaged: it declares {element.count} rows of '{element.name}' but holds fewer"
     )
 
 

@@ -139,8 +139,8 @@ def _read_obj(path: Path) -> Materials:
     colors = np.array(
         [white if image >= 0 or m.color is None else m.color for m, image in zip(materials, numbers, strict=True)]
     )
-    face_colors = colors[obj.face_name]
-    face_image = np.where(usable, numbers[obj.face_name], -1)
+    face_colors = colors[obj.face_name_index]
+    face_image = np.where(usable, numbers[obj.face_name_index], -1)
     texture = Texture(corner_uv, images.images, face_image) if images.images else None
     return Materials(None if (face_colors == 255).all() else face_colors, texture, notes)
 

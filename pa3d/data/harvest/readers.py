@@ -59,7 +59,7 @@ def gltf_pieces(gltf: Gltf, category: str, id: str) -> NamedMesh:
 
 def obj_pieces(obj: Obj, category: str, id: str) -> NamedMesh:
     """An OBJ file's faces by group, object and material."""
-    return NamedMesh(obj.points, obj.faces, obj.face_name, list(obj.names), category, id)
+    return NamedMesh(obj.points, obj.faces, obj.face_name_index, list(obj.names), category, id)
 
 
 def _read_member(data: bytes, suffix: str, category: str, id: str, corpus: str) -> NamedMesh | RiggedCharacter:

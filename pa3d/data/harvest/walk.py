@@ -127,7 +127,7 @@ def _files(paths: str | Path | Iterable[str | Path]) -> Iterator[Path]:
 
 
 def read_unnamed(path: Path) -> NamedMesh | None:
-    """The mesh of an AC3D or MJCF file, whatever its pieces are called; None for XML that is no model.
+    """The mesh of an AC3D or MJCF file, whatever its pieces are called; None for XML that is not a model.
 
     Raises InputError when it cannot be read.
     """
