@@ -368,16 +368,16 @@ class Segmenter:
         from pa3d.text import check_distinct, check_readable, embed_parts, text_encoder
 
         if self._text is None:
-            encoder = text_encoder(self.checkpoint.text_space, threads=self._threads or None)
-            if encoder.dim != self.config.text_dim:
-                raise InputError(
-                    f"the text space of the checkpoint has {self.config.text_dim} dimensions, but its text encoder "
-                    f"{self.checkpoint.text_space} gives {encoder.dim}; use its own encoder or text_vectors"
-                )
-            self._text = encoder
+            self._text = text_encoder(self.checkpoint.text_space, threads=self._threads or None)
         mode: Any = self.checkpoint.prompts
         check_readable(self._text, parts)
         vectors = embed_parts(self._text, parts, category, mode)
+        # Not checked by encoder.dim, which imports OpenCLIP: cached vectors do not need it.
+        if vectors.shape[1] != self.config.text_dim:
+            raise InputError(
+                f"the text space of the checkpoint has {self.config.text_dim} dimensions, but its text encoder "
+                f"{self.checkpoint.text_space} gives {vectors.shape[1]}; use its own encoder or text_vectors"
+            )
         check_distinct(parts, vectors)
         return vectors
 

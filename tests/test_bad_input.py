@@ -85,7 +85,7 @@ TRUNCATED = {
     ".xyz": "is damaged after line 0",
     ".txt": "is damaged after line 0",
     ".csv": "is damaged after line 1",
-    ".npy": "is damaged or no NPY file",
+    ".npy": "is damaged or not a valid NPY file",
     ".npz": r"is truncated or not an NPZ file \(a zip of arrays\)",
 }
 
@@ -123,7 +123,7 @@ def test_las_without_or_with_its_reader(refused: Refused, model: Path) -> None:
     except ImportError:
         message = r"scan\.las: is LAS or LAZ, which needs the package laspy; pip install 'pa3d\[las\]'"
     else:
-        message = r"scan\.las: is damaged or no LAS file"
+        message = r"scan\.las: is damaged or not a valid LAS file"
     refused("segment", "scan.las", "--parts", "a,b", "--model", model, match=message)
 
 

@@ -755,7 +755,7 @@ def bad_files(tmp_path: Path) -> dict[str, tuple[bytes, str]]:
         "wild.glb": (glb_bytes(wild_document, wild), r"outside 0\.\.4"),
         "garbage.gltf": (garbage, "JSON cannot be read"),
         "list.gltf": (b"[1, 2]", "no 'asset'"),
-        "deep.gltf": (b"[" * 100_000, "damaged or no GLTF file"),
+        "deep.gltf": (b"[" * 100_000, "damaged or not a valid GLTF file"),
         "cut.stl": (stl_bytes()[:-10], "is damaged|truncated"),
         "cut_text.stl": (stl_text()[:-60], "no 'endsolid' at its end"),
         "none.stl": (bytes(84), "declares 0 triangles and has 84 bytes"),
@@ -793,7 +793,7 @@ def bad_files(tmp_path: Path) -> dict[str, tuple[bytes, str]]:
         "nan.xyz": (b"0 0 0\nnan 1 1\n2 inf 2\n", "2 of 3 points have NaN or infinite"),
         "equal.xyz": (b"1 2 3\n" * 5, "all 5 points are equal"),
         "latin.xyz": (b"# gr\xf6\xdfe\n0 0 0\n1 \xff\xfe 1\n", "is damaged after line 1"),
-        "cut.npy": (npy_bytes(tmp_path, CLOUD)[:-5], "damaged or no NPY file"),
+        "cut.npy": (npy_bytes(tmp_path, CLOUD)[:-5], "damaged or not a valid NPY file"),
         "lies.npy": (
             npy_bytes(tmp_path, CLOUD).replace(b"(4, 3)", b"(9999999999, 3)")[: 128 + 96],
             "NPY file",

@@ -20,8 +20,8 @@ def summarize(records: Sequence[Record], protocol: Protocol) -> dict[str, Any]:
 
     miou: mean over shapes; ciou: mean over the categories of their mIoU; part_miou: each part over its shapes, then
     over the parts of a category, then over categories. headline: the one that the protocol reports. by_rule: mIoU and
-    cIoU of the same predictions under each rule for absent parts. baselines: the ceiling
-    ("oracle") and the two trivial methods.
+    cIoU of the same predictions under each rule for absent parts. baselines: the ceiling, under the key "oracle", and
+    the two trivial methods.
     """
     scored = [record for record in records if record["miou"] is not None]
     category_of = [record["category"] for record in scored]
