@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tiny import write_tiny
 from pa3d import __version__
 from pa3d.checkpoint import EMBEDDED, load
 from pa3d.cli import main
+from pa3d.cli.info import EXTRAS
 from pa3d.cli.options import part_names, sample_size
 from pa3d.segment import Segmenter
 
@@ -187,7 +189,9 @@ def test_info(capsys: Capture) -> None:
     assert facts["precision"]["auto"] in facts["precision"]["available"] and "fp32" in facts["precision"]["available"]
     assert facts["text"]["encoder"] == "all-MiniLM-L6-v2"
     assert facts["model"]["file"] == str(EMBEDDED) and (facts["model"]["problem"] is None) == EMBEDDED.exists()
-    assert facts["extras"].keys() == {"torch", "open_clip", "laspy"}
+    assert facts["extras"].keys() == {key for key, *_ in EXTRAS}
+    declared = set(metadata("pa3d").get_all("Provides-Extra") or [])
+    assert {extra for _, _, extra, _ in EXTRAS} == declared - {"dev"}
     assert facts["gpu"].keys() == {"cuda", "triton"}
     assert pa3d("info") == 0
     out = capsys.readouterr().out

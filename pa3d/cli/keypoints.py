@@ -44,7 +44,7 @@ def keypoints(
     ] = None,
     category: Category = None,
     count: Annotated[
-        int, typer.Option("-n", "--count", min=1, metavar="N", help="How many points to find for each name.")
+        int, typer.Option("-n", "--count", min=1, metavar="N", help="How many keypoints to find for each name.")
     ] = 1,
     up: Up = None,
     sample: Sample = "2048",
@@ -58,7 +58,7 @@ def keypoints(
 
     Writes keypoints.json, which --like takes for the next shape, and keypoints.ply, the points in colours.
     """
-    asked = part_names(names) if names is not None else None
+    name_list = part_names(names) if names is not None else None
     points = sample_size(sample)
     folder = out if out is not None else Path(f"{file.stem}-keypoints")
     check_can_write(folder)
@@ -68,14 +68,14 @@ def keypoints(
 
         segmenter = Segmenter.from_pretrained(model)
         result = segmenter.keypoints(
-            file, asked, like=like or None, category=category, count=count, sample=points, up=up, seed=seed
+            file, name_list, like=like or None, category=category, count=count, sample=points, up=up, seed=seed
         )
         files = write_keypoints(result, folder)
     if json:
         print_json({**result.to_dict(), "settings": result.settings, "files": {k: str(v) for k, v in files.items()}})
     elif not quiet:
         width = max(len(name) for name in result.names)
-        for found in result.found:
-            position = ", ".join(f"{value:.4g}" for value in found.position)
-            typer.echo(f"{found.name:<{width}}  {found.score:.2f}  ({position})")
+        for keypoint in result.found:
+            position = ", ".join(f"{value:.4g}" for value in keypoint.position)
+            typer.echo(f"{keypoint.name:<{width}}  {keypoint.score:.2f}  ({position})")
         print_files(folder, ", ".join(path.name for path in files.values()))
