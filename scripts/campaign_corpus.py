@@ -1,10 +1,10 @@
-"""Builds the shards of one leg of the long training: the embedded model's sources with other seeds, and more.
+"""Builds the shards of one phase ("leg") of the long training: the embedded model's sources with other seeds, and more.
 
     python scripts/campaign_corpus.py -o corpus/leg1 --leg 1 --train DIR --further DIR --sweethome DIR --webxr DIR \
         --metaworld DIR
 
-Every leg draws other shapes, poses and points than the legs before it and than scripts/build_embedded_corpus.py
-(seeds begin at 100,000 times the leg's number). Folders of harvested sources are optional; each becomes a group.
+Every phase draws other shapes, poses and points than the phases before it and than scripts/build_embedded_corpus.py
+(seeds begin at 100,000 times the number of the phase). Folders of harvested sources are optional; each becomes a group.
 docs/training.md says where they come from and under which licences.
 """
 

@@ -78,7 +78,7 @@ def nvcc(*options: str) -> str:
     return done.stdout + done.stderr
 
 
-def threads_of(source: Path, folder: Path) -> dict[str, int]:
+def get_threads(source: Path, folder: Path) -> dict[str, int]:
     """Mangled names and block sizes, which the sources state by __launch_bounds__."""
     ptx = folder / f"{source.stem}.ptx"
     nvcc("-ptx", "-arch=sm_80", str(source), "-o", str(ptx))
@@ -86,7 +86,7 @@ def threads_of(source: Path, folder: Path) -> dict[str, int]:
     return {name: int(threads) for name, threads in found}
 
 
-def usage_of(source: Path, architecture: str, folder: Path) -> dict[str, Usage]:
+def get_usage(source: Path, architecture: str, folder: Path) -> dict[str, Usage]:
     """By mangled name."""
     said = nvcc("-cubin", f"-arch={architecture}", "-Xptxas", "-v", str(source), "-o", str(folder / "kernel.cubin"))
     out = {}
@@ -118,8 +118,8 @@ def cuda_table() -> tuple[str, list[str]]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for source in sorted((ROOT / "csrc" / "cuda").glob("*.cu")):
-            threads = threads_of(source, folder)
-            by_architecture = {a: usage_of(source, a, folder) for a in ARCHITECTURES}
+            threads = get_threads(source, folder)
+            by_architecture = {a: get_usage(source, a, folder) for a in ARCHITECTURES}
             for mangled in sorted(threads, key=readable):
                 title = readable(mangled)
                 plain = title.partition("<")[0]

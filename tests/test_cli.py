@@ -211,7 +211,7 @@ def test_info_says_what_is_missing_and_how_to_get_it(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(metadata, "version", version)
     assert pa3d("info") == 0
     out = capsys.readouterr().out
-    assert "torch         not installed; pip install 'pa3d[torch]' (for convert, --device, training)" in out
+    assert "torch         not installed; pip install 'pa3d[torch]' (for convert, prepare, train, --device)" in out
     assert "laspy         not installed; pip install 'pa3d[las]' (for LAS and LAZ files)" in out
 
 

@@ -29,7 +29,7 @@ def origin(path: Path, copyright: str = "") -> tuple[str, str]:
     return next(known, (path.absolute().parent.name, _license_near(path.absolute().parent) or _spdx(copyright)))
 
 
-def category_of(path: Path) -> str:
+def guess_category(path: Path) -> str:
     """What a file shows: known for its folder, else the words of its name."""
     where = path.absolute().as_posix().lower()
     known = next((name for pattern, name, _ in KNOWN_CATEGORIES if re.search(pattern, where)), None)

@@ -24,12 +24,12 @@ def summarize(records: Sequence[Record], protocol: Protocol) -> dict[str, Any]:
     the two trivial methods.
     """
     scored = [record for record in records if record["miou"] is not None]
-    category_of = [record["category"] for record in scored]
+    shape_categories = [record["category"] for record in scored]
     mious = [record["miou"] for record in scored]
     summary: dict[str, Any] = {
         "shapes": len(scored),
         "miou": _with_interval(mious, None, protocol.seed),
-        "ciou": _with_interval(mious, category_of, protocol.seed),
+        "ciou": _with_interval(mious, shape_categories, protocol.seed),
         "part_miou": {"value": part_miou(scored)},
     }
     headline = {"shapes": "miou", "categories": "ciou", "parts": "part_miou"}[protocol.averaging]
@@ -40,13 +40,15 @@ def summarize(records: Sequence[Record], protocol: Protocol) -> dict[str, Any]:
     bins = np.sum([record["calibration"] for record in scored], axis=0) if scored else np.zeros((1, 3))
     summary["calibration_error"] = metrics.expected_calibration_error(bins)
     summary["calibration"] = bins.tolist()
-    summary["by_rule"] = {rule: _by_absent_rule(rule, scored, category_of) for rule in metrics.ABSENT}
+    summary["by_rule"] = {rule: _by_absent_rule(rule, scored, shape_categories) for rule in metrics.ABSENT}
     summary["baselines"] = {
-        name: _miou_and_ciou([record["baselines"][name] for record in scored], category_of) for name in BASELINES
+        name: _miou_and_ciou([record["baselines"][name] for record in scored], shape_categories) for name in BASELINES
     }
     if scored and "rotated" in scored[0]:
         columns = zip(*(record["rotated"] for record in scored), strict=True)
-        rotated = [value for column in columns if (value := _miou_and_ciou(column, category_of)["miou"]) is not None]
+        rotated = [
+            value for column in columns if (value := _miou_and_ciou(column, shape_categories)["miou"]) is not None
+        ]
         summary["rotations"] = {"mious": rotated, "mean": float(np.mean(rotated)), "worst": min(rotated)}
     return summary
 
@@ -101,20 +103,20 @@ def _total_confusion(records: Sequence[Record]) -> tuple[list[str], list[list[in
     return parts, total.tolist()
 
 
-def _by_absent_rule(rule: str, records: Sequence[Record], category_of: Sequence[str]) -> dict[str, float | None]:
+def _by_absent_rule(rule: str, records: Sequence[Record], shape_categories: Sequence[str]) -> dict[str, float | None]:
     means = [
         metrics.nan_mean(metrics.part_ious(np.array(record["confusion"]), rule))  # type: ignore[arg-type]
         for record in records
     ]
-    return _miou_and_ciou(means, category_of)
+    return _miou_and_ciou(means, shape_categories)
 
 
-def _miou_and_ciou(values: Sequence[float | None], category_of: Sequence[str]) -> dict[str, float | None]:
-    known = [(value, name) for value, name in zip(values, category_of, strict=True) if value is not None]
+def _miou_and_ciou(values: Sequence[float | None], shape_categories: Sequence[str]) -> dict[str, float | None]:
+    known = [(value, name) for value, name in zip(values, shape_categories, strict=True) if value is not None]
     numbers, names = [value for value, _ in known], [name for _, name in known]
     return {"miou": mean_over_groups(numbers), "ciou": mean_over_groups(numbers, names)}
 
 
-def _with_interval(values: Sequence[float], category_of: Sequence[str] | None, seed: int) -> dict[str, Any]:
-    interval = bootstrap_interval(values, category_of, seed=seed)
-    return {"value": mean_over_groups(values, category_of), "interval": list(interval) if interval else None}
+def _with_interval(values: Sequence[float], shape_categories: Sequence[str] | None, seed: int) -> dict[str, Any]:
+    interval = bootstrap_interval(values, shape_categories, seed=seed)
+    return {"value": mean_over_groups(values, shape_categories), "interval": list(interval) if interval else None}

@@ -84,7 +84,7 @@ class Primitive:
         positions = gltf.file.accessor(self.attributes["POSITION"])
         if positions.shape[1] != 3:
             raise CorruptFileError("is damaged: its vertex positions are not three numbers")
-        targets = zip(gltf.list_of(entry, "targets"), weights, strict=False)
+        targets = zip(gltf.json_objects(entry, "targets"), weights, strict=False)
         morph_deltas = [(target["POSITION"], weight) for target, weight in targets if weight and "POSITION" in target]
         # Equal for primitives whose vertices are equal.
         self.vertices_key = str(
@@ -220,7 +220,7 @@ class Gltf:
         if not isinstance(weights, list) or not all(isinstance(w, (int, float)) for w in weights):
             raise CorruptFileError("is damaged: the weights of morph targets are not numbers")
         primitives = []
-        for entry in self.list_of(mesh, "primitives"):
+        for entry in self.json_objects(mesh, "primitives"):
             mode = non_negative_int(entry, "mode", TRIANGLES)
             attributes = mapping(entry, "attributes")
             if mode not in (POINTS, TRIANGLES, STRIP, FAN) or "POSITION" not in attributes:
@@ -284,7 +284,7 @@ class Gltf:
         return Geometry(np.concatenate(points), np.concatenate(faces) if meshes else None, joined)
 
     @staticmethod
-    def list_of(entry: Json, key: str) -> list[Json]:
+    def json_objects(entry: Json, key: str) -> list[Json]:
         """A list of JSON objects; [] where there is none."""
         value = entry.get(key, [])
         if not isinstance(value, list) or not all(isinstance(x, dict) for x in value):

@@ -30,7 +30,7 @@ from pa3d.data.harvest.archives import (
 from pa3d.data.harvest.archives import SUFFIXES as ARCHIVES
 from pa3d.data.official import is_official, official_entries
 from pa3d.data.parts import PartCloud, PartMesh
-from pa3d.data.sources import category_of, origin
+from pa3d.data.sources import guess_category, origin
 from pa3d.errors import InputError
 from pa3d.frames import UP_AXES
 from pa3d.io import SUFFIXES, formats, load
@@ -162,7 +162,7 @@ def _read_file(path: Path, suffix: str, license: str = "", source: str = "") -> 
     known_source, known_license = origin(path)
     # category, source, license and id of the record
     description = (
-        category_of(path),
+        guess_category(path),
         source or known_source,
         license or known_license,
         f"{path.parent.name}/{path.stem}",
