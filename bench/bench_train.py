@@ -334,7 +334,7 @@ def training(stage: str) -> Race:
 
 
 def training_flop(stage: str, c: Any) -> float:
-    """Of our own products, a shape: forward, and twice that backward where everything trains, but for the two layers
+    """Of our own products, per shape: forward, and twice that backward where everything trains, but for the two layers
     with nothing but a maximum behind them. In stage 2 the mini-PointNet goes forward alone, frozen blocks back once."""
     w0, w1, w2, w3 = c.embed
     rows = 2.0 * c.patches * c.patch_size

@@ -20,7 +20,7 @@ from .attention import HEAD_DIMS
 from .block import BlockWeights, linear, transformer_block
 from .patch_embed import fold, patch_embed
 
-# Points a patch and widths that `report` compiles without spills; patch_embed itself takes more.
+# Points per patch, and widths, that `report` compiles without spills; patch_embed itself takes more.
 MAX_SIZE, MAX_WIDTH = 32, 256
 
 

@@ -234,8 +234,8 @@ class Segmenter:
         parts: K names, any words.
         category: what the object is, if known ("chair").
         text_vectors: vectors (K, D) to use instead of the text encoder; they are normalised.
-        sample: how many points the encoder sees, drawn by area from a mesh, at random from a cloud; None uses all
-            points of a cloud and all vertices of a mesh.
+        sample: how many points the encoder gets. They are drawn by area from a mesh, at random from a cloud. None
+            uses all points of a cloud and all vertices of a mesh.
         assign: how a point gets its logits. "nearest": from the nearest patch centre, as in the paper. "smooth": from
             the three nearest centres, weighted by inverse distance. "membership": the mean over the patches that
             contain the nearest sampled point; from the nearest centre if there are none. None takes what the

@@ -1,8 +1,11 @@
 """The command line. One module per command; options, output and progress are what they share.
 
 Only typer is imported at the top, so that help and wrong options answer at once. A command imports numpy, the engine,
-the report and rich when it runs. torch is imported only by `convert`, `prepare` and `train`, for a `--device` other
-than cpu, for part names in an OpenCLIP text space that are not cached, and by `eval` for labels in .pt files.
+the report and rich when it runs. torch is imported only
+
+- by `convert`, `prepare` and `train`, and by `eval` for labels in .pt files
+- for a `--device` other than cpu
+- for part names in an OpenCLIP text space, if their vectors are not cached
 """
 
 from __future__ import annotations

@@ -18,10 +18,10 @@ BASELINES = ("oracle", "majority", "random")
 def summarize(records: Sequence[Record], protocol: Protocol) -> dict[str, Any]:
     """The results of a dataset, each mean with its 95 % interval.
 
-    miou: mean over shapes; ciou: mean over the categories of their mIoU; part_miou: each part over its shapes, then
-    over the parts of a category, then over categories. headline: the one that the protocol reports. by_rule: mIoU and
-    cIoU of the same predictions under each rule for absent parts. baselines: the ceiling, under the key "oracle", and
-    the two trivial methods.
+    miou: mean over shapes. ciou: mean over the categories of their mIoU. part_miou: each part over its shapes, then
+        over the parts of a category, then over categories. headline: the one of these that the protocol reports.
+    by_rule: mIoU and cIoU of the same predictions under each rule for absent parts.
+    baselines: mIoU and cIoU of the ceiling, under the key "oracle", and of the two trivial methods.
     """
     scored = [record for record in records if record["miou"] is not None]
     shape_categories = [record["category"] for record in scored]
@@ -56,8 +56,8 @@ def summarize(records: Sequence[Record], protocol: Protocol) -> dict[str, Any]:
 def categories(records: Sequence[Record]) -> dict[str, Any]:
     """By category: number of shapes, mIoU, accuracy, baselines, parts and confusion.
 
-    parts: the IoU of each part and the number of shapes in which it counted. confusion: the sum of the confusion
-    matrices; rows are true parts, columns predicted ones, the last of both is none.
+    parts: the IoU of each part and the number of shapes in which it counted.
+    confusion: the sum of the confusion matrices. Rows are true parts, columns predicted ones; the last of both is none.
     """
     out: dict[str, Any] = {}
     for name in sorted({record["category"] for record in records}):

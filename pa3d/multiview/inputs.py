@@ -235,8 +235,8 @@ def _add_labels(mesh: PartMesh, path: Path) -> None:
 def _read_member(source: Source) -> RenderInput:
     """Reads one member of an archive.
 
-    It is copied into a temporary archive of the same name, with the catalogue of the library and nothing else, because
-    the harvest reads whole archives and the catalogue names and rotates the model.
+    The harvest reads whole archives. So the member is copied into a temporary archive of the same name, together with
+    the catalogue of the library, which has the name and the rotation of the model.
     """
     path, suffix = Path(source.path), Path(source.member).suffix.lower()
     known_source, known_license = origin(path)

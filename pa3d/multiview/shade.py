@@ -59,8 +59,8 @@ def render(
     """Images of a mesh, one per camera.
 
     smooth: average normals around vertices, except across edges sharper than 40 degrees. False shades every face flat.
-    style: "lit"; "unlit", the base colours; "depth", inverted: white for the nearest point of a view, dark for the
-        farthest; "normals" in world coordinates, (n + 1) / 2 as RGB, turned towards the viewer.
+    style: "lit"; "unlit", the base colours; "depth", from white for the nearest point of a view to dark for the
+        farthest; "normals" in world coordinates, oriented towards the viewer, (n + 1) / 2 as RGB.
     background: "white", "black" or an RGB triple of 0..255.
     supersample: each pixel is the mean of supersample^2 samples.
     Raises TypeError or ValueError for colours or textures of the wrong shape or type, and as `rasterize` does.

@@ -4,8 +4,8 @@ A BERT encoder (Devlin et al. 2019, arXiv 1810.04805): 6 post-norm layers, width
 of a text is the normalized mean of its token outputs. scripts/convert_minilm.py wrote the weights: int16, with one
 scale per output row.
 
-The vector of a text is bit-equal whatever other texts are encoded with it and on any number of threads: in the native
-matrix products, one thread sums each element, always in the same order.
+The vector of a text is bit-equal on any number of threads and with any other texts in the same call. The reason: in the
+native matrix products, one thread sums each element, always in the same order.
 """
 
 from __future__ import annotations

@@ -85,8 +85,8 @@ class NegativeNameSampler:
     """Samples part names that a shape almost certainly does not have, from the names of all training shapes.
 
     A name qualifies if no shape of the same category has it, and if it is unrelated to every name of the shape. Two
-    names are unrelated if the cosine of their vectors is below MAX_COSINE, they have no word in common (a plural counts
-    as the same word), neither is a paraphrase of the other, and they have no paraphrase in common.
+    names are unrelated if all of this holds: the cosine of their vectors is below MAX_COSINE; they have no word in
+    common (a plural counts as the same word); neither is a paraphrase of the other; they have no paraphrase in common.
     """
 
     MAX_COSINE = 0.5
