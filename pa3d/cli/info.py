@@ -57,7 +57,7 @@ def installation() -> dict[str, Any]:
         "pa3d": __version__,
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
-        "isa": {"in_use": _C.isa(), "best": _C.best_isa(), "rejected": _C.rejected_isa()},
+        "isa": {"in_use": _C.isa(), "best": _C.best_isa(), "rejected": _C.unsupported_isa()},
         "threads": _C.max_threads(),
         "precision": {
             "auto": resolve_precision("auto", checked),
