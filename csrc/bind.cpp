@@ -27,7 +27,7 @@ PYBIND11_MODULE(_C, m) {
   m.attr("CUDA_ABI") = static_cast<int>(PA3D_CUDA_ABI);
   m.def("isa", [] { return pa3d::isa_name(pa3d::isa()); });
   m.def("best_isa", [] { return pa3d::isa_name(pa3d::best_isa()); });
-  m.def("unsupported_isa", [] { return pa3d::unsupported_isa(); });
+  m.def("unsupported_isa", [] { return pa3d::rejected_isa(); });
   m.def("set_isa", [](const std::string& name) { return pa3d::set_isa(name.c_str()); }, "name"_a);
   m.def("max_threads", [] { return pa3d::resolve_threads(0); });
   for (const auto define : bindings()) define(m);

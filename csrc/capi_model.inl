@@ -120,7 +120,7 @@ using namespace pa3d::capi;
 
 struct pa3d_model {
   pa3d_model(const std::string& path, const std::string& wanted) {
-    if (const char* rejected = pa3d::unsupported_isa())
+    if (const char* rejected = pa3d::rejected_isa())
       throw Unsupported(std::string("PA3D_ISA=") + rejected + ": this processor has " +
                         pa3d::isa_name(pa3d::best_isa()) +
                         "; expected generic, avx2, avx512 or avx512_bf16, not above that");

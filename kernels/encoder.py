@@ -20,11 +20,11 @@ from .attention import HEAD_DIMS
 from .block import BlockWeights, linear, transformer_block
 from .patch_embed import fold, patch_embed
 
-# Points per patch, and widths, that `report` compiles without spills; patch_embed itself takes more.
+# Points a patch and widths that `report` compiles without spills; patch_embed itself takes more.
 MAX_SIZE, MAX_WIDTH = 32, 256
 
 
-def unsupported_reason(config: Any) -> str | None:
+def refused(config: Any) -> str | None:
     """Why the kernels cannot take a model of this pa3d.config.EncoderConfig, or None."""
     width = config.dim // config.heads
     if width not in HEAD_DIMS:

@@ -123,7 +123,7 @@ def test_las_without_or_with_its_reader(refused: Refused, model: Path) -> None:
     except ImportError:
         message = r"scan\.las: is LAS or LAZ, which needs the package laspy; pip install 'pa3d\[las\]'"
     else:
-        message = r"scan\.las: is damaged or not a valid LAS file"
+        message = r"scan\.las: is damaged or no LAS file"
     refused("segment", "scan.las", "--parts", "a,b", "--model", model, match=message)
 
 

@@ -65,7 +65,7 @@ bool set_isa(const char* name) {
 
 const char* isa_name(Isa level) { return kNames[static_cast<int>(level)]; }
 
-const char* unsupported_isa() {
+const char* rejected_isa() {
   isa();
   return g_rejected;
 }

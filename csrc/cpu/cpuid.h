@@ -13,6 +13,6 @@ Isa best_isa();
 bool set_isa(const char* name);
 const char* isa_name(Isa level);
 // PA3D_ISA as it was found when it could not be honoured, or nullptr.
-const char* unsupported_isa();
+const char* rejected_isa();
 
 }  // namespace pa3d

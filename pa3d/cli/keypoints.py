@@ -58,7 +58,7 @@ def keypoints(
 
     Writes keypoints.json, which --like takes for the next shape, and keypoints.ply, the points in colours.
     """
-    name_list = part_names(names) if names is not None else None
+    asked = part_names(names) if names is not None else None
     points = sample_size(sample)
     folder = out if out is not None else Path(f"{file.stem}-keypoints")
     check_can_write(folder)
@@ -68,7 +68,7 @@ def keypoints(
 
         segmenter = Segmenter.from_pretrained(model)
         result = segmenter.keypoints(
-            file, name_list, like=like or None, category=category, count=count, sample=points, up=up, seed=seed
+            file, asked, like=like or None, category=category, count=count, sample=points, up=up, seed=seed
         )
         files = write_keypoints(result, folder)
     if json:

@@ -27,7 +27,7 @@ from pa3d.cli.output import print_json
 def profile(
     file: ShapeFile,
     parts: PartNames,
-    calls: Annotated[int, typer.Option("-n", "--calls", min=1, metavar="N", help="How many calls to time.")] = 50,
+    calls: Annotated[int, typer.Option("-n", "--calls", min=1, metavar="N", help="How many calls are timed.")] = 50,
     sample: Sample = "2048",
     assign: Assign = None,
     model: Model = None,

@@ -39,7 +39,7 @@ def load(path: str | os.PathLike[str], *, up: str | None = None, nan: str = "err
     path = Path(path)
     if up is not None and up not in UP_AXES:
         raise InputError(f"up axis {up!r} is unknown; give one of x, y, z")
-    reader = _find_format(path)
+    reader = _format_of(path)
     with raise_as_input_error(path.name, path.suffix[1:].upper()):
         return _to_shape(reader.read(path), path, up or "y").validate(nan)
 
@@ -62,7 +62,7 @@ def formats_table() -> str:
 
 def read_geometry(path: Path) -> Geometry:
     """What the format's reader gives, unchecked. Raises as `load` does, but CorruptFileError for damage."""
-    return _find_format(path).read(path)
+    return _format_of(path).read(path)
 
 
 def __getattr__(name: str) -> Any:
@@ -82,7 +82,7 @@ def _declared(module: str) -> Format:
 
 
 @cache
-def _find_format_by_suffix(suffix: str) -> Format | None:
+def _format_of_suffix(suffix: str) -> Format | None:
     """The format of a suffix. Imports modules until it is found, the one of that name first, because few are needed."""
     names = sorted(_modules(), key=lambda name: name != suffix[1:])
     return next((found for found in map(_declared, names) if suffix in found.suffixes), None)
@@ -92,14 +92,14 @@ def _supported() -> str:
     return f"expected one of {', '.join(suffix for format in formats() for suffix in format.suffixes)}"
 
 
-def _find_format(path: Path) -> Format:
+def _format_of(path: Path) -> Format:
     if not os.path.exists(path):  # unlike Path.exists never raises
         raise InputError(f"{path}: no such file; check the path")
     if os.path.isdir(path):
         raise InputError(f"{path}: is a folder; give a file, {_supported()}")
     if not os.path.isfile(path):
         raise InputError(f"{path}: is not a regular file; give a file, {_supported()}")
-    format = _find_format_by_suffix(path.suffix.lower())
+    format = _format_of_suffix(path.suffix.lower())
     if format is None:
         raise InputError(f"{path.name}: unsupported suffix {path.suffix!r}; {_supported()}")
     if path.stat().st_size == 0:

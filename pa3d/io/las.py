@@ -23,7 +23,7 @@ def read(path: Path) -> Geometry:
     except MemoryError:
         raise
     except Exception as error:  # laspy lists no errors of its own; nothing of pa3d runs in this block
-        raise CorruptFileError(f"is damaged or not a valid LAS file ({first_line(error)})") from error
+        raise CorruptFileError(f"is damaged or no LAS file ({first_line(error)})") from error
     return Geometry(points, None, byte_colors(channels) if len(channels) == 3 else None)
 
 

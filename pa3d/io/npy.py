@@ -37,11 +37,11 @@ def _read_npz(path: Path) -> Geometry:
     with _loaded(path) as archive:
         keys = {name.lower(): name for name in archive.files}
         faces_key = next((keys[key] for key in FACE_KEYS if key in keys), None)
-        point_names = VERTEX_KEYS if faces_key is not None else POINT_KEYS
-        points_key, colors_key = (next((keys[k] for k in n if k in keys), None) for n in (point_names, COLOR_KEYS))
+        wanted = VERTEX_KEYS if faces_key is not None else POINT_KEYS
+        points_key, colors_key = (next((keys[k] for k in w if k in keys), None) for w in (wanted, COLOR_KEYS))
         if points_key is None:
-            names = ", ".join(archive.files[:8]) or "nothing"
-            raise CorruptFileError(f"holds {names}; expected an array named {', '.join(POINT_KEYS)}", "save it again")
+            held = ", ".join(archive.files[:8]) or "nothing"
+            raise CorruptFileError(f"holds {held}; expected an array named {', '.join(POINT_KEYS)}", "save it again")
         geometry = _cloud(_member(archive, points_key), points_key)
         if colors_key is not None:
             colors = _member(archive, colors_key)
