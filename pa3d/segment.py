@@ -42,12 +42,9 @@ DEFAULT_SAMPLE = 2048
 class PatchFeatures:
     """What the encoder computes for one shape.
 
-    centers (G, 3): patch centres in the model's axes, normalised.
-    members (G, M): the points of each patch, as indices into `points`.
-    tokens (G, C): encoder output after the final norm.
-    features (G, D): unit vectors in the text space.
-    points (N, 3): the sampled points, in the model's axes, normalised.
-    timings: seconds per stage.
+    centers (G, 3): patch centres in the model's axes, normalised; members (G, M): for each patch, indices into
+    `points`; tokens (G, C): encoder output after the final norm; features (G, D): unit vectors in the text space;
+    points (N, 3): the sampled points, in the model's axes, normalised; timings: seconds per stage.
     """
 
     centers: NDArray[np.float32]
@@ -355,9 +352,9 @@ class Segmenter:
 
         pa3d.frames.apply_normalization brings other points of the shape into the same frame.
         """
-        sampled = _sample_shape(shape, sample, seed)
-        center, radius = normalization(sampled)
-        points = apply_normalization(sampled, center, radius, TO_MODEL_AXES[shape.up], self._threads)
+        used = _sample_shape(shape, sample, seed)
+        center, radius = normalization(used)
+        points = apply_normalization(used, center, radius, TO_MODEL_AXES[shape.up], self._threads)
         return self._encode([points])[0], center, radius
 
     def embed_text(self, parts: Sequence[str], category: str | None = None) -> NDArray[np.float32]:  # (K, D)
@@ -451,11 +448,11 @@ def _prepare(
     points: ArrayLike, sample: int | None, up: str, normalize: bool, seed: int
 ) -> NDArray[np.float32]:  # (N, 3) in the model's axes
     cloud = as_points(points, centered=normalize)
-    sampled, axes = cloud[_subsample(len(cloud), sample, seed)], TO_MODEL_AXES[up]
+    used, axes = cloud[_subsample(len(cloud), sample, seed)], TO_MODEL_AXES[up]
     if not normalize:
-        return np.ascontiguousarray(sampled[:, axes])
-    center, radius = normalization(sampled)
-    return apply_normalization(sampled, center, radius, axes)
+        return np.ascontiguousarray(used[:, axes])
+    center, radius = normalization(used)
+    return apply_normalization(used, center, radius, axes)
 
 
 def _check_sample(sample: int | None, seed: int) -> None:

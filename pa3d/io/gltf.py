@@ -219,7 +219,7 @@ class Gltf:
         weights = self.nodes[node].json.get("weights", mesh.get("weights", []))
         if not isinstance(weights, list) or not all(isinstance(w, (int, float)) for w in weights):
             raise CorruptFileError("is damaged: the weights of morph targets are not numbers")
-        primitives = []
+        found = []
         for entry in self.json_objects(mesh, "primitives"):
             mode = non_negative_int(entry, "mode", TRIANGLES)
             attributes = mapping(entry, "attributes")
@@ -229,8 +229,8 @@ class Gltf:
                 position = self.file.entry("accessors", attributes["POSITION"])
                 if "draco" in extension and not {"bufferView", "sparse"} & position.keys():
                     raise compressed(extension)
-            primitives.append(Primitive(self, entry, weights))
-        return primitives
+            found.append(Primitive(self, entry, weights))
+        return found
 
     def primitive_instances(self) -> Iterator[PrimitiveInstance]:
         """Every primitive of the default scene in its rest pose: node after node, instance after instance."""
