@@ -3,8 +3,8 @@
     points (B, N, 3) -> 128 patches of 32 points -> mini-PointNet -> transformer -> tokens (B, G, C)
 
 Names of weights are those of the published checkpoints. The arithmetic is arranged for speed: 1x1 convolutions are
-matrix products over rows. The third layer of the mini-PointNet takes the maximum of a patch together with the feature
-of each of its points; here it multiplies that maximum once per patch: W [g; f] = W_g g + W_f f.
+matrix products over rows. The input of the third layer of the mini-PointNet is the maximum g over a patch together with
+the feature f of each of its points. W_g g is computed once per patch: W [g; f] = W_g g + W_f f.
 """
 
 from __future__ import annotations

@@ -39,9 +39,10 @@ def sample_surface(
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:  # (count, 3), (count,)
     """Points on the triangles, uniform over their area, and the face of each.
 
-    Point k lies in the k-th of `count` equal shares of the area, in the order of the faces: as random as independent
-    points, but more even. seed: a number, or a generator to draw from. Raises InputError, which begins with `name`,
-    when nothing has an area; ValueError for a face that refers to no vertex.
+    The area is divided into `count` equal shares in the order of the faces, and point k is drawn from share k. So the
+    points are more evenly distributed than independent ones.
+    seed: an integer, or a generator to draw from. Raises InputError, which begins with `name`, when no face has an
+    area; ValueError for a face that refers to a vertex that does not exist.
     """
     vertices, faces = np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(faces, np.int32)
     if isinstance(seed, np.random.Generator):

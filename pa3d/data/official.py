@@ -1,4 +1,4 @@
-"""The training data of Find3D's engine and PatchAlign3D as they lie on disk: reading, writing, a tiny set of them.
+"""The official layout: reads and writes training data in the files of Find3D's engine and PatchAlign3D.
 
     ROOT/labeled/points/UID/points.pt               (P, C >= 3) floats, the first three x, y, z
     ROOT/labeled/points/UID/point2face.pt           (P,) integers, the face each point lies on
@@ -10,8 +10,8 @@
         patch_dino/patch_features.pt                a dict: centers_xyz (G, 3), patch_feats (G, D), feature_dim D
     ROOT/labeled/split/{train,val}.txt              one CATEGORY_UID per line
 
-Points are as the encoder sees them, z up: a shape that is y up is written with y and z exchanged
-(`pa3d.frames.TO_MODEL_AXES`), which is what the method does to a shape at inference. Needs torch.
+Points are in the axes of the encoder, z up. A y-up shape is written with y and z exchanged
+(`pa3d.frames.TO_MODEL_AXES`), as the method does at inference. Needs torch.
 """
 
 from __future__ import annotations

@@ -1,8 +1,13 @@
-"""What is known of harvested files beyond their geometry: where they come from, their licence, wrong names.
+"""Sources, licences and wrong names of harvested files.
 
-A licence is, in this order: what the caller says; what the table of known sources says; what a LICENSE or
-COPYING file in the file's folder or above it says, if it is recognised; the copyright entry of a glTF file;
-"unknown". The tables are TSV files beside this module.
+The licence of a file comes from the first of these that has one:
+
+- the caller
+- the table of known sources
+- a LICENSE or COPYING file in the folder of the file or above it, if it is a known licence
+- the copyright entry of a glTF file
+
+Otherwise it is "unknown". The tables are TSV files beside this module.
 """
 
 from __future__ import annotations
