@@ -98,8 +98,8 @@ class PatchAligner(nn.Module):
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         proj = {k.removeprefix("proj."): v for k, v in tensors.items() if k.startswith("proj.")}
         self.proj.load_state_dict(proj)
-        rest = {k: v for k, v in tensors.items() if not k.startswith("proj.")}
-        missing, unexpected = self.encoder.load_state_dict(rest, strict=False)
+        encoder_tensors = {k: v for k, v in tensors.items() if not k.startswith("proj.")}
+        missing, unexpected = self.encoder.load_state_dict(encoder_tensors, strict=False)
         wrong = [k for k in missing if not k.endswith("num_batches_tracked")] + list(unexpected)
         if wrong:
             raise ValueError(f"weights do not fit the encoder: {', '.join(wrong[:5])}")

@@ -140,19 +140,16 @@ def run(
     from pa3d.evaluate.run import evaluate
     from pa3d.evaluate.table import table_text
 
-    chosen = make_method(
+    measured_method = make_method(
         method, model=model, precision=precision, device=device, sample=sample, assign=assign, patches=patches
     )
-    opened = open_dataset(dataset, root, split=split, up=up)
+    opened_dataset = open_dataset(dataset, root, split=split, up=up)
     changes = {"prompts": prompts, "absent": absent, "unlabelled": unlabelled, "offered": offered}
     folder = out if out is not None else Path(f"{dataset}-{protocol}")
-    with (
-        _report_errors_of_method(method),
-        progress_bar(f"{dataset}, {protocol}", enabled=not (quiet or json)) as progress,
-    ):
+    with _method_errors(method), progress_bar(f"{dataset}, {protocol}", enabled=not (quiet or json)) as progress:
         results = evaluate(
-            opened,
-            chosen,
+            opened_dataset,
+            measured_method,
             protocol,
             out=folder,
             workers=workers,
@@ -167,7 +164,7 @@ def run(
     with atomic_write(folder / "table.txt", "w") as file:
         file.write(text)
     with atomic_write(folder / "report.html", "w") as file:
-        file.write(_report(folder, results, opened, chosen, pictures=not no_pictures))
+        file.write(_report(folder, results, opened_dataset, measured_method, pictures=not no_pictures))
     for row in results["failed"]:
         print(f"left out: {row['reason']}", file=sys.stderr)
     if json:
@@ -209,7 +206,7 @@ def compare(
 
 
 @contextmanager
-def _report_errors_of_method(method: str) -> Iterator[None]:
+def _method_errors(method: str) -> Iterator[None]:
     """Report an error in the code of a class from outside as such, not as a bug of pa3d."""
     try:
         yield

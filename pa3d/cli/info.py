@@ -91,10 +91,10 @@ def describe(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "threads", str(facts["threads"])
     precision = facts["precision"]
     yield "precision", f"auto is {precision['auto']}; available: {', '.join(precision['available'])}"
-    known = (
+    model_text = (
         "" if model["problem"] else f"{model['parameters'] / 1e6:.2f} M parameters, text space {model['text_space']}"
     )
-    yield "model", model["problem"] or known
+    yield "model", model["problem"] or model_text
     yield "text encoder", f"{text['encoder']} ({text['dim']}-d), vectors kept in {text['cache']}"
     for name, package in facts["extras"].items():
         yield name, f"{package['version'] or package['problem']} (for {package['for']})"

@@ -63,16 +63,16 @@ Columns = dict[str, Column]
 
 def read(path: Path) -> Geometry:
     data = path.read_bytes()
-    encoding, elements, offset = _header(data)
+    encoding, elements, at = _header(data)
     if encoding == "ascii":
         # As numbers in a row, text is a binary file in which everything is a double.
-        data, offset = numbers(data[offset:].removeprefix(BYTE_ORDER_MARK)).astype("<f8").tobytes(), 0
+        data, at = numbers(data[at:].removeprefix(BYTE_ORDER_MARK)).astype("<f8").tobytes(), 0
         for p in (p for element in elements for p in element.properties):
             p.type, p.length_type = "d", p.length_type and "d"
 
     columns: dict[str, Columns] = {}
     for element in elements:
-        columns[element.name], offset = _rows(element, data, offset, BYTE_ORDERS[encoding])
+        columns[element.name], at = _rows(element, data, at, BYTE_ORDERS[encoding])
         if "vertex" in columns and {"face", "tristrips"} & columns.keys():
             break
     vertex = {name: column.values for name, column in columns.get("vertex", {}).items()}
@@ -135,35 +135,35 @@ def _header(data: bytes) -> tuple[str, list[Element], int]:
     return encoding, elements, last.end()
 
 
-def _rows(element: Element, data: bytes, offset: int, order: str) -> tuple[Columns, int]:
-    """The columns of an element that begins at byte ``offset``, and where the next one begins."""
+def _rows(element: Element, data: bytes, at: int, order: str) -> tuple[Columns, int]:
+    """The columns of an element that begins at byte ``at``, and where the next one begins."""
     smallest_row = sum(struct.calcsize(order + (p.length_type or p.type)) for p in element.properties)
-    if element.count * smallest_row > len(data) - offset:
+    if element.count * smallest_row > len(data) - at:
         raise _truncated(element)
     if element.count == 0 or not element.properties:
-        return {}, offset
+        return {}, at
     # Lists are mostly as long as in the first row: then all rows are one array.
-    first, _ = _walk(replace(element, count=1), data, offset, order)
+    first, _ = _walk(replace(element, count=1), data, at, order)
     fields: list[tuple[Any, ...]] = []
     for i, p in enumerate(element.properties):
         if p.length_type:
             fields.append((f"length{i}", order + p.length_type))
         fields.append((f"value{i}", order + p.type, (len(first[p.name].values),)))
     row = np.dtype(fields)
-    if element.count * row.itemsize > len(data) - offset:
-        return _walk(element, data, offset, order)
-    table = np.frombuffer(data, row, element.count, offset)
+    if element.count * row.itemsize > len(data) - at:
+        return _walk(element, data, at, order)
+    table = np.frombuffer(data, row, element.count, at)
     columns: Columns = {}
     for i, p in enumerate(element.properties):
         values = table[f"value{i}"]
         lengths = table[f"length{i}"].astype(np.int64) if p.length_type else None
         if lengths is not None and (lengths != values.shape[1]).any():
-            return _walk(element, data, offset, order)
+            return _walk(element, data, at, order)
         columns[p.name] = Column(values.reshape(-1), lengths)
-    return columns, offset + element.count * row.itemsize
+    return columns, at + element.count * row.itemsize
 
 
-def _walk(element: Element, data: bytes, offset: int, order: str) -> tuple[Columns, int]:
+def _walk(element: Element, data: bytes, at: int, order: str) -> tuple[Columns, int]:
     """Row by row, for lists of different lengths."""
     values: list[list[float]] = [[] for _ in element.properties]
     lengths: list[list[int]] = [[] for _ in element.properties]
@@ -172,18 +172,18 @@ def _walk(element: Element, data: bytes, offset: int, order: str) -> tuple[Colum
             for p, value, length in zip(element.properties, values, lengths, strict=True):
                 n = 1
                 if p.length_type:
-                    n = int(struct.unpack_from(order + p.length_type, data, offset)[0])
-                    offset += struct.calcsize(order + p.length_type)
+                    n = int(struct.unpack_from(order + p.length_type, data, at)[0])
+                    at += struct.calcsize(order + p.length_type)
                     length.append(n)
-                value.extend(struct.unpack_from(f"{order}{n}{p.type}", data, offset))
-                offset += n * struct.calcsize(order + p.type)
+                value.extend(struct.unpack_from(f"{order}{n}{p.type}", data, at))
+                at += n * struct.calcsize(order + p.type)
     except struct.error:
         raise _truncated(element) from None
     columns = {
         p.name: Column(np.array(value, order + p.type), np.array(length) if p.length_type else None)
         for p, value, length in zip(element.properties, values, lengths, strict=True)
     }
-    return columns, offset
+    return columns, at
 
 
 def _truncated(element: Element) -> CorruptFileError:

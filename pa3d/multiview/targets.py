@@ -213,11 +213,11 @@ def _mesh_views(
             assert raster.barycentric is not None
             grid = (slice(None, None, _PIXEL_STRIDE), slice(None, None, _PIXEL_STRIDE))
             hit, weights = raster.face_id[0][grid], raster.barycentric[0][grid]
-            seen = hit >= 0
-            positions = np.einsum("nkc,nk->nc", vertices[faces[hit[seen]]], weights[seen])
+            visible = hit >= 0
+            positions = np.einsum("nkc,nk->nc", vertices[faces[hit[visible]]], weights[visible])
             if len(positions):
                 nearest, _ = knn(np.ascontiguousarray(positions), record.points, 1)
-                point_of_pixel[v][grid][seen] = nearest[:, 0]
+                point_of_pixel[v][grid][visible] = nearest[:, 0]
     return RenderedViews(images, point_of_pixel, face_of_pixel, face)
 
 

@@ -88,10 +88,10 @@ def _make_record(source: Source, options: PrepareOptions, clock: Stopwatch) -> t
     backbone = _backbone(options.backbone, options.weights)
     with clock("read"):
         render_input = read_source(source, up=options.up, grey=options.grey)
-    record, seen = prepare_shape(render_input, backbone, options.views, clock)
-    if seen.face_of_pixel is None or seen.point_face is None:
+    record, views = prepare_shape(render_input, backbone, options.views, clock)
+    if views.face_of_pixel is None or views.point_face is None:
         return record, None
-    return record, OfficialViews(seen.images, seen.face_of_pixel, seen.point_face)
+    return record, OfficialViews(views.images, views.face_of_pixel, views.point_face)
 
 
 def _from_official(source: Source, options: PrepareOptions, clock: Stopwatch) -> tuple[PartCloud, OfficialViews | None]:
@@ -104,19 +104,19 @@ def _from_official(source: Source, options: PrepareOptions, clock: Stopwatch) ->
         record.provenance["file"] = source.member
         if record.patch_features is not None:
             return record, None
-        seen = read_views(source.path, source.member)
+        views = read_views(source.path, source.member)
     with clock("assign"):
-        faces, first = np.unique(seen.point2face, return_index=True)
-        last = int(max(seen.pix2face.max(), faces[-1]))
+        faces, first = np.unique(views.point2face, return_index=True)
+        last = int(max(views.pix2face.max(), faces[-1]))
         point_of_face = np.full(last + 2, -1, np.int32)  # the last entry is what index -1 reads
         point_of_face[faces[faces >= 0]] = first[faces >= 0]
-        point_of_pixel = point_of_face[np.where(seen.pix2face >= 0, seen.pix2face, -1)]
+        point_of_pixel = point_of_face[np.where(views.pix2face >= 0, views.pix2face, -1)]
     backbone = _backbone(options.backbone, options.weights)
     with clock("backbone"):
-        tokens = extract_tokens(seen.images, backbone)
+        tokens = extract_tokens(views.images, backbone)
     add_targets(record, tokens, point_of_pixel, options.views, clock)
-    record.provenance |= {"backbone": backbone.name, "views": len(seen.images), "size": seen.images.shape[1]}
-    return record, seen
+    record.provenance |= {"backbone": backbone.name, "views": len(views.images), "size": views.images.shape[1]}
+    return record, views
 
 
 @lru_cache(maxsize=1)
