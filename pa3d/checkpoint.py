@@ -137,7 +137,7 @@ def load(path: str | Path | None = None) -> Checkpoint:
 def check_tensors(config: EncoderConfig, tensors: dict[str, Any], where: str) -> None:
     """Raise InputError that names the first missing, extra or misshapen tensor."""
     shapes = config.shapes()
-    _check_keys(sorted(shapes), list(tensors), where)
+    _check_names(sorted(shapes), list(tensors), where)
     for name, shape in shapes.items():
         if tuple(tensors[name].shape) != shape:
             raise InputError(f"{where}: {name} has shape {tuple(tensors[name].shape)}, expected {shape}")
@@ -176,8 +176,8 @@ def convert_official(source: str | Path, target: str | Path) -> Checkpoint:
     tensors: dict[str, NDArray[np.float32]] = {}
     names = list(config.shapes())
     counters = [f"{n}.num_batches_tracked" for n in norms]
-    _check_keys([n for n in names if not n.startswith("proj.")] + counters, list(raw["model"]), f"{source}: model")
-    _check_keys([f"proj.{suffix}" for suffix in ("weight", "bias")], list(raw["proj"]), f"{source}: proj")
+    _check_names([n for n in names if not n.startswith("proj.")] + counters, list(raw["model"]), f"{source}: model")
+    _check_names([f"proj.{suffix}" for suffix in ("weight", "bias")], list(raw["proj"]), f"{source}: proj")
     for part in ("model", "proj"):
         for name, value in raw[part].items():
             if not isinstance(value, torch.Tensor):
@@ -193,7 +193,7 @@ def convert_official(source: str | Path, target: str | Path) -> Checkpoint:
     return checkpoint
 
 
-def _check_keys(expected: list[str], actual: list[str], where: str) -> None:
+def _check_names(expected: list[str], actual: list[str], where: str) -> None:
     missing = [n for n in expected if n not in actual]
     if missing:
         raise InputError(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import json
 import os
 import subprocess
 import sys
-from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +190,7 @@ def test_info(capsys: Capture) -> None:
     assert facts["text"]["encoder"] == "all-MiniLM-L6-v2"
     assert facts["model"]["file"] == str(EMBEDDED) and (facts["model"]["problem"] is None) == EMBEDDED.exists()
     assert facts["extras"].keys() == {key for key, *_ in EXTRAS}
-    declared = set(metadata("pa3d").get_all("Provides-Extra") or [])
+    declared = set(importlib.metadata.metadata("pa3d").get_all("Provides-Extra") or [])
     assert {extra for _, _, extra, _ in EXTRAS} == declared - {"dev"}
     assert facts["gpu"].keys() == {"cuda", "triton"}
     assert pa3d("info") == 0

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 class PartRow:
     """One part of a result, or what belongs to none of the parts (label -1).
 
-    share: of the surface of a mesh or of the points of a cloud, 0..1.
-    mean_confidence: weighted in the same way; None for a part that no face or point has.
-    count: number of faces of a mesh or points of a cloud.
+    share: of the surface of a mesh or of the points of a cloud, 0..1; mean_confidence: weighted in the same way, None
+    for an absent part; count: number of faces of a mesh or points of a cloud.
     """
 
     name: str
