@@ -402,6 +402,28 @@ def test_construction_errors(options: dict[str, Any], message: str) -> None:
         Segmenter(random_checkpoint(TINY), **options)
 
 
+def test_cached_vectors_need_no_openclip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from pa3d.text import openclip, part_prompts, text_encoder
+    from pa3d.text.cache import VectorCache
+
+    def not_installed() -> tuple[Any, Any]:
+        raise InputError("OpenCLIP text needs torch")
+
+    monkeypatch.setenv("PA3D_CACHE", str(tmp_path))
+    monkeypatch.delenv("PA3D_OPENCLIP_WEIGHTS", raising=False)
+    monkeypatch.setattr(openclip, "_libraries", not_installed)
+    checkpoint = random_checkpoint(TINY, text_space="open_clip/ViT-B-32/some-tag")
+    encoder = text_encoder(checkpoint.text_space)
+    cache = VectorCache(encoder.space, encoder.revision)  # type: ignore[attr-defined]
+    vectors = np.eye(2, TINY.text_dim, dtype=np.float32)
+    for name, vector in zip(("seat", "back"), vectors, strict=True):
+        cache.put(part_prompts(name), vector)
+    segmenter = Segmenter(checkpoint)
+    np.testing.assert_array_equal(segmenter.embed_text(["seat", "back"]), vectors)
+    with pytest.raises(InputError, match="OpenCLIP text needs torch"):
+        segmenter.embed_text(["seat", "leg"])
+
+
 def test_a_text_space_that_does_not_fit() -> None:
     from dataclasses import replace
 
