@@ -32,20 +32,20 @@ METHOD = """\
 This machine reaches {fp32:.0f} GFLOP/s in float32 and {bf16:.0f} GFLOP/s in bf16 (a large oneDNN matrix product). It
 copies at {copy:.1f} GB/s, counting both reads and writes. The last column of the tables compares with these rates.
 
-How work is counted: for the encoder, the second and third layer of the mini-PointNet are merged into one product, and
-the pooled half of the third layer counts once per patch. For searches, as if every distance were computed; a search
-that skips most of them can therefore exceed 100 %.
+How work is counted: in the encoder, the second and third layer of the mini-PointNet are merged into one product, and
+the half of the third layer that multiplies the maximum counts once per patch. In searches every distance counts, also
+those that are not computed. So a search that skips most of them can exceed 100 %.
 
 The competitors of a table run in turns in one process, after their results were compared. A ratio divides the medians
 over all turns; beside it is the range from the 10th to the 90th percentile of the ratios of single turns. The torch
-module gets its patches from the kernels of pa3d, so that the difference lies in the network alone."""
+module gets its patches from the kernels of pa3d, so that the networks alone are compared."""
 
 GPU_METHOD = """\
 This card reaches {fp32:.1f} Tflop/s in float32 and {bf16:.0f} in bf16 (a large cuBLAS product). It copies at
-{copy:.2f} TB/s, counting both reads and writes. The last column compares with these rates. A time is that between two
-CUDA events around ten calls, which Python queues one after the other; small kernels are therefore limited by launching.
-The competitors of a table run in turns in one process, after their results were compared. Samplers and searches are
-counted as if every distance were computed once."""
+{copy:.2f} TB/s, counting both reads and writes. The last column compares with these rates. A time is a tenth of that
+between two CUDA events around ten calls, which Python queues one after the other. So small kernels are limited by the
+time of launching them. The competitors of a table run in turns in one process, after their results were compared. In
+samplers and searches every distance counts once, also those that are not computed."""
 
 Races = dict[str, dict[str, dict[str, Any]]]  # race -> competitor -> facts
 
