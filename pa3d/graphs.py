@@ -50,7 +50,7 @@ class Cuda:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stream = torch.cuda.Stream(device)
-        # Recordings may take turns with each other's scratch memory: they never run side by side.
+        # Graphs may share their scratch memory, because they never run at the same time.
         self._pool = torch.cuda.graph_pool_handle()
 
     def empty(self, *shape: int) -> Tensor:
