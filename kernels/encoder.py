@@ -25,7 +25,7 @@ from .patch_embed import fold, patch_embed
 MAX_SIZE, MAX_WIDTH = 32, 256
 
 
-def refused(config: Any) -> str | None:
+def unsupported_reason(config: Any) -> str | None:
     """Why the kernels cannot take a model of this pa3d.config.EncoderConfig, or None."""
     width = config.dim // config.heads
     if width not in HEAD_DIMS:

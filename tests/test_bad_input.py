@@ -74,19 +74,19 @@ def test_missing_or_empty_file(refused: Refused, model: Path, suffix: str) -> No
     refused("segment", f"empty{suffix}", "--parts", "a,b", "--model", model, match=message)
 
 
-# OBJ announces nothing: one that is cut between lines is whole.
+# OBJ declares no counts: one that is cut between lines is whole.
 TRUNCATED = {
-    ".ply": "is truncated or damaged: it announces",
-    ".stl": "is truncated, without triangles or no STL file",
-    ".off": "is truncated: it announces 288 vertices",
-    ".glb": "is truncated: it announces",
-    ".gltf": "is damaged or no glTF file: its JSON cannot be read",
-    ".pcd": "is truncated: it announces 288 points but holds 1\\d\\d",
+    ".ply": "is truncated or damaged: it declares",
+    ".stl": "is truncated, without triangles or not an STL file",
+    ".off": "is truncated: it declares 288 vertices",
+    ".glb": "is truncated: it declares",
+    ".gltf": "is damaged or not a glTF file: its JSON cannot be read",
+    ".pcd": "is truncated: it declares 288 points but holds 1\\d\\d",
     ".xyz": "is damaged after line 0",
     ".txt": "is damaged after line 0",
     ".csv": "is damaged after line 1",
-    ".npy": "is damaged or no NPY file",
-    ".npz": r"is truncated or no NPZ file \(a zip of arrays\)",
+    ".npy": "is damaged or not a valid NPY file",
+    ".npz": r"is truncated or not an NPZ file \(a zip of arrays\)",
 }
 
 
@@ -457,8 +457,8 @@ def test_convert_without_torch(refused: Refused, monkeypatch: pytest.MonkeyPatch
         (["--none", "few"], "Invalid value for '--none'"),
         (["--threads", "0"], "Invalid value for '--threads'"),
         (["--seed", "-1"], "Invalid value for '--seed'"),
-        (["--sample", "0"], "--sample 0: expected a whole number of at least 1, or all"),
-        (["--sample", "some"], "--sample some: expected a whole number"),
+        (["--sample", "0"], "--sample 0: expected an integer of at least 1, or all"),
+        (["--sample", "some"], "--sample some: expected an integer"),
         (["--up", "w"], "up axis 'w' is unknown; give one of x, y, z"),
         (["--assign", "best"], "assign is 'best'; expected one of nearest, membership, smooth"),
         (["--precision", "fp8"], "precision 'fp8' is not one of auto, fp32, bf16"),

@@ -1,4 +1,4 @@
-"""What the documents for developers name exists: paths, and modules and functions of pa3d."""
+"""What the documents for developers say is true: paths, modules and functions exist, and no module is too long."""
 
 from __future__ import annotations
 
@@ -88,3 +88,17 @@ def test_the_layers_are_those_of_the_contract() -> None:
     table = text("docs/design.md").split("| layer | what |\n|---|---|\n")[1].split("\n\n")[0]
     rows = [re.findall(r"`(\w+)`", line.split("|")[1]) for line in table.splitlines()]
     assert rows == [re.findall(r"\w+", layer) for layer in layers]
+
+
+def test_no_module_has_more_than_500_lines() -> None:
+    allowed = ("pa3d/data/procedural/", "pa3d/data/creatures/")
+    sources = [
+        path
+        for folder in ("pa3d", "kernels", "bench", "scripts", "csrc")
+        for pattern in ("*.py", "*.cpp", "*.h", "*.inl", "*.cu", "*.cuh")
+        for path in (ROOT / folder).rglob(pattern)
+    ]
+    lines = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8").count("\n") for path in sources}
+    assert len(lines) > 200 and "pa3d/segment.py" in lines
+    too_long = {name: n for name, n in lines.items() if n > 500 and not name.startswith(allowed)}
+    assert not too_long

@@ -132,7 +132,7 @@ def test_compressed_and_cut_files_are_refused(tmp_path: Path) -> None:
     report = HarvestReport()
     assert list(harvest([tmp_path / "cut.glb", tmp_path / "draco.glb"], report=report)) == []
     reasons = {Path(where).name: reason for where, reason in report.unreadable}
-    assert reasons["cut.glb"].startswith("unreadable: is truncated: it announces")
+    assert reasons["cut.glb"].startswith("unreadable: is truncated: it declares")
     assert reasons["draco.glb"].startswith("unreadable: is compressed with Draco (KHR_draco_mesh_compression)")
 
 
@@ -256,10 +256,10 @@ def test_ac3d_objects_offsets_and_overlays(tmp_path: Path) -> None:
     [mesh] = harvest(tmp_path)
     assert mesh.parts == [("wing",), ("fuselage", "body")]
     for data, message in (
-        (b"OBJ", "is no AC3D file"),
+        (b"OBJ", "is not an AC3D file"),
         (text.encode()[:150], "ends within an object"),
-        (text.replace("loc 0 0 3", "loc 0 0 up").encode(), "'0 0 up' stands where numbers are expected"),
-        (text.replace("refs 3", "refs three").encode(), "'three' stands where a whole number is expected"),
+        (text.replace("loc 0 0 3", "loc 0 0 up").encode(), "'0 0 up' found where numbers are expected"),
+        (text.replace("refs 3", "refs three").encode(), "'three' found where an integer is expected"),
         (text.replace("2 0 0\nkids", "9 0 0\nkids").encode(), r"faces refer to vertices outside 0\.\.2"),
     ):
         with pytest.raises(CorruptFileError, match=message):

@@ -718,14 +718,14 @@ def bad_files(tmp_path: Path) -> dict[str, tuple[bytes, str]]:
     wild_document["bufferViews"][1]["byteLength"] = 12
     return {
         "empty.glb": (b"", "the file is empty"),
-        "cut.ply": (ply[:-20], "announces 5 rows of 'face' but holds fewer"),
+        "cut.ply": (ply[:-20], "declares 5 rows of 'face' but holds fewer"),
         "lies.ply": (
             ply.replace(b"vertex 5", b"vertex 1000000000000"),
-            "announces 1000000000000 rows of 'vertex'",
+            "declares 1000000000000 rows of 'vertex'",
         ),
         "lies_text.ply": (
             ply_bytes("ascii").replace(b"vertex 5", b"vertex 1000000000000"),
-            "announces 1000000000000 rows",
+            "declares 1000000000000 rows",
         ),
         "hollow.ply": (
             b"ply\nformat ascii 1.0\nelement vertex 99999999999\nend_header\n",
@@ -735,7 +735,7 @@ def bad_files(tmp_path: Path) -> dict[str, tuple[bytes, str]]:
         "words.ply": (ply_bytes("ascii").replace(b"0.5", b"half"), "text where numbers are expected"),
         "other.ply": (glb, "does not begin with 'ply'"),
         "index.ply": (ply_bytes("ascii").replace(b"7 4 0 1 2 3", b"7 4 0 1 2 9"), r"outside 0\.\.4"),
-        "cut.glb": (glb[:-8], "announces [0-9]+ bytes but has"),
+        "cut.glb": (glb[:-8], "declares [0-9]+ bytes but has"),
         "lies.glb": (
             glb[:12] + struct.pack("<I", 2**31) + glb[16:],
             "chunk of 2147483648 bytes does not fit",
@@ -755,37 +755,37 @@ def bad_files(tmp_path: Path) -> dict[str, tuple[bytes, str]]:
         "wild.glb": (glb_bytes(wild_document, wild), r"outside 0\.\.4"),
         "garbage.gltf": (garbage, "JSON cannot be read"),
         "list.gltf": (b"[1, 2]", "no 'asset'"),
-        "deep.gltf": (b"[" * 100_000, "damaged or no GLTF file"),
+        "deep.gltf": (b"[" * 100_000, "damaged or not a valid GLTF file"),
         "cut.stl": (stl_bytes()[:-10], "is damaged|truncated"),
         "cut_text.stl": (stl_text()[:-60], "no 'endsolid' at its end"),
-        "none.stl": (bytes(84), "announces 0 triangles and has 84 bytes"),
+        "none.stl": (bytes(84), "declares 0 triangles and has 84 bytes"),
         "corner.stl": (stl_text().replace(b"vertex 0", b"vertex zero"), "text where numbers are expected"),
         "lines.obj": (b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2\n", "the mesh has no faces"),
         "zero.obj": (b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 0 1 2\n", "vertex numbers other than 1, 2"),
         "range.obj": (b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 7\n", r"outside 0\.\.2"),
-        "words.obj": (b"v 0 0 0\nv 1 zero 0\nf 1 2 2\n", "a vertex has no three numbers"),
+        "words.obj": (b"v 0 0 0\nv 1 zero 0\nf 1 2 2\n", "a vertex does not have three numbers"),
         "garbage.obj": (garbage, "has no vertices"),
         "nan.obj": (obj_bytes().replace(b"v 0.5", b"v nan"), "1 of 5 points have NaN or infinite"),
         "flat.obj": (b"v 0 0 0\nv 1 0 0\nv 2 0 0\nf 1 2 3\n", "every face has zero area"),
-        "cut.off": (off_bytes()[:-30], "is truncated: it announces 5 vertices and 5 faces"),
+        "cut.off": (off_bytes()[:-30], "is truncated: it declares 5 vertices and 5 faces"),
         "lies.off": (
             off_bytes().replace(b"5 5 0", b"5 9999999999 0"),
-            "announces 5 vertices and 9999999999 faces",
+            "declares 5 vertices and 9999999999 faces",
         ),
         "words.off": (
             off_bytes().replace(b"4 0 1 2 3", b"9 0 1 2 3"),
-            "fewer vertex numbers than it announces",
+            "fewer vertex numbers than it declares",
         ),
-        "cut.pcd": (pcd[:-8], "announces 4 points but holds 3"),
-        "lies.pcd": (pcd_bytes("binary", 10**12), "announces 1000000000000 points but holds 4"),
-        "lies_text.pcd": (pcd_bytes("ascii", 10**12), "announces 1000000000000 points but holds 4"),
+        "cut.pcd": (pcd[:-8], "declares 4 points but holds 3"),
+        "lies.pcd": (pcd_bytes("binary", 10**12), "declares 1000000000000 points but holds 4"),
+        "lies_text.pcd": (pcd_bytes("ascii", 10**12), "declares 1000000000000 points but holds 4"),
         "lies_packed.pcd": (pcd_bytes("binary_compressed", 10**12), "its 1000000000000 points need"),
         "cut_packed.pcd": (pcd_bytes("binary_compressed")[:-9], "of [0-9]+ bytes that hold"),
         "axis.pcd": (pcd.replace(b"FIELDS x y z", b"FIELDS x y w"), "no field 'z'"),
         "type.pcd": (pcd.replace(b"TYPE F", b"TYPE Q"), "unknown TYPE and SIZE Q 4"),
         "kind.pcd": (pcd.replace(b"DATA binary", b"DATA morse"), "DATA 'morse'; expected ascii, binary"),
         "fields.pcd": (pcd.replace(b"SIZE 4 8", b"SIZE 8"), "do not fit together"),
-        "garbage.pcd": (garbage, "no PCD file"),
+        "garbage.pcd": (garbage, "not a PCD file"),
         "garbage.xyz": (garbage, "is not text"),
         "prose.txt": (b"seat, back, leg, arm\n", "no row 'x y z' of numbers"),
         "two.csv": (b"1,2\n3,4\n", "no row 'x y z' of numbers"),
@@ -793,7 +793,7 @@ def bad_files(tmp_path: Path) -> dict[str, tuple[bytes, str]]:
         "nan.xyz": (b"0 0 0\nnan 1 1\n2 inf 2\n", "2 of 3 points have NaN or infinite"),
         "equal.xyz": (b"1 2 3\n" * 5, "all 5 points are equal"),
         "latin.xyz": (b"# gr\xf6\xdfe\n0 0 0\n1 \xff\xfe 1\n", "is damaged after line 1"),
-        "cut.npy": (npy_bytes(tmp_path, CLOUD)[:-5], "damaged or no NPY file"),
+        "cut.npy": (npy_bytes(tmp_path, CLOUD)[:-5], "damaged or not a valid NPY file"),
         "lies.npy": (
             npy_bytes(tmp_path, CLOUD).replace(b"(4, 3)", b"(9999999999, 3)")[: 128 + 96],
             "NPY file",
@@ -804,8 +804,8 @@ def bad_files(tmp_path: Path) -> dict[str, tuple[bytes, str]]:
             r"has an array \(12,\) of float64; expected numbers \(N, 3\)",
         ),
         "text.npy": (npy_bytes(tmp_path, np.array([["a", "b", "c"]])), r"expected numbers \(N, 3\)"),
-        "garbage.npz": (garbage, "no NPZ file"),
-        "cut.npz": (npz_bytes(tmp_path, points=CLOUD)[:-30], "no NPZ file"),
+        "garbage.npz": (garbage, "not an NPZ file"),
+        "cut.npz": (npz_bytes(tmp_path, points=CLOUD)[:-30], "not an NPZ file"),
         "keys.npz": (npz_bytes(tmp_path, a=CLOUD, b=CLOUD), "holds a, b; expected an array named points"),
         "faces.npz": (npz_bytes(tmp_path, points=CORNERS, faces=CORNERS), r"has faces \(5, 3\) of float64"),
         "objects.npz": (npz_bytes(tmp_path, points=np.array([{}], object)), "NPZ file"),
@@ -987,7 +987,7 @@ def test_a_bug_of_a_reader_is_no_damaged_file(tmp_path: Path, monkeypatch: pytes
         UnicodeDecodeError("utf-8", b"", 0, 1, ""),
     ):
         monkeypatch.setattr("pa3d.io.gltf.Gltf.primitive_instances", lambda *_, error=foreign: raises(error))
-        with pytest.raises(InputError, match=r"a\.glb: is damaged or no GLB file"):
+        with pytest.raises(InputError, match=r"a\.glb: is damaged or not a valid GLB file"):
             load(path)
 
 
@@ -1066,7 +1066,7 @@ def test_obj_groups_materials_and_texture_coordinates(tmp_path: Path) -> None:
         b"g seat\nusemtl wood\nf 1/1 2/2 3/3\no leg\nf 1/-3 2/9 \\\n 3\nusemtl wood\nf 3 2 1\n"
     )
     assert obj.libraries == ["a b.mtl"]
-    assert obj.names == [("seat", "", "wood"), ("", "leg", "wood")] and obj.face_name.tolist() == [0, 1, 1]
+    assert obj.names == [("seat", "", "wood"), ("", "leg", "wood")] and obj.face_name_index.tolist() == [0, 1, 1]
     assert obj.uv.tolist() == [[0, 0], [1, 0.5], [0, 1]]
     assert obj.corner_uv.tolist() == [[0, 1, 2], [0, -1, -1], [-1, -1, -1]]
     write(

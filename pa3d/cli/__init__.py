@@ -1,7 +1,11 @@
 """The command line. One module per command; options, output and progress are what they share.
 
-Only typer is imported at the top, so that help and wrong options answer at once. A command imports numpy, the
-engine, the report and rich when it runs, and torch only for `convert`, `train` and `--device`.
+Only typer is imported at the top, so that help and wrong options answer at once. A command imports numpy, the engine,
+the report and rich when it runs. torch is imported only
+
+- by `convert`, `prepare` and `train`, and by `eval` for labels in .pt files
+- for a `--device` other than cpu
+- for part names in an OpenCLIP text space, if their vectors are not cached
 """
 
 from __future__ import annotations
@@ -63,7 +67,11 @@ def root(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, 1 for a bug, 2 for bad input, 130 when interrupted."""
+    """Run a command; returns the exit code.
+
+    0: success. 1: standard output could not be written (full disk, closed pipe), or a bug of pa3d. 2: invalid input,
+    output files that cannot be written, or not enough memory. 130: interrupted.
+    """
     args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     _prepare_streams()
     warnings.showwarning = _show_warning
@@ -77,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except typer.Abort:
         return 130
     except BrokenPipeError:
-        _discard_stdout()  # its reader is gone
+        _discard_stdout()  # the process that read it has ended
         return 1
     except MemoryError as error:
         return _report(error, "not enough memory; decimate the shape or use a smaller --sample", 2, debug)
@@ -94,11 +102,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare_streams() -> None:
-    """Standard streams that never raise for a character, nor because the caller closed them."""
+    """Make the standard streams raise no error if they cannot encode a character, or if the caller closed them."""
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(descriptor)
-        except OSError:  # or the next file that is opened would take its place
+        except OSError:  # it is closed: the next file that is opened would get its number
             os.open(os.devnull, os.O_RDWR)
         stream = getattr(sys, name)
         if descriptor and stream is None:

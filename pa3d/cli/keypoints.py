@@ -44,7 +44,7 @@ def keypoints(
     ] = None,
     category: Category = None,
     count: Annotated[
-        int, typer.Option("-n", "--count", min=1, metavar="N", help="How many points to find for each name.")
+        int, typer.Option("-n", "--count", min=1, metavar="N", help="How many keypoints to find for each name.")
     ] = 1,
     up: Up = None,
     sample: Sample = "2048",
@@ -75,7 +75,7 @@ def keypoints(
         print_json({**result.to_dict(), "settings": result.settings, "files": {k: str(v) for k, v in files.items()}})
     elif not quiet:
         width = max(len(name) for name in result.names)
-        for found in result.found:
-            position = ", ".join(f"{value:.4g}" for value in found.position)
-            typer.echo(f"{found.name:<{width}}  {found.score:.2f}  ({position})")
+        for keypoint in result.found:
+            position = ", ".join(f"{value:.4g}" for value in keypoint.position)
+            typer.echo(f"{keypoint.name:<{width}}  {keypoint.score:.2f}  ({position})")
         print_files(folder, ", ".join(path.name for path in files.values()))

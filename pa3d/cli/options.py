@@ -1,4 +1,4 @@
-"""Options that several commands share, and what their texts mean. Imports only typer."""
+"""Options that several commands share, and the parsing of their values. Imports only typer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ SEPARATORS = re.compile(
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing unless something goes wrong.")]
 Json = Annotated[bool, typer.Option("--json", help="Print a summary as JSON and nothing else.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")]
+Fresh = Annotated[
+    bool,
+    typer.Option("--fresh", help="Discard what an earlier run left in the folder, and start over.  [default: resume]"),
+]
 
 ShapeFile = Annotated[Path, typer.Argument(metavar="FILE", help="A mesh or a point cloud.", show_default=False)]
 PartNames = Annotated[
@@ -43,7 +46,9 @@ Assign = Annotated[
     str | None,
     typer.Option(
         metavar="smooth|nearest|membership",
-        help="How points get their scores from the patches.  [default: as the checkpoint says]",
+        help="How points get their scores from patches. nearest: from the nearest patch centre; smooth: from the three "
+        "nearest centres, weighted by inverse distance; membership: the mean of the patches that contain the nearest "
+        "sampled point.  [default: as the checkpoint says]",
     ),
 ]
 SampleSeed = Annotated[int, typer.Option(min=0, metavar="N", help="Random seed of the surface samples.")]
@@ -67,7 +72,10 @@ Threads = Annotated[
 Patches = Annotated[
     int | None,
     typer.Option(
-        min=1, metavar="N", help="Patches per shape. More patches give finer parts and take longer.  [default: 128]"
+        min=1,
+        metavar="N",
+        help="How many patches (groups of neighbouring points) a shape is divided into. More patches find smaller "
+        "parts and take longer.  [default: as the checkpoint says; 128 for the embedded model]",
     ),
 ]
 
@@ -108,7 +116,7 @@ def sample_size(text: str) -> int | None:
     if text == "all":
         return None
     if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"--sample {text}: expected a whole number of at least 1, or all")
+        raise InputError(f"--sample {text}: expected an integer of at least 1, or all")
     return int(text)
 
 

@@ -49,7 +49,13 @@ def segment(
     category: Category = None,
     none: Annotated[
         float | None,
-        typer.Option(min=0, max=1, metavar="T", help="Label -1 where the best probability is below T."),
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="T",
+            help="Threshold from 0 to 1: points whose best probability is below T get label -1, none of the parts.  "
+            "[default: every point gets a part]",
+        ),
     ] = None,
     up: Annotated[
         str | None,

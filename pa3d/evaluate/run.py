@@ -1,8 +1,9 @@
 """Score a method on every shape of a dataset, in one process or several. A run can be resumed, and its results are the
 same every time.
 
-Each shape is scored by itself, so neither the order of shapes nor the number of workers changes a result. Records are
-appended to records.jsonl as they come. results.json is written from them at the end; times are in timings.json only.
+Each shape is scored by itself, so neither the order of shapes nor the number of workers changes a result. The record of
+a shape is appended to records.jsonl as soon as it is scored. results.json is written from the records at the end; times
+are in timings.json only.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ from pa3d.threads import one_thread_in_children
 FORMAT = "pa3d-eval-1"
 
 Progress = Callable[[int, int], None]  # shapes done, shapes in all
-Row = dict[str, Any]  # index, and error or record, seconds, cpu, first
+# index, and either error, or: record; seconds, by stage; cpu, seconds of processor time; first, whether it was the
+# first shape of its process.
+Row = dict[str, Any]
 
 
 def evaluate(
@@ -141,12 +144,13 @@ class ResultStore:
 def timings(
     rows: list[Row], wall_seconds: float, prepare_seconds: float, num_scored: int, workers: int
 ) -> dict[str, Any]:
-    """What timings.json holds: seconds per shape and stage.
+    """What timings.json holds. All times are in seconds.
 
-    cold: mean over the first shape of each process; warm_median, warm_p90: over all others; total: sum over shapes;
-    wall: seconds of this run, which scored `scored` shapes; names: the part of wall in which the method prepared, such
-    as encoding the names of the dataset; cpu: processor time of all shapes, which hardly depends on other work of
-    the machine.
+    wall: duration of this run, by the clock. names: the part of it in which the method prepared, such as by encoding
+        the names of the dataset. scored: how many shapes this run scored.
+    cpu: processor time of all shapes together. It hardly depends on other programs that run on the machine.
+    stages: for each stage "cold", the mean over the first shape of each process; "warm_median" and "warm_p90", over all
+        other shapes; "total", the sum over all shapes.
     """
     timed = [row for row in rows if "seconds" in row]
     stages = list(dict.fromkeys(stage for row in timed for stage in row["seconds"]))

@@ -79,7 +79,8 @@ def raise_as_input_error(name: str, kind: str) -> Iterator[None]:
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({error.strerror or error}); check the file") from None
     except FOREIGN_DATA_ERRORS as error:
-        raise InputError(f"{name}: is damaged or no {kind} file ({first_line(error)}); export it again") from error
+        reason = first_line(error)
+        raise InputError(f"{name}: is damaged or not a valid {kind} file ({reason}); export it again") from error
 
 
 def first_line(error: Exception) -> str:
@@ -127,7 +128,7 @@ def check_faces(faces: NDArray[np.int64], n_points: int) -> None:
 def numbers(text: bytes, dtype: type = np.float64) -> NDArray[Any]:
     """All numbers of a whitespace-separated text; CorruptFileError when something else is among them."""
     with warnings.catch_warnings():
-        # Older numpy only warns about text that is no number, and returns what came before it.
+        # Older numpy only warns about text that is not a number, and returns what came before it.
         warnings.simplefilter("error", DeprecationWarning)
         try:
             return np.fromstring(text, dtype, sep=" ")
@@ -172,7 +173,7 @@ def join_colors(
 
 
 def byte_columns(columns: NDArray[np.float64]) -> NDArray[np.uint8] | None:  # (N, up to 3) -> (N, 3)
-    """What follows x, y, z in a table, as colours: three columns of whole numbers up to 255; None for anything else."""
+    """What follows x, y, z in a table, as colours: three columns of integers up to 255; None for anything else."""
     if columns.size and columns.shape[1] == 3 and columns.max() > 1 and np.isin(columns, np.arange(256)).all():
         return columns.astype(np.uint8)
     return None
@@ -183,7 +184,7 @@ def parse_floats(text: str, count: int | None = None) -> NDArray[np.float64]:  #
     try:
         values = np.array(text.split(), np.float64)
     except ValueError:
-        raise CorruptFileError(f"is damaged: {text[:30]!r} stands where numbers are expected") from None
+        raise CorruptFileError(f"is damaged: {text[:30]!r} found where numbers are expected") from None
     if count is not None and len(values) != count:
         raise CorruptFileError(f"is damaged: {text[:30]!r} is not {count} numbers")
     return values
@@ -193,4 +194,4 @@ def integer(text: str, base: int = 10) -> int:
     try:
         return int(text, base)
     except ValueError:
-        raise CorruptFileError(f"is damaged: {text[:30]!r} stands where a whole number is expected") from None
+        raise CorruptFileError(f"is damaged: {text[:30]!r} found where an integer is expected") from None

@@ -28,10 +28,10 @@ Json = dict[str, Any]
 
 
 class GltfFile:
-    """A parsed .glb or .gltf. name: for messages; folder: where its other files are, None for none.
+    """A parsed .glb or .gltf. folder: the folder of its external buffers and images; None if it has none.
 
-    Raises CorruptFileError for what is no glTF 2.0, and for compressed geometry. Other extensions, also required ones,
-    do not change where triangles are and are ignored.
+    Raises CorruptFileError for a file that is not glTF 2.0, and for compressed geometry. Other extensions, also
+    required ones, do not move triangles and are ignored.
     """
 
     def __init__(self, data: bytes, folder: Path | None = None) -> None:
@@ -74,7 +74,7 @@ class GltfFile:
         elif count * width <= MOST_IMPLICIT_VALUES:
             values = np.zeros((count, width), dtype)
         else:
-            raise CorruptFileError(f"is damaged: accessor {number} announces {count} values but has no data")
+            raise CorruptFileError(f"is damaged: accessor {number} declares {count} values but has no data")
         if "sparse" in accessor:
             values = self._with_sparse(values, mapping(accessor, "sparse"), number)
         if accessor.get("normalized") and dtype.kind in "iu":
@@ -153,7 +153,7 @@ class GltfFile:
     def _list(entry: Json, key: str) -> list[Any]:
         value = entry.get(key, [])
         if not isinstance(value, list):
-            raise CorruptFileError(f"is damaged: {key} is no JSON array")
+            raise CorruptFileError(f"is damaged: {key} is not a JSON array")
         return value
 
 
@@ -166,25 +166,25 @@ def mapping(entry: Json, key: str) -> Json:
     """A JSON object within another; {} where there is none."""
     value = entry.get(key, {})
     if not isinstance(value, dict):
-        raise CorruptFileError(f"is damaged: {key} is no JSON object")
+        raise CorruptFileError(f"is damaged: {key} is not a JSON object")
     return value
 
 
 def non_negative_int(entry: Json, key: str, default: int | None = None) -> int:
-    """A whole number of at least 0."""
+    """An integer of at least 0."""
     value = entry.get(key, default)
     if isinstance(value, float) and value.is_integer():  # some exporters write 3.0
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise CorruptFileError(f"is damaged: {key} is {str(value)[:20]}, expected a whole number")
+        raise CorruptFileError(f"is damaged: {key} is {str(value)[:20]}, expected an integer")
     return value
 
 
 def non_negative_ints(entry: Json, key: str) -> list[int]:
-    """A list of whole numbers of at least 0; [] where there is none."""
+    """A list of integers of at least 0; [] where there is none."""
     value = entry.get(key, [])
     if not isinstance(value, list) or not all(isinstance(x, int) and x >= 0 for x in value):
-        raise CorruptFileError(f"is damaged: {key} is no array of whole numbers")
+        raise CorruptFileError(f"is damaged: {key} is not an array of integers")
     return value
 
 
@@ -201,7 +201,7 @@ def _parse_json(data: bytes) -> Any:
     try:
         return json.loads(data.removeprefix(b"\xef\xbb\xbf"))
     except (UnicodeDecodeError, json.JSONDecodeError):
-        raise CorruptFileError("is damaged or no glTF file: its JSON cannot be read") from None
+        raise CorruptFileError("is damaged or not a glTF file: its JSON cannot be read") from None
 
 
 def _glb_chunks(data: bytes) -> tuple[Any, bytes]:
@@ -212,15 +212,15 @@ def _glb_chunks(data: bytes) -> tuple[Any, bytes]:
     if version != 2:
         raise CorruptFileError(f"is GLB of version {version}", "convert it to version 2")
     if length > len(data):
-        raise CorruptFileError(f"is truncated: it announces {length} bytes but has {len(data)}")
+        raise CorruptFileError(f"is truncated: it declares {length} bytes but has {len(data)}")
     chunks: dict[bytes, bytes] = {}
-    at = 12
-    while at + 8 <= length:
-        size, kind = struct.unpack_from("<I4s", data, at)
-        if at + 8 + size > length:
+    offset = 12
+    while offset + 8 <= length:
+        size, kind = struct.unpack_from("<I4s", data, offset)
+        if offset + 8 + size > length:
             raise CorruptFileError(f"is damaged: a chunk of {size} bytes does not fit in it")
-        chunks.setdefault(kind, data[at + 8 : at + 8 + size])
-        at += 8 + size
+        chunks.setdefault(kind, data[offset + 8 : offset + 8 + size])
+        offset += 8 + size
     if b"JSON" not in chunks:
         raise CorruptFileError("is damaged: it has no JSON chunk")
     return _parse_json(chunks[b"JSON"]), chunks.get(b"BIN\0", b"")

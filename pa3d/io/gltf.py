@@ -38,7 +38,7 @@ Matrix = NDArray[np.float64]  # (4, 4)
 
 @dataclass
 class Node:
-    """name, index of its parent (-1 at the top), mesh and skin (-1 for none), world: from the node to the scene."""
+    """name, index of its parent (-1 at the top), mesh and skin (-1 for none); world_matrix: from node to scene."""
 
     name: str
     parent: int
@@ -46,7 +46,7 @@ class Node:
     skin: int
     children: list[int]
     json: Json = field(repr=False)
-    world: Matrix = field(default_factory=lambda: np.eye(4))  # (4, 4)
+    world_matrix: Matrix = field(default_factory=lambda: np.eye(4))  # (4, 4)
 
 
 class Skin(NamedTuple):
@@ -84,10 +84,12 @@ class Primitive:
         positions = gltf.file.accessor(self.attributes["POSITION"])
         if positions.shape[1] != 3:
             raise CorruptFileError("is damaged: its vertex positions are not three numbers")
-        targets = zip(gltf.list_of(entry, "targets"), weights, strict=False)
+        targets = zip(gltf.json_objects(entry, "targets"), weights, strict=False)
         morph_deltas = [(target["POSITION"], weight) for target, weight in targets if weight and "POSITION" in target]
         # Equal for primitives whose vertices are equal.
-        self.key = str((morph_deltas, *map(self.attributes.get, ("POSITION", "COLOR_0", "JOINTS_0", "WEIGHTS_0"))))
+        self.vertices_key = str(
+            (morph_deltas, *map(self.attributes.get, ("POSITION", "COLOR_0", "JOINTS_0", "WEIGHTS_0")))
+        )
         self.vertices = self._morphed(positions, morph_deltas)  # (V, 3)
         self.faces = self._faces(entry)
 
@@ -156,14 +158,14 @@ class Primitive:
 class PrimitiveInstance(NamedTuple):
     """A primitive where it stands. faces: those of the primitive, flipped where the transform mirrors.
 
-    key: equal for instances that have the same vertices at the same place.
+    vertices_key: equal for instances that have the same vertices at the same place.
     """
 
     node: int
     primitive: Primitive
     vertices: NDArray[np.float64]  # (V, 3)
     faces: NDArray[np.int64] | None  # (F, 3)
-    key: tuple[Any, ...]
+    vertices_key: tuple[Any, ...]
 
 
 class Gltf:
@@ -178,7 +180,7 @@ class Gltf:
         data = path.read_bytes()
         if path.suffix.lower() == ".glb" and data[:4] != b"glTF":
             raise CorruptFileError(
-                "is no GLB file: it does not begin with 'glTF'", "check the suffix or export it again"
+                "is not a GLB file: it does not begin with 'glTF'", "check the suffix or export it again"
             )
         return cls(data, path.parent)
 
@@ -218,7 +220,7 @@ class Gltf:
         if not isinstance(weights, list) or not all(isinstance(w, (int, float)) for w in weights):
             raise CorruptFileError("is damaged: the weights of morph targets are not numbers")
         found = []
-        for entry in self.list_of(mesh, "primitives"):
+        for entry in self.json_objects(mesh, "primitives"):
             mode = non_negative_int(entry, "mode", TRIANGLES)
             attributes = mapping(entry, "attributes")
             if mode not in (POINTS, TRIANGLES, STRIP, FAN) or "POSITION" not in attributes:
@@ -231,7 +233,7 @@ class Gltf:
         return found
 
     def primitive_instances(self) -> Iterator[PrimitiveInstance]:
-        """Every primitive of the default scene, posed: node after node, instance after instance, as in the file."""
+        """Every primitive of the default scene in its rest pose: node after node, instance after instance."""
         for number in self.scene:
             node = self.nodes[number]
             if node.mesh < 0:
@@ -239,18 +241,20 @@ class Gltf:
             joint_matrices = self._joint_matrices(node.skin) if node.skin >= 0 else None
             primitives = self.primitives(number)
             # A skin places the mesh; the node's own transform and instances are ignored (glTF 2.0, 3.7.3.3).
-            for matrix in self._instance_matrices(node) if joint_matrices is None else [node.world]:
+            for matrix in self._instance_matrices(node) if joint_matrices is None else [node.world_matrix]:
                 mirrored = np.linalg.det(matrix[:3, :3]) < 0
                 for primitive in primitives:
                     faces = primitive.faces
                     if joint_matrices is not None and primitive.skin_weights is not None:
                         vertices = _skinned(primitive.vertices, primitive.skin_weights, joint_matrices)
-                        yield PrimitiveInstance(number, primitive, vertices, faces, ("skin", node.skin, primitive.key))
+                        key: tuple[Any, ...] = ("skin", node.skin, primitive.vertices_key)
+                        yield PrimitiveInstance(number, primitive, vertices, faces, key)
                         continue
                     vertices = primitive.vertices @ matrix[:3, :3].T + matrix[:3, 3]
                     # A mirroring transform turns triangles inside out unless their winding is flipped, too.
                     flipped = faces[:, ::-1] if mirrored and faces is not None else faces
-                    yield PrimitiveInstance(number, primitive, vertices, flipped, (matrix.tobytes(), primitive.key))
+                    key = (matrix.tobytes(), primitive.vertices_key)
+                    yield PrimitiveInstance(number, primitive, vertices, flipped, key)
 
     def triangle_instances(self) -> list[PrimitiveInstance]:
         """The instances that have triangles."""
@@ -267,24 +271,24 @@ class Gltf:
         faces: list[NDArray[np.int64]] = []
         n_points = 0
         for instance in meshes or instances:
-            if instance.faces is None or instance.key not in first:
-                first[instance.key] = n_points
+            if instance.faces is None or instance.vertices_key not in first:
+                first[instance.vertices_key] = n_points
                 n_points += len(instance.vertices)
                 points.append(instance.vertices)
                 colors.append(instance.primitive.colors)
             if instance.faces is not None:
-                faces.append(instance.faces + first[instance.key])
+                faces.append(instance.faces + first[instance.vertices_key])
         if not points:
             return Geometry(np.empty((0, 3)), np.empty((0, 3), np.int64))
         joined = join_colors(points, colors)
         return Geometry(np.concatenate(points), np.concatenate(faces) if meshes else None, joined)
 
     @staticmethod
-    def list_of(entry: Json, key: str) -> list[Json]:
+    def json_objects(entry: Json, key: str) -> list[Json]:
         """A list of JSON objects; [] where there is none."""
         value = entry.get(key, [])
         if not isinstance(value, list) or not all(isinstance(x, dict) for x in value):
-            raise CorruptFileError(f"is damaged: {key} is no array of JSON objects")
+            raise CorruptFileError(f"is damaged: {key} is not an array of JSON objects")
         return value
 
     def _tree(self) -> tuple[list[Node], list[int]]:
@@ -303,8 +307,8 @@ class Gltf:
         if len(placed) < len(nodes):
             raise CorruptFileError("is damaged: its nodes form a loop")
         for i in placed:
-            parent_world = nodes[nodes[i].parent].world if nodes[i].parent >= 0 else np.eye(4)
-            nodes[i].world = parent_world @ _local_matrix(nodes[i].json)
+            parent_matrix = nodes[nodes[i].parent].world_matrix if nodes[i].parent >= 0 else np.eye(4)
+            nodes[i].world_matrix = parent_matrix @ _local_matrix(nodes[i].json)
         scenes = self.file.entries("scenes")
         if scenes:
             roots = non_negative_ints(
@@ -318,26 +322,26 @@ class Gltf:
         """Where a node's mesh stands: once, or as often as EXT_mesh_gpu_instancing says."""
         extension = mapping(mapping(node.json, "extensions"), "EXT_mesh_gpu_instancing")
         if not extension:
-            return [node.world]
-        wanted = {"TRANSLATION": (0.0, 0, 0), "ROTATION": (0.0, 0, 0, 1), "SCALE": (1.0, 1, 1)}
+            return [node.world_matrix]
+        defaults = {"TRANSLATION": (0.0, 0, 0), "ROTATION": (0.0, 0, 0, 1), "SCALE": (1.0, 1, 1)}
         attributes = mapping(extension, "attributes")
-        found = {name: self.file.accessor(attributes[name]) for name in wanted if name in attributes}
+        found = {name: self.file.accessor(attributes[name]) for name in defaults if name in attributes}
         count = min(map(len, found.values()), default=1)
-        if any(values.shape != (count, len(wanted[name])) for name, values in found.items()):
-            raise CorruptFileError("is damaged: the instances of a mesh have no shape as in EXT_mesh_gpu_instancing")
+        if any(values.shape != (count, len(defaults[name])) for name, values in found.items()):
+            raise CorruptFileError("is damaged: the instances of a mesh do not follow EXT_mesh_gpu_instancing")
         rows = [{name.lower(): values[i].tolist() for name, values in found.items()} for i in range(count)]
-        return [node.world @ _local_matrix(row) for row in rows]
+        return [node.world_matrix @ _local_matrix(row) for row in rows]
 
     def _joint_matrices(self, number: int) -> NDArray[np.float64]:  # (J, 4, 4)
         """From mesh to scene for each joint of a skin; the node's own transform is ignored (glTF 2.0, 3.7.3.3)."""
         self.file.entry("skins", number)
         skin = self.skins[number]
-        return np.stack([self.nodes[joint].world for joint in skin.joints]) @ skin.inverse_bind
+        return np.stack([self.nodes[joint].world_matrix for joint in skin.joints]) @ skin.inverse_bind
 
     def _skin(self, entry: Json) -> Skin:
         joints = non_negative_ints(entry, "joints")
         if not joints or max(joints) >= len(self.nodes):
-            raise CorruptFileError("is damaged: a skin has no joints, or joints that are no nodes")
+            raise CorruptFileError("is damaged: a skin has no joints, or joints that are not nodes")
         if "inverseBindMatrices" not in entry:
             return Skin(joints, np.tile(np.eye(4), (len(joints), 1, 1)))
         values = self.file.accessor(entry["inverseBindMatrices"]).astype(np.float64)
@@ -346,10 +350,10 @@ class Gltf:
         return Skin(joints, values[: len(joints)].reshape(-1, 4, 4).transpose(0, 2, 1))
 
     def _material(self, entry: Json) -> Material:
-        look = mapping(entry, "pbrMetallicRoughness")
-        factor, texture = look.get("baseColorFactor", ()), look.get("baseColorTexture")
+        pbr = mapping(entry, "pbrMetallicRoughness")
+        factor, texture = pbr.get("baseColorFactor", ()), pbr.get("baseColorTexture")
         spec_gloss = mapping(mapping(entry, "extensions"), "KHR_materials_pbrSpecularGlossiness")
-        if not look and spec_gloss:
+        if not pbr and spec_gloss:
             factor, texture = spec_gloss.get("diffuseFactor", ()), spec_gloss.get("diffuseTexture")
         numeric = isinstance(factor, (list, tuple)) and all(isinstance(x, (int, float)) for x in factor)
         color = np.array([*(factor if numeric else ()), 1, 1, 1][:3], np.float64)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pa3d.io._common import CorruptFileError, Format, Geometry, byte_colors, byte_columns, first_line
 
 POINT_KEYS = ("points", "vertices", "xyz", "pos", "positions", "coords")
-# Where faces are held, too, they belong to these.
+# If the file also has faces, they are indices into one of these arrays.
 VERTEX_KEYS = ("vertices", "verts", *POINT_KEYS)
 FACE_KEYS = ("faces", "triangles")
 COLOR_KEYS = ("colors", "rgb")
@@ -26,14 +26,14 @@ def read(path: Path) -> Geometry:
 
 def _read_npy(path: Path) -> Geometry:
     """An array (N, 3 or more) of numbers, columns 4 to 6 as in text; or (3, N)."""
-    # Mapped, so that a header that lies about the size is refused before memory is taken for it.
+    # Memory-mapped, so that a header with a wrong size raises an error before memory is allocated for it.
     return _cloud(_loaded(path, mmap_mode="r"), "an array")
 
 
 def _read_npz(path: Path) -> Geometry:
     """points, vertices or xyz (N, 3 or more), for a mesh also faces (F, 3), and colors (N, 3) if any."""
     if not zipfile.is_zipfile(path):
-        raise CorruptFileError("is truncated or no NPZ file (a zip of arrays)", "save it again")
+        raise CorruptFileError("is truncated or not an NPZ file (a zip of arrays)", "save it again")
     with _loaded(path) as archive:
         keys = {name.lower(): name for name in archive.files}
         faces_key = next((keys[key] for key in FACE_KEYS if key in keys), None)
@@ -65,16 +65,18 @@ def _loaded(path: Path, **options: Any) -> Any:
         return np.load(path, allow_pickle=False, **options)
     except _NUMPY_ERRORS as error:
         kind = path.suffix[1:].upper()
-        raise CorruptFileError(f"is damaged or no {kind} file ({first_line(error)})", "save it again") from None
+        raise CorruptFileError(
+            f"is damaged or not a valid {kind} file ({first_line(error)})", "save it again"
+        ) from None
 
 
 def _member(archive: Any, key: str) -> NDArray[Any]:
     try:
         array = archive[key]
     except _NUMPY_ERRORS as error:
-        raise CorruptFileError(f"is damaged or no NPZ file ({first_line(error)})", "save it again") from None
+        raise CorruptFileError(f"is damaged or not an NPZ file ({first_line(error)})", "save it again") from None
     if not isinstance(array, np.ndarray):
-        raise CorruptFileError(f"is damaged: {key} in it is no array", "save it again")
+        raise CorruptFileError(f"is damaged: {key} in it is not an array", "save it again")
     return array
 
 

@@ -1,7 +1,7 @@
 """PLY, ascii and binary of both byte orders: a mesh when there are faces or triangle strips, else a cloud.
 
 Polygons of mixed sizes are read (trimesh 5.2 cannot in binary files), nothing is reordered, and a file that
-holds less than its header announces is refused.
+holds less than its header declares is refused.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _header(data: bytes) -> tuple[str, list[Element], int]:
     start = len(BYTE_ORDER_MARK) if data.startswith(BYTE_ORDER_MARK) else 0
     first = re.compile(rb"ply[ \t]*(\r\n|\n|\r)").match(data, start)
     if first is None:
-        raise CorruptFileError("is no PLY file: it does not begin with 'ply'", "check the suffix or export it again")
+        raise CorruptFileError("is not a PLY file: it does not begin with 'ply'", "check the suffix or export it again")
     # Lines end as the first one does: behind the last one, binary data may begin with any byte.
     for newline in (first[1], rb"(?:\r\n|\n|\r)"):
         last = re.compile(newline + rb"end_header[ \t]*" + newline).search(data, first.end(1) - len(first[1]), 1 << 20)
@@ -188,7 +188,7 @@ def _walk(element: Element, data: bytes, at: int, order: str) -> tuple[Columns, 
 
 def _truncated(element: Element) -> CorruptFileError:
     return CorruptFileError(
-        f"is truncated or damaged: it announces {element.count} rows of '{element.name}' but holds fewer"
+        f"is truncated or damaged: it declares {element.count} rows of '{element.name}' but holds fewer"
     )
 
 

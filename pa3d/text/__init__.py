@@ -4,8 +4,8 @@
     vectors = embed_parts(encoder, ["seat", "back", "leg"], category="chair")  # (3, 384)
 
 A space is named after its encoder. "all-MiniLM-L6-v2" comes with the package and runs without torch.
-"open_clip/NAME/PRETRAINED" is any OpenCLIP model and needs `pa3d[torch]`. An encoder loads its weights when it encodes
-its first text, so parts whose vectors are in the cache on disk need neither weights nor torch.
+"open_clip/NAME/PRETRAINED" is any OpenCLIP model and needs `pa3d[torch]`. It imports torch and loads its weights when
+it encodes its first text. So parts whose vectors are in the cache on disk need neither.
 """
 
 from __future__ import annotations
@@ -135,15 +135,16 @@ def check_names(parts: Sequence[str]) -> None:
 def check_readable(encoder: TextEncoder, parts: Sequence[str]) -> None:
     """Raises InputError when the encoder can read none of the names, and warns when it cannot read some.
 
-    Not every encoder knows: it may have a method `why_unreadable(name) -> str`, empty for a name that it can read.
+    An encoder may have a method `unsupported_reason(name) -> str`, which returns why it cannot read a name, or "". An
+    encoder without it is not checked.
     """
-    why_unreadable = getattr(encoder, "why_unreadable", None)
-    if isinstance(parts, str) or why_unreadable is None:
+    unsupported_reason = getattr(encoder, "unsupported_reason", None)
+    if isinstance(parts, str) or unsupported_reason is None:
         return
-    unreadable = {part: why for part in parts if (why := why_unreadable(clean_name(part)))}
+    unreadable = {part: reason for part in parts if (reason := unsupported_reason(clean_name(part)))}
     if unreadable:
-        part, why = next(iter(unreadable.items()))
-        message = f"part name {part!r}: {why}; give an English name, or vectors of another text encoder"
+        part, reason = next(iter(unreadable.items()))
+        message = f"part name {part!r}: {reason}; give an English name, or vectors of another text encoder"
         if len(unreadable) == len(parts):
             raise InputError(message)
         warnings.warn(message, stacklevel=2)

@@ -1,7 +1,7 @@
-"""Prompts: the texts that stand for a part name, and whose mean vector is the vector of the part.
+"""Prompts: a part name is put into several templates, and the mean vector of these texts is the vector of the part.
 
-The templates are those of PatchAlign3D (arXiv 2601.02457): with the part alone, with the part and the category of the
-object, or all of them.
+The templates are those of PatchAlign3D (arXiv 2601.02457): three with the part alone, four with the part and the
+category of the object.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def shape_members(archive: zipfile.ZipFile) -> list[str]:
 def unpack(archive: zipfile.ZipFile, member: str) -> bytes:
     """The bytes of a member. Raises CorruptFileError when it is damaged, encrypted or larger than MAX_BYTES."""
     try:
-        # zipfile unpacks no more than the size that is announced here.
+        # zipfile unpacks no more than the size that is declared here.
         if archive.getinfo(member).file_size > MAX_BYTES:
             raise CorruptFileError(f"larger than {MAX_BYTES >> 30} GiB", "split it")
         return archive.read(member)
