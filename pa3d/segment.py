@@ -273,6 +273,11 @@ class Segmenter:
 
             def label(points: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
                 normalized = apply_normalization(points, center, radius, axes, self._threads)
+                if not np.isfinite(normalized).all():
+                    raise InputError(
+                        "the sampled points are so near to each other that float32 cannot hold the others in their "
+                        "scale; remove outliers or give a larger sample"
+                    )
                 patches = encoded.centers, encoded.members, encoded.points
                 return label_points(normalized, *patches, logits, assign_rule, none or 0.0, self._threads)
 

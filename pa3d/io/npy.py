@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa3d.io._common import CorruptFileError, Format, Geometry, byte_colors, byte_columns, first_line
+
+try:
+    from lzma import LZMAError
+except ImportError:  # a Python without it, whose zipfile cannot raise it
+    LZMA_ERRORS: tuple[type[Exception], ...] = ()
+else:
+    LZMA_ERRORS = (LZMAError,)
+
+# What zipfile and its decompressors raise for damaged archives. RuntimeError: encrypted; NotImplementedError: of a kind
+# that they do not know, both also with forged headers.
+ARCHIVE_ERRORS: tuple[type[Exception], ...] = (
+    zipfile.BadZipFile,
+    zlib.error,
+    *LZMA_ERRORS,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+)
+# What numpy says of headers that it does not understand, which it parses as Python, and of pickled objects.
+NUMPY_ERRORS: tuple[type[Exception], ...] = (ValueError, SyntaxError, TypeError, tokenize.TokenError, *ARCHIVE_ERRORS)
 
 POINT_KEYS = ("points", "vertices", "xyz", "pos", "positions", "coords")
 # Where faces are held, too, they belong to these.
@@ -56,14 +78,10 @@ def _read_npz(path: Path) -> Geometry:
     return geometry._replace(faces=faces.astype(np.int64))
 
 
-# What numpy says of headers that it does not understand, which it parses as Python, and of pickled objects.
-_NUMPY_ERRORS = (ValueError, SyntaxError, TypeError, tokenize.TokenError, zipfile.BadZipFile)
-
-
 def _loaded(path: Path, **options: Any) -> Any:
     try:
         return np.load(path, allow_pickle=False, **options)
-    except _NUMPY_ERRORS as error:
+    except NUMPY_ERRORS as error:
         kind = path.suffix[1:].upper()
         raise CorruptFileError(f"is damaged or no {kind} file ({first_line(error)})", "save it again") from None
 
@@ -71,7 +89,7 @@ def _loaded(path: Path, **options: Any) -> Any:
 def _member(archive: Any, key: str) -> NDArray[Any]:
     try:
         array = archive[key]
-    except _NUMPY_ERRORS as error:
+    except NUMPY_ERRORS as error:
         raise CorruptFileError(f"is damaged or no NPZ file ({first_line(error)})", "save it again") from None
     if not isinstance(array, np.ndarray):
         raise CorruptFileError(f"is damaged: {key} in it is no array", "save it again")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import zipfile
-import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa3d.io._common import CorruptFileError, first_line, parse_floats
+from pa3d.io.npy import ARCHIVE_ERRORS
 
 SUFFIXES = (".sh3f", ".zip")
 MEMBER_SUFFIXES = (".glb", ".obj", ".ac")
 CATALOGUE = "PluginFurnitureCatalog.properties"
 MAX_BYTES = 1 << 30  # of a file, or of a member of an archive once unpacked
-
-_UNPACKING_ERRORS = (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, NotImplementedError, RuntimeError)
 
 
 @contextmanager
@@ -28,7 +26,7 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     """Raises CorruptFileError when the file is not a zip archive."""
     try:
         archive = zipfile.ZipFile(path)
-    except _UNPACKING_ERRORS as error:
+    except (OSError, *ARCHIVE_ERRORS) as error:
         raise CorruptFileError(f"not a readable zip archive ({first_line(error)})", "download it again") from error
     with archive:
         yield archive
@@ -46,7 +44,7 @@ def unpack(archive: zipfile.ZipFile, member: str) -> bytes:
         if archive.getinfo(member).file_size > MAX_BYTES:
             raise CorruptFileError(f"larger than {MAX_BYTES >> 30} GiB", "split it")
         return archive.read(member)
-    except _UNPACKING_ERRORS as error:
+    except (OSError, *ARCHIVE_ERRORS) as error:
         raise CorruptFileError(f"cannot be unpacked ({first_line(error)})", "download the archive again") from error
 
 
