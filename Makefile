@@ -83,3 +83,6 @@ include csrc/capi.mk
 
 # make sanitize: the kernels under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer.
 include tests/native/sanitize.mk
+
+# make fuzz: foreign bytes to every reader, and to the C interface.
+include tests/fuzz/fuzz.mk

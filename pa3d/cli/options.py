@@ -38,6 +38,15 @@ Up = Annotated[
     str | None,
     typer.Option(metavar="x|y|z", help="Which axis of the file points up.  [default: y]", show_default=False),
 ]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        metavar="X,Y,Z",
+        help="Which columns of a table are x, y and z: names from its header, or numbers from 1.  [default: those "
+        "named x, y, z, or the first three]",
+        show_default=False,
+    ),
+]
 Sample = Annotated[str, typer.Option(metavar="N|all", help="How many surface points the encoder sees.")]
 Assign = Annotated[
     str | None,

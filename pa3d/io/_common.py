@@ -31,6 +31,7 @@ class Format(NamedTuple):
     name: for help and docs, "GLB, glTF"; kinds: "meshes", "clouds" or "meshes, clouds".
     up: the up axis, if the format's specification defines one, for docs.
     note: what is special, for docs.
+    table: for files whose points are rows of numbers, reads the three columns that are named or numbered (from 1).
     """
 
     name: str
@@ -39,6 +40,10 @@ class Format(NamedTuple):
     kinds: str
     up: str = ""
     note: str = ""
+    table: Callable[[Path, Sequence[str | int]], Geometry] | None = None
+
+
+COLUMNS_OPTION = "--columns x,y,z or load(..., columns=...)"  # for messages
 
 
 class CorruptFileError(Exception):
@@ -82,7 +87,7 @@ def raise_as_input_error(name: str, kind: str) -> Iterator[None]:
         raise InputError(f"{name}: is damaged or no {kind} file ({first_line(error)}); export it again") from error
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What an exception says, in one short line; its type where it says nothing."""
     return (getattr(error, "strerror", None) or (str(error).splitlines() or [""])[0])[:120] or type(error).__name__
 

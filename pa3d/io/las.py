@@ -26,9 +26,11 @@ def read(path: Path) -> Geometry:
         channels = [
             np.asarray(las[name]) for name in ("red", "green", "blue") if name in las.point_format.dimension_names
         ]
-    except MemoryError:
+    except (MemoryError, KeyboardInterrupt, SystemExit):
         raise
-    except Exception as error:  # laspy lists no errors of its own; nothing of pa3d runs in this block
+    # laspy lists no errors of its own, and a panic of its decompressor in Rust is no Exception. Nothing of pa3d runs in
+    # this block.
+    except BaseException as error:
         raise CorruptFileError(f"is damaged or no LAS file ({first_line(error)})") from error
     return Geometry(points, None, byte_colors(channels) if len(channels) == 3 else None)
 
@@ -39,7 +41,7 @@ def _check_header(path: Path) -> None:
     with path.open("rb") as file:
         head = file.read(375)
     if head[:4] != b"LASF" or len(head) < 227:
-        raise CorruptFileError("is truncated or no LAS file: it does not begin with LASF and its header")
+        raise CorruptFileError("is damaged or no LAS file: it does not begin with LASF and its header")
     at, records, kind, length, count = struct.unpack_from("<IIBHI", head, 96)
     extended_at = extended = 0
     if head[25] >= 4 and len(head) >= 255:

@@ -57,7 +57,9 @@ class Fuzzer:
             outcome = re.sub(r"'.*'|\d+", "#", str(error))[:200]
             if not 0 < len(str(error)) < LONGEST_MESSAGE:
                 self.fail("message", str(error)[:2000], data)
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a panic of a library in Rust is no Exception
             frame = traceback.extract_tb(error.__traceback__)[-1]
             outcome = f"{type(error).__name__}-{Path(frame.filename).stem}-{frame.lineno}"
             self.fail(outcome, traceback.format_exc(), data)

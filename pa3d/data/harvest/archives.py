@@ -20,13 +20,15 @@ MEMBER_SUFFIXES = (".glb", ".obj", ".ac")
 CATALOGUE = "PluginFurnitureCatalog.properties"
 MAX_BYTES = 1 << 30  # of a file, or of a member of an archive once unpacked
 
+_UNPACKING_ERRORS: tuple[type[Exception], ...] = (OSError, *ARCHIVE_ERRORS)
+
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     """Raises CorruptFileError when the file is not a zip archive."""
     try:
         archive = zipfile.ZipFile(path)
-    except (OSError, *ARCHIVE_ERRORS) as error:
+    except _UNPACKING_ERRORS as error:
         raise CorruptFileError(f"not a readable zip archive ({first_line(error)})", "download it again") from error
     with archive:
         yield archive
@@ -44,7 +46,7 @@ def unpack(archive: zipfile.ZipFile, member: str) -> bytes:
         if archive.getinfo(member).file_size > MAX_BYTES:
             raise CorruptFileError(f"larger than {MAX_BYTES >> 30} GiB", "split it")
         return archive.read(member)
-    except (OSError, *ARCHIVE_ERRORS) as error:
+    except _UNPACKING_ERRORS as error:
         raise CorruptFileError(f"cannot be unpacked ({first_line(error)})", "download the archive again") from error
 
 
