@@ -67,11 +67,20 @@ void check_threads(int threads) {
   require(threads >= 0 && threads <= kMaxThreads, "threads is " + std::to_string(threads) + "; expected 0 or more");
 }
 
+// C lets an enum hold any number; in C++ it would be undefined to read one that the enum does not name.
+template <class Enum>
+int number_of(const Enum& value) {
+  static_assert(sizeof(Enum) == sizeof(int));
+  int number;
+  std::memcpy(&number, &value, sizeof number);
+  return number;
+}
+
 pa3d_options checked(const pa3d_options* given) {
   const pa3d_options o = given ? *given : pa3d_default_options();
-  require(o.up == PA3D_UP_X || o.up == PA3D_UP_Y || o.up == PA3D_UP_Z,
-          "up is not one of PA3D_UP_X, PA3D_UP_Y, PA3D_UP_Z");
-  require(o.assign == PA3D_NEAREST || o.assign == PA3D_MEMBERSHIP || o.assign == PA3D_SMOOTH || o.assign == PA3D_OWN,
+  const int up = number_of(o.up), assign = number_of(o.assign);
+  require(up == PA3D_UP_X || up == PA3D_UP_Y || up == PA3D_UP_Z, "up is not one of PA3D_UP_X, PA3D_UP_Y, PA3D_UP_Z");
+  require(assign == PA3D_NEAREST || assign == PA3D_MEMBERSHIP || assign == PA3D_SMOOTH || assign == PA3D_OWN,
           "assign is not one of PA3D_NEAREST, PA3D_MEMBERSHIP, PA3D_SMOOTH, PA3D_OWN");
   require(o.none >= 0 && o.none <= 1, "none is " + std::to_string(o.none) + "; expected a probability between 0 and 1");
   require(o.sample >= 0, "sample is " + std::to_string(o.sample) + "; expected 0 for every point, or more");

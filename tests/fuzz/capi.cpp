@@ -22,6 +22,7 @@
 #include <map>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "pa3d.h"
@@ -136,12 +137,12 @@ void fuzz_arguments(Source in) {
       for (const auto& name : names) parts.push_back(name.c_str());
       const char* modes[] = {nullptr, "part", "category", "x"};
       std::vector<float> vectors(8 * 384);
-      // A model of another width refuses the vectors after it has checked the names; few names are encoded.
+      // The tiny model has another width, which is found after the names are checked: few names are encoded.
       noted("names", pa3d_segment(g_model, g_text, at, n, parts.data(), count, rest.c_str(), &options, labels.data(),
                                   scores.data()));
-      if (count == 1 && kind & 4)
-        noted("embed",
-              pa3d_embed_text(g_text, parts.data(), count, rest.c_str(), modes[options.seed % 4], 1, vectors.data()));
+      if (count == 1 && kind & 4 && options.seed % 32 == 0)
+        noted("embed", pa3d_embed_text(g_text, parts.data(), count, rest.c_str(), modes[options.seed / 32 % 4], 1,
+                                       vectors.data()));
       return;
     }
   }
@@ -154,7 +155,7 @@ void fuzz_arguments(Source in) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
-  const std::string path = g_folder + "/input", weights = g_folder + "/weights.safetensors";
+  const std::string path = g_folder + "/input";
   if (data[0] == 'M') {
     write_file(path, data + 1, size - 1);
     pa3d_model* model = nullptr;
@@ -171,9 +172,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   } else if (data[0] == 'T' || data[0] == 'W') {
     write_file(path, data + 1, size - 1);
     pa3d_text* text = nullptr;
-    const std::string tokens = g_folder + "/tokenizer.json";
-    const bool words = data[0] == 'T';
-    noted("text", pa3d_text_load((words ? weights : path).c_str(), (words ? path : tokens).c_str(), &text));
+    // Without the right weights, because they take long to pack: a tokenizer that can be read ends in their refusal.
+    const std::string other = g_folder + (data[0] == 'T' ? "/model.safetensors" : "/tokens-small.json");
+    const auto [weights, tokens] = data[0] == 'T' ? std::pair(other, path) : std::pair(path, other);
+    check(noted("text", pa3d_text_load(weights.c_str(), tokens.c_str(), &text)) != PA3D_OK, "loaded without weights");
+    check(text == nullptr, "an encoder in spite of a failure");
     pa3d_text_free(text);
   } else {
     fuzz_arguments({data + 1, size - 1});

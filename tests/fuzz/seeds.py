@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shutil
 import struct
 import tarfile
 import tempfile
@@ -21,6 +22,7 @@ from pa3d.data.parts import PartCloud, record_members
 from pa3d.report.files import labels_npz, parts_glb, parts_ply
 from pa3d.segment import Segmentation
 from pa3d.shape import Shape
+from pa3d.text.minilm import WEIGHTS
 
 # The smallest encoder that the kernels take.
 TINY = EncoderConfig(
@@ -297,3 +299,15 @@ def harvest_files() -> dict[str, list[bytes]]:
         ".zip": [zipped({"a.glb": rich, "b.obj": OBJ, "c.ac": AC3D})],
         ".sh3f": [zipped({"PluginFurnitureCatalog.properties": catalogue, "b.obj": OBJ})],
     }
+
+
+def write_capi(folder: Path) -> None:
+    """What capi.cpp starts from: a tiny model, the text encoder, and a tokenizer of few words."""
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(checkpoint())
+    shutil.copy(WEIGHTS / "minilm-l6-v2.safetensors", folder / "weights.safetensors")
+    tokenizer = json.loads((WEIGHTS / "minilm-tokenizer.json").read_bytes())
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    vocabulary = tokenizer["model"]["vocab"]
+    tokenizer["model"]["vocab"] = {word: number for word, number in vocabulary.items() if number < 120}
+    (folder / "tokens-small.json").write_text(json.dumps(tokenizer))

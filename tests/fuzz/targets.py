@@ -191,3 +191,4 @@ if __name__ == "__main__":  # writes the seeds of every target to a folder, and 
             (folder / f"seed{number}").write_bytes(data)
         if found:
             print(target.name)
+    seeds.write_capi(Path(sys.argv[1]) / "capi")
