@@ -86,7 +86,10 @@ SEGMENT = (
 
 
 def _load(path: Path) -> str:
-    shape = io.load(path, nan="skip")
+    size = path.stat().st_size
+    tables = [suffix for format in io.formats() if format.table for suffix in format.suffixes]
+    columns = ("2,3,1", "x,y,z", "a,2,c")[size % 9 // 3] if path.suffix in tables and size % 3 == 0 else None
+    shape = io.load(path, nan="skip", columns=columns)
     missing = shape.missing()
     assert (missing is None or not shape.is_mesh) and shape.validate("skip") is shape
     return f"{'mesh' if shape.is_mesh else 'cloud'}, colours {shape.colors is not None}, missing {missing is not None}"
