@@ -135,7 +135,9 @@ def _to_shape(geometry: Geometry, path: Path, up: str) -> Shape:
     points, faces, colors = geometry
     if faces is not None:  # checked before the cast to int32, which could bring an out-of-range index back into range
         check_faces(faces, len(points))
-    local, origin = centered(points)
+    local, origin = centered(points, faces)
+    if colors is not None and not colors.any():  # what programs write that have a place for colours but none
+        colors = None
     return Shape(
         points=local,
         faces=None if faces is None else np.ascontiguousarray(faces, np.int32),

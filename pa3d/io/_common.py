@@ -168,8 +168,8 @@ def join_colors(
     points: Sequence[NDArray[Any]],  # each (N, 3)
     colors: Sequence[NDArray[np.uint8] | None],  # each (N, 3)
 ) -> NDArray[np.uint8] | None:
-    """The colours of several meshes as one, white where a mesh has none; None when no mesh has any."""
-    if all(c is None for c in colors):
+    """The colours of several meshes as one, white where a mesh has none; None when no mesh has any but zeros."""
+    if not any(c is not None and c.any() for c in colors):
         return None
     return np.concatenate(
         [np.full(p.shape, 255, np.uint8) if c is None else c for p, c in zip(points, colors, strict=True)]

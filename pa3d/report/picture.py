@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pa3d.report.colors import UNLABELED_COLOR, part_colors, to_rgb
 from pa3d.report.files import to_y_up
 from pa3d.report.table import PartRow, part_rows, size_text
+from pa3d.shape import compacted
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -73,13 +74,16 @@ def draw_views(shape: Drawable) -> list[NDArray[np.uint8]]:  # (H, W, 3) each
 
 
 def _drawable(result: Segmentation) -> Drawable:
-    shape = result.shape
-    points = to_y_up(shape.points, shape.up).astype(np.float64)
+    shape, points, faces = result.shape, result.shape.points, result.shape.faces
+    if faces is not None:
+        kept, faces = compacted(points, faces)  # or vertices that no face uses would make the picture smaller
+        points = points[kept]
+    points = to_y_up(points, shape.up).astype(np.float64)
     low, high = points.min(axis=0), points.max(axis=0)
     points = ((points - (low + high) / 2) / (np.linalg.norm(high - low) / 2)).astype(np.float32)
     colors = (to_rgb([UNLABELED_COLOR, *part_colors(len(result.part_names))]) / 255).astype(np.float32)
-    if shape.faces is not None and result.face_labels is not None:
-        faces = np.ascontiguousarray(shape.faces, np.int32)
+    if faces is not None and result.face_labels is not None:
+        faces = np.ascontiguousarray(faces, np.int32)
         return Drawable(points, faces, corner_normals(points, faces), result.face_labels + 1, colors)
     labels = result.labels + 1
     if len(points) > MAX_POINTS:
