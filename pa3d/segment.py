@@ -362,7 +362,7 @@ class Segmenter:
 
         Raises InputError for names that the text encoder cannot read, or cannot tell apart.
         """
-        from pa3d.text import check_distinct, check_readable, embed_parts, text_encoder
+        from pa3d.text import check_distinct, check_names, check_readable, embed_parts, text_encoder
 
         if self._text is None:
             encoder = text_encoder(self.checkpoint.text_space, threads=self._threads or None)
@@ -373,7 +373,8 @@ class Segmenter:
                 )
             self._text = encoder
         mode: Any = self.checkpoint.prompts
-        check_readable(self._text, parts)
+        check_names(parts)
+        check_readable(self._text, parts, category)
         vectors = embed_parts(self._text, parts, category, mode)
         check_distinct(parts, vectors)
         return vectors

@@ -153,6 +153,69 @@ def test_separators(text: str, tmp_path: Path) -> None:
     assert part_names(str(tmp_path / "names.txt")) == PARTS
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"seat\r\nback\r\nleg",
+        "\ufeffseat\r\n\r\nback\r\n \t\r\nleg\r\n\r\n".encode(),
+        b"seat\rback\rleg\r",
+        "seat\nback\nleg\n".encode("utf-16"),
+        "\ufeffseat, back, leg\r\n".encode("utf-16-be"),
+        "\ufeffseat\uff0c\u3000back\u060c leg\u3001".encode(),
+        b"# the parts\n  seat \n#, leg\n\tback\nleg",
+        b"seat,, back,;leg,\n",
+    ],
+)
+def test_files_of_names(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "names.txt").write_bytes(data)
+    assert part_names(str(tmp_path / "names.txt")) == PARTS
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("si\u00e8ge\n".encode("latin-1"), "it is not UTF-8 text.; save it as UTF-8"),
+        (b"\xff\xfea", "it is not UTF-8 text"),
+        (b"seat\0\nback\n", "control characters"),
+        (b"seat\x1b[31m\n", "control characters"),
+        (b"\n# nothing\n , \n", "no part names in"),
+        (b"", "no part names in"),
+    ],
+)
+def test_files_that_hold_no_names(tmp_path: Path, data: bytes, message: str) -> None:
+    (tmp_path / "names.txt").write_bytes(data)
+    with pytest.raises(InputError, match=message):
+        part_names(str(tmp_path / "names.txt"))
+
+
+@pytest.mark.parametrize("names", [None, 5, {"seat", "leg"}, {"seat": 1}, iter(["seat"]), "seat", [], ["seat", None]])
+def test_what_are_no_names(segmenter: Segmenter, names: Any) -> None:
+    with pytest.raises(InputError, match="part name"):
+        segmenter.embed_text(names)
+
+
+def test_names_in_other_containers(segmenter: Segmenter) -> None:
+    right = segmenter.embed_text(PARTS)
+    for names in (tuple(PARTS), np.array(PARTS)):
+        assert np.array_equal(segmenter.embed_text(names), right)
+
+
+@pytest.mark.parametrize("category", ["\u6905\u5b50", "\ud800", "", 5, "?!"])
+def test_categories_that_cannot_be_read(segmenter: Segmenter, category: Any) -> None:
+    with pytest.raises(InputError, match="category"):
+        segmenter.embed_text(PARTS, category)
+
+
+def test_many_and_long_names(segmenter: Segmenter, chair: Shape, tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(size=(1000, segmenter.config.text_dim))
+    names = [*(f"part {i}" for i in range(998)), "a" * 50_000, "very long name " * 2000]
+    files = write_outputs(segmenter.segment(chair, names, text_vectors=vectors), tmp_path)
+    assert json.loads(files["summary"].read_text())["parts"][999]["name"] == names[999]
+    assert pa3d.load(files["parts"]).faces is not None
+    long = segmenter.segment(chair, ["a" * 50_000, "leg " * 5000, "seat"])
+    write_outputs(long, tmp_path)
+
+
 def test_lines_of_a_longer_file_keep_their_commas(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("door, front\nwheel\n")
     assert part_names(str(tmp_path / "names.txt")) == ["door, front", "wheel"]

@@ -53,6 +53,22 @@ def _check_header(path: Path) -> None:
     packed = kind & 0x80 or path.suffix.lower() == ".laz"
     if announced > (max(size * LARGEST_LAZ_RATIO, MOST_UNPACKED) if packed else size - at):
         raise CorruptFileError(f"is truncated: it announces {count} points and has {size} bytes")
+    if packed:
+        _check_chunks(path, at, size)
+
+
+def _check_chunks(path: Path, at: int, size: int) -> None:
+    """The number of chunks of a LAZ file whose points begin at byte `at`: lazrs ends the process where it lies."""
+    with path.open("rb") as file:
+        file.seek(at)
+        table = int.from_bytes(file.read(8), "little", signed=True)
+        if table < at:  # written as a stream: the place of the table is at the end
+            file.seek(max(size - 8, 0))
+            table = int.from_bytes(file.read(8), "little", signed=True)
+        file.seek(min(max(table, 0), size))
+        chunks = int.from_bytes(file.read(8)[4:], "little")
+    if not at <= table <= size - 8 or chunks > size:
+        raise CorruptFileError("is truncated or damaged: its table of chunks does not fit in it")
 
 
 FORMAT = Format("LAS, LAZ", (".las", ".laz"), read, "clouds", note="needs the extra `las`")

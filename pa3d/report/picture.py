@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+from bisect import bisect_right
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ KEY, KEY_LIGHT = np.array([-0.45, -0.65, -0.75]), 0.42
 RIM, RIM_LIGHT = np.array([0.85, -0.10, -0.45]), 0.12
 AMBIENT, SKY_LIGHT, SPECULAR = 0.60, 0.07, 0.08
 
+LONGEST_TEXT = 1000  # characters; more than fit in any picture
 LEGEND_WIDTH, MARGIN, TITLE_HEIGHT = 440, 28, 84
 TEXT, MUTED, LINE, BAR_BACKGROUND = "#1F2328", "#6B7280", "#E5E7EB", "#EEF0F3"
 
@@ -350,8 +352,8 @@ def _font(size: int) -> Any:
 def _shorten(draw: Any, text: str, room: float, size: int) -> str:
     """The text, or its beginning and an ellipsis if it does not fit."""
     font = _font(size)
+    text = text[:LONGEST_TEXT]
     if draw.textlength(text, font) <= room:
         return text
-    while text and draw.textlength(text + "...", font) > room:
-        text = text[:-1]
-    return text.rstrip() + "..."
+    fits = bisect_right(range(len(text)), room, key=lambda n: draw.textlength(text[:n] + "...", font))
+    return text[: max(fits - 1, 0)].rstrip() + "..."
