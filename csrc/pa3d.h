@@ -95,14 +95,22 @@ typedef struct pa3d_options {
 /* up y, own, none 0, sample 2048, seed 0, threads 0. Wherever options are asked for, NULL means these. */
 PA3D_API pa3d_options pa3d_default_options(void);
 
-/* vectors (count, 384): one unit vector a part, the mean over the prompts made from its name.
- * category: what the object is, or NULL. prompts: "auto", "part", "category" or "ensemble"; NULL is "auto". */
+/* Coordinates far from zero, such as those of maps, for the functions below, which take float: centered (n, 3) are
+ * points (n, 3) relative to origin (3). The origin is zero unless float would lose precision. Labels belong to the same
+ * points. Points with NaN or infinite coordinates stay so, and the functions below refuse them: leave them out. */
+PA3D_API pa3d_status pa3d_center(const double* points, int64_t n, float* centered, double* origin);
+
+/* Fails with PA3D_INVALID for names that are empty without their punctuation, no UTF-8, or the same for the encoder:
+ * once in lower case and without punctuation, or because their vectors are equal (it ignores accents and unknown
+ * words). It was trained on English, and says nothing of scripts that it cannot read. vectors (count, 384): one unit
+ * vector a part, the mean over the prompts made from its name. category: what the object is, or NULL. prompts: "auto",
+ * "part", "category" or "ensemble"; NULL is "auto". */
 PA3D_API pa3d_status pa3d_embed_text(const pa3d_text* text, const char* const* parts, int64_t count,
                                      const char* category, const char* prompts, int threads, float* vectors);
 
-/* points (n, 3) in any units. Of the options, up, sample, seed and threads count. Any of the results may be NULL:
- * centers (G, 3): patch centres in the model's axes, normalised; members (G, M): indices into points; tokens (G, C);
- * features (G, D): unit vectors in the text space. */
+/* points (n, 3) in any units, finite, not all equal; float holds seven digits (pa3d_center). Of the options, up,
+ * sample, seed and threads count. Any of the results may be NULL: centers (G, 3): patch centres in the model's axes,
+ * normalised; members (G, M): indices into points; tokens (G, C); features (G, D): unit vectors in the text space. */
 PA3D_API pa3d_status pa3d_encode(const pa3d_model* model, const float* points, int64_t n, const pa3d_options* options,
                                  float* centers, int64_t* members, float* tokens, float* features);
 

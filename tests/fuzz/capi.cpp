@@ -105,6 +105,12 @@ void fuzz_arguments(Source in) {
   switch (kind % 4) {
     case 0: {
       const auto& i = g_info;
+      std::vector<double> wide(points.size());
+      for (double& x : wide) x = kind & 64 ? in.take<double>() : 1e6 + in.take<int8_t>();
+      std::vector<float> moved(points.size());
+      double origin[3];
+      if (noted("center", pa3d_center(wide.empty() ? nullptr : wide.data(), n, moved.data(), origin)) == PA3D_OK)
+        for (double x : origin) check(std::isfinite(x), "an origin is not finite");
       std::vector<float> centers(3 * i.patches), tokens(i.patches * i.width), features(i.patches * i.text_width);
       std::vector<int64_t> members(i.patches * i.patch_size);
       status = pa3d_encode(g_model, at, n, &options, centers.data(), members.data(), tokens.data(), features.data());
