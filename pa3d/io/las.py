@@ -21,7 +21,9 @@ def read(path: Path) -> Geometry:
         raise CorruptFileError("is LAS or LAZ, which needs the package laspy", "pip install 'pa3d[las]'") from None
     _check_header(path)
     try:
-        las = laspy.read(path)
+        # The parallel decompressor also ends the process where a chunk lies about its size.
+        one_thread = laspy.LazBackend.Lazrs
+        las = laspy.read(path, **({"laz_backend": one_thread} if one_thread.is_available() else {}))
         points = np.asarray(las.xyz, np.float64)
         channels = [
             np.asarray(las[name]) for name in ("red", "green", "blue") if name in las.point_format.dimension_names

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-OUT = HERE.parents[1] / "out" / "fuzz"
+OUT = Path(os.environ.get("PA3D_FUZZ_OUT") or HERE.parents[1] / "out" / "fuzz")
 SCRATCH = "/dev/shm" if os.path.isdir("/dev/shm") else None
 EMPTY: dict[str, Any] = {"inputs": 0, "seconds": 0.0, "slowest": 0.0, "rss": 0, "failures": {}, "outcomes": {}}
 

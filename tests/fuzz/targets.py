@@ -6,6 +6,7 @@ is declared.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ RESULTS = (
     b'{"format": FORMAT, "method": {"name": "pa3d"}, "dataset": {"name": "npz"}, "protocol": {"name": "pa3d"}, '
     b'"failed": [], "shapes": [{"id": "a", "category": "chair", "miou": 0.5}, '
     b'{"id": "b", "category": "chair", "miou": null}]}'
-).replace(b"FORMAT", str(FORMAT).encode())
+).replace(b"FORMAT", json.dumps(FORMAT).encode())
 SEGMENT = (
     bytes([1, 2, 0, 0, 5, 6, 0]) + seeds.CORNERS.tobytes() + seeds.TRIANGLES.astype(np.uint8).tobytes() + b"seat,leg"
 )
