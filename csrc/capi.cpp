@@ -7,11 +7,13 @@
 #include <cstdio>
 #include <cstring>
 #include <limits>
+#include <map>
 #include <memory>
 #include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cpu/cpuid.h"
@@ -41,6 +43,21 @@ std::vector<std::string> names_of(const char* const* parts, int64_t count) {
   return names;
 }
 
+// Points could not be told apart by two names with one vector.
+void check_distinct(const std::vector<std::string>& parts, const float* vectors, int64_t width) {
+  std::map<std::string_view, size_t> seen;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const std::string_view bytes(reinterpret_cast<const char*>(vectors + i * width), width * sizeof(float));
+    const auto [other, fresh] = seen.emplace(bytes, i);
+    auto quoted = [&](size_t k) {
+      return "'" + (parts[k].size() < 200 ? parts[k] : parts[k].substr(0, 197) + "...") + "'";
+    };
+    require(fresh, "part names " + quoted(other->second) + " and " + quoted(i) +
+                       " are the same for the text encoder, which ignores accents, invisible characters, words that it "
+                       "does not know and what follows its first few hundred tokens; rename one");
+  }
+}
+
 void embed(const pa3d_text& text, const std::vector<std::string>& parts, const char* category, std::string_view mode,
            int threads, float* vectors) {
   std::vector<int32_t> ids;
@@ -62,17 +79,27 @@ void embed(const pa3d_text& text, const std::vector<std::string>& parts, const c
   int64_t start = 0;
   for (size_t i = 0; i < parts.size(); start = ends[i++])
     pa3d::unit_mean(rows.data() + start * width, ends[i] - start, width, vectors + i * width);
+  check_distinct(parts, vectors, width);
 }
 
 void check_threads(int threads) {
   require(threads >= 0 && threads <= kMaxThreads, "threads is " + std::to_string(threads) + "; expected 0 or more");
 }
 
+// C lets an enum hold any number; in C++ it would be undefined to read one that the enum does not name.
+template <class Enum>
+int number_of(const Enum& value) {
+  static_assert(sizeof(Enum) == sizeof(int));
+  int number;
+  std::memcpy(&number, &value, sizeof number);
+  return number;
+}
+
 pa3d_options checked(const pa3d_options* given) {
   const pa3d_options o = given ? *given : pa3d_default_options();
-  require(o.up == PA3D_UP_X || o.up == PA3D_UP_Y || o.up == PA3D_UP_Z,
-          "up is not one of PA3D_UP_X, PA3D_UP_Y, PA3D_UP_Z");
-  require(o.assign == PA3D_NEAREST || o.assign == PA3D_MEMBERSHIP || o.assign == PA3D_SMOOTH || o.assign == PA3D_OWN,
+  const int up = number_of(o.up), assign = number_of(o.assign);
+  require(up == PA3D_UP_X || up == PA3D_UP_Y || up == PA3D_UP_Z, "up is not one of PA3D_UP_X, PA3D_UP_Y, PA3D_UP_Z");
+  require(assign == PA3D_NEAREST || assign == PA3D_MEMBERSHIP || assign == PA3D_SMOOTH || assign == PA3D_OWN,
           "assign is not one of PA3D_NEAREST, PA3D_MEMBERSHIP, PA3D_SMOOTH, PA3D_OWN");
   require(o.none >= 0 && o.none <= 1, "none is " + std::to_string(o.none) + "; expected a probability between 0 and 1");
   require(o.sample >= 0, "sample is " + std::to_string(o.sample) + "; expected 0 for every point, or more");
@@ -173,6 +200,9 @@ void label(const pa3d_model& model, const Shape& shape, const float* vectors, in
   auto label_at = [&](const float* points, int64_t n, int32_t* labels, float* scores) {
     s.query_points.resize(3 * n);
     pa3d::normalize(points, n, s.frame, kModelAxes[o.up], o.threads, s.query_points.data());
+    require(std::all_of(s.query_points.begin(), s.query_points.end(), [](float x) { return std::isfinite(x); }),
+            "the sampled points are so near to each other that float32 cannot hold the others in their scale; remove "
+            "outliers or give a larger sample");
     pa3d::label_points(s.query_points.data(), n, patches, s.logits.data(), count, assign, o.none, o.threads, labels,
                        scores);
   };
@@ -269,6 +299,41 @@ pa3d_status pa3d_model_info(const pa3d_model* model, pa3d_info* info) {
              model->text_space.c_str(),
              model->prompts.c_str(),
              model->precision.c_str()};
+  });
+}
+
+pa3d_status pa3d_center(const double* points, int64_t n, float* centered, double* origin) {
+  return guarded([&] {
+    require_given(points, "points");
+    require_given(centered, "centered");
+    require_given(origin, "origin");
+    require(n >= 1 && n < INT32_MAX,
+            "n is " + std::to_string(n) + "; expected at least one point, and fewer than 2^31");
+    constexpr double kFarAway = 16, kInfinity = std::numeric_limits<double>::infinity();  // as in pa3d/shape.py
+    double low[3] = {kInfinity, kInfinity, kInfinity}, high[3] = {-kInfinity, -kInfinity, -kInfinity};
+    for (const double* p = points; p < points + 3 * n; p += 3) {
+      if (!(std::isfinite(p[0]) && std::isfinite(p[1]) && std::isfinite(p[2]))) continue;
+      for (int a = 0; a < 3; ++a) low[a] = std::min(low[a], p[a]), high[a] = std::max(high[a], p[a]);
+    }
+    double extent = 0, largest = 0;
+    for (int a = 0; a < 3; ++a) {
+      extent = std::max(extent, high[a] - low[a]);
+      largest = std::max({largest, std::abs(low[a]), std::abs(high[a])});
+      origin[a] = 0;
+    }
+    if (std::isfinite(largest) && extent > 0 && largest > kFarAway * extent) {
+      const double grid = std::exp2(std::floor(std::log2(extent)));
+      for (int a = 0; a < 3; ++a) origin[a] = std::nearbyint((low[a] + high[a]) / 2 / grid) * grid;
+    }
+    constexpr double kLargest = std::numeric_limits<float>::max();
+    for (int64_t i = 0; i < 3 * n; ++i) {
+      const double moved = points[i] - origin[i % 3];
+      // A double beyond float32 becomes infinite, which the other functions refuse.
+      centered[i] = std::abs(moved) <= kLargest ? static_cast<float>(moved)
+                    : std::isnan(moved)
+                        ? std::numeric_limits<float>::quiet_NaN()
+                        : std::copysign(std::numeric_limits<float>::infinity(), static_cast<float>(moved > 0 ? 1 : -1));
+    }
   });
 }
 

@@ -100,12 +100,21 @@ typedef struct pa3d_options {
 /* NULL for options means the defaults: up y, assign PA3D_OWN, none 0, sample 2048, seed 0, threads 0. */
 PA3D_API pa3d_options pa3d_default_options(void);
 
+/* Coordinates far from zero, such as those of maps, for the functions below, which take float: centered (n, 3) are
+ * points (n, 3) relative to origin (3). The origin is zero unless float would lose precision. Labels belong to the same
+ * points. Points with NaN or infinite coordinates keep them. The functions below refuse such points: leave them out. */
+PA3D_API pa3d_status pa3d_center(const double* points, int64_t n, float* centered, double* origin);
+
 /* vectors (count, 384): one unit vector per part, the normalised mean over the prompts made from its name.
- * category: what the object is, or NULL. prompts: "auto", "part", "category" or "ensemble"; NULL means "auto". */
+ * category: what the object is, or NULL. prompts: "auto", "part", "category" or "ensemble"; NULL means "auto".
+ * Fails with PA3D_INVALID for names that are not UTF-8, that are empty without their punctuation, or that the encoder
+ * cannot tell apart: equal in lower case without punctuation, or with equal vectors (it ignores accents and unknown
+ * words). The encoder was trained on English; names in scripts that it cannot read are not reported. */
 PA3D_API pa3d_status pa3d_embed_text(const pa3d_text* text, const char* const* parts, int64_t count,
                                      const char* category, const char* prompts, int threads, float* vectors);
 
-/* points (n, 3) in any units. Only up, sample, seed and threads of the options are used. Any result may be NULL.
+/* points (n, 3) in any units, finite, not all equal; float holds seven digits (see pa3d_center). Only up, sample, seed
+ * and threads of the options are used. Any result may be NULL.
  * centers (G, 3): coordinates of the patch centres, in the model's axes and scaled to the unit sphere.
  * members (G, M): indices into points. tokens (G, C). features (G, D): unit vectors in the text space. */
 PA3D_API pa3d_status pa3d_encode(const pa3d_model* model, const float* points, int64_t n, const pa3d_options* options,

@@ -278,6 +278,11 @@ class Segmenter:
 
             def label(points: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
                 normalized = apply_normalization(points, center, radius, axes, self._threads)
+                if not np.isfinite(normalized).all():
+                    raise InputError(
+                        "the sampled points are so near to each other that float32 cannot hold the others in their "
+                        "scale; remove outliers or give a larger sample"
+                    )
                 patches = encoded.centers, encoded.members, encoded.points
                 return label_points(normalized, *patches, logits, assign_rule, none or 0.0, self._threads)
 
@@ -362,12 +367,13 @@ class Segmenter:
 
         Raises InputError for names that the text encoder cannot read, or cannot tell apart.
         """
-        from pa3d.text import check_distinct, check_readable, embed_parts, text_encoder
+        from pa3d.text import check_distinct, check_names, check_readable, embed_parts, text_encoder
 
         if self._text is None:
             self._text = text_encoder(self.checkpoint.text_space, threads=self._threads or None)
         mode: Any = self.checkpoint.prompts
-        check_readable(self._text, parts)
+        check_names(parts)
+        check_readable(self._text, parts, category)
         vectors = embed_parts(self._text, parts, category, mode)
         # Not checked by encoder.dim, which imports OpenCLIP: cached vectors do not need it.
         if vectors.shape[1] != self.config.text_dim:

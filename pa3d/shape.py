@@ -48,9 +48,10 @@ class Shape:
             if self.faces is None and not isinstance(source, np.ndarray | list | tuple):
                 source, self.faces, source_colors = _get_geometry(source)
                 self.colors = source_colors if self.colors is None else self.colors
-            self.points, offset = centered(
-                _numbers(source, self.name if self.name == "points" else f"{self.name}: points")
-            )
+            numbers = _numbers(source, self.name if self.name == "points" else f"{self.name}: points")
+            if self.faces is not None:
+                self.faces = _integers(self.faces, f"{self.name}: faces")
+            self.points, offset = centered(numbers, self.faces)
             self.origin = np.asarray(self.origin, np.float64) + offset
         if self.faces is not None:
             self.faces = _integers(self.faces, f"{self.name}: faces")
@@ -124,16 +125,32 @@ class Shape:
         return sample_surface(self.points, self.faces, n, seed, self.name)
 
 
-def centered(points: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+def compacted(points: NDArray[Any], faces: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Which of the points (N, 3) any face uses, and the faces (F, 3) as indices into those."""
+    used = np.zeros(len(points), bool)
+    used[faces.ravel()] = True
+    if used.all():
+        return np.arange(len(points)), faces
+    return np.flatnonzero(used), (np.cumsum(used, dtype=np.int32) - 1)[faces]
+
+
+def centered(
+    points: NDArray[Any],  # (N, 3)
+    faces: NDArray[Any] | None = None,  # (F, 3)
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Points as float32, relative to the origin (3,) that is returned with them.
 
-    The origin is zero unless float32 would lose precision because the points lie far from zero.
+    The origin is zero unless float32 would lose precision because the points lie far from zero. Of a mesh, only points
+    that faces use count.
     """
     origin = np.zeros(3)
     if points.ndim == 2 and points.shape[1] == 3 and len(points):
-        low, high = points.min(axis=0), points.max(axis=0)
+        used = points
+        if faces is not None and faces.size and faces.min() >= 0 and faces.max() < len(points):
+            used = points[compacted(points, faces)[0]]
+        low, high = used.min(axis=0), used.max(axis=0)
         if not np.isfinite([low, high]).all():  # min and max of an array with a NaN are NaN
-            finite = points[np.isfinite(points).all(axis=1)]
+            finite = used[np.isfinite(used).all(axis=1)]
             low, high = (finite.min(axis=0), finite.max(axis=0)) if len(finite) else (origin, origin)
         extent = float((high - low).max())
         if np.abs([low, high]).max() > _FAR_AWAY * extent > 0:

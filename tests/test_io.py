@@ -1103,7 +1103,7 @@ def test_a_header_names_columns_by_fields(tmp_path: Path, name: str, header: str
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a,b,c,d\n1,2,3,4\n2,3,4,5\n", r"which columns are x, y and z \(a, b, c, d\); give it a header line"),
+        ("a,b,c,d\n1,2,3,4\n2,3,4,5\n", r"which columns are x, y and z \(a, b, c, d\); name them with --columns"),
         ("0 5 6 7\n1 6 7 8\n2 7 8 10\n", r"first column only counts the rows \(0, 5, 6, 7\)"),
         ("wheel 1 2 3\nseat 2 3 4\n", r"first three columns are not numbers \(wheel, 1, 2, 3\)"),
         ("GPS Time X Y Z\n0.5 1 2 3\n0.75 2 3 4\n", r"more words than columns \(gps, time, x, y, z\)"),

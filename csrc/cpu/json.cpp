@@ -210,7 +210,7 @@ double Json::number(const char* what) const { return get(std::get_if<double>(&va
 int64_t Json::integer(const char* what) const {
   const double value = number(what);
   if (value != std::floor(value) || std::abs(value) > 9007199254740992.0)
-    throw FileError(std::string(what) + " is not a whole number");
+    throw FileError(std::string(what) + " is not an integer");
   return static_cast<int64_t>(value);
 }
 

@@ -13,7 +13,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -70,10 +72,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code.
 
     0: success. 1: standard output could not be written (full disk, closed pipe), or a bug of pa3d. 2: invalid input,
-    output files that cannot be written, or not enough memory. 130: interrupted.
+    output files that cannot be written, or not enough memory. 130: interrupted by Ctrl-C. 143: ended by SIGTERM.
     """
     args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     _prepare_streams()
+    _clean_up_when_terminated()
     warnings.showwarning = _show_warning
     debug = "--debug" in args  # read here, because it also holds for errors in the options
     try:
@@ -84,6 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except typer.Abort:
         return 130
+    except _Terminated:
+        return 128 + signal.SIGTERM
     except BrokenPipeError:
         _discard_stdout()  # the process that read it has ended
         return 1
@@ -99,6 +104,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _report(error, f"{error.format_message().rstrip('.')}; see pa3d --help", 2, debug)
         what = f"{type(error).__name__}: {error}"
         return _report(error, f"{what}; this is a bug of pa3d, --debug shows where", 1, debug)
+
+
+class _Terminated(BaseException):
+    """SIGTERM has come. Like KeyboardInterrupt, so that half-written files and worker processes go."""
+
+
+def _clean_up_when_terminated() -> None:
+    def terminate(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not interrupt the cleaning up
+        raise _Terminated
+
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, terminate)
 
 
 def _prepare_streams() -> None:

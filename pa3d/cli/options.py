@@ -41,6 +41,15 @@ Up = Annotated[
     str | None,
     typer.Option(metavar="x|y|z", help="Which axis of the file points up.  [default: y]", show_default=False),
 ]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        metavar="X,Y,Z",
+        help="Which columns of a table are x, y and z: names from its header, or numbers from 1.  [default: those "
+        "named x, y, z, or the first three]",
+        show_default=False,
+    ),
+]
 Sample = Annotated[str, typer.Option(metavar="N|all", help="How many surface points the encoder sees.")]
 Assign = Annotated[
     str | None,
@@ -93,21 +102,27 @@ def part_names(text: str) -> list[str]:
     lines = [text]
     if is_file:
         try:
-            lines = Path(text).read_text(encoding="utf-8-sig").splitlines()
+            data = Path(text).read_bytes()
+            encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+            lines = data.decode(encoding).splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise InputError(
-                f"--parts {text}: cannot be read ({reason}); give a text file with one name per line"
-            ) from error
+            reason, hint = (
+                (error.strerror, "give a text file with one name per line")
+                if isinstance(error, OSError)
+                else ("it is not UTF-8 text", "save it as UTF-8, one name per line")
+            )
+            raise InputError(f"--parts {text}: cannot be read ({reason}); {hint}") from error
         lines = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
     names = SEPARATORS.split(lines[0]) if len(lines) == 1 else lines
-    names = [name.strip() for name in names if name.strip()]
+    names = [name for raw in names if (name := raw.strip("\ufeff \t\r\n").strip())]
     if not names:
         where = f" in {text}" if is_file else ""
         raise InputError(f'no part names{where}; give at least one, such as --parts "seat, back, leg"')
     for name in names:
         if not name.isascii() and any("\ud800" <= ch <= "\udfff" for ch in name):
             raise InputError(f"part name {name!a} is not UTF-8 text; use a terminal or script in UTF-8")
+        if any(ch < " " or ch == "\x7f" for ch in name.replace("\t", " ")):
+            raise InputError(f"part name {name!a} has control characters; give words")
     return names
 
 

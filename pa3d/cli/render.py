@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pa3d.cli.options import Debug, Quiet, ShapeFile, Up, check_choice
+from pa3d.cli.options import Columns, Debug, Quiet, ShapeFile, Up, check_choice
 from pa3d.cli.output import check_can_write, print_files
 from pa3d.errors import InputError
 
@@ -67,6 +67,7 @@ def render(
         float | None, typer.Option(metavar="R", help="Radius of a cloud's points, for a shape of radius 1.")
     ] = None,
     up: Up = None,
+    columns: Columns = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -92,7 +93,7 @@ def render(
     folder = out if out is not None else Path(f"{file.stem}-views")
     check_can_write(folder)
     cameras = _cameras(views, elevations, count, orthographic)
-    shape = load(file, up=up)
+    shape = load(file, up=up, columns=columns)
     points, center, scale = _normalized(shape)
     colors = _colors(file, shape, color)
     pictures = _render(points, shape, cameras, size, colors, style, background, not flat, radius)

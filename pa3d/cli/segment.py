@@ -10,6 +10,7 @@ import typer
 from pa3d.cli.options import (
     Assign,
     Category,
+    Columns,
     Debug,
     Device,
     Json,
@@ -72,6 +73,7 @@ def segment(
             help="Points of a cloud with NaN or infinite coordinates: label them -1, or refuse the file.",
         ),
     ] = "skip",
+    columns: Columns = None,
     sample: Sample = "2048",
     assign: Assign = None,
     seed: SampleSeed = 0,
@@ -106,7 +108,7 @@ def segment(
         check_names(names)
         timer = Stopwatch()
         with timer("load"):
-            shape = load(file, up=None if up == "auto" else up, nan=nan)
+            shape = load(file, up=None if up == "auto" else up, nan=nan, columns=columns)
         with timer("model"):
             segmenter = Segmenter.from_pretrained(
                 model, precision=precision, device=device, threads=threads, patches=patches

@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa3d.errors import InputError
+from pa3d.io._common import first_line
+from pa3d.io.npy import NUMPY_ERRORS
 from pa3d.sampling import sample_surface
 
 
@@ -166,8 +168,8 @@ def record_from_members(shard: Path, key: str, members: dict[str, bytes]) -> Par
             features = np.load(io.BytesIO(members["features.npy"]), allow_pickle=False)
             record.patch_features = features.astype(np.float32)
         return record
-    except (KeyError, ValueError) as error:
-        raise InputError(f"{shard}: record {key} is damaged ({error}); write the shard again") from error
+    except NUMPY_ERRORS as error:
+        raise InputError(f"{shard}: record {key} is damaged ({first_line(error)}); write the shard again") from error
 
 
 def _npy(array: np.ndarray) -> bytes:

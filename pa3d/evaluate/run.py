@@ -12,9 +12,10 @@ import json
 import os
 import pickle
 import platform
+import signal
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -215,16 +216,27 @@ def _score_all(task: EvalTask, indices: list[int], workers: int) -> Iterator[Row
         raise InputError(f"{name} cannot be sent to other processes ({reason}); make it picklable") from error
     with one_thread_in_children():
         count = min(workers, len(indices))
-        pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_start, initargs=(task,))
+        others = set(active_children())
+        pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(task,))
+        ended = False
         try:
             for future in as_completed([pool.submit(_score, index) for index in indices]):
                 yield future.result()
+            ended = True
         finally:
+            if not ended:  # interrupted: what they compute is not wanted
+                for child in set(active_children()) - others:
+                    child.kill()
             pool.shutdown(wait=True, cancel_futures=True)
 
 
 _task: EvalTask | None = None
 _is_cold = True
+
+
+def _start_worker(task: EvalTask) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles an interrupt
+    _start(task)
 
 
 def _start(task: EvalTask) -> None:

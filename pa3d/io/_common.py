@@ -31,6 +31,7 @@ class Format(NamedTuple):
     name: for help and docs, "GLB, glTF"; kinds: "meshes", "clouds" or "meshes, clouds".
     up: the up axis, if the format's specification defines one, for docs.
     note: what is special, for docs.
+    table: for files whose points are rows of numbers, reads the three columns that are named or numbered (from 1).
     """
 
     name: str
@@ -39,6 +40,10 @@ class Format(NamedTuple):
     kinds: str
     up: str = ""
     note: str = ""
+    table: Callable[[Path, Sequence[str | int]], Geometry] | None = None
+
+
+COLUMNS_OPTION = "--columns x,y,z or load(..., columns=...)"  # for messages
 
 
 class CorruptFileError(Exception):
@@ -83,7 +88,7 @@ def raise_as_input_error(name: str, kind: str) -> Iterator[None]:
         raise InputError(f"{name}: is damaged or not a valid {kind} file ({reason}); export it again") from error
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What an exception says, in one short line; its type where it says nothing."""
     return (getattr(error, "strerror", None) or (str(error).splitlines() or [""])[0])[:120] or type(error).__name__
 
@@ -164,8 +169,8 @@ def join_colors(
     points: Sequence[NDArray[Any]],  # each (N, 3)
     colors: Sequence[NDArray[np.uint8] | None],  # each (N, 3)
 ) -> NDArray[np.uint8] | None:
-    """The colours of several meshes as one, white where a mesh has none; None when no mesh has any."""
-    if all(c is None for c in colors):
+    """The colours of several meshes as one, white where a mesh has none; None when no mesh has any but zeros."""
+    if not any(c is not None and c.any() for c in colors):
         return None
     return np.concatenate(
         [np.full(p.shape, 255, np.uint8) if c is None else c for p, c in zip(points, colors, strict=True)]

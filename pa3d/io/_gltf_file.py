@@ -6,7 +6,6 @@ Specification: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import struct
 from collections.abc import Sequence
@@ -133,7 +132,7 @@ class GltfFile:
         if uri.startswith("data:"):
             try:
                 return base64.b64decode(uri.partition(",")[2])
-            except binascii.Error:
+            except ValueError:  # binascii.Error, or characters that are not ASCII
                 raise CorruptFileError("is damaged: data within it are not base64") from None
         if "://" in uri:
             raise CorruptFileError(f"refers to data on the network ({uri[:60]})", "download them and correct the uri")

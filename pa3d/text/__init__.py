@@ -11,7 +11,7 @@ it encodes its first text. So parts whose vectors are in the cache on disk need 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Protocol
 
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pa3d import _C
 from pa3d.errors import InputError
 from pa3d.text.cache import VectorCache
-from pa3d.text.prompts import PromptMode, clean_name, part_prompts
+from pa3d.text.prompts import PromptMode, clean_category, clean_name, part_prompts
 
 __all__ = [
     "TextEncoder",
@@ -121,6 +121,8 @@ def check_names(parts: Sequence[str]) -> None:
     """Raises InputError unless parts is a list of at least one name, and no two are equal after normalisation."""
     if isinstance(parts, str):
         raise InputError(f"part names are a string, {parts!r}; give a list such as ['seat', 'back']")
+    if isinstance(parts, Mapping | Set) or not hasattr(parts, "__len__"):
+        raise InputError(f"part names are a {type(parts).__name__}; give a list such as ['seat', 'back']")
     if len(parts) == 0:
         raise InputError("no part names; give at least one, such as 'seat'")
     seen: dict[str, str] = {}
@@ -132,15 +134,18 @@ def check_names(parts: Sequence[str]) -> None:
         seen[name] = part
 
 
-def check_readable(encoder: TextEncoder, parts: Sequence[str]) -> None:
-    """Raises InputError when the encoder can read none of the names, and warns when it cannot read some.
+def check_readable(encoder: TextEncoder, parts: Sequence[str], category: str | None = None) -> None:
+    """Raises InputError when the encoder can read none of the names or not the category, and warns when it cannot read
+    some.
 
     An encoder may have a method `unsupported_reason(name) -> str`, which returns why it cannot read a name, or "". An
     encoder without it is not checked.
     """
     unsupported_reason = getattr(encoder, "unsupported_reason", None)
-    if isinstance(parts, str) or unsupported_reason is None:
+    if unsupported_reason is None:
         return
+    if category is not None and (reason := unsupported_reason(clean_category(category))):
+        raise InputError(f"category {category!r}: {reason}; give an English word or leave it out")
     unreadable = {part: reason for part in parts if (reason := unsupported_reason(clean_name(part)))}
     if unreadable:
         part, reason = next(iter(unreadable.items()))

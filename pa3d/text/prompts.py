@@ -27,6 +27,11 @@ def clean_name(name: str) -> str:
     return _clean(name, "part name")
 
 
+def clean_category(category: str) -> str:
+    """The same for the category of an object."""
+    return _clean(category, "category")
+
+
 def part_prompts(part: str, category: str | None = None, mode: PromptMode = "auto") -> list[str]:
     """The prompts of one part.
 
@@ -43,7 +48,7 @@ def part_prompts(part: str, category: str | None = None, mode: PromptMode = "aut
         return [t.format(p=p) for t in PART_TEMPLATES]
     if category is None:
         raise InputError(f"prompt mode {mode!r} needs the object's category; give one or use mode 'part'")
-    c = _clean(category, "category")
+    c = clean_category(category)
     templates = CATEGORY_TEMPLATES if mode == "category" else PART_TEMPLATES + CATEGORY_TEMPLATES
     return [t.format(p=p, c=c) for t in templates]
 
@@ -51,6 +56,8 @@ def part_prompts(part: str, category: str | None = None, mode: PromptMode = "aut
 def _clean(name: str, what: str) -> str:
     if not isinstance(name, str):
         raise InputError(f"{what} {name!r} is not text; give a word or a few words")
+    if any("\ud800" <= ch <= "\udfff" for ch in name):
+        raise InputError(f"{what} {name!a} is not Unicode text; decode it as UTF-8")
     kept = (ch for ch in name.lower().replace("_", " ") if not _is_punctuation(ch))
     cleaned = " ".join("".join(kept).split())
     if not cleaned:

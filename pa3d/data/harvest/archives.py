@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import zipfile
-import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa3d.io._common import CorruptFileError, first_line, parse_floats
+from pa3d.io.npy import ARCHIVE_ERRORS
 
 SUFFIXES = (".sh3f", ".zip")
 MEMBER_SUFFIXES = (".glb", ".obj", ".ac")
 CATALOGUE = "PluginFurnitureCatalog.properties"
 MAX_BYTES = 1 << 30  # of a file, or of a member of an archive once unpacked
 
-_UNPACKING_ERRORS = (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, NotImplementedError, RuntimeError)
+_UNPACKING_ERRORS: tuple[type[Exception], ...] = (OSError, *ARCHIVE_ERRORS)
 
 
 @contextmanager
