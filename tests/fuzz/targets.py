@@ -120,7 +120,7 @@ def _encoder() -> MiniLM:
 def _names(path: Path) -> str:
     names = part_names(str(path))
     check_names(names)
-    unreadable = sum(bool(_encoder().why_unreadable(name)) for name in names)
+    unreadable = sum(bool(_encoder().unsupported_reason(name)) for name in names)
     return f"{min(len(names), 9)} names, some unreadable {unreadable > 0}"
 
 
