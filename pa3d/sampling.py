@@ -44,7 +44,8 @@ def sample_surface(
     when nothing has an area; ValueError for a face that refers to no vertex.
     """
     at, corners = np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(faces, np.int32)
-    if isinstance(seed, np.random.Generator):
+    # A number is told apart first, because numpy.random takes long to import.
+    if not isinstance(seed, int | np.integer) and isinstance(seed, np.random.Generator):
         found = _C.surface_points(at, corners, seed.random((3, count)))
     else:
         check_seed(seed)
