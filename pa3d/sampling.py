@@ -45,7 +45,8 @@ def sample_surface(
     area; ValueError for a face that refers to a vertex that does not exist.
     """
     vertices, faces = np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(faces, np.int32)
-    if isinstance(seed, np.random.Generator):
+    # An integer is recognised first, because numpy.random takes long to import.
+    if not isinstance(seed, int | np.integer) and isinstance(seed, np.random.Generator):
         result = _C.surface_points(vertices, faces, seed.random((3, count)))
     else:
         check_seed(seed)

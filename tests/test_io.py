@@ -1034,6 +1034,17 @@ def test_binary_data_may_begin_with_any_byte(tmp_path: Path, ending: bytes) -> N
     np.testing.assert_array_equal(load(write(tmp_path, "a.pcd", header + points.tobytes())).points, points)
 
 
+def test_stl_without_its_last_line_and_ply_in_capitals(tmp_path: Path) -> None:
+    text = stl_text().removesuffix(b"endsolid pyramid\n")
+    assert load(write(tmp_path, "a.stl", text)).points.tolist() == CORNERS[TRIANGLES].reshape(-1, 3).tolist()
+    with pytest.raises(InputError, match="endsolid"):
+        load(write(tmp_path, "a.stl", text[:-12]))
+    header = ply_bytes("ascii").decode()
+    for axis in "xyz":
+        header = header.replace(f" {axis}\n", f" {axis.upper()}\n")
+    assert load(write(tmp_path, "a.ply", header)).points.tolist() == CORNERS.tolist()
+
+
 def test_ply_strips(tmp_path: Path) -> None:
     data = ply_bytes("ascii", faces=False).replace(
         b"end_header\n", b"element tristrips 2\nproperty list int int vertex_indices\nend_header\n"

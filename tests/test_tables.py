@@ -121,6 +121,7 @@ def test_columns_of_what_is_no_table(tmp_path: Path) -> None:
         ("para2.csv", '"v:0","v:1","v:2","Points:0","Points:1","Points:2"', "9,8,7,{x},{y},{z}"),
         ("compare.asc", "//X Y Z R G B Scalar_field Nx Ny Nz", "{x} {y} {z} {r} {g} {b} 0.5 0 0 1"),
         ("compare.txt", "//X,Y,Z", "{x},{y},{z}"),
+        ("comma.csv", "label,x,y,z", '"seat, back",{x},{y},{z}'),
         ("order.csv", "z,y,x,label", "{z},{y},{x},seat"),
         ("points3D.txt", "# Points:\n#   POINT3D_ID, X, Y, Z, R, G, B, ERROR, TRACK[] as (IMAGE_ID, IDX)\n# n: 4",
          "{i} {x} {y} {z} {r} {g} {b} 0.5 7 8 9 10"),

@@ -123,9 +123,9 @@ def _header(data: bytes) -> tuple[str, list[Element], int]:
             case ["element", name, count] if count.isdecimal():
                 elements.append(Element(name, int(count), []))
             case ["property", "list", length, type_, name] if elements and {length, type_} <= TYPES.keys():
-                elements[-1].properties.append(Property(name, TYPES[type_], TYPES[length]))
+                elements[-1].properties.append(Property(name.lower(), TYPES[type_], TYPES[length]))
             case ["property", type_, name] if elements and type_ in TYPES:
-                elements[-1].properties.append(Property(name, TYPES[type_]))
+                elements[-1].properties.append(Property(name.lower(), TYPES[type_]))
             case ["comment" | "obj_info", *_] | []:
                 pass
             case _:

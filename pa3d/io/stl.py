@@ -20,8 +20,9 @@ def read(path: Path) -> Geometry:
     if declared and len(data) >= HEADER + declared * TRIANGLE.itemsize:
         points = np.frombuffer(data, TRIANGLE, declared, HEADER)["corners"].reshape(-1, 3)
     elif data.removeprefix(b"\xef\xbb\xbf").lstrip()[:5].lower() == b"solid":
-        # "end solid" is written by some programs in place of "endsolid".
-        if not re.search(rb"end\s*solid", data[-4096:], re.IGNORECASE):
+        # Some programs write "end solid" in place of "endsolid", or leave out the last line; a file that was cut mostly
+        # ends within a facet.
+        if not re.search(rb"end\s*solid|end\s*facet\s*$", data[-4096:], re.IGNORECASE):
             raise CorruptFileError("is truncated: it has no 'endsolid' at its end")
         corners = re.findall(rb"vertex\s+(\S+\s+\S+\s+\S+)", data, re.IGNORECASE)
         points = numbers(b" ".join(corners))

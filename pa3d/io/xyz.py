@@ -7,6 +7,7 @@ refused, unless the caller names the columns.
 
 from __future__ import annotations
 
+import csv
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -91,6 +92,8 @@ def _separator(line: str) -> str | None:
 
 
 def _split(line: str, separator: str | None) -> list[str]:
+    if separator and '"' in line:  # which may hold the separator
+        return [field.strip(" \t\"'") for field in next(csv.reader([line.strip()], delimiter=separator))]
     return [field.strip(" \t\"'") for field in line.strip().split(separator)]
 
 
