@@ -106,7 +106,7 @@ def _format_of(path: Path) -> Format:
 
 
 def _to_shape(geometry: Geometry, path: Path, up: str) -> Shape:
-    points, faces, colors = geometry
+    points, faces, colors = geometry.points, geometry.faces, geometry.colors
     if faces is not None:  # checked before the cast to int32, which could bring an out-of-range index back into range
         check_faces(faces, len(points))
     local, origin = centered(points)

@@ -1,0 +1,65 @@
+"""FBX, binary and ASCII, by the package ufbx: every mesh of the scene in its rest pose, in metres and y up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pa3d.io._common import CorruptFileError, Format, Geometry, byte_colors, missing_package, triangulate
+from pa3d.io._isolated import read_isolated
+from pa3d.io._scene import SceneObject, join_objects, placed
+
+
+def read(path: Path) -> Geometry:
+    return read_isolated(path, "fbx", "FBX")
+
+
+def parse(path: Path) -> Geometry:
+    """Reads in this process, which a damaged file may crash."""
+    try:
+        import ufbx
+    except ImportError:
+        raise missing_package("is FBX", "ufbx", "formats") from None
+    try:
+        scene = ufbx.load_file(
+            str(path),
+            evaluate_skinning=True,
+            ignore_animation=True,
+            target_axes=ufbx.axes_right_handed_y_up,
+            target_unit_meters=1.0,
+        )
+    except ufbx.UfbxError as error:
+        raise CorruptFileError(f"is damaged or no FBX file ({error})") from error
+    return join_objects([_object(node) for node in scene.nodes if node.mesh is not None and node.visible])
+
+
+def _object(node: Any) -> SceneObject:
+    mesh = node.mesh
+    name = node.name or mesh.name
+    # A skin places the vertices in the world; morph targets leave them in the frame of the mesh.
+    vertices = np.array(memoryview(mesh.skinned_position.values), np.float64)
+    matrix = np.eye(4)
+    if mesh.skinned_is_local:
+        matrix[:3] = np.array(node.geometry_to_world).T
+    corners = np.array(mesh.vertex_indices, np.int64)
+    first, counts = np.array(memoryview(mesh.faces), np.int64).reshape(-1, 2).T
+    # Polygons need not follow each other in the list of corners.
+    faces = triangulate(counts, corners[np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())])
+    return placed(name, vertices, faces, matrix, _colors(mesh, corners))
+
+
+def _colors(mesh: Any, corners: NDArray[np.int64]) -> NDArray[np.uint8] | None:  # (V, 3)
+    """Colours of vertices; those of a vertex's last corner where corners differ."""
+    values = np.array(mesh.vertex_color.values, np.float32).reshape(-1, 4)
+    numbers = np.array(mesh.vertex_color.indices, np.int64)
+    if not len(values) or len(numbers) != len(corners):
+        return None
+    colors = np.full((len(mesh.vertices), 3), 255, np.uint8)
+    colors[corners] = byte_colors(list(values.T))[numbers]
+    return colors
+
+
+FORMAT = Format("FBX", (".fbx",), read, "meshes", "y", "rest pose, in metres; needs the extra `formats`")
