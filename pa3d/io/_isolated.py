@@ -34,14 +34,7 @@ def read_isolated(path: Path, module: str, kind: str) -> Geometry:
     places = [str(Path(__file__).parents[2]), *filter(None, sys.path)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(places)}
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-            timeout=seconds,
-        )
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=environment, timeout=seconds)
     except subprocess.TimeoutExpired:
         raise CorruptFileError(f"is damaged or too complex: it was not read in {seconds:.0f} seconds") from None
     if done.returncode == _PYTHON_FAILED:

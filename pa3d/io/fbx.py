@@ -47,7 +47,8 @@ def _object(node: Any) -> SceneObject:
     corners = np.array(mesh.vertex_indices, np.int64)
     first, counts = np.array(memoryview(mesh.faces), np.int64).reshape(-1, 2).T
     # Polygons need not follow each other in the list of corners.
-    faces = triangulate(counts, corners[np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())])
+    order = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+    faces = triangulate(counts, corners[order])
     return placed(name, vertices, faces, matrix, _colors(mesh, corners))
 
 
