@@ -277,7 +277,12 @@ class Gltf:
         if not points:
             return Geometry(np.empty((0, 3)), np.empty((0, 3), np.int64))
         joined = join_colors(points, colors)
-        return Geometry(np.concatenate(points), np.concatenate(faces) if meshes else None, joined)
+        names = tuple((self._instance_name(i), len(i.faces)) for i in meshes if i.faces is not None)
+        return Geometry(np.concatenate(points), np.concatenate(faces) if meshes else None, joined, names)
+
+    def _instance_name(self, instance: PrimitiveInstance) -> str:
+        node = self.nodes[instance.node]
+        return node.name or self.mesh_name(node.mesh)
 
     @staticmethod
     def list_of(entry: Json, key: str) -> list[Json]:
