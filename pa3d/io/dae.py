@@ -119,7 +119,7 @@ def _objects(scene: Any) -> Iterator[SceneObject]:
             controller = getattr(child, "controller", None)
             if hasattr(child, "geometry"):
                 yield from _meshes(place.name, child.geometry, place.world, None)
-            elif hasattr(controller, "target_list"):
+            elif controller is not None and hasattr(controller, "target_list"):
                 yield from _meshes(place.name, controller.source_geometry, place.world, partial(_morphed, controller))
             elif controller is not None:
                 # A skin places the mesh; the node's own transform is ignored.

@@ -32,7 +32,7 @@ _MATERIALS = (".mtlx",)  # files without geometry
 
 
 def read(path: Path) -> Geometry:
-    return read_isolated(path, "usd", "USD")
+    return read_isolated(path, "usd", "USD", factor=4)
 
 
 def parse(path: Path) -> Geometry:
@@ -45,8 +45,8 @@ def parse(path: Path) -> Geometry:
         stage = Usd.Stage.Open(str(path))
     except Tf.ErrorException as error:
         raise CorruptFileError(f"is damaged or no USD file ({_reason(error)})") from error
-    for error in stage.GetCompositionErrors():
-        missing = re.search(r"(?:asset|sublayer) @([^@]+)@", str(error))
+    for problem in map(str, stage.GetCompositionErrors()):
+        missing = re.search(r"(?:asset|sublayer) @([^@]+)@", problem)
         if missing and not missing[1].endswith(_MATERIALS):
             raise CorruptFileError(
                 f"needs the file {missing[1][-60:]!r} beside it", "copy that, too, or export as USDZ"
