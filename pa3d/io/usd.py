@@ -38,13 +38,18 @@ def read(path: Path) -> Geometry:
 def parse(path: Path) -> Geometry:
     """Reads in this process, which a damaged file may crash."""
     try:
-        from pxr import Tf, Usd, UsdGeom
+        from pxr import Tf, Usd
     except ImportError:
         raise missing_package("is USD", "usd-core", "formats") from None
     try:
-        stage = Usd.Stage.Open(str(path))
+        return _read(Usd.Stage.Open(str(path)))
     except Tf.ErrorException as error:
         raise CorruptFileError(f"is damaged or no USD file ({_reason(error)})") from error
+
+
+def _read(stage: Any) -> Geometry:
+    from pxr import UsdGeom
+
     for problem in map(str, stage.GetCompositionErrors()):
         missing = re.search(r"(?:asset|sublayer) @([^@]+)@", problem)
         if missing and not missing[1].endswith(_MATERIALS):
@@ -156,9 +161,9 @@ class _Stage:
     def _faces(self, mesh: Any) -> NDArray[np.int64]:  # (F, 3)
         from pxr import UsdGeom
 
-        counts = np.array(mesh.GetFaceVertexCountsAttr().Get(self.time) or (), np.int64)
-        corners = np.array(mesh.GetFaceVertexIndicesAttr().Get(self.time) or (), np.int64)
-        holes = np.array(mesh.GetHoleIndicesAttr().Get(self.time) or (), np.int64)
+        counts = _numbers(mesh.GetFaceVertexCountsAttr().Get(self.time), np.int64)
+        corners = _numbers(mesh.GetFaceVertexIndicesAttr().Get(self.time), np.int64)
+        holes = _numbers(mesh.GetHoleIndicesAttr().Get(self.time), np.int64)
         if (counts < 0).any() or counts.sum() != len(corners) or (holes.size and not 0 <= holes.max() < len(counts)):
             raise CorruptFileError("is damaged: the faces of a mesh do not fit its list of corners")
         faces = triangulate(counts, corners)
@@ -180,8 +185,8 @@ class _Stage:
         if kind not in _SOLIDS:
             return None
         sizes, make = _SOLIDS[kind]
-        values = [prim.GetAttribute(name).Get(self.time) for name in sizes]
-        if not all(value is not None and np.isfinite(value) and value > 0 for value in values):
+        values = _numbers([prim.GetAttribute(name).Get(self.time) for name in sizes], np.float64)
+        if not (np.isfinite(values) & (values > 0)).all():
             raise CorruptFileError(f"is damaged: a {kind} has no size above 0")
         points, faces = make(*values)
         axis = prim.GetAttribute("axis").Get(self.time) if prim.HasAttribute("axis") else "Z"
@@ -237,8 +242,16 @@ _SOLIDS: dict[str, tuple[tuple[str, ...], Callable[..., tuple[NDArray[np.float64
 }
 
 
+def _numbers(values: Any, dtype: type) -> NDArray[Any]:
+    """An attribute's value as an array; empty where it has none."""
+    try:
+        return np.array(() if values is None else values, dtype)
+    except (TypeError, ValueError):
+        raise CorruptFileError("is damaged: an attribute is of another type than its schema says") from None
+
+
 def _rows(values: Any, width: int) -> NDArray[np.float64]:  # (N, width)
-    return np.array(values if values is not None else (), np.float64).reshape(-1, width)
+    return _numbers(values, np.float64).reshape(-1, width)
 
 
 def _reason(error: Exception) -> str:
