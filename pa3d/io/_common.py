@@ -98,7 +98,12 @@ def first_line(error: Exception) -> str:
 
 
 def text_lines(data: bytes) -> list[bytes]:
-    """Lines that end in LF, CR LF or CR, without a byte order mark. Other control bytes end no line."""
+    """Lines that end in LF, CR LF or CR, without a byte order mark. Other control bytes end no line.
+
+    UTF-16, which a mark tells, becomes UTF-8.
+    """
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        data = data.decode("utf-16", "replace").encode()
     return data.removeprefix(b"\xef\xbb\xbf").splitlines()
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.io._common import Geometry, check_faces, join_colors
+from pa3d.io._common import CorruptFileError, Geometry, check_faces, join_colors
 
 # For each up axis of a file, the rotation to y up, right-handed, that COLLADA 1.4 (asset, up_axis) and USD define.
 TO_Y_UP = {
@@ -53,7 +53,7 @@ def join_objects(objects: Sequence[SceneObject], up: str = "y", metres: float = 
     meshes = [o for o in objects if o.faces is not None]
     chosen = meshes or list(objects)
     if not chosen:
-        return Geometry(np.empty((0, 3)), np.empty((0, 3), np.int64))
+        raise CorruptFileError("has no triangles and no points in its scene", "export its meshes, too")
     starts = np.cumsum([0, *(len(o.points) for o in chosen)])
     faces = [o.faces + start for o, start in zip(chosen, starts, strict=False) if o.faces is not None]
     return Geometry(

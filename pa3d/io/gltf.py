@@ -282,7 +282,7 @@ class Gltf:
             if instance.faces is not None:
                 faces.append(instance.faces + first[instance.key])
         if not points:
-            return Geometry(np.empty((0, 3)), np.empty((0, 3), np.int64))
+            raise CorruptFileError("has no triangles and no points in its default scene", "export its meshes, too")
         joined = join_colors(points, colors)
         names = tuple((self._instance_name(i), len(i.faces)) for i in meshes if i.faces is not None)
         return Geometry(np.concatenate(points), np.concatenate(faces) if meshes else None, joined, names)
