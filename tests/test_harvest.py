@@ -17,7 +17,6 @@ from pa3d.data.harvest.readers import obj_pieces
 from pa3d.data.rigged import RiggedCharacter
 from pa3d.errors import InputError
 from pa3d.io._common import CorruptFileError
-from pa3d.io.gltf import Gltf
 from pa3d.io.obj import parse
 
 CORNERS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.float32)

@@ -92,8 +92,10 @@ def _prepared(data: bytes) -> bytes:
     for element in list(root.iter()):
         if _tag(element) == "ph":
             raise CorruptFileError("has polygons with holes", "triangulate it and export it again")
-        if _tag(element) in _NUMBERS and "," in (element.text or ""):
+        if _tag(element) in _NUMBERS:
             element.text = (element.text or "").replace(",", ".")
+        if _tag(element) == "unit" and "meter" in element.attrib:
+            element.set("meter", element.get("meter", "").replace(",", "."))
         for child in list(element):
             if _IGNORED.fullmatch(_tag(child)):
                 element.remove(child)

@@ -40,22 +40,27 @@ def _object(node: Any) -> SceneObject:
     mesh = node.mesh
     name = node.name or mesh.name
     # A skin places the vertices in the world; morph targets leave them in the frame of the mesh.
-    vertices = np.array(memoryview(mesh.skinned_position.values), np.float64)
+    vertices = _rows(mesh.skinned_position.values, 3)
     matrix = np.eye(4)
     if mesh.skinned_is_local:
         matrix[:3] = np.array(node.geometry_to_world).T
-    corners = np.array(mesh.vertex_indices, np.int64)
-    first, counts = np.array(memoryview(mesh.faces), np.int64).reshape(-1, 2).T
+    corners = np.fromiter(mesh.vertex_indices, np.int64)
+    first, counts = _rows(mesh.faces, 2).astype(np.int64).T
     # Polygons need not follow each other in the list of corners.
     order = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
     faces = triangulate(counts, corners[order])
     return placed(name, vertices, faces, matrix, _colors(mesh, corners))
 
 
+def _rows(values: Any, width: int) -> NDArray[np.float64]:  # (N, width)
+    """Vectors as an array, one after the other: ufbx 0.0.5 crashes where its memory is shared with numpy."""
+    return np.array(list(values), np.float64).reshape(-1, width)
+
+
 def _colors(mesh: Any, corners: NDArray[np.int64]) -> NDArray[np.uint8] | None:  # (V, 3)
     """Colours of vertices; those of a vertex's last corner where corners differ."""
-    values = np.array(mesh.vertex_color.values, np.float32).reshape(-1, 4)
-    numbers = np.array(mesh.vertex_color.indices, np.int64)
+    values = _rows(mesh.vertex_color.values, 4)
+    numbers = np.fromiter(mesh.vertex_color.indices, np.int64)
     if not len(values) or len(numbers) != len(corners):
         return None
     colors = np.full((len(mesh.vertices), 3), 255, np.uint8)

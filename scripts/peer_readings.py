@@ -1,0 +1,499 @@
+"""Independent readings for scripts/check_peer_files.py: by trimesh, assimp and gmsh, and by hand where they fail.
+
+Nothing of pa3d is imported.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+import numpy as np
+import trimesh
+
+warnings.simplefilter("ignore")
+
+
+class UnreadableError(Exception):
+    """No independent reading of a file, and why."""
+
+
+class Reading(NamedTuple):
+    points: np.ndarray  # (N, 3)
+    faces: np.ndarray | None  # (F, 3)
+
+
+class Summary(NamedTuple):
+    """What is compared. faces: None for a cloud, -1 for unknown.
+
+    vertices: how many faces use, and how many of those are distinct; empty for unknown. low, high: their bounding box.
+    tolerance: how far boxes may be apart, as a share of the extent: readers round to float32.
+    """
+
+    faces: int | None
+    vertices: tuple[int, ...]
+    low: np.ndarray
+    high: np.ndarray
+    tolerance: float = 1e-5
+
+
+def summary_of(reading: Reading) -> Summary:
+    points, faces = reading
+    used = points if faces is None or not len(faces) else points[np.unique(faces)]
+    # Files repeat vertices for normals and texture coordinates, and readers unite them.
+    distinct = len(np.unique(used.astype(np.float32), axis=0))
+    return Summary(None if faces is None else len(faces), (len(used), distinct), used.min(axis=0), used.max(axis=0))
+
+
+def read_independently(file: Path) -> dict[str, Summary]:
+    """Readings by the name of the reader. Raises UnreadableError where there is none."""
+    found, reasons = {}, []
+    for name, read in READERS.get(file.suffix.lower(), OTHERS).items():
+        try:
+            reading = read(file)
+            found[name] = reading if isinstance(reading, Summary) else summary_of(reading)
+        except Exception as error:  # of any library: the next one is tried
+            reasons.append(f"{name}: {type(error).__name__} {str(error)[:80]}")
+    if not found:
+        raise UnreadableError("; ".join(reasons))
+    return found
+
+
+def by_trimesh(file: Path) -> Reading:
+    loaded = trimesh.load(file, process=False)
+    parts = loaded.dump() if isinstance(loaded, trimesh.Scene) else [loaded]
+    meshes = [part for part in parts if getattr(part, "faces", None) is not None and len(part.faces)]
+    return joined([(np.asarray(p.vertices), np.asarray(p.faces) if meshes else None) for p in meshes or parts])
+
+
+def joined(parts: list[tuple[np.ndarray, np.ndarray | None]]) -> Reading:
+    starts = np.cumsum([0, *(len(points) for points, _ in parts)])
+    faces = [f + start for (_, f), start in zip(parts, starts, strict=False) if f is not None]
+    return Reading(np.concatenate([points for points, _ in parts]), np.concatenate(faces) if faces else None)
+
+
+def by_assimp(file: Path) -> Reading:
+    import assimp_py
+
+    scene = assimp_py.import_file(str(file), assimp_py.Process_Triangulate)
+    parts: list[tuple[np.ndarray, np.ndarray | None]] = []
+
+    def walk(node: Any, parent: np.ndarray) -> None:
+        world = parent @ np.array(node.transformation, np.float64).reshape(4, 4)
+        for number in node.mesh_indices:
+            mesh = scene.meshes[number]
+            points = np.frombuffer(mesh.vertices, np.float32).reshape(-1, 3).astype(np.float64)
+            faces = np.frombuffer(mesh.indices, np.uint32).reshape(-1, 3).astype(np.int64)
+            parts.append((points @ world[:3, :3].T + world[:3, 3], faces))
+        for child in node.children:
+            walk(child, world)
+
+    walk(scene.root_node, np.eye(4))
+    return joined(parts)
+
+
+def fbx_by_assimp(file: Path) -> Reading:
+    """assimp leaves units as they are: UnitScaleFactor says how many centimetres they have."""
+    data = file.read_bytes()
+    found = re.search(rb'UnitScaleFactor", "double", "Number", "",\s*([0-9.eE+-]+)', data)
+    packed = re.search(rb"[^l]UnitScaleFactorS.{4}doubleS.{4}NumberS.{4}D(.{8})", data, re.DOTALL)
+    centimetres = float(found[1]) if found else struct.unpack("<d", packed[1])[0] if packed else 1.0
+    points, faces = by_assimp(file)
+    return Reading(points * centimetres / 100, faces)
+
+
+UP = {"X": [[0, -1, 0], [1, 0, 0], [0, 0, 1]], "Y": np.eye(3), "Z": [[1, 0, 0], [0, 0, 1], [0, -1, 0]]}
+
+
+def dae_by_trimesh(file: Path) -> Reading:
+    """trimesh leaves the unit and the up axis as they are."""
+    data = file.read_bytes()
+    if data[:2] == b"PK":
+        with zipfile.ZipFile(file) as archive:
+            data = archive.read(next(name for name in archive.namelist() if name.lower().endswith(".dae")))
+    text = data.decode("utf-16" if b"\0" in data[:200] else "utf-8", "replace")
+    up = re.search(r"<up_axis>\s*([XYZ])", text)
+    metre = re.search(r"<unit[^>]*meter=\"([^\"]+)\"", text.replace(",", "."))
+    points, faces = by_trimesh(file)
+    return Reading(points @ np.transpose(UP[up[1] if up else "Y"]) * float(metre[1] if metre else 1), faces)
+
+
+def dae_by_assimp(file: Path) -> Reading:
+    """assimp brings COLLADA into metres, y up, but leaves out what a skin does to a mesh."""
+    return by_assimp(file)
+
+
+def dae_worked_out(file: Path) -> Summary:
+    """A skin with one bone, which undoes its bind matrix, so that bind_shape_matrix remains: a cube of ±1 moved by
+    (-1, 1, 1), z up."""
+    if file.name != "box_nested_animation.dae":
+        raise UnreadableError("not worked out by hand")
+    return Summary(12, (8, 8), np.array([-2.0, 0, -2]), np.array([0.0, 2, 0]))
+
+
+def fbx_by_hand(file: Path) -> Reading:
+    """In a process of its own, because ufbx 0.0.5 may crash when a second scene is read."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out.npz"
+        subprocess.run([sys.executable, __file__, str(file), str(out)], check=True)
+        with np.load(out) as arrays:
+            return Reading(arrays["points"], arrays["faces"])
+
+
+def fbx_skinned(file: Path) -> Reading:
+    """Skins by the letter: the weighted mean of each cluster's matrices, from the raw data of ufbx."""
+    import ufbx
+
+    scene = ufbx.load_file(str(file), target_axes=ufbx.axes_right_handed_y_up, target_unit_meters=1.0)
+    parts: list[tuple[np.ndarray, np.ndarray | None]] = []
+    for node in scene.nodes:
+        mesh = node.mesh
+        if mesh is None:
+            continue
+        points = np.array(list(mesh.vertices))
+        corners = list(mesh.vertex_indices)
+        faces = [
+            (corners[f.index_begin], corners[f.index_begin + i], corners[f.index_begin + i + 1])
+            for f in mesh.faces
+            for i in range(1, f.num_indices - 1)
+        ]
+        world = np.array(node.geometry_to_world).T
+        placed = points @ world[:, :3].T + world[:, 3]
+        for skin in mesh.skin_deformers:
+            total, moved = np.zeros(len(points)), np.zeros_like(points)
+            for cluster in skin.clusters:
+                matrix = np.array(cluster.geometry_to_world).T
+                at, weights = np.array(list(cluster.vertices), int), np.array(list(cluster.weights))
+                moved[at] += weights[:, None] * (points[at] @ matrix[:, :3].T + matrix[:, 3])
+                total[at] += weights
+            held = total > 0
+            placed[held] = moved[held] / total[held, None]
+        parts.append((placed, np.array(faces, np.int64).reshape(-1, 3)))
+    return joined(parts)
+
+
+def threemf_by_trimesh(file: Path) -> Reading:
+    """trimesh leaves the unit as it is."""
+    with zipfile.ZipFile(file) as archive:
+        text = b"".join(archive.read(name) for name in archive.namelist() if name.endswith(".model")).decode()
+    unit = re.search(r"<model[^>]*\bunit=\"(\w+)\"", text)
+    metres = {"micron": 1e-6, "centimeter": 1e-2, "inch": 0.0254, "foot": 0.3048, "meter": 1.0}
+    points, faces = by_trimesh(file)
+    return Reading(points * metres.get(unit[1] if unit else "", 1e-3), faces)
+
+
+def step_by_gmsh(file: Path) -> Summary:
+    """The bounding box of the exact surfaces."""
+    import gmsh
+
+    gmsh.initialize(interruptible=False)
+    try:
+        gmsh.option.setNumber("General.Terminal", 0)
+        gmsh.option.setString("Geometry.OCCTargetUnit", "M")
+        gmsh.model.occ.importShapes(str(file))
+        gmsh.model.occ.synchronize()
+        gmsh.option.setNumber("Geometry.OCCBoundsUseStl", 1)
+        box = np.array(gmsh.model.getBoundingBox(-1, -1))
+    finally:
+        gmsh.finalize()
+    return Summary(-1, (), box[:3], box[3:], 1e-3)
+
+
+# --- glTF: accessors, nodes and skins by the letter of the specification ---
+
+TYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
+WIDTH = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
+
+
+def gltf_by_hand(file: Path) -> Reading:
+    data = file.read_bytes()
+    blob = b""
+    if data[:4] == b"glTF":
+        size = struct.unpack_from("<I", data, 12)[0]
+        document, blob = json.loads(data[20 : 20 + size]), data[28 + size :]
+    else:
+        document = json.loads(data.decode("utf-8-sig"))
+    if any("draco" in name or "meshopt" in name for name in document.get("extensionsRequired", [])):
+        raise UnreadableError("compressed")
+
+    def buffer(number: int) -> bytes:
+        uri = document["buffers"][number].get("uri")
+        if uri is None:
+            return blob
+        return base64.b64decode(uri.split(",")[1]) if uri[:5] == "data:" else (file.parent / unquote(uri)).read_bytes()
+
+    def raw(place: dict, dtype: np.dtype, width: int, count: int) -> np.ndarray:
+        view = document["bufferViews"][place["bufferView"]]
+        start = view.get("byteOffset", 0) + place.get("byteOffset", 0)
+        step = view.get("byteStride") or dtype.itemsize * width
+        content = buffer(view["buffer"])
+        rows = [content[start + i * step : start + i * step + dtype.itemsize * width] for i in range(count)]
+        return np.frombuffer(b"".join(rows), dtype).reshape(count, width)
+
+    def accessor(number: int) -> np.ndarray:
+        entry = document["accessors"][number]
+        dtype, width, count = np.dtype(TYPES[entry["componentType"]]), WIDTH[entry["type"]], entry["count"]
+        values = raw(entry, dtype, width, count) if "bufferView" in entry else np.zeros((count, width), dtype)
+        if "sparse" in entry:
+            sparse, values = entry["sparse"], values.copy()
+            where = raw(sparse["indices"], np.dtype(TYPES[sparse["indices"]["componentType"]]), 1, sparse["count"])
+            values[where[:, 0]] = raw(sparse["values"], dtype, width, sparse["count"])
+        return values / np.iinfo(dtype).max if entry.get("normalized") else values
+
+    def local(node: dict) -> np.ndarray:
+        if "matrix" in node:
+            return np.reshape(node["matrix"], (4, 4)).T
+        x, y, z, w = np.array(node.get("rotation", (0, 0, 0, 1))) / np.linalg.norm(node.get("rotation", (0, 0, 0, 1)))
+        turn = np.array(
+            [
+                [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+                [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+                [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+            ]
+        )
+        matrix = np.eye(4)
+        matrix[:3, :3] = turn * np.array(node.get("scale", (1, 1, 1)))
+        matrix[:3, 3] = node.get("translation", (0, 0, 0))
+        return matrix
+
+    nodes = document.get("nodes", [])
+    parents = {child: number for number, node in enumerate(nodes) for child in node.get("children", [])}
+
+    def world(number: int) -> np.ndarray:
+        above = world(parents[number]) if number in parents else np.eye(4)
+        return above @ local(nodes[number])
+
+    def placed(node: int) -> list[np.ndarray]:
+        """The matrices that a node's mesh stands at."""
+        instancing = nodes[node].get("extensions", {}).get("EXT_mesh_gpu_instancing", {}).get("attributes")
+        if instancing is None:
+            return [world(node)]
+        values = {name.lower(): accessor(number) for name, number in instancing.items()}
+        rows = [
+            {name: rows[i].tolist() for name, rows in values.items()} for i in range(len(next(iter(values.values()))))
+        ]
+        return [world(node) @ local(row) for row in rows]
+
+    if "scenes" in document:
+        stack = list(document["scenes"][document.get("scene", 0)].get("nodes", []))
+    else:
+        stack = [number for number in range(len(nodes)) if number not in parents]
+    meshes, clouds = [], []
+    while stack:
+        number = stack.pop(0)
+        node = nodes[number]
+        stack += node.get("children", [])
+        mesh = document["meshes"][node["mesh"]] if "mesh" in node else {"primitives": []}
+        for primitive in mesh["primitives"]:
+            mode = primitive.get("mode", 4)
+            points = accessor(primitive["attributes"]["POSITION"]).astype(np.float64)
+            for target, weight in zip(
+                primitive.get("targets", []), node.get("weights", mesh.get("weights", [])), strict=False
+            ):
+                points = points + weight * accessor(target["POSITION"]) if "POSITION" in target else points
+            corners = accessor(primitive["indices"])[:, 0] if "indices" in primitive else np.arange(len(points))
+            corners = corners.astype(np.int64)
+            triangles = {
+                4: corners[: len(corners) // 3 * 3].reshape(-1, 3),
+                5: [corners[i : i + 3] for i in range(len(corners) - 2)],
+                6: [(corners[0], corners[i], corners[i + 1]) for i in range(1, len(corners) - 1)],
+            }.get(mode)
+            if "skin" in node and "JOINTS_0" in primitive["attributes"]:
+                skin = document["skins"][node["skin"]]
+                bind = accessor(skin["inverseBindMatrices"]).reshape(-1, 4, 4).transpose(0, 2, 1)
+                joints = np.stack([world(joint) @ bind[i] for i, joint in enumerate(skin["joints"])])
+                which, weights = (accessor(primitive["attributes"][name]) for name in ("JOINTS_0", "WEIGHTS_0"))
+                weights = weights / weights.sum(axis=1, keepdims=True)
+                matrices = [(w[:, None, None] * joints[j]).sum(axis=0) for j, w in zip(which, weights, strict=True)]
+                stands = [np.array([m[:3, :3] @ p + m[:3, 3] for m, p in zip(matrices, points, strict=True)])]
+            else:
+                stands = [points @ m[:3, :3].T + m[:3, 3] for m in placed(number)]
+            if triangles is not None:
+                meshes += [(at, np.asarray(triangles, np.int64).reshape(-1, 3)) for at in stands]
+            elif mode == 0:
+                clouds += [(at[corners], None) for at in stands]
+    return joined(meshes or clouds)
+
+
+# --- USD: attributes of prims, their transforms multiplied down the tree, instancers and skins by the letter ---
+
+
+def usd_by_hand(file: Path) -> Summary:
+    from pxr import Usd, UsdGeom
+
+    stage = Usd.Stage.Open(str(file))
+    first = stage.GetStartTimeCode()
+    time = Usd.TimeCode(first) if stage.HasAuthoredTimeCodeRange() else Usd.TimeCode.EarliestTime()
+    meshes: list[tuple[np.ndarray, np.ndarray | None]] = []
+    boxes: list[np.ndarray] = []
+    clouds: list[tuple[np.ndarray, np.ndarray | None]] = []
+
+    def value(prim: Any, name: str, default: Any = ()) -> np.ndarray:
+        found = prim.GetAttribute(name).Get(time) if prim.HasAttribute(name) else None
+        return np.array(default if found is None else found)
+
+    def walk(prim: Any, parent: np.ndarray, purpose: str) -> None:
+        if prim.HasAttribute("visibility") and prim.GetAttribute("visibility").Get(time) == "invisible":
+            return
+        world = parent
+        if prim.IsA(UsdGeom.Xformable):
+            local = np.array(UsdGeom.Xformable(prim).GetLocalTransformation(time)).T
+            world = local if UsdGeom.Xformable(prim).GetResetXformStack() else parent @ local
+        own = prim.GetAttribute("purpose").Get() if prim.HasAttribute("purpose") else None
+        purpose = own if own not in (None, "default") and purpose == "default" else purpose
+        kind = prim.GetTypeName()
+        if kind == "PointInstancer":
+            instance(prim, world, purpose)
+            return
+        if purpose in ("default", "render"):
+            if kind == "Mesh":
+                points = skinned(prim, world)
+                counts, corners = (
+                    value(prim, "faceVertexCounts").astype(int),
+                    value(prim, "faceVertexIndices").astype(int),
+                )
+                polygons = np.split(corners, np.cumsum(counts)[:-1]) if len(counts) else []
+                fans = [(p[0], p[i], p[i + 1]) for p in polygons for i in range(1, len(p) - 1)]
+                meshes.append((points, np.array(fans, np.int64).reshape(-1, 3)))
+            elif kind == "Points":
+                clouds.append((moved(value(prim, "points"), world), None))
+            elif kind in ("Cube", "Sphere", "Cylinder", "Cone", "Capsule"):
+                boxes.append(solid(prim, kind, world))
+        for child in prim.GetFilteredChildren(Usd.TraverseInstanceProxies()):
+            walk(child, world, purpose)
+
+    def moved(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+        return np.asarray(points, np.float64).reshape(-1, 3) @ matrix[:3, :3].T + matrix[:3, 3]
+
+    def instance(prim: Any, world: np.ndarray, purpose: str) -> None:
+        numbers, at = value(prim, "protoIndices"), value(prim, "positions")
+        turns, scales = prim.GetAttribute("orientations").Get(time), value(prim, "scales")
+        targets = prim.GetRelationship("prototypes").GetForwardedTargets()
+        for i, number in enumerate(numbers):
+            matrix = np.eye(4)
+            if turns:
+                w, (x, y, z) = turns[i].GetReal(), turns[i].GetImaginary()
+                matrix[:3, :3] = trimesh.transformations.quaternion_matrix([w, x, y, z])[:3, :3]
+            if len(scales):
+                matrix[:3, :3] *= scales[i]
+            matrix[:3, 3] = at[i]
+            walk(prim.GetStage().GetPrimAtPath(targets[number]), world @ matrix, purpose)
+
+    def solid(prim: Any, kind: str, world: np.ndarray) -> np.ndarray:
+        """The bounding box (2, 3) of a solid, which is round about its axis, or a cube."""
+        radius = float(value(prim, "size", 2.0)) / 2 if kind == "Cube" else float(value(prim, "radius", 1.0))
+        half = float(value(prim, "height", 2.0)) / 2 if kind in ("Cylinder", "Cone", "Capsule") else 0.0
+        axis = "XYZ".index(str(prim.GetAttribute("axis").Get(time))) if half else 2
+        rows, center = world[:3, :3], world[:3, 3]
+        along, round_about = rows[:, axis] * half, np.delete(rows, axis, axis=1) * radius
+        if kind == "Cube":
+            reach = np.abs(rows).sum(axis=1) * radius
+        elif kind in ("Sphere", "Capsule"):
+            reach = np.linalg.norm(rows, axis=1) * radius + np.abs(along)
+        else:
+            reach = np.linalg.norm(round_about, axis=1) + np.abs(along)
+        low, high = center - reach, center + reach
+        if kind == "Cone":  # its top has no width
+            base = np.linalg.norm(round_about, axis=1)
+            low, high = (
+                np.minimum(center - along - base, center + along),
+                np.maximum(center - along + base, center + along),
+            )
+        return np.stack([low, high])
+
+    def skinned(prim: Any, world: np.ndarray) -> np.ndarray:
+        """Points in the scene; those of a skin by its joints, as UsdSkel defines it."""
+        points = value(prim, "points")
+        holder = prim
+        while holder and not holder.IsPseudoRoot() and not holder.GetRelationship("skel:skeleton").GetTargets():
+            holder = holder.GetParent()
+        joints = value(prim, "primvars:skel:jointIndices").astype(int)
+        if not holder or holder.IsPseudoRoot() or not len(joints):
+            return moved(points, world)
+        skeleton = prim.GetStage().GetPrimAtPath(holder.GetRelationship("skel:skeleton").GetTargets()[0])
+        order = [str(name) for name in skeleton.GetAttribute("joints").Get()]
+        local = [np.array(m).T for m in skeleton.GetAttribute("restTransforms").Get() or []]
+        bind = [np.array(m).T for m in skeleton.GetAttribute("bindTransforms").Get()]
+        source = (
+            skeleton.GetRelationship("skel:animationSource").GetTargets()
+            or holder.GetRelationship("skel:animationSource").GetTargets()
+        )
+        if source:
+            animation = prim.GetStage().GetPrimAtPath(source[0])
+            names = [str(name) for name in animation.GetAttribute("joints").Get()]
+            turns, shifts, sizes = (
+                animation.GetAttribute(n).Get(time) for n in ("rotations", "translations", "scales")
+            )
+            for i, name in enumerate(names):
+                w, (x, y, z) = turns[i].GetReal(), turns[i].GetImaginary()
+                matrix = trimesh.transformations.quaternion_matrix([w, x, y, z])
+                matrix[:3, :3] = matrix[:3, :3] * np.array(sizes[i], np.float64)
+                matrix[:3, 3] = shifts[i]
+                local[order.index(name)] = matrix
+        whole: dict[str, np.ndarray] = {}
+        for name, matrix in zip(order, local, strict=True):
+            whole[name] = whole.get(name.rpartition("/")[0], np.eye(4)) @ matrix
+        own = value(prim, "skel:joints")
+        used = [str(name) for name in own] if len(own) else order
+        to_bind = np.array(value(prim, "primvars:skel:geomBindTransform", np.eye(4))).T
+        matrices = np.array([whole[n] @ np.linalg.inv(bind[order.index(n)]) @ to_bind for n in used])
+        count = prim.GetAttribute("primvars:skel:jointIndices").GetMetadata("elementSize") or 1
+        weights = value(prim, "primvars:skel:jointWeights").astype(np.float64).reshape(-1, count)
+        joints = joints.reshape(-1, count)
+        weights = weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-30)
+        blend = (weights[..., None, None] * matrices[joints]).sum(axis=1)
+        blend = np.broadcast_to(blend, (len(points), 4, 4))
+        posed = np.einsum("nij,nj->ni", blend[:, :3, :3], points) + blend[:, :3, 3]
+        at = np.eye(4)
+        above = [skeleton]
+        while above[-1].GetParent() and not above[-1].GetParent().IsPseudoRoot():
+            above.append(above[-1].GetParent())
+        for ancestor in reversed(above):
+            if ancestor.IsA(UsdGeom.Xformable):
+                at = at @ np.array(UsdGeom.Xformable(ancestor).GetLocalTransformation(time)).T
+        return moved(posed, at)
+
+    walk(stage.GetPseudoRoot(), np.eye(4), "default")
+    up = str(UsdGeom.GetStageUpAxis(stage))
+    turn = np.transpose(UP[up]) * UsdGeom.GetStageMetersPerUnit(stage)
+    read = joined(meshes or clouds) if meshes or (clouds and not boxes) else None
+    if not boxes:
+        return summary_of(Reading(read.points @ turn, read.faces))
+    corners = np.concatenate(boxes + ([read.points] if read else [])) @ turn
+    # Solids become triangles as each reader likes: only the box is compared.
+    return Summary(-1, (), corners.min(axis=0), corners.max(axis=0), 1e-2)
+
+
+USD, DAE = {"by hand": usd_by_hand}, {"trimesh": dae_by_trimesh, "assimp": dae_by_assimp, "by hand": dae_worked_out}
+GLTF, STEP = {"trimesh": by_trimesh, "by hand": gltf_by_hand}, {"gmsh": step_by_gmsh}
+OTHERS: dict[str, Any] = {"trimesh": by_trimesh, "assimp": by_assimp}
+READERS: dict[str, dict[str, Any]] = {
+    ".glb": GLTF,
+    ".gltf": GLTF,
+    ".usd": USD,
+    ".usda": USD,
+    ".usdc": USD,
+    ".usdz": USD,
+    ".dae": DAE,
+    ".zae": DAE,
+    ".step": STEP,
+    ".stp": STEP,
+    ".3mf": {"trimesh": threemf_by_trimesh},
+    ".fbx": {"assimp": fbx_by_assimp, "by hand": fbx_by_hand},
+}
+
+if __name__ == "__main__":
+    read = fbx_skinned(Path(sys.argv[1]))
+    np.savez(sys.argv[2], points=read.points, faces=read.faces)
+    os._exit(0)
