@@ -56,6 +56,12 @@ def summary_of(reading: Reading) -> Summary:
     return Summary(None if faces is None else len(faces), (len(used), distinct), used.min(axis=0), used.max(axis=0))
 
 
+def read_usd(file: Path) -> Summary:
+    from peer_usd import usd_by_hand
+
+    return usd_by_hand(file)
+
+
 def read_independently(file: Path) -> dict[str, Summary]:
     """Readings by the name of the reader. Raises UnreadableError where there is none."""
     found, reasons = {}, []
@@ -75,6 +81,15 @@ def by_trimesh(file: Path) -> Reading:
     parts = loaded.dump() if isinstance(loaded, trimesh.Scene) else [loaded]
     meshes = [part for part in parts if getattr(part, "faces", None) is not None and len(part.faces)]
     return joined([(np.asarray(p.vertices), np.asarray(p.faces) if meshes else None) for p in meshes or parts])
+
+
+def ply_by_assimp(file: Path) -> Reading:
+    """assimp does not know headers whose lines end in CR."""
+    head, mark, body = file.read_bytes().partition(b"end_header\r")
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "copy.ply"
+        copy.write_bytes(head.replace(b"\r", b"\n") + mark.replace(b"\r", b"\n") + body)
+        return by_assimp(copy)
 
 
 def joined(parts: list[tuple[np.ndarray, np.ndarray | None]]) -> Reading:
@@ -142,6 +157,9 @@ def dae_worked_out(file: Path) -> Summary:
     return Summary(12, (8, 8), np.array([-2.0, 0, -2]), np.array([0.0, 2, 0]))
 
 
+kept: list[Any] = []
+
+
 def fbx_by_hand(file: Path) -> Reading:
     """In a process of its own, because ufbx 0.0.5 may crash when a second scene is read."""
     with tempfile.TemporaryDirectory() as folder:
@@ -156,6 +174,7 @@ def fbx_skinned(file: Path) -> Reading:
     import ufbx
 
     scene = ufbx.load_file(str(file), target_axes=ufbx.axes_right_handed_y_up, target_unit_meters=1.0)
+    kept.append(scene)
     parts: list[tuple[np.ndarray, np.ndarray | None]] = []
     for node in scene.nodes:
         mesh = node.mesh
@@ -171,14 +190,14 @@ def fbx_skinned(file: Path) -> Reading:
         world = np.array(node.geometry_to_world).T
         placed = points @ world[:, :3].T + world[:, 3]
         for skin in mesh.skin_deformers:
-            total, moved = np.zeros(len(points)), np.zeros_like(points)
-            for cluster in skin.clusters:
-                matrix = np.array(cluster.geometry_to_world).T
-                at, weights = np.array(list(cluster.vertices), int), np.array(list(cluster.weights))
-                moved[at] += weights[:, None] * (points[at] @ matrix[:, :3].T + matrix[:, 3])
-                total[at] += weights
-            held = total > 0
-            placed[held] = moved[held] / total[held, None]
+            matrices = np.array([np.array(cluster.geometry_to_world).T for cluster in skin.clusters])
+            weights = list(skin.weights)
+            for i, vertex in enumerate(skin.vertices):
+                own = weights[vertex.weight_begin : vertex.weight_begin + vertex.num_weights]
+                if own:
+                    share = np.array([w.weight for w in own]) / sum(w.weight for w in own)
+                    matrix = np.einsum("k,kij->ij", share, matrices[[w.cluster_index for w in own]])
+                    placed[i] = matrix[:, :3] @ points[i] + matrix[:, 3]
         parts.append((placed, np.array(faces, np.int64).reshape(-1, 3)))
     return joined(parts)
 
@@ -326,169 +345,22 @@ def gltf_by_hand(file: Path) -> Reading:
     return joined(meshes or clouds)
 
 
-# --- USD: attributes of prims, their transforms multiplied down the tree, instancers and skins by the letter ---
-
-
-def usd_by_hand(file: Path) -> Summary:
-    from pxr import Usd, UsdGeom
-
-    stage = Usd.Stage.Open(str(file))
-    first = stage.GetStartTimeCode()
-    time = Usd.TimeCode(first) if stage.HasAuthoredTimeCodeRange() else Usd.TimeCode.EarliestTime()
-    meshes: list[tuple[np.ndarray, np.ndarray | None]] = []
-    boxes: list[np.ndarray] = []
-    clouds: list[tuple[np.ndarray, np.ndarray | None]] = []
-
-    def value(prim: Any, name: str, default: Any = ()) -> np.ndarray:
-        found = prim.GetAttribute(name).Get(time) if prim.HasAttribute(name) else None
-        return np.array(default if found is None else found)
-
-    def walk(prim: Any, parent: np.ndarray, purpose: str) -> None:
-        if prim.HasAttribute("visibility") and prim.GetAttribute("visibility").Get(time) == "invisible":
-            return
-        world = parent
-        if prim.IsA(UsdGeom.Xformable):
-            local = np.array(UsdGeom.Xformable(prim).GetLocalTransformation(time)).T
-            world = local if UsdGeom.Xformable(prim).GetResetXformStack() else parent @ local
-        own = prim.GetAttribute("purpose").Get() if prim.HasAttribute("purpose") else None
-        purpose = own if own not in (None, "default") and purpose == "default" else purpose
-        kind = prim.GetTypeName()
-        if kind == "PointInstancer":
-            instance(prim, world, purpose)
-            return
-        if purpose in ("default", "render"):
-            if kind == "Mesh":
-                points = skinned(prim, world)
-                counts, corners = (
-                    value(prim, "faceVertexCounts").astype(int),
-                    value(prim, "faceVertexIndices").astype(int),
-                )
-                polygons = np.split(corners, np.cumsum(counts)[:-1]) if len(counts) else []
-                fans = [(p[0], p[i], p[i + 1]) for p in polygons for i in range(1, len(p) - 1)]
-                meshes.append((points, np.array(fans, np.int64).reshape(-1, 3)))
-            elif kind == "Points":
-                clouds.append((moved(value(prim, "points"), world), None))
-            elif kind in ("Cube", "Sphere", "Cylinder", "Cone", "Capsule"):
-                boxes.append(solid(prim, kind, world))
-        for child in prim.GetFilteredChildren(Usd.TraverseInstanceProxies()):
-            walk(child, world, purpose)
-
-    def moved(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-        return np.asarray(points, np.float64).reshape(-1, 3) @ matrix[:3, :3].T + matrix[:3, 3]
-
-    def instance(prim: Any, world: np.ndarray, purpose: str) -> None:
-        numbers, at = value(prim, "protoIndices"), value(prim, "positions")
-        turns, scales = prim.GetAttribute("orientations").Get(time), value(prim, "scales")
-        targets = prim.GetRelationship("prototypes").GetForwardedTargets()
-        for i, number in enumerate(numbers):
-            matrix = np.eye(4)
-            if turns:
-                w, (x, y, z) = turns[i].GetReal(), turns[i].GetImaginary()
-                matrix[:3, :3] = trimesh.transformations.quaternion_matrix([w, x, y, z])[:3, :3]
-            if len(scales):
-                matrix[:3, :3] *= scales[i]
-            matrix[:3, 3] = at[i]
-            walk(prim.GetStage().GetPrimAtPath(targets[number]), world @ matrix, purpose)
-
-    def solid(prim: Any, kind: str, world: np.ndarray) -> np.ndarray:
-        """The bounding box (2, 3) of a solid, which is round about its axis, or a cube."""
-        radius = float(value(prim, "size", 2.0)) / 2 if kind == "Cube" else float(value(prim, "radius", 1.0))
-        half = float(value(prim, "height", 2.0)) / 2 if kind in ("Cylinder", "Cone", "Capsule") else 0.0
-        axis = "XYZ".index(str(prim.GetAttribute("axis").Get(time))) if half else 2
-        rows, center = world[:3, :3], world[:3, 3]
-        along, round_about = rows[:, axis] * half, np.delete(rows, axis, axis=1) * radius
-        if kind == "Cube":
-            reach = np.abs(rows).sum(axis=1) * radius
-        elif kind in ("Sphere", "Capsule"):
-            reach = np.linalg.norm(rows, axis=1) * radius + np.abs(along)
-        else:
-            reach = np.linalg.norm(round_about, axis=1) + np.abs(along)
-        low, high = center - reach, center + reach
-        if kind == "Cone":  # its top has no width
-            base = np.linalg.norm(round_about, axis=1)
-            low, high = (
-                np.minimum(center - along - base, center + along),
-                np.maximum(center - along + base, center + along),
-            )
-        return np.stack([low, high])
-
-    def skinned(prim: Any, world: np.ndarray) -> np.ndarray:
-        """Points in the scene; those of a skin by its joints, as UsdSkel defines it."""
-        points = value(prim, "points")
-        holder = prim
-        while holder and not holder.IsPseudoRoot() and not holder.GetRelationship("skel:skeleton").GetTargets():
-            holder = holder.GetParent()
-        joints = value(prim, "primvars:skel:jointIndices").astype(int)
-        if not holder or holder.IsPseudoRoot() or not len(joints):
-            return moved(points, world)
-        skeleton = prim.GetStage().GetPrimAtPath(holder.GetRelationship("skel:skeleton").GetTargets()[0])
-        order = [str(name) for name in skeleton.GetAttribute("joints").Get()]
-        local = [np.array(m).T for m in skeleton.GetAttribute("restTransforms").Get() or []]
-        bind = [np.array(m).T for m in skeleton.GetAttribute("bindTransforms").Get()]
-        source = (
-            skeleton.GetRelationship("skel:animationSource").GetTargets()
-            or holder.GetRelationship("skel:animationSource").GetTargets()
-        )
-        if source:
-            animation = prim.GetStage().GetPrimAtPath(source[0])
-            names = [str(name) for name in animation.GetAttribute("joints").Get()]
-            turns, shifts, sizes = (
-                animation.GetAttribute(n).Get(time) for n in ("rotations", "translations", "scales")
-            )
-            for i, name in enumerate(names):
-                w, (x, y, z) = turns[i].GetReal(), turns[i].GetImaginary()
-                matrix = trimesh.transformations.quaternion_matrix([w, x, y, z])
-                matrix[:3, :3] = matrix[:3, :3] * np.array(sizes[i], np.float64)
-                matrix[:3, 3] = shifts[i]
-                local[order.index(name)] = matrix
-        whole: dict[str, np.ndarray] = {}
-        for name, matrix in zip(order, local, strict=True):
-            whole[name] = whole.get(name.rpartition("/")[0], np.eye(4)) @ matrix
-        own = value(prim, "skel:joints")
-        used = [str(name) for name in own] if len(own) else order
-        to_bind = np.array(value(prim, "primvars:skel:geomBindTransform", np.eye(4))).T
-        matrices = np.array([whole[n] @ np.linalg.inv(bind[order.index(n)]) @ to_bind for n in used])
-        count = prim.GetAttribute("primvars:skel:jointIndices").GetMetadata("elementSize") or 1
-        weights = value(prim, "primvars:skel:jointWeights").astype(np.float64).reshape(-1, count)
-        joints = joints.reshape(-1, count)
-        weights = weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-30)
-        blend = (weights[..., None, None] * matrices[joints]).sum(axis=1)
-        blend = np.broadcast_to(blend, (len(points), 4, 4))
-        posed = np.einsum("nij,nj->ni", blend[:, :3, :3], points) + blend[:, :3, 3]
-        at = np.eye(4)
-        above = [skeleton]
-        while above[-1].GetParent() and not above[-1].GetParent().IsPseudoRoot():
-            above.append(above[-1].GetParent())
-        for ancestor in reversed(above):
-            if ancestor.IsA(UsdGeom.Xformable):
-                at = at @ np.array(UsdGeom.Xformable(ancestor).GetLocalTransformation(time)).T
-        return moved(posed, at)
-
-    walk(stage.GetPseudoRoot(), np.eye(4), "default")
-    up = str(UsdGeom.GetStageUpAxis(stage))
-    turn = np.transpose(UP[up]) * UsdGeom.GetStageMetersPerUnit(stage)
-    read = joined(meshes or clouds) if meshes or (clouds and not boxes) else None
-    if not boxes:
-        return summary_of(Reading(read.points @ turn, read.faces))
-    corners = np.concatenate(boxes + ([read.points] if read else [])) @ turn
-    # Solids become triangles as each reader likes: only the box is compared.
-    return Summary(-1, (), corners.min(axis=0), corners.max(axis=0), 1e-2)
-
-
-USD, DAE = {"by hand": usd_by_hand}, {"trimesh": dae_by_trimesh, "assimp": dae_by_assimp, "by hand": dae_worked_out}
+DAE = {"trimesh": dae_by_trimesh, "assimp": dae_by_assimp, "by hand": dae_worked_out}
 GLTF, STEP = {"trimesh": by_trimesh, "by hand": gltf_by_hand}, {"gmsh": step_by_gmsh}
 OTHERS: dict[str, Any] = {"trimesh": by_trimesh, "assimp": by_assimp}
+USD = {"by hand": read_usd}
 READERS: dict[str, dict[str, Any]] = {
-    ".glb": GLTF,
-    ".gltf": GLTF,
     ".usd": USD,
     ".usda": USD,
     ".usdc": USD,
     ".usdz": USD,
+    ".glb": GLTF,
+    ".gltf": GLTF,
     ".dae": DAE,
     ".zae": DAE,
     ".step": STEP,
     ".stp": STEP,
+    ".ply": {"trimesh": by_trimesh, "assimp": by_assimp, "assimp, other line ends": ply_by_assimp},
     ".3mf": {"trimesh": threemf_by_trimesh},
     ".fbx": {"assimp": fbx_by_assimp, "by hand": fbx_by_hand},
 }

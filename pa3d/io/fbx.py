@@ -12,6 +12,8 @@ from pa3d.io._common import CorruptFileError, Format, Geometry, byte_colors, mis
 from pa3d.io._isolated import read_isolated
 from pa3d.io._scene import SceneObject, join_objects, placed
 
+_kept: list[Any] = []  # scenes: ufbx 0.0.5 may crash when it frees one, and the process ends soon
+
 
 def read(path: Path) -> Geometry:
     return read_isolated(path, "fbx", "FBX")
@@ -33,6 +35,7 @@ def parse(path: Path) -> Geometry:
         )
     except ufbx.UfbxError as error:
         raise CorruptFileError(f"is damaged or no FBX file ({error})") from error
+    _kept.append(scene)
     return join_objects([_object(node) for node in scene.nodes if node.mesh is not None and node.visible])
 
 

@@ -146,17 +146,35 @@ class _Stage:
 
     def _points(self, prim: Any) -> tuple[NDArray[np.float64], Any]:  # (N, 3)
         """Points, posed by their skin, and the prim in whose frame they are: a skin's skeleton."""
-        from pxr import UsdGeom, Vt
+        from pxr import UsdGeom
 
         points = _rows(UsdGeom.PointBased(prim).GetPointsAttr().Get(self.time), 3)
         skeleton, skin = self.skins.get(prim.GetPath(), (None, None))
         matrices = skeleton.ComputeSkinningTransforms(self.time) if skeleton else None
         if not matrices or not len(points):
             return points, prim
-        posed = Vt.Vec3fArray.FromNumpy(points.astype(np.float32))
-        if not skin.ComputeSkinnedPoints(matrices, posed, self.time):
+        return self._skinned(points, matrices, skin), skeleton.GetPrim()
+
+    def _skinned(self, points: NDArray[np.float64], matrices: Any, skin: Any) -> NDArray[np.float64]:  # (N, 3)
+        """Points moved by the weighted mean of their joints, in float64, where USD's own function rounds to float32."""
+        from pxr import Vt
+
+        if skin.GetJointMapper():  # from the joints of the skeleton to those that the mesh lists
+            own = Vt.Matrix4dArray()
+            skin.GetJointMapper().RemapTransforms(matrices, own)
+            matrices = own
+        influences = skin.ComputeVaryingJointInfluences(len(points), self.time)
+        joints, weights = (_numbers(values, np.float64) for values in influences or ((), ()))
+        if not len(joints) or len(joints) % len(points) or len(weights) != len(joints):
             raise CorruptFileError("is damaged: the joints and weights of a skin do not fit its vertices")
-        return _rows(posed, 3), skeleton.GetPrim()
+        joints, weights = joints.astype(np.int64).reshape(len(points), -1), weights.reshape(len(points), -1)
+        if joints.min() < 0 or joints.max() >= len(matrices):
+            raise CorruptFileError("is damaged: a skin refers to joints that are not there")
+        bound = skin.GetGeomBindTransform(self.time)
+        columns = np.array([np.array(bound * matrix).T for matrix in matrices])  # (J, 4, 4)
+        total = weights.sum(axis=1, keepdims=True)
+        blend = ((weights / np.where(total > 0, total, 1))[:, None] @ columns.reshape(-1, 16)[joints]).reshape(-1, 4, 4)
+        return np.asarray(np.einsum("nij,nj->ni", blend[:, :3, :3], points) + blend[:, :3, 3])
 
     def _faces(self, mesh: Any) -> NDArray[np.int64]:  # (F, 3)
         from pxr import UsdGeom
