@@ -1,7 +1,7 @@
 """Labels of peers' files, as they are and as GLB, for scripts/check_peer_files.py --labels.
 
-The GLB holds the geometry that an independent reading gives, written by trimesh, with its faces in the file's order; for
-the duck also that which another program made of it, in an order of its own. Faces are matched by their centroids.
+The GLB holds the geometry that an independent reading gives, written by trimesh, with its faces in the file's order;
+for the duck also that which another program made of it, in an order of its own. Faces are matched by their centroids.
 """
 
 from __future__ import annotations

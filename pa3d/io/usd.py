@@ -153,16 +153,15 @@ class _Stage:
         matrices = skeleton.ComputeSkinningTransforms(self.time) if skeleton else None
         if not matrices or not len(points):
             return points, prim
-        return self._skinned(points, matrices, skin), skeleton.GetPrim()
+        return self._skinned(points, matrices, skeleton, skin), skeleton.GetPrim()
 
-    def _skinned(self, points: NDArray[np.float64], matrices: Any, skin: Any) -> NDArray[np.float64]:  # (N, 3)
+    def _skinned(
+        self, points: NDArray[np.float64], matrices: Any, skeleton: Any, skin: Any
+    ) -> NDArray[np.float64]:  # (N, 3)
         """Points moved by the weighted mean of their joints, in float64, where USD's own function rounds to float32."""
-        from pxr import Vt
-
-        if skin.GetJointMapper():  # from the joints of the skeleton to those that the mesh lists
-            own = Vt.Matrix4dArray()
-            skin.GetJointMapper().RemapTransforms(matrices, own)
-            matrices = own
+        if skin.GetJointOrder():  # a mesh may list its joints in another order than the skeleton
+            place = {name: number for number, name in enumerate(skeleton.GetJointOrder())}
+            matrices = [matrices[place[name]] for name in skin.GetJointOrder() if name in place]
         influences = skin.ComputeVaryingJointInfluences(len(points), self.time)
         joints, weights = (_numbers(values, np.float64) for values in influences or ((), ()))
         if not len(joints) or len(joints) % len(points) or len(weights) != len(joints):
