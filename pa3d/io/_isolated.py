@@ -31,7 +31,7 @@ _PYTHON_FAILED = 1  # the exit code of an error that is not the file's
 
 
 def read_isolated(path: Path, module: str, kind: str, factor: int = 1) -> Geometry:
-    """What `parse` of pa3d.io.MODULE returns or raises for a file.
+    """What the function `parse` of a module returns or raises for a file.
 
     kind: of file, for messages. factor: how many times the usual limits, for files that refer to others.
     """
@@ -43,7 +43,9 @@ def read_isolated(path: Path, module: str, kind: str, factor: int = 1) -> Geomet
     places = [str(Path(__file__).parents[2]), *filter(None, sys.path)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(places)}
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=environment, timeout=seconds)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, env=environment, timeout=WAIT * seconds
+        )
     except subprocess.TimeoutExpired:
         raise _too_slow(seconds) from None
     if done.returncode == _PYTHON_FAILED:
@@ -68,7 +70,7 @@ def main(module: str, seconds: int, memory: int) -> None:
     _limit("RLIMIT_AS", memory)
     _limit("RLIMIT_CPU", seconds)
     try:
-        answer = _encoded(import_module(f"pa3d.io.{module}").parse(path))
+        answer = _encoded(import_module(module).parse(path))
     except CorruptFileError as error:
         answer = _saved({"problem": error.problem, "hint": error.hint})
     except MemoryError:

@@ -16,7 +16,7 @@ _kept: list[Any] = []  # scenes: ufbx 0.0.5 may crash when it frees one, and the
 
 
 def read(path: Path) -> Geometry:
-    return read_isolated(path, "fbx", "FBX")
+    return read_isolated(path, __name__, "FBX")
 
 
 def parse(path: Path) -> Geometry:

@@ -388,7 +388,7 @@ def read(path: Path) -> Geometry:
     if not gltf.file.uses_draco:
         return gltf.geometry()
     # Damaged Draco data can take minutes and gigabytes.
-    return read_isolated(path, "gltf", "glTF", factor=1 if path.suffix.lower() == ".glb" else 4)
+    return read_isolated(path, __name__, "glTF", factor=1 if path.suffix.lower() == ".glb" else 4)
 
 
 def parse(path: Path) -> Geometry:

@@ -10,7 +10,7 @@ from pa3d.io.gltf import Gltf
 
 
 def read(path: Path) -> Geometry:
-    return read_isolated(path, "step", "STEP")
+    return read_isolated(path, __name__, "STEP")
 
 
 def parse(path: Path) -> Geometry:

@@ -22,7 +22,7 @@ _DEEPEST = 100  # component within component
 
 
 def read(path: Path) -> Geometry:
-    return read_isolated(path, "threemf", "3MF")
+    return read_isolated(path, __name__, "3MF")
 
 
 def parse(path: Path) -> Geometry:

@@ -32,7 +32,7 @@ _MATERIALS = (".mtlx",)  # files without geometry
 
 
 def read(path: Path) -> Geometry:
-    return read_isolated(path, "usd", "USD", factor=4)
+    return read_isolated(path, __name__, "USD", factor=4)
 
 
 def parse(path: Path) -> Geometry:
