@@ -83,13 +83,21 @@ def by_trimesh(file: Path) -> Reading:
     return joined([(np.asarray(p.vertices), np.asarray(p.faces) if meshes else None) for p in meshes or parts])
 
 
-def ply_by_assimp(file: Path) -> Reading:
-    """assimp does not know headers whose lines end in CR."""
-    head, mark, body = file.read_bytes().partition(b"end_header\r")
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "copy.ply"
-        copy.write_bytes(head.replace(b"\r", b"\n") + mark.replace(b"\r", b"\n") + body)
-        return by_assimp(copy)
+def ply_by_hand(file: Path) -> Reading:
+    """Binary little-endian PLY whose vertices begin with x, y, z as float and whose faces are a list of uint alone."""
+    head, _, body = file.read_bytes().partition(b"end_header\r")
+    text = re.split("[\r\n]+", head.decode("ascii", "replace"))
+    counts = {line.split()[1]: int(line.split()[2]) for line in text if line.startswith("element")}
+    start = next(i for i, line in enumerate(text) if line.startswith("element vertex"))
+    own = [line.split()[1] for line in text[start + 1 : next(i for i in range(start + 1, 99) if "element" in text[i])]]
+    size = sum({"float": 4, "uchar": 1}[kind] for kind in own)
+    points = [struct.unpack_from("<3f", body, size * i) for i in range(counts["vertex"])]
+    at, faces = size * counts["vertex"], []
+    for _ in range(counts["face"]):
+        corners = struct.unpack_from(f"<{body[at]}I", body, at + 1)
+        faces += [(corners[0], corners[i], corners[i + 1]) for i in range(1, len(corners) - 1)]
+        at += 1 + 4 * len(corners)
+    return Reading(np.array(points, np.float64), np.array(faces))
 
 
 def joined(parts: list[tuple[np.ndarray, np.ndarray | None]]) -> Reading:
@@ -213,7 +221,7 @@ def threemf_by_trimesh(file: Path) -> Reading:
 
 
 def step_by_gmsh(file: Path) -> Summary:
-    """The bounding box of the exact surfaces."""
+    """The bounding box of another mesh of the same surfaces."""
     import gmsh
 
     gmsh.initialize(interruptible=False)
@@ -222,11 +230,11 @@ def step_by_gmsh(file: Path) -> Summary:
         gmsh.option.setString("Geometry.OCCTargetUnit", "M")
         gmsh.model.occ.importShapes(str(file))
         gmsh.model.occ.synchronize()
-        gmsh.option.setNumber("Geometry.OCCBoundsUseStl", 1)
-        box = np.array(gmsh.model.getBoundingBox(-1, -1))
+        gmsh.model.mesh.generate(2)
+        nodes = gmsh.model.mesh.getNodes()[1].reshape(-1, 3)
     finally:
         gmsh.finalize()
-    return Summary(-1, (), box[:3], box[3:], 1e-3)
+    return Summary(-1, (), nodes.min(axis=0), nodes.max(axis=0), 2e-3)
 
 
 # --- glTF: accessors, nodes and skins by the letter of the specification ---
@@ -360,7 +368,7 @@ READERS: dict[str, dict[str, Any]] = {
     ".zae": DAE,
     ".step": STEP,
     ".stp": STEP,
-    ".ply": {"trimesh": by_trimesh, "assimp": by_assimp, "assimp, other line ends": ply_by_assimp},
+    ".ply": {"trimesh": by_trimesh, "assimp": by_assimp, "by hand": ply_by_hand},
     ".3mf": {"trimesh": threemf_by_trimesh},
     ".fbx": {"assimp": fbx_by_assimp, "by hand": fbx_by_hand},
 }

@@ -70,8 +70,9 @@ def _document(path: Path) -> bytes:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = [name for name in archive.namelist() if name.lower().endswith(".dae")]
             if "manifest.xml" in archive.namelist():
-                root = ElementTree.fromstring(archive.read("manifest.xml")).findtext(".//dae_root", "").strip()
-                names = [name for name in names if name.lstrip("./") == unquote(root).lstrip("./")] or names
+                manifest = ElementTree.fromstring(archive.read("manifest.xml"))
+                root = unquote(next((e.text or "" for e in manifest.iter() if _tag(e) == "dae_root"), "")).strip()
+                names = [name for name in names if name.lstrip("./") == root.lstrip("./")] or names
             if not names:
                 raise CorruptFileError("is a ZIP without a COLLADA document")
             if archive.getinfo(names[0]).file_size > _MOST_PACKED * len(data):

@@ -12,7 +12,9 @@ from pa3d.io._common import CorruptFileError, Format, Geometry, byte_colors, mis
 from pa3d.io._isolated import read_isolated
 from pa3d.io._scene import SceneObject, join_objects, placed
 
-_kept: list[Any] = []  # scenes: ufbx 0.0.5 may crash when it frees one, and the process ends soon
+# ufbx 0.0.5 gives the same object again when it is asked twice for a mesh, even if that has been freed. So nothing is
+# freed; the process ends soon.
+_kept: list[Any] = []
 
 
 def read(path: Path) -> Geometry:
@@ -35,12 +37,12 @@ def parse(path: Path) -> Geometry:
         )
     except ufbx.UfbxError as error:
         raise CorruptFileError(f"is damaged or no FBX file ({error})") from error
-    _kept.append(scene)
-    return join_objects([_object(node) for node in scene.nodes if node.mesh is not None and node.visible])
+    nodes = [(node, node.mesh) for node in scene.nodes]
+    _kept.append((scene, nodes))
+    return join_objects([_object(node, mesh) for node, mesh in nodes if mesh is not None and node.visible])
 
 
-def _object(node: Any) -> SceneObject:
-    mesh = node.mesh
+def _object(node: Any, mesh: Any) -> SceneObject:
     name = node.name or mesh.name
     # A skin places the vertices in the world; morph targets leave them in the frame of the mesh.
     vertices = _rows(mesh.skinned_position.values, 3)

@@ -10,6 +10,9 @@ from pa3d.io.gltf import Gltf
 
 
 def read(path: Path) -> Geometry:
+    with path.open("rb") as file:
+        if b"ISO-10303-21" not in file.read(4096):
+            raise CorruptFileError("is no STEP file: it does not begin with 'ISO-10303-21'", "check the suffix")
     return read_isolated(path, __name__, "STEP")
 
 

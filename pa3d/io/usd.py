@@ -54,7 +54,7 @@ def _read(stage: Any) -> Geometry:
         missing = re.search(r"(?:asset|sublayer) @([^@]+)@", problem)
         if missing and not missing[1].endswith(_MATERIALS):
             raise CorruptFileError(
-                f"needs the file {missing[1][-60:]!r} beside it", "copy that, too, or export as USDZ"
+                f"needs the file {Path(missing[1]).name!r} beside it", "copy that, too, or export as USDZ"
             )
     up = str(UsdGeom.GetStageUpAxis(stage)).lower()
     if up not in TO_Y_UP:
