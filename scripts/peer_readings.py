@@ -230,7 +230,8 @@ def step_by_gmsh(file: Path) -> Summary:
         gmsh.option.setString("Geometry.OCCTargetUnit", "M")
         gmsh.model.occ.importShapes(str(file))
         gmsh.model.occ.synchronize()
-        gmsh.model.mesh.generate(2)
+        gmsh.option.setNumber("Mesh.MeshSizeFromCurvature", 90)
+        gmsh.model.mesh.generate(1)
         nodes = gmsh.model.mesh.getNodes()[1].reshape(-1, 3)
     finally:
         gmsh.finalize()
