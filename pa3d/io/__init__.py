@@ -81,8 +81,8 @@ def _declared(module: str) -> Format:
 
 @cache
 def _format_of_suffix(suffix: str) -> Format | None:
-    """The format of a suffix. Imports modules until it is found, the one of that name first, because few are needed."""
-    names = sorted(_modules(), key=lambda name: name != suffix[1:])
+    """The format of a suffix. Imports modules until it is found, the most alike first, because few are needed."""
+    names = sorted(_modules(), key=lambda name: -len(os.path.commonprefix([name, suffix[1:]])))
     return next((found for found in map(_declared, names) if suffix in found.suffixes), None)
 
 

@@ -10,9 +10,7 @@ import io
 import json
 import os
 import signal
-import subprocess
 import sys
-import traceback
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
@@ -35,6 +33,8 @@ def read_isolated(path: Path, module: str, kind: str, factor: int = 1) -> Geomet
 
     kind: of file, for messages. factor: how many times the usual limits, for files that refer to others.
     """
+    import subprocess  # not with the formats, all of which are imported to find the one of a file
+
     size = path.stat().st_size
     seconds = factor * int(SECONDS + SECONDS_PER_MEGABYTE * size / 1e6)
     memory = factor * (MEMORY + MEMORY_PER_BYTE * size)
@@ -78,6 +78,8 @@ def main(module: str, seconds: int, memory: int) -> None:
     except FOREIGN_DATA_ERRORS as error:
         answer = _saved({"problem": f"is damaged ({first_line(error)})", "hint": "export it again"})
     except Exception:
+        import traceback
+
         traceback.print_exc()
         os._exit(_PYTHON_FAILED)
     with out:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import io
 import re
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import unquote
-from xml.etree import ElementTree
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +23,9 @@ from pa3d.io._common import (
     triangulate,
 )
 from pa3d.io._scene import SceneObject, join_objects, placed
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 Matrix = NDArray[np.float64]  # (4, 4), of column vectors
 Points = NDArray[np.float64]  # (N, 3)
@@ -66,6 +66,10 @@ def _document(path: Path) -> bytes:
     data = path.read_bytes()
     if not data.startswith(b"PK"):
         return data
+    import zipfile
+    from urllib.parse import unquote
+    from xml.etree import ElementTree
+
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = [name for name in archive.namelist() if name.lower().endswith(".dae")]
@@ -84,6 +88,8 @@ def _document(path: Path) -> bytes:
 
 def _prepared(data: bytes) -> bytes:
     """The document without what does not matter, and with points for decimal commas, which some exporters write."""
+    from xml.etree import ElementTree
+
     try:
         root = ElementTree.fromstring(data)
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: an unknown encoding
@@ -103,7 +109,7 @@ def _prepared(data: bytes) -> bytes:
     return ElementTree.tostring(root, "utf-8", xml_declaration=True)
 
 
-def _tag(element: ElementTree.Element) -> str:
+def _tag(element: Element) -> str:
     return str(element.tag).rpartition("}")[2]
 
 

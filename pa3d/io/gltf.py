@@ -29,7 +29,6 @@ from pa3d.io._common import (
     triangulate,
 )
 from pa3d.io._gltf_file import GltfFile, Json, mapping, non_negative_int, non_negative_ints, vector
-from pa3d.io._isolated import read_isolated
 from pa3d.rotations import quaternion_rotation
 
 POINTS, TRIANGLES, STRIP, FAN = 0, 4, 5, 6
@@ -387,6 +386,8 @@ def read(path: Path) -> Geometry:
     gltf = Gltf.load(path)
     if not gltf.file.uses_draco:
         return gltf.geometry()
+    from pa3d.io._isolated import read_isolated
+
     # Damaged Draco data can take minutes and gigabytes.
     return read_isolated(path, __name__, "glTF", factor=1 if path.suffix.lower() == ".glb" else 4)
 

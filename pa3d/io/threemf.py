@@ -5,7 +5,6 @@ The z axis of 3MF points away from the print bed, which need not be upwards for 
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,8 @@ _DEEPEST = 100  # component within component
 
 
 def read(path: Path) -> Geometry:
+    import zipfile  # not with the formats, all of which are imported to find the one of a file
+
     if not zipfile.is_zipfile(path):
         raise CorruptFileError("is damaged or no 3MF file: it is no ZIP")
     return read_isolated(path, __name__, "3MF")
