@@ -82,7 +82,7 @@ def _declared(module: str) -> Format:
 @cache
 def _format_of_suffix(suffix: str) -> Format | None:
     """The format of a suffix. Imports modules until it is found, the most alike first, because few are needed."""
-    names = sorted(_modules(), key=lambda name: -len(os.path.commonprefix([name, suffix[1:]])))
+    names = sorted(_modules(), key=lambda name: (name != suffix[1:], name[:2] != suffix[1:3]))
     return next((found for found in map(_declared, names) if suffix in found.suffixes), None)
 
 

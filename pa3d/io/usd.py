@@ -268,7 +268,10 @@ def _numbers(values: Any, dtype: type) -> NDArray[Any]:
 
 
 def _rows(values: Any, width: int) -> NDArray[np.float64]:  # (N, width)
-    return _numbers(values, np.float64).reshape(-1, width)
+    found = _numbers(values, np.float64)
+    if found.size and found.shape != (len(found), width):
+        raise CorruptFileError("is damaged: an attribute is of another type than its schema says")
+    return found.reshape(-1, width)
 
 
 def _reason(error: Exception) -> str:
