@@ -175,15 +175,15 @@ def main() -> int:
                 result = results[-1]
                 print(f"{result.state:10s} {source}/{result.file} {result.about[:200]}", flush=True)
     text = document(results)
-    print(text)
-    if given.docs:
-        before, _, rest = given.docs.read_text().partition(BEGIN)
-        given.docs.write_text(before + BEGIN + "\n" + text + "\n" + END + rest.partition(END)[2])
     if given.labels:
         from peer_labels import compare_labels
 
         with tempfile.TemporaryDirectory() as folder:
-            print(compare_labels(given.peers, Path(folder)))
+            text += "\n" + compare_labels(given.peers, Path(folder)) + "\n"
+    print(text)
+    if given.docs:
+        before, _, rest = given.docs.read_text().partition(BEGIN)
+        given.docs.write_text(before + BEGIN + "\n" + text + "\n" + END + rest.partition(END)[2])
     return int(any(result.state == "wrong" for result in results))
 
 
