@@ -32,8 +32,9 @@ FILES = [
     ("trimesh/models/box_sides.STEP", peer_readings.by_trimesh, "side, base, corner", ""),
 ]
 
-INTRODUCTION = """The share of faces that get the same label as from a GLB of the same geometry, made from the independent
-reading. The GLB of google/draco has its faces in another order, so that other points are sampled."""
+INTRODUCTION = """The share of faces that get the same label as from a GLB of the same geometry, made from the
+independent reading. The GLB of google/draco has its faces in another order, so that other points are sampled:
+shuffling the faces of the duck alone keeps 92 to 96 % of its labels."""
 
 
 def compare_labels(peers: Path, folder: Path) -> str:

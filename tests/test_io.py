@@ -832,7 +832,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
         load(tmp_path)
     with pytest.raises(
         InputError,
-        match=r"a\.blend: unsupported suffix '\.blend'; expected one of \.dae, \.zae, \.fbx, \.glb, \.gltf, \.npy, \.npz",
+        match=r"a\.blend: unsupported suffix '\.blend'; expected one of \.dae, \.zae, \.fbx, \.glb, \.gltf, \.npy",
     ):
         load(write(tmp_path, "a.blend", b"x"))
     with pytest.raises(InputError, match="up axis 'w' is unknown; give one of x, y, z"):
@@ -1119,3 +1119,30 @@ def test_arrays_with_their_axes_the_other_way_round(tmp_path: Path) -> None:
 def test_npz_with_a_cloud_and_a_mesh_is_the_mesh(tmp_path: Path) -> None:
     arrays = {"points": CLOUD[:2], "vertices": CORNERS, "faces": TRIANGLES}
     np.testing.assert_array_equal(load(write(tmp_path, "a.npz", npz_bytes(tmp_path, **arrays))).points, CORNERS)
+
+
+def test_text_ply_whose_lines_hold_more_than_the_header_says(tmp_path: Path) -> None:
+    """As VCGLIB wrote it: after what the header announces, each line has a list of its own."""
+    text = ply_bytes("ascii").replace(b"comment made by hand", b"made by a program that knows no comments")
+    head, _, body = text.partition(b"end_header\n")
+    longer = b"".join(line + b" 9 1 1 1 0.5\n" for line in body.splitlines())
+    shape = load(write(tmp_path, "a.ply", head + b"end_header\n" + longer))
+    np.testing.assert_array_equal(shape.points, CORNERS.astype(np.float32))
+    np.testing.assert_array_equal(shape.faces, FANS)
+
+
+def test_text_ply_lists_are_whole(tmp_path: Path) -> None:
+    data = ply_bytes("ascii").replace(b"7 4 0 1 2 3", b"7 4 0 1 2.5 3")
+    with pytest.raises(InputError, match="a face has vertex numbers that are not whole"):
+        load(write(tmp_path, "a.ply", data))
+    data = ply_bytes("ascii").replace(b"7 4 0 1 2 3", b"7 4.5 0 1 2 3")
+    with pytest.raises(InputError, match=r"a list of 'face' announces 4\.5 values"):
+        load(write(tmp_path, "a.ply", data))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_obj_and_off_in_utf_16(tmp_path: Path, encoding: str) -> None:
+    for name, data in (("a.obj", obj_bytes()), ("a.off", off_bytes())):
+        text = data.decode() if encoding == "utf-16" else "\ufeff" + data.decode()
+        shape = load(write(tmp_path, name, text.encode(encoding)))
+        np.testing.assert_array_equal(shape.faces, FANS)
