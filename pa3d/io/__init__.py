@@ -28,8 +28,8 @@ def load(path: str | os.PathLike[str], *, up: str | None = None, nan: str = "err
 
     Polygons become triangle fans. Vertex colours are kept. docs/files.md lists the formats.
 
-    up: the axis that points upwards. glTF is y-up by specification, and FBX, COLLADA and USD are turned to that; no other
-        format says, the default is y.
+    up: the axis that points upwards. glTF is y-up by specification, and FBX, COLLADA and USD are turned to that; no
+        other format says, the default is y.
     nan: "error" refuses points with NaN or infinite coordinates; "skip" keeps those of a cloud where they are.
 
     Returns a validated Shape; coordinates far from zero are kept exact by its float64 ``origin``.
