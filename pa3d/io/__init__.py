@@ -38,7 +38,8 @@ def load(
 
     Polygons become triangle fans. Vertex colours are kept. docs/files.md lists the formats.
 
-    up: the axis that points upwards. glTF is y-up by specification; no other format says, the default is y.
+    up: the axis that points upwards. glTF is y-up by specification, and FBX, COLLADA and USD are turned to that; no
+        other format says, the default is y.
     nan: "error" refuses points with NaN or infinite coordinates; "skip" keeps those of a cloud where they are.
     columns: which columns of a table are x, y and z, such as "1,2,4" or ["east", "north", "height"]: names from its
         header, or numbers from 1. None takes those that its header names, else the first three.
@@ -98,8 +99,8 @@ def _declared(module: str) -> Format:
 
 @cache
 def _format_of_suffix(suffix: str) -> Format | None:
-    """The format of a suffix. Imports modules until it is found, the one of that name first, because few are needed."""
-    names = sorted(_modules(), key=lambda name: name != suffix[1:])
+    """The format of a suffix. Imports modules until it is found, the most alike first, because few are needed."""
+    names = sorted(_modules(), key=lambda name: (name != suffix[1:], name[:2] != suffix[1:3]))
     return next((found for found in map(_declared, names) if suffix in found.suffixes), None)
 
 
@@ -134,7 +135,7 @@ def _column_list(columns: str | Sequence[str | int] | None) -> list[str | int]:
 
 
 def _to_shape(geometry: Geometry, path: Path, up: str) -> Shape:
-    points, faces, colors = geometry
+    points, faces, colors = geometry.points, geometry.faces, geometry.colors
     if faces is not None:  # checked before the cast to int32, which could bring an out-of-range index back into range
         check_faces(faces, len(points))
     local, origin = centered(points, faces)

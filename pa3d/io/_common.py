@@ -18,11 +18,15 @@ from pa3d.errors import InputError
 
 
 class Geometry(NamedTuple):
-    """What a file holds, before float32 and checks. faces is None for a cloud."""
+    """What a file holds, before float32 and checks. faces is None for a cloud.
+
+    objects: for formats with named objects, the name of each and how many of the faces are its own, in their order.
+    """
 
     points: NDArray[np.float64]  # (N, 3)
     faces: NDArray[np.int64] | None = None  # (F, 3)
     colors: NDArray[np.uint8] | None = None  # (N, 3)
+    objects: tuple[tuple[str, int], ...] = ()
 
 
 class Format(NamedTuple):
@@ -51,6 +55,12 @@ class CorruptFileError(Exception):
 
     def __init__(self, problem: str, hint: str = "export it again") -> None:
         super().__init__(f"{problem}; {hint}")
+        self.problem, self.hint = problem, hint
+
+
+def missing_package(problem: str, package: str, extra: str) -> CorruptFileError:
+    """The error for a file that only an optional package can read. problem: "is compressed with Draco"."""
+    return CorruptFileError(f"{problem}, which needs the package {package}", f"pip install 'pa3d[{extra}]'")
 
 
 # What a parser may stumble over in foreign bytes where it does not check them itself. Any other exception, such as
@@ -94,7 +104,12 @@ def first_line(error: BaseException) -> str:
 
 
 def text_lines(data: bytes) -> list[bytes]:
-    """Lines that end in LF, CR LF or CR, without a byte order mark. Other control bytes end no line."""
+    """Lines that end in LF, CR LF or CR, without a byte order mark. Other control bytes end no line.
+
+    UTF-16, which a mark tells, becomes UTF-8.
+    """
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        data = data.decode("utf-16", "replace").encode()
     return data.removeprefix(b"\xef\xbb\xbf").splitlines()
 
 

@@ -2,7 +2,7 @@
 
 `read` gives its triangles. `Gltf` gives everything that other modules need: nodes, primitives, skins, materials, and
 `primitive_instances`, the primitives where they stand in the scene. Sparse accessors, strips and fans, morph targets,
-skins, EXT_mesh_gpu_instancing and KHR_mesh_quantization are read; Draco and meshopt are refused by name.
+skins, EXT_mesh_gpu_instancing, KHR_mesh_quantization, Draco and meshopt are read.
 
 Specification: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
 """
@@ -28,7 +28,7 @@ from pa3d.io._common import (
     strip_triangles,
     triangulate,
 )
-from pa3d.io._gltf_file import GltfFile, Json, compressed, mapping, non_negative_int, non_negative_ints, vector
+from pa3d.io._gltf_file import GltfFile, Json, mapping, non_negative_int, non_negative_ints, vector
 from pa3d.rotations import quaternion_rotation
 
 POINTS, TRIANGLES, STRIP, FAN = 0, 4, 5, 6
@@ -81,15 +81,16 @@ class Primitive:
         self.attributes = mapping(entry, "attributes")
         material = entry.get("material")
         self.material = material if isinstance(material, int) else -1
-        positions = gltf.file.accessor(self.attributes["POSITION"])
+        self._decoded = gltf.file.draco(entry)
+        positions = self._values("POSITION")
         if positions.shape[1] != 3:
             raise CorruptFileError("is damaged: its vertex positions are not three numbers")
         targets = zip(gltf.json_objects(entry, "targets"), weights, strict=False)
         morph_deltas = [(target["POSITION"], weight) for target, weight in targets if weight and "POSITION" in target]
         # Equal for primitives whose vertices are equal.
-        self.vertices_key = str(
-            (morph_deltas, *map(self.attributes.get, ("POSITION", "COLOR_0", "JOINTS_0", "WEIGHTS_0")))
-        )
+        compression = entry.get("extensions") if self._decoded else None
+        names = "POSITION", "COLOR_0", "JOINTS_0", "WEIGHTS_0"
+        self.vertices_key = str((morph_deltas, compression, *map(self.attributes.get, names)))
         self.vertices = self._morphed(positions, morph_deltas)  # (V, 3)
         self.faces = self._faces(entry)
 
@@ -97,7 +98,7 @@ class Primitive:
     def colors(self) -> NDArray[np.uint8] | None:  # (V, 3)
         if "COLOR_0" not in self.attributes:
             return None
-        values = self._gltf.file.accessor(self.attributes["COLOR_0"])
+        values = self._values("COLOR_0")
         if len(values) != len(self.vertices) or values.shape[1] not in (3, 4):
             raise CorruptFileError("is damaged: a mesh has different numbers of colours and vertices")
         return byte_colors(list(values.T))
@@ -106,7 +107,7 @@ class Primitive:
         """Texture coordinates of a set, v downwards; None where there are none that fit."""
         if f"TEXCOORD_{number}" not in self.attributes:
             return None
-        values = self._gltf.file.accessor(self.attributes[f"TEXCOORD_{number}"])
+        values = self._values(f"TEXCOORD_{number}")
         return values.astype(np.float64) if values.shape == (len(self.vertices), 2) else None
 
     @cached_property
@@ -114,7 +115,7 @@ class Primitive:
         """Joints, as indices into the skin's list, and their weights, which sum to one; K is 4, 8, ..."""
         sets: list[list[NDArray[Any]]] = []
         while {f"JOINTS_{len(sets)}", f"WEIGHTS_{len(sets)}"} <= self.attributes.keys():
-            sets.append([self._gltf.file.accessor(self.attributes[f"{k}_{len(sets)}"]) for k in ("JOINTS", "WEIGHTS")])
+            sets.append([self._values(f"{kind}_{len(sets)}") for kind in ("JOINTS", "WEIGHTS")])
         if not sets:
             return None
         if any(values.shape != (len(self.vertices), 4) for pair in sets for values in pair):
@@ -128,6 +129,9 @@ class Primitive:
         joints = np.hstack([joints for joints, _ in sets]).astype(np.int64)
         return np.where(weights > 0, joints, 0), weights
 
+    def _values(self, name: str) -> NDArray[Any]:  # (V, width)
+        return self._decoded[name] if name in self._decoded else self._gltf.file.accessor(self.attributes[name])
+
     def _morphed(self, positions: NDArray[Any], morph_deltas: list[tuple[Any, float]]) -> NDArray[Any]:
         for number, weight in morph_deltas:
             delta = self._gltf.file.accessor(number)
@@ -138,7 +142,9 @@ class Primitive:
 
     def _faces(self, entry: Json) -> NDArray[np.int64] | None:
         mode = non_negative_int(entry, "mode", TRIANGLES)
-        if "indices" in entry:
+        if "indices" in self._decoded:
+            indices = self._decoded["indices"][:, 0]
+        elif "indices" in entry:
             indices = self._gltf.file.accessor(entry["indices"])[:, 0].astype(np.int64)
         else:
             indices = np.arange(len(self.vertices))
@@ -146,6 +152,8 @@ class Primitive:
         if mode == POINTS:
             self.vertices = self.vertices[indices]
             return None
+        if "indices" in self._decoded:
+            return indices.reshape(-1, 3)  # also where the mode is a strip
         if mode == STRIP:
             return strip_triangles(indices)
         if mode == FAN:
@@ -225,10 +233,6 @@ class Gltf:
             attributes = mapping(entry, "attributes")
             if mode not in (POINTS, TRIANGLES, STRIP, FAN) or "POSITION" not in attributes:
                 continue
-            for extension in mapping(entry, "extensions"):
-                position = self.file.entry("accessors", attributes["POSITION"])
-                if "draco" in extension and not {"bufferView", "sparse"} & position.keys():
-                    raise compressed(extension)
             found.append(Primitive(self, entry, weights))
         return found
 
@@ -279,9 +283,14 @@ class Gltf:
             if instance.faces is not None:
                 faces.append(instance.faces + first[instance.vertices_key])
         if not points:
-            return Geometry(np.empty((0, 3)), np.empty((0, 3), np.int64))
+            raise CorruptFileError("has no triangles and no points in its default scene", "export its meshes, too")
         joined = join_colors(points, colors)
-        return Geometry(np.concatenate(points), np.concatenate(faces) if meshes else None, joined)
+        names = tuple((self._instance_name(i), len(i.faces)) for i in meshes if i.faces is not None)
+        return Geometry(np.concatenate(points), np.concatenate(faces) if meshes else None, joined, names)
+
+    def _instance_name(self, instance: PrimitiveInstance) -> str:
+        node = self.nodes[instance.node]
+        return node.name or self.mesh_name(node.mesh)
 
     @staticmethod
     def json_objects(entry: Json, key: str) -> list[Json]:
@@ -376,6 +385,17 @@ class Gltf:
 
 
 def read(path: Path) -> Geometry:
+    gltf = Gltf.load(path)
+    if not gltf.file.uses_draco:
+        return gltf.geometry()
+    from pa3d.io._isolated import read_isolated
+
+    # Damaged Draco data can take minutes and gigabytes.
+    return read_isolated(path, __name__, "glTF", factor=1 if path.suffix.lower() == ".glb" else 4)
+
+
+def parse(path: Path) -> Geometry:
+    """Reads in this process."""
     return Gltf.load(path).geometry()
 
 
@@ -424,5 +444,10 @@ def _skinned(
 
 
 FORMAT = Format(
-    "GLB, glTF", (".glb", ".gltf"), read, "meshes, clouds", "y", "default scene in its rest pose; no Draco, no meshopt"
+    "GLB, glTF",
+    (".glb", ".gltf"),
+    read,
+    "meshes, clouds",
+    "y",
+    "default scene in its rest pose; Draco, meshopt: extra `gltf`",
 )
