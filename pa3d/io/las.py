@@ -30,8 +30,8 @@ def read(path: Path) -> Geometry:
         ]
     except (MemoryError, KeyboardInterrupt, SystemExit):
         raise
-    # laspy lists no errors of its own, and a panic of its decompressor in Rust is not an Exception. No code of pa3d runs
-    # in this block.
+    # laspy lists no errors of its own, and a panic of its decompressor in Rust is not an Exception. No code of pa3d
+    # runs in this block.
     except BaseException as error:
         raise CorruptFileError(f"is damaged or not a LAS file ({first_line(error)})") from error
     return Geometry(points, None, byte_colors(channels) if len(channels) == 3 else None)
