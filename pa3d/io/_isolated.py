@@ -54,7 +54,9 @@ def read_isolated(path: Path, module: str, kind: str, factor: int = 1) -> Geomet
         raise _too_slow(seconds)
     if done.returncode or not done.stdout:
         reason = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
-        raise CorruptFileError(f"is damaged or not a valid {kind} file: the library that reads it stopped with {reason}")
+        raise CorruptFileError(
+            f"is damaged or not a valid {kind} file: the library that reads it stopped with {reason}"
+        )
     return _decoded(io.BytesIO(done.stdout))
 
 

@@ -281,10 +281,127 @@ def shape_files() -> dict[str, list[bytes]]:
         ".pcd": [pcd("ascii"), pcd("binary"), pcd("binary_compressed")],
         **dict.fromkeys((".xyz", ".txt", ".csv", ".asc", ".pts"), tables),
     }  # fmt: skip
-    for path in sorted((Path(__file__).parents[1] / "data").rglob("*")):
-        if path.is_file() and path.stat().st_size < 100_000 and path.suffix.lower() not in found:
-            found.setdefault(path.suffix.lower(), []).append(path.read_bytes())
+    found.update(cad_and_scene_files())
     return found
+
+
+def cad_and_scene_files() -> dict[str, list[bytes]]:
+    """By suffix: the formats of the extra `formats`. USD is written by its own library, STEP comes from tests/data."""
+    from pxr import Usd, UsdUtils
+
+    scene = dae()
+    with tempfile.TemporaryDirectory() as folder:
+        text = Path(folder, "a.usda")
+        text.write_text(USDA)
+        stage = Usd.Stage.Open(str(text))
+        for suffix in (".usdc", ".usd"):
+            stage.Export(f"{folder}/b{suffix}")
+        UsdUtils.CreateNewUsdzPackage(str(text), f"{folder}/b.usdz")
+        usd = {suffix: [Path(folder, f"b{suffix}").read_bytes()] for suffix in (".usdc", ".usd", ".usdz")}
+    step = (Path(__file__).parents[1] / "data" / "parts.step").read_bytes()
+    return {
+        ".dae": [scene],
+        ".zae": [zipped({"scene.dae": scene, "image.png": b"PNG"})],
+        ".fbx": [fbx()],
+        ".3mf": [threemf()],
+        ".usda": [USDA.encode()],
+        **usd,
+        ".step": [step],
+        ".stp": [step],
+    }
+
+
+def joined(values: Any, separator: str) -> str:
+    return separator.join(map(str, np.ravel(values).tolist()))
+
+
+def dae() -> bytes:
+    return f"""<?xml version="1.0"?>
+<COLLADA xmlns="http://www.collada.org/2005/11/COLLADASchema" version="1.4.1">
+<asset><created>2020-01-01T00:00:00</created><modified>2020-01-01T00:00:00</modified>
+<unit name="inch" meter="0.0254"/><up_axis>Z_UP</up_axis></asset>
+<library_geometries><geometry id="g" name="g"><mesh><source id="p">
+<float_array id="a" count="15">{joined(CORNERS, " ")}</float_array>
+<technique_common><accessor source="#a" count="5" stride="3"><param name="X" type="float"/>
+<param name="Y" type="float"/><param name="Z" type="float"/></accessor></technique_common></source>
+<vertices id="v"><input semantic="POSITION" source="#p"/></vertices><triangles count="6">
+<input semantic="VERTEX" source="#v" offset="0"/><p>{joined(TRIANGLES, " ")}</p></triangles></mesh></geometry>
+</library_geometries><library_visual_scenes><visual_scene id="s"><node id="n" name="seat">
+<translate>1 2 3</translate><rotate>0 0 1 90</rotate><instance_geometry url="#g"/></node></visual_scene>
+</library_visual_scenes><scene><instance_visual_scene url="#s"/></scene></COLLADA>""".encode()
+
+
+def fbx() -> bytes:
+    polygons = ",".join(f"{a},{b},{-c - 1}" for a, b, c in TRIANGLES.tolist())
+    return f"""; FBX 7.4.0 project file
+FBXHeaderExtension:  {{
+ FBXHeaderVersion: 1003
+ FBXVersion: 7400
+}}
+GlobalSettings:  {{
+ Properties70:  {{
+  P: "UpAxis", "int", "Integer", "",2
+  P: "UnitScaleFactor", "double", "Number", "",2.54
+ }}
+}}
+Objects:  {{
+ Geometry: 100, "Geometry::g", "Mesh" {{
+  Vertices: *15 {{
+   a: {joined(CORNERS, ",")}
+  }}
+  PolygonVertexIndex: *18 {{
+   a: {polygons}
+  }}
+ }}
+ Model: 1, "Model::seat", "Mesh" {{
+  Properties70:  {{
+   P: "Lcl Rotation", "Lcl Rotation", "", "A",0,90,0
+  }}
+ }}
+}}
+Connections:  {{
+ C: "OO",1,0
+ C: "OO",100,1
+}}
+""".encode()
+
+
+def threemf() -> bytes:
+    vertices = "".join(f'<vertex x="{x}" y="{y}" z="{z}"/>' for x, y, z in CORNERS.tolist())
+    triangles = "".join(f'<triangle v1="{a}" v2="{b}" v3="{c}"/>' for a, b, c in TRIANGLES.tolist())
+    model = f"""<?xml version="1.0"?>
+<model unit="inch" xmlns="http://schemas.microsoft.com/3dmanufacturing/core/2015/02"><resources>
+<object id="1" type="model" name="seat"><mesh><vertices>{vertices}</vertices><triangles>{triangles}</triangles></mesh>
+</object></resources><build><item objectid="1" transform="0 1 0 -1 0 0 0 0 1 2 3 4"/></build></model>"""
+    relations = """<?xml version="1.0"?>
+<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="r"
+Target="/3D/a.model" Type="http://schemas.microsoft.com/3dmanufacturing/2013/01/3dmodel"/></Relationships>"""
+    types = """<?xml version="1.0"?>
+<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"><Default Extension="rels"
+ContentType="application/vnd.openxmlformats-package.relationships+xml"/><Default Extension="model"
+ContentType="application/vnd.ms-package.3dmanufacturing-3dmodel+xml"/></Types>"""
+    files = {"[Content_Types].xml": types, "_rels/.rels": relations, "3D/a.model": model}
+    return zipped({name: text.encode() for name, text in files.items()})
+
+
+USDA = f"""#usda 1.0
+(
+ upAxis = "Z"
+ metersPerUnit = 0.01
+)
+def Xform "top" {{
+ double3 xformOp:translate = (1, 2, 3)
+ uniform token[] xformOpOrder = ["xformOp:translate"]
+ def Mesh "seat" {{
+  int[] faceVertexCounts = [3, 3, 3, 3, 3, 3]
+  int[] faceVertexIndices = {TRIANGLES.ravel().tolist()}
+  point3f[] points = [{", ".join(str(tuple(point)) for point in CORNERS.tolist())}]
+ }}
+ def Sphere "knob" {{
+  double radius = 0.5
+ }}
+}}
+"""
 
 
 def harvest_files() -> dict[str, list[bytes]]:

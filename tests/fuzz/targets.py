@@ -49,8 +49,16 @@ class Target:
 
 
 BY_SUFFIX = {
-    **{".glb": "glb", ".gltf": "json", ".npz": "zip", ".3mf": "zip", ".usdz": "zip", ".zip": "zip", ".sh3f": "zip"},
-    **dict.fromkeys((".npy", ".las", ".laz"), ""),
+    **{
+        ".glb": "glb",
+        ".gltf": "json",
+        ".npz": "zip",
+        ".3mf": "zip",
+        ".zae": "zip",
+        ".zip": "zip",
+        ".sh3f": "zip",
+    },
+    **dict.fromkeys((".npy", ".las", ".laz", ".fbx", ".usdc", ".usd", ".usdz"), ""),
 }
 
 
