@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from pa3d.cli import app
+from pa3d.cli import make_app
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
 INTRODUCTION = """\
@@ -39,7 +39,7 @@ LAST = ("--quiet", "--json", "--debug")
 
 def document() -> str:
     """The text of docs/cli.md."""
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(make_app())
     listing = [f"| [`{name}`](#{_anchor(name)}) | {_first_sentence(command.help)} |" for name, command in _walk(root)]
     parts = [INTRODUCTION, "\n".join(["| command | |", "|---|---|", *listing]) + "\n"]
     parts += [_section(name, command) for name, command in _walk(root)]

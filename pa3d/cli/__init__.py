@@ -18,46 +18,38 @@ import sys
 import threading
 import warnings
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 
-from pa3d.cli import (
-    convert,
-    evaluate,
-    harvest,
-    info,
-    keypoints,
-    prepare,
-    profile,
-    render,
-    segment,
-    synth,
-    train,
-)
 from pa3d.errors import InputError
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Name the parts of 3D shapes from free text.",
-)
-app.command()(segment.segment)
-app.command()(keypoints.keypoints)
-app.command()(render.render)
-app.command()(profile.profile)
-app.command()(info.info)
-app.command()(convert.convert)
-app.command()(harvest.harvest)
-app.command()(synth.synth)
-app.command()(prepare.prepare)
-app.add_typer(train.app, name="train")
-app.add_typer(evaluate.app, name="eval")
+# The commands, in the order in which help lists them. Each is a function of the same name in its module of pa3d.cli.
+COMMANDS = ("segment", "keypoints", "render", "profile", "info", "convert", "harvest", "synth", "prepare")
+# Commands with commands of their own: the module that has them as `app`.
+GROUPS = {"train": "train", "eval": "evaluate"}
 
 
-@app.callback(invoke_without_command=True)
+def make_app(commands: Sequence[str] = (*COMMANDS, *GROUPS)) -> typer.Typer:
+    """The command line with these commands only. Building all of them takes as long as segmenting a shape."""
+    app = typer.Typer(
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help="Name the parts of 3D shapes from free text.",
+    )
+    app.callback(invoke_without_command=True)(root)
+    for name in commands:
+        module = import_module(f"pa3d.cli.{GROUPS.get(name, name)}")
+        if name in GROUPS:
+            app.add_typer(module.app, name=name)
+        else:
+            app.command()(getattr(module, name))
+    return app
+
+
 def root(
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
 ) -> None:
@@ -80,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.showwarning = _show_warning
     debug = "--debug" in args  # read here, because it also holds for errors in the options
     try:
+        wanted = args[0] if args[0] in (*COMMANDS, *GROUPS) else None
+        app = make_app((wanted,)) if wanted else make_app()
         code = app(args, prog_name="pa3d", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
