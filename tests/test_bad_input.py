@@ -128,11 +128,11 @@ def test_las_without_or_with_its_reader(refused: Refused, model: Path) -> None:
 
 
 def test_unsupported_files(refused: Refused, model: Path, tmp_path: Path) -> None:
-    Path("shape.fbx").write_bytes(b"Kaydara")
+    Path("shape.blend").write_bytes(b"BLENDER")
     Path("shape").write_bytes(b"x")
     common = ("--parts", "a,b", "--model", model)
-    message = r"shape\.fbx: unsupported suffix '\.fbx'; expected one of \.glb, \.gltf, \.npy, \.npz, \.obj"
-    refused("segment", "shape.fbx", *common, match=message)
+    message = r"shape\.blend: unsupported suffix '\.blend'; expected one of \.dae, \.zae, \.fbx, \.glb, \.gltf, \.npy"
+    refused("segment", "shape.blend", *common, match=message)
     refused("segment", "shape", *common, match="shape: unsupported suffix ''; expected one of")
     refused("segment", tmp_path, *common, match="is a folder; give a file")
     refused("segment", "/dev/null", *common, match="/dev/null: is not a regular file; give a file")

@@ -175,15 +175,18 @@ def _parent(process: Path) -> int:
         return -1
 
 
-def interrupt(args: list[str], number: signal.Signals, ready: float, children: int = 0) -> tuple[int, str]:
-    """Sends a signal some seconds after the process has as many children, or has begun; to all, as Ctrl-C does."""
+def interrupt(args: list[str], number: signal.Signals, children: int = 0) -> tuple[int, str]:
+    """Sends a signal when the process, or as many children of it, have loaded the engine; to all, as Ctrl-C does."""
     process = subprocess.Popen(
         args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=os.getcwd()
     )
     end = time.monotonic() + 100
-    while len(children_of(process.pid)) < children and time.monotonic() < end and process.poll() is None:
-        time.sleep(0.05)
-    time.sleep(ready)
+    while time.monotonic() < end and process.poll() is None:
+        at_work = [pid for pid in (children_of(process.pid) if children else [process.pid]) if _has_engine(pid)]
+        if len(at_work) >= max(children, 1):
+            break
+        time.sleep(0.02)
+    time.sleep(0.3)
     below = children_of(process.pid)
     if number == signal.SIGINT:
         os.killpg(process.pid, number)
@@ -193,6 +196,13 @@ def interrupt(args: list[str], number: signal.Signals, ready: float, children: i
     time.sleep(0.2)
     assert not [pid for pid in below if _parent(Path(f"/proc/{pid}")) >= 0 and not _is_zombie(pid)], "workers are left"
     return process.returncode, err
+
+
+def _has_engine(pid: int) -> bool:
+    try:
+        return "/pa3d/_C." in Path(f"/proc/{pid}/maps").read_text()
+    except OSError:  # it has ended
+        return False
 
 
 def _is_zombie(pid: int) -> bool:
@@ -212,7 +222,7 @@ def test_segment_is_interrupted(tmp_path: Path, number: signal.Signals, code: in
     cloud = np.random.default_rng(0).normal(size=(400_000, 3)).astype(np.float32)
     np.save(tmp_path / "big.npy", cloud)
     args = segment(tmp_path / "out", "--sample", "all", "--up", "auto", file=tmp_path / "big.npy")
-    found, err = interrupt(args, number, 3.0)
+    found, err = interrupt(args, number)
     assert found == code and "Traceback" not in err and "error" not in err
     assert os.listdir(tmp_path) == ["big.npy"]
 
@@ -227,7 +237,7 @@ def test_prepare_is_interrupted(tmp_path: Path, number: signal.Signals, code: in
     for i in range(200):
         shutil.copy(CHAIR, tmp_path / "in" / f"{i}.glb")
     args = command("prepare", tmp_path / "in", "-o", tmp_path / "out", "--workers", 2)
-    found, err = interrupt(args, number, 4.0, children=2)
+    found, err = interrupt(args, number, children=2)
     assert found == code and "Traceback" not in err, err
     assert not list((tmp_path / "out").rglob("*.tmp"))
 
@@ -238,11 +248,12 @@ def test_prepare_is_interrupted(tmp_path: Path, number: signal.Signals, code: in
 def test_eval_is_interrupted(tmp_path: Path, number: signal.Signals, code: int) -> None:
     (tmp_path / "in").mkdir()
     points = np.random.default_rng(0).normal(size=(20_000, 3)).astype(np.float32)
-    for i in range(400):
-        names = {"part_names": np.array(["seat", "leg"]), "category": "chair"}
-        np.savez(tmp_path / "in" / f"{i}.npz", points=points, labels=(points[:, 0] > 0).astype(np.int64), **names)
+    names = {"part_names": np.array(["seat", "leg"]), "category": "chair"}
+    np.savez(tmp_path / "in" / "0.npz", points=points, labels=(points[:, 0] > 0).astype(np.int64), **names)
+    for i in range(1, 2000):
+        os.link(tmp_path / "in" / "0.npz", tmp_path / "in" / f"{i}.npz")
     args = command("eval", "npz", "--root", tmp_path / "in", "-o", tmp_path / "out", "--workers", 2)
-    found, err = interrupt(args, number, 6.0, children=2)
+    found, err = interrupt(args, number, children=2)
     assert found == code and "Traceback" not in err, err
     assert not (tmp_path / "out" / "results.json").exists()
     assert not [name for name in os.listdir(tmp_path / "out") if name.endswith(".tmp")]
