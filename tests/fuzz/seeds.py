@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import io
 import json
 import shutil
@@ -19,6 +20,8 @@ import numpy as np
 from pa3d.checkpoint import Checkpoint, save
 from pa3d.config import EncoderConfig
 from pa3d.data.parts import PartCloud, record_members
+from pa3d.io import formats
+from pa3d.io._common import Format
 from pa3d.report.files import labels_npz, parts_glb, parts_ply
 from pa3d.segment import Segmentation
 from pa3d.shape import Shape
@@ -283,6 +286,25 @@ def shape_files() -> dict[str, list[bytes]]:
     }  # fmt: skip
     found.update(cad_and_scene_files())
     return found
+
+
+def of_suffix(suffix: str) -> list[bytes]:
+    """Valid files of a suffix: of shape_files, else SEEDS in the test of the format, tests/test_NAME.py."""
+    if suffix in shape_files():
+        return shape_files()[suffix]
+    module = formats_by_suffix()[suffix].read.__module__.rpartition(".")[2]
+    path = Path(__file__).parents[1] / f"test_{module}.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        return []
+    test = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(test)
+    found: list[bytes] = getattr(test, "SEEDS", {}).get(suffix, [])
+    return found
+
+
+def formats_by_suffix() -> dict[str, Format]:
+    return {suffix: format for format in formats() for suffix in format.suffixes}
 
 
 def cad_and_scene_files() -> dict[str, list[bytes]]:

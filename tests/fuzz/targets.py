@@ -65,7 +65,7 @@ BY_SUFFIX = {
 def targets() -> Iterator[Target]:
     for suffix in io.SUFFIXES:
         kind = BY_SUFFIX.get(suffix, "text")
-        yield Target(suffix[1:], "x" + suffix, _load, lambda s=suffix: seeds.shape_files().get(s, []), kind)
+        yield Target(suffix[1:], "x" + suffix, _load, lambda s=suffix: seeds.of_suffix(s), kind)
     for suffix in READERS:
         if suffix not in (".gltf", ".fbx"):
             kind = BY_SUFFIX.get(suffix, "text")
