@@ -178,8 +178,10 @@ def _parent(process: Path) -> int:
 def interrupt(args: list[str], number: signal.Signals, children: int = 0) -> tuple[int, str]:
     """Sends a signal when the process, or as many children of it, have loaded the engine; to all, as Ctrl-C does."""
     process = subprocess.Popen(
-        args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=os.getcwd()
-    )
+        args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=os.getcwd(),
+        # Programs that a shell starts in the background ignore SIGINT, and so do those that they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
     end = time.monotonic() + 100
     while time.monotonic() < end and process.poll() is None:
         at_work = [pid for pid in (children_of(process.pid) if children else [process.pid]) if _has_engine(pid)]
