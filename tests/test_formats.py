@@ -194,6 +194,16 @@ def test_collada_zipped(tmp_path: Path) -> None:
     check(read_geometry(tmp_path / "a.zae"), POINTS, FACES)
 
 
+def test_collada_in_a_damaged_zip(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zae", "w") as archive:
+        archive.writestr("scene.dae", dae('<node id="n"><instance_geometry url="#wedge"/></node>'))
+    data = bytearray((tmp_path / "a.zae").read_bytes())
+    end = data.rindex(b"PK\5\6")
+    data[end + 16 : end + 20] = (len(data) + 1000).to_bytes(4, "little")  # where the directory begins: past the end
+    with pytest.raises(InputError, match=r"a\.zae: is (a damaged ZIP|damaged)"):
+        load(write(tmp_path, "a.zae", bytes(data)))
+
+
 def test_collada_colours_of_vertices(tmp_path: Path) -> None:
     colors = """<source id="k"><float_array id="ka" count="6">1 0 0 0 0 1</float_array><technique_common>
      <accessor source="#ka" count="2" stride="3"><param name="R" type="float"/><param name="G" type="float"/>

@@ -120,9 +120,9 @@ def part_names(text: str) -> list[str]:
         raise InputError(f'no part names{where}; give at least one, such as --parts "seat, back, leg"')
     for name in names:
         if not name.isascii() and any("\ud800" <= ch <= "\udfff" for ch in name):
-            raise InputError(f"part name {name!a} is not UTF-8 text; use a terminal or script in UTF-8")
+            raise InputError(f"part name {name[:60]!a} is not UTF-8 text; use a terminal or script in UTF-8")
         if any(ch < " " or ch == "\x7f" for ch in name.replace("\t", " ")):
-            raise InputError(f"part name {name!a} has control characters; give words")
+            raise InputError(f"part name {name[:60]!a} has control characters; give words")
     return names
 
 

@@ -66,10 +66,14 @@ def _document(path: Path) -> bytes:
     data = path.read_bytes()
     if not data.startswith(b"PK"):
         return data
+    import struct
     import zipfile
     from urllib.parse import unquote
     from xml.etree import ElementTree
 
+    from pa3d.io.npy import ARCHIVE_ERRORS
+
+    damage: tuple[type[Exception], ...] = (*ARCHIVE_ERRORS, ElementTree.ParseError, ValueError, OSError, struct.error)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = [name for name in archive.namelist() if name.lower().endswith(".dae")]
@@ -82,7 +86,7 @@ def _document(path: Path) -> bytes:
             if archive.getinfo(names[0]).file_size > _MOST_PACKED * len(data):
                 raise CorruptFileError("is damaged: what it packs is unreasonably large")
             return archive.read(names[0])
-    except (zipfile.BadZipFile, ElementTree.ParseError, NotImplementedError, RuntimeError) as error:
+    except damage as error:
         raise CorruptFileError(f"is a damaged ZIP ({first_line(error)})") from error
 
 

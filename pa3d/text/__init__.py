@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pa3d import _C
 from pa3d.errors import InputError
 from pa3d.text.cache import VectorCache
-from pa3d.text.prompts import PromptMode, clean_category, clean_name, part_prompts
+from pa3d.text.prompts import PromptMode, clean_category, clean_name, part_prompts, quoted
 
 __all__ = [
     "TextEncoder",
@@ -120,7 +120,7 @@ def embed_parts(
 def check_names(parts: Sequence[str]) -> None:
     """Raises InputError unless parts is a list of at least one name, and no two are equal after normalisation."""
     if isinstance(parts, str):
-        raise InputError(f"part names are a string, {parts!r}; give a list such as ['seat', 'back']")
+        raise InputError(f"part names are a string, {quoted(parts)}; give a list such as ['seat', 'back']")
     if isinstance(parts, Mapping | Set) or not hasattr(parts, "__len__"):
         raise InputError(f"part names are a {type(parts).__name__}; give a list such as ['seat', 'back']")
     if len(parts) == 0:
@@ -129,8 +129,12 @@ def check_names(parts: Sequence[str]) -> None:
     for part in parts:
         name = clean_name(part)
         if name in seen:
-            equal = f" ({seen[name]!r} and {part!r} are equal after normalisation)" if seen[name] != part else ""
-            raise InputError(f"part name {name!r} is given twice{equal}; give every name once")
+            equal = (
+                f" ({quoted(seen[name])} and {quoted(part)} are equal after normalisation)"
+                if seen[name] != part
+                else ""
+            )
+            raise InputError(f"part name {quoted(name)} is given twice{equal}; give every name once")
         seen[name] = part
 
 
@@ -145,11 +149,11 @@ def check_readable(encoder: TextEncoder, parts: Sequence[str], category: str | N
     if unsupported_reason is None:
         return
     if category is not None and (reason := unsupported_reason(clean_category(category))):
-        raise InputError(f"category {category!r}: {reason}; give an English word or leave it out")
+        raise InputError(f"category {quoted(category)}: {reason}; give an English word or leave it out")
     unreadable = {part: reason for part in parts if (reason := unsupported_reason(clean_name(part)))}
     if unreadable:
         part, reason = next(iter(unreadable.items()))
-        message = f"part name {part!r}: {reason}; give an English name, or vectors of another text encoder"
+        message = f"part name {quoted(part)}: {reason}; give an English name, or vectors of another text encoder"
         if len(unreadable) == len(parts):
             raise InputError(message)
         warnings.warn(message, stacklevel=2)

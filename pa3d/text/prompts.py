@@ -19,6 +19,12 @@ PART_TEMPLATES = ("{p}", "a {p}", "{p} part")
 CATEGORY_TEMPLATES = ("a {p} of a {c}", "the {p} of a {c}", "{p} of {c}", "a {p} part of a {c}")
 
 
+def quoted(name: object, most: int = 60) -> str:
+    """A name for messages, which stay short whatever came in."""
+    text = repr(name)
+    return text if len(text) <= most else f"{text[:most]}...{text[-1]}"
+
+
 def clean_name(name: str) -> str:
     """The name as prompts contain it: "Left_Arm." -> "left arm".
 
@@ -55,13 +61,13 @@ def part_prompts(part: str, category: str | None = None, mode: PromptMode = "aut
 
 def _clean(name: str, what: str) -> str:
     if not isinstance(name, str):
-        raise InputError(f"{what} {name!r} is not text; give a word or a few words")
+        raise InputError(f"{what} {quoted(name)} is not text; give a word or a few words")
     if any("\ud800" <= ch <= "\udfff" for ch in name):
-        raise InputError(f"{what} {name!a} is not Unicode text; decode it as UTF-8")
+        raise InputError(f"{what} {name[:60]!a} is not Unicode text; decode it as UTF-8")
     kept = (ch for ch in name.lower().replace("_", " ") if not _is_punctuation(ch))
     cleaned = " ".join("".join(kept).split())
     if not cleaned:
-        raise InputError(f"{what} {name!r} is empty without its punctuation; give a word or a few words")
+        raise InputError(f"{what} {quoted(name)} is empty without its punctuation; give a word or a few words")
     return cleaned
 
 
