@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pa3d.data.harvest import archives
 from pa3d.errors import InputError
 from pa3d.io import _isolated, load, read_geometry
 from pa3d.io._common import CorruptFileError, Geometry
@@ -199,9 +200,14 @@ def test_collada_in_a_damaged_zip(tmp_path: Path) -> None:
         archive.writestr("scene.dae", dae('<node id="n"><instance_geometry url="#wedge"/></node>'))
     data = bytearray((tmp_path / "a.zae").read_bytes())
     end = data.rindex(b"PK\5\6")
-    data[end + 16 : end + 20] = (len(data) + 1000).to_bytes(4, "little")  # where the directory begins: past the end
-    with pytest.raises(InputError, match=r"a\.zae: is (a damaged ZIP|damaged)"):
+    start = int.from_bytes(data[end + 16 : end + 20], "little")
+    data[end + 16 : end + 20] = (start + 46).to_bytes(4, "little")  # then the document begins before the file
+    with pytest.raises(InputError, match=r"a\.zae: is a damaged ZIP"):
         load(write(tmp_path, "a.zae", bytes(data)))
+    # What pa3d harvest unpacks.
+    zipped = write(tmp_path, "a.zip", bytes(data))
+    with archives.open_archive(zipped) as archive, pytest.raises(CorruptFileError, match="cannot be unpacked"):
+        archives.unpack(archive, "scene.dae")
 
 
 def test_collada_colours_of_vertices(tmp_path: Path) -> None:

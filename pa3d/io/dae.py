@@ -66,14 +66,13 @@ def _document(path: Path) -> bytes:
     data = path.read_bytes()
     if not data.startswith(b"PK"):
         return data
-    import struct
     import zipfile
     from urllib.parse import unquote
     from xml.etree import ElementTree
 
     from pa3d.io.npy import ARCHIVE_ERRORS
 
-    damage: tuple[type[Exception], ...] = (*ARCHIVE_ERRORS, ElementTree.ParseError, ValueError, OSError, struct.error)
+    damage: tuple[type[Exception], ...] = (*ARCHIVE_ERRORS, ElementTree.ParseError, OSError)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = [name for name in archive.namelist() if name.lower().endswith(".dae")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import tokenize
 import zipfile
 import zlib
@@ -21,8 +22,8 @@ except ImportError:  # a Python without it, whose zipfile cannot raise it
 else:
     LZMA_ERRORS = (LZMAError,)
 
-# What zipfile and its decompressors raise for damaged archives. RuntimeError: encrypted; NotImplementedError: of a kind
-# that they do not know, both also with forged headers.
+# What zipfile and its decompressors raise for damaged archives. RuntimeError: encrypted; NotImplementedError: a
+# compression that zipfile does not know, both also with forged headers; ValueError: a place before the file's begin.
 ARCHIVE_ERRORS: tuple[type[Exception], ...] = (
     zipfile.BadZipFile,
     zlib.error,
@@ -31,9 +32,11 @@ ARCHIVE_ERRORS: tuple[type[Exception], ...] = (
     KeyError,
     NotImplementedError,
     RuntimeError,
+    ValueError,
+    struct.error,
 )
 # What numpy says of headers that it does not understand, which it parses as Python, and of pickled objects.
-NUMPY_ERRORS: tuple[type[Exception], ...] = (ValueError, SyntaxError, TypeError, tokenize.TokenError, *ARCHIVE_ERRORS)
+NUMPY_ERRORS: tuple[type[Exception], ...] = (SyntaxError, TypeError, tokenize.TokenError, *ARCHIVE_ERRORS)
 
 POINT_KEYS = ("points", "vertices", "xyz", "pos", "positions", "coords")
 # If the file also has faces, they are indices into one of these arrays.
