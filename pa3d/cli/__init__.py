@@ -32,7 +32,7 @@ GROUPS = {"train": "train", "eval": "evaluate"}
 
 
 def make_app(commands: Sequence[str] = (*COMMANDS, *GROUPS)) -> typer.Typer:
-    """The command line with these commands only. Building all of them takes as long as segmenting a shape."""
+    """The command line with these commands only, because building all takes time (scripts/compare_startup.py)."""
     app = typer.Typer(
         add_completion=False,
         rich_markup_mode=None,
