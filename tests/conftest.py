@@ -53,6 +53,15 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
         yield request.param
 
 
+@pytest.fixture
+def training_kernels() -> Iterator[None]:
+    """A level with kernels of training, which the generic level leaves to torch; PA3D_ISA may have chosen that one."""
+    from pa3d import _C
+
+    with pinned("avx2" if _C.isa() == "generic" else _C.isa()):
+        yield
+
+
 @pytest.fixture(params=[*((level, False) for level in LEVELS), (LEVELS[-1], True)], ids=str)
 def operands(request: pytest.FixtureRequest) -> Iterator[tuple[str, bool]]:
     """Every level with float32 operands, and the last, which alone has them, with bf16."""

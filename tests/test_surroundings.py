@@ -8,7 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -36,13 +38,11 @@ def segment(out: object, *more: object, parts: str = "seat, back, leg", file: Pa
 
 
 @pytest.fixture
-def open_folder(tmp_path: Path) -> Path:
-    """A folder, reachable and writable for every user."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.getuid() and folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | 0o755)
-    tmp_path.chmod(0o777)
-    return tmp_path
+def open_folder() -> Iterator[Path]:
+    """A folder that every user can reach and write. Not under pytest's own, which each start of pytest closes again."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        yield Path(folder)
 
 
 def run_as_nobody(args: list[str], **env: str) -> subprocess.CompletedProcess[str]:

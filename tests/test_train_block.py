@@ -152,6 +152,7 @@ def test_threads(threads: int, half: bool) -> None:
         torch.testing.assert_close(grads_one[name], grads_alone[name], rtol=1e-3, atol=1e-5, msg=name)
 
 
+@pytest.mark.usefixtures("training_kernels")
 def test_nothing_is_kept_without_gradients_and_two_passes_may_be_open() -> None:
     c = config(64, 2, 96)
     blocks, (x, pos, kept) = TrainBlocks(c), inputs(c, 4, 5)
@@ -184,6 +185,7 @@ def test_stochastic_depth_is_drawn_where_no_draw_is_given() -> None:
     assert torch.allclose(blocks.eval()(x, pos), blocks(x, pos))
 
 
+@pytest.mark.usefixtures("training_kernels")
 def test_what_the_kernels_do_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.zeros(1, 2, 48)
     y = torch.zeros(1, 2, 64)

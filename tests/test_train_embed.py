@@ -138,6 +138,7 @@ def test_threads(threads: int, half: bool) -> None:
         torch.testing.assert_close(kept_one[name], kept_alone[name], rtol=1e-3, atol=1e-4, msg=name)
 
 
+@pytest.mark.usefixtures("training_kernels")
 def test_two_forward_passes_before_their_backward_passes() -> None:
     start, net = weights(WIDTHS[0]), TrainPointNet(WIDTHS[0])
     batches = [patches_of(4, 6, seed) for seed in (3, 4)]
@@ -156,6 +157,7 @@ def test_two_forward_passes_before_their_backward_passes() -> None:
             assert torch.equal(parameter.grad, one[name]), name
 
 
+@pytest.mark.usefixtures("training_kernels")
 def test_a_second_backward_pass_is_refused() -> None:
     out = TrainPointNet(WIDTHS[0])(patches_of(2, 4)).sum()
     out.backward(retain_graph=True)
