@@ -1043,6 +1043,14 @@ def test_ply_strips(tmp_path: Path) -> None:
     assert shape.faces is not None and shape.faces.tolist() == [[0, 1, 3], [1, 2, 3], [4, 1, 2], [0, 4, 1]]
 
 
+def test_ply_rows_without_properties_take_no_time(tmp_path: Path) -> None:
+    """Such rows hold nothing, however many the header declares; here a line holds more than its element says."""
+    data = ply_bytes("ascii", faces=False).replace(b"end_header\n", b"element note 9223372036854775807\nend_header\n")
+    first = data.index(b"end_header\n") + len(b"end_header\n")
+    data = data[:first] + data[first:].replace(b"\n", b" 7\n", 1)
+    assert load(write(tmp_path, "a.ply", data)).points.tolist() == CORNERS.tolist()
+
+
 def test_off_without_a_blank_and_without_faces(tmp_path: Path) -> None:
     shape = load(write(tmp_path, "a.off", off_bytes().replace(b"OFF\n# counts\n5 5 0", b"OFF5 5 0")))
     np.testing.assert_array_equal(shape.faces, FANS)

@@ -107,7 +107,7 @@ def _trimmed(elements: list[Element], text: bytes) -> bytes:
     lines = iter([words for line in text.splitlines() if (words := line.split())])
     kept: list[bytes] = []
     for element in elements:
-        for _ in range(element.count):
+        for _ in range(element.count if element.properties else 0):  # rows of nothing take no lines
             words, needed = next(lines, []), 0
             for p in element.properties:
                 needed += 1 + (_length(float(words[needed]), element) if p.length_type and needed < len(words) else 0)
