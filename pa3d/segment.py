@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 Assign = Literal["nearest", "membership", "smooth"]
 DEFAULT_SAMPLE = 2048
+MAX_COORDINATE = 1e18  # of normalised points: float32 holds the squares of their distances
 
 
 @dataclass
@@ -278,7 +279,7 @@ class Segmenter:
 
             def label(points: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
                 normalized = apply_normalization(points, center, radius, axes, self._threads)
-                if not np.isfinite(normalized).all():
+                if not (np.abs(normalized) < MAX_COORDINATE).all():
                     raise InputError(
                         "the sampled points are so near to each other that float32 cannot hold the others in their "
                         "scale; remove outliers or give a larger sample"
