@@ -113,3 +113,15 @@ def test_shards_of_other_types_and_shapes(tmp_path: Path, change: dict[str, Any]
     write_shards([replace(cloud(0), **change)], tmp_path)
     with pytest.raises(InputError, match=rf"shard-00000\.tar: record 0000000 is damaged \({message}"):
         list(read_shards(tmp_path))
+
+
+def test_a_shard_that_declares_more_than_it_holds(tmp_path: Path) -> None:
+    """Neither a count in the JSON nor one in the header of an array makes reading take the memory for it."""
+    write_shards([cloud(0)], tmp_path)
+    shard = tmp_path / "shard-00000.tar"
+    data = shard.read_bytes()
+    shard.write_bytes(data.replace(b'"points": 100', b'"points": 9e9'))
+    assert next(read_shards(tmp_path)).masks.shape == (3, 100)
+    shard.write_bytes(data.replace(b"(100, 3), }" + 10 * b" ", b"(9999999999999, 3), }"))
+    with pytest.raises(InputError, match="record 0000000 is damaged"):
+        list(read_shards(tmp_path))

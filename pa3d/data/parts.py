@@ -158,7 +158,7 @@ def record_from_members(shard: Path, key: str, members: dict[str, bytes]) -> Par
         meta = json.loads(members["json"])
         points = np.load(io.BytesIO(members["points.npy"]), allow_pickle=False)
         bits = np.load(io.BytesIO(members["masks.npy"]), allow_pickle=False)
-        masks = np.unpackbits(bits, axis=1, count=meta["points"]).astype(bool)
+        masks = np.unpackbits(bits, axis=1)[:, : len(points)].astype(bool)  # padding follows the last point
         record = PartCloud(
             points, meta["names"], masks, meta["category"], meta["source"], meta["license"], meta["id"],
             provenance=meta.get("provenance", {}),
@@ -169,7 +169,7 @@ def record_from_members(shard: Path, key: str, members: dict[str, bytes]) -> Par
             record.patch_features = features.astype(np.float32)
         _check_record(record)
         return record
-    except NUMPY_ERRORS as error:
+    except (*NUMPY_ERRORS, MemoryError) as error:  # MemoryError: a header that declares more than there is
         raise InputError(f"{shard}: record {key} is damaged ({first_line(error)}); write the shard again") from error
 
 
