@@ -24,6 +24,9 @@ from pa3d.io._common import first_line
 from pa3d.io.npy import NUMPY_ERRORS
 from pa3d.sampling import sample_surface
 
+# MemoryError: a header that declares more than there is.
+RECORD_ERRORS: tuple[type[Exception], ...] = (MemoryError, *NUMPY_ERRORS)
+
 
 @dataclass
 class PartCloud:
@@ -169,7 +172,7 @@ def record_from_members(shard: Path, key: str, members: dict[str, bytes]) -> Par
             record.patch_features = features.astype(np.float32)
         _check_record(record)
         return record
-    except (*NUMPY_ERRORS, MemoryError) as error:  # MemoryError: a header that declares more than there is
+    except RECORD_ERRORS as error:
         raise InputError(f"{shard}: record {key} is damaged ({first_line(error)}); write the shard again") from error
 
 
