@@ -61,8 +61,8 @@ struct Block {
   }
 };
 
-// With this many rows per thread or more, it is faster that every task reads all weights than that threads wait for each
-// other (bench/bench_segment.py).
+// With this many rows per thread or more, it is faster that every task reads all weights than that threads wait for
+// each other (bench/bench_segment.py).
 constexpr int64_t kMinRowsPerThread = 48;
 // So that a thread which the system stops in a task leaves little work undone.
 constexpr int64_t kTasksPerThread = 3;

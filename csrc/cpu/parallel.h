@@ -33,8 +33,7 @@ void parallel_for(int64_t n, int64_t grain, int threads, const Body& body) {
   }
   const int64_t chunk = std::max<int64_t>(grain, (n + 4 * workers - 1) / (4 * workers));
   Team team(static_cast<int>(workers));
-  team.run((n + chunk - 1) / chunk,
-           [&](int64_t task, int) { body(task * chunk, std::min(n, (task + 1) * chunk)); });
+  team.run((n + chunk - 1) / chunk, [&](int64_t task, int) { body(task * chunk, std::min(n, (task + 1) * chunk)); });
 }
 
 }  // namespace pa3d

@@ -64,8 +64,8 @@ thread_local bool in_task = false;
 // The state of a team, shared with the pool's threads that work for it. It lives until the last of them has left, which
 // may be after the call returned.
 struct Team::Session {
-  // The phase, the number of its tasks, and the first task that nobody has taken, in one word: who changes the word from
-  // what it read has taken a task of the phase that it read. The phase cannot end before that task is done.
+  // The phase, the number of its tasks, and the first task that nobody has taken, in one word: who changes the word
+  // from what it read has taken a task of the phase that it read. The phase cannot end before that task is done.
   std::atomic<uint64_t> word{0};
   static constexpr uint64_t kTaskMask = (uint64_t{1} << kTaskBits) - 1, kClosed = uint64_t{1} << 63;
   static int64_t next(uint64_t word) { return static_cast<int64_t>(word & kTaskMask); }

@@ -38,8 +38,8 @@ class Team {
   template <class Body>
   void run(int64_t tasks, const Body& body) {
     run_tasks(
-        tasks,
-        [](const void* context, int64_t task, int slot) { (*static_cast<const Body*>(context))(task, slot); }, &body);
+        tasks, [](const void* context, int64_t task, int slot) { (*static_cast<const Body*>(context))(task, slot); },
+        &body);
   }
 
   struct Session;

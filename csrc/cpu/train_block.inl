@@ -425,7 +425,7 @@ class BlockTrainerOf : public BlockTrainer {
   int threads_ = 1;
   PackedWeight<T> packed_[2][4];  // [transposed]: [0] for products with W^T, [1] with W; qkv, proj, fc1, fc2
   GrowOnlyBuffer<float> resid_mid_grad_;
-  std::vector<Workspace> workspaces_;  // of the threads
+  std::vector<Workspace> workspaces_;      // of the threads
   std::vector<WeightGrads> weight_grads_;  // of the groups
 };
 
