@@ -14,13 +14,13 @@ inline void partition(int64_t n, int64_t index, int64_t parts, int64_t* from, in
   *to = n * (index + 1) / parts;
 }
 
-// The range [0, n) in about `wanted` chunks, equal but for the last one. Their size is a multiple of `multiple`.
+// The range [0, n) in at most `wanted` chunks of nearly equal size, which start at multiples of `multiple`.
 struct Chunks {
-  int64_t n, size, count;
+  int64_t n, multiple, units, count;
   Chunks(int64_t n, int64_t wanted, int64_t multiple)
-      : n(n), size(((n + wanted - 1) / wanted + multiple - 1) / multiple * multiple), count((n + size - 1) / size) {}
-  int64_t begin(int64_t chunk) const { return chunk * size; }
-  int64_t end(int64_t chunk) const { return std::min(n, (chunk + 1) * size); }
+      : n(n), multiple(multiple), units((n + multiple - 1) / multiple), count(std::min(wanted, units)) {}
+  int64_t begin(int64_t chunk) const { return std::min(n, units * chunk / count * multiple); }
+  int64_t end(int64_t chunk) const { return begin(chunk + 1); }
 };
 
 // Calls body(begin, end) for chunks of [0, n), each of at least `grain` items. Results must not depend on the chunks.

@@ -31,8 +31,9 @@ namespace {
 typedef std::chrono::steady_clock Clock;
 
 // A thread that waits spins for so long before it sleeps. Between the phases of a call it spins longer, because waking
-// it takes tens of microseconds, as long as a task.
-constexpr std::chrono::microseconds kIdleSpin{20}, kPhaseSpin{100};
+// it takes tens of microseconds, as long as a task. In a team with more threads than processors it does not spin: it
+// would keep the thread that it waits for from running.
+constexpr std::chrono::microseconds kIdleSpin{20}, kPhaseSpin{100}, kNoSpin{0};
 
 constexpr int kTaskBits = 20;  // of the numbers of tasks in a phase
 
@@ -81,6 +82,7 @@ struct Team::Session {
   std::atomic<int> sleepers{0};
   std::atomic<bool> caller_sleeps{false};
   std::exception_ptr error;
+  std::chrono::microseconds phase_spin = kPhaseSpin;
 
   // Guarded by the mutex of the pool.
   int users = 1;
@@ -115,7 +117,7 @@ struct Team::Session {
         work(slot);
         continue;
       }
-      if (spin(kPhaseSpin, [&] { return word.load(std::memory_order_acquire) != seen; })) continue;
+      if (spin(phase_spin, [&] { return word.load(std::memory_order_acquire) != seen; })) continue;
       std::unique_lock<std::mutex> lock(mutex);
       ++sleepers;
       phase_began.wait(lock, [&] { return word.load() != seen; });
@@ -137,7 +139,7 @@ struct Team::Session {
     const uint64_t phase = (word.load(std::memory_order_relaxed) >> 2 * kTaskBits) + 1;
     publish((phase << 2 * kTaskBits & ~kClosed) | static_cast<uint64_t>(tasks) << kTaskBits);
     work(0);
-    if (!spin(kPhaseSpin, [&] { return done.load() == tasks; })) {
+    if (!spin(phase_spin, [&] { return done.load() == tasks; })) {
       std::unique_lock<std::mutex> lock(mutex);
       caller_sleeps = true;
       phase_ended.wait(lock, [&] { return done.load() == tasks; });
@@ -290,19 +292,28 @@ int cgroup_threads() {
   return smallest;
 }
 
-int count_default_threads() {
-  if (const char* text = std::getenv("OMP_NUM_THREADS")) {
-    char* end = nullptr;
-    const long threads = std::strtol(text, &end, 10);
-    if (threads > 0 && threads <= 1 << 16) return static_cast<int>(threads);
-  }
-  int threads = static_cast<int>(std::thread::hardware_concurrency());
+int count_processors() {
+  int processors = static_cast<int>(std::thread::hardware_concurrency());
 #if defined(__linux__)
   cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) threads = CPU_COUNT(&set);
-  if (const int quota = cgroup_threads()) threads = std::min(threads, quota);
+  if (sched_getaffinity(0, sizeof set, &set) == 0) processors = CPU_COUNT(&set);
+  if (const int quota = cgroup_threads()) processors = std::min(processors, quota);
 #endif
-  return std::max(1, threads);
+  return std::max(1, processors);
+}
+
+// Processors that this process may use.
+int processors() {
+  static const int count = count_processors();
+  return count;
+}
+
+int count_default_threads() {
+  if (const char* text = std::getenv("OMP_NUM_THREADS")) {
+    const long threads = std::strtol(text, nullptr, 10);
+    if (threads > 0 && threads <= 1 << 16) return static_cast<int>(threads);
+  }
+  return processors();
 }
 
 }  // namespace
@@ -320,6 +331,7 @@ int resolve_threads(int threads) {
 Team::Team(int threads) : size_(resolve_threads(threads)) {
   if (size_ == 1) return;
   session_ = new Session;
+  if (size_ > processors()) session_->phase_spin = kNoSpin;
   pool().open(*session_, size_ - 1);
 }
 
