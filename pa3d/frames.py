@@ -36,6 +36,6 @@ def apply_normalization(
 ) -> NDArray[np.float32]:  # (N, 3)
     """(points - center) / radius in float64, then the columns in the order of `axes`.
 
-    threads: at most so many; 0 takes OpenMP's default.
+    threads: at most so many; 0 takes OMP_NUM_THREADS, or the processors of this process.
     """
     return _C.normalize(np.ascontiguousarray(points), center, radius, axes, threads)

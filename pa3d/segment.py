@@ -152,7 +152,8 @@ class Segmenter:
             labels were checked for this checkpoint.
         device: "cpu" (native kernels, no torch) or a torch device such as "cuda". On CUDA the forward pass is recorded
             as a CUDA graph for each number of points, and replayed.
-        threads: how many threads a call may use; None takes OpenMP's default (OMP_NUM_THREADS).
+        threads: how many threads a call may use; None takes OMP_NUM_THREADS, or the processors that this
+            process may use.
         patches: how many patches a shape is grouped into; None takes the checkpoint's number, which is 128 for the
             embedded model. More patches find smaller parts and take more time (docs/results.md). With another number
             than the checkpoint's, "auto" is float32.
