@@ -165,9 +165,7 @@ def normalize_points(g: Graph, points: str, axes: tuple[int, int, int]) -> str:
     tolerance = g.const(np.float64(ALREADY_NORMALIZED))
     offset = g.add("ReduceMax", g.add("Abs", center), keepdims=1)
     deviation = g.add("Abs", g.add("Sub", radius, g.const(np.float64(1))))
-    is_normalized = g.add(
-        "And", g.add("LessOrEqual", offset, tolerance), g.add("LessOrEqual", deviation, tolerance)
-    )
+    is_normalized = g.add("And", g.add("LessOrEqual", offset, tolerance), g.add("LessOrEqual", deviation, tolerance))
     center = g.add("Where", is_normalized, g.const(np.float64(0)), center)
     radius = g.add("Where", is_normalized, g.const(np.float64(1)), radius)
     scaled = g.add("Cast", g.add("Div", g.add("Sub", exact, center), radius), to=g.type(np.float32))
@@ -367,9 +365,7 @@ class Graph:
         self._nodes.append(self.onnx.helper.make_node(op, list(inputs), names, name=stem, **attributes))
         return names[0] if outputs == 1 else names
 
-    def input(
-        self, name: str, dtype: Any, *shape: int | str, default: NDArray[Any] | None = None
-    ) -> str:
+    def input(self, name: str, dtype: Any, *shape: int | str, default: NDArray[Any] | None = None) -> str:
         """An input; one with a default may be left out by the caller."""
         self._inputs.append(self.onnx.helper.make_tensor_value_info(name, self.type(dtype), shape))
         if default is not None:

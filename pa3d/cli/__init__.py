@@ -26,7 +26,19 @@ import typer
 from pa3d.errors import InputError
 
 # The commands, in the order in which help lists them. Each is a function of the same name in its module of pa3d.cli.
-COMMANDS = ("segment", "keypoints", "render", "profile", "info", "convert", "harvest", "synth", "prepare")
+COMMANDS = (
+    "segment",
+    "keypoints",
+    "render",
+    "profile",
+    "info",
+    "convert",
+    "export",
+    "embed",
+    "harvest",
+    "synth",
+    "prepare",
+)
 # Commands with commands of their own: the module that has them as `app`.
 GROUPS = {"train": "train", "eval": "evaluate"}
 
