@@ -96,6 +96,7 @@ class Segmenter:
     ) -> None:
         """See from_pretrained."""
         self._embedded = False  # from_pretrained says when the checkpoint is the one of the package
+        self._vocabulary: TextVectors | None = None  # what came with the model
         self._options: dict[str, Any] = {"precision": precision, "device": device, "threads": threads}
         checkpoint = checkpoint.with_patches(patches)
         if threads is not None and (not isinstance(threads, int) or threads < 1):
@@ -105,7 +106,6 @@ class Segmenter:
         self.device = device
         self._threads = threads or 0
         self._text: Any = None
-        self._vocabulary: TextVectors | None = None  # what came with the model
         self._encoder: Any = self._make_encoder()
         self.precision: str = self._encoder.precision
 
