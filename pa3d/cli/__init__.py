@@ -3,7 +3,7 @@
 Only typer is imported at the top, so that help and wrong options answer at once. A command imports numpy, the engine,
 the report and rich when it runs. torch is imported only
 
-- by `convert`, `prepare` and `train`, and by `eval` for labels in .pt files
+- by `convert`, `prepare` and `train`, by `eval` for labels in .pt files, and for `--model` with the published pickle
 - for a `--device` other than cpu
 - for part names in an OpenCLIP text space, if their vectors are not cached
 """
@@ -26,7 +26,19 @@ import typer
 from pa3d.errors import InputError
 
 # The commands, in the order in which help lists them. Each is a function of the same name in its module of pa3d.cli.
-COMMANDS = ("segment", "keypoints", "render", "profile", "info", "convert", "harvest", "synth", "prepare")
+COMMANDS = (
+    "segment",
+    "keypoints",
+    "render",
+    "profile",
+    "info",
+    "convert",
+    "export",
+    "embed",
+    "harvest",
+    "synth",
+    "prepare",
+)
 # Commands with commands of their own: the module that has them as `app`.
 GROUPS = {"train": "train", "eval": "evaluate"}
 

@@ -65,7 +65,18 @@ SampleSeed = Annotated[int, typer.Option(min=0, metavar="N", help="Random seed o
 Model = Annotated[
     Path | None,
     typer.Option(
-        "--model", metavar="FILE", help="A .safetensors checkpoint of pa3d, used instead of the embedded model."
+        "--model",
+        metavar="MODEL",
+        help="Used instead of the embedded model: a .safetensors checkpoint of pa3d, a folder written by "
+        "Segmenter.save_pretrained, or the name of a model on the Hugging Face hub, owner/name (needs pa3d[hub]).",
+    ),
+]
+TextVectorsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--text-vectors",
+        metavar="FILE",
+        help="Take the vectors of the names from a file that pa3d embed wrote. The text encoder is not needed.",
     ),
 ]
 Precision = Annotated[

@@ -21,6 +21,7 @@ from pa3d.cli.options import (
     Quiet,
     Sample,
     SampleSeed,
+    TextVectorsFile,
     Threads,
     check_choice,
     part_names,
@@ -78,6 +79,7 @@ def segment(
     assign: Assign = None,
     seed: SampleSeed = 0,
     model: Model = None,
+    text_vectors: TextVectorsFile = None,
     patches: Patches = None,
     precision: Precision = "auto",
     device: Device = "cpu",
@@ -117,6 +119,7 @@ def segment(
             shape,
             names,
             category=category,
+            text_vectors=text_vectors,
             sample=points,
             assign=assign,  # type: ignore[arg-type]
             none=none,
