@@ -96,6 +96,7 @@ def onnx_competitors(
     """onnxruntime on the exported graph, sampling and grouping included, where both are installed."""
     try:
         import onnxruntime
+
         from pa3d.onnx_export import export_onnx
     except ImportError:
         return {}

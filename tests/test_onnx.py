@@ -279,7 +279,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     write_tiny(Path("tiny.safetensors"))
     segmenter, points = Segmenter.from_pretrained("tiny.safetensors", precision="fp32"), cloud("random", 300)
     expected = segmenter.segment(points, ["seat", "leg"], category="chair", sample=None, up="z").labels
-    assert main(["embed", "names.safetensors", "--parts", "leg, seat", "--category", "chair", "-q"]) == 0
+    assert main(["embed-text", "names.safetensors", "--parts", "leg, seat", "--category", "chair", "-q"]) == 0
     common = ["--model", "tiny.safetensors", "--parts", "seat, leg", "--category", "chair", "--up", "z"]
     assert main(["export", "a.onnx", *common]) == 0
     out, err = capsys.readouterr()

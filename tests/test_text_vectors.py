@@ -78,7 +78,9 @@ def test_another_text_space(file: Path) -> None:
 
 
 def test_a_missing_file(tmp_path: Path, segmenter: Segmenter) -> None:
-    with pytest.raises(InputError, match=r"none\.safetensors: no such file of text vectors; make it with pa3d embed"):
+    with pytest.raises(
+        InputError, match=r"none\.safetensors: no such file of text vectors; make it with pa3d embed-text"
+    ):
         segmenter.segment(cloud("random", 300), ["seat"], text_vectors=tmp_path / "none.safetensors")
 
 
@@ -131,12 +133,12 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.chdir(tmp_path)
     write_tiny(Path("tiny.safetensors"))
     common = ["--parts", "seat, back", "--model", "tiny.safetensors"]
-    assert main(["embed", "chair.safetensors", *common, "--category", "chair"]) == 0
+    assert main(["embed-text", "chair.safetensors", *common, "--category", "chair"]) == 0
     assert capsys.readouterr() == ("chair.safetensors: 2 names, text space all-MiniLM-L6-v2\n", "")
     np.save("cloud.npy", cloud("random", 300))
     for out, more in (("a", []), ("b", ["--text-vectors", "chair.safetensors"])):
         options = [*common, "--category", "chair", "--no-pictures", "-q", "-o", out, *more]
         assert main(["segment", "cloud.npy", *options]) == 0
     assert Path("a/labels.npz").read_bytes() == Path("b/labels.npz").read_bytes()
-    assert main(["embed", "chair.txt", *common]) == 2
+    assert main(["embed-text", "chair.txt", *common]) == 2
     assert "expected a name that ends in .safetensors" in capsys.readouterr().err

@@ -25,7 +25,8 @@ import typer
 
 from pa3d.errors import InputError
 
-# The commands, in the order in which help lists them. Each is a function of the same name in its module of pa3d.cli.
+# The commands, in the order in which help lists them. Each is a function of that name, with _ for -, in its module of
+# pa3d.cli.
 COMMANDS = (
     "segment",
     "keypoints",
@@ -34,7 +35,7 @@ COMMANDS = (
     "info",
     "convert",
     "export",
-    "embed",
+    "embed-text",
     "harvest",
     "synth",
     "prepare",
@@ -54,11 +55,12 @@ def make_app(commands: Sequence[str] = (*COMMANDS, *GROUPS)) -> typer.Typer:
     )
     app.callback(invoke_without_command=True)(root)
     for name in commands:
-        module = import_module(f"pa3d.cli.{GROUPS.get(name, name)}")
+        function = name.replace("-", "_")
+        module = import_module(f"pa3d.cli.{GROUPS.get(name, function)}")
         if name in GROUPS:
             app.add_typer(module.app, name=name)
         else:
-            app.command()(getattr(module, name))
+            app.command()(getattr(module, function))
     return app
 
 

@@ -76,7 +76,7 @@ TextVectorsFile = Annotated[
     typer.Option(
         "--text-vectors",
         metavar="FILE",
-        help="Take the vectors of the names from a file that pa3d embed wrote. The text encoder is not needed.",
+        help="Take the vectors of the names from a file that pa3d embed-text wrote. The text encoder is not needed.",
     ),
 ]
 Precision = Annotated[

@@ -59,12 +59,12 @@ class TextVectors:
             known = ", ".join(self.names[:REPORTED]) + (", ..." if self.names[REPORTED:] else "")
             raise InputError(
                 f"{self.source}: no vector of {listed}; it has {known} ({len(self.names)} names). "
-                "Make one with all names: pa3d embed FILE --parts NAMES"
+                "Make one with all names: pa3d embed-text FILE --parts NAMES"
             )
         if self._key(category) != self._key(self.category):
             raise InputError(
                 f"{self.source}: made for category {self.category!r}, not {category!r}; give the same category, or "
-                "make one for it: pa3d embed FILE --parts NAMES --category WORD"
+                "make one for it: pa3d embed-text FILE --parts NAMES --category WORD"
             )
         rows = {clean_name(name): row for row, name in enumerate(self.names)}
         return self.vectors[[rows[clean_name(name)] for name in names]]
@@ -84,7 +84,7 @@ class TextVectors:
         if (self.space, found) != (space, dim):
             raise InputError(
                 f"{self.source}: vectors of text space {self.space} with {found} dimensions, but the model needs "
-                f"{space} with {dim}; make them for this model: pa3d embed FILE --parts NAMES --model MODEL"
+                f"{space} with {dim}; make them for this model: pa3d embed-text FILE --parts NAMES --model MODEL"
             )
 
     @staticmethod
@@ -112,7 +112,7 @@ class TextVectors:
         from safetensors import SafetensorError, safe_open
 
         path = Path(path)
-        hint = "make it with pa3d embed FILE --parts NAMES"
+        hint = "make it with pa3d embed-text FILE --parts NAMES"
         if not path.is_file():
             raise InputError(f"{path}: no such file of text vectors; {hint}")
         try:

@@ -1,4 +1,4 @@
-"""pa3d embed."""
+"""pa3d embed-text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pa3d.cli.progress import spinner
 from pa3d.errors import InputError
 
 
-def embed(
+def embed_text(
     target: Annotated[Path, typer.Argument(metavar="FILE", help="The .safetensors file to write.")],
     parts: PartNames,
     category: Category = None,
