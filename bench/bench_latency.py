@@ -105,15 +105,10 @@ def onnxruntime_session(
     try:
         import onnxruntime
 
-        from pa3d.onnx_export import export_onnx
+        from pa3d.onnx_export import build_model
     except ImportError:
         return None
-    target = Path(os.environ.get("TMPDIR", "/tmp")) / f"bench-latency-{os.getpid()}.onnx"
-    try:
-        export_onnx(target, checkpoint, up="z")  # the axes of the model
-        model = target.read_bytes()
-    finally:
-        target.unlink(missing_ok=True)
+    model = build_model(checkpoint, up="z").SerializeToString()  # the axes of the model
 
     def session() -> Run:
         options = onnxruntime.SessionOptions()

@@ -33,8 +33,13 @@ def normalize_points(g: Graph, points: str, axes: tuple[int, int, int]) -> str:
 
 def squared_norm(g: Graph, difference: str, axis: int) -> str:
     """(x*x + y*y) + z*z; x, y and z are the three slices along the axis, which stays with size 1."""
-    x, y, z = g.add("Split", g.add("Mul", difference, difference), outputs=3, axis=axis)
-    return g.add("Add", g.add("Add", x, y), z)
+    return sum_of_squares(g, *g.add("Split", difference, outputs=3, axis=axis))
+
+
+def sum_of_squares(g: Graph, x: str, y: str, z: str) -> str:
+    """(x*x + y*y) + z*z, the order of every backend."""
+    xx, yy, zz = (g.add("Mul", d, d) for d in (x, y, z))
+    return str(g.add("Add", g.add("Add", xx, yy), zz))
 
 
 def sample_and_group(
@@ -89,8 +94,7 @@ def label_points(g: Graph, points: str, centers: str, logits: str, assign: str) 
             strict=True,
         )
     )
-    xx, yy, zz = (g.add("Mul", d, d) for d in (x, y, z))
-    sq_dist = g.add("Add", g.add("Add", xx, yy), zz)  # (N, G)
+    sq_dist = sum_of_squares(g, x, y, z)  # (N, G)
     k = g.ints(1)
     if assign == "smooth":
         k = g.add("Min", g.add("Slice", g.add("Shape", centers), g.ints(0), g.ints(1)), g.ints(3))
