@@ -17,6 +17,7 @@
 #include "cpu/cpuid.h"
 #include "cpu/encoder.h"
 #include "cpu/json.h"
+#include "cpu/outliers.h"
 #include "cpu/pool.h"
 #include "cpu/prompts.h"
 #include "cpu/safetensors.h"
@@ -141,6 +142,21 @@ void encode(const pa3d_model& model, const Shape& shape, const pa3d_options& o, 
       for (int64_t i = 0; i < count; ++i) std::copy_n(shape.points + 3 * s.drawn[i], 3, &s.sampled[3 * i]);
     }
     chosen = s.sampled.data();
+  }
+  if (model.outliers > 0) {
+    s.outlier.resize(count);
+    if (pa3d::find_outliers(chosen, count, model.outliers, o.threads, s.outlier.data()) > 0) {
+      s.sampled.resize(3 * count);
+      s.kept.clear();
+      for (int64_t i = 0; i < count; ++i) {
+        if (s.outlier[i]) continue;
+        std::copy_n(chosen + 3 * i, 3, &s.sampled[3 * s.kept.size()]);
+        s.kept.push_back(s.drawn.empty() ? i : s.drawn[i]);
+      }
+      s.drawn.swap(s.kept);
+      chosen = s.sampled.data();
+      count = static_cast<int64_t>(s.drawn.size());
+    }
   }
   s.frame = pa3d::normalization(chosen, count);
   require(s.frame.radius > 0, "all sampled points are equal; a shape needs an extent");

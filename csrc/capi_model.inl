@@ -108,8 +108,9 @@ pa3d::EncoderConfig parse_config(const pa3d::Json& json) {
 // What one call needs; kept for the next.
 struct Session {
   std::unique_ptr<pa3d::Encoder::Workspace> workspace;
-  std::vector<int64_t> drawn, center_index, members;
+  std::vector<int64_t> drawn, kept, center_index, members;  // drawn: the caller's points that are used; empty for all
   std::vector<int32_t> sampled_face;
+  std::vector<uint8_t> outlier;
   std::vector<float> sampled, used, centers, features, vectors, logits, at, centroids;
   pa3d::Normalization frame;
 };
@@ -133,6 +134,8 @@ struct pa3d_model {
       text_space = meta.at("text_space", "it").string("text_space");
       prompts = meta.at("prompts", "it").string("prompts");
       if (const pa3d::Json* own = meta.find("assign")) assign = assign_of(own->string("assign"));
+      if (const pa3d::Json* factor = meta.find("outliers")) outliers = static_cast<float>(factor->number("outliers"));
+      if (!(outliers >= 0 && std::isfinite(outliers))) throw pa3d::FileError("outliers is below 0");
       temperature = static_cast<float>(meta.at("temperature", "it").number("temperature"));
       if (!(temperature > 0)) throw pa3d::FileError("temperature is not above 0");
       for (const pa3d::Json& name : meta.at("precisions", "it").array("precisions"))
@@ -184,7 +187,7 @@ struct pa3d_model {
 
   std::string text_space, prompts, precision;
   pa3d::Assign assign = pa3d::Assign::nearest;
-  float temperature = 1;
+  float temperature = 1, outliers = 0;  // outliers: the factor of find_outliers, 0 to keep all points
   pa3d::EncoderConfig config;
   std::unique_ptr<pa3d::Encoder> encoder;
   mutable pa3d::Pool<Session> sessions;

@@ -33,6 +33,7 @@ class Checkpoint:
     assign: how points take the scores of patches unless told otherwise, one of ASSIGN.
     precisions: lower precisions whose labels were checked against float32's (scripts/check_precisions.py), fastest
     first; "auto" takes the first that the processor supports, float32 where there is none.
+    outliers: the factor of pa3d.ops.find_outliers, by which points are left out before normalising; 0 keeps all.
     """
 
     config: EncoderConfig
@@ -44,6 +45,7 @@ class Checkpoint:
     name: str = ""
     precisions: tuple[str, ...] = ()
     assign: str = "nearest"
+    outliers: float = 0.0
 
     def with_patches(self, patches: int | None) -> Checkpoint:
         """The same weights over another number of patches a shape; None leaves it as it is.
@@ -77,6 +79,8 @@ def save(path: str | Path, checkpoint: Checkpoint, *, half: bool = False) -> Non
         "precisions": list(checkpoint.precisions),
         "assign": checkpoint.assign,
     }
+    if checkpoint.outliers:
+        meta["outliers"] = float(checkpoint.outliers)
     # One entry: safetensors writes several in random order, and equal checkpoints should be equal files.
     data = serialize(tensors, metadata={"pa3d": json.dumps(meta, sort_keys=True)})
     with atomic_write(path) as stream:
@@ -117,9 +121,12 @@ def load(path: str | Path | None = None) -> Checkpoint:
             path.stem,
             tuple(meta["precisions"]),
             meta.get("assign", "nearest"),
+            float(meta.get("outliers", 0)),
         )
         if checkpoint.assign not in ASSIGN:
             raise ValueError(f"assign {checkpoint.assign!r}")
+        if not 0 <= checkpoint.outliers < float("inf"):
+            raise ValueError(f"outliers {checkpoint.outliers}")
         if not 0 < checkpoint.temperature < float("inf"):
             raise ValueError(f"temperature {checkpoint.temperature}")
     except InputError as error:

@@ -21,13 +21,13 @@ from numpy.typing import ArrayLike, NDArray
 from pa3d import _C
 from pa3d.checkpoint import Checkpoint, load
 from pa3d.config import ASSIGN
+from pa3d.encoder_input import EncoderInput, encoder_input, sample_shape, subsample, without_outliers
 from pa3d.errors import InputError
-from pa3d.frames import TO_MODEL_AXES, UP_AXES, apply_normalization, normalization
+from pa3d.frames import TO_MODEL_AXES, UP_AXES, apply_normalization
 from pa3d.inputs import as_points, as_shape
 from pa3d.orient import best_direction, directions, negative_entropy
 from pa3d.profiling import Stopwatch, table
 from pa3d.rotations import rotate, rotation_to_y
-from pa3d.sampling import check_seed, sample_indices
 from pa3d.shape import Shape
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class PatchFeatures:
 
     centers (G, 3): patch centres in the model's axes, normalised; members (G, M): for each patch, indices into
     `points`; tokens (G, C): encoder output after the final norm; features (G, D): unit vectors in the text space;
-    points (N, 3): the sampled points, in the model's axes, normalised; timings: seconds per stage.
+    points (N, 3): the sampled points without outliers, in the model's axes, normalised; timings: seconds per stage.
     """
 
     centers: NDArray[np.float32]
@@ -192,17 +192,18 @@ class Segmenter:
             cloud alone would have. When there are at least as many clouds as threads, each is encoded on one thread.
         sample: how many points to use, drawn at random with `seed`; None uses all points.
         up: which axis of the points is up; "y" swaps y and z, as the official code does.
-        normalize: subtract the mean and divide by the largest norm; False takes the points as they are.
+        normalize: leave out outliers where the checkpoint says so (Checkpoint.outliers), subtract the mean and divide
+            by the largest norm; False takes the points as they are.
         Raises InputError for points that are not (N, 3), empty, not finite or all equal.
         """
         if up not in UP_AXES:
             raise InputError(f"up is {up!r}; expected x, y or z")
         if not _is_list_of_clouds(points):
-            return self._encode([_prepare(points, sample, up, normalize, seed)])[0]
+            return self._encode([self._prepare(points, sample, up, normalize, seed)])[0]
         clouds = []
         for i, cloud in enumerate(points):
             try:
-                clouds.append(_prepare(cloud, sample, up, normalize, seed))
+                clouds.append(self._prepare(cloud, sample, up, normalize, seed))
             except InputError as error:
                 raise InputError(f"cloud {i} of {len(points)}: {error}") from error
         return self._encode(clouds)
@@ -258,21 +259,19 @@ class Segmenter:
         )
         if up == "auto":
             with clock("upright"):
-                direction = self._find_up(_sample_shape(posed, sample, seed), vectors)
+                direction = self._find_up(sample_shape(posed, sample, seed), vectors)
                 posed = replace(posed, points=rotate(posed.points, rotation_to_y(direction)), up="y")
         with clock("points"):
-            used = _sample_shape(posed, sample, seed)
-            center, radius = normalization(used)
-            axes = TO_MODEL_AXES[posed.up]
-            used = apply_normalization(used, center, radius, axes, self._threads)
+            used = self._input(sample_shape(posed, sample, seed), posed.up)
         with clock("encode"):
-            encoded = self._encode([used])[0]
+            encoded = self._encode([used.points])[0]
         clock.split("encode", encoded.timings)
         with clock("spread"):
             logits = self._logits(encoded, vectors)
 
             def label(points: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-                normalized = apply_normalization(points, center, radius, axes, self._threads)
+                axes = TO_MODEL_AXES[posed.up]
+                normalized = apply_normalization(points, used.center, used.radius, axes, self._threads)
                 patches = encoded.centers, encoded.members, encoded.points
                 return label_points(normalized, *patches, logits, assign_rule, none or 0.0, self._threads)
 
@@ -294,6 +293,8 @@ class Segmenter:
             "precision": self.precision,
             "device": self.device,
         }
+        if self.checkpoint.outliers:
+            settings["outliers"] = used.outliers
         if direction is not None:
             settings["up_found"] = direction.round(6).tolist()
         if profile:
@@ -347,10 +348,8 @@ class Segmenter:
 
         pa3d.frames.apply_normalization brings other points of the shape into the same frame.
         """
-        used = _sample_shape(shape, sample, seed)
-        center, radius = normalization(used)
-        points = apply_normalization(used, center, radius, TO_MODEL_AXES[shape.up], self._threads)
-        return self._encode([points])[0], center, radius
+        used = self._input(sample_shape(shape, sample, seed), shape.up)
+        return self._encode([used.points])[0], used.center, used.radius
 
     def embed_text(self, parts: Sequence[str], category: str | None = None) -> NDArray[np.float32]:  # (K, D)
         """Unit vectors of part names in the text space of this model.
@@ -399,11 +398,22 @@ class Segmenter:
     def _find_up(self, points: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float64]:  # (3,)
         """The up direction in which these names fit the points best."""
         candidates = directions()
-        axes = TO_MODEL_AXES["y"]
+        points = without_outliers(points, self.checkpoint.outliers, self._threads)
         clouds = [rotate(points, rotation_to_y(up)) for up in candidates]
-        encoded = self._encode([apply_normalization(cloud, *normalization(cloud), axes) for cloud in clouds])
+        axes = TO_MODEL_AXES["y"]
+        encoded = self._encode([encoder_input(cloud, axes, 0, self._threads).points for cloud in clouds])
         scores = [negative_entropy(_C.softmax(self._logits(patches, vectors))) for patches in encoded]
         return candidates[best_direction(np.array(scores))]
+
+    def _input(self, sampled: NDArray[np.float32], up: str) -> EncoderInput:
+        return encoder_input(sampled, TO_MODEL_AXES[up], self.checkpoint.outliers, self._threads)
+
+    def _prepare(
+        self, points: ArrayLike, sample: int | None, up: str, normalize: bool, seed: int
+    ) -> NDArray[np.float32]:  # (N, 3) in the model's axes
+        cloud = as_points(points, centered=normalize)
+        used = cloud[subsample(len(cloud), sample, seed)]
+        return self._input(used, up).points if normalize else np.ascontiguousarray(used[:, TO_MODEL_AXES[up]])
 
     def _encode(self, clouds: list[NDArray[np.float32]]) -> list[PatchFeatures]:  # each (N, 3) in the model's axes
         found = self._encoder.encode_batch(clouds) if len(clouds) > 1 else [self._encoder(cloud) for cloud in clouds]
@@ -437,35 +447,3 @@ def _is_list_of_clouds(points: Any) -> bool:
         return isinstance(points, list | tuple) and len(points) > 0 and np.ndim(points[0]) >= 2
     except ValueError:  # rows of different lengths
         return False
-
-
-def _prepare(
-    points: ArrayLike, sample: int | None, up: str, normalize: bool, seed: int
-) -> NDArray[np.float32]:  # (N, 3) in the model's axes
-    cloud = as_points(points, centered=normalize)
-    used, axes = cloud[_subsample(len(cloud), sample, seed)], TO_MODEL_AXES[up]
-    if not normalize:
-        return np.ascontiguousarray(used[:, axes])
-    center, radius = normalization(used)
-    return apply_normalization(used, center, radius, axes)
-
-
-def _check_sample(sample: int | None, seed: int) -> None:
-    if sample is not None and (not isinstance(sample, int | np.integer) or sample < 1):
-        raise InputError(f"sample is {sample!r}; expected a whole number of at least 1, or None for every point")
-    check_seed(seed)
-
-
-def _subsample(n: int, sample: int | None, seed: int) -> slice | NDArray[np.int64]:
-    """Which of n points to use: all, or `sample` of them without repetition, in their own order."""
-    _check_sample(sample, seed)
-    if sample is None or sample >= n:
-        return slice(None)
-    return sample_indices(n, sample, seed)
-
-
-def _sample_shape(shape: Shape, sample: int | None, seed: int) -> NDArray[np.float32]:
-    if shape.faces is None or sample is None:
-        return shape.points[_subsample(len(shape.points), sample, seed)]
-    _check_sample(sample, seed)
-    return shape.sample(sample, seed)[0]
