@@ -171,13 +171,36 @@ void encode(const pa3d_model& model, const Shape& shape, const pa3d_options& o, 
   for (int64_t i = 0; i < c.patches; ++i) std::copy_n(&s.used[3 * s.center_index[i]], 3, &s.centers[3 * i]);
 }
 
+// The session's logits (patches, count) of the encoded shape, and the presence (count) of the names where the model has
+// one.
+void compare(const pa3d_model& model, const float* vectors, int64_t count, const pa3d_options& o, Session& s) {
+  const auto& c = model.config;
+  const float* levels = nullptr;
+  if (!model.bank.empty()) {
+    const int64_t size = count * c.text_dim, rows = static_cast<int64_t>(model.bank.size()) / c.text_dim;
+    if (static_cast<int64_t>(s.levels.size()) != count ||
+        !std::equal(vectors, vectors + size, s.level_vectors.begin(), s.level_vectors.end())) {
+      s.level_vectors.assign(vectors, vectors + size);
+      s.levels.resize(count);
+      pa3d::name_levels(model.bank.data(), rows, vectors, count, c.text_dim, o.threads, s.levels.data());
+    }
+    levels = s.levels.data();
+  }
+  s.logits.resize(c.patches * count);
+  pa3d::cosine_logits(s.features.data(), c.patches, vectors, count, c.text_dim, model.temperature, levels,
+                      s.logits.data());
+  s.presence.resize(model.has_presence ? count : 0);
+  if (model.has_presence)
+    pa3d::presence(s.logits.data(), c.patches, count, model.presence[0], model.presence[1], s.presence.data());
+}
+
 // Labels and scores of the shape's points, and of the centroids of its faces where they are asked for.
 void label(const pa3d_model& model, const Shape& shape, const float* vectors, int64_t count, const pa3d_options& o,
            Session& s, const Outputs& out) {
   const auto& c = model.config;
   encode(model, shape, o, s, nullptr);
-  s.logits.resize(c.patches * count);
-  pa3d::cosine_logits(s.features.data(), c.patches, vectors, count, c.text_dim, model.temperature, s.logits.data());
+  compare(model, vectors, count, o, s);
+  const float* const presence = s.presence.empty() ? nullptr : s.presence.data();
   const pa3d::Patches patches{s.centers.data(), c.patches,     s.members.data(),
                               c.patch_size,     s.used.data(), static_cast<int64_t>(s.used.size()) / 3};
   const pa3d::Assign assign = o.assign == PA3D_NEAREST      ? pa3d::Assign::nearest
@@ -187,7 +210,8 @@ void label(const pa3d_model& model, const Shape& shape, const float* vectors, in
   auto label_at = [&](const float* points, int64_t n, int32_t* labels, float* scores) {
     s.at.resize(3 * n);
     pa3d::normalize(points, n, s.frame, kModelAxes[o.up], o.threads, s.at.data());
-    pa3d::label_points(s.at.data(), n, patches, s.logits.data(), count, assign, o.none, o.threads, labels, scores);
+    pa3d::label_points(s.at.data(), n, patches, s.logits.data(), count, assign, o.none, presence, o.threads, labels,
+                       scores);
   };
   label_at(shape.points, shape.n, out.labels, out.scores);
   if (!out.face_labels && !out.face_scores) return;
@@ -339,6 +363,24 @@ pa3d_status pa3d_segment_mesh_vectors(const pa3d_model* model, const float* vert
                                       int32_t* labels, float* scores, int32_t* face_labels, float* face_scores) {
   return segment(model, {vertices, n, faces, n_faces, true}, count, options, {labels, scores, face_labels, face_scores},
                  [&](int, Session& s) { use_vectors(*model, vectors, count, s); });
+}
+
+pa3d_status pa3d_presence(const pa3d_model* model, const pa3d_text* text, const float* points, int64_t n,
+                          const int32_t* faces, int64_t n_faces, const char* const* parts, int64_t count,
+                          const char* category, const pa3d_options* options, float* presence) {
+  return guarded([&] {
+    require_given(model, "model");
+    require_given(presence, "presence");
+    require(model->has_presence, "the model has no calibration of presence");
+    const pa3d_options o = checked(options);
+    const Shape shape{points, n, faces, n_faces, faces != nullptr};
+    check_shape(shape);
+    const auto s = model->session();
+    embed_for(*model, text, parts, count, category, o.threads, *s);
+    encode(*model, shape, o, *s, nullptr);
+    compare(*model, s->vectors.data(), count, o, *s);
+    std::copy(s->presence.begin(), s->presence.end(), presence);
+  });
 }
 
 }  // extern "C"

@@ -5,7 +5,7 @@
 
 The steps: points of the shape are sampled, moved into the unit sphere and the model's axes, and grouped into patches.
 The encoder turns each patch into a unit vector in the text space. A patch's logits are its cosines with the vectors of
-the names, divided by the temperature. Every point takes the logits of the patches near it.
+the names, divided by the temperature and the levels of the names. Every point takes the logits of the patches near it.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 Assign = Literal["nearest", "membership", "smooth"]
 DEFAULT_SAMPLE = 2048
+MAX_LEVELS = 256  # sets of names whose levels a Segmenter keeps
 
 
 @dataclass
@@ -61,7 +62,8 @@ class Segmentation:
     labels (N,) int32: index into part_names for every point of a cloud or vertex of a mesh, -1 for none of them;
     scores (N, K) float32: probabilities, each row sums to one, but is 0 for a point without finite coordinates;
     face_labels (F,), face_scores (F, K): the same for the faces of a mesh, computed at their centroids, None for a
-    cloud; timings: seconds per stage.
+    cloud; timings: seconds per stage; presence (K,) float32: from 0 to 1, how sure it is that the shape has the part at
+    all; found (K,) bool: whether that is enough. Both are None if the checkpoint is not calibrated.
     """
 
     shape: Shape
@@ -73,6 +75,8 @@ class Segmentation:
     timings: dict[str, float] = field(default_factory=dict)
     model: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+    presence: NDArray[np.float32] | None = None
+    found: NDArray[np.bool_] | None = None
 
 
 class Segmenter:
@@ -101,6 +105,7 @@ class Segmenter:
         self.device = device
         self._threads = threads or 0
         self._text: Any = None
+        self._levels: dict[bytes, NDArray[np.float32]] = {}
         self._encoder: Any = self._make_encoder()
         self.precision: str = self._encoder.precision
 
@@ -119,7 +124,7 @@ class Segmenter:
 
         The encoder is built again where the copy arrives, so "auto" is the fastest precision of that processor.
         """
-        state = {**self.__dict__, "_text": None}
+        state = {**self.__dict__, "_text": None, "_levels": {}}
         del state["_encoder"]
         if self._embedded:
             state["checkpoint"] = None
@@ -234,7 +239,8 @@ class Segmenter:
             the three nearest centres, weighted by inverse distance. "membership": the mean over the patches that
             contain the nearest sampled point; from the nearest centre if there are none. None takes what the
             checkpoint says: "smooth" for the embedded model, "nearest" for a converted one.
-        none: points whose best probability is below this get the label -1, none of the parts.
+        none: points whose best probability is below this get the label -1, none of the parts. If the checkpoint is
+            calibrated, it is the probability among the parts and "none of them" times the presence of the part.
         up: the axis that points up; None takes that of the shape (glTF is y-up, other files are read as y-up). "auto"
             ignores it, tries 26 directions and takes the one in which the names fit best (pa3d.orient). The encoder
             then runs 26 times, and settings["up_found"] is the direction.
@@ -268,12 +274,14 @@ class Segmenter:
         clock.split("encode", encoded.timings)
         with clock("spread"):
             logits = self._logits(encoded, vectors)
+            fit = self.checkpoint.presence
+            presence = None if fit is None else _C.presence(logits, fit.slope, fit.offset)
 
             def label(points: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
                 axes = TO_MODEL_AXES[posed.up]
                 normalized = apply_normalization(points, used.center, used.radius, axes, self._threads)
                 patches = encoded.centers, encoded.members, encoded.points
-                return label_points(normalized, *patches, logits, assign_rule, none or 0.0, self._threads)
+                return label_points(normalized, *patches, logits, assign_rule, none or 0.0, presence, self._threads)
 
             labels, scores = label(posed.points)
             if missing is not None:
@@ -300,7 +308,9 @@ class Segmenter:
         if profile:
             print(table({"time": clock.seconds}))
         model = self.checkpoint.name
-        return Segmentation(shape, names, labels, scores, face_labels, face_scores, clock.seconds, model, settings)
+        results = labels, scores, face_labels, face_scores
+        found = None if presence is None or fit is None else presence >= fit.threshold
+        return Segmentation(shape, names, *results, clock.seconds, model, settings, presence, found)
 
     def query(
         self,
@@ -423,7 +433,21 @@ class Segmenter:
         ]
 
     def _logits(self, encoded: PatchFeatures, vectors: NDArray[np.float32]) -> NDArray[np.float32]:  # (G, K)
-        return _C.cosine_logits(encoded.features, np.ascontiguousarray(vectors), self.checkpoint.temperature)
+        vectors = np.ascontiguousarray(vectors)
+        levels = self._name_levels(vectors)
+        return _C.cosine_logits(encoded.features, vectors, self.checkpoint.temperature, levels)
+
+    def _name_levels(self, vectors: NDArray[np.float32]) -> NDArray[np.float32] | None:  # (K,)
+        """The levels of names (csrc/cpu/segment.h), computed once for a set of names; None without a bank."""
+        if self.checkpoint.bank is None:
+            return None
+        key = vectors.tobytes()
+        levels = self._levels.get(key)
+        if levels is None:
+            if len(self._levels) >= MAX_LEVELS:
+                self._levels = {}  # of another thread, too: it computes them again
+            self._levels[key] = levels = _C.name_levels(self.checkpoint.bank, vectors, self._threads)
+        return levels
 
 
 def check_options(assign: str | None, none: float | None) -> None:

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 #include "interpolate.h"
@@ -14,13 +15,14 @@ namespace {
 constexpr int64_t kPointsPerTask = 4096;
 
 // Sixteen partial sums, then their sum in order: fast without leaving the order to the compiler.
-float dot(const float* a, const float* b, int64_t n) {
+template <class T>
+float dot(const T* a, const float* b, int64_t n) {
   constexpr int kLanes = 16;
   float lane[kLanes] = {}, total = 0;
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes)
-    for (int l = 0; l < kLanes; ++l) lane[l] += a[i + l] * b[i + l];
-  for (int l = 0; i + l < n; ++l) lane[l] += a[i + l] * b[i + l];
+    for (int l = 0; l < kLanes; ++l) lane[l] += static_cast<float>(a[i + l]) * b[i + l];
+  for (int l = 0; i + l < n; ++l) lane[l] += static_cast<float>(a[i + l]) * b[i + l];
   for (float sum : lane) total += sum;
   return total;
 }
@@ -45,14 +47,26 @@ float exp_nonpositive(float v) {
   return p * scale;
 }
 
-int32_t label_of(const float* logits, const float* scores, int64_t k, float none) {
+// Where a point belongs to none of the parts: threshold, and presence (k) or null.
+struct None {
+  float threshold;
+  const float* presence;
+};
+
+int32_t label_of(const float* logits, const float* scores, int64_t k, const None& none) {
   const int64_t best = std::max_element(logits, logits + k) - logits;
-  return *std::max_element(scores, scores + k) < none ? -1 : static_cast<int32_t>(best);
+  float probability = *std::max_element(scores, scores + k);
+  if (none.presence) {
+    const float logit = logits[best];  // of "none": 0
+    const float odds = logit > 0 ? exp_nonpositive(-logit) : 1 / exp_nonpositive(logit);
+    probability = probability / (1 + probability * odds) * none.presence[best];
+  }
+  return probability < none.threshold ? -1 : static_cast<int32_t>(best);
 }
 
 // Every row's scores and label where only a few rows occur: computed once, then copied to the points.
-void label_by_index(const int32_t* index, int64_t n, std::vector<float> logits, int64_t k, float none, int threads,
-                    int32_t* labels, float* scores) {
+void label_by_index(const int32_t* index, int64_t n, std::vector<float> logits, int64_t k, const None& none,
+                    int threads, int32_t* labels, float* scores) {
   const int64_t rows = static_cast<int64_t>(logits.size()) / k;
   std::vector<float> probability(logits);
   softmax(probability.data(), rows, k);
@@ -132,10 +146,51 @@ void unit_mean(const float* rows, int64_t n, int64_t d, float* out) {
   unit_rows(mean.data(), 1, d, out);
 }
 
+void name_levels(const int8_t* bank, int64_t r, const float* vectors, int64_t k, int64_t d, int threads,
+                 float* levels) {
+  std::vector<float> cosine(r * k);
+  parallel_for(r, 64, threads, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int8_t* row = bank + i * d;
+      int64_t sq_norm = 0;
+      for (int64_t j = 0; j < d; ++j) sq_norm += int64_t{row[j]} * row[j];
+      const float norm = std::sqrt(static_cast<float>(sq_norm));
+      for (int64_t j = 0; j < k; ++j) cosine[j * r + i] = dot(row, vectors + j * d, d) / norm;
+    }
+  });
+  const int64_t rank = (r - 1) * 95 / 100;
+  for (int64_t j = 0; j < k; ++j) {
+    float* const row = cosine.data() + j * r;
+    std::nth_element(row, row + rank, row + r);
+    levels[j] = 1 + 10 * std::max(0.0f, row[rank]);
+  }
+}
+
 void cosine_logits(const float* features, int64_t g, const float* vectors, int64_t k, int64_t d, float temperature,
-                   float* out) {
+                   const float* levels, float* out) {
   for (int64_t i = 0; i < g; ++i)
-    for (int64_t j = 0; j < k; ++j) out[i * k + j] = dot(features + i * d, vectors + j * d, d) / temperature;
+    for (int64_t j = 0; j < k; ++j) {
+      const float logit = dot(features + i * d, vectors + j * d, d) / temperature;
+      out[i * k + j] = levels ? logit / levels[j] : logit;
+    }
+}
+
+void presence(const float* logits, int64_t g, int64_t k, double slope, double offset, float* out) {
+  std::vector<double> best(k, -std::numeric_limits<double>::infinity()), term(k);  // best: logarithms of odds
+  for (int64_t i = 0; i < g; ++i, logits += k) {
+    const int64_t first = std::max_element(logits, logits + k) - logits;
+    const double largest = std::max(0.0f, logits[first]);
+    double others = std::exp(-largest);  // of the first; the sum of all minus its term would cancel
+    for (int64_t j = 0; j < k; ++j) {
+      term[j] = std::exp(logits[j] - largest);
+      if (j != first) others += term[j];
+    }
+    for (int64_t j = 0; j < k; ++j) {
+      const double rest = j == first ? others : others + term[first] - term[j];
+      best[j] = std::max(best[j], logits[j] - largest - std::log(std::max(rest, 1e-300)));
+    }
+  }
+  for (int64_t j = 0; j < k; ++j) out[j] = static_cast<float>(1 / (1 + std::exp(-(slope * best[j] + offset))));
 }
 
 void softmax(float* rows, int64_t n, int64_t k) {
@@ -148,7 +203,8 @@ void softmax(float* rows, int64_t n, int64_t k) {
 }
 
 void label_points(const float* query_points, int64_t n, const Patches& p, const float* logits, int64_t k, Assign assign,
-                  float none, int threads, int32_t* labels, float* scores) {
+                  float none_below, const float* presence, int threads, int32_t* labels, float* scores) {
+  const None none{none_below, presence};
   if (assign == Assign::smooth) {
     std::vector<float> buffer;
     if (scores == nullptr) buffer.resize(n * k);

@@ -20,9 +20,17 @@ void normalize(const float* points, int64_t n, const Normalization& norm, const 
 bool unit_rows(const float* in, int64_t n, int64_t d, float* out);
 // The mean of the rows' directions, as a unit vector (d): one part from its prompts.
 void unit_mean(const float* rows, int64_t n, int64_t d, float* out);
-// out (g, k) = features (g, d) . vectors (k, d) / temperature
+// Some names lie near the features of almost every patch and would win where they should not. The level of a name says
+// by how much: levels (k) = 1 + 10 max(0, q), where q is the cosine of vectors (k, d) that 95 % of the rows of
+// bank (r, d), features of patches of many shapes, do not exceed. No row of the bank is zero.
+void name_levels(const int8_t* bank, int64_t r, const float* vectors, int64_t k, int64_t d, int threads, float* levels);
+// out (g, k) = features (g, d) . vectors (k, d) / temperature / levels (k). levels may be null, for ones.
 void cosine_logits(const float* features, int64_t g, const float* vectors, int64_t k, int64_t d, float temperature,
-                   float* out);
+                   const float* levels, float* out);
+// How sure it is that a part occurs at all, from logits (g, k) of the patches: presence (k), 0 to 1. The candidates at
+// a patch are the names and "none of them", whose logit is 0; with the odds of a name at the patch where they are
+// highest, presence = 1 / (1 + exp(-(slope * log(odds) + offset))).
+void presence(const float* logits, int64_t g, int64_t k, double slope, double offset, float* out);
 
 // softmax over rows (n, k), in place.
 void softmax(float* rows, int64_t n, int64_t k);
@@ -40,12 +48,13 @@ struct Patches {
 };
 
 // Logits (g, k) of the patches to labels (n) and scores (n, k) at query_points (n, 3). A label is the first of the
-// largest logits, or -1 where its probability is below `none`. labels or scores may be null.
+// largest logits, or -1 where its probability is below `none`. With presence (k), this probability is that among the
+// names and "none of them", whose logit is 0, times the presence of the name. labels, scores, presence may be null.
 //   nearest: of the nearest centre
 //   membership: the mean over the patches that contain the nearest encoded point, or its nearest centre's logits if
 //     there are none
 //   smooth: of the three nearest centres, weighted by inverse distance
 void label_points(const float* query_points, int64_t n, const Patches& patches, const float* logits, int64_t k,
-                  Assign assign, float none, int threads, int32_t* labels, float* scores);
+                  Assign assign, float none, const float* presence, int threads, int32_t* labels, float* scores);
 
 }  // namespace pa3d
