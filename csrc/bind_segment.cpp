@@ -94,7 +94,7 @@ Floats cosine_logits(const Floats& features, const Floats& vectors, float temper
   require_per_name(levels, vectors.shape(0), "levels: expected one per vector");
   Floats out({features.shape(0), vectors.shape(0)});
   pa3d::cosine_logits(features.data(), features.shape(0), vectors.data(), vectors.shape(0), features.shape(1),
-                      temperature, levels ? levels->data() : nullptr, out.mutable_data());
+                      temperature, out.mutable_data(), levels ? levels->data() : nullptr);
   return out;
 }
 
@@ -114,8 +114,8 @@ Floats softmax(const Floats& logits) {
 }
 
 py::tuple label_points(const Floats& query_points, const Floats& centers, const Indices& members, const Floats& points,
-                       const Floats& logits, const std::string& assign, float none,
-                       const std::optional<Floats>& presence, int threads) {
+                       const Floats& logits, const std::string& assign, float none, int threads,
+                       const std::optional<Floats>& presence) {
   require_points(query_points, "query_points: expected shape (N, 3), N >= 1");
   require_points(centers, "centers: expected shape (G, 3), G >= 1");
   require_points(points, "points: expected shape (N, 3), N >= 1");
@@ -140,7 +140,7 @@ py::tuple label_points(const Floats& query_points, const Floats& centers, const 
   float* const score = scores.mutable_data();
   {
     py::gil_scoped_release release;
-    pa3d::label_points(in, n, patches, values, k, how, none, sure, threads, label, score);
+    pa3d::label_points(in, n, patches, values, k, how, none, threads, label, score, sure);
   }
   return py::make_tuple(labels, scores);
 }
@@ -160,7 +160,7 @@ PA3D_BINDINGS(m) {
   m.def("softmax", &::softmax, py::arg("logits").noconvert());
   m.def("label_points", &::label_points, py::arg("query_points").noconvert(), py::arg("centers").noconvert(),
         py::arg("members").noconvert(), py::arg("points").noconvert(), py::arg("logits").noconvert(), "assign"_a,
-        "none"_a, "presence"_a = py::none(), "threads"_a = 0);
+        "none"_a, "threads"_a = 0, "presence"_a = py::none());
 }
 
 /* pa3d/_C.pyi:
@@ -207,7 +207,7 @@ def label_points(
     logits: Floats,  # (G, K)
     assign: str,
     none: float,
-    presence: Floats | None = None,  # (K,)
     threads: int = 0,
+    presence: Floats | None = None,  # (K,)
 ) -> tuple[Ids, Floats]: ...  # labels (N,), scores (N, K)
 */

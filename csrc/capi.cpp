@@ -187,8 +187,8 @@ void compare(const pa3d_model& model, const float* vectors, int64_t count, const
     levels = s.levels.data();
   }
   s.logits.resize(c.patches * count);
-  pa3d::cosine_logits(s.features.data(), c.patches, vectors, count, c.text_dim, model.temperature, levels,
-                      s.logits.data());
+  pa3d::cosine_logits(s.features.data(), c.patches, vectors, count, c.text_dim, model.temperature, s.logits.data(),
+                      levels);
   s.presence.resize(model.has_presence ? count : 0);
   if (model.has_presence)
     pa3d::presence(s.logits.data(), c.patches, count, model.presence[0], model.presence[1], s.presence.data());
@@ -210,8 +210,8 @@ void label(const pa3d_model& model, const Shape& shape, const float* vectors, in
   auto label_at = [&](const float* points, int64_t n, int32_t* labels, float* scores) {
     s.at.resize(3 * n);
     pa3d::normalize(points, n, s.frame, kModelAxes[o.up], o.threads, s.at.data());
-    pa3d::label_points(s.at.data(), n, patches, s.logits.data(), count, assign, o.none, presence, o.threads, labels,
-                       scores);
+    pa3d::label_points(s.at.data(), n, patches, s.logits.data(), count, assign, o.none, o.threads, labels, scores,
+                       presence);
   };
   label_at(shape.points, shape.n, out.labels, out.scores);
   if (!out.face_labels && !out.face_scores) return;

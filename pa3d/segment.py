@@ -281,7 +281,7 @@ class Segmenter:
                 axes = TO_MODEL_AXES[posed.up]
                 normalized = apply_normalization(points, used.center, used.radius, axes, self._threads)
                 patches = encoded.centers, encoded.members, encoded.points
-                return label_points(normalized, *patches, logits, assign_rule, none or 0.0, presence, self._threads)
+                return label_points(normalized, *patches, logits, assign_rule, none or 0.0, self._threads, presence)
 
             labels, scores = label(posed.points)
             if missing is not None:

@@ -171,17 +171,17 @@ def test_none_rests_on_presence(assign: str) -> None:
     plain, scores = label_points(*given)
     before = 0
     for none in (0.0, 0.2, 0.4, 0.8):
-        labels, same_scores = label_points(*given, none, presence)
-        expected, _ = label_points_reference(*given, none, presence)
+        labels, same_scores = label_points(*given, none, presence=presence)
+        expected, _ = label_points_reference(*given, none, presence=presence)
         assert np.array_equal(same_scores, scores) and (labels != expected).mean() < 1e-3
-        assert np.array_equal(labels, label_points(*given, none, presence, threads=3)[0])
+        assert np.array_equal(labels, label_points(*given, none, 3, presence)[0])
         assert np.array_equal(labels[labels >= 0], plain[labels >= 0])
         assert before <= (labels < 0).sum()
         before = int((labels < 0).sum())
         assert none == 0 or (labels[plain == 1] == -1).all()  # whose presence is 0.1
     assert 0 < before <= 3000
     with pytest.raises(ValueError, match="presence: expected shape"):
-        label_points(*given, 0.5, presence[:3])
+        label_points(*given, 0.5, presence=presence[:3])
 
 
 def test_one_name_alone_is_no_longer_everywhere(segmenter: Segmenter) -> None:

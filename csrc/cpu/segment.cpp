@@ -167,7 +167,7 @@ void name_levels(const int8_t* bank, int64_t r, const float* vectors, int64_t k,
 }
 
 void cosine_logits(const float* features, int64_t g, const float* vectors, int64_t k, int64_t d, float temperature,
-                   const float* levels, float* out) {
+                   float* out, const float* levels) {
   for (int64_t i = 0; i < g; ++i)
     for (int64_t j = 0; j < k; ++j) {
       const float logit = dot(features + i * d, vectors + j * d, d) / temperature;
@@ -203,7 +203,7 @@ void softmax(float* rows, int64_t n, int64_t k) {
 }
 
 void label_points(const float* query_points, int64_t n, const Patches& p, const float* logits, int64_t k, Assign assign,
-                  float none_below, const float* presence, int threads, int32_t* labels, float* scores) {
+                  float none_below, int threads, int32_t* labels, float* scores, const float* presence) {
   const None none{none_below, presence};
   if (assign == Assign::smooth) {
     std::vector<float> buffer;

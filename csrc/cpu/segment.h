@@ -26,7 +26,7 @@ void unit_mean(const float* rows, int64_t n, int64_t d, float* out);
 void name_levels(const int8_t* bank, int64_t r, const float* vectors, int64_t k, int64_t d, int threads, float* levels);
 // out (g, k) = features (g, d) . vectors (k, d) / temperature / levels (k). levels may be null, for ones.
 void cosine_logits(const float* features, int64_t g, const float* vectors, int64_t k, int64_t d, float temperature,
-                   const float* levels, float* out);
+                   float* out, const float* levels = nullptr);
 // How sure it is that a part occurs at all, from logits (g, k) of the patches: presence (k), 0 to 1. The candidates at
 // a patch are the names and "none of them", whose logit is 0; with the odds of a name at the patch where they are
 // highest, presence = 1 / (1 + exp(-(slope * log(odds) + offset))).
@@ -55,6 +55,7 @@ struct Patches {
 //     there are none
 //   smooth: of the three nearest centres, weighted by inverse distance
 void label_points(const float* query_points, int64_t n, const Patches& patches, const float* logits, int64_t k,
-                  Assign assign, float none, const float* presence, int threads, int32_t* labels, float* scores);
+                  Assign assign, float none, int threads, int32_t* labels, float* scores,
+                  const float* presence = nullptr);
 
 }  // namespace pa3d

@@ -33,8 +33,8 @@ def label_points(
     logits: Floats,  # (G, K)
     assign: str = "nearest",
     none: float = 0.0,
-    presence: Floats | None = None,  # (K,)
     threads: int = 0,
+    presence: Floats | None = None,  # (K,)
 ) -> tuple[NDArray[np.int32], Floats]:  # (N,), (N, K)
     """Labels and scores at the query points.
 
@@ -47,7 +47,7 @@ def label_points(
     if presence is not None:
         check("presence", presence, "K", sizes=sizes)
     backend = choose("label_points", query_points, logits)
-    return backend.label_points(query_points, centers, members, points, logits, assign, none, presence, threads)
+    return backend.label_points(query_points, centers, members, points, logits, assign, none, threads, presence)
 
 
 @reference.kernel("label_points")
@@ -59,8 +59,8 @@ def label_points_reference(
     logits: Floats,
     assign: str = "nearest",
     none: float = 0.0,
-    presence: Floats | None = None,  # (K,)
     threads: int = 0,
+    presence: Floats | None = None,  # (K,)
 ) -> tuple[NDArray[np.int32], Floats]:
     """The rule in plain array code; on one thread, whatever `threads` says."""
     if assign == "nearest":
