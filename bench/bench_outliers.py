@@ -32,7 +32,8 @@ def finding(n: int) -> Race:
         probes = np.unique(points, axis=0)[:: max(1, n // PROBES)]
         fourth = np.sort(tree.query(probes, GROUP + 1, workers=-1)[0][:, GROUP])
         distance, index = tree.query(points, GROUP + 1, workers=-1)
-        linked = distance <= FACTOR * fourth[(len(fourth) - 1) * 4 // 5]
+        low, high = fourth[(len(fourth) - 1) // 5], fourth[(len(fourth) - 1) * 4 // 5]
+        linked = distance <= FACTOR * high * max(1, (high / (2 * low)) ** 2)
         rows = np.repeat(np.arange(n), GROUP + 1)[linked.ravel()]
         graph = coo_matrix((np.ones(len(rows)), (rows, index.ravel()[linked.ravel()])), (n, n))
         group = connected_components(graph, directed=False)[1]

@@ -82,6 +82,15 @@ def test_thin_and_small_parts_stay() -> None:
     assert not found[:-1].any() and found[-1]
 
 
+def test_sparse_regions_of_an_uneven_cloud_stay() -> None:
+    """Vertices of a mesh: a finely cut detail, and a plate that its corners and a few more points describe."""
+    detail, plate = 0.1 * sheet(1500), 4 * sheet(600, seed=1)
+    corners = np.array([[-6, 0, -6], [-6, 0, 6], [6, 0, -6], [6, 0, 6]], np.float32)
+    uneven = np.concatenate([detail, plate, corners])
+    assert not find_outliers(uneven, FACTOR).any()
+    assert find_outliers(np.concatenate([plate, corners]), FACTOR)[600:].all()
+
+
 def test_no_more_than_a_fifth_is_left_out() -> None:
     rng = np.random.default_rng(0)
     for share in (0.1, 0.3, 0.6, 1.0):

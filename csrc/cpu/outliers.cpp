@@ -64,9 +64,10 @@ float squared_limit(const std::vector<float>& places, const Cube& cube, float fa
   std::vector<float> sq_dist(n * kQuery), fourth(n);
   knn(make_buckets(places.data(), count, 64, cube), probes.data(), n, kQuery, threads, index.data(), sq_dist.data());
   for (int64_t i = 0; i < n; ++i) fourth[i] = sq_dist[i * kQuery + kQuery - 1];
-  const int64_t rank = (n - 1) * 4 / 5;
-  std::nth_element(fourth.begin(), fourth.begin() + rank, fourth.end());
-  return factor * factor * fourth[rank];
+  std::sort(fourth.begin(), fourth.end());
+  const float low = fourth[(n - 1) / 5], high = fourth[(n - 1) * 4 / 5];  // squares
+  const float unevenness = std::max(1.0f, high / (4 * low));
+  return factor * factor * high * (unevenness * unevenness);
 }
 
 // Places sorted by the cell of a grid that they lie in. What lies farther out than the grid reaches counts to the cells

@@ -1,13 +1,14 @@
 """Outliers of a cloud: single points, and groups of up to four, that lie far from all others.
 
 Points with the same coordinates are one place. The places are sorted by x, y, z, and every s-th of them, where
-s = max(1, count // 256), is a probe. d is the distance from a probe to its fourth neighbour that four fifths of the
-probes do not exceed. Two places are linked if they are at most factor * d apart. Places that links join to a group of
-at most four are outliers. Clouds of fewer than 32 places have none.
+s = max(1, count // 256), is a probe. low and high are the distances to the fourth neighbour that one fifth and four
+fifths of the probes do not exceed. Two places are linked if they are at most factor * high * max(1, (high / (2 low))^2)
+apart. Places that links join to a group of at most four are outliers. Clouds of fewer than 32 places have none.
 
 So thin parts stay, because their points are linked to each other in a chain, and so do small separate parts of at
 least five points. Stray points are left out up to about a fifth of the cloud. If more points than that lie far from
-the others, d is large and they all stay.
+the others, `high` is large and they all stay. For random points on a surface, high / low is 1.55. Where it is larger,
+density varies, as it does among the vertices of a mesh, and a point in a sparse region is no outlier yet.
 
 Exact and equal on every instruction level: distances are squared, in float32, (dx*dx + dy*dy) + dz*dz. Statistical
 outlier removal (PCL, Open3D) compares mean distances instead and has no groups. numpy arrays only; not differentiable.
@@ -50,7 +51,10 @@ def find_outliers_reference(points: NDArray[np.float32], factor: float, threads:
         return np.zeros(len(points), bool)
     probes = places[:: max(1, len(places) // PROBES)]
     fourth = np.sort(knn_reference(probes[None], places[None], GROUP + 1)[1][0, :, GROUP])
-    limit = np.float32(factor) * np.float32(factor) * fourth[(len(fourth) - 1) * 4 // 5]
+    low, high = fourth[(len(fourth) - 1) // 5], fourth[(len(fourth) - 1) * 4 // 5]  # squares
+    with np.errstate(all="ignore"):
+        unevenness = np.maximum(np.float32(1), high / (4 * low))
+        limit = np.float32(factor) * np.float32(factor) * high * (unevenness * unevenness)
     with np.errstate(over="ignore"):  # distances beyond float32 are infinite
         dx, dy, dz = (places[:, None, axis] - places[None, :, axis] for axis in range(3))
         linked = (dx * dx + dy * dy) + dz * dz <= limit
