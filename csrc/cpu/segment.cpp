@@ -204,7 +204,7 @@ void softmax(float* rows, int64_t n, int64_t k) {
 
 void label_points(const float* query_points, int64_t n, const Patches& p, const float* logits, int64_t k, Assign assign,
                   float none_below, int threads, int32_t* labels, float* scores, const float* presence) {
-  const None none{none_below, presence};
+  const None none{none_below, none_below > 0 ? presence : nullptr};
   if (assign == Assign::smooth) {
     std::vector<float> buffer;
     if (scores == nullptr) buffer.resize(n * k);
