@@ -77,6 +77,14 @@ def test_the_up_direction_does_not_depend_on_them(segmenter: Segmenter) -> None:
     assert np.array_equal(a.labels, b.labels[:600])
 
 
+def test_a_stray_point_is_no_keypoint(segmenter: Segmenter) -> None:
+    clean = sheet(1500)
+    dirty = np.concatenate([clean, np.float32([[40, 0, 0]])])
+    for names in (["seat"], ["tip of the leg"], ["top of the leg"]):
+        a, b = (segmenter.keypoints(points, names, sample=None).found[0] for points in (clean, dirty))
+        assert np.array_equal(a.position, b.position)
+
+
 def test_without_the_field_all_points_are_used() -> None:
     dirty = np.concatenate([sheet(1500), np.float32([[40, 0, 0]])])
     plain = Segmenter(random_checkpoint(TINY))
