@@ -5,12 +5,12 @@ SHELL := /bin/bash
 
 NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.inl') setup.py pyproject.toml
 PACKAGE := $(NATIVE) $(shell find pa3d -name '*.py' -o -name '*.pyi' -o -path 'pa3d/weights/*' -type f)
-FORMATTED := $(shell find csrc/*.cpp csrc/*.h csrc/cpu tests/native -name '*.cpp' -o -name '*.h' -o -name '*.inl')
+FORMATTED := $(shell find csrc/*.cpp csrc/*.h csrc/cpu tests/native tests/fuzz -name '*.cpp' -o -name '*.h' -o -name '*.inl')
 EXAMPLES := $(wildcard examples/*.glb examples/*.ply)
 DEV := .venv-dev/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow test-triton lint format bench sanitize cuda-report clean python
+.PHONY: demo test test-slow test-triton lint format bench sanitize fuzz cuda-report clean python
 
 demo: .venv/installed
 	@rm -rf out/demo && mkdir -p out/demo
@@ -83,3 +83,6 @@ include csrc/capi.mk
 
 # make sanitize: the kernels under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer.
 include tests/native/sanitize.mk
+
+# make fuzz SECONDS=60: damaged input for every reader and for the C interface.
+include tests/fuzz/fuzz.mk

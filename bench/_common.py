@@ -1,7 +1,7 @@
-"""What the benches share: a fair race between competitors, what the machine can do, and models.
+"""What the benches share: races between competitors, the peak rates of the machine, and models.
 
-A race times its competitors in turns, A B C A B C ..., in one process, so that what slows the machine slows all of
-them, and compares medians. pytest-benchmark runs one after the other; its own columns stand beside, for a quick look.
+A race times its competitors in turns, A B C A B C ..., in one process, and compares medians. So other work of the
+machine slows all of them. pytest-benchmark runs one competitor after the other; its own columns are only a first look.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ Run = Callable[[], object]
 
 @dataclass
 class Race:
-    """runs: checked to give the same before they come here; one that gives a float tells its own seconds, of a stage.
-
-    work: name -> FLOP or bytes of one call, and what of the roofline bounds it: fp32, bf16 or copy.
+    """runs: competitors by name; their results were compared before. A run that measures a stage itself returns its
+        seconds as a float.
+    work: name -> FLOP or bytes of one call, and which rate of `roofline` limits it: fp32, bf16 or copy.
     seconds: name -> the median of each turn.
     """
 
@@ -48,7 +48,7 @@ class Race:
     seconds: dict[str, list[float]] = field(default_factory=dict)
 
     def run(self) -> Race:
-        """Once; a later call returns what was measured."""
+        """Runs the race once; a later call returns the race that was run."""
         if self.seconds:
             return self
         self.seconds = {name: [] for name in self.runs}
@@ -59,8 +59,8 @@ class Race:
             if turn >= 3 and time.perf_counter() - begin > LIMIT:
                 break
             for name, run in self.runs.items():
-                time.sleep(0.003)  # the threads of the one before stop spinning
-                run()  # and those of this one wake up, its data come into the caches
+                time.sleep(0.003)  # until the threads of the run before stop spinning
+                run()  # wakes the threads of this run and loads its data into the caches
                 self.seconds[name].append(_turn(run))
         return self
 
@@ -68,7 +68,7 @@ class Race:
         return statistics.median(self.run().seconds[name])
 
     def facts(self, name: str) -> dict[str, Any]:
-        """What the report needs to know of one competitor."""
+        """The figures of one competitor, for the report."""
         facts = {"race": self.name, "competitor": name, "median": self.median(name), "turns": self.seconds[name]}
         if name in self.work:
             amount, bound = self.work[name]
@@ -77,18 +77,18 @@ class Race:
 
 
 def _turn(run: Run) -> float:
-    """Median seconds of the calls that fit into a turn; one at least."""
+    """Median seconds of the calls in one turn; at least one call."""
     seconds = []
     until = time.perf_counter() + TURN
     while not seconds or time.perf_counter() < until:
         start = time.perf_counter()
-        told = run()
-        seconds.append(told if isinstance(told, float) else time.perf_counter() - start)
+        result = run()
+        seconds.append(result if isinstance(result, float) else time.perf_counter() - start)
     return statistics.median(seconds)
 
 
 def measure(benchmark: Any, race: Race, competitor: str) -> None:
-    """One row: the race's figures as extra_info, pytest-benchmark's own from a few calls."""
+    """One row of pytest-benchmark: the figures of the race as extra_info, its own figures from a few calls."""
     benchmark.group = race.name
     benchmark.extra_info.update(race.facts(competitor))
     rounds = max(1, min(20, int(TURN / race.median(competitor))))
@@ -96,20 +96,20 @@ def measure(benchmark: Any, race: Race, competitor: str) -> None:
 
 
 def check(good: bool, what: str) -> None:
-    """Nothing that is wrong is timed."""
+    """Raise AssertionError unless a result is right, so that no wrong result is timed."""
     if not good:
         raise AssertionError(f"{what}; nothing is timed")
 
 
 def use_threads() -> None:
-    """Torch takes as many threads as the kernels."""
+    """Let torch use as many threads as the kernels."""
     import torch
 
     torch.set_num_threads(THREADS)
 
 
 def random_cloud(n: int, seed: int = 0) -> NDArray[np.float32]:  # (n, 3)
-    """On a bumpy sphere in the unit ball: a surface, as shapes are, of no symmetry."""
+    """Points on a bumpy sphere in the unit ball: a surface, like a shape, and without symmetry."""
     direction = np.random.default_rng(seed).standard_normal((n, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     x, y, z = direction.T
@@ -130,8 +130,11 @@ def official_checkpoint() -> Any:
 
 
 def encoder_flop(c: Any, *, merged: bool = True) -> float:
-    """Products and sums of one forward pass as our engine does it: of the mini-PointNet's third layer, the half that
-    sees the maximum counts once a patch, and the other half is one product with the second layer, where merged."""
+    """Multiplications and additions of one forward pass of our engine.
+
+    The third layer of the mini-PointNet has two halves. The half that multiplies the maximum counts once per patch.
+    merged: the other half is one product with the second layer.
+    """
     w0, w1, w2, w3 = c.embed
     point = 3 * w0 + w0 * w1 + (w0 if merged else w1) * w2 + w2 * w3
     patch = w1 * w2 + w3 * c.dim + 3 * c.pos_hidden + c.pos_hidden * c.dim + c.dim * c.text_dim
@@ -143,9 +146,9 @@ def encoder_flop(c: Any, *, merged: bool = True) -> float:
 def torch_variants(
     checkpoint: Any, part: Callable[[Any], Any], *inputs: Any, compiled: bool = not QUICK
 ) -> dict[str, Callable[..., Any]]:
-    """Name -> part(module), called with tensors; the module in float32, under autocast and in bf16, eager and compiled.
+    """Name -> part(module), a function of tensors, for variants of the torch module: float32, autocast and bf16.
 
-    inputs: of a first call, that compiles.
+    compiled: also with torch.compile. inputs: of a first call, which compiles.
     """
     import torch
 
@@ -186,7 +189,7 @@ def native_precisions() -> list[str]:
 
 
 def cut(points: NDArray[np.float32], config: Any) -> tuple[Any, Any]:  # (1, G, M, 3), (1, G, 3)
-    """What the torch module's blocks begin with: patches, relative, and their centres."""
+    """The input of the torch module after grouping: patches relative to their centres, and the centres."""
     import torch
 
     from pa3d.ops import group, sample_and_group
@@ -201,7 +204,7 @@ MATRIX = 2048
 
 @cache
 def matrix_product(dtype: str) -> Run:
-    """A large square product by oneDNN; MATRIX_FLOP of it."""
+    """A run of a large square matrix product by oneDNN, of MATRIX_FLOP."""
     import torch
 
     a, b = (torch.randn(MATRIX, MATRIX).to(getattr(torch, dtype)) for _ in range(2))
@@ -214,7 +217,7 @@ MATRIX_FLOP = 2.0 * MATRIX**3
 
 @cache
 def roofline() -> dict[str, float]:
-    """FLOP/s that this machine reaches in float32 and bf16 (large oneDNN products), bytes/s of a copy, both ways."""
+    """FLOP/s of large oneDNN products in float32 and bf16, and bytes/s of a copy, reads and writes counted."""
     import torch
 
     use_threads()
@@ -232,7 +235,7 @@ def roofline() -> dict[str, float]:
 
 
 def machine() -> dict[str, Any]:
-    """What a figure must not be without."""
+    """The facts that must be published with every figure."""
     from pa3d import _C
 
     packages = ("numpy", "scipy", "torch", "fpsample", "pytest-benchmark")
@@ -260,10 +263,10 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    found = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    name = found.get("model name", platform.machine())
-    if "cpu family" in found:
-        name += f" (family {found['cpu family']}, model {found.get('model', '?')})"
+    info = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    name = info.get("model name", platform.machine())
+    if "cpu family" in info:
+        name += f" (family {info['cpu family']}, model {info.get('model', '?')})"
     return name
 
 

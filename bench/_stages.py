@@ -17,7 +17,7 @@ LEAST_COSINE = {"fp32": 0.99999, "bf16": 0.99, "int8": 0.9}  # between rows of f
 def native_stage(
     stage: str, flop: float, checkpoint: Any, points: NDArray[np.float32], patches: Any, centers: Any
 ) -> tuple[dict[str, Run], dict[str, tuple[float, str]]]:
-    """Name -> a run that returns the stage's seconds within a whole call, and name -> its work."""
+    """Runs by name, which call the whole encoder and return the seconds of the stage; and their work by name."""
     whole = torch_variants(checkpoint, lambda module: module, patches, centers, compiled=False)
     expected = whole["torch eager fp32"](patches, centers)[0].numpy()
     runs: dict[str, Run] = {}

@@ -77,13 +77,13 @@ def measure(sources: list[Source], options: PrepareOptions) -> list[dict[str, An
     for number, source in enumerate(sources):
         clock = TwoClocks()
         with clock("read"):
-            subject = read_source(source)
-        record, _ = prepare_shape(subject, backbone, options.views, clock)
+            render_input = read_source(source)
+        record, _ = prepare_shape(render_input, backbone, options.views, clock)
         with clock("pack"):
             data = tar_entries(f"{number:07d}", record)
         if data != prepare_source(number, source, options, "").data:
             raise SystemExit(f"{source}: two runs differ; nothing is reported")
-        faces = len(getattr(subject.shape, "faces", ()))
+        faces = len(getattr(render_input.shape, "faces", ()))
         rows.append({"wall": clock.seconds, "cpu": clock.cpu, "bytes": len(data), "faces": faces})
     return rows
 

@@ -1,12 +1,12 @@
 """A step of training in the official configuration, against the plain formulation in torch, both under bf16 autocast.
 
-The plain one is what a reader of the paper writes: farthest points and neighbors in tensor code, the mini-PointNet as
-1x1 convolutions over (B G, C, M) with the pooled feature repeated for every point, attention in three products, AdamW.
-Losses and gradients of both are equal in float32 before anything is timed. A step takes clouds of 2,048 points and ends
-with the optimiser's update; clouds and targets are in memory.
+The plain formulation follows the paper directly: farthest points and neighbors in tensor code, attention in three
+products, AdamW. Its mini-PointNet has 1x1 convolutions over (B G, C, M), with the pooled feature repeated for every
+point. The bench checks first that losses and gradients of both are equal in float32. A step takes clouds of 2,048
+points and ends with the optimiser's update; clouds and targets are in memory.
 
-The plain formulation runs twice: in its own process, with torch's default memory handling; and in this process, where
-freed memory is kept (pa3d.train.memory.keep_freed_memory), so that the ratio compares the computation alone.
+The plain formulation is timed twice. In its own process it has torch's default memory handling. In this process freed
+memory is kept (pa3d.train.memory.keep_freed_memory), so that the ratio compares the computation alone.
 
     OMP_NUM_THREADS=2 pytest bench/bench_train.py
 """
@@ -266,7 +266,7 @@ def plain(
 
 
 def check_equal(stage: str) -> None:
-    """Two shapes in float32 without dropped branches: the same loss, the same gradients."""
+    """Check that losses and gradients are equal, for two shapes in float32 without dropped branches."""
     import torch
 
     trainer, step = ours(stage, 2, "fp32")
@@ -276,21 +276,21 @@ def check_equal(stage: str) -> None:
     model.load_state_dict(trainer.model.state_dict())
     a, b = step(), plain_step()
     check(abs(a - b) < 1e-5 * abs(b), f"{stage}: loss {a}, plain {b}")
-    mine, theirs = dict(trainer.model.named_parameters()), dict(model.named_parameters())
-    for name, parameter in theirs.items():
-        grad, other = parameter.grad, mine[name].grad
+    parameters, plain_parameters = dict(trainer.model.named_parameters()), dict(model.named_parameters())
+    for name, parameter in plain_parameters.items():
+        grad, other = parameter.grad, parameters[name].grad
         if grad is None or other is None:
             check(grad is None and other is None, f"{stage}: only one has a gradient of {name}")
             continue
-        # Biases in front of a normalisation have no gradient but rounding: measured by that of their layer.
-        layer = theirs.get(name.removesuffix("bias") + "weight")
+        # The gradient of a bias before a normalisation is only rounding, so the scale is that of its layer.
+        layer = plain_parameters.get(name.removesuffix("bias") + "weight")
         scale = max(float(p.grad.norm()) for p in (parameter, layer) if p is not None and p.grad is not None)
         check(float((grad - other).norm()) <= 1e-3 * scale, f"{stage}: gradients of {name} differ")
     torch.manual_seed(0)
 
 
 def child(stage: str) -> Callable[[], float]:
-    """Steps of the plain formulation in a process of its own; each call tells its seconds."""
+    """Steps of the plain formulation in a separate process; each call returns the seconds of a step."""
     process = subprocess.Popen(
         [sys.executable, str(HERE), stage], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=HERE.parent
     )
@@ -314,7 +314,7 @@ def serve(stage: str) -> None:
 
 
 def timed(step: Callable[[], float]) -> float:
-    """A step gives its loss, which a race would take for seconds."""
+    """The seconds of a step. A race needs this, because a step returns its loss, a float."""
     start = time.perf_counter()
     step()
     return time.perf_counter() - start
@@ -334,8 +334,12 @@ def training(stage: str) -> Race:
 
 
 def training_flop(stage: str, c: Any) -> float:
-    """Of our own products, a shape: forward, and twice that backward where everything trains, but for the two layers
-    with nothing but a maximum behind them. In stage 2 the mini-PointNet goes forward alone, frozen blocks back once."""
+    """FLOP per shape of the products of our kernels.
+
+    In stage 1 everything trains: the backward pass has twice the products of the forward pass, except in the two layers
+    that are followed by a maximum only. In stage 2 the mini-PointNet has no backward pass, and frozen blocks have one
+    without gradients of weights.
+    """
     w0, w1, w2, w3 = c.embed
     rows = 2.0 * c.patches * c.patch_size
     forward, maxima = encoder_flop(c), rows * (w0 * w1 + w2 * w3)
@@ -351,7 +355,7 @@ def test_train(benchmark: object, stage: str, competitor: str) -> None:
 
 
 def main() -> None:
-    """python bench_train.py: the table; python bench_train.py STAGE: the process of its own."""
+    """Without arguments prints the table. With a stage it is the separate process of the plain formulation."""
     if len(sys.argv) > 1:
         serve(sys.argv[1])
         return

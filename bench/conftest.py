@@ -1,4 +1,4 @@
-"""pytest bench/bench_fps.py: every row is a competitor in a race; see _common."""
+"""For `pytest bench/bench_fps.py`: each row is a competitor in a race (bench/_common.py)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Kernels and the whole forward pass on a GPU, by CUDA events; `python bench/report.py --device cuda` runs this.
 
-Results are compared before they are timed. Rivals are torch and, where they are installed, pytorch3d and torch_cluster.
-A figure is the time between two events around ten calls that are queued one behind the other, by ten: what a caller
-sees who does not wait in between. Inputs lie where the call before left them, in L2 as a rule.
+Results are compared before they are timed. Competitors are torch and, if they are installed, pytorch3d and
+torch_cluster. A figure is a tenth of the time between two events around ten calls that are queued without waiting.
+Inputs are usually in the L2 cache, because the call before read them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CALLS = 10  # between two events
 MATRIX = 8192
 
 
-def refusal() -> str | None:
+def unsupported_reason() -> str | None:
     """Why nothing can be measured here, or None."""
     if os.environ.get("TRITON_INTERPRET") == "1":
         return "TRITON_INTERPRET is set: times on Triton's interpreter mean nothing; unset it"
@@ -73,7 +73,7 @@ class Events:
 
 
 def timed(run: Run, clock: Clock) -> Run:
-    """A run that tells its own seconds, as a Race takes them."""
+    """A run that returns its own seconds, for a Race."""
 
     def measured() -> float:
         clock.start()
@@ -85,7 +85,7 @@ def timed(run: Run, clock: Clock) -> Run:
 
 
 def race(name: str, runs: Mapping[str, Run], work: tuple[float, str], clock: Clock) -> Race:
-    """work: of every run, and what of the card bounds it: fp32, bf16 or copy."""
+    """work: FLOP or bytes of every run, and which rate of `peaks` limits it: fp32, bf16 or copy."""
     return Race(name, {key: timed(run, clock) for key, run in runs.items()}, dict.fromkeys(runs, work))
 
 
@@ -94,10 +94,10 @@ def clouds(batch: int, n: int, device: str, seed: int = 0) -> Tensor:  # (batch,
 
 
 def within(actual: Tensor, plain: Tensor, exact: Tensor, what: str) -> None:
-    """The rule of the tests: an error against float64 of at most twice a plain version's, or the result's rounding."""
-    ours, theirs = ((x.double() - exact).square().mean().sqrt().item() for x in (actual, plain))
+    """Check, as tests do, that the error against float64 is at most twice that of plain code, or rounding."""
+    error, plain_error = ((x.double() - exact).square().mean().sqrt().item() for x in (actual, plain))
     rounding = torch.finfo(actual.dtype).eps / 2 * exact.abs().max().item()
-    check(ours <= max(2 * theirs, rounding), f"{what}: error {ours:.3g}, a plain version has {theirs:.3g}")
+    check(error <= max(2 * plain_error, rounding), f"{what}: error {error:.3g}, a plain version has {plain_error:.3g}")
 
 
 def installed(package: str) -> bool:
@@ -121,19 +121,19 @@ def fps(device: str, clock: Clock) -> Iterator[Race]:
         if installed("torch_cluster"):
             from torch_cluster import fps as cluster_fps
 
-            flat, of = points.reshape(-1, 3), torch.arange(batch, device=device).repeat_interleave(n)
+            flat, cloud_index = points.reshape(-1, 3), torch.arange(batch, device=device).repeat_interleave(n)
 
-            def theirs(flat: Tensor = flat, of: Tensor = of, ratio: float = k / n) -> Tensor:
-                return cluster_fps(flat, of, ratio=ratio, random_start=False)
+            def by_cluster(flat: Tensor = flat, cloud_index: Tensor = cloud_index, ratio: float = k / n) -> Tensor:
+                return cluster_fps(flat, cloud_index, ratio=ratio, random_start=False)
 
-            found = theirs().reshape(batch, -1)[:, :k] - torch.arange(batch, device=device)[:, None] * n
-            check(same_gaps(points, index, found), "torch_cluster leaves other gaps")
-            runs["torch_cluster"] = theirs
+            other = by_cluster().reshape(batch, -1)[:, :k] - torch.arange(batch, device=device)[:, None] * n
+            check(same_gaps(points, index, other), "torch_cluster leaves other gaps")
+            runs["torch_cluster"] = by_cluster
         yield race(f"fps {batch} x {n} to {k}", runs, (10.0 * batch * n * k, "fp32"), clock)
 
 
 def same_gaps(points: Tensor, a: Tensor, b: Tensor) -> bool:
-    """Whether the point farthest from all chosen ones is as far away: samplers may differ in how they break ties."""
+    """Whether the largest distance of a point from the chosen ones is equal; samplers may break ties differently."""
 
     def gap(index: Tensor) -> Tensor:
         chosen = points.gather(1, index[..., None].expand(-1, -1, 3))
@@ -146,8 +146,8 @@ def grouping(device: str, clock: Clock) -> Iterator[Race]:
     k, m = 128, 32
     for batch in (1, 32):
         points = clouds(batch, 2048, device)
-        for ours, theirs in zip(sample_and_group(points, k, m), sample_and_group(points.cpu(), k, m), strict=True):
-            check(torch.equal(ours.cpu(), theirs), "sample_and_group differs from that of the processor")
+        for gpu, cpu in zip(sample_and_group(points, k, m), sample_and_group(points.cpu(), k, m), strict=True):
+            check(torch.equal(gpu.cpu(), cpu), "sample_and_group differs from that of the processor")
 
         def plain(points: Tensor = points) -> Tensor:
             index = farthest_point_sample_reference(points, k)
@@ -168,8 +168,8 @@ def neighbours(device: str, clock: Clock) -> Iterator[Race]:
         expected = knn_reference(queries[:, :: max(1, q // 128)].cpu(), points.cpu(), k)
         runs: dict[str, Run] = {}
         for backend, search in (("cuda", cuda.knn), ("triton", triton.knn)):
-            for ours, theirs in zip(search(queries, points, k), expected, strict=True):
-                check(torch.equal(ours[:, :: max(1, q // 128)].cpu(), theirs), f"knn by {backend} differs")
+            for gpu, cpu in zip(search(queries, points, k), expected, strict=True):
+                check(torch.equal(gpu[:, :: max(1, q // 128)].cpu(), cpu), f"knn by {backend} differs")
             runs[f"pa3d {backend}"] = lambda search=search, a=queries, b=points, k=k: search(a, b, k)
         runs["torch cdist topk"] = lambda a=queries, b=points, k=k: torch.cdist(a, b).topk(k, largest=False)
         if installed("pytorch3d"):
@@ -183,7 +183,7 @@ def neighbours(device: str, clock: Clock) -> Iterator[Race]:
         yield race(f"knn {q} x {n}, k = {k}", runs, (9.0 * q * n, "fp32"), clock)
 
 
-def spreading(device: str, clock: Clock) -> Iterator[Race]:
+def interpolating(device: str, clock: Clock) -> Iterator[Race]:
     n, g, c = 100_000, 128, 5
     points, centers = clouds(1, n, device)[0], clouds(1, g, device, seed=2)[0]
     values = torch.randn(g, c, generator=torch.Generator().manual_seed(0)).to(device)
@@ -198,24 +198,24 @@ def spreading(device: str, clock: Clock) -> Iterator[Race]:
         if installed("pytorch3d"):
             from pytorch3d.ops import knn_gather, knn_points
 
-            def theirs(k: int = k) -> Tensor:
+            def by_pytorch3d(k: int = k) -> Tensor:
                 near = knn_points(points[None], centers[None], K=k)
                 weights = 1 / (near.dists.sqrt() + 1e-8)
                 return (knn_gather(values[None], near.idx) * (weights / weights.sum(-1, True))[..., None]).sum(2)
 
-            runs["pytorch3d"] = theirs
+            runs["pytorch3d"] = by_pytorch3d
         yield race(f"interpolate {n} from {g}, k = {k}", runs, (4.0 * n * (3 + c), "copy"), clock)
 
 
-def drawing(device: str, clock: Clock) -> Iterator[Race]:
+def rasterizing(device: str, clock: Clock) -> Iterator[Race]:
     from bench_rasterize import bumpy_ball
 
     vertices, faces = map(torch.from_numpy, bumpy_ball(40 if QUICK else 224))
     cameras, size = Cameras.preset("around10"), (518, 518)
     v, f = vertices.to(device), faces.to(device)
     expected, found = rasterize(vertices, faces, cameras, size), rasterize(v, f, cameras, size)
-    for ours, theirs in zip(found, expected, strict=True):
-        check(torch.equal(ours.cpu(), theirs), "rasterize differs from that of the processor")
+    for gpu, cpu in zip(found, expected, strict=True):
+        check(torch.equal(gpu.cpu(), cpu), "rasterize differs from that of the processor")
     pixels = len(cameras) * size[0] * size[1]
     runs: dict[str, Run] = {
         "pa3d, ids and depth": lambda: rasterize(v, f, cameras, size, barycentric=False),
@@ -224,7 +224,7 @@ def drawing(device: str, clock: Clock) -> Iterator[Race]:
     yield race(f"rasterize {len(faces)} faces, 10 views of 518 x 518", runs, (32.0 * pixels, "copy"), clock)
 
 
-def projecting(device: str, clock: Clock) -> Iterator[Race]:
+def backprojecting(device: str, clock: Clock) -> Iterator[Race]:
     views, side, channels, image, points = (2, 9, 64, 126, 500) if QUICK else (10, 37, 768, 518, 5000)
     made = torch.Generator().manual_seed(0)
     coarse = torch.randint(-1, points, (views, -(-image // 14), -(-image // 14)), generator=made, dtype=torch.int32)
@@ -299,12 +299,12 @@ def encoding(device: str, clock: Clock) -> Iterator[Race]:
 
 
 RACES: tuple[Callable[[str, Clock], Iterator[Race]], ...] = (
-    fps, grouping, neighbours, spreading, drawing, projecting, attending, encoding,
+    fps, grouping, neighbours, interpolating, rasterizing, backprojecting, attending, encoding,
 )  # fmt: skip
 
 
 def peaks(device: str, clock: Clock) -> dict[str, float]:
-    """FLOP/s of large cuBLAS products and bytes/s of a copy, both ways: what this card reaches."""
+    """What this card reaches: FLOP/s of large cuBLAS products, and bytes/s of a copy, reads and writes counted."""
     side = 1024 if QUICK else MATRIX
     pairs = {dtype: torch.randn(2, side, side, device=device).to(dtype) for dtype in (torch.float32, torch.bfloat16)}
     source = torch.ones((2**20 if QUICK else 2**28), device=device)
@@ -320,10 +320,10 @@ def peaks(device: str, clock: Clock) -> dict[str, float]:
 
 
 def card() -> dict[str, str]:
-    """Which GPU gave the figures."""
-    found = torch.cuda.get_device_properties(0)
+    """The GPU that is measured."""
+    gpu = torch.cuda.get_device_properties(0)
     return {
-        "card": f"{found.name}, {found.multi_processor_count} SMs, {found.total_memory / 2**30:.0f} GiB",
+        "card": f"{gpu.name}, {gpu.multi_processor_count} SMs, {gpu.total_memory / 2**30:.0f} GiB",
         "driver": driver(),
         "cuda": str(torch.version.cuda),
     }
@@ -332,10 +332,10 @@ def card() -> dict[str, str]:
 def driver() -> str:
     command = ["nvidia-smi", "--query-gpu=driver_version,clocks.max.sm", "--format=csv,noheader", "--id=0"]
     try:
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return said.replace(",", ", at most")
+    return output.replace(",", ", at most")
 
 
 def measure(

@@ -32,27 +32,30 @@ METHOD = """\
 This machine reaches {fp32:.0f} GFLOP/s in float32 and {bf16:.0f} GFLOP/s in bf16 (a large oneDNN matrix product). It
 copies at {copy:.1f} GB/s, counting both reads and writes. The last column of the tables compares with these rates.
 
-How work is counted: for the encoder, the second and third layer of the mini-PointNet are merged into one product, and
-the pooled half of the third layer counts once per patch. For searches, as if every distance were computed; a search
-that skips most of them can therefore exceed 100 %.
+How work is counted: in the encoder, the second and third layer of the mini-PointNet are merged into one product, and
+the half of the third layer that multiplies the maximum counts once per patch. In searches every distance counts, also
+those that are not computed. So a search that skips most of them can exceed 100 %.
 
 The competitors of a table run in turns in one process, after their results were compared. A ratio divides the medians
 over all turns; beside it is the range from the 10th to the 90th percentile of the ratios of single turns. The torch
-module gets its patches from the kernels of pa3d, so that the difference lies in the network alone."""
+module gets its patches from the kernels of pa3d, so that the networks alone are compared."""
 
 GPU_METHOD = """\
 This card reaches {fp32:.1f} Tflop/s in float32 and {bf16:.0f} in bf16 (a large cuBLAS product). It copies at
-{copy:.2f} TB/s, counting both reads and writes. The last column compares with these rates. A time is that between two
-CUDA events around ten calls, which Python queues one after the other; small kernels are therefore limited by launching.
-The competitors of a table run in turns in one process, after their results were compared. Samplers and searches are
-counted as if every distance were computed once."""
+{copy:.2f} TB/s, counting both reads and writes. The last column compares with these rates. A time is a tenth of that
+between two CUDA events around ten calls, which Python queues one after the other. So small kernels are limited by the
+time of launching them. The competitors of a table run in turns in one process, after their results were compared. In
+samplers and searches every distance counts once, also those that are not computed."""
 
 Races = dict[str, dict[str, dict[str, Any]]]  # race -> competitor -> facts
 
 
 @dataclass(frozen=True)
 class Line:
-    """One target. The fastest of each group of rivals counts, and the times of the groups are added."""
+    """One target: how many times as fast as its rivals pa3d should be.
+
+    rivals: groups of competitors. The fastest of each group counts, and the times of the groups are added.
+    """
 
     number: str
     what: str
@@ -93,7 +96,7 @@ LINES = (
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TargetResult:
     """ratio: of medians. low, high: tenth and ninetieth percentile over turns."""
 
     number: str
@@ -107,9 +110,9 @@ class Outcome:
     share: float  # of the target reached; 1 just holds
 
 
-def judge(races: Races) -> list[Outcome]:
-    """The targets that were measured, in their order."""
-    outcomes = []
+def judge(races: Races) -> list[TargetResult]:
+    """The results of the targets that were measured, in order."""
+    results = []
     for line in LINES:
         race = races.get(line.race, {})
         names = [min(group, key=lambda name: race[name]["median"]) for group in line.rivals if set(group) <= set(race)]
@@ -119,7 +122,7 @@ def judge(races: Races) -> list[Outcome]:
         ratio = sum(race[name]["median"] for name in names) / ours["median"]
         turns = np.sum([race[name]["turns"] for name in names], axis=0) / ours["turns"]
         target = f">= {line.at_least:g} x" + (f", aim {line.aim:g} x" if line.aim else "")
-        outcomes.append(_outcome(line.number, line.what, line.against, ratio, turns, target, ratio / line.at_least))
+        results.append(_result(line.number, line.what, line.against, ratio, turns, target, ratio / line.at_least))
     race = races.get(ENCODE, {})
     if {"pa3d bf16", "oneDNN product bf16"} <= set(race):
         ours, product = race["pa3d bf16"], race["oneDNN product bf16"]
@@ -127,17 +130,17 @@ def judge(races: Races) -> list[Outcome]:
         ratio = ours["median"] / product["median"] * fewer
         turns = np.array(ours["turns"]) / product["turns"] * fewer
         against = "time of its FLOP at the rate of a large oneDNN product"
-        outcomes.append(_outcome("4", "encode, bf16", against, ratio, turns, "<= 1.35 x", 1.35 / ratio))
-    return sorted(outcomes, key=lambda outcome: int(outcome.number))
+        results.append(_result("4", "encode, bf16", against, ratio, turns, "<= 1.35 x", 1.35 / ratio))
+    return sorted(results, key=lambda result: int(result.number))
 
 
-def _outcome(number: str, what: str, against: str, ratio: float, turns: Any, target: str, share: float) -> Outcome:
+def _result(number: str, what: str, against: str, ratio: float, turns: Any, target: str, share: float) -> TargetResult:
     low, high = np.quantile(turns, [0.1, 0.9])
-    return Outcome(number, what, against, ratio, float(low), float(high), target, share >= 1, share)
+    return TargetResult(number, what, against, ratio, float(low), float(high), target, share >= 1, share)
 
 
-def write(machine: dict[str, Any], races: Races, outcomes: list[Outcome], quick: bool, picture: str) -> str:
-    """The page."""
+def write(machine: dict[str, Any], races: Races, results: list[TargetResult], quick: bool, picture: str) -> str:
+    """The text of docs/benchmarks.md."""
     peak = machine["roofline"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     page = ["# Benchmarks", "", "`make bench` writes this page.", ""]
@@ -156,7 +159,7 @@ def write(machine: dict[str, Any], races: Races, outcomes: list[Outcome], quick:
         "| # | what | against | ratio | 10-90 % | target | reached |",
         "|---|---|---|---|---|---|---|",
     ]
-    for o in outcomes:
+    for o in results:
         ratio, spread, holds = f"{o.ratio:.2f} x", f"{o.low:.2f}-{o.high:.2f}", "yes" if o.holds else "**no**"
         row = (o.number, o.what, o.against, ratio, spread, o.target, holds)
         page.append("| " + " | ".join(row) + " |")
@@ -178,7 +181,7 @@ def tables(races: Races, peak: dict[str, float], of: str) -> list[str]:
 
 
 def write_gpu(card: dict[str, str], machine: dict[str, Any], peak: dict[str, float], races: Races, quick: bool) -> str:
-    """The page of a GPU."""
+    """The text of docs/benchmarks-gpu.md."""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     page = ["# Benchmarks on a GPU", "", "`python bench/report.py --device cuda` writes this page.", ""]
     if quick:
@@ -206,21 +209,21 @@ def _rate(facts: dict[str, Any], peak: dict[str, float]) -> tuple[str, str]:
     return f"{rate / 1e9:.1f} {unit}", f"{100 * rate / peak[facts['bound']]:.0f} % ({what})"
 
 
-def draw(outcomes: list[Outcome], path: Path) -> None:
-    """One bar per target: the share of it that is reached, on a logarithmic axis."""
+def draw(results: list[TargetResult], path: Path) -> None:
+    """A picture with one bar per target: which share of it is reached, on a logarithmic axis."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(9, 0.45 * len(outcomes) + 1.2))
-    names = [f"{o.number}  {o.what}\nagainst {o.against}" for o in outcomes][::-1]
-    shares = [o.share for o in outcomes][::-1]
+    figure, axes = pyplot.subplots(figsize=(9, 0.45 * len(results) + 1.2))
+    names = [f"{o.number}  {o.what}\nagainst {o.against}" for o in results][::-1]
+    shares = [o.share for o in results][::-1]
     axes.barh(names, shares, color=["#2a7f62" if share >= 1 else "#b4413c" for share in shares], height=0.6)
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log")
     axes.set_xlim(min(0.5, *shares) * 0.8, max(2, *shares) * 3)
-    for row, o in enumerate(outcomes[::-1]):
+    for row, o in enumerate(results[::-1]):
         axes.text(o.share * 1.04, row, f"{o.ratio:.2f} x (target {o.target})", va="center", fontsize=7)
     axes.set_xlabel("share of the target that is reached")
     axes.tick_params(axis="y", labelsize=7)
@@ -252,7 +255,7 @@ def run_on_gpu(options: argparse.Namespace) -> None:
     import gpu
     from _common import machine
 
-    reason = gpu.refusal()
+    reason = gpu.unsupported_reason()
     if reason is not None:
         raise SystemExit(f"--device cuda: {reason}")
     try:
@@ -290,13 +293,13 @@ def main() -> None:
         options.json.write_text(json.dumps([machine, races]))
     folder = options.out or ROOT / ("out" if options.quick else "docs")
     folder.mkdir(parents=True, exist_ok=True)
-    outcomes = judge(races)
-    draw(outcomes, folder / "benchmarks.png")
-    (folder / "benchmarks.md").write_text(write(machine, races, outcomes, options.quick, "benchmarks.png"))
-    for o in outcomes:
+    results = judge(races)
+    draw(results, folder / "benchmarks.png")
+    (folder / "benchmarks.md").write_text(write(machine, races, results, options.quick, "benchmarks.png"))
+    for o in results:
         verdict = "reached" if o.holds else "MISSED"
         print(f"{o.number:>3}  {o.ratio:7.2f} x  {o.target:<22}{verdict:<8}{o.what}, against {o.against}")
-    print(f"{sum(o.holds for o in outcomes)} of {len(outcomes)} targets reached; {folder / 'benchmarks.md'}")
+    print(f"{sum(o.holds for o in results)} of {len(results)} targets reached; {folder / 'benchmarks.md'}")
 
 
 if __name__ == "__main__":

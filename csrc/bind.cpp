@@ -1,4 +1,4 @@
-// The Python module pa3d._C: the level of instructions, and whatever the other binding files register.
+// The Python module pa3d._C: the instruction set (ISA) in use, and what the other binding files register.
 #include "bind.h"
 
 #include <pybind11/pybind11.h>
@@ -13,7 +13,8 @@
 namespace {
 
 std::vector<void (*)(pybind11::module_&)>& bindings() {
-  static std::vector<void (*)(pybind11::module_&)> all;  // inside a function: files are initialised in any order
+  // Static in a function, because the order in which the statics of several files are initialised is not defined.
+  static std::vector<void (*)(pybind11::module_&)> all;
   return all;
 }
 
@@ -27,7 +28,7 @@ PYBIND11_MODULE(_C, m) {
   m.attr("CUDA_ABI") = static_cast<int>(PA3D_CUDA_ABI);
   m.def("isa", [] { return pa3d::isa_name(pa3d::isa()); });
   m.def("best_isa", [] { return pa3d::isa_name(pa3d::best_isa()); });
-  m.def("rejected_isa", [] { return pa3d::rejected_isa(); });
+  m.def("unsupported_isa", [] { return pa3d::rejected_isa(); });
   m.def("set_isa", [](const std::string& name) { return pa3d::set_isa(name.c_str()); }, "name"_a);
   m.def("max_threads", [] { return pa3d::resolve_threads(0); });
   for (const auto define : bindings()) define(m);
@@ -49,7 +50,7 @@ CUDA_ABI: int  # of csrc/cuda/pa3d_cuda.h
 
 def isa() -> str: ...
 def best_isa() -> str: ...
-def rejected_isa() -> str | None: ...
+def unsupported_isa() -> str | None: ...
 def set_isa(name: str) -> bool: ...
 def max_threads() -> int: ...
 */

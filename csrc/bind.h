@@ -1,6 +1,6 @@
-// Shared by the binding files, one file per topic. They check arrays, release the GIL and call pa3d::. A file that uses
-// PA3D_BINDINGS is part of the module without an edit elsewhere. The comment `/* pa3d/_C.pyi:` in it holds the types of
-// what it binds; setup.py joins these comments to the stub file.
+// Shared by the binding files, one file per topic. They check arrays, release the GIL and call pa3d::. A new file only
+// has to use PA3D_BINDINGS to become part of the module. Its comment `/* pa3d/_C.pyi:` holds the types of what it
+// binds; setup.py joins these comments into the stub file.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -16,7 +16,7 @@ using Doubles = pybind11::array_t<double, pybind11::array::c_style>;
 using Ids = pybind11::array_t<int32_t, pybind11::array::c_style>;
 using Indices = pybind11::array_t<int64_t, pybind11::array::c_style>;
 
-// Adds a function to those that fill the module when Python imports it.
+// Registers a function that adds bindings to the module when Python imports it.
 struct Binding {
   explicit Binding(void (*define)(pybind11::module_&));
 };

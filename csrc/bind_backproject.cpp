@@ -26,8 +26,8 @@ pa3d::Upsampling upsampling_of(const std::string& mode) {
   throw py::value_error("mode: expected nearest, bilinear or bicubic, got " + mode);
 }
 
-// Pages that nothing is written to take no memory: rows of points that no pixel shows. numpy would ask for huge pages,
-// and start in the middle of a cache line.
+// Zeros from calloc, aligned to a cache line. Pages that are never written take no memory: those are the rows of points
+// that no pixel shows. np.zeros would ask for huge pages and is not aligned.
 template <class T>
 Array<T> zeros(const std::vector<int64_t>& shape) {
   constexpr size_t kLine = 64;
@@ -36,21 +36,21 @@ Array<T> zeros(const std::vector<int64_t>& shape) {
   void* const memory = std::calloc(n * sizeof(T) + kLine, 1);
   if (memory == nullptr) throw std::bad_alloc();
   const uintptr_t start = (reinterpret_cast<uintptr_t>(memory) + kLine - 1) / kLine * kLine;
-  return Array<T>(shape, reinterpret_cast<T*>(start), py::capsule(memory, [](void* taken) { std::free(taken); }));
+  return Array<T>(shape, reinterpret_cast<T*>(start), py::capsule(memory, [](void* pointer) { std::free(pointer); }));
 }
 
 // tokens: float32, or the bits of bfloat16 as uint16.
 py::tuple backproject(const py::array& tokens, const py::array& point_of_pixel, int64_t n_points,
                       const std::string& mode, bool per_view, int threads) {
   const bool bfloat16 = py::isinstance<Array<uint16_t>>(tokens);
-  const bool wide = py::isinstance<Array<int64_t>>(point_of_pixel);
+  const bool int64_ids = py::isinstance<Array<int64_t>>(point_of_pixel);
   require((bfloat16 || py::isinstance<Array<float>>(tokens)) && tokens.ndim() == 4,
           "tokens: expected a contiguous array (V, gh, gw, C) of float32 or uint16");
-  require((wide || py::isinstance<Array<int32_t>>(point_of_pixel)) && point_of_pixel.ndim() == 3,
+  require((int64_ids || py::isinstance<Array<int32_t>>(point_of_pixel)) && point_of_pixel.ndim() == 3,
           "point_of_pixel: expected a contiguous array (V, H, W) of int32 or int64");
   const pa3d::TokenGrids grids = {tokens.data(),   bfloat16,        tokens.shape(0),
                                   tokens.shape(1), tokens.shape(2), tokens.shape(3)};
-  const pa3d::PixelMap pixels = {point_of_pixel.data(), wide, point_of_pixel.shape(1), point_of_pixel.shape(2)};
+  const pa3d::PixelMap pixels = {point_of_pixel.data(), int64_ids, point_of_pixel.shape(1), point_of_pixel.shape(2)};
   require(point_of_pixel.shape(0) == grids.views, "point_of_pixel: expected as many views as tokens");
   require(tokens.size() > 0 && point_of_pixel.size() > 0, "tokens, point_of_pixel: expected no empty axis");
   require(grids.rows <= pa3d::kMaxBackprojectSide && grids.columns <= pa3d::kMaxBackprojectSide &&

@@ -86,9 +86,9 @@ class Engine {
   }
 
  private:
-  // One cloud, the arrays of its results, and their memory, which can be written without the GIL.
+  // One cloud, its result arrays, and pointers to their memory, which can be written without the GIL.
   struct Call {
-    py::array_t<int64_t> centers, members;
+    py::array_t<int64_t> center_idx, members;
     py::array_t<float> tokens, features;
     const float* points;
     int64_t n;
@@ -102,13 +102,13 @@ class Engine {
     require(points.shape(0) < INT32_MAX, "points: too many");
     const auto& c = encoder_->config();
     Call call;
-    call.centers = py::array_t<int64_t>(c.patches);
+    call.center_idx = py::array_t<int64_t>(c.patches);
     call.members = py::array_t<int64_t>({c.patches, c.patch_size});
     call.tokens = py::array_t<float>({c.patches, c.dim});
     call.features = py::array_t<float>({c.patches, c.text_dim});
     call.points = points.data();
     call.n = points.shape(0);
-    call.center = call.centers.mutable_data();
+    call.center = call.center_idx.mutable_data();
     call.member = call.members.mutable_data();
     call.token = call.tokens.mutable_data();
     call.feature = call.features.mutable_data();
@@ -116,8 +116,8 @@ class Engine {
   }
 
   void run(Call& call, int threads) {
-    const auto space = pool_.acquire([&] { return encoder_->workspace(); });
-    encoder_->forward(call.points, call.n, threads, *space, call.center, call.member, call.token, call.feature,
+    const auto workspace = pool_.acquire([&] { return encoder_->workspace(); });
+    encoder_->forward(call.points, call.n, threads, *workspace, call.center, call.member, call.token, call.feature,
                       &call.seconds);
   }
 
@@ -127,7 +127,7 @@ class Engine {
     seconds["embed"] = call.seconds.embed;
     seconds["blocks"] = call.seconds.blocks;
     seconds["project"] = call.seconds.project;
-    return py::make_tuple(call.centers, call.members, call.tokens, call.features, seconds);
+    return py::make_tuple(call.center_idx, call.members, call.tokens, call.features, seconds);
   }
 
   std::unique_ptr<pa3d::Encoder> encoder_;
@@ -155,10 +155,11 @@ class Engine:
         self,
         points: Floats,  # (N, 3)
         threads: int = 0,
-    ) -> tuple[Indices, Indices, Floats, Floats, dict[str, float]]: ...  # (G,), (G, M), (G, C), (G, D)
+    ) -> tuple[Indices, Indices, Floats, Floats, dict[str, float]]: ...
+    # centre indices (G,), member indices (G, M), tokens (G, C), features (G, D), seconds per stage
     def forward_many(
         self,
         clouds: list[Floats],  # (N, 3), N of any size
         threads: int = 0,
-    ) -> list[tuple[Indices, Indices, Floats, Floats, dict[str, float]]]: ...
+    ) -> list[tuple[Indices, Indices, Floats, Floats, dict[str, float]]]: ...  # as forward, per cloud
 */

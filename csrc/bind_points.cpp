@@ -15,19 +15,20 @@ using pa3d::require_points;
 
 namespace {
 
-py::array_t<int64_t> farthest_point_sample(const Floats& points, int64_t k, int64_t start, float min_sq_norm,
+py::array_t<int64_t> farthest_point_sample(const Floats& points, int64_t num_centers, int64_t start, float min_sq_norm,
                                            int threads) {
   require_points(points, 3, "points");
   const int64_t batch = points.shape(0), n = points.shape(1);
-  require(k >= 1 && start >= 0 && start < n && n < INT32_MAX, "farthest_point_sample: k or start out of range");
-  py::array_t<int64_t> index({batch, k});
+  require(num_centers >= 1 && start >= 0 && start < n && n < INT32_MAX,
+          "farthest_point_sample: num_centers or start out of range");
+  py::array_t<int64_t> index({batch, num_centers});
   const float* in = points.data();
   int64_t* out = index.mutable_data();
   {
     py::gil_scoped_release release;
     pa3d::parallel_for(batch, 1, threads, [&](int64_t begin, int64_t end) {
       for (int64_t b = begin; b < end; ++b)
-        pa3d::farthest_point_sample(in + b * n * 3, n, k, start, min_sq_norm, out + b * k);
+        pa3d::farthest_point_sample(in + b * n * 3, n, num_centers, start, min_sq_norm, out + b * num_centers);
     });
   }
   return index;
@@ -51,20 +52,21 @@ py::tuple knn(const Floats& queries, const Floats& points, int64_t k, int thread
   return py::make_tuple(index, sq_dist);
 }
 
-py::tuple sample_and_group(const Floats& points, int64_t k, int64_t m, int64_t start, float min_sq_norm, int threads) {
+py::tuple sample_and_group(const Floats& points, int64_t num_centers, int64_t group_size, int64_t start,
+                           float min_sq_norm, int threads) {
   require_points(points, 3, "points");
   const int64_t batch = points.shape(0), n = points.shape(1);
-  require(k >= 1 && m >= 1 && m <= n && start >= 0 && start < n && n < INT32_MAX,
-          "sample_and_group: k, m or start out of range");
-  py::array_t<int64_t> index({batch, k}), members({batch, k, m});
+  require(num_centers >= 1 && group_size >= 1 && group_size <= n && start >= 0 && start < n && n < INT32_MAX,
+          "sample_and_group: num_centers, group_size or start out of range");
+  py::array_t<int64_t> index({batch, num_centers}), members({batch, num_centers, group_size});
   const float* in = points.data();
   int64_t *out = index.mutable_data(), *members_out = members.mutable_data();
   {
     py::gil_scoped_release release;
     pa3d::parallel_for(batch, 1, threads, [&](int64_t begin, int64_t end) {
       for (int64_t b = begin; b < end; ++b)
-        pa3d::sample_and_group(in + b * n * 3, n, k, m, start, min_sq_norm, out + b * k, members_out + b * k * m,
-                               nullptr);
+        pa3d::sample_and_group(in + b * n * 3, n, num_centers, group_size, start, min_sq_norm, out + b * num_centers,
+                               members_out + b * num_centers * group_size, nullptr);
     });
   }
   return py::make_tuple(index, members);
@@ -74,16 +76,16 @@ py::array_t<float> interpolate(const Floats& points, const Floats& centers, cons
                                int threads) {
   require_points(points, 2, "points");
   require_points(centers, 2, "centers");
-  const int64_t n = points.shape(0), g = centers.shape(0);
-  require(values.ndim() == 2 && values.shape(0) == g && k >= 1 && k <= 3 && k <= g,
+  const int64_t n = points.shape(0), num_centers = centers.shape(0);
+  require(values.ndim() == 2 && values.shape(0) == num_centers && k >= 1 && k <= 3 && k <= num_centers,
           "interpolate: values or k out of range");
-  const int64_t c = values.shape(1);
-  py::array_t<float> out({n, c});
+  const int64_t channels = values.shape(1);
+  py::array_t<float> out({n, channels});
   const float *p = points.data(), *centers_data = centers.data(), *v = values.data();
   float* result = out.mutable_data();
   {
     py::gil_scoped_release release;
-    pa3d::interpolate(p, n, centers_data, g, v, c, k, threads, result);
+    pa3d::interpolate(p, n, centers_data, num_centers, v, channels, k, threads, result);
   }
   return out;
 }
@@ -91,8 +93,8 @@ py::array_t<float> interpolate(const Floats& points, const Floats& centers, cons
 py::tuple nearest_centers(const Floats& points, const Floats& centers, int64_t k, int threads) {
   require_points(points, 2, "points");
   require_points(centers, 2, "centers");
-  const int64_t n = points.shape(0), g = centers.shape(0);
-  require(k >= 1 && k <= 3 && k <= g, "nearest_centers: k out of range");
+  const int64_t n = points.shape(0), num_centers = centers.shape(0);
+  require(k >= 1 && k <= 3 && k <= num_centers, "nearest_centers: k out of range");
   py::array_t<int32_t> index({n, k});
   py::array_t<float> sq_dist({n, k});
   const float *p = points.data(), *centers_data = centers.data();
@@ -100,7 +102,7 @@ py::tuple nearest_centers(const Floats& points, const Floats& centers, int64_t k
   float* sq_dist_out = sq_dist.mutable_data();
   {
     py::gil_scoped_release release;
-    pa3d::nearest_centers(p, n, centers_data, g, k, threads, out, sq_dist_out);
+    pa3d::nearest_centers(p, n, centers_data, num_centers, k, threads, out, sq_dist_out);
   }
   return py::make_tuple(index, sq_dist);
 }
@@ -109,10 +111,11 @@ py::tuple nearest_centers(const Floats& points, const Floats& centers, int64_t k
 
 PA3D_BINDINGS(m) {
   using namespace pybind11::literals;
-  m.def("farthest_point_sample", &farthest_point_sample, "points"_a, "k"_a, "start"_a, "min_sq_norm"_a,
+  m.def("farthest_point_sample", &farthest_point_sample, "points"_a, "num_centers"_a, "start"_a, "min_sq_norm"_a,
         "threads"_a = 0);
   m.def("knn", &knn, "queries"_a, "points"_a, "k"_a, "threads"_a = 0);
-  m.def("sample_and_group", &sample_and_group, "points"_a, "k"_a, "m"_a, "start"_a, "min_sq_norm"_a, "threads"_a = 0);
+  m.def("sample_and_group", &sample_and_group, "points"_a, "num_centers"_a, "group_size"_a, "start"_a, "min_sq_norm"_a,
+        "threads"_a = 0);
   m.def("interpolate", &interpolate, "points"_a, "centers"_a, "values"_a, "k"_a, "threads"_a = 0);
   m.def("nearest_centers", &nearest_centers, "points"_a, "centers"_a, "k"_a, "threads"_a = 0);
 }
@@ -120,25 +123,25 @@ PA3D_BINDINGS(m) {
 /* pa3d/_C.pyi:
 def farthest_point_sample(
     points: Floats,  # (B, N, 3)
-    k: int,
+    num_centers: int,
     start: int,
     min_sq_norm: float,
     threads: int = 0,
-) -> Indices: ...  # (B, k)
+) -> Indices: ...  # (B, G), G = num_centers
 def knn(
     queries: Floats,  # (B, Q, 3)
     points: Floats,  # (B, N, 3)
     k: int,
     threads: int = 0,
-) -> tuple[Indices, Floats]: ...  # (B, Q, k)
+) -> tuple[Indices, Floats]: ...  # indices and squared distances (B, Q, k)
 def sample_and_group(
     points: Floats,  # (B, N, 3)
-    k: int,
-    m: int,
+    num_centers: int,
+    group_size: int,
     start: int,
     min_sq_norm: float,
     threads: int = 0,
-) -> tuple[Indices, Indices]: ...  # (B, k), (B, k, m)
+) -> tuple[Indices, Indices]: ...  # centre indices (B, G), member indices (B, G, M)
 def interpolate(
     points: Floats,  # (N, 3)
     centers: Floats,  # (G, 3)
@@ -151,5 +154,5 @@ def nearest_centers(
     centers: Floats,  # (G, 3)
     k: int,
     threads: int = 0,
-) -> tuple[Ids, Floats]: ...  # (N, k)
+) -> tuple[Ids, Floats]: ...  # indices and squared distances (N, k)
 */

@@ -1,4 +1,4 @@
-// Python's side of cpu/sample.h: checks arrays, drops the GIL.
+// Python bindings of cpu/sample.h.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
@@ -24,33 +24,33 @@ Indices sample_indices(int64_t n, int64_t count, uint64_t seed) {
   return index;
 }
 
-// draw(vertices, faces, n_faces, points, face): one of the two functions of sample.h.
+// draw(vertices, faces, n_faces, points, face) calls one of the two functions of sample.h.
 template <class Draw>
 py::object sample(const Floats& vertices, const Ids& faces, int64_t count, const Draw& draw) {
   require(vertices.ndim() == 2 && vertices.shape(1) == 3, "vertices: expected shape (V, 3)");
   require(faces.ndim() == 2 && faces.shape(1) == 3, "faces: expected shape (F, 3)");
-  require(count >= 0, "count: expected a whole number of at least 0");
+  require(count >= 0, "count: expected an integer of at least 0");
   for (int64_t i = 0; i < faces.size(); ++i)
     require(faces.data()[i] >= 0 && faces.data()[i] < vertices.shape(0), "faces: an index lies outside the vertices");
   Floats points({py::ssize_t{count}, py::ssize_t{3}});
   Ids face(count);
-  const float* const at = vertices.data();
-  const int32_t* const corners = faces.data();
+  const float* const vertex_data = vertices.data();
+  const int32_t* const face_data = faces.data();
   const int64_t n_faces = faces.shape(0);
-  float* const out = points.mutable_data();
-  int32_t* const of = face.mutable_data();
+  float* const points_out = points.mutable_data();
+  int32_t* const face_out = face.mutable_data();
   bool found;
   {
     py::gil_scoped_release release;
-    found = draw(at, corners, n_faces, out, of);
+    found = draw(vertex_data, face_data, n_faces, points_out, face_out);
   }
   if (!found) return py::none();
   return py::make_tuple(points, face);
 }
 
 py::object sample_surface(const Floats& vertices, const Ids& faces, int64_t count, uint64_t seed) {
-  return sample(vertices, faces, count, [&](auto at, auto corners, auto n_faces, auto points, auto face) {
-    return pa3d::sample_surface(at, corners, n_faces, count, seed, points, face);
+  return sample(vertices, faces, count, [&](auto vertex_data, auto face_data, auto n_faces, auto points, auto face) {
+    return pa3d::sample_surface(vertex_data, face_data, n_faces, count, seed, points, face);
   });
 }
 
@@ -58,8 +58,8 @@ py::object surface_points(const Floats& vertices, const Ids& faces, const pa3d::
   require(uniforms.ndim() == 2 && uniforms.shape(0) == 3, "uniforms: expected shape (3, count)");
   const double* const numbers = uniforms.data();
   const int64_t count = uniforms.shape(1);
-  return sample(vertices, faces, count, [&](auto at, auto corners, auto n_faces, auto points, auto face) {
-    return pa3d::surface_points(at, corners, n_faces, count, numbers, points, face);
+  return sample(vertices, faces, count, [&](auto vertex_data, auto face_data, auto n_faces, auto points, auto face) {
+    return pa3d::surface_points(vertex_data, face_data, n_faces, count, numbers, points, face);
   });
 }
 
@@ -81,7 +81,7 @@ def sample_surface(
     faces: Ids,  # (F, 3)
     count: int,
     seed: int,
-) -> tuple[Floats, Ids] | None: ...  # points (count, 3), face of each (count,); None where nothing has an area
+) -> tuple[Floats, Ids] | None: ...  # points (count, 3), face of each (count,); None if the total area is 0
 def surface_points(
     vertices: Floats,  # (V, 3)
     faces: Ids,  # (F, 3)

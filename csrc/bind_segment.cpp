@@ -120,9 +120,9 @@ py::tuple label_points(const Floats& query_points, const Floats& centers, const 
   require_points(centers, "centers: expected shape (G, 3), G >= 1");
   require_points(points, "points: expected shape (N, 3), N >= 1");
   require_rows(logits, "logits: expected shape (G, K), not empty");
-  const int64_t n = query_points.shape(0), g = centers.shape(0), k = logits.shape(1);
-  require(logits.shape(0) == g, "logits: expected one row per centre");
-  require(members.ndim() == 2 && members.shape(0) == g, "members: expected one row per centre");
+  const int64_t n = query_points.shape(0), num_centers = centers.shape(0), num_parts = logits.shape(1);
+  require(logits.shape(0) == num_centers, "logits: expected one row per centre");
+  require(members.ndim() == 2 && members.shape(0) == num_centers, "members: expected one row per centre");
   for (int64_t i = 0; i < members.size(); ++i)
     require(members.data()[i] >= 0 && members.data()[i] < points.shape(0), "members: an index lies outside the points");
   require(assign == "nearest" || assign == "membership" || assign == "smooth",
@@ -130,17 +130,18 @@ py::tuple label_points(const Floats& query_points, const Floats& centers, const 
   const pa3d::Assign how = assign == "nearest"      ? pa3d::Assign::nearest
                            : assign == "membership" ? pa3d::Assign::membership
                                                     : pa3d::Assign::smooth;
-  require_per_name(presence, k, "presence: expected one per name");
-  const float* const sure = presence ? presence->data() : nullptr;
-  const pa3d::Patches patches{centers.data(), g, members.data(), members.shape(1), points.data(), points.shape(0)};
+  require_per_name(presence, num_parts, "presence: expected one per name");
+  const float* const presence_data = presence ? presence->data() : nullptr;
+  const pa3d::Patches patches{centers.data(),   num_centers,   members.data(),
+                              members.shape(1), points.data(), points.shape(0)};
   Labels labels(n);
-  Floats scores({n, k});
+  Floats scores({n, num_parts});
   const float *const in = query_points.data(), *const values = logits.data();
   int32_t* const label = labels.mutable_data();
   float* const score = scores.mutable_data();
   {
     py::gil_scoped_release release;
-    pa3d::label_points(in, n, patches, values, k, how, none, threads, label, score, sure);
+    pa3d::label_points(in, n, patches, values, num_parts, how, none, threads, label, score, presence_data);
   }
   return py::make_tuple(labels, scores);
 }

@@ -25,7 +25,7 @@ using Sizes = pa3d::Indices;
 
 class TextEngine {
  public:
-  // weights: the arrays of the weights' file, int16 and float32, C order; kept, not copied.
+  // weights: the arrays of the weight file, int16 and float32, in C order. They are kept alive, not copied.
   TextEngine(const py::dict& weights, int threads) : weights_(weights) {
     pa3d::TextWeights source{[&](const std::string& name, int64_t count) { return find<int16_t>(name, count); },
                              [&](const std::string& name, int64_t count) { return find<float>(name, count); }};
@@ -48,8 +48,8 @@ class TextEngine {
     float* const result = out.mutable_data();
     {
       py::gil_scoped_release release;
-      const auto space = pool_.acquire([&] { return encoder_->workspace(); });
-      encoder_->encode(in, sizes, n, threads, *space, result);
+      const auto workspace = pool_.acquire([&] { return encoder_->workspace(); });
+      encoder_->encode(in, sizes, n, threads, *workspace, result);
     }
     return out;
   }
@@ -68,7 +68,7 @@ class TextEngine {
     return static_cast<const T*>(array.data());
   }
 
-  py::dict weights_;  // word vectors are read from it
+  py::dict weights_;  // token embeddings are read from it
   std::unique_ptr<pa3d::TextEncoder> encoder_;
   pa3d::Pool<pa3d::TextEncoder::Workspace> pool_;
 };

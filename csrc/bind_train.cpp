@@ -1,5 +1,5 @@
-// Python's side of cpu/train_embed.h and cpu/train_block.h. The callers in pa3d/ops have checked kinds and sizes that
-// users can get wrong; here every array must be as long as the kernels read or write it.
+// Python bindings of cpu/train_embed.h and cpu/train_block.h. The callers in pa3d/ops have already checked what users
+// can get wrong, such as dtypes. Here only the size of every array is checked against what the kernels read or write.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -37,8 +37,8 @@ const float* floats(const Floats& array, int64_t count, const char* name) {
   return array.data();
 }
 
-// Memory that starts with a cache line: what torch then does with it must not depend, in the order of its sums, on
-// where the allocator happened to put it.
+// An array that starts at a cache line. torch's sums over it have an order that depends on the alignment of the memory,
+// and the same seed must give the same result.
 template <class X>
 py::array_t<X, py::array::c_style> aligned_array(const std::vector<py::ssize_t>& shape) {
   constexpr size_t kLine = 64;
@@ -50,9 +50,9 @@ py::array_t<X, py::array::c_style> aligned_array(const std::vector<py::ssize_t>&
   return py::array_t<X, py::array::c_style>(shape, static_cast<X*>(memory), owner);
 }
 
-void require_multiple(int64_t size, int64_t of, const char* name) {
-  if (size < of || size % of != 0)
-    throw py::value_error(std::string(name) + ": expected a multiple of " + std::to_string(of) + ", got " +
+void require_multiple(int64_t size, int64_t divisor, const char* name) {
+  if (size < divisor || size % divisor != 0)
+    throw py::value_error(std::string(name) + ": expected a multiple of " + std::to_string(divisor) + ", got " +
                           std::to_string(size));
 }
 
@@ -203,7 +203,7 @@ class BlockStep {
     const pa3d::BlockWeights w = check_weights(weights, heads, eps);
     if (saved.dim != w.dim || saved.heads != w.heads || saved.hidden_size != w.hidden || dy.ndim() != 3 ||
         dy.shape(0) != saved.batch || dy.shape(1) != saved.tokens || dy.shape(2) != saved.dim)
-      throw py::value_error("dy: expected the shape of the forward pass that left these activations");
+      throw py::value_error("dy: expected the shape of the forward pass that saved these activations");
     Floats dx = aligned_array<float>({dy.shape(0), dy.shape(1), dy.shape(2)});
     Weights weight_gradients;
     float* outputs[11] = {};
@@ -274,7 +274,7 @@ PA3D_BINDINGS(m) {
 /* pa3d/_C.pyi:
 
 class EmbedTrainer:
-    """A step of pa3d.ops.train_embed: moments, finish, backward_sums, backward, in this order; or infer."""
+    """One training step of pa3d.ops.train_embed: moments, finish, backward_sums, backward, in this order; or infer."""
 
     def __init__(self, precision: str) -> None: ...
     def moments(
@@ -310,7 +310,7 @@ class EmbedTrainer:
 class SavedActivations: ...
 
 class BlockTrainer:
-    """Memory to take blocks forward and back in, one at a time; see pa3d.ops.train_block."""
+    """Runs the forward and backward pass of one block at a time in its working memory; see pa3d.ops.train_block."""
 
     def __init__(self, precision: str) -> None: ...
     def new_activations(self) -> SavedActivations: ...

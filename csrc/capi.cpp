@@ -1,4 +1,4 @@
-// csrc/pa3d.h on the same kernels and the same arithmetic as the Python package.
+// Implements csrc/pa3d.h with the kernels and the arithmetic that the Python package uses too.
 #include "pa3d.h"
 
 #include <algorithm>
@@ -7,11 +7,13 @@
 #include <cstdio>
 #include <cstring>
 #include <limits>
+#include <map>
 #include <memory>
 #include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cpu/cpuid.h"
@@ -42,6 +44,21 @@ std::vector<std::string> names_of(const char* const* parts, int64_t count) {
   return names;
 }
 
+// Points could not be told apart by two names with one vector.
+void check_distinct(const std::vector<std::string>& parts, const float* vectors, int64_t width) {
+  std::map<std::string_view, size_t> seen;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const std::string_view bytes(reinterpret_cast<const char*>(vectors + i * width), width * sizeof(float));
+    const auto [other, fresh] = seen.emplace(bytes, i);
+    auto quoted = [&](size_t k) {
+      return "'" + (parts[k].size() < 200 ? parts[k] : parts[k].substr(0, 197) + "...") + "'";
+    };
+    require(fresh, "part names " + quoted(other->second) + " and " + quoted(i) +
+                       " are the same for the text encoder, which ignores accents, invisible characters, words that it "
+                       "does not know and what follows its first few hundred tokens; rename one");
+  }
+}
+
 void embed(const pa3d_text& text, const std::vector<std::string>& parts, const char* category, std::string_view mode,
            int threads, float* vectors) {
   std::vector<int32_t> ids;
@@ -49,7 +66,7 @@ void embed(const pa3d_text& text, const std::vector<std::string>& parts, const c
   const auto object = category ? std::optional<std::string>(category) : std::nullopt;
   for (const std::string& part : parts) {
     for (const std::string& prompt : pa3d::part_prompts(part, object, mode)) {
-      const std::vector<int32_t> tokens = text.words.encode(prompt);
+      const std::vector<int32_t> tokens = text.tokenizer.encode(prompt);
       ids.insert(ids.end(), tokens.begin(), tokens.end());
       lengths.push_back(static_cast<int64_t>(tokens.size()));
     }
@@ -57,22 +74,33 @@ void embed(const pa3d_text& text, const std::vector<std::string>& parts, const c
   }
   const int64_t width = text.encoder->config().width;
   std::vector<float> rows(lengths.size() * width);
-  const auto space = text.workspaces.acquire([&] { return text.encoder->workspace(); });
-  text.encoder->encode(ids.data(), lengths.data(), static_cast<int64_t>(lengths.size()), threads, *space, rows.data());
+  const auto workspace = text.workspaces.acquire([&] { return text.encoder->workspace(); });
+  text.encoder->encode(ids.data(), lengths.data(), static_cast<int64_t>(lengths.size()), threads, *workspace,
+                       rows.data());
   int64_t start = 0;
   for (size_t i = 0; i < parts.size(); start = ends[i++])
     pa3d::unit_mean(rows.data() + start * width, ends[i] - start, width, vectors + i * width);
+  check_distinct(parts, vectors, width);
 }
 
 void check_threads(int threads) {
   require(threads >= 0 && threads <= kMaxThreads, "threads is " + std::to_string(threads) + "; expected 0 or more");
 }
 
+// C lets an enum hold any number; in C++ it would be undefined to read one that the enum does not name.
+template <class Enum>
+int number_of(const Enum& value) {
+  static_assert(sizeof(Enum) == sizeof(int));
+  int number;
+  std::memcpy(&number, &value, sizeof number);
+  return number;
+}
+
 pa3d_options checked(const pa3d_options* given) {
   const pa3d_options o = given ? *given : pa3d_default_options();
-  require(o.up == PA3D_UP_X || o.up == PA3D_UP_Y || o.up == PA3D_UP_Z,
-          "up is not one of PA3D_UP_X, PA3D_UP_Y, PA3D_UP_Z");
-  require(o.assign == PA3D_NEAREST || o.assign == PA3D_MEMBERSHIP || o.assign == PA3D_SMOOTH || o.assign == PA3D_OWN,
+  const int up = number_of(o.up), assign = number_of(o.assign);
+  require(up == PA3D_UP_X || up == PA3D_UP_Y || up == PA3D_UP_Z, "up is not one of PA3D_UP_X, PA3D_UP_Y, PA3D_UP_Z");
+  require(assign == PA3D_NEAREST || assign == PA3D_MEMBERSHIP || assign == PA3D_SMOOTH || assign == PA3D_OWN,
           "assign is not one of PA3D_NEAREST, PA3D_MEMBERSHIP, PA3D_SMOOTH, PA3D_OWN");
   require(o.none >= 0 && o.none <= 1, "none is " + std::to_string(o.none) + "; expected a probability between 0 and 1");
   require(o.sample >= 0, "sample is " + std::to_string(o.sample) + "; expected 0 for every point, or more");
@@ -121,12 +149,12 @@ void check_shape(const Shape& shape) {
             "faces refer to vertices outside 0.." + std::to_string(shape.n - 1));
 }
 
-// Fills the session with the points the encoder sees, in its frame, and what it makes of them.
+// Runs the encoder. Fills the session with the points that the encoder gets, in its frame, and with its outputs.
 void encode(const pa3d_model& model, const Shape& shape, const pa3d_options& o, Session& s, float* tokens) {
   const auto& c = model.config;
   const float* chosen = shape.points;
   int64_t count = shape.n;
-  s.drawn.clear();
+  s.sample_idx.clear();
   if (o.sample > 0 && (shape.is_mesh || o.sample < shape.n)) {
     require(o.sample < INT32_MAX, "sample is " + std::to_string(o.sample) + "; expected fewer than 2^31 points");
     count = o.sample;
@@ -137,9 +165,9 @@ void encode(const pa3d_model& model, const Shape& shape, const pa3d_options& o, 
                                    s.sampled_face.data()),
               "every face has zero area; a shape needs a surface");
     } else {
-      s.drawn.resize(count);
-      pa3d::sample_indices(shape.n, count, o.seed, s.drawn.data());
-      for (int64_t i = 0; i < count; ++i) std::copy_n(shape.points + 3 * s.drawn[i], 3, &s.sampled[3 * i]);
+      s.sample_idx.resize(count);
+      pa3d::sample_indices(shape.n, count, o.seed, s.sample_idx.data());
+      for (int64_t i = 0; i < count; ++i) std::copy_n(shape.points + 3 * s.sample_idx[i], 3, &s.sampled[3 * i]);
     }
     chosen = s.sampled.data();
   }
@@ -147,32 +175,31 @@ void encode(const pa3d_model& model, const Shape& shape, const pa3d_options& o, 
     s.outlier.resize(count);
     if (pa3d::find_outliers(chosen, count, model.outliers, o.threads, s.outlier.data()) > 0) {
       s.sampled.resize(3 * count);
-      s.kept.clear();
+      s.inlier_idx.clear();
       for (int64_t i = 0; i < count; ++i) {
         if (s.outlier[i]) continue;
-        std::copy_n(chosen + 3 * i, 3, &s.sampled[3 * s.kept.size()]);
-        s.kept.push_back(s.drawn.empty() ? i : s.drawn[i]);
+        std::copy_n(chosen + 3 * i, 3, &s.sampled[3 * s.inlier_idx.size()]);
+        s.inlier_idx.push_back(s.sample_idx.empty() ? i : s.sample_idx[i]);
       }
-      s.drawn.swap(s.kept);
+      s.sample_idx.swap(s.inlier_idx);
       chosen = s.sampled.data();
-      count = static_cast<int64_t>(s.drawn.size());
+      count = static_cast<int64_t>(s.sample_idx.size());
     }
   }
   s.frame = pa3d::normalization(chosen, count);
   require(s.frame.radius > 0, "all sampled points are equal; a shape needs an extent");
-  s.used.resize(3 * count);
-  pa3d::normalize(chosen, count, s.frame, kModelAxes[o.up], o.threads, s.used.data());
-  s.center_index.resize(c.patches);
+  s.encoder_points.resize(3 * count);
+  pa3d::normalize(chosen, count, s.frame, kModelAxes[o.up], o.threads, s.encoder_points.data());
+  s.center_idx.resize(c.patches);
   s.centers.resize(3 * c.patches);
   s.members.resize(c.patches * c.patch_size);
   s.features.resize(c.patches * c.text_dim);
-  model.encoder->forward(s.used.data(), count, o.threads, *s.workspace, s.center_index.data(), s.members.data(), tokens,
-                         s.features.data(), nullptr);
-  for (int64_t i = 0; i < c.patches; ++i) std::copy_n(&s.used[3 * s.center_index[i]], 3, &s.centers[3 * i]);
+  model.encoder->forward(s.encoder_points.data(), count, o.threads, *s.workspace, s.center_idx.data(), s.members.data(),
+                         tokens, s.features.data(), nullptr);
+  for (int64_t i = 0; i < c.patches; ++i) std::copy_n(&s.encoder_points[3 * s.center_idx[i]], 3, &s.centers[3 * i]);
 }
 
-// The session's logits (patches, count) of the encoded shape, and the presence (count) of the names where the model has
-// one.
+// The session's logits (patches, count) of the encoded shape, and the presence (count) of the names if the model has one.
 void compare(const pa3d_model& model, const float* vectors, int64_t count, const pa3d_options& o, Session& s) {
   const auto& c = model.config;
   const float* levels = nullptr;
@@ -194,24 +221,28 @@ void compare(const pa3d_model& model, const float* vectors, int64_t count, const
     pa3d::presence(s.logits.data(), c.patches, count, model.presence[0], model.presence[1], s.presence.data());
 }
 
-// Labels and scores of the shape's points, and of the centroids of its faces where they are asked for.
+// Labels and scores of the shape's points, and of the centroids of its faces if these are wanted.
 void label(const pa3d_model& model, const Shape& shape, const float* vectors, int64_t count, const pa3d_options& o,
            Session& s, const Outputs& out) {
   const auto& c = model.config;
   encode(model, shape, o, s, nullptr);
   compare(model, vectors, count, o, s);
   const float* const presence = s.presence.empty() ? nullptr : s.presence.data();
-  const pa3d::Patches patches{s.centers.data(), c.patches,     s.members.data(),
-                              c.patch_size,     s.used.data(), static_cast<int64_t>(s.used.size()) / 3};
+  const pa3d::Patches patches{s.centers.data(),        c.patches,
+                              s.members.data(),        c.patch_size,
+                              s.encoder_points.data(), static_cast<int64_t>(s.encoder_points.size()) / 3};
   const pa3d::Assign assign = o.assign == PA3D_NEAREST      ? pa3d::Assign::nearest
                               : o.assign == PA3D_MEMBERSHIP ? pa3d::Assign::membership
                               : o.assign == PA3D_SMOOTH     ? pa3d::Assign::smooth
                                                             : model.assign;
   auto label_at = [&](const float* points, int64_t n, int32_t* labels, float* scores) {
-    s.at.resize(3 * n);
-    pa3d::normalize(points, n, s.frame, kModelAxes[o.up], o.threads, s.at.data());
-    pa3d::label_points(s.at.data(), n, patches, s.logits.data(), count, assign, o.none, o.threads, labels, scores,
-                       presence);
+    s.query_points.resize(3 * n);
+    pa3d::normalize(points, n, s.frame, kModelAxes[o.up], o.threads, s.query_points.data());
+    require(std::all_of(s.query_points.begin(), s.query_points.end(), [](float x) { return std::isfinite(x); }),
+            "the sampled points are so near to each other that float32 cannot hold the others in their scale; remove "
+            "outliers or give a larger sample");
+    pa3d::label_points(s.query_points.data(), n, patches, s.logits.data(), count, assign, o.none, o.threads, labels,
+                       scores, presence);
   };
   label_at(shape.points, shape.n, out.labels, out.scores);
   if (!out.face_labels && !out.face_scores) return;
@@ -225,20 +256,20 @@ void label(const pa3d_model& model, const Shape& shape, const float* vectors, in
   label_at(s.centroids.data(), shape.n_faces, out.face_labels, out.face_scores);
 }
 
-// The session's vectors, one per part, from names.
+// Fills the session's vectors, one per part, from part names.
 void embed_for(const pa3d_model& model, const pa3d_text* text, const char* const* parts, int64_t count,
                const char* category, int threads, Session& s) {
   require_given(text, "text");
   const auto names = names_of(parts, count);
   const int64_t width = text->encoder->config().width;
   require(model.text_space == kTextSpace && model.config.text_dim == width,
-          "the model lives in the text space " + model.text_space + " of " + std::to_string(model.config.text_dim) +
-              " dimensions, pa3d_text in " + kTextSpace + "; use the function that takes vectors");
+          "the model uses the text space " + model.text_space + " of " + std::to_string(model.config.text_dim) +
+              " dimensions, pa3d_text uses " + kTextSpace + "; use the function that takes vectors");
   s.vectors.resize(count * width);
   embed(*text, names, category, model.prompts, threads, s.vectors.data());
 }
 
-// The session's vectors, one per part, from the caller's.
+// Fills the session's vectors, one per part, from the caller's vectors.
 void use_vectors(const pa3d_model& model, const float* vectors, int64_t count, Session& s) {
   require_given(vectors, "vectors");
   require(count >= 1 && count < INT32_MAX, "count is " + std::to_string(count) + "; expected at least one vector");
@@ -309,6 +340,41 @@ pa3d_status pa3d_model_info(const pa3d_model* model, pa3d_info* info) {
   });
 }
 
+pa3d_status pa3d_center(const double* points, int64_t n, float* centered, double* origin) {
+  return guarded([&] {
+    require_given(points, "points");
+    require_given(centered, "centered");
+    require_given(origin, "origin");
+    require(n >= 1 && n < INT32_MAX,
+            "n is " + std::to_string(n) + "; expected at least one point, and fewer than 2^31");
+    constexpr double kFarAway = 16, kInfinity = std::numeric_limits<double>::infinity();  // as in pa3d/shape.py
+    double low[3] = {kInfinity, kInfinity, kInfinity}, high[3] = {-kInfinity, -kInfinity, -kInfinity};
+    for (const double* p = points; p < points + 3 * n; p += 3) {
+      if (!(std::isfinite(p[0]) && std::isfinite(p[1]) && std::isfinite(p[2]))) continue;
+      for (int a = 0; a < 3; ++a) low[a] = std::min(low[a], p[a]), high[a] = std::max(high[a], p[a]);
+    }
+    double extent = 0, largest = 0;
+    for (int a = 0; a < 3; ++a) {
+      extent = std::max(extent, high[a] - low[a]);
+      largest = std::max({largest, std::abs(low[a]), std::abs(high[a])});
+      origin[a] = 0;
+    }
+    if (std::isfinite(largest) && extent > 0 && largest > kFarAway * extent) {
+      const double grid = std::exp2(std::floor(std::log2(extent)));
+      for (int a = 0; a < 3; ++a) origin[a] = std::nearbyint((low[a] + high[a]) / 2 / grid) * grid;
+    }
+    constexpr double kLargest = std::numeric_limits<float>::max();
+    for (int64_t i = 0; i < 3 * n; ++i) {
+      const double moved = points[i] - origin[i % 3];
+      // A double beyond float32 becomes infinite, which the other functions refuse.
+      centered[i] = std::abs(moved) <= kLargest ? static_cast<float>(moved)
+                    : std::isnan(moved)
+                        ? std::numeric_limits<float>::quiet_NaN()
+                        : std::copysign(std::numeric_limits<float>::infinity(), static_cast<float>(moved > 0 ? 1 : -1));
+    }
+  });
+}
+
 pa3d_options pa3d_default_options(void) { return {PA3D_UP_Y, PA3D_OWN, 0.0f, 2048, 0, 0}; }
 
 pa3d_status pa3d_embed_text(const pa3d_text* text, const char* const* parts, int64_t count, const char* category,
@@ -333,7 +399,7 @@ pa3d_status pa3d_encode(const pa3d_model* model, const float* points, int64_t n,
     if (features) std::copy(s->features.begin(), s->features.end(), features);
     if (members)
       std::transform(s->members.begin(), s->members.end(), members,
-                     [&](int64_t i) { return s->drawn.empty() ? i : s->drawn[i]; });
+                     [&](int64_t i) { return s->sample_idx.empty() ? i : s->sample_idx[i]; });
   });
 }
 

@@ -1,4 +1,5 @@
-// What stands behind the handles of pa3d.h, and how errors become statuses. Included by capi.cpp alone.
+// The structs behind the handles of pa3d.h (pa3d_model, pa3d_text), and the conversion of exceptions to status codes.
+// Included only by capi.cpp.
 
 namespace pa3d::capi {
 
@@ -6,14 +7,15 @@ constexpr const char* kTextSpace = "all-MiniLM-L6-v2";
 constexpr int64_t kFormat = 1;
 constexpr int kMaxThreads = 4096;
 
-// Rows are the model's axes: the official code swaps y and z of its y-up data.
+// One row per up axis: which of the caller's axes become the model's x, y and z. The official code swaps y and z of its
+// y-up data.
 constexpr int kModelAxes[3][3] = {{1, 2, 0}, {0, 2, 1}, {0, 1, 2}};
 
 struct Unsupported : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// A fixed buffer: there must be a message when memory is out, too.
+// A fixed buffer, so that there is a message even when no memory is left.
 thread_local char t_message[1024];
 
 pa3d_status failed(pa3d_status status, const char* message) {
@@ -21,7 +23,7 @@ pa3d_status failed(pa3d_status status, const char* message) {
   return status;
 }
 
-// Runs body; whatever it throws becomes a status and a message.
+// Runs body and converts its exceptions to a status and a message.
 template <class Body>
 pa3d_status guarded(const Body& body) noexcept {
   try {
@@ -53,8 +55,8 @@ void require_given(const void* pointer, const char* name) {
 constexpr std::pair<const char*, pa3d::Precision> kPrecisions[] = {
     {"fp32", pa3d::Precision::fp32}, {"bf16", pa3d::Precision::bf16}, {"int8", pa3d::Precision::int8}};
 
-// verified: what the checkpoint's labels were checked at, fastest first; "auto" takes the first that runs here, or
-// fp32.
+// verified: the precisions at which the checkpoint's labels were checked, fastest first. "auto" takes the first one
+// that runs on this processor, or fp32.
 std::string resolve_precision(const std::string& name, const std::vector<std::string>& verified) {
   auto runs = [](const std::string& wanted) {
     return std::any_of(std::begin(kPrecisions), std::end(kPrecisions),
@@ -67,7 +69,7 @@ std::string resolve_precision(const std::string& name, const std::vector<std::st
   require(name == "fp32" || name == "bf16" || name == "int8",
           "precision '" + name + "' is not one of auto, fp32, bf16, int8");
   if (!runs(name))
-    throw Unsupported("precision " + name + " needs AVX-512 with BF16 and VNNI; the level in use is " +
+    throw Unsupported("precision " + name + " needs AVX-512 with BF16 and VNNI; the instruction set in use is " +
                       pa3d::isa_name(pa3d::isa()) + "; use fp32 or auto");
   return name;
 }
@@ -94,7 +96,7 @@ pa3d::EncoderConfig parse_config(const pa3d::Json& json) {
       for (int i = 0; i < 4; ++i) c.embed[i] = widths[i].integer("embed");
     } else if (key == "min_sq_norm") {
       c.min_sq_norm = static_cast<float>(value.number("min_sq_norm"));
-    } else if (key != "drop_path") {  // which is for training alone
+    } else if (key != "drop_path") {  // only training uses it
       throw pa3d::FileError("the configuration has an unknown field " + key + "; written by a newer pa3d?");
     }
   }
@@ -105,14 +107,14 @@ pa3d::EncoderConfig parse_config(const pa3d::Json& json) {
   return c;
 }
 
-// What one call needs; kept for the next.
+// The working memory of one call. It is kept for later calls.
 struct Session {
   std::unique_ptr<pa3d::Encoder::Workspace> workspace;
-  std::vector<int64_t> drawn, kept, center_index, members;  // drawn: the caller's points that are used; empty for all
+  std::vector<int64_t> sample_idx, inlier_idx, center_idx, members;  // sample_idx: the used points; empty for all
   std::vector<int32_t> sampled_face;
   std::vector<uint8_t> outlier;
-  std::vector<float> sampled, used, centers, features, vectors, logits, presence, at, centroids;
-  std::vector<float> level_vectors, levels;  // the levels of the last names, and these
+  std::vector<float> sampled, encoder_points, centers, features, vectors, logits, presence, query_points, centroids;
+  std::vector<float> level_vectors, levels;  // the levels of the last names, and their vectors
   pa3d::Normalization frame;
 };
 
@@ -152,7 +154,7 @@ struct pa3d_model {
       file.fail(std::string("its metadata is damaged (") + error.what() + ")");
     }
     precision = resolve_precision(wanted, verified);
-    std::vector<std::vector<float>> widened;  // alive until all is packed
+    std::vector<std::vector<float>> fp32_weights;  // F16 tensors converted; alive until everything is packed
     size_t read = 0;
     auto weights = [&](const std::string& name, int64_t count) -> const float* {
       const auto& tensor = file.tensor(name, count);
@@ -161,9 +163,9 @@ struct pa3d_model {
         file.fail(name + " is " + tensor.dtype + ", expected F32 or F16");
       const float* values = reinterpret_cast<const float*>(tensor.data);
       if (tensor.dtype == "F16") {
-        widened.emplace_back(count);
-        pa3d::half_to_float(reinterpret_cast<const uint16_t*>(tensor.data), count, widened.back().data());
-        values = widened.back().data();
+        fp32_weights.emplace_back(count);
+        pa3d::half_to_float(reinterpret_cast<const uint16_t*>(tensor.data), count, fp32_weights.back().data());
+        values = fp32_weights.back().data();
       }
       if (!std::all_of(values, values + count, [](float v) { return std::isfinite(v); }))
         file.fail(name + " has NaN or infinite values");
@@ -220,17 +222,18 @@ struct pa3d_model {
 };
 
 struct pa3d_text {
-  pa3d_text(const std::string& weights, const std::string& tokenizer) : file(weights), words(tokenizer) {
+  pa3d_text(const std::string& weights_path, const std::string& tokenizer_path)
+      : file(weights_path), tokenizer(tokenizer_path) {
     const pa3d::TextConfig config;
-    if (words.size() > config.vocabulary || words.max_tokens() > config.max_tokens)
-      throw pa3d::FileError(tokenizer + ": its vocabulary or length does not fit the text encoder");
+    if (tokenizer.size() > config.vocabulary || tokenizer.max_tokens() > config.max_tokens)
+      throw pa3d::FileError(tokenizer_path + ": its vocabulary or length does not fit the text encoder");
     const pa3d::TextWeights source{[&](const std::string& name, int64_t count) { return file.integers(name, count); },
                                    [&](const std::string& name, int64_t count) { return file.floats(name, count); }};
     encoder = pa3d::make_text_encoder(config, source, 0);
   }
 
-  pa3d::SafeTensors file;  // word vectors are read from it
-  pa3d::WordPiece words;
+  pa3d::SafeTensors file;  // token embeddings are read from it
+  pa3d::WordPiece tokenizer;
   std::unique_ptr<pa3d::TextEncoder> encoder;
   mutable pa3d::Pool<pa3d::TextEncoder::Workspace> workspaces;
 };

@@ -8,15 +8,16 @@
  *     pa3d_segment(model, text, points, n, parts, 3, "chair", NULL, labels, scores);
  *
  * Every function that can fail returns a pa3d_status; PA3D_OK is 0, and pa3d_error_message() says what went wrong. When
- * one fails, what it would have written is undefined, except that a handle it would have made is set to NULL. No
- * exception leaves the library.
+ * a function fails, the content of its output arrays is undefined, and a handle that it would have created is set to
+ * NULL. No C++ exception leaves the library.
  *
- * Threads: handles are immutable once made, and any number of threads may use one at once. A call uses `threads`
- * threads of its own, or what OpenMP would take (OMP_NUM_THREADS) when that is 0. Results do not depend on it. The
- * environment variable PA3D_ISA (generic, avx2, avx512, avx512_bf16) pins a lower level of the processor.
+ * Threads: handles are immutable once created, and any number of threads may use one at once. A call runs on `threads`
+ * threads of its own; 0 means OpenMP's default (OMP_NUM_THREADS). Results do not depend on the number of threads. By
+ * default the best instruction set (ISA) of the processor is used. The environment variable PA3D_ISA (generic, avx2,
+ * avx512, avx512_bf16) selects a lower one.
  *
- * Arrays are dense and in row order. Texts are UTF-8, ended by a zero. Labels and scores equal those of the Python
- * package, Segmenter.segment with the same points and options, to the bit on one machine.
+ * Arrays are contiguous and row-major. Strings are NUL-terminated UTF-8. On one machine, labels and scores equal those
+ * of Segmenter.segment in the Python package, with the same points and options, to the bit.
  */
 #ifndef PA3D_H
 #define PA3D_H
@@ -38,90 +39,103 @@ typedef enum pa3d_status {
   PA3D_INTERNAL = 5     /* a bug; please report it with the message */
 } pa3d_status;
 
-/* The message of the last failed call of this thread; "" when none has failed. Valid until this thread's next failure.
- */
+/* The message of this thread's last failed call; "" when no call has failed. Valid until the thread's next failure. */
 PA3D_API const char* pa3d_error_message(void);
 
 #define PA3D_VERSION "0.1.0"
 
-/* PA3D_VERSION of the library that runs. */
+/* PA3D_VERSION of the library that is loaded. */
 PA3D_API const char* pa3d_version(void);
 
-typedef struct pa3d_model pa3d_model; /* an encoder of shapes and the text space that it was trained with */
-typedef struct pa3d_text pa3d_text;   /* the embedded text encoder, all-MiniLM-L6-v2 */
+typedef struct pa3d_model pa3d_model; /* an encoder of shapes, trained for the vectors of one text encoder */
+typedef struct pa3d_text pa3d_text;   /* the text encoder that comes with pa3d, all-MiniLM-L6-v2 */
 
-/* path: a .safetensors checkpoint as pa3d writes it. precision: "fp32", "bf16", "int8" or "auto"; NULL is "auto". bf16
- * and int8 give PA3D_UNSUPPORTED where the processor lacks AVX-512 with BF16 and VNNI. */
+/* path: a .safetensors checkpoint as pa3d writes it. precision: "fp32", "bf16", "int8" or "auto"; NULL means "auto":
+ * the fastest that runs here among those that the checkpoint was verified at, or fp32. bf16 and int8 give
+ * PA3D_UNSUPPORTED if the processor lacks AVX-512 with BF16 and VNNI. */
 PA3D_API pa3d_status pa3d_model_load(const char* path, const char* precision, pa3d_model** model);
 PA3D_API void pa3d_model_free(pa3d_model* model); /* NULL is fine */
 
-/* weights, tokenizer: minilm-l6-v2.safetensors and minilm-tokenizer.json of the Python package's folder pa3d/weights.
- */
+/* weights, tokenizer: paths of minilm-l6-v2.safetensors and minilm-tokenizer.json, which the Python package has in its
+ * folder pa3d/weights. */
 PA3D_API pa3d_status pa3d_text_load(const char* weights, const char* tokenizer, pa3d_text** text);
 PA3D_API void pa3d_text_free(pa3d_text* text); /* NULL is fine */
 
-/* The texts belong to the model. */
+/* A model's sizes and settings. The text space is the vector space of the text encoder that the model was trained with.
+ * Features of patches and vectors of parts both lie in it, so they can be compared by cosine. The strings are owned by
+ * the model. */
 typedef struct pa3d_info {
   int64_t patches;        /* G: patches per shape */
   int64_t patch_size;     /* M: points per patch */
-  int64_t width;          /* C: of the encoder's tokens */
-  int64_t text_width;     /* D: of the text space */
-  float temperature;      /* what cosines are divided by */
-  const char* text_space; /* "all-MiniLM-L6-v2" is the one that pa3d_text serves */
-  const char* prompts;    /* how part names become sentences: auto, part, category or ensemble */
-  const char* precision;  /* what runs: fp32, bf16 or int8 */
+  int64_t width;          /* C: size of a token, which is the encoder's vector for a patch */
+  int64_t text_width;     /* D: size of a vector in the text space */
+  float temperature;      /* cosines are divided by it, which gives the logits */
+  const char* text_space; /* name of that text encoder; "all-MiniLM-L6-v2" is the only one that pa3d_text supports */
+  const char* prompts;    /* how part names become prompts: auto, part, category or ensemble */
+  const char* precision;  /* in use: fp32, bf16 or int8 */
 } pa3d_info;
 
 PA3D_API pa3d_status pa3d_model_info(const pa3d_model* model, pa3d_info* info);
 
+/* The axis of the caller's coordinates that points up. */
 typedef enum pa3d_up { PA3D_UP_X = 0, PA3D_UP_Y = 1, PA3D_UP_Z = 2 } pa3d_up;
 
+/* How a point gets its logits from those of the patches. */
 typedef enum pa3d_assign {
-  PA3D_NEAREST = 0,    /* a point takes the logits of the nearest patch centre */
-  PA3D_MEMBERSHIP = 1, /* the mean over the patches that its nearest encoded point is a member of */
-  PA3D_SMOOTH = 2,     /* three centres weighted by inverse distance */
-  PA3D_OWN = 3         /* what the checkpoint says */
+  PA3D_NEAREST = 0,    /* those of the patch whose centre is nearest to the point */
+  PA3D_MEMBERSHIP = 1, /* the mean over all patches that contain the encoded point nearest to the point */
+  PA3D_SMOOTH = 2,     /* of the patches with the three nearest centres, weighted by inverse distance */
+  PA3D_OWN = 3         /* the one of the three above that the checkpoint has set as its default */
 } pa3d_assign;
 
 typedef struct pa3d_options {
-  pa3d_up up;         /* the axis of the points that points up */
-  pa3d_assign assign; /* how points get labels */
-  float none;         /* points whose best probability is below this are labelled -1; 0 labels every point. For a
-                         model with a calibration of presence, it is the probability among the parts and "none of
-                         them" times the presence of the part */
-  int64_t sample;     /* how many points the encoder sees, drawn at random; 0 is every point */
-  uint64_t seed;      /* of that draw */
-  int threads;        /* 0: what OpenMP would take */
+  pa3d_up up;
+  pa3d_assign assign;
+  float none;     /* points whose best probability is below this get label -1; 0 labels every point. If the model is
+                     calibrated, it is the probability among the parts and "none of them" times the part's presence */
+  int64_t sample; /* how many randomly drawn points the encoder gets; 0 means every point */
+  uint64_t seed;  /* of the random numbers that draw the sample */
+  int threads;    /* 0: OpenMP's default */
 } pa3d_options;
 
-/* up y, own, none 0, sample 2048, seed 0, threads 0. Wherever options are asked for, NULL means these. */
+/* NULL for options means the defaults: up y, assign PA3D_OWN, none 0, sample 2048, seed 0, threads 0. */
 PA3D_API pa3d_options pa3d_default_options(void);
 
-/* vectors (count, 384): one unit vector a part, the mean over the prompts made from its name.
- * category: what the object is, or NULL. prompts: "auto", "part", "category" or "ensemble"; NULL is "auto". */
+/* Coordinates far from zero, such as those of maps, for the functions below, which take float: centered (n, 3) are
+ * points (n, 3) relative to origin (3). The origin is zero unless float would lose precision. Labels belong to the same
+ * points. Points with NaN or infinite coordinates keep them. The functions below refuse such points: leave them out. */
+PA3D_API pa3d_status pa3d_center(const double* points, int64_t n, float* centered, double* origin);
+
+/* vectors (count, 384): one unit vector per part, the normalised mean over the prompts made from its name.
+ * category: what the object is, or NULL. prompts: "auto", "part", "category" or "ensemble"; NULL means "auto".
+ * Fails with PA3D_INVALID for names that are not UTF-8, that are empty without their punctuation, or that the encoder
+ * cannot tell apart: equal in lower case without punctuation, or with equal vectors (it ignores accents and unknown
+ * words). The encoder was trained on English; names in scripts that it cannot read are not reported. */
 PA3D_API pa3d_status pa3d_embed_text(const pa3d_text* text, const char* const* parts, int64_t count,
                                      const char* category, const char* prompts, int threads, float* vectors);
 
-/* points (n, 3) in any units. Of the options, up, sample, seed and threads count. Any of the results may be NULL:
- * centers (G, 3): patch centres in the model's axes, normalised; members (G, M): indices into points; tokens (G, C);
- * features (G, D): unit vectors in the text space. */
+/* points (n, 3) in any units, finite, not all equal; float holds seven digits (see pa3d_center). Only up, sample, seed
+ * and threads of the options are used. Any result may be NULL.
+ * centers (G, 3): coordinates of the patch centres, in the model's axes and scaled to the unit sphere.
+ * members (G, M): indices into points. tokens (G, C). features (G, D): unit vectors in the text space. */
 PA3D_API pa3d_status pa3d_encode(const pa3d_model* model, const float* points, int64_t n, const pa3d_options* options,
                                  float* centers, int64_t* members, float* tokens, float* features);
 
 /* labels (n): index into parts for every point, -1 for none of them; scores (n, count): probabilities, or NULL.
- * Fails with PA3D_INVALID when the model lives in another text space than `text`. */
+ * Fails with PA3D_INVALID when the model uses another text space than `text`. */
 PA3D_API pa3d_status pa3d_segment(const pa3d_model* model, const pa3d_text* text, const float* points, int64_t n,
                                   const char* const* parts, int64_t count, const char* category,
                                   const pa3d_options* options, int32_t* labels, float* scores);
 
-/* The same with vectors (count, D) of the caller's, of any length but 0, in place of names; for other text spaces, and
- * for parts that are asked for again and again. */
+/* The same with the caller's vectors (count, D) instead of part names. They must be non-zero and need not be
+ * normalised. Use it for models of other text spaces. It also saves embedding the same names again in every call. */
 PA3D_API pa3d_status pa3d_segment_vectors(const pa3d_model* model, const float* points, int64_t n, const float* vectors,
                                           int64_t count, const pa3d_options* options, int32_t* labels, float* scores);
 
-/* A mesh: vertices (n, 3), faces (n_faces, 3) indices of vertices. The encoder sees `sample` points on the surface,
- * drawn by area, or every vertex where sample is 0. Any of the results may be NULL: labels (n) and scores (n, count) of
- * the vertices; face_labels (n_faces) and face_scores (n_faces, count) of the faces, taken at their centroids. */
+/* A mesh: vertices (n, 3); faces (n_faces, 3), indices into vertices. The encoder gets `sample` points drawn uniformly
+ * by area from the surface, or every vertex if sample is 0. Results, any of which may be NULL: labels (n) and scores
+ * (n, count) of the vertices; face_labels (n_faces) and face_scores (n_faces, count) of the faces, at their centroids.
+ */
 PA3D_API pa3d_status pa3d_segment_mesh(const pa3d_model* model, const pa3d_text* text, const float* vertices, int64_t n,
                                        const int32_t* faces, int64_t n_faces, const char* const* parts, int64_t count,
                                        const char* category, const pa3d_options* options, int32_t* labels,

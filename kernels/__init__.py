@@ -1,4 +1,4 @@
-"""Triton kernels by the names of the operations. Nothing is imported here: `import pa3d` must not reach for triton.
+"""Triton kernels, one module per operation. Nothing is imported here, because `import pa3d` must not import triton.
 
     knn          k nearest neighbours, exact
     attention    attention over the tokens of a shape, forward and backward
@@ -6,8 +6,8 @@
     patch_embed  grouping, mini-PointNet and its maxima (inference)
     encoder      the whole forward pass of the model on these (inference)
     backproject  2D tokens to points without the upsampled image
-    report       what each kernel takes on a GPU, from the compiler alone
+    report       registers, memory and occupancy of each kernel, as the compiler reports them
 
 They run on CUDA tensors. With TRITON_INTERPRET=1 set before the import they run on CPU tensors through Triton's
-interpreter: a check of the arithmetic and the indexing, never of speed.
+interpreter, which checks the arithmetic and the indexing, never the speed.
 """

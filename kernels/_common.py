@@ -1,4 +1,4 @@
-"""What the kernels share: argument checks, bounded tuning, and arithmetic that the interpreter gets right as well."""
+"""Shared by the kernels: argument checks, tuning over a fixed list, arithmetic that is right in the interpreter too."""
 
 # mypy: allow-untyped-defs
 from __future__ import annotations
@@ -26,11 +26,13 @@ check = functools.partial(checks.check, device="cpu" if INTERPRETED.value else "
 
 @dataclass(frozen=True)
 class Variant:
-    """One kernel as it is compiled for a typical call: `report` turns each of its configurations into a cubin.
+    """One kernel as it is compiled for a typical call; `report` compiles each of its configurations.
 
-    signature: argument name -> Triton type; constexprs: what the caller fixes; configs: what tuning chooses from;
-    typical: sizes of such a call: constexprs are derived from some, and multiples of 16 are compiled as such;
-    fp_fusion: whether a product and a sum may become one instruction.
+    signature: argument name -> Triton type
+    constexprs: those that the caller fixes
+    configs: those that tuning chooses from
+    typical: sizes of such a call; some constexprs are derived from them, and multiples of 16 are compiled as such
+    fp_fusion: whether a product and a sum may become one instruction
     """
 
     name: str
@@ -45,7 +47,7 @@ class Variant:
 def tuned(
     configs_32: list[triton.Config], configs_16: list[triton.Config] | None = None, *, key: list[str], typed: str = ""
 ) -> Callable[[Any], Any]:
-    """triton.autotune over a bounded list. The interpreter, which cannot time, takes the first.
+    """triton.autotune over a fixed list. The interpreter, which cannot measure time, takes the first configuration.
 
     configs_16: the configurations for calls whose argument named `typed` has a 16-bit type; all other calls take
         configs_32.
@@ -61,20 +63,20 @@ def tuned(
 
 
 def refuse_interpreter() -> None:
-    """For everything that measures: raises RuntimeError when the kernels would run on the interpreter."""
+    """For everything that measures time: raises RuntimeError if the kernels would run on the interpreter."""
     if INTERPRETED.value:
         raise RuntimeError("TRITON_INTERPRET is set: times on Triton's interpreter mean nothing; unset it")
 
 
 def check_inference(**tensors: Tensor | None) -> None:
-    """These kernels have no backward: a tensor that wants a gradient is an error, not a silent constant."""
+    """These kernels have no backward: a tensor that requires a gradient is an error, not silently a constant."""
     for name, x in tensors.items():
         if x is not None and x.requires_grad and torch.is_grad_enabled():
             raise ValueError(f"{name}: requires a gradient, but this kernel is for inference; use torch.no_grad()")
 
 
 def on_device(x: Tensor) -> Any:
-    """Launches go to the device of x, not to the current one."""
+    """Makes launches go to the device of x instead of the current one."""
     return torch.cuda.device(x.device) if x.is_cuda else torch.autograd.profiler.record_function("interpreted")
 
 
@@ -88,9 +90,10 @@ def triton_type(dtype: torch.dtype) -> str:
 
 @triton.jit
 def dot(a, b):
-    """a @ b into float32. float32 operands are multiplied as such, never as TF32.
+    """a @ b in float32. float32 operands are never rounded to TF32.
 
-    The interpreter keeps bfloat16 as integers and would multiply those; widening first gives the sums of the hardware.
+    The interpreter stores bfloat16 as integers and would multiply those. Converting to float32 first gives the sums of
+    the hardware.
     """
     if INTERPRETED:
         a = a.to(tl.float32)
@@ -100,7 +103,7 @@ def dot(a, b):
 
 @triton.jit
 def narrow(x, dtype: tl.constexpr):
-    """float32 to dtype, rounded to nearest even; the interpreter would cut bfloat16 off instead."""
+    """float32 to dtype, rounded to nearest even; the interpreter alone would truncate to bfloat16."""
     if INTERPRETED and dtype == tl.bfloat16:
         bits = x.to(tl.int32, bitcast=True)
         bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & -65536

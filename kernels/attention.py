@@ -1,16 +1,16 @@
-"""Attention over the tokens of a shape: softmax(q k^T / sqrt(D)) v for a class token and 128 patches, and their like.
+"""Attention over the tokens of a shape: softmax(q k^T / sqrt(D)) v, tuned for a class token and 128 patches.
 
-A program takes one head of one shape and a block of queries. Keys and values come in tiles of BLOCK_N and one last tile
-of TAIL, the least power of two that holds what remains: 129 keys are 128 + 16, all on chip, and are read once. Longer
-inputs go on over further tiles with a running maximum (Milakov and Gimelshein, arXiv 1805.02867; Dao et al., arXiv
-2205.14135).
+A program takes one head of one shape and a block of queries. Keys and values come in tiles of BLOCK_N. The last tile
+has the size TAIL, the smallest power of two that holds the rest: 129 keys are tiles of 128 and 16. They are all on
+chip, and read once. Longer inputs take more tiles, with a running maximum (Milakov and Gimelshein, arXiv 1805.02867;
+Dao et al., arXiv 2205.14135).
 
-Backward recomputes the probabilities from each row's stored maximum and sum, which apart keep more digits of large
-scores than their joint logarithm does. With P = softmax(S), dP = dO V^T:
+Backward computes the probabilities again from each row's stored maximum and sum. Stored apart, they keep more digits of
+large scores than the logarithm of the sum of exponentials would. With P = softmax(S), dP = dO V^T:
 
     dV = P^T dO,   dS = P * (dP - rowsum(dO * O)),   dQ = dS K / sqrt(D),   dK = dS^T Q / sqrt(D)
 
-float32, bfloat16 and float16 with float32 sums and softmax. Every sum has one order: results repeat to the bit.
+float32, bfloat16 and float16 with float32 sums and softmax. Every sum has a fixed order: results repeat to the bit.
 """
 
 # mypy: allow-untyped-defs
@@ -60,7 +60,7 @@ def patch_attention(
     k: Tensor,  # (B, H, T, D)
     v: Tensor,  # (B, H, T, D)
 ) -> Tensor:  # (B, H, T, D), laid out as (B, T, H, D)
-    """Differentiable attention. Only the last axis must be contiguous: slices of one qkv product go in as they are.
+    """Differentiable attention. Only the last axis must be contiguous, so slices of one qkv product need no copy.
 
     Raises TypeError for a wrong kind or dtype, ValueError for a wrong shape, layout, head width or device.
     """
@@ -68,7 +68,7 @@ def patch_attention(
 
 
 def patch_attention_reference(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """The rule in plain torch."""
+    """The same result in plain torch."""
     return torch.softmax(q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5, dim=-1) @ v
 
 
@@ -85,7 +85,7 @@ class _PatchAttention(torch.autograd.Function):
 
 
 def attention_forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """The output, and for the backward (2, B, H, T) float32: each row's maximum score in base 2, and 1 / its sum."""
+    """The output, and (2, B, H, T) float32 for the backward: each row's maximum score in base 2, and 1 / its sum."""
     b, h, t, d = _check(q=q, k=k, v=v)
     out = _empty_bthd(q)
     stats = torch.empty(2, b, h, t, dtype=torch.float32, device=q.device)
@@ -160,7 +160,7 @@ def forward_kernel(
     acc = tl.zeros((BLOCK_M, D), tl.float32)
     row_max = tl.full((BLOCK_M,), float("-inf"), tl.float32)
     row_sum = tl.zeros((BLOCK_M,), tl.float32)
-    scale *= 1.4426950408889634  # powers of two, not of e
+    scale *= 1.4426950408889634  # log2(e), because exp2 is used instead of exp
     full = t // BLOCK_N * BLOCK_N
     for start in range(0, full, BLOCK_N):
         acc, row_max, row_sum = _attend(

@@ -1,11 +1,11 @@
-"""Tokens of 2D views carried to 3D points without ever building the upsampled image.
+"""Tokens of 2D views summed to 3D points without storing the upsampled image.
 
-A pixel's value is its view's token grid interpolated as PyTorch does (align_corners=False; bicubic by Keys' cubic with
-A = -0.75, "Cubic convolution interpolation for digital image processing", 1981), evaluated only at pixels that show a
-point.
+A pixel's value is its view's token grid interpolated as PyTorch does (align_corners=False). It is computed only for
+pixels that show a point. Bicubic is Keys' cubic with A = -0.75, "Cubic convolution interpolation for digital image
+processing", 1981.
 
-Deterministic: pixels are sorted by point, stably, and one program sums a point's pixels in their order; no float
-atomics. The token grid stays in cache, so what a pixel costs is its 16 taps. Not differentiable: the result is a
+Deterministic: pixels are sorted by point, stably, and one program sums a point's pixels in their order, without float
+atomics. The token grid stays in the cache, so a pixel costs its 16 taps (bicubic). Not differentiable: the result is a
 training target.
 """
 
@@ -42,9 +42,9 @@ def backproject(
 ) -> tuple[Tensor, Tensor]:  # (P, C) float32, (P,) int64
     """Sums of the interpolated values over each point's pixels, and how many pixels those are.
 
-    Pixels whose point is not below n_points are skipped as those without one. per_view: the pixels that show a point
-    in one view count as one, their mean; that takes a launch a view. Raises TypeError for a wrong kind or dtype,
-    ValueError for a wrong shape, layout, device, mode or n_points.
+    Pixels whose point is not in 0..n_points-1 are skipped. per_view: the mean of a point's pixels in a view is added
+    instead of their sum, and views are counted; that takes one launch per view. Raises TypeError for a wrong kind or
+    dtype, ValueError for a wrong shape, layout, device, mode or n_points.
     """
     sizes: dict[str, int] = {}
     check("tokens", tokens, "V gh gw C", FLOATS, sizes)
@@ -77,7 +77,7 @@ def backproject(
 def backproject_reference(
     tokens: Tensor, point_of_pixel: Tensor, n_points: int, mode: str = "bicubic"
 ) -> tuple[Tensor, Tensor]:
-    """The rule in plain torch: the whole image of each view, then a sum by point."""
+    """The same result in plain torch: the whole image of each view, then a sum by point."""
     options = {} if mode == "nearest" else {"align_corners": False}
     image = nn.functional.interpolate(tokens.permute(0, 3, 1, 2), point_of_pixel.shape[1:], mode=mode, **options)
     point = point_of_pixel.reshape(-1).long()

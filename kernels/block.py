@@ -1,11 +1,11 @@
-"""A transformer block of pa3d.model in five launches: LayerNorm, bias, GELU and residual ride on the matrix products.
+"""A transformer block of pa3d.model in five launches: LayerNorm, bias, GELU and residual are fused into the products.
 
     y = epilogue(LayerNorm(x) W^T + b)
 
-A program first takes mean and variance of its rows, then multiplies normalised tiles by tiles of W, and applies bias,
-exact GELU, x Phi(x), and the residual to the sums before they leave the chip. For inference: there is no backward;
-training goes through pa3d.model. float32, bfloat16 and float16 with float32 statistics and sums. Between blocks the sum
-of all residuals may stay in float32 while the products are of 16 bits.
+A program first computes mean and variance of its rows. Then it multiplies normalised tiles by tiles of W. It applies
+bias, exact GELU (x Phi(x)) and the residual to the sums before they are written. For inference only: there is no
+backward; training uses pa3d.model. float32, bfloat16 and float16 with float32 statistics and sums. Between blocks, the
+residual stream may be float32 while the products have 16 bits.
 """
 
 # mypy: allow-untyped-defs
@@ -50,7 +50,7 @@ class BlockWeights(NamedTuple):
 
     @classmethod
     def of(cls, block: Any, dtype: torch.dtype) -> BlockWeights:
-        """Those of a pa3d.model.Block."""
+        """The weights of a pa3d.model.Block."""
 
         def pair(layer: Any) -> tuple[Tensor, Tensor]:
             kind = torch.float32 if layer.weight.ndim == 1 else dtype
@@ -63,7 +63,7 @@ class BlockWeights(NamedTuple):
 
 
 def transformer_block(x: Tensor, weights: BlockWeights) -> Tensor:  # (B, T, C) -> (B, T, C) of the dtype of x
-    """x + attention, then + MLP: what pa3d.model.Block does in eval mode. Errors as those of the parts."""
+    """x + attention, then + MLP: what pa3d.model.Block does in eval mode. Raises what the functions it calls raise."""
     attended = patch_attention(*norm_qkv(x, *weights.norm1, weights.qkv, weights.heads, eps=weights.eps))
     b, t, c = x.shape
     x = linear(attended.transpose(1, 2).reshape(b, t, c), *weights.proj, residual=x)
@@ -79,7 +79,7 @@ def norm_qkv(
     *,
     eps: float = 1e-5,
 ) -> tuple[Tensor, Tensor, Tensor]:  # three (B, H, T, D) views of one (B, T, 3, H, D)
-    """Queries, keys and values of LayerNorm(x), as patch_attention takes them."""
+    """Queries, keys and values of LayerNorm(x), in the layout that patch_attention takes."""
     qkv = linear(x, weight, None, norm=(norm_weight, norm_bias), eps=eps)
     b, t, width = qkv.shape
     if heads < 1 or width % (3 * heads):
@@ -114,10 +114,10 @@ def linear(
     residual: Tensor | None = None,  # (B, T, N), of the dtype of weight or float32
     eps: float = 1e-5,
 ) -> Tensor:  # (B, T, N), of the dtype of residual, or else of weight
-    """GELU(LayerNorm(x) @ weight.T + bias) + residual, each part where it is asked for.
+    """GELU(LayerNorm(x) @ weight.T + bias) + residual; norm, bias, gelu and residual are optional.
 
-    The product is one of numbers of weight's dtype. Raises TypeError for a wrong kind or dtype, ValueError for a wrong
-    shape, layout or device, or where an input requires a gradient and gradients are on.
+    The operands of the product have the dtype of weight. Raises TypeError for a wrong kind or dtype, ValueError for a
+    wrong shape, layout or device, or if an input requires a gradient and gradients are on.
     """
     sizes: dict[str, int] = {}
     check("x", x, "B T K", FLOATS, sizes)
@@ -155,7 +155,7 @@ def linear_reference(
     residual: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """The rule in plain torch."""
+    """The same result in plain torch."""
     if norm:
         x = nn.functional.layer_norm(x, x.shape[-1:], *norm, eps)
     y = nn.functional.linear(x, weight, bias)
@@ -220,7 +220,7 @@ def variants() -> Iterator[Variant]:
         "fc1": {"NORM": True, "BIAS": True, "GELU": True, "RESIDUAL": False},
         "fc2": {"NORM": False, "BIAS": True, "GELU": False, "RESIDUAL": True},
     }
-    # One dtype throughout, and products of 16 bits between float32 residuals, as `encoder` has them.
+    # One dtype throughout, and 16-bit products between float32 residuals, as in `encoder`.
     for dtype, stream in ((d, s) for d in FLOATS for s in dict.fromkeys((d, torch.float32))):
         kind, wide = triton_type(dtype), triton_type(stream)
         for use, flags in uses.items():

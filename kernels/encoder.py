@@ -2,8 +2,8 @@
 
     points -> sample_and_group -> patch_embed -> blocks -> norm -> projection
 
-Matrices and what is multiplied with them are of 16 bits; sums, LayerNorm, GELU and the stream of residuals are float32.
-Nothing waits for the GPU or asks for a value, so the pass can be captured into a CUDA graph.
+Operands of matrix products have 16 bits; sums, LayerNorm, GELU and the residual stream are float32. Nothing waits for
+the GPU or reads a value back, so the pass can be captured into a CUDA graph.
 """
 
 # mypy: allow-untyped-defs
@@ -20,11 +20,12 @@ from .attention import HEAD_DIMS
 from .block import BlockWeights, linear, transformer_block
 from .patch_embed import fold, patch_embed
 
-# Points a patch and widths that `report` compiles without spills; patch_embed itself takes more.
+# The most points per patch, and the widest layers, that `report` compiles without register spills; patch_embed accepts
+# more.
 MAX_SIZE, MAX_WIDTH = 32, 256
 
 
-def refused(config: Any) -> str | None:
+def unsupported_reason(config: Any) -> str | None:
     """Why the kernels cannot take a model of this pa3d.config.EncoderConfig, or None."""
     width = config.dim // config.heads
     if width not in HEAD_DIMS:
@@ -55,9 +56,9 @@ class FusedEncoder:
     def __call__(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # (B, N, 3) float32
         """features (B, G, D) unit vectors, tokens (B, G, C), centers (B, G, 3), float32; members (B, G, M) indices."""
         c, b = self._config, len(points)
-        index, members = sample_and_group(points, c.patches, c.patch_size, min_sq_norm=c.min_sq_norm)
-        centers = gather(points, index)
-        x = linear(patch_embed(points, index, members, self._embed), *self._reduce)
+        center_idx, members = sample_and_group(points, c.patches, c.patch_size, min_sq_norm=c.min_sq_norm)
+        centers = gather(points, center_idx)
+        x = linear(patch_embed(points, center_idx, members, self._embed), *self._reduce)
         x = torch.cat([self._cls.expand(b, -1, -1), x.float()], dim=1)
         (first, first_bias), second = self._pos
         pos = linear(linear(centers, first, first_bias, gelu=True), *second)

@@ -1,12 +1,14 @@
-"""k nearest neighbours: a block of queries walks over tiles of points and keeps its K best as sorted 64-bit keys,
+"""k nearest neighbours: a block of queries goes over tiles of points and keeps its K best as sorted 64-bit keys,
 
     key = bits(squared distance) << 32 | index
 
-Bits of non-negative floats order like the floats, so the least key is the nearest point, and the lowest index among
-equals. A tile's K least keys come sorted one way, the running ones the other way; the smaller of each pair are the K
-least of both and bitonic, so that one merge sorts them (Batcher, "Sorting networks and their applications", 1968).
+The bits of non-negative floats are ordered like the floats. So the smallest key is the nearest point, and the lowest
+index wins ties. The K smallest keys of a tile are sorted in ascending order, the K best so far in descending order.
+The smaller one of each pair gives the K smallest of both. They form a bitonic sequence, which one merge sorts
+(Batcher, "Sorting networks and their applications", 1968).
 
-Exact: the sum is (dx*dx + dy*dy) + dz*dz in float32 and the launch forbids fused multiply-add. Not differentiable.
+Exact: the squared distance is (dx*dx + dy*dy) + dz*dz in float32, and the launch forbids fused multiply-add. Not
+differentiable.
 """
 
 # mypy: allow-untyped-defs
@@ -69,7 +71,7 @@ def kernel(queries, points, index, distance, q, n, k, K: tl.constexpr, BLOCK_Q: 
     qy = tl.load(at + 1, mask=inside, other=0.0)[:, None]
     qz = tl.load(at + 2, mask=inside, other=0.0)[:, None]
 
-    # descending, so that a tile's ascending keys meet them the other way round
+    # descending, so that each is paired with a key of a tile, which are ascending
     best = tl.full((BLOCK_Q, K), 0x7FFFFFFFFFFFFFFF, tl.int64)
     for start in range(0, n, BLOCK_N):
         cols = start + tl.arange(0, BLOCK_N)
@@ -78,8 +80,8 @@ def kernel(queries, points, index, distance, q, n, k, K: tl.constexpr, BLOCK_Q: 
         dx = qx - tl.load(tile, mask=there, other=0.0)[None, :]
         dy = qy - tl.load(tile + 1, mask=there, other=0.0)[None, :]
         dz = qz - tl.load(tile + 2, mask=there, other=0.0)[None, :]
-        far = (dx * dx + dy * dy) + dz * dz
-        keys = (far.to(tl.int32, bitcast=True).to(tl.int64) << 32) | cols[None, :].to(tl.int64)
+        sq_dist = (dx * dx + dy * dy) + dz * dz
+        keys = (sq_dist.to(tl.int32, bitcast=True).to(tl.int64) << 32) | cols[None, :].to(tl.int64)
         keys = tl.where(there[None, :], keys, 0x7FFFFFFFFFFFFFFF)
         improves = tl.min(keys, 1) < tl.max(best, 1)
         if tl.max(improves.to(tl.int32), 0) > 0:

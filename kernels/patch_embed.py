@@ -1,12 +1,12 @@
-"""The mini-PointNet of pa3d.model on patches as they are cut: grouping, four layers and both maxima in one launch.
+"""The mini-PointNet of pa3d.model in one launch: grouping, four layers and both maxima.
 
 A program takes PATCHES patches. It gathers their points and subtracts the centres. The first and the third layer are
-worked off in slices of BLOCK_H units, each of which goes straight into the sums of the layer behind it, so that only
-what the second and the fourth layer put out is ever whole, and that on chip. The third layer's weight on a patch's
-maximum is applied once a patch: W [g; f] = W_g g + W_f f.
+computed in slices of BLOCK_H units. Each slice is added to the sums of the next layer at once. So only the outputs of
+the second and the fourth layer exist as a whole, and those stay on chip. The third layer's product with a patch's
+maximum is computed once per patch: W3 [max f; f] = W3[:, :n] max f + W3[:, n:] f, where f has n numbers.
 
 BatchNorm is folded into the layer before it: this is the network in eval mode, without a backward. bfloat16 and float16
-with float32 sums; float32 products are left to pa3d.model, which multiplies them by a library.
+with float32 sums. float32 is left to pa3d.model, which uses the matrix products of torch.
 """
 
 # mypy: allow-untyped-defs
@@ -55,7 +55,7 @@ class FoldedWeights(NamedTuple):
     b1: Tensor  # (W0,)
     w2: Tensor  # (W1, W0)
     b2: Tensor
-    w3: Tensor  # (W2, 2 W1): the maximum's columns first
+    w3: Tensor  # (W2, 2 W1): the columns for the maximum first
     b3: Tensor
     w4: Tensor  # (W3, W2)
     b4: Tensor
@@ -80,19 +80,19 @@ def fold(net: Any, dtype: torch.dtype) -> FoldedWeights:
 
 def patch_embed(
     points: Tensor,  # (B, N, 3) float32
-    centers: Tensor,  # (B, G) int64 or int32, indices into the points
-    members: Tensor,  # (B, G, M) like centers, M <= 128
+    center_idx: Tensor,  # (B, G) int64 or int32, indices into the points
+    members: Tensor,  # (B, G, M) like center_idx, M <= 128
     weights: FoldedWeights,
 ) -> Tensor:  # (B, G, W3) of the dtype of w2
-    """One vector a patch. Indices must lie in 0..N-1, as those of sample_and_group do; the kernel cannot report others.
+    """One vector per patch. Indices must lie in 0..N-1, as those of sample_and_group do; the kernel cannot check that.
 
-    Raises TypeError for a wrong kind or dtype, ValueError for a wrong shape, layout, width or device, or where an input
+    Raises TypeError for a wrong kind or dtype, ValueError for a wrong shape, layout, width or device, or if an input
     requires a gradient and gradients are on.
     """
     sizes: dict[str, int] = {}
     check("points", points, "B N 3", (torch.float32,), sizes)
-    check("centers", centers, "B G", INTEGERS, sizes)
-    check("members", members, "B G M", (centers.dtype,), sizes)
+    check("center_idx", center_idx, "B G", INTEGERS, sizes)
+    check("members", members, "B G M", (center_idx.dtype,), sizes)
     check("w1", weights.w1, "W0 3", (torch.float32,), sizes)
     check("w2", weights.w2, "W1 W0", HALVES, sizes)
     sizes["2*W1"] = 2 * sizes["W1"]
@@ -100,10 +100,10 @@ def patch_embed(
     check("w4", weights.w4, "W3 W2", (weights.w2.dtype,), sizes)
     for name, width in (("b1", "W0"), ("b2", "W1"), ("b3", "W2"), ("b4", "W3")):
         check(name, getattr(weights, name), width, (torch.float32,), sizes)
-    check_same_device(points=points, centers=centers, members=members, **weights._asdict())
+    check_same_device(points=points, center_idx=center_idx, members=members, **weights._asdict())
     check_inference(points=points, **weights._asdict())
     if sizes["M"] > MAX_SIZE:
-        raise ValueError(f"members: expected at most {MAX_SIZE} points a patch, got {sizes['M']}")
+        raise ValueError(f"members: expected at most {MAX_SIZE} points per patch, got {sizes['M']}")
     for name in ("W1", "W3"):
         if sizes[name] > MAX_WIDTH:
             raise ValueError(f"weights: expected {name} of at most {MAX_WIDTH}, got {sizes[name]}")
@@ -112,16 +112,16 @@ def patch_embed(
     out = torch.empty(b, g, widths[3], dtype=weights.w2.dtype, device=points.device)
     with on_device(points):
         kernel[lambda meta: (triton.cdiv(b * g, meta["PATCHES"]),)](
-            points, centers, members, *weights, out, b * g, g, sizes["N"], m, *widths,
+            points, center_idx, members, *weights, out, b * g, g, sizes["N"], m, *widths,
             BLOCK_M=power_of_two(m, 16), P1=power_of_two(widths[1], 16), P3=power_of_two(widths[3], 16),
         )  # fmt: skip
     return out
 
 
-def patch_embed_reference(points: Tensor, centers: Tensor, members: Tensor, weights: FoldedWeights) -> Tensor:
-    """The rule in plain torch, in the dtypes of the weights."""
+def patch_embed_reference(points: Tensor, center_idx: Tensor, members: Tensor, weights: FoldedWeights) -> Tensor:
+    """The same result in plain torch, in the dtypes of the weights."""
     batch = torch.arange(len(points), device=points.device)
-    patches = points[batch[:, None, None], members] - points[batch[:, None], centers][:, :, None]
+    patches = points[batch[:, None, None], members] - points[batch[:, None], center_idx][:, :, None]
     w1, b1, w2, b2, w3, b3, w4, b4 = weights
     x = torch.relu(patches.to(w1.dtype) @ w1.T + b1).to(w2.dtype)
     f = x @ w2.T + b2.to(w2.dtype)
@@ -132,12 +132,12 @@ def patch_embed_reference(points: Tensor, centers: Tensor, members: Tensor, weig
 @tuned(CONFIGS, key=["patches", "m", "w_2"])
 @triton.jit
 def kernel(
-    points, centers, members, w1, b1, w2, b2, w3, b3, w4, b4, out, patches, g, n, m, w_0, w_1, w_2, w_3,
+    points, center_idx, members, w1, b1, w2, b2, w3, b3, w4, b4, out, patches, g, n, m, w_0, w_1, w_2, w_3,
     BLOCK_M: tl.constexpr, P1: tl.constexpr, P3: tl.constexpr,
     PATCHES: tl.constexpr, BLOCK_H: tl.constexpr,
 ):  # fmt: skip
     ROWS: tl.constexpr = PATCHES * BLOCK_M
-    # the maxima of a few patches are repeated to the 16 rows that a product needs
+    # the maxima of a few patches are repeated to fill the 16 rows that a product needs
     COPIES: tl.constexpr = 16 // PATCHES if PATCHES < 16 else 1
     kind = w2.dtype.element_ty
     row = tl.arange(0, ROWS)
@@ -145,7 +145,7 @@ def kernel(
     here = (patch < patches) & (member < m)
     cloud = points + patch // g * n * 3
     at = cloud + tl.load(members + patch * m + member, mask=here, other=0) * 3
-    origin = cloud + tl.load(centers + patch, mask=here, other=0) * 3
+    origin = cloud + tl.load(center_idx + patch, mask=here, other=0) * 3
     x = tl.load(at, mask=here, other=0.0) - tl.load(origin, mask=here, other=0.0)
     y = tl.load(at + 1, mask=here, other=0.0) - tl.load(origin + 1, mask=here, other=0.0)
     z = tl.load(at + 2, mask=here, other=0.0) - tl.load(origin + 2, mask=here, other=0.0)
@@ -164,7 +164,7 @@ def kernel(
         f += dot(narrow(tl.maximum(first, 0.0), kind), second)
     f += tl.load(b2 + c1, mask=in1, other=0.0)[None, :]
     pooled = tl.max(tl.reshape(tl.where(here[:, None], f, float("-inf")), (PATCHES, BLOCK_M, P1)), 1)
-    # a patch past the end has no member: its maximum must not become NaN times 0
+    # a patch past the end has no members, and its maximum, -inf, would become NaN when multiplied by 0
     pooled = tl.where(pooled == float("-inf"), 0.0, pooled)
     pooled = tl.reshape(tl.broadcast_to(pooled[:, None, :], (PATCHES, COPIES, P1)), (PATCHES * COPIES, P1))
     pooled, f = narrow(pooled, kind), narrow(f, kind)
@@ -195,7 +195,7 @@ def variants() -> Iterator[Variant]:
     padded = {"BLOCK_M": 32, "P1": 256, "P3": 256}
     for dtype in HALVES:
         kind = triton_type(dtype)
-        signature = {"points": "*fp32", "centers": "*i64", "members": "*i64", "w1": "*fp32", "out": f"*{kind}"}
+        signature = {"points": "*fp32", "center_idx": "*i64", "members": "*i64", "w1": "*fp32", "out": f"*{kind}"}
         signature |= dict.fromkeys(("w2", "w3", "w4"), f"*{kind}") | dict.fromkeys(("b1", "b2", "b3", "b4"), "*fp32")
         signature |= dict.fromkeys(sizes, "i32")
         yield Variant(f"patch_embed {kind}", kernel, signature, padded, CONFIGS, sizes)

@@ -1,9 +1,9 @@
-"""What the Triton kernels take on a GPU, found without one: every configuration compiled to a cubin and read back.
+"""Registers, shared memory and occupancy of the Triton kernels: compiles every configuration and reads the binary.
 
     python -m kernels.report                    every kernel, for sm_90, as a Markdown table
-    python -m kernels.report --only knn         those whose name starts so
+    python -m kernels.report --only knn         kernels whose name starts with knn
 
-The compiler decides registers, spills and shared memory, so these are facts; times are not, and none are given here.
+It needs no GPU, because the compiler decides registers, spills and shared memory. It measures no times.
 """
 
 from __future__ import annotations
@@ -32,10 +32,13 @@ REGISTERS, SHARED, THREADS, BLOCKS, RESERVED = 65536, 228 * 1024, 2048, 32, 1024
 
 @dataclass(frozen=True)
 class Row:
-    """One compiled configuration. registers: a thread; spills: bytes of stack and local memory a thread; shared: bytes.
+    """One compiled configuration.
 
-    occupancy: the share of an SM's threads that can be resident, by the least of registers, shared memory and blocks.
-    fused: fused multiply-add instructions in the machine code, counted where exactness forbids them: 0 is right.
+    registers: per thread
+    spills: bytes of stack and local memory per thread
+    shared: bytes of shared memory
+    occupancy: the share of an SM's threads that can be resident; limited by registers, shared memory or blocks
+    fused: fused multiply-add instructions in the machine code, counted only for kernels that must not have any
     """
 
     kernel: str
@@ -98,7 +101,7 @@ def compile_variant(variant: Variant, config: triton.Config, capability: int = 9
 
 
 def occupancy(threads: int, registers: int, shared: int) -> float:
-    """Resident threads over those an SM has room for; registers are handed out 256 at a time a warp."""
+    """Resident threads divided by the most that an SM can hold. A warp gets registers in units of 256."""
     warps = threads // 32
     by_registers = REGISTERS // (warps * -(-registers * 32 // 256) * 256)
     blocks = min(by_registers, SHARED // (shared + RESERVED), THREADS // threads, BLOCKS)
@@ -106,7 +109,7 @@ def occupancy(threads: int, registers: int, shared: int) -> float:
 
 
 def _tool(name: str, *options: str, cubin: bytes) -> str:
-    """Output of one of the binary tools that Triton brings along."""
+    """The output of one of the binary tools that come with Triton."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.cubin"
         path.write_bytes(cubin)
@@ -123,7 +126,7 @@ def markdown(table: list[Row]) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="compile the kernels whose name starts so")
+    parser.add_argument("--only", default="", help="compile only kernels whose name starts with this")
     parser.add_argument("--capability", type=int, default=90)
     given = parser.parse_args()
     print(markdown(list(rows(given.only, given.capability))))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -35,6 +36,55 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
     finally:
         with suppress(OSError):
             beside.unlink()
+
+
+def write_files(
+    folder: str | os.PathLike[str], contents: Mapping[str, bytes], obsolete: Iterable[str] = ()
+) -> dict[str, Path]:
+    """Write files into a folder, which is created if needed: all of them or, where one cannot be written, none.
+
+    Of two processes that write into one folder at once, the later one's files remain, not some of each.
+    obsolete: names of files that are removed, because they belong to what was there before.
+    Returns the path of each file. Raises InputError.
+    """
+    folder = Path(folder)
+    staging = folder / f".{secrets.token_hex(4)}.tmp"
+    name = ""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        staging.mkdir()
+        for name, content in contents.items():
+            if os.path.isdir(folder / name):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            (staging / name).write_bytes(content)
+        with _one_process_at_a_time(folder):
+            for name in contents:
+                os.replace(staging / name, folder / name)
+            for old in obsolete:
+                with suppress(OSError):
+                    os.unlink(folder / old)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{folder / name}: cannot be written ({reason}); choose another folder") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return {name: folder / name for name in contents}
+
+
+@contextmanager
+def _one_process_at_a_time(folder: Path) -> Iterator[None]:
+    """Waits until no other process is in this block with the same folder, where the file system has locks."""
+    descriptor = None
+    try:
+        with suppress(ImportError, OSError):
+            import fcntl
+
+            descriptor = os.open(folder, os.O_RDONLY)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 @contextmanager

@@ -40,7 +40,7 @@ class Checkpoint:
     """tensors: float32, named as in EncoderConfig.shapes. temperature: what cosines are divided by.
 
     text_space: name of the text encoder (pa3d.text.text_encoder). prompts: the default mode of pa3d.text.prompts.
-    assign: how points take the scores of patches unless told otherwise, one of ASSIGN.
+    assign: how points take the logits of patches by default, one of ASSIGN (pa3d.ops.label_points).
     precisions: lower precisions whose labels were checked against float32's (scripts/check_precisions.py), fastest
     first; "auto" takes the first that the processor supports, float32 where there is none.
     outliers: the factor of pa3d.ops.find_outliers, by which points are left out before normalising; 0 keeps all.
@@ -63,15 +63,16 @@ class Checkpoint:
     presence: PresenceFit | None = None
 
     def with_patches(self, patches: int | None) -> Checkpoint:
-        """The same weights over another number of patches a shape; None leaves it as it is.
+        """The same weights over another number of patches per shape; None changes nothing.
 
-        The transformer takes any number of tokens. Precisions count as unchecked then, so that "auto" is float32.
+        The transformer takes any number of tokens. No lower precision was checked with another number, so "auto" is
+        float32.
         Raises InputError.
         """
         if patches is None or patches == self.config.patches:
             return self
         if isinstance(patches, bool) or not isinstance(patches, int) or not 1 <= patches <= MAX_PATCHES:
-            raise InputError(f"patches is {patches!r}; expected a whole number from 1 to {MAX_PATCHES}, or None")
+            raise InputError(f"patches is {patches!r}; expected an integer from 1 to {MAX_PATCHES}, or None")
         return replace(self, config=replace(self.config, patches=patches), precisions=())
 
 

@@ -1,4 +1,4 @@
-"""The sizes of an encoder: everything that its weights' shapes and its patches follow from."""
+"""The sizes of an encoder. The shapes of its weights and the number and size of its patches follow from them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from pa3d.errors import InputError
 
-# How a point takes the scores of patches; pa3d.ops.label_points has the rules.
+# How a point takes the logits of patches; pa3d.ops.label_points explains the three rules.
 ASSIGN = ("nearest", "membership", "smooth")
 
 
@@ -15,9 +15,13 @@ ASSIGN = ("nearest", "membership", "smooth")
 class EncoderConfig:
     """The defaults are PatchAlign3D's (arXiv 2601.02457): 21.86 M parameters and 0.49 M in the projection.
 
-    embed holds the four widths of the mini-PointNet: two layers before the first maximum, two after it.
-    min_sq_norm: points this near the origin (squared) are never patch centres.
+    patches, patch_size: number of patches, and points per patch.
+    dim, depth, heads, mlp_hidden: width, blocks, attention heads and hidden width of the transformer.
+    embed: the four widths of the mini-PointNet: two layers before the first maximum, two after it.
+    pos_hidden: hidden width of the network that turns a patch centre into a position embedding.
     text_dim: width of the text space that `proj` maps tokens to.
+    drop_path: largest probability of stochastic depth in training; it rises linearly over the blocks.
+    min_sq_norm: points whose squared distance from the origin is at most this are never patch centres.
     """
 
     patches: int = 128
@@ -38,7 +42,7 @@ class EncoderConfig:
         for name in sizes:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
-                raise InputError(f"EncoderConfig.{name} is {value!r}; expected a whole number of at least 1")
+                raise InputError(f"EncoderConfig.{name} is {value!r}; expected an integer of at least 1")
         if len(self.embed) != 4 or not all(isinstance(w, int) and w >= 1 for w in self.embed):
             raise InputError(f"EncoderConfig.embed is {self.embed!r}; expected four widths of at least 1")
         if self.dim % self.heads:
@@ -67,8 +71,8 @@ class EncoderConfig:
         def affine(name: str, n: int) -> None:
             shapes[f"{name}.weight"] = shapes[f"{name}.bias"] = (n,)
 
-        def linear(name: str, out: int, *rest: int, bias: bool = True) -> None:
-            shapes[f"{name}.weight"] = (out, *rest)
+        def linear(name: str, out: int, *inputs: int, bias: bool = True) -> None:
+            shapes[f"{name}.weight"] = (out, *inputs)
             if bias:
                 shapes[f"{name}.bias"] = (out,)
 

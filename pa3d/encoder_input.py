@@ -69,5 +69,5 @@ def sample_shape(shape: Shape, sample: int | None, seed: int) -> NDArray[np.floa
 
 def _check_sample(sample: int | None, seed: int) -> None:
     if sample is not None and (not isinstance(sample, int | np.integer) or sample < 1):
-        raise InputError(f"sample is {sample!r}; expected a whole number of at least 1, or None for every point")
+        raise InputError(f"sample is {sample!r}; expected an integer of at least 1, or None for every point")
     check_seed(seed)

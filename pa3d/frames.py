@@ -16,7 +16,11 @@ TO_MODEL_AXES: dict[str, tuple[int, int, int]] = {"x": (1, 2, 0), "y": (0, 2, 1)
 
 
 def normalization(points: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
-    """Mean and largest distance from it, in float64; (0, 1) for points that are normalised up to rounding already."""
+    """Mean (3,) and largest distance from it, in float64.
+
+    For points that are normalised already, up to rounding, it returns (0, 0, 0) and 1, so that `apply_normalization`
+    does not change them. Raises InputError when all points are equal.
+    """
     center, radius = _C.normalization(np.ascontiguousarray(points))
     if radius == 0:
         raise InputError("all sampled points are equal; a shape needs an extent")
@@ -30,5 +34,8 @@ def apply_normalization(
     axes: tuple[int, int, int] = (0, 1, 2),
     threads: int = 0,
 ) -> NDArray[np.float32]:  # (N, 3)
-    """(points - center) / radius in float64, then the axes in the order asked for."""
+    """(points - center) / radius in float64, then the columns in the order of `axes`.
+
+    threads: at most so many; 0 takes OpenMP's default.
+    """
     return _C.normalize(np.ascontiguousarray(points), center, radius, axes, threads)

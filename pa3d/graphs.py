@@ -1,8 +1,9 @@
 """A forward pass recorded into a CUDA graph, once for every number of points, and replayed.
 
-A forward pass is some two hundred small kernels, and starting them one by one takes the host longer than running them
-takes the GPU; a graph starts them all at once. It is tied to the memory it was recorded with: points are copied into a
-buffer of fixed size before a replay, and results out of fixed buffers behind it, through pinned memory on both sides.
+A forward pass is some two hundred small kernels. To launch them one by one takes longer than the GPU needs to run them;
+a graph launches them all at once. A graph always uses the memory that it was recorded with. So before a replay the
+points are copied into a fixed buffer, and after it the results are copied out of fixed buffers, both through pinned
+memory.
 """
 
 from __future__ import annotations
@@ -20,18 +21,21 @@ Forward = Callable[[Tensor], tuple[Tensor, ...]]  # (1, N, 3) -> results of any 
 
 
 class Gpu(Protocol):
-    """What recording needs of a GPU. Everything it queues runs in order, on one stream."""
+    """What recording needs of a GPU. All of it is queued on one stream, which runs it in order."""
 
     def empty(self, *shape: int) -> Tensor:
         """float32 memory on the GPU that no recording uses for anything else."""
 
     def pinned(self, like: Tensor) -> Tensor:
-        """Memory of the host that copies to and from the GPU reach without its help."""
+        """Page-locked host memory, which the GPU can copy to and from asynchronously."""
 
     def record(self, run: Callable[[], tuple[Tensor, ...]]) -> tuple[Callable[[], None], tuple[Tensor, ...]]:
-        """What queues everything that `run` does, and the tensors it leaves its results in. run must not wait."""
+        """Records what `run` launches. Returns a function that replays it, and the tensors that receive the results.
 
-    def copy(self, to: Tensor, of: Tensor) -> None:
+        run must not wait for the GPU.
+        """
+
+    def copy(self, dst: Tensor, src: Tensor) -> None:
         """Queues a copy between the GPU and pinned memory."""
 
     def wait(self) -> None:
@@ -46,7 +50,7 @@ class Cuda:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stream = torch.cuda.Stream(device)
-        # Recordings may take turns with each other's scratch memory: they never run side by side.
+        # Graphs may share their scratch memory, because they never run at the same time.
         self._pool = torch.cuda.graph_pool_handle()
 
     def empty(self, *shape: int) -> Tensor:
@@ -72,9 +76,9 @@ class Cuda:
 
         return replay, results
 
-    def copy(self, to: Tensor, of: Tensor) -> None:
+    def copy(self, dst: Tensor, src: Tensor) -> None:
         with torch.cuda.stream(self._stream):
-            to.copy_(of, non_blocking=True)
+            dst.copy_(src, non_blocking=True)
 
     def wait(self) -> None:
         self._stream.synchronize()
@@ -86,29 +90,29 @@ class Recording:
     def __init__(self, forward: Forward, n: int, gpu: Gpu) -> None:
         self._gpu = gpu
         self._points = gpu.empty(1, n, 3)
-        self._given = gpu.pinned(self._points)
-        # Warming up looks at the points: no two are equal, so that every kernel has its usual work.
-        self._given.copy_(torch.randn(1, n, 3, generator=torch.Generator().manual_seed(0)))
-        gpu.copy(self._points, self._given)
+        self._host_points = gpu.pinned(self._points)
+        # The warm-up runs need points: no two are equal, so that every kernel has its usual work.
+        self._host_points.copy_(torch.randn(1, n, 3, generator=torch.Generator().manual_seed(0)))
+        gpu.copy(self._points, self._host_points)
         gpu.wait()
         self._replay, self._results = gpu.record(lambda: forward(self._points))
-        self._taken = [gpu.pinned(result) for result in self._results]
+        self._host_results = [gpu.pinned(result) for result in self._results]
 
     def __call__(self, points: NDArray[np.float32]) -> list[NDArray]:  # (N, 3)
-        self._given[0].copy_(torch.from_numpy(points))
-        self._gpu.copy(self._points, self._given)
+        self._host_points[0].copy_(torch.from_numpy(points))
+        self._gpu.copy(self._points, self._host_points)
         self._replay()
-        for taken, result in zip(self._taken, self._results, strict=True):
-            self._gpu.copy(taken, result)
+        for host_result, result in zip(self._host_results, self._results, strict=True):
+            self._gpu.copy(host_result, result)
         self._gpu.wait()
-        return [taken.numpy().copy() for taken in self._taken]
+        return [host_result.numpy().copy() for host_result in self._host_results]
 
 
-class Recordings:
-    """A recording for each number of points that comes, the `keep` last used of them. Callable from several threads."""
+class CudaGraphCache:
+    """One recording per number of points; the max_size last used are kept. Callable from several threads."""
 
-    def __init__(self, forward: Forward, gpu: Gpu, keep: int = 8) -> None:
-        self._forward, self._gpu, self._keep = forward, gpu, keep
+    def __init__(self, forward: Forward, gpu: Gpu, max_size: int = 8) -> None:
+        self._forward, self._gpu, self._max_size = forward, gpu, max_size
         self._by_size: dict[int, Recording] = {}  # the last used at the end
         self._lock = threading.Lock()
 
@@ -118,7 +122,7 @@ class Recordings:
         with self._lock:
             recording = self._by_size.pop(n, None)
             if recording is None:
-                while len(self._by_size) >= self._keep:
+                while len(self._by_size) >= self._max_size:
                     del self._by_size[next(iter(self._by_size))]
                 recording = Recording(self._forward, n, self._gpu)
             self._by_size[n] = recording

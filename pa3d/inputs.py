@@ -1,4 +1,4 @@
-"""What callers pass in: paths, shapes and arrays, checked and turned into shapes and points."""
+"""Checks the paths, shapes and arrays that callers pass, and converts them to shapes and points."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def as_shape(source: str | os.PathLike[str] | Shape | ArrayLike, up: str | None 
 def as_points(points: ArrayLike, centered: bool = True) -> NDArray[np.float32]:  # (N, 3)
     """Points as float32, contiguous, finite, and not all equal. Raises InputError.
 
-    centered: points far from zero come relative to their middle, so that float32 can hold them.
+    centered: points far from zero are returned relative to their middle, because float32 would lose precision.
     """
     cloud = Shape(points, name="points").validate()  # type: ignore[arg-type]
     if centered or not cloud.origin.any():

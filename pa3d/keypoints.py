@@ -4,16 +4,16 @@
     seg.keypoints("chair.glb", like="annotated.json")                 # few-shot, by nearest features
 
 Patch features are interpolated over the surface: f(x) is the mean of the unit vectors of the three nearest patches,
-weighted by inverse distance and normalised. So a keypoint may lie anywhere, not only at the centre of a patch.
+weighted by inverse distance and normalised. So a keypoint may lie anywhere on the surface.
 
-By text, the score of a point x for a name with vector t is sigmoid(cos(f(x), t) / temperature), which the encoder was
-trained to give for "x is in part t". The keypoint is the point with the highest score. A name such as "tip of the leg"
-is a place on a part. The part consists of the points that score at least half of the best score for "leg". Its tip
-(end) is the point farthest from the mean of the other points, its top and bottom are the highest and the lowest point,
-and its centre (middle) is the point nearest to its mean.
+By text, the score of a point x for a name with vector t is sigmoid(cos(f(x), t) / temperature). The encoder was trained
+so that this is the probability that x lies in part t. The keypoint is the point with the highest score. A name such as
+"tip of the leg" is a place on a part. The part consists of the points that score at least half of the best score for
+"leg". Its tip (or end) is the point farthest from the mean of the points outside the part. Its top and bottom are the
+highest and the lowest point, and its centre (or middle) is the point nearest to its mean.
 
-By example, let o(x) be x minus the same weighted mean of the patch centres, in patch radii. For the annotated point a
-the keypoint is
+By example, features and offsets are compared. The offset o(x) is x minus the mean of the three nearest patch centres,
+weighted as above, in units of the mean radius of a patch. For the annotated point a the keypoint is
 
     argmax_x  cos(f(x), f(a)) - OFFSET_WEIGHT |o(x) - o(a)|^2 - POSITION_WEIGHT |x - a|^2
 
@@ -76,8 +76,8 @@ class ShapeEncoder(Protocol):
 
 @dataclass
 class Keypoint:
-    """position (3,): in the units and axes of the shape's file; score: 0 to 1; index: of the nearest vertex or point of
-    the shape."""
+    """position (3,): in the units and axes of the shape's file. score: 0 to 1. index: the vertex or point of the shape
+    that is nearest to the position."""
 
     name: str
     position: NDArray[np.float64]
@@ -87,8 +87,11 @@ class Keypoint:
 
 @dataclass
 class Keypoints:
-    """found: in the order of names, the best first; heat (N, K): score of every vertex or point for each of the K
-    names, for the whole part when the name is a place on it ("tip of")."""
+    """found: the keypoints in the order of names, those of a name with the best first.
+
+    heat (N, K): score of every vertex or point for each of the K names. For a place on a part, such as "tip of the
+        leg", it is the score for the part.
+    """
 
     shape: Shape
     names: list[str]
@@ -147,36 +150,36 @@ def find_keypoints(
     if (names is None) == (like is None):
         raise InputError("keypoints: give either names (found by text) or like (an annotated shape), not both")
     if not isinstance(count, int) or count < 1:
-        raise InputError(f"count is {count!r}; expected a whole number of at least 1")
+        raise InputError(f"count is {count!r}; expected an integer of at least 1")
     if names is not None:
         check_names(names)
     examples = _examples(like) if like is not None else []
     shape = as_shape(source, up)
-    surface, (whole, nearest_in_whole) = _surface(segmenter, shape, sample, seed)
+    candidates, (own_points, nearest_own) = _surface(segmenter, shape, sample, seed)
     found: list[Keypoint] = []
     if names is not None:
-        asked = list(names)
-        places = [_place(name) for name in asked]
+        found_names = list(names)
+        places = [_place(name) for name in found_names]
         vectors = segmenter.embed_text([part for _, part in places], category)
         temperature = segmenter.checkpoint.temperature
-        scores = _sigmoid(surface.features @ vectors.T / temperature)
-        heat = _sigmoid(whole.features @ vectors.T / temperature)
-        for column, (name, (place, _)) in enumerate(zip(asked, places, strict=True)):
-            rank = _ranked(surface, scores[:, column], place)
-            found += _pick(surface, name, rank, scores[:, column], count)
+        scores = _sigmoid(candidates.features @ vectors.T / temperature)
+        heat = _sigmoid(own_points.features @ vectors.T / temperature)
+        for column, (name, (place, _)) in enumerate(zip(found_names, places, strict=True)):
+            placement_score = _placement_score(candidates, scores[:, column], place)
+            found += _pick(candidates, name, placement_score, scores[:, column], count)
     else:
         annotations: dict[str, list[_Annotation]] = {}
         for example in examples:
             for name, annotation in _encode_example(segmenter, example, sample, seed):
                 annotations.setdefault(name, []).append(annotation)
-        asked = list(annotations)
-        heat = np.stack([_similarity(whole, annotations[name]) for name in asked], axis=1)
-        for name in asked:
-            rank = _similarity(surface, annotations[name])
-            found += _pick(surface, name, rank, np.clip(rank, 0, 1), count)
+        found_names = list(annotations)
+        heat = np.stack([_similarity(own_points, annotations[name]) for name in found_names], axis=1)
+        for name in found_names:
+            similarity = _similarity(candidates, annotations[name])
+            found += _pick(candidates, name, similarity, np.clip(similarity, 0, 1), count)
     settings = {"category": category, "count": count, "sample": sample, "up": shape.up, "seed": seed}
-    heat = np.clip(heat, 0, 1)[nearest_in_whole].astype(np.float32)
-    return Keypoints(shape, asked, found, heat, segmenter.checkpoint.name, settings)
+    heat = np.clip(heat, 0, 1)[nearest_own].astype(np.float32)
+    return Keypoints(shape, found_names, found, heat, segmenter.checkpoint.name, settings)
 
 
 def _surface(
@@ -186,10 +189,11 @@ def _surface(
     seed: int,
     positions: NDArray[np.float32] | None = None,  # (C, 3) in the file's axes
 ) -> tuple[_Surface, tuple[_Surface, NDArray[np.int64]]]:
-    """The surface at `positions`, or at the candidates for keypoints; and at the shape's own points.
+    """Features at `positions`, and at the shape's own vertices or points.
 
-    At most MAX_CANDIDATES of its own points are taken. The last value (N,) is the index of the nearest of them for
-    every point of the shape.
+    positions: None takes the candidates for keypoints, which are points all over the surface.
+    Returns the two surfaces, and for every point of the shape (N,) the index of the nearest point of the second one,
+    which has at most MAX_CANDIDATES points.
     """
     from pa3d.ops import interpolate, knn
 
@@ -220,28 +224,31 @@ def _surface(
 
 
 def _place(name: str) -> tuple[str, str]:
-    """The place, "" for the best point, and the part in a name."""
-    found = _PLACE.match(name.strip())
-    if found is None:
+    """The place and the part in a name: ("tip", "leg") for "tip of the leg"; ("", name) for a name without a place."""
+    match = _PLACE.match(name.strip())
+    if match is None:
         return "", name
-    place = found[1].lower()
-    return {"end": "tip", "middle": "center", "centre": "center"}.get(place, place), found[2]
+    place = match[1].lower()
+    return {"end": "tip", "middle": "center", "centre": "center"}.get(place, place), match[2]
 
 
-def _ranked(surface: _Surface, score: NDArray[np.float32], place: str) -> NDArray[np.float64]:  # (C,)
-    """How well each point fits a place of a part; -inf for points outside the part."""
+def _placement_score(surface: _Surface, score: NDArray[np.float32], place: str) -> NDArray[np.float64]:  # (C,)
+    """How well each point fits a place on a part; -inf for points outside the part.
+
+    score (C,): how well each point fits the part. It is the result if there is no place.
+    """
     if not place:
         return score.astype(np.float64)
     part = score >= 0.5 * score.max()
     inside, outside = surface.points[part], surface.points[~part]
     if place in ("top", "bottom"):
-        rank = surface.points[:, 2] * (1.0 if place == "top" else -1.0)  # z is up in the model's axes
+        placement_score = surface.points[:, 2] * (1.0 if place == "top" else -1.0)  # z is up in the model's axes
     elif place == "tip":
         base = outside.mean(axis=0) if len(outside) else inside.mean(axis=0)
-        rank = np.linalg.norm(surface.points - base, axis=1)
+        placement_score = np.linalg.norm(surface.points - base, axis=1)
     else:
-        rank = -np.linalg.norm(surface.points - inside.mean(axis=0), axis=1)
-    return np.where(part, rank, -np.inf)
+        placement_score = -np.linalg.norm(surface.points - inside.mean(axis=0), axis=1)
+    return np.where(part, placement_score, -np.inf)
 
 
 def _similarity(surface: _Surface, annotations: list[_Annotation]) -> NDArray[np.float64]:  # (C,)
@@ -256,17 +263,17 @@ def _similarity(surface: _Surface, annotations: list[_Annotation]) -> NDArray[np
 
 
 def _pick(
-    surface: _Surface, name: str, rank: NDArray[np.float64], score: NDArray[np.floating[Any]], count: int
+    surface: _Surface, name: str, placement_score: NDArray[np.float64], score: NDArray[np.floating[Any]], count: int
 ) -> list[Keypoint]:
-    """The `count` best points by rank that are far enough from each other."""
-    rank = rank.copy()
+    """The `count` points of highest placement_score that are at least MIN_DISTANCE apart. score: what they report."""
+    remaining = placement_score.copy()
     picked: list[Keypoint] = []
-    while len(picked) < count and np.isfinite(rank.max()):
-        best = int(rank.argmax())
+    while len(picked) < count and np.isfinite(remaining.max()):
+        best = int(remaining.argmax())
         position = surface.positions[best].astype(np.float64)
         nearest = int(np.square(surface.shape.points - surface.positions[best]).sum(axis=1).argmin())
         picked.append(Keypoint(name, position + surface.shape.origin, float(score[best]), nearest))
-        rank[np.linalg.norm(surface.points - surface.points[best], axis=1) < MIN_DISTANCE] = -np.inf
+        remaining[np.linalg.norm(surface.points - surface.points[best], axis=1) < MIN_DISTANCE] = -np.inf
     return picked
 
 
@@ -301,19 +308,19 @@ class _AnnotatedShape:
 
 
 def _examples(like: Example | Sequence[Example]) -> list[_AnnotatedShape]:
-    given = [like] if isinstance(like, str | Path | Mapping) else list(like)
-    if not given:
+    examples = [like] if isinstance(like, str | Path | Mapping) else list(like)
+    if not examples:
         raise InputError("like is empty; expected at least one annotated shape")
-    return [_example(one) for one in given]
+    return [_example(example) for example in examples]
 
 
-def _example(given: Example) -> _AnnotatedShape:
+def _example(example: Example) -> _AnnotatedShape:
     """An annotation from a JSON file or as a dict: {"file": ..., "up": "y", "keypoints": [{"name", "position"}]}."""
     folder, where = Path(), "like"
-    if isinstance(given, Mapping):
-        data: Any = given
+    if isinstance(example, Mapping):
+        data: Any = example
     else:
-        path = Path(given)
+        path = Path(example)
         folder, where = path.parent, str(path)
         try:
             data = json.loads(path.read_text(encoding="utf-8"))

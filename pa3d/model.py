@@ -3,8 +3,8 @@
     points (B, N, 3) -> 128 patches of 32 points -> mini-PointNet -> transformer -> tokens (B, G, C)
 
 Names of weights are those of the published checkpoints. The arithmetic is arranged for speed: 1x1 convolutions are
-matrix products over rows. The third layer of the mini-PointNet takes the maximum of a patch together with the feature
-of each of its points; here it multiplies that maximum once per patch: W [g; f] = W_g g + W_f f.
+matrix products over rows. The input of the third layer of the mini-PointNet is the maximum g over a patch together with
+the feature f of each of its points. W_g g is computed once per patch: W [g; f] = W_g g + W_f f.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ class PatchAligner(nn.Module):
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         proj = {k.removeprefix("proj."): v for k, v in tensors.items() if k.startswith("proj.")}
         self.proj.load_state_dict(proj)
-        rest = {k: v for k, v in tensors.items() if not k.startswith("proj.")}
-        missing, unexpected = self.encoder.load_state_dict(rest, strict=False)
+        encoder_tensors = {k: v for k, v in tensors.items() if not k.startswith("proj.")}
+        missing, unexpected = self.encoder.load_state_dict(encoder_tensors, strict=False)
         wrong = [k for k in missing if not k.endswith("num_batches_tracked")] + list(unexpected)
         if wrong:
             raise ValueError(f"weights do not fit the encoder: {', '.join(wrong[:5])}")

@@ -35,7 +35,8 @@ def resolve_precision(precision: str, verified: tuple[str, ...] = ()) -> str:
         return next((p for p in verified if p in PRECISIONS and _C.supports(p)), "fp32")
     if not _C.supports(precision):
         raise InputError(
-            f"precision {precision} needs AVX-512 with BF16 and VNNI; the level in use is {_C.isa()}; use fp32 or auto"
+            f"precision {precision} needs AVX-512 with BF16 and VNNI; the instruction set in use is {_C.isa()}; "
+            "use fp32 or auto"
         )
     return precision
 
@@ -44,10 +45,10 @@ class NativeEncoder:
     """Weights packed once for this processor. Safe to call from several threads at once."""
 
     def __init__(self, checkpoint: Checkpoint, precision: str = "auto", threads: int | None = None) -> None:
-        rejected = _C.rejected_isa()
-        if rejected is not None:
+        unsupported = _C.unsupported_isa()
+        if unsupported is not None:
             raise InputError(
-                f"PA3D_ISA={rejected}: this processor has {_C.best_isa()}; "
+                f"PA3D_ISA={unsupported}: this processor has {_C.best_isa()}; "
                 "expected generic, avx2, avx512 or avx512_bf16, not above that"
             )
         self.precision = resolve_precision(precision, checkpoint.precisions)

@@ -1,9 +1,9 @@
 """Find the up direction of a shape: the one in which the given part names fit best.
 
-The encoder was trained on upright shapes. For a shape that lies or stands on its head, its patches fit several names
-about equally well. So the shape is rotated to make each of 26 directions point up (the faces, edges and corners of a
-cube), and encoded. The direction whose patches are most certain of the names wins, by the mean entropy of their
-probabilities p_ij of name j at patch i:
+The encoder was trained on upright shapes. In a shape that lies on its side or is upside down, patches often fit several
+names about equally well. So the shape is rotated and encoded 26 times, each time with another direction up: those from
+the centre of a cube to its faces, edges and corners. The direction whose patches are most certain of the names wins.
+The measure is the mean entropy of the probabilities p_ij of name j at patch i:
 
     negative_entropy = mean_i sum_j p_ij log p_ij    <= 0
 
@@ -30,8 +30,8 @@ _OTHERS = tuple(d for d in itertools.product((-1, 0, 1), repeat=3) if np.count_n
 @lru_cache(maxsize=1)
 def directions() -> NDArray[np.float64]:  # (26, 3)
     """The candidate up directions, unit vectors."""
-    found = np.array([*_AXES, *_OTHERS], np.float64)
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
+    candidates = np.array([*_AXES, *_OTHERS], np.float64)
+    return candidates / np.linalg.norm(candidates, axis=1, keepdims=True)
 
 
 def best_direction(scores: NDArray[np.float64]) -> int:  # (26,), in the order of directions()

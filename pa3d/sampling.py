@@ -1,4 +1,4 @@
-"""Which points of a shape are used: some points of a cloud, or points on the surface of a mesh.
+"""Samples the points that the encoder gets: some points of a cloud, or points on the surface of a mesh.
 
 The code is csrc/cpu/sample.cpp, which the C interface runs too. Its generator is numpy's default_rng, so the same seed
 gives the same points from Python and from C, on every processor.
@@ -16,9 +16,9 @@ MAX_SEED = 2**64 - 1
 
 
 def check_seed(seed: int) -> None:
-    """Raises InputError unless seed is a whole number from 0 to 2**64 - 1."""
+    """Raises InputError unless seed is an integer from 0 to 2**64 - 1."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed <= MAX_SEED:
-        raise InputError(f"seed is {seed!r}; expected a whole number from 0 to 2**64 - 1")
+        raise InputError(f"seed is {seed!r}; expected an integer from 0 to 2**64 - 1")
 
 
 def sample_indices(n: int, count: int, seed: int) -> NDArray[np.int64]:  # (count,)
@@ -39,16 +39,18 @@ def sample_surface(
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:  # (count, 3), (count,)
     """Points on the triangles, uniform over their area, and the face of each.
 
-    Point k lies in the k-th of `count` equal shares of the area, in the order of the faces: as random as independent
-    points, but more even. seed: a number, or a generator to draw from. Raises InputError, which begins with `name`,
-    when nothing has an area; ValueError for a face that refers to no vertex.
+    The area is divided into `count` equal shares in the order of the faces, and point k is drawn from share k. So the
+    points are more evenly distributed than independent ones.
+    seed: an integer, or a generator to draw from. Raises InputError, which begins with `name`, when no face has an
+    area; ValueError for a face that refers to a vertex that does not exist.
     """
-    at, corners = np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(faces, np.int32)
-    if isinstance(seed, np.random.Generator):
-        found = _C.surface_points(at, corners, seed.random((3, count)))
+    vertices, faces = np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(faces, np.int32)
+    # An integer is recognised first, because numpy.random takes long to import.
+    if not isinstance(seed, int | np.integer) and isinstance(seed, np.random.Generator):
+        result = _C.surface_points(vertices, faces, seed.random((3, count)))
     else:
         check_seed(seed)
-        found = _C.sample_surface(at, corners, count, int(seed))
-    if found is None:
+        result = _C.sample_surface(vertices, faces, count, int(seed))
+    if result is None:
         raise InputError(f"{name}: every face has zero area; no surface to sample")
-    return found
+    return result

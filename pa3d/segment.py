@@ -3,9 +3,10 @@
     seg = Segmenter.from_pretrained()
     result = seg.segment("chair.glb", ["seat", "back", "leg"])
 
-The steps: points of the shape are sampled, moved into the unit sphere and the model's axes, and grouped into patches.
-The encoder turns each patch into a unit vector in the text space. A patch's logits are its cosines with the vectors of
-the names, divided by the temperature and the levels of the names. Every point takes the logits of the patches near it.
+The steps: points of the shape are sampled, moved into the unit sphere and the model's axes, and grouped into patches:
+128 groups of 32 neighbouring points. The encoder turns each patch into a unit vector in the text space. A patch's
+logits are its cosines with the vectors of the names, divided by the temperature and the levels of the names. Every
+point takes the logits of the patches near it.
 """
 
 from __future__ import annotations
@@ -59,11 +60,14 @@ class PatchFeatures:
 class Segmentation:
     """Parts of a shape.
 
-    labels (N,) int32: index into part_names for every point of a cloud or vertex of a mesh, -1 for none of them;
-    scores (N, K) float32: probabilities, each row sums to one, but is 0 for a point without finite coordinates;
-    face_labels (F,), face_scores (F, K): the same for the faces of a mesh, computed at their centroids, None for a
-    cloud; timings: seconds per stage; presence (K,) float32: from 0 to 1, how sure it is that the shape has the part at
-    all; found (K,) bool: whether that is enough. Both are None if the checkpoint is not calibrated.
+    labels (N,) int32: index into part_names for every point of a cloud or vertex of a mesh, -1 for none of the parts.
+    scores (N, K) float32: probabilities; each row sums to one, but is 0 for a point without finite coordinates.
+    face_labels (F,), face_scores (F, K): the same for the faces of a mesh, computed at their centroids; None for a
+        cloud.
+    timings: seconds per stage: load (reading the shape), text, upright (with up="auto"), points (sampling and
+        normalising), encode, label (from patches to points and faces). Parts of a stage are named "encode.embed".
+    presence (K,) float32: from 0 to 1, how sure it is that the shape has the part at all; found (K,) bool: whether
+        that is enough. Both are None if the checkpoint is not calibrated.
     """
 
     shape: Shape
@@ -99,7 +103,7 @@ class Segmenter:
         self._options: dict[str, Any] = {"precision": precision, "device": device, "threads": threads}
         checkpoint = checkpoint.with_patches(patches)
         if threads is not None and (not isinstance(threads, int) or threads < 1):
-            raise InputError(f"threads is {threads!r}; expected a whole number of at least 1, or None")
+            raise InputError(f"threads is {threads!r}; expected an integer of at least 1, or None")
         self.checkpoint = checkpoint
         self.config = checkpoint.config
         self.device = device
@@ -154,8 +158,9 @@ class Segmenter:
         device: "cpu" (native kernels, no torch) or a torch device such as "cuda". On CUDA the forward pass is recorded
             as a CUDA graph for each number of points, and replayed.
         threads: how many threads a call may use; None takes OpenMP's default (OMP_NUM_THREADS).
-        patches: how many patches a shape is grouped into; None takes the checkpoint's number, 128. More patches find
-            smaller parts and take more time (docs/results.md). Other numbers than the checkpoint's make "auto" float32.
+        patches: how many patches a shape is grouped into; None takes the checkpoint's number, which is 128 for the
+            embedded model. More patches find smaller parts and take more time (docs/results.md). With another number
+            than the checkpoint's, "auto" is float32.
         Raises InputError for a file that is not a checkpoint, or a precision or device that cannot run here.
         """
         segmenter = cls(load(path), precision=precision, device=device, threads=threads, patches=patches)
@@ -193,8 +198,8 @@ class Segmenter:
     ) -> PatchFeatures | list[PatchFeatures]:
         """Patch features of a cloud. They are computed once per shape; `query` then takes any part names.
 
-        points: one cloud, or a list of clouds of any sizes. A list gives a list, with exactly the result that each
-            cloud alone would have. When there are at least as many clouds as threads, each is encoded on one thread.
+        points: one cloud, or a list of clouds of any sizes. A list returns a list with the results that separate
+            calls would return. When there are at least as many clouds as threads, each is encoded on one thread.
         sample: how many points to use, drawn at random with `seed`; None uses all points.
         up: which axis of the points is up; "y" swaps y and z, as the official code does.
         normalize: leave out outliers where the checkpoint says so (Checkpoint.outliers), subtract the mean and divide
@@ -233,19 +238,20 @@ class Segmenter:
         parts: K names, any words.
         category: what the object is, if known ("chair").
         text_vectors: vectors (K, D) to use instead of the text encoder; they are normalised.
-        sample: how many points the encoder sees, drawn by area from a mesh, at random from a cloud; None uses all
-            points of a cloud and all vertices of a mesh.
+        sample: how many points the encoder gets. They are drawn by area from a mesh, at random from a cloud. None
+            uses all points of a cloud and all vertices of a mesh.
         assign: how a point gets its logits. "nearest": from the nearest patch centre, as in the paper. "smooth": from
             the three nearest centres, weighted by inverse distance. "membership": the mean over the patches that
             contain the nearest sampled point; from the nearest centre if there are none. None takes what the
             checkpoint says: "smooth" for the embedded model, "nearest" for a converted one.
-        none: points whose best probability is below this get the label -1, none of the parts. If the checkpoint is
-            calibrated, it is the probability among the parts and "none of them" times the presence of the part.
+        none: threshold from 0 to 1. Points whose best probability is below it get the label -1, none of the parts. If
+            the checkpoint is calibrated, it is the probability among the parts and "none of them" times the presence
+            of the part. None gives every point one of the parts.
         up: the axis that points up; None takes that of the shape (glTF is y-up, other files are read as y-up). "auto"
             ignores it, tries 26 directions and takes the one in which the names fit best (pa3d.orient). The encoder
-            then runs 26 times, and settings["up_found"] is the direction.
-        nan: points of a cloud with NaN or infinite coordinates, as organised clouds have them: "skip" gives them the
-            label -1 and the scores 0; "error" refuses them.
+            then runs 26 times, and settings["up_found"] is the direction, a unit vector in the axes of the shape.
+        nan: points of a cloud with NaN or infinite coordinates; scanners mark with them what was not measured. "skip"
+            gives these points the label -1 and the scores 0; "error" raises InputError.
         profile: print the milliseconds of each stage; the timings of the result have them in any case.
         Raises InputError for an argument that cannot be used.
         """
@@ -259,36 +265,41 @@ class Segmenter:
             missing = shape.missing()
         with clock("text"):
             vectors, names = self._part_vectors(parts, category, text_vectors)
-        direction, posed = (
+        direction, upright = (
             None,
             shape if missing is None else replace(shape, points=shape.points[~missing], colors=None),
         )
         if up == "auto":
             with clock("upright"):
-                direction = self._find_up(sample_shape(posed, sample, seed), vectors)
-                posed = replace(posed, points=rotate(posed.points, rotation_to_y(direction)), up="y")
+                direction = self._find_up(sample_shape(upright, sample, seed), vectors)
+                upright = replace(upright, points=rotate(upright.points, rotation_to_y(direction)), up="y")
         with clock("points"):
-            used = self._input(sample_shape(posed, sample, seed), posed.up)
+            used = self._input(sample_shape(upright, sample, seed), upright.up)
         with clock("encode"):
             encoded = self._encode([used.points])[0]
         clock.split("encode", encoded.timings)
-        with clock("spread"):
+        with clock("label"):
             logits = self._logits(encoded, vectors)
             fit = self.checkpoint.presence
             presence = None if fit is None else _C.presence(logits, fit.slope, fit.offset)
 
             def label(points: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-                axes = TO_MODEL_AXES[posed.up]
+                axes = TO_MODEL_AXES[upright.up]
                 normalized = apply_normalization(points, used.center, used.radius, axes, self._threads)
+                if not np.isfinite(normalized).all():
+                    raise InputError(
+                        "the sampled points are so near to each other that float32 cannot hold the others in their "
+                        "scale; remove outliers or give a larger sample"
+                    )
                 patches = encoded.centers, encoded.members, encoded.points
                 return label_points(normalized, *patches, logits, assign_rule, none or 0.0, self._threads, presence)
 
-            labels, scores = label(posed.points)
+            labels, scores = label(upright.points)
             if missing is not None:
-                labels, scores = _spread_out(labels, ~missing, -1), _spread_out(scores, ~missing, 0)
+                labels, scores = _scatter_rows(labels, ~missing, -1), _scatter_rows(scores, ~missing, 0)
             face_labels = face_scores = None
-            if posed.faces is not None:
-                centroids = posed.points[posed.faces].mean(axis=1, dtype=np.float64).astype(np.float32)
+            if upright.faces is not None:
+                centroids = upright.points[upright.faces].mean(axis=1, dtype=np.float64).astype(np.float32)
                 face_labels, face_scores = label(centroids)
         settings: dict[str, Any] = {
             "category": category,
@@ -366,19 +377,20 @@ class Segmenter:
 
         Raises InputError for names that the text encoder cannot read, or cannot tell apart.
         """
-        from pa3d.text import check_distinct, check_readable, embed_parts, text_encoder
+        from pa3d.text import check_distinct, check_names, check_readable, embed_parts, text_encoder
 
         if self._text is None:
-            encoder = text_encoder(self.checkpoint.text_space, threads=self._threads or None)
-            if encoder.dim != self.config.text_dim:
-                raise InputError(
-                    f"the text space of the checkpoint has {self.config.text_dim} dimensions, but its text encoder "
-                    f"{self.checkpoint.text_space} gives {encoder.dim}; use its own encoder or text_vectors"
-                )
-            self._text = encoder
+            self._text = text_encoder(self.checkpoint.text_space, threads=self._threads or None)
         mode: Any = self.checkpoint.prompts
-        check_readable(self._text, parts)
+        check_names(parts)
+        check_readable(self._text, parts, category)
         vectors = embed_parts(self._text, parts, category, mode)
+        # Not checked by encoder.dim, which imports OpenCLIP: cached vectors do not need it.
+        if vectors.shape[1] != self.config.text_dim:
+            raise InputError(
+                f"the text space of the checkpoint has {self.config.text_dim} dimensions, but its text encoder "
+                f"{self.checkpoint.text_space} gives {vectors.shape[1]}; use its own encoder or text_vectors"
+            )
         check_distinct(parts, vectors)
         return vectors
 
@@ -426,10 +438,10 @@ class Segmenter:
         return self._input(used, up).points if normalize else np.ascontiguousarray(used[:, TO_MODEL_AXES[up]])
 
     def _encode(self, clouds: list[NDArray[np.float32]]) -> list[PatchFeatures]:  # each (N, 3) in the model's axes
-        found = self._encoder.encode_batch(clouds) if len(clouds) > 1 else [self._encoder(cloud) for cloud in clouds]
+        outputs = self._encoder.encode_batch(clouds) if len(clouds) > 1 else [self._encoder(cloud) for cloud in clouds]
         return [
             PatchFeatures(out.centers, out.members, out.tokens, out.features, points, out.seconds)
-            for points, out in zip(clouds, found, strict=True)
+            for points, out in zip(clouds, outputs, strict=True)
         ]
 
     def _logits(self, encoded: PatchFeatures, vectors: NDArray[np.float32]) -> NDArray[np.float32]:  # (G, K)
@@ -458,10 +470,10 @@ def check_options(assign: str | None, none: float | None) -> None:
         raise InputError(f"none is {none!r}; expected a probability between 0 and 1")
 
 
-def _spread_out(values: NDArray[Any], where: NDArray[np.bool_], rest: int) -> NDArray[Any]:
-    """The rows of values at the places that are true, `rest` at the others."""
-    out = np.full((len(where), *values.shape[1:]), rest, values.dtype)
-    out[where] = values
+def _scatter_rows(values: NDArray[Any], mask: NDArray[np.bool_], fill_value: int) -> NDArray[Any]:
+    """The rows of values where the mask is true, fill_value elsewhere."""
+    out = np.full((len(mask), *values.shape[1:]), fill_value, values.dtype)
+    out[mask] = values
     return out
 
 

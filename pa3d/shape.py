@@ -1,4 +1,4 @@
-"""Shape: a mesh or a cloud with its up axis, the one type that files become."""
+"""Shape: a mesh or a point cloud with its up axis. `pa3d.io.load` returns one for every file format."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class Shape:
     points: (N, 3) float32, the vertices of a mesh or the points of a cloud, relative to ``origin``. May be given as any
         numbers: float64 that is far from zero moves into ``origin`` before it is rounded to float32. May also be given
         as a mesh or point cloud of trimesh or open3d, with its faces and colours.
-    faces: (F, 3) int32 indices into points, or None for a cloud. May be given as any whole numbers.
+    faces: (F, 3) int32 indices into points, or None for a cloud. May be given as integers of any type, or as floats
+        without a fraction.
     colors: (N, 3) uint8 or None.
     up: the axis that points upwards in the source.
     origin: (3,) float64, added to points to get world coordinates; not zero only where float32 would lose
@@ -41,19 +42,20 @@ class Shape:
     origin: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
 
     def __post_init__(self) -> None:
-        given = self.points
-        if isinstance(given, np.ndarray) and given.dtype == np.float32:
-            self.points = np.ascontiguousarray(given)
+        source: Any = self.points
+        if isinstance(source, np.ndarray) and source.dtype == np.float32:
+            self.points = np.ascontiguousarray(source)
         else:
-            if self.faces is None and not isinstance(given, np.ndarray | list | tuple):
-                given, self.faces, own_colors = _geometry_of(given)
-                self.colors = own_colors if self.colors is None else self.colors
-            self.points, moved = centered(
-                _numbers(given, self.name if self.name == "points" else f"{self.name}: points")
-            )
-            self.origin = np.asarray(self.origin, np.float64) + moved
+            if self.faces is None and not isinstance(source, np.ndarray | list | tuple):
+                source, self.faces, source_colors = _get_geometry(source)
+                self.colors = source_colors if self.colors is None else self.colors
+            numbers = _numbers(source, self.name if self.name == "points" else f"{self.name}: points")
+            if self.faces is not None:
+                self.faces = _integers(self.faces, f"{self.name}: faces")
+            self.points, offset = centered(numbers, self.faces)
+            self.origin = np.asarray(self.origin, np.float64) + offset
         if self.faces is not None:
-            self.faces = _whole_numbers(self.faces, f"{self.name}: faces")
+            self.faces = _integers(self.faces, f"{self.name}: faces")
         if self.colors is not None and not isinstance(self.colors, np.ndarray):
             self.colors = np.asarray(self.colors)
 
@@ -62,8 +64,10 @@ class Shape:
         return self.faces is not None
 
     def missing(self) -> NDArray[np.bool_] | None:  # (N,)
-        """Which points have NaN or infinite coordinates, as organised clouds mark what was not measured; None if no
-        point has."""
+        """Which points have NaN or infinite coordinates; None if there is no such point.
+
+        Organised clouds, which store a scan as an image, mark with them the pixels that were not measured.
+        """
         if np.isfinite(self.points).all():
             return None
         return np.asarray(~np.isfinite(self.points).all(axis=1))
@@ -82,12 +86,12 @@ class Shape:
         missing = self.missing()
         if missing is not None:
             bad = int(missing.sum())
-            rest = pts[~missing]
-            if nan == "error" or self.is_mesh or (rest == rest[:1]).all():  # one point or none is left
+            valid = pts[~missing]
+            if nan == "error" or self.is_mesh or (valid == valid[:1]).all():  # at most one position is left
                 raise InputError(
                     f"{self.name}: {bad} of {len(pts)} points have NaN or infinite coordinates; remove them first"
                 )
-            pts = rest
+            pts = valid
         if self.up not in UP_AXES:
             raise InputError(f"{self.name}: up axis {self.up!r} is not one of x, y, z")
         if (pts == pts[0]).all():
@@ -122,16 +126,32 @@ class Shape:
         return sample_surface(self.points, self.faces, n, seed, self.name)
 
 
-def centered(points: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+def compacted(points: NDArray[Any], faces: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Which of the points (N, 3) any face uses, and the faces (F, 3) as indices into those."""
+    used = np.zeros(len(points), bool)
+    used[faces.ravel()] = True
+    if used.all():
+        return np.arange(len(points)), faces
+    return np.flatnonzero(used), (np.cumsum(used, dtype=np.int32) - 1)[faces]
+
+
+def centered(
+    points: NDArray[Any],  # (N, 3)
+    faces: NDArray[Any] | None = None,  # (F, 3)
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Points as float32, relative to the origin (3,) that is returned with them.
 
-    The origin is zero unless float32 would lose precision because the points lie far from zero.
+    The origin is zero unless float32 would lose precision because the points lie far from zero. Of a mesh, only points
+    that faces use count.
     """
     origin = np.zeros(3)
     if points.ndim == 2 and points.shape[1] == 3 and len(points):
-        low, high = points.min(axis=0), points.max(axis=0)
-        if not np.isfinite([low, high]).all():  # NaN is what min and max of a NaN give
-            finite = points[np.isfinite(points).all(axis=1)]
+        used = points
+        if faces is not None and faces.size and faces.min() >= 0 and faces.max() < len(points):
+            used = points[compacted(points, faces)[0]]
+        low, high = used.min(axis=0), used.max(axis=0)
+        if not np.isfinite([low, high]).all():  # min and max of an array with a NaN are NaN
+            finite = used[np.isfinite(used).all(axis=1)]
             low, high = (finite.min(axis=0), finite.max(axis=0)) if len(finite) else (origin, origin)
         extent = float((high - low).max())
         some = points[:: max(1, len(points) // 1024)]
@@ -151,18 +171,18 @@ def centered(points: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.floa
         return np.ascontiguousarray(moved, np.float32), origin
 
 
-def _geometry_of(given: Any) -> tuple[Any, Any, Any]:
-    """Points, faces and colours of a mesh or cloud of trimesh or open3d; anything else as it is, without the others."""
-    triangles = getattr(given, "triangles", None) if hasattr(given, "vertex_colors") else getattr(given, "faces", None)
-    if hasattr(given, "vertices"):  # Trimesh, PointCloud of trimesh, TriangleMesh of open3d
-        visual = getattr(given, "visual", None)
-        colors = getattr(given, "vertex_colors", getattr(given, "colors", None))
+def _get_geometry(source: Any) -> tuple[Any, Any, Any]:
+    """Points, faces and colours of a mesh or cloud of trimesh or open3d; (source, None, None) for anything else."""
+    faces = getattr(source, "triangles", None) if hasattr(source, "vertex_colors") else getattr(source, "faces", None)
+    if hasattr(source, "vertices"):  # Trimesh, PointCloud of trimesh, TriangleMesh of open3d
+        visual = getattr(source, "visual", None)
+        colors = getattr(source, "vertex_colors", getattr(source, "colors", None))
         if getattr(visual, "kind", None) == "vertex":
             colors = getattr(visual, "vertex_colors", None)
-        return given.vertices, triangles, _byte_colors(colors, len(given.vertices))
-    if type(given).__module__.startswith("open3d") and hasattr(given, "points"):
-        return given.points, None, _byte_colors(getattr(given, "colors", None), len(given.points))
-    return given, None, None
+        return source.vertices, faces, _byte_colors(colors, len(source.vertices))
+    if type(source).__module__.startswith("open3d") and hasattr(source, "points"):
+        return source.points, None, _byte_colors(getattr(source, "colors", None), len(source.points))
+    return source, None, None
 
 
 def _byte_colors(colors: Any, count: int) -> NDArray[np.uint8] | None:
@@ -175,28 +195,28 @@ def _byte_colors(colors: Any, count: int) -> NDArray[np.uint8] | None:
     return np.ascontiguousarray(values[:, :3], np.uint8)
 
 
-def _numbers(given: Any, what: str) -> NDArray[Any]:
+def _numbers(source: Any, what: str) -> NDArray[Any]:
     try:
-        if given is None:
+        if source is None:
             raise TypeError("None")
-        array = np.asarray(given)
+        array = np.asarray(source)
         if array.dtype.kind not in "fiub":
             array = array.astype(np.float64, casting="unsafe" if array.dtype.kind in "OUS" else "safe")
         return array if array.dtype.kind == "f" and array.dtype.itemsize > 4 else array.astype(np.float64)
     except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a tensor that requires a gradient
-        kind = "" if isinstance(given, np.ndarray | list | tuple) else f"{type(given).__name__}, "
+        kind = "" if isinstance(source, np.ndarray | list | tuple) else f"{type(source).__name__}, "
         reason = (str(error).splitlines() or [""])[0]
         raise InputError(f"{what}: {kind}not numbers ({reason}); {_EXPECTED}") from error
 
 
-def _whole_numbers(given: Any, what: str) -> NDArray[np.int32]:
-    if isinstance(given, np.ndarray) and given.dtype == np.int32:
-        return np.ascontiguousarray(given)
-    values = _numbers(given, what)
+def _integers(source: Any, what: str) -> NDArray[np.int32]:
+    if isinstance(source, np.ndarray) and source.dtype == np.int32:
+        return np.ascontiguousarray(source)
+    values = _numbers(source, what)
     with np.errstate(invalid="ignore"):
-        whole = (values == np.rint(values)).all() and (np.abs(values) < 2**31).all()
-    if not whole:
-        raise InputError(f"{what}: not whole numbers below 2**31; expected indices of vertices, of shape (F, 3)")
+        are_integers = (values == np.rint(values)).all() and (np.abs(values) < 2**31).all()
+    if not are_integers:
+        raise InputError(f"{what}: not integers below 2**31; expected indices of vertices, of shape (F, 3)")
     return np.ascontiguousarray(values, np.int32)
 
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class TorchEncoder:
     """precision "auto" and "fp32" compute in float32, "bf16" in bfloat16 with float32 sums.
 
-    On a CUDA device the forward pass is recorded into a graph the first time a number of points comes, and replayed;
-    PA3D_CUDA_GRAPHS=0 runs it kernel by kernel. bf16 goes through the fused kernels of pa3d.kernels.encoder where they
-    can run, else through autocast.
+    On a CUDA device the forward pass is recorded as a CUDA graph, once for each number of points, and replayed in later
+    calls. PA3D_CUDA_GRAPHS=0 launches every kernel instead. bf16 uses the fused kernels of pa3d.kernels.encoder where
+    they can run, else autocast.
     """
 
     def __init__(self, checkpoint: Checkpoint, precision: str = "auto", device: str = "cuda") -> None:
@@ -45,36 +45,36 @@ class TorchEncoder:
         self.model.load_tensors({k: torch.from_numpy(v) for k, v in checkpoint.tensors.items()})
         self.model.eval().requires_grad_(False).to(self._device)
         self._fused = self._fused_kernels(checkpoint)
-        self._recordings: Any = None
+        self._graphs: Any = None
         if self._device.type == "cuda" and os.environ.get("PA3D_CUDA_GRAPHS") != "0":
-            from pa3d.graphs import Cuda, Recordings
+            from pa3d.graphs import Cuda, CudaGraphCache
 
-            self._recordings = Recordings(self.forward, Cuda(self._device))
+            self._graphs = CudaGraphCache(self.forward, Cuda(self._device))
 
     def __call__(self, points: NDArray[np.float32]) -> EncoderOutput:  # (N, 3) in the model's axes
         start = time.perf_counter()
-        if self._recordings is not None:
-            found = self._recordings(points)
+        if self._graphs is not None:
+            results = self._graphs(points)
         else:
             import torch
 
             cloud = torch.from_numpy(points).to(self._device)[None]
-            found = [result.cpu().numpy() for result in self.forward(cloud)]
-        features, tokens, centers, members = (a[0] for a in found)
+            results = [result.cpu().numpy() for result in self.forward(cloud)]
+        features, tokens, centers, members = (result[0] for result in results)
         return EncoderOutput(centers, members, tokens, features, {"all": time.perf_counter() - start})
 
     def encode_batch(self, clouds: list[NDArray[np.float32]]) -> list[EncoderOutput]:  # each (N, 3), N of any size
         return [self(points) for points in clouds]
 
     def forward(self, cloud: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # (B, N, 3) on the device
-        """features (B, G, D), tokens (B, G, C), centers (B, G, 3), float32; members (B, G, M). Waits for no GPU."""
+        """features (B, G, D), tokens (B, G, C), centers (B, G, 3), float32; members (B, G, M). Does not synchronize."""
         import torch
         import torch.nn.functional as F
 
         with torch.inference_mode():
             if self._fused is not None:
                 return self._fused(cloud)
-            # A cache of narrowed weights would tie a recording to memory that autocast gives up behind it.
+            # No cache of bfloat16 weights: autocast frees it afterwards, but a recorded graph would still read it.
             half = self.precision == "bf16"
             with torch.autocast(self._device.type, torch.bfloat16, enabled=half, cache_enabled=False):
                 encoded = self.model.encoder(cloud)
@@ -82,11 +82,11 @@ class TorchEncoder:
             return features, encoded.tokens.float(), encoded.centers, encoded.members
 
     def _fused_kernels(self, checkpoint: Checkpoint) -> Any:
-        """The fused encoder, where this precision and device have one."""
+        """The fused encoder if it supports this precision, device and model, else None."""
         from pa3d.ops.backends import triton
 
-        wanted = self._device.type == "cuda" and self.precision == "bf16" and not os.environ.get("PA3D_BACKEND")
-        if not wanted or triton.unavailable_reason() is not None:
+        allowed = self._device.type == "cuda" and self.precision == "bf16" and not os.environ.get("PA3D_BACKEND")
+        if not allowed or triton.unavailable_reason() is not None:
             return None
         encoder = triton.kernels("encoder")
-        return encoder.FusedEncoder(self.model) if encoder.refused(checkpoint.config) is None else None
+        return encoder.FusedEncoder(self.model) if encoder.unsupported_reason(checkpoint.config) is None else None

@@ -33,7 +33,7 @@ def sampled(meshes: Iterator[PartMesh], times: int, seed: int) -> Iterator[PartC
             yield mesh.sample(POINTS, rng)
 
 
-def seen(meshes: Iterator[PartMesh]) -> Iterator[PartMesh]:
+def without_held_out(meshes: Iterator[PartMesh]) -> Iterator[PartMesh]:
     """Harvested shapes without those of categories and parts that are held out to be reported apart."""
     for mesh in meshes:
         words = {word for text in (mesh.category, mesh.id) for word in re.split(r"[^a-z]+", text.lower())}
@@ -42,7 +42,7 @@ def seen(meshes: Iterator[PartMesh]) -> Iterator[PartMesh]:
             yield mesh
 
 
-def worded(clouds: Iterator[PartCloud]) -> Iterator[PartCloud]:
+def without_held_out_phrases(clouds: Iterator[PartCloud]) -> Iterator[PartCloud]:
     """Clouds without the wordings that are kept for measuring how the model takes new ones."""
     for cloud in clouds:
         keep = [i for i, name in enumerate(cloud.names) if name.lower() not in HELD_OUT_PHRASES]
@@ -93,7 +93,7 @@ def animals(each: int) -> Iterator[PartCloud]:
 HUMANS = ("modular_men", "modular_women", "cyberpunk_pack/Character", "single_knight", "kaykit", "kenney_platformer")
 
 
-def posed(folder: Path, human: bool, poses: int, seed: int) -> Iterator[PartCloud]:
+def posed_characters(folder: Path, human: bool, poses: int, seed: int) -> Iterator[PartCloud]:
     rng = np.random.default_rng(seed)
     for character in characters(folder):
         if any(word in character.id for word in HUMANS) == human:
@@ -108,10 +108,10 @@ def main() -> None:
     parser.add_argument("--sweethome", type=Path, help="folder with the .sh3f libraries of sweethome3d-furniture")
     parser.add_argument("--webxr", type=Path, help="folder of profiles of @webxr-input-profiles/assets")
     parser.add_argument("--metaworld", type=Path, help="assets/objects of metaworld")
-    parser.add_argument("--objects", type=int, default=90, help="procedural objects a category")
+    parser.add_argument("--objects", type=int, default=90, help="procedural objects per category")
     parser.add_argument("--common", type=int, default=200, help="further ones of each of the commonest categories")
     parser.add_argument("--people", type=int, default=2400)
-    parser.add_argument("--animals", type=int, default=36, help="procedural animals a kind")
+    parser.add_argument("--animals", type=int, default=36, help="procedural animals per kind")
     parser.add_argument("--only", nargs="*", help="build these groups alone")
     args = parser.parse_args()
     report = HarvestReport()
@@ -123,18 +123,18 @@ def main() -> None:
         "animals": animals(args.animals),
     }
     if args.train:
-        groups["rigged_people"] = posed(args.train, True, 48, 2)
-        groups["rigged_others"] = posed(args.train, False, 30, 3)
-        groups["cc0"] = sampled(seen(harvest(args.train / "cc0_game_packs", report=report)), 8, 4)
+        groups["rigged_people"] = posed_characters(args.train, True, 48, 2)
+        groups["rigged_others"] = posed_characters(args.train, False, 30, 3)
+        groups["cc0"] = sampled(without_held_out(harvest(args.train / "cc0_game_packs", report=report)), 8, 4)
     for name, times in (("sweethome", 4), ("webxr", 3), ("metaworld", 8)):
         folder = getattr(args, name)
         if folder:
-            groups[name] = sampled(seen(harvest(folder, report=report)), times, 5)
+            groups[name] = sampled(without_held_out(harvest(folder, report=report)), times, 5)
     for name, records in groups.items():
         if args.only and name not in args.only:
             continue
         begun = time.monotonic()
-        count = write_shards(worded(records), args.out / name)
+        count = write_shards(without_held_out_phrases(records), args.out / name)
         print(f"{name}: {count} clouds in {time.monotonic() - begun:.0f} s", flush=True)
     print(report)
 

@@ -1,13 +1,14 @@
-"""The long training, leg by leg: evaluates a run's weights, keeps a log, and starts branches whose rate falls to zero.
+"""The long training: evaluates the weights of a run, keeps a log, and prepares cooldown runs.
 
     python scripts/campaign.py evaluate MODEL --eval D/eval --tool D/../tools/real_shapes.py [--log log.tsv --note TEXT]
     python scripts/campaign.py branch runs/leg1 runs/leg1-decay --steps 200
     python scripts/campaign.py watch runs/leg1 --every 2000 --pid PID --log log.tsv --eval ... --tool ...
 
-A leg is a run of `pa3d train stage2` at a constant rate, on the shards of scripts/campaign_corpus.py; it has no end,
-so a model to use comes from a branch: a copy of the leg's state that trains for some more steps while the rate falls
-to zero. `watch` stops the training every so many steps (SIGSTOP), evaluates the weights, and keeps the best ones in
-best.safetensors beside the log. The headline is the mean of mixed, articulated, faust, chairs and objects.
+A phase ("leg") is a run of `pa3d train stage2` at a constant learning rate, on shards of scripts/campaign_corpus.py.
+`branch` prepares a cooldown run, which makes a model to use: a copy of the state of a phase that trains for some more
+steps while the learning rate falls to zero. `watch` pauses the training every so many steps (SIGSTOP), evaluates the
+weights, and keeps the best ones in best.safetensors beside the log. The headline is the mean of mixed, articulated,
+faust, chairs and objects.
 real_shapes.py measures the first two folders; it is not part of this repository. docs/training.md has the log.
 """
 

@@ -1,10 +1,10 @@
-"""Builds the shards of one leg of the long training: the embedded model's sources with other seeds, and more.
+"""Builds the shards of one phase ("leg") of the long training: the embedded model's sources with other seeds, and more.
 
     python scripts/campaign_corpus.py -o corpus/leg1 --leg 1 --train DIR --further DIR --sweethome DIR --webxr DIR \
         --metaworld DIR
 
-Every leg draws other shapes, poses and points than the legs before it and than scripts/build_embedded_corpus.py
-(seeds begin at 100,000 times the leg's number). Folders of harvested sources are optional; each becomes a group.
+Every phase draws other shapes, poses and points than the phases before it and than scripts/build_embedded_corpus.py
+(seeds begin at 100,000 times the number of the phase). Folders of harvested sources are optional; each becomes a group.
 docs/training.md says where they come from and under which licences.
 """
 
@@ -18,7 +18,7 @@ from multiprocessing import Pool
 from pathlib import Path
 
 import numpy as np
-from build_embedded_corpus import COMMON_KINDS, HUMANS, seen, worded
+from build_embedded_corpus import COMMON_KINDS, HUMANS, without_held_out, without_held_out_phrases
 
 from pa3d.data.creatures import CREATURES, synthesize_creature
 from pa3d.data.harvest import HarvestReport, characters, harvest_with_rigs
@@ -97,7 +97,7 @@ def harvested(folder: Path, license: str, times: int, seed: int) -> Iterator[Par
         for s in harvest_with_rigs(folder, license=license, report=report)
         if s.character is None and not s.file.stem.startswith(EXCLUDED)
     )
-    for mesh in seen(replace(s.mesh, license=stated_license(s.file) or s.mesh.license) for s in shapes):
+    for mesh in without_held_out(replace(s.mesh, license=stated_license(s.file) or s.mesh.license) for s in shapes):
         for _ in range(times):
             yield mesh.sample(POINTS, rng)
     print(f"{folder.name}: {report}", flush=True)
@@ -117,7 +117,7 @@ def many(folders: list[tuple[Path, str, int]], seed: int) -> Iterator[PartCloud]
         yield from harvested(folder, license, times, seed + number)
 
 
-def posed(train: Path, human: bool, poses: int, seed: int) -> Iterator[PartCloud]:
+def posed_characters(train: Path, human: bool, poses: int, seed: int) -> Iterator[PartCloud]:
     """Rigged people, or all other rigged characters, from the two folders whose licences are known."""
     rng = np.random.default_rng(seed)
     for character in characters([train / "quaternius_rigged", train / "cc0_game_packs"]):
@@ -158,8 +158,8 @@ def groups(sources: Sources, leg: int, size: float) -> dict[str, Callable[[], It
     }
     if sources.train:
         train = sources.train
-        made["rigged_people"] = lambda: posed(train, True, count(60), first + 2)
-        made["rigged_others"] = lambda: posed(train, False, count(36), first + 3)
+        made["rigged_people"] = lambda: posed_characters(train, True, count(60), first + 2)
+        made["rigged_others"] = lambda: posed_characters(train, False, count(36), first + 3)
         made["cc0"] = lambda: harvested(train / "cc0_game_packs", "", 8, first + 4)
     for name, times in (("sweethome", 6), ("webxr", 4), ("metaworld", 8)):
         if folder := getattr(sources, name):
@@ -197,7 +197,7 @@ def build(task: tuple[Sources, int, float, str, Path]) -> str:
     sources, leg, size, name, out = task
     begun = time.monotonic()
     partial = out / ".partial" / name  # an interrupted build leaves no group that looks complete
-    done = write_shards(licensed(worded(groups(sources, leg, size)[name]())), partial)
+    done = write_shards(licensed(without_held_out_phrases(groups(sources, leg, size)[name]())), partial)
     partial.rename(out / name)
     return f"{name}: {done} clouds in {time.monotonic() - begun:.0f} s"
 

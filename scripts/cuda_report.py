@@ -1,12 +1,12 @@
-"""What every GPU kernel takes on a GPU, from the compilers alone; no GPU is needed.
+"""Registers and memory of every GPU kernel, as the compilers report them; no GPU is needed.
 
     python scripts/cuda_report.py            writes the tables of docs/gpu.md, between its markers
     python scripts/cuda_report.py --check    compiles and judges, writes nothing
 
-Every file of csrc/cuda is compiled for each architecture with warnings as errors. Registers, spills and shared memory
-are ptxas's own; occupancy follows from them and the limits of an SM. The Triton kernels follow, every configuration for
-sm_90. Fails when a kernel spills or uses local memory and is not in ACCEPTED. Takes some five minutes, most of them for
-Triton; --no-triton leaves its kernels out, and its table in the document as it is.
+Every file of csrc/cuda is compiled for each architecture with warnings as errors. ptxas reports registers, spills and
+shared memory; occupancy follows from these and the limits of an SM. Then every configuration of the Triton kernels is
+compiled for sm_90. The script fails if a kernel spills or uses local memory and is not in ACCEPTED. It takes some five
+minutes, most of them for Triton; --no-triton leaves out the Triton kernels and does not change their table.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DYNAMIC_SHARED = {"gather_tokens": 37 * 37 * 8}
 
 @dataclass(frozen=True)
 class Limits:
-    """What an SM holds (CUDA C++ programming guide, technical specifications a compute capability)."""
+    """Limits of an SM (CUDA C++ programming guide, technical specifications per compute capability)."""
 
     warps: int
     blocks: int
@@ -59,7 +59,7 @@ class Usage:
 
 
 def occupancy(threads: int, usage: Usage, limits: Limits) -> float:
-    """Resident warps over those an SM has room for. Registers are handed out 256 at a time a warp."""
+    """Resident warps divided by the most that an SM can hold. Registers are allocated to a warp 256 at a time."""
     warps = threads // 32
     by_registers = limits.registers // (warps * -(-usage.registers * 32 // 256) * 256)
     by_shared = limits.shared // (usage.shared + RESERVED)
@@ -78,7 +78,7 @@ def nvcc(*options: str) -> str:
     return done.stdout + done.stderr
 
 
-def threads_of(source: Path, folder: Path) -> dict[str, int]:
+def get_threads(source: Path, folder: Path) -> dict[str, int]:
     """Mangled names and block sizes, which the sources state by __launch_bounds__."""
     ptx = folder / f"{source.stem}.ptx"
     nvcc("-ptx", "-arch=sm_80", str(source), "-o", str(ptx))
@@ -86,8 +86,8 @@ def threads_of(source: Path, folder: Path) -> dict[str, int]:
     return {name: int(threads) for name, threads in found}
 
 
-def usage_of(source: Path, architecture: str, folder: Path) -> dict[str, Usage]:
-    """By mangled name."""
+def get_usage(source: Path, architecture: str, folder: Path) -> dict[str, Usage]:
+    """Registers and memory of each kernel, by mangled name."""
     said = nvcc("-cubin", f"-arch={architecture}", "-Xptxas", "-v", str(source), "-o", str(folder / "kernel.cubin"))
     out = {}
     for name, text in re.findall(r"Compiling entry function '(\w+)'(.*?Used [^\n]*)", said, re.S):
@@ -111,15 +111,15 @@ def readable(name: str) -> str:
 
 
 def cuda_table() -> tuple[str, list[str]]:
-    """The table as Markdown, and what is wrong."""
+    """The table as Markdown, and the problems that were found."""
     columns = [f"registers, {' / '.join(ARCHITECTURES)}", "local, B", "shared, B", "occupancy, %"]
     lines = [f"| kernel | threads | {' | '.join(columns)} |", "|---|---|---|---|---|---|"]
     problems = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for source in sorted((ROOT / "csrc" / "cuda").glob("*.cu")):
-            threads = threads_of(source, folder)
-            by_architecture = {a: usage_of(source, a, folder) for a in ARCHITECTURES}
+            threads = get_threads(source, folder)
+            by_architecture = {a: get_usage(source, a, folder) for a in ARCHITECTURES}
             for mangled in sorted(threads, key=readable):
                 title = readable(mangled)
                 plain = title.partition("<")[0]
@@ -142,7 +142,7 @@ def cuda_table() -> tuple[str, list[str]]:
 
 
 def triton_table() -> tuple[str, list[str], str]:
-    """The table as Markdown, what is wrong, and Triton's version."""
+    """The table as Markdown, the problems that were found, and Triton's version."""
     try:
         import triton
         from pa3d.kernels import report

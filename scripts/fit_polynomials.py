@@ -1,11 +1,11 @@
-"""The minimax problems behind the coefficients of csrc/cpu/math.inl, solved, and the tables there checked against them.
+"""Solves the minimax problems behind the coefficients of csrc/cpu/math.inl, and checks the tables there.
 
     python scripts/fit_polynomials.py        prints each fit beside its table; fails when a table is not a minimax fit
 
-Each table approximates a function on an interval with the smallest possible largest error, weighted as given here. By
-Chebyshev's theorem the error of such a fit with n free coefficients takes its largest magnitude at n + 1 points with
-alternating signs, and by de la Vallee Poussin's theorem no other choice of coefficients can have a largest error below
-the smallest of n + 1 alternating errors. So the two bounds of `bounds` say how close a table is to the best possible.
+Each table approximates a function on an interval so that its largest error, weighted as given here, is as small as
+possible. By Chebyshev's theorem the error of such a fit with n free coefficients takes its largest magnitude at n + 1
+points with alternating signs. By de la Vallee Poussin's theorem, the largest error of any coefficients is at least the
+smallest of n + 1 alternating errors. So the two bounds of `bounds` say how close a table is to the best possible.
 Polynomials without a fixed end are also fitted anew, with the Remez exchange algorithm (E. Remez, 1934) in 40 digits.
 The tables agree with these fits in five to seven digits, which is more than their errors depend on.
 """

@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from pa3d.cli import app
+from pa3d.cli import make_app
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
 INTRODUCTION = """\
@@ -20,9 +20,18 @@ INTRODUCTION = """\
 
 This page is written by `scripts/make_cli_docs.py`; `pa3d COMMAND --help` shows the same.
 
-Bad input ends with one line on stderr, `error: ...`, exit code 2, and nothing written. Exit code 1 is a bug of pa3d,
-130 an interruption. `--debug` adds the traceback. Progress goes to stderr, and results go to stdout. `pa3d --version`
-shows the version.
+An error is reported as one line on stderr, `error: ...`; `--debug` adds the traceback. Progress goes to stderr, and
+results go to stdout. `pa3d --version` shows the version.
+
+| exit code | |
+|---|---|
+| 0 | success |
+| 1 | standard output cannot be written (full disk, closed pipe), or a bug of pa3d |
+| 2 | invalid input, of which nothing is written; output files that cannot be written; or not enough memory |
+| 130 | interrupted |
+
+A *patch* is a group of neighbouring points; the model compares patches with part names. A label of -1 means *none*: the
+point belongs to none of the parts.
 """
 # Options that most commands have. They end each table, in this order.
 LAST = ("--quiet", "--json", "--debug")
@@ -30,7 +39,7 @@ LAST = ("--quiet", "--json", "--debug")
 
 def document() -> str:
     """The text of docs/cli.md."""
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(make_app())
     listing = [f"| [`{name}`](#{_anchor(name)}) | {_first_sentence(command.help)} |" for name, command in _walk(root)]
     parts = [INTRODUCTION, "\n".join(["| command | |", "|---|---|", *listing]) + "\n"]
     parts += [_section(name, command) for name, command in _walk(root)]

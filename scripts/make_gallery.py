@@ -33,7 +33,7 @@ from pa3d.evaluate.datasets import Dataset, LabelledShape, open_dataset
 from pa3d.evaluate.methods import Majority, SegmenterMethod
 from pa3d.evaluate.pages import side_by_side
 from pa3d.evaluate.protocols import PreparedShape, prepare, resolve
-from pa3d.evaluate.score import confusion_of, predict
+from pa3d.evaluate.score import count_confusion, predict
 from pa3d.report.colors import part_colors
 from pa3d.shape import Shape
 
@@ -163,7 +163,7 @@ def rows(shapes: Iterable[tuple[LabelledShape, str]], method: SegmenterMethod) -
     for shape, origin in shapes:
         case = prepare(shape, protocol, None)  # type: ignore[arg-type]  # without a dataset, only the shape's own names are offered
         found, majority = (predict(m, case) for m in (method, Majority()))
-        ious, most = (metrics.part_ious(confusion_of(case, p, protocol), protocol.absent) for p in (found, majority))
+        ious, most = (metrics.part_ious(count_confusion(case, p, protocol), protocol.absent) for p in (found, majority))
         known = [None if np.isnan(iou) else float(iou) for iou in ious]
         out.append(Row(shape, origin, case, found.predicted, known, float(np.nanmean(most))))
     return out

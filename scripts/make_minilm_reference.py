@@ -66,7 +66,7 @@ def embed(w: Weights, ids: list[int]) -> Array:  # -> (T, 384)
 
 
 def reference(w: Weights, ids: list[int]) -> Array:  # (384,)
-    """The whole model in float64, one operation a line."""
+    """The whole model in float64, one operation per line."""
 
     def norm(x: Array, key: str) -> Array:
         x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-12)

@@ -2,11 +2,11 @@
 
     python scripts/make_unicode_tables.py
 
-What BERT's normaliser does with a code point is asked of the `tokenizers` library, one code point at a time:
-the tables agree with it and not with some other version of Unicode. Foldings (lower case, accents stripped,
-compatibility ideographs) are kept only where all of the result is in the shipped vocabulary's alphabet: any
-other character leaves its word unknown whatever it becomes. Hangul syllables are decomposed by rule. The
-tables of `pa3d.text.prompts.clean` come from Python's own str.lower and unicodedata.
+The `tokenizers` library is called with one code point at a time, to see what BERT's normaliser does with it. So the
+tables agree with that library, and do not depend on another version of Unicode. A folding (lower case, accents
+stripped, compatibility ideographs) is kept only if its whole result is in the alphabet of the shipped vocabulary. With
+any other result the word is unknown anyway. Hangul syllables are decomposed by rule. The tables of
+`pa3d.text.clean_name` come from Python's own str.lower and unicodedata.
 """
 
 from __future__ import annotations

@@ -49,15 +49,15 @@ def test_seconds_are_those_of_one_call():
 def test_what_would_mean_nothing_is_refused(environment: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert gpu.refusal() == message
+    assert gpu.unsupported_reason() == message
 
 
 def test_kernels_that_cannot_run_are_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(gpu, "unavailable_reason", lambda backend: "not built" if backend == "cuda" else None)
-    assert gpu.refusal() == "the cuda kernels cannot run: not built"
+    assert gpu.unsupported_reason() == "the cuda kernels cannot run: not built"
     monkeypatch.setattr(gpu, "unavailable_reason", lambda backend: None)
-    assert gpu.refusal() is None
+    assert gpu.unsupported_reason() is None
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -530,6 +530,72 @@ def test_wrong_arguments(library: c.CDLL, files: Path) -> None:
     library.pa3d_text_free(None)
 
 
+def test_names_with_one_vector(library: c.CDLL, files: Path) -> None:
+    points = cloud("random", 60)
+    with Native(library, files / "tiny.safetensors") as native:
+        for names in (["si\u00e8ge", "sie\u0300ge"], ["leg", "leg\u200b"], ["leg " * 300 + "a", "leg " * 300 + "b"]):
+            for call in (lambda n=names: native.segment(points, n), lambda n=names: native.embed(n)):
+                with pytest.raises(RuntimeError, match="are the same for the text encoder") as error:
+                    call()
+                assert error.value.args[0] == INVALID
+
+
+@pytest.mark.parametrize("offset", [(0, 0, 0), (500_123.0, 4_512_345.0, 210.0), (-1e12, 3.0, 1e9), (1e300, 0, 0)])
+def test_centring_equals_python(library: c.CDLL, offset: tuple[float, float, float]) -> None:
+    points = np.random.default_rng(1).normal(size=(200, 3)) * 3 + np.array(offset)
+    points[7, 1] = np.nan
+    right = Shape(points)
+    centered, origin = np.zeros((200, 3), np.float32), np.zeros(3)
+    assert library.pa3d_center(*cloud_of(points), pointer(centered), pointer(origin)) == OK
+    assert same(centered, right.points) and np.array_equal(origin, right.origin)
+
+
+def test_centring_refuses(library: c.CDLL) -> None:
+    points, centered, origin = np.zeros((3, 3)), np.zeros((3, 3), np.float32), np.zeros(3)
+    at = (pointer(centered), pointer(origin))
+    assert library.pa3d_center(*cloud_of(points), *at) == OK  # that they are equal is for the others to say
+    for given in ((None, c.c_int64(3), *at), (*cloud_of(points), None, at[1]), (*cloud_of(points), at[0], None)):
+        assert library.pa3d_center(*given) == INVALID
+        assert library.pa3d_error_message().endswith(b"is NULL")
+    for count in (0, -1, 2**31 - 1, -(2**63)):
+        assert library.pa3d_center(pointer(points), c.c_int64(count), *at) == INVALID
+        assert library.pa3d_error_message().startswith(b"n is ")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("count", [1, 49])
+def test_points_that_are_missing(library: c.CDLL, files: Path, bad: float, count: int) -> None:
+    points = cloud("random", 50)
+    points[:count, 2] = bad
+    with Native(library, files / "tiny.safetensors") as native:
+        for call in (lambda: native.segment(points, PARTS), lambda: native.encode(points)):
+            with pytest.raises(RuntimeError, match=f"{count} of 50 points have NaN or infinite") as error:
+                call()
+            assert error.value.args[0] == INVALID
+
+
+def test_counts_out_of_range(library: c.CDLL, files: Path) -> None:
+    points, labels = cloud("random", 50), np.zeros(50, np.int32)
+    vectors = np.ones((2, 384), np.float32)
+    with Native(library, files / "tiny.safetensors") as native:
+        for n in (0, -1, 2**31 - 1, 2**62, -(2**63)):
+            given = (pointer(points), c.c_int64(n), strings(PARTS), c.c_int64(4), None, None, pointer(labels), None)
+            assert library.pa3d_segment(native.model, native.text, *given) == INVALID
+        for count in (0, -1, 2**31 - 1, 2**62, -(2**63)):
+            wanted = c.c_int64(count)
+            given = (*cloud_of(points), strings(PARTS), wanted, None, None, pointer(labels), None)
+            assert library.pa3d_segment(native.model, native.text, *given) == INVALID
+            given = (*cloud_of(points), pointer(vectors), wanted, None, pointer(labels), None)
+            assert library.pa3d_segment_vectors(native.model, *given) == INVALID
+            assert (
+                library.pa3d_embed_text(native.text, strings(PARTS), wanted, None, None, 1, pointer(vectors)) == INVALID
+            )
+        null = (c.c_char_p * 2)(b"seat", None)
+        given = (*cloud_of(points), null, c.c_int64(2), None, None, pointer(labels), None)
+        assert library.pa3d_segment(native.model, native.text, *given) == INVALID
+        assert library.pa3d_error_message() == b"a part name is NULL"
+
+
 def test_bad_models(library: c.CDLL, files: Path, tmp_path: Path) -> None:
     good = (files / "tiny.safetensors").read_bytes()
     size = int.from_bytes(good[:8], "little")
@@ -555,9 +621,9 @@ def test_bad_models(library: c.CDLL, files: Path, tmp_path: Path) -> None:
         (good[:7], "cut short"),
         (good[: 8 + size // 2], "cut short"),
         (good[:-4], "lies beyond the end of the file"),
-        (good + b"\0\0\0\0", "bytes are left over"),
+        (good + b"\0\0\0\0", "extra bytes"),
         (b"\xff" * 16, "cut short"),
-        (packed({}), "bytes are left over"),
+        (packed({}), "extra bytes"),
         (packed({k: v for k, v in header.items() if k != "__metadata__"}), "not a checkpoint of pa3d"),
         (packed(header | {"__metadata__": {"pa3d": "{,}"}}), r"its metadata is damaged \(not JSON"),
         (packed(meta(format=2)), "another version's format"),
@@ -567,7 +633,7 @@ def test_bad_models(library: c.CDLL, files: Path, tmp_path: Path) -> None:
         (packed(meta(config={})), r"has \d+ values, expected"),
         (packed(meta(config=[])), "the configuration is not an object"),
         (packed(meta(config=config | {"new": 1})), "an unknown field new"),
-        (packed(meta(config=config | {"depth": 1.5})), "depth is not a whole number"),
+        (packed(meta(config=config | {"depth": 1.5})), "depth is not an integer"),
         (packed(meta(config=config | {"depth": 0})), "depth is out of range"),
         (packed(meta(config=config | {"heads": 3})), "dim 64 is not a multiple of heads 3"),
         (packed(meta(config=config | {"depth": 3})), "no tensor named blocks.blocks.2"),
@@ -578,7 +644,7 @@ def test_bad_models(library: c.CDLL, files: Path, tmp_path: Path) -> None:
         (packed(entry(last, shape=[1])), "its size does not fit its shape"),
         (packed(entry(last, data_offsets=[0, 4])), "its size does not fit its shape"),
         (packed(entry(last, dtype="I32")), "is I32, expected F32 or F16"),
-        (packed({k: v for k, v in header.items() if k != last}), "bytes are left over|leave holes"),
+        (packed({k: v for k, v in header.items() if k != last}), "extra bytes|leave gaps"),
     ]
     for content, message in cases:
         status, said = load(library, tmp_path, content)

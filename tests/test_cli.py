@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -20,6 +21,7 @@ from tiny import calibrated_checkpoint, write_tiny
 from pa3d import __version__
 from pa3d.checkpoint import EMBEDDED, PresenceFit, load, save
 from pa3d.cli import main
+from pa3d.cli.info import EXTRAS
 from pa3d.cli.options import part_names, sample_size
 from pa3d.segment import Segmenter
 
@@ -51,7 +53,7 @@ def test_segment(here: Path, capsys: Capture) -> None:
     assert [line.split("  ")[0].lstrip("\u2588 ") for line in lines[2:4]] == ["inner side", "outer side"]
     shares = [float(line.split("%")[0].split()[-1]) for line in lines[2:4]]
     assert sum(shares) == pytest.approx(100, abs=0.2)
-    assert all(stage in lines[4] for stage in ("load", "model", "text", "points", "encode", "spread", "write"))
+    assert all(stage in lines[4] for stage in ("load", "model", "text", "points", "encode", "label", "write"))
     names = ["labels.npz", "parts.glb", "parts.png", "parts.html", "summary.json"]
     assert lines[5] == "out/: " + ", ".join(names) and len(lines) == 6
     assert sorted(os.listdir("out")) == sorted(names)
@@ -203,7 +205,9 @@ def test_info(capsys: Capture) -> None:
     assert facts["precision"]["auto"] in facts["precision"]["available"] and "fp32" in facts["precision"]["available"]
     assert facts["text"]["encoder"] == "all-MiniLM-L6-v2"
     assert facts["model"]["file"] == str(EMBEDDED) and (facts["model"]["problem"] is None) == EMBEDDED.exists()
-    assert facts["extras"].keys() == {"torch", "open_clip", "laspy"}
+    assert facts["extras"].keys() == {key for key, *_ in EXTRAS}
+    declared = set(importlib.metadata.metadata("pa3d").get_all("Provides-Extra") or [])
+    assert {extra for _, _, extra, _ in EXTRAS} == declared - {"dev"}
     assert facts["gpu"].keys() == {"cuda", "triton"}
     assert pa3d("info") == 0
     out = capsys.readouterr().out
@@ -223,7 +227,7 @@ def test_info_says_what_is_missing_and_how_to_get_it(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(metadata, "version", version)
     assert pa3d("info") == 0
     out = capsys.readouterr().out
-    assert "torch         not installed; pip install 'pa3d[torch]' (for convert, --device, training)" in out
+    assert "torch         not installed; pip install 'pa3d[torch]' (for convert, prepare, train, --device)" in out
     assert "laspy         not installed; pip install 'pa3d[las]' (for LAS and LAZ files)" in out
 
 

@@ -819,7 +819,7 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Shim:
         ("two_places", "threads of a block wait at different barriers"),
         ("other_mask", "the mask names a lane that does not run|deadlock"),
         ("left_early", "__shfl_sync .line [0-9]+.: the mask names a lane that does not run|deadlock"),
-        ("sleeps", "threads sleep for ever"),
+        ("sleeps", "threads sleep forever"),
         ("too_much_shared", "more shared memory than a block has"),
     ],
 )

@@ -21,7 +21,7 @@ from pa3d.cli.evaluate import app
 from pa3d.config import EncoderConfig
 from pa3d.errors import InputError
 from pa3d.evaluate import compare, evaluate, open_dataset
-from pa3d.evaluate.methods import METHODS, Majority, PatchOracle, Random, SegmenterMethod
+from pa3d.evaluate.methods import METHODS, Majority, PatchCeiling, Random, SegmenterMethod
 from pa3d.evaluate.pages import report_html
 from pa3d.evaluate.protocols import PROTOCOLS, Protocol, draw, prepare, resolve, shape_seed
 from pa3d.evaluate.score import predict, rotation_matrices
@@ -380,16 +380,16 @@ def test_baselines_by_hand() -> None:
     majority = Majority().segment(shape, ["a", "b", "c"], truth=truth)
     assert majority.labels.tolist() == [1] * 8
     assert majority.scores.tolist() == [[0, 1, 0]] * 8
-    # As many patches as points, one point each: the oracle knows every point.
+    # As many patches as points, one point each: the ceiling knows every point.
     one = EncoderConfig(patches=8, patch_size=1, min_sq_norm=0)
-    assert PatchOracle(one).segment(shape, ["a", "b"], truth=truth).labels.tolist() == truth.tolist()
+    assert PatchCeiling(one).segment(shape, ["a", "b"], truth=truth).labels.tolist() == truth.tolist()
     # One patch of all points: three of five labelled points are b. With zeros four of eight are none.
     whole = EncoderConfig(patches=1, patch_size=8)
-    assert PatchOracle(whole).segment(shape, ["a", "b"], truth=truth).labels.tolist() == [1] * 8
+    assert PatchCeiling(whole).segment(shape, ["a", "b"], truth=truth).labels.tolist() == [1] * 8
     mostly_none = np.array([1, 1, 0, 0, -1, -1, -1, -1], np.int32)
-    oracle = PatchOracle(whole)
-    oracle.configure(PROTOCOLS["find3d"])
-    assert oracle.segment(shape, ["a", "b"], truth=mostly_none).labels.tolist() == [-1] * 8
+    ceiling = PatchCeiling(whole)
+    ceiling.configure(PROTOCOLS["find3d"])
+    assert ceiling.segment(shape, ["a", "b"], truth=mostly_none).labels.tolist() == [-1] * 8
     many = Shape(np.random.default_rng(0).random((3000, 3)).astype(np.float32), name="s")
     guessed = Random().segment(many, ["a", "b", "c"])
     # Three standard deviations of a binomial count.
@@ -664,7 +664,7 @@ def test_command(tmp_path: Path, chairs: Path, checkpoint: Checkpoint) -> None:
     assert names == {"records.jsonl", "results.json", "timings.json", "table.txt", "report.html"}
     page = (out / "report.html").read_text()
     for text in (
-        "oracle: ground-truth label per patch",
+        "ceiling: ground-truth label per patch",
         "most frequent part",
         "uniform at random",
         "mIoU",
@@ -730,7 +730,7 @@ def test_methods_that_cannot_be_found(
     Path("broken_method.py").write_text("import missing_package")
     Path("wrong_method.py").write_text("1 / 0")
     for name, message in {
-        "median": "--method median: expected one of model, oracle, majority, random, or a class",
+        "median": "--method median: expected one of model, ceiling, majority, random, or a class",
         "a:b:C": "--method a:b:C: expected package.module:Class, such as",
         "no_such_package.module:C": "there is no module no_such_package; install it, or run pa3d in the folder",
         "outside_methods.more:C": "there is no module outside_methods.more;",
@@ -773,7 +773,7 @@ def test_real_shapes_have_the_ceilings_of_128_patches(shared: Path) -> None:
     """128 patches leave about 5 points of 100 on people and 10 on caps; the floors are far below."""
     for name, folder, low in (("faust", "faust", 0.90), ("shapenetpart", "shapenetpart", 0.85)):
         dataset = open_dataset(name, shared / "data" / "eval" / folder)
-        summary = evaluate(dataset, PatchOracle(), limit=5)["summary"]
+        summary = evaluate(dataset, PatchCeiling(), limit=5)["summary"]
         assert low < summary["baselines"]["oracle"]["miou"] == summary["miou"]["value"] < 0.99
         assert summary["baselines"]["majority"]["miou"] < 0.5
         assert summary["baselines"]["random"]["miou"] < 0.4

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 from tiny import TINY, random_checkpoint  # noqa: E402
 
 from pa3d.errors import InputError  # noqa: E402
-from pa3d.graphs import Cuda, Recordings  # noqa: E402
+from pa3d.graphs import Cuda, CudaGraphCache  # noqa: E402
 from pa3d.segment import Segmenter  # noqa: E402
 from pa3d.torch_encoder import TorchEncoder  # noqa: E402
 
@@ -50,11 +50,11 @@ class Remembering:
             result.zero_()  # memory of a recording holds nothing before its first replay
         return replay, results
 
-    def copy(self, to: torch.Tensor, of: torch.Tensor) -> None:
-        both = [any(x is y for y in group) for x in (to, of) for group in (self.own, self.host)]
+    def copy(self, dst: torch.Tensor, src: torch.Tensor) -> None:
+        both = [any(x is y for y in group) for x in (dst, src) for group in (self.own, self.host)]
         assert both in ([True, False, False, True], [False, True, True, False]), "not between GPU and pinned memory"
         self.asked.append("in" if both[0] else "out")
-        to.copy_(of)
+        dst.copy_(src)
 
     def wait(self) -> None:
         self.asked.append("wait")
@@ -71,10 +71,10 @@ def points(n: int, seed: int = 0) -> np.ndarray:
 
 def test_a_size_is_recorded_once_and_replayed():
     gpu = Remembering()
-    recordings = Recordings(forward, gpu)
+    graphs = CudaGraphCache(forward, gpu)
     for seed in range(3):
         cloud = points(5, seed)
-        squares, largest = recordings(cloud)
+        squares, largest = graphs(cloud)
         np.testing.assert_allclose(squares, np.square(cloud).sum(1)[None], rtol=1e-6)
         np.testing.assert_array_equal(largest, cloud.argmax(0)[None])
     assert gpu.asked == ["in", "wait", "record"] + 3 * ["in", "replay", "out", "out", "wait"]
@@ -82,21 +82,21 @@ def test_a_size_is_recorded_once_and_replayed():
 
 
 def test_results_are_the_callers_own():
-    recordings = Recordings(forward, Remembering())
-    first = recordings(points(5, 1))
+    graphs = CudaGraphCache(forward, Remembering())
+    first = graphs(points(5, 1))
     kept = [x.copy() for x in first]
-    recordings(points(5, 2))
+    graphs(points(5, 2))
     for x, y in zip(first, kept, strict=True):
         np.testing.assert_array_equal(x, y)
 
 
 def test_the_last_used_sizes_are_kept():
     gpu = Remembering()
-    recordings = Recordings(forward, gpu, keep=2)
+    graphs = CudaGraphCache(forward, gpu, max_size=2)
     for n in (4, 5, 4, 6, 4, 5):  # 6 drives out 5, and 5 then drives out 6
-        recordings(points(n))
+        graphs(points(n))
     assert gpu.asked.count("record") == 4
-    recordings(points(4))
+    graphs(points(4))
     assert gpu.asked.count("record") == 4
 
 
@@ -106,20 +106,20 @@ def test_a_recording_that_fails_leaves_the_others():
             raise RuntimeError("out of memory")
         return forward(given)
 
-    recordings = Recordings(no_sevens, Remembering())
-    expected = recordings(points(5))
+    graphs = CudaGraphCache(no_sevens, Remembering())
+    expected = graphs(points(5))
     with pytest.raises(RuntimeError, match="out of memory"):
-        recordings(points(7))
-    np.testing.assert_array_equal(recordings(points(5))[0], expected[0])
+        graphs(points(7))
+    np.testing.assert_array_equal(graphs(points(5))[0], expected[0])
 
 
 def test_threads_take_turns():
-    recordings, wrong = Recordings(forward, Remembering(), keep=2), []
+    graphs, wrong = CudaGraphCache(forward, Remembering(), max_size=2), []
 
     def work(seed: int) -> None:
         for i in range(40):
             cloud = points(4 + (seed + i) % 3, seed)
-            if not np.allclose(recordings(cloud)[0], np.square(cloud).sum(1)):
+            if not np.allclose(graphs(cloud)[0], np.square(cloud).sum(1)):
                 wrong.append(seed)
 
     workers = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
@@ -135,7 +135,7 @@ def test_the_encoder_recorded_equals_the_encoder(precision: str):
     """The whole forward pass as a Segmenter on a GPU has it, with fewer points than a patch among the sizes."""
     encoder, gpu = TorchEncoder(random_checkpoint(TINY), precision, "cpu"), Remembering()
     expected = {n: encoder(points(n, n)) for n in (20, 300, 301)}
-    encoder._recordings = Recordings(encoder.forward, gpu)
+    encoder._graphs = CudaGraphCache(encoder.forward, gpu)
     for n in (20, 300, 301, 300, 20):
         for got, want in zip(encoder(points(n, n))[:4], expected[n][:4], strict=True):
             assert got.dtype == want.dtype
@@ -166,7 +166,7 @@ def test_recorded_on_a_gpu(precision: str, monkeypatch: pytest.MonkeyPatch):
     plain = TorchEncoder(random_checkpoint(TINY), precision, "cuda")
     monkeypatch.delenv("PA3D_CUDA_GRAPHS")
     recorded = TorchEncoder(random_checkpoint(TINY), precision, "cuda")
-    assert isinstance(recorded._recordings._gpu, Cuda)
+    assert isinstance(recorded._graphs._gpu, Cuda)
     sizes = (20, 2048, 20_000, 2048, 20)
     expected = [plain(points(n, n)) for n in sizes]
     for n, want in zip(sizes, expected, strict=True):

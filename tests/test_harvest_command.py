@@ -15,7 +15,7 @@ from pa3d.cli import main
 from pa3d.data.harvest import HarvestReport, harvest, harvest_with_rigs
 from pa3d.data.parts import read_shards
 from pa3d.data.procedural import synthesize
-from pa3d.data.sources import category_of, corrections, origin
+from pa3d.data.sources import corrections, guess_category, origin
 from pa3d.data.synth import categories, draw_cloud, draw_mesh
 from pa3d.errors import InputError
 from pa3d.io import load
@@ -195,8 +195,8 @@ def test_licences_beside_files(tmp_path: Path, text: str, expected: str) -> None
 def test_known_sources_and_categories() -> None:
     assert origin(Path("/data/kenney_racing/car.glb")) == ("kenney", "CC0-1.0")
     assert origin(Path("/data/BlendSwap-CC-BY.sh3f")) == ("sweethome3d", "CC-BY-3.0")
-    assert category_of(Path("/x/webxr/dist/profiles/oculus-go/none.glb")) == "controller"
-    assert category_of(Path("/x/Kitchen_chair-02.glb")) == "kitchen chair"
+    assert guess_category(Path("/x/webxr/dist/profiles/oculus-go/none.glb")) == "controller"
+    assert guess_category(Path("/x/Kitchen_chair-02.glb")) == "kitchen chair"
     assert corrections("metaworld", "objects/box") == {"bin": "body", "top box": "lid"}
     assert corrections("metaworld", "objects/dial") is None
     assert corrections("webxr-input-profiles", "any/left") == {"grip": "grip button"}

@@ -102,7 +102,7 @@ def test_places_on_a_part_by_hand() -> None:
     points = np.array([[0, 0, 0], [0, 0, 1], [0, 0, 2], [0, 0, 3], [0, 0, 4]], np.float32)
     surface = module._Surface(Shape(points), points, points, points, points)
     score = np.array([0.1, 0.2, 0.9, 0.8, 0.7], np.float32)
-    place = {p: module._ranked(surface, score, p).argmax() for p in ("", "top", "bottom", "tip", "center")}
+    place = {p: module._placement_score(surface, score, p).argmax() for p in ("", "top", "bottom", "tip", "center")}
     assert place == {"": 2, "top": 4, "bottom": 2, "tip": 4, "center": 3}
     assert module._place("The tip of the left leg") == ("tip", "left leg")
     assert module._place("end of handle") == ("tip", "handle")

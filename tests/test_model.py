@@ -139,7 +139,7 @@ def test_drop_path() -> None:
     ("values", "message"),
     [
         ({"dim": 50, "heads": 3}, "EncoderConfig.dim 50 is not a multiple of heads 3"),
-        ({"patches": 0}, "EncoderConfig.patches is 0; expected a whole number of at least 1"),
+        ({"patches": 0}, "EncoderConfig.patches is 0; expected an integer of at least 1"),
         ({"depth": 1.5}, "EncoderConfig.depth is 1.5"),
         ({"embed": (1, 2, 3)}, r"EncoderConfig.embed is \(1, 2, 3\); expected four widths"),
         ({"drop_path": 1.0}, "EncoderConfig.drop_path is 1.0"),

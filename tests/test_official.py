@@ -71,7 +71,7 @@ def test_equal_labels_are_united_and_blank_ones_left_out(tmp_path: Path) -> None
 
 
 def test_files_of_the_engine_itself(tmp_path: Path) -> None:
-    """Points with colours after them, masks of whole numbers, labels without a last line end, pictures unpadded."""
+    """Points with colours after them, masks of integers, labels without a last line end, pictures unpadded."""
     entry = write_entry(tmp_path, record(), views())
     points, oriented = tmp_path / "labeled/points/a0/points.pt", tmp_path / "labeled/rendered/office_chair_a0/oriented"
     torch.save(torch.cat([torch.load(points), torch.rand(50, 3)], 1).double(), points)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 import pa3d
-from pa3d.cli import app
+from pa3d.cli import make_app
 from pa3d.errors import InputError
 from pa3d.orient import directions, negative_entropy
 from pa3d.rotations import rotate, rotation_to_y
@@ -96,7 +96,7 @@ def test_an_unknown_axis_is_refused(segmenter: Segmenter) -> None:
 
 def test_from_the_command_line(tmp_path: Path) -> None:
     command = ["segment", str(EXAMPLES / "person.glb"), "--parts", ", ".join(PERSON), "--up", "auto"]
-    result = CliRunner().invoke(app, [*command, "--no-pictures", "-o", str(tmp_path / "out")])
+    result = CliRunner().invoke(make_app(), [*command, "--no-pictures", "-o", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["settings"]["up"] == "auto"

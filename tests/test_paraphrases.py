@@ -7,7 +7,7 @@ import numpy as np
 
 import pa3d.data.paraphrases
 from pa3d.data.creatures import CREATURES
-from pa3d.data.paraphrases import HELD_OUT_PHRASES, load_paraphrases, paraphrases_of
+from pa3d.data.paraphrases import HELD_OUT_PHRASES, get_paraphrases, load_paraphrases
 from pa3d.data.procedural import CATEGORIES, synthesize
 
 TABLE = load_paraphrases()
@@ -63,6 +63,6 @@ def test_every_creature_name_is_covered() -> None:
 
 
 def test_a_category_of_its_own_wins() -> None:
-    assert paraphrases_of("head", "hammer") == TABLE["hammer head"]
-    assert paraphrases_of("head", "dog") == TABLE["head"]
-    assert paraphrases_of("no such part", "dog") == ()
+    assert get_paraphrases("head", "hammer") == TABLE["hammer head"]
+    assert get_paraphrases("head", "dog") == TABLE["head"]
+    assert get_paraphrases("no such part", "dog") == ()

@@ -31,10 +31,10 @@ from pa3d.errors import InputError  # noqa: E402
 from pa3d.multiview import prepare as module  # noqa: E402
 from pa3d.multiview import worker  # noqa: E402
 from pa3d.multiview.inputs import Source, list_sources, read_source  # noqa: E402
-from pa3d.multiview.job import Outcome  # noqa: E402
+from pa3d.multiview.job import PrepareResult  # noqa: E402
 from pa3d.multiview.prepare import PrepareOptions, prepare  # noqa: E402
 from pa3d.multiview.store import Store  # noqa: E402
-from pa3d.multiview.targets import Subject, ViewOptions, add_targets, prepare_shape, sample_points  # noqa: E402
+from pa3d.multiview.targets import RenderInput, ViewOptions, add_targets, prepare_shape, sample_points  # noqa: E402
 from pa3d.multiview.worker import WorkerPool, prepare_source, tar_entries  # noqa: E402
 from pa3d.ops import farthest_point_sample, knn  # noqa: E402
 
@@ -77,7 +77,7 @@ class InProcess:
     def __init__(self, workers: int, options: PrepareOptions, folder: str) -> None:
         self._options, self._folder = options, folder
 
-    def run(self, work: list[tuple[int, Source]]) -> Iterator[Outcome]:
+    def run(self, work: list[tuple[int, Source]]) -> Iterator[PrepareResult]:
         return (prepare_source(index, source, self._options, self._folder) for index, source in work)
 
 
@@ -91,7 +91,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_record() -> None:
     mesh = synthesize("chair", 3)
-    record, views = prepare_shape(Subject(mesh), Colors(), SMALL)
+    record, views = prepare_shape(RenderInput(mesh), Colors(), SMALL)
     assert record.points.shape == (400, 3) and record.points.dtype == np.float32
     length = np.linalg.norm(record.points, axis=1)
     assert np.isclose(length.max(), 1, atol=1e-6) and np.abs(record.points.mean(0)).max() < 1e-5
@@ -109,7 +109,7 @@ def test_a_record() -> None:
 def test_a_pixel_shows_the_point_nearest_to_its_place() -> None:
     mesh = synthesize("mug", 1)
     record, face, _ = sample_points(mesh, SMALL)
-    _, views = prepare_shape(Subject(mesh), Colors(), SMALL)
+    _, views = prepare_shape(RenderInput(mesh), Colors(), SMALL)
     assert (views.point_face == face).all()
     pixels, _ = SMALL.cameras().project(record.points, 64)
     for view in range(4):
@@ -145,12 +145,12 @@ def test_nothing_in_sight() -> None:
 def test_a_cloud_and_the_number_of_points() -> None:
     points = np.random.default_rng(0).standard_normal((90, 3)).astype(np.float32)
     cloud = PartCloud(points, ["half"], points[None, :, 0] > 0, "thing", "here", "MIT", "few")
-    record, views = prepare_shape(Subject(cloud, np.full((90, 3), 200, np.uint8)), Colors(), SMALL)
+    record, views = prepare_shape(RenderInput(cloud, np.full((90, 3), 200, np.uint8)), Colors(), SMALL)
     assert len(record.points) == 90 and (record.masks == cloud.masks).all() and views.face_of_pixel is None
     assert record.patch_features.shape == (16, 3) and (views.point_of_pixel >= 0).any()
     many = np.repeat(points, 10, axis=0) + np.random.default_rng(1).normal(0, 0.01, (900, 3)).astype(np.float32)
     cloud = PartCloud(many, ["half"], many[None, :, 0] > 0, "thing", "here", "MIT", "many")
-    record, _ = prepare_shape(Subject(cloud), Colors(), SMALL)
+    record, _ = prepare_shape(RenderInput(cloud), Colors(), SMALL)
     back = record.points * record.provenance["radius"] + record.provenance["center"]
     assert len(record.points) == 400 and ((back[:, 0] > 1e-4) <= record.masks[0]).all()
 
@@ -219,18 +219,20 @@ def test_sources_of_a_folder_and_of_a_list(tmp_path: Path) -> None:
 
 
 def test_parts_come_along_where_the_file_names_them(tmp_path: Path) -> None:
-    subject = read_source(list_sources(shapes(tmp_path, 1))[0])
+    render_input = read_source(list_sources(shapes(tmp_path, 1))[0])
     mesh = synthesize("chair", 0)
-    assert isinstance(subject.shape, PartMesh) and (subject.shape.face_parts == mesh.face_parts).all()
-    assert subject.shape.parts == [(names[0],) for names in mesh.parts] and subject.shape.category == "chair"
+    assert isinstance(render_input.shape, PartMesh) and (render_input.shape.face_parts == mesh.face_parts).all()
+    assert render_input.shape.parts == [(names[0],) for names in mesh.parts] and render_input.shape.category == "chair"
     groups = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 2\ng seat\nf 1 2 3\ng leg\nf 1 2 4\n"
     (tmp_path / "chair.obj").write_text(groups)
-    subject = read_source(Source(str(tmp_path / "chair.obj")))
-    assert {names[0] for names in subject.shape.parts} == {"seat", "leg"}
+    render_input = read_source(Source(str(tmp_path / "chair.obj")))
+    assert {names[0] for names in render_input.shape.parts} == {"seat", "leg"}
     (tmp_path / "plain.obj").write_text(groups.replace("g seat", "g Cube.001").replace("g leg", "g Cube.002"))
-    subject = read_source(Source(str(tmp_path / "plain.obj")))
-    assert subject.shape.parts == [] and len(subject.shape.faces) == 2 and subject.shape.category == "plain"
-    assert subject.shape.provenance == {"file": "plain.obj"}
+    render_input = read_source(Source(str(tmp_path / "plain.obj")))
+    assert (
+        render_input.shape.parts == [] and len(render_input.shape.faces) == 2 and render_input.shape.category == "plain"
+    )
+    assert render_input.shape.provenance == {"file": "plain.obj"}
 
 
 def test_members_of_a_furniture_library(tmp_path: Path) -> None:
@@ -246,9 +248,9 @@ def test_members_of_a_furniture_library(tmp_path: Path) -> None:
         archive.writestr("a/one.obj", named)
         archive.writestr("a/two.obj", plain)
     one, two = (read_source(source) for source in list_sources(tmp_path))
-    for subject, id, category in ((one, "library/one", "arm chair"), (two, "library/two", "blob")):
-        assert (subject.shape.id, subject.shape.category) == (id, category)
-        assert subject.shape.vertices[3].tolist() == [0, 2, 0] and subject.shape.license == "CC-BY-3.0"
+    for render_input, id, category in ((one, "library/one", "arm chair"), (two, "library/two", "blob")):
+        assert (render_input.shape.id, render_input.shape.category) == (id, category)
+        assert render_input.shape.vertices[3].tolist() == [0, 2, 0] and render_input.shape.license == "CC-BY-3.0"
     assert {names[0] for names in one.shape.parts} == {"seat", "leg"} and two.shape.parts == []
 
 
@@ -401,14 +403,14 @@ def test_an_outcome_never_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 # Killed at any moment
 
 
-def fake(index: int) -> Outcome:
+def fake(index: int) -> PrepareResult:
     """What a worker would send of source index; the fourth is broken."""
     if index % 7 == 3:
-        return Outcome(index, error=f"source {index} is broken")
+        return PrepareResult(index, error=f"source {index} is broken")
     record = PartCloud(
         np.full((5, 3), index, np.float32), ["part"], np.ones((1, 5), bool), "thing", "here", "MIT", f"id {index}"
     )
-    return Outcome(index, tar_entries(f"{index:07d}", record), seconds={"all": 1.0})
+    return PrepareResult(index, tar_entries(f"{index:07d}", record), seconds={"all": 1.0})
 
 
 def run_store(folder: Path, count: int, order: random.Random) -> None:
@@ -501,14 +503,14 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
     """Every source comes out once, though a worker is killed in the midst of one."""
     sources = list_sources(shapes(tmp_path, 4))
     pool = WorkerPool(2, PrepareOptions(SMALL), "")
-    found: dict[int, Outcome] = {}
-    for outcome in pool.run(list(enumerate(sources))):
-        assert outcome.index not in found
-        found[outcome.index] = outcome
+    found: dict[int, PrepareResult] = {}
+    for result in pool.run(list(enumerate(sources))):
+        assert result.index not in found
+        found[result.index] = result
         if len(found) == 1:
             busy = next(process for process, task in pool._busy.values() if task is not None)
             os.kill(busy.pid, signal.SIGKILL)
-    assert sorted(found) == list(range(4)) and not any(outcome.error for outcome in found.values())
+    assert sorted(found) == list(range(4)) and not any(result.error for result in found.values())
     options = PrepareOptions(SMALL)
     assert all(found[i].data == prepare_source(i, sources[i], options, "").data for i in range(4))
 
@@ -516,7 +518,7 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
 def test_a_shape_that_kills_its_workers(tmp_path: Path) -> None:
     sources = list_sources(shapes(tmp_path, 1))
     pool = WorkerPool(1, PrepareOptions(SMALL), "")
-    outcomes = pool.run(list(enumerate(sources)))
+    results = pool.run(list(enumerate(sources)))
     start, killed = pool._start, []
 
     def kill(waiting: object) -> None:
@@ -526,8 +528,8 @@ def test_a_shape_that_kills_its_workers(tmp_path: Path) -> None:
         os.kill(process.pid, signal.SIGKILL)
 
     pool._start = kill  # type: ignore[method-assign]
-    (outcome,) = outcomes
-    assert len(killed) == worker.ATTEMPTS and "killed its worker 3 times (SIGKILL" in outcome.error
+    (result,) = results
+    assert len(killed) == worker.ATTEMPTS and "killed its worker 3 times (SIGKILL" in result.error
 
 
 @pytest.mark.slow
@@ -602,7 +604,7 @@ if __name__ == "__main__":
 
 
 def test_knn_of_a_patch_includes_its_centre() -> None:
-    record, _ = prepare_shape(Subject(synthesize("mug", 2)), Colors(), SMALL)
+    record, _ = prepare_shape(RenderInput(synthesize("mug", 2)), Colors(), SMALL)
     _, distance = knn(record.centers, record.points, 1)
     assert (distance == 0).all()
 
@@ -614,10 +616,10 @@ def test_colours_come_along(tmp_path: Path) -> None:
         "mtllib a.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 2\ng seat\nusemtl red\nf 1 2 3\ng leg\nusemtl blue\nf 1 2 4\n"
     )
     (tmp_path / "chair.obj").write_text(text)
-    subject = read_source(Source(str(tmp_path / "chair.obj")))
-    assert {names[0] for names in subject.shape.parts} == {"seat", "leg"}
-    assert subject.face_colors.tolist() == [[255, 0, 0], [0, 0, 255]]
+    render_input = read_source(Source(str(tmp_path / "chair.obj")))
+    assert {names[0] for names in render_input.shape.parts} == {"seat", "leg"}
+    assert render_input.face_colors.tolist() == [[255, 0, 0], [0, 0, 255]]
     assert read_source(Source(str(tmp_path / "chair.obj")), grey=True).face_colors is None
-    _, views = prepare_shape(subject, Colors(), SMALL)
+    _, views = prepare_shape(render_input, Colors(), SMALL)
     colored = views.images[views.face_of_pixel == 0].astype(int)
     assert len(colored) and (colored[:, 0] > colored[:, 2] + 60).all()

@@ -11,6 +11,7 @@ import select
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -127,12 +128,27 @@ def test_joblib() -> None:
     assert joblib.Parallel(n_jobs=2)(joblib.delayed(digest)(segmenter) for _ in range(2)) == [right] * 2
 
 
-def test_threads() -> None:
+@pytest.mark.slow
+def test_ray() -> None:
+    ray = pytest.importorskip("ray")
     segmenter = Segmenter.from_pretrained(threads=2)
-    right, found = digest(segmenter), list[bytes]()
-    threads = [threading.Thread(target=lambda: found.append(digest(segmenter))) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert found == [right] * 4
+    right = digest(segmenter)
+    folders = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
+    environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(folders)}}
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=environment)
+    try:
+        remote = ray.remote(digest)
+        stored = ray.put(segmenter)
+        assert ray.get([remote.remote(stored) for _ in range(4)], timeout=200) == [right] * 4
+    finally:
+        ray.shutdown()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_eight_threads(shared: bool) -> None:
+    """One Segmenter for all, or one each."""
+    segmenter = Segmenter.from_pretrained(threads=2)
+    right = digest(segmenter)
+    segmenters = [segmenter] * 8 if shared else [Segmenter.from_pretrained(threads=1) for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(digest, segmenters * 2)) == [right] * 16

@@ -20,7 +20,7 @@ from pa3d.profiling import Stopwatch, Trace, percentiles, table
 from pa3d.segment import Segmenter
 
 PARTS = ["seat", "leg"]
-STAGES = ["load", "text", "points", "encode", "spread"]
+STAGES = ["load", "text", "points", "encode", "label"]
 PARTS_OF_ENCODE = ["encode.sample", "encode.embed", "encode.blocks", "encode.project"]
 
 
@@ -31,13 +31,13 @@ def test_percentiles_are_measured_values() -> None:
 
 
 def test_parts_of_a_stage_stand_below_it() -> None:
-    seconds = {"points": 0.001, "encode": 0.004, "spread": 0.002, "encode.sample": 0.003}
+    seconds = {"points": 0.001, "encode": 0.004, "label": 0.002, "encode.sample": 0.003}
     assert table({"p50": seconds, "p99": {**seconds, "points": 1.5}}).splitlines() == [
         "stage             p50 ms      p99 ms",
         "points             1.000    1500.000",
         "encode             4.000       4.000",
         "  sample           3.000       3.000",
-        "spread             2.000       2.000",
+        "label              2.000       2.000",
     ]
 
 
@@ -67,7 +67,7 @@ def test_segment_returns_and_prints_its_stages(capsys: pytest.CaptureFixture[str
     assert np.array_equal(profiled.labels, result.labels)
     lines = capsys.readouterr().out.splitlines()
     shown = [line.split()[0] for line in lines]
-    assert shown == ["stage", *STAGES[:4], "sample", "embed", "blocks", "project", "spread"]
+    assert shown == ["stage", *STAGES[:4], "sample", "embed", "blocks", "project", "label"]
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_command_as_json(shape: tuple[str, str], capsys: pytest.CaptureFixture[s
     ("more", "message"),
     [
         (["-n", "0"], "Invalid value for '-n'"),
-        (["--sample", "few"], "--sample few: expected a whole number"),
+        (["--sample", "few"], "--sample few: expected an integer"),
         (["--precision", "fp8"], "precision 'fp8' is not one of"),
     ],
 )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +22,9 @@ from pa3d import InputError, Segmenter, Shape
 from pa3d.cli import main
 from pa3d.cli.options import part_names
 from pa3d.report import write_outputs
+from pa3d.report.page import parts_html
+from pa3d.report.picture import _drawable, draw_views
+from pa3d.shape import compacted
 
 CHAIR = Path(__file__).resolve().parents[1] / "examples" / "chair.glb"
 PARTS = ["seat", "back", "leg"]
@@ -169,6 +174,69 @@ def test_separators(text: str, tmp_path: Path) -> None:
     assert part_names(str(tmp_path / "names.txt")) == PARTS
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"seat\r\nback\r\nleg",
+        "\ufeffseat\r\n\r\nback\r\n \t\r\nleg\r\n\r\n".encode(),
+        b"seat\rback\rleg\r",
+        "seat\nback\nleg\n".encode("utf-16"),
+        "\ufeffseat, back, leg\r\n".encode("utf-16-be"),
+        "\ufeffseat\uff0c\u3000back\u060c leg\u3001".encode(),
+        b"# the parts\n  seat \n#, leg\n\tback\nleg",
+        b"seat,, back,;leg,\n",
+    ],
+)
+def test_files_of_names(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "names.txt").write_bytes(data)
+    assert part_names(str(tmp_path / "names.txt")) == PARTS
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("si\u00e8ge\n".encode("latin-1"), "it is not UTF-8 text.; save it as UTF-8"),
+        (b"\xff\xfea", "it is not UTF-8 text"),
+        (b"seat\0\nback\n", "control characters"),
+        (b"seat\x1b[31m\n", "control characters"),
+        (b"\n# nothing\n , \n", "no part names in"),
+        (b"", "no part names in"),
+    ],
+)
+def test_files_that_hold_no_names(tmp_path: Path, data: bytes, message: str) -> None:
+    (tmp_path / "names.txt").write_bytes(data)
+    with pytest.raises(InputError, match=message):
+        part_names(str(tmp_path / "names.txt"))
+
+
+@pytest.mark.parametrize("names", [None, 5, {"seat", "leg"}, {"seat": 1}, iter(["seat"]), "seat", [], ["seat", None]])
+def test_what_are_no_names(segmenter: Segmenter, names: Any) -> None:
+    with pytest.raises(InputError, match="part name"):
+        segmenter.embed_text(names)
+
+
+def test_names_in_other_containers(segmenter: Segmenter) -> None:
+    right = segmenter.embed_text(PARTS)
+    for names in (tuple(PARTS), np.array(PARTS)):
+        assert np.array_equal(segmenter.embed_text(names), right)
+
+
+@pytest.mark.parametrize("category", ["\u6905\u5b50", "\ud800", "", 5, "?!"])
+def test_categories_that_cannot_be_read(segmenter: Segmenter, category: Any) -> None:
+    with pytest.raises(InputError, match="category"):
+        segmenter.embed_text(PARTS, category)
+
+
+def test_many_and_long_names(segmenter: Segmenter, chair: Shape, tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(size=(1000, segmenter.config.text_dim))
+    names = [*(f"part {i}" for i in range(998)), "a" * 50_000, "very long name " * 2000]
+    files = write_outputs(segmenter.segment(chair, names, text_vectors=vectors), tmp_path)
+    assert json.loads(files["summary"].read_text())["parts"][999]["name"] == names[999]
+    assert pa3d.load(files["parts"]).faces is not None
+    long = segmenter.segment(chair, ["a" * 50_000, "leg " * 5000, "seat"])
+    write_outputs(long, tmp_path)
+
+
 def test_lines_of_a_longer_file_keep_their_commas(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("door, front\nwheel\n")
     assert part_names(str(tmp_path / "names.txt")) == ["door, front", "wheel"]
@@ -249,3 +317,80 @@ def test_a_used_folder_keeps_nothing_of_the_old_shape(
     (tmp_path / "notes.txt").write_text("mine")
     write_outputs(segmenter.segment(points, PARTS), tmp_path, pictures=False, html=False)
     assert sorted(os.listdir(tmp_path)) == ["labels.npz", "notes.txt", "parts.ply", "summary.json"]
+
+
+# --- pictures and colours ---
+
+
+def page_data(result: pa3d.Segmentation) -> dict[str, Any]:
+    found = re.search(r'\{"shareOf".*?\n', parts_html(result))
+    assert found is not None
+    data: dict[str, Any] = json.JSONDecoder().raw_decode(found[0])[0]
+    return data
+
+
+def test_vertices_that_no_face_uses_do_not_shrink_the_pictures(segmenter: Segmenter, chair: Shape) -> None:
+    assert chair.faces is not None
+    stray = np.array([[100, 100, 100], [-50, 0, 0]], np.float32)
+    points = np.concatenate([stray[:1], chair.points, stray[1:]])
+    more = Shape(points, chair.faces + np.int32(1))
+    right, result = (segmenter.segment(shape, PARTS) for shape in (chair, more))
+    assert np.array_equal(result.face_labels, right.face_labels)
+    assert np.array_equal(result.labels[1:-1], right.labels)
+    for drawn, expected in zip(draw_views(_drawable(result)), draw_views(_drawable(right)), strict=True):
+        assert np.array_equal(drawn, expected)
+    data, expected_data = page_data(result), page_data(right)
+    assert [data[key] for key in ("points", "faces", "scores")] == [
+        expected_data[key] for key in ("points", "faces", "scores")
+    ]
+
+
+def test_vertices_that_no_face_uses_do_not_move_the_origin(chair: Shape) -> None:
+    assert chair.faces is not None
+    far = chair.points.astype(np.float64) + UTM
+    shape = Shape(np.concatenate([far, np.zeros((1, 3))]), chair.faces)
+    assert np.abs((shape.points + shape.origin)[:-1] - far).max() < 1e-6
+
+
+def test_compacted_by_hand() -> None:
+    kept, faces = compacted(np.zeros((6, 3)), np.array([[5, 1, 2], [2, 1, 5]], np.int32))
+    assert kept.tolist() == [1, 2, 5] and faces.tolist() == [[2, 0, 1], [1, 0, 2]]
+
+
+def colored_files(folder: Path, color: int) -> list[Path]:
+    """A triangle, or its corners, in which every colour channel has one value."""
+    corners = [(0, 0, 0), (1, 0, 0), (0, 2, 0)]
+    rows = "".join(f"{x} {y} {z} {color} {color} {color}\n" for x, y, z in corners)
+    properties = "".join(f"property float {c}\n" for c in "xyz")
+    properties += "".join(f"property uchar {c}\n" for c in ("red", "green", "blue"))
+    packed = np.array([color << 16 | color << 8 | color], "<u4").view("<f4")[0]
+    pcd = "VERSION .7\nFIELDS x y z rgb\nSIZE 4 4 4 4\nTYPE F F F F\nCOUNT 1 1 1 1\n"
+    pcd += "WIDTH 3\nHEIGHT 1\nPOINTS 3\nDATA ascii\n"
+    files = {
+        "a.ply": f"ply\nformat ascii 1.0\nelement vertex 3\n{properties}end_header\n{rows}",
+        "a.pcd": pcd + "".join(f"{x} {y} {z} {float(packed)!r}\n" for x, y, z in corners),
+        "a.obj": "".join(f"v {row}\n" for row in rows.splitlines()) + "f 1 2 3\n",
+        "a.off": f"COFF\n3 1 0\n{rows}3 0 1 2\n",
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    arrays = np.array(corners, np.float32), np.full((3, 3), color, np.uint8)
+    np.savez(folder / "a.npz", points=arrays[0], colors=arrays[1])
+    trimesh = pytest.importorskip("trimesh")
+    visible = np.concatenate([arrays[1], np.full((3, 1), 255, np.uint8)], axis=1)
+    trimesh.Trimesh(arrays[0], [[0, 1, 2]], vertex_colors=visible, process=False).export(folder / "a.glb")
+    paths = [*(folder / name for name in files), folder / "a.npz", folder / "a.glb"]
+    laspy = pytest.importorskip("laspy")
+    las = laspy.create(point_format=2)
+    las.x, las.y, las.z = arrays[0].T.astype(np.float64)
+    las.red = las.green = las.blue = np.full(3, color * 257, np.uint16)
+    las.write(folder / "a.las")
+    return [*paths, folder / "a.las"]
+
+
+def test_colours_that_are_all_zero_are_no_colours(tmp_path: Path) -> None:
+    for path in colored_files(tmp_path, 0):
+        assert pa3d.load(path).colors is None, path.name
+    for path in colored_files(tmp_path, 4):
+        colors = pa3d.load(path).colors
+        assert colors is not None and colors.tolist() == [[4, 4, 4]] * 3, path.name

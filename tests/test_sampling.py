@@ -139,9 +139,9 @@ def test_what_cannot_be_sampled() -> None:
     with pytest.raises(ValueError, match="an index lies outside the vertices"):
         sample_surface(flat[0], np.array([[0, 1, 3]], np.int32), 5, 0)
     for seed in (-1, 2**64, 1.5, True):
-        with pytest.raises(InputError, match="expected a whole number from 0 to"):
+        with pytest.raises(InputError, match="expected an integer from 0 to"):
             sample_surface(*mesh(3), 5, seed)  # type: ignore[arg-type]
-        with pytest.raises(InputError, match="expected a whole number from 0 to"):
+        with pytest.raises(InputError, match="expected an integer from 0 to"):
             sample_indices(10, 5, seed)  # type: ignore[arg-type]
 
 

@@ -72,7 +72,7 @@ def test_a_mesh(segmenter: Segmenter) -> None:
     for labels, scores in ((r.labels, r.scores), (r.face_labels, r.face_scores)):
         assert (scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-6)
         assert np.array_equal(labels, scores.argmax(axis=1))
-    assert {"load", "text", "points", "encode", "spread"} <= r.timings.keys()
+    assert {"load", "text", "points", "encode", "label"} <= r.timings.keys()
     assert all(seconds >= 0 for seconds in r.timings.values())
     assert r.settings["sample"] == 2048 and r.settings["up"] == "y" and r.settings["precision"] == "fp32"
 
@@ -226,7 +226,7 @@ def test_another_number_of_patches(vectors: np.ndarray) -> None:
     assert same.checkpoint is checkpoint
     np.testing.assert_array_equal(same.encode(points).features, Segmenter(checkpoint).encode(points).features)
     for wrong in (0, -1, 5000, 2.5, True):
-        with pytest.raises(InputError, match="expected a whole number from 1 to 4096"):
+        with pytest.raises(InputError, match="expected an integer from 1 to 4096"):
             Segmenter(checkpoint, patches=wrong)  # type: ignore[arg-type]
 
 
@@ -347,7 +347,7 @@ def test_a_million_points(segmenter: Segmenter) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sample": 0}, "sample is 0; expected a whole number of at least 1"),
+        ({"sample": 0}, "sample is 0; expected an integer of at least 1"),
         ({"sample": 2.5}, "sample is 2.5"),
         ({"assign": "best"}, "assign is 'best'; expected one of nearest, membership, smooth"),
         ({"none": 1.5}, "none is 1.5; expected a probability between 0 and 1"),
@@ -359,7 +359,7 @@ def test_a_million_points(segmenter: Segmenter) -> None:
         ({"parts": ["seat", " ?! "]}, "is empty without its punctuation"),
         ({"parts": ["seat", 3]}, "part name 3 is not text"),
         ({"category": ""}, "category '' is empty"),
-        ({"seed": -1}, r"seed is -1; expected a whole number from 0 to 2\*\*64 - 1"),
+        ({"seed": -1}, r"seed is -1; expected an integer from 0 to 2\*\*64 - 1"),
     ],
 )
 def test_option_errors(segmenter: Segmenter, options: dict[str, Any], message: str) -> None:
@@ -392,7 +392,7 @@ def test_point_errors(segmenter: Segmenter, points: Any, message: str) -> None:
     ("options", "message"),
     [
         ({"precision": "fp8"}, "precision 'fp8' is not one of auto, fp32, bf16"),
-        ({"threads": 0}, "threads is 0; expected a whole number of at least 1"),
+        ({"threads": 0}, "threads is 0; expected an integer of at least 1"),
         ({"threads": 1.5}, "threads is 1.5"),
         ({"device": "abacus"}, "device 'abacus'"),
     ],
@@ -400,6 +400,28 @@ def test_point_errors(segmenter: Segmenter, points: Any, message: str) -> None:
 def test_construction_errors(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Segmenter(random_checkpoint(TINY), **options)
+
+
+def test_cached_vectors_need_no_openclip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from pa3d.text import openclip, part_prompts, text_encoder
+    from pa3d.text.cache import VectorCache
+
+    def not_installed() -> tuple[Any, Any]:
+        raise InputError("OpenCLIP text needs torch")
+
+    monkeypatch.setenv("PA3D_CACHE", str(tmp_path))
+    monkeypatch.delenv("PA3D_OPENCLIP_WEIGHTS", raising=False)
+    monkeypatch.setattr(openclip, "_libraries", not_installed)
+    checkpoint = random_checkpoint(TINY, text_space="open_clip/ViT-B-32/some-tag")
+    encoder = text_encoder(checkpoint.text_space)
+    cache = VectorCache(encoder.space, encoder.revision)  # type: ignore[attr-defined]
+    vectors = np.eye(2, TINY.text_dim, dtype=np.float32)
+    for name, vector in zip(("seat", "back"), vectors, strict=True):
+        cache.put(part_prompts(name), vector)
+    segmenter = Segmenter(checkpoint)
+    np.testing.assert_array_equal(segmenter.embed_text(["seat", "back"]), vectors)
+    with pytest.raises(InputError, match="OpenCLIP text needs torch"):
+        segmenter.embed_text(["seat", "leg"])
 
 
 def test_a_text_space_that_does_not_fit() -> None:

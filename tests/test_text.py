@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pa3d.errors import InputError
-from pa3d.text import clean_name, embed_parts, part_prompts, text_encoder
+from pa3d.text import check_names, clean_name, embed_parts, part_prompts, text_encoder
 from pa3d.text.cache import VectorCache, cache_folder
 from pa3d.text.openclip import OpenClip
 
@@ -409,3 +409,9 @@ def test_openclip_without_the_extra(module: str, monkeypatch: pytest.MonkeyPatch
         encoder.encode(["seat"])
     with pytest.raises(InputError, match=r"pip install 'pa3d\[torch\]'"):
         _ = encoder.dim
+
+
+def test_messages_stay_short_whatever_the_name() -> None:
+    with pytest.raises(InputError, match=r"^part name 'x{59}\.\.\.' is given twice") as error:
+        check_names(["x" * 5000, "X" * 5000])
+    assert len(str(error.value)) < 300

@@ -14,7 +14,7 @@ from pa3d import ops  # noqa: E402
 from pa3d.cameras import Cameras  # noqa: E402
 from pa3d.config import EncoderConfig  # noqa: E402
 from pa3d.model import Encoder  # noqa: E402
-from pa3d.ops._library import DECLARED  # noqa: E402
+from pa3d.ops._library import OPS  # noqa: E402
 from pa3d.ops._torch import ops as nodes  # noqa: E402
 from pa3d.ops.attention import patch_attention, patch_attention_reference  # noqa: E402
 from pa3d.ops.backproject import backproject  # noqa: E402
@@ -82,7 +82,7 @@ CASES: dict[str, tuple[Any, Callable[[], tuple[Any, ...]]]] = {
 
 def test_every_declared_operation_is_checked():
     checked = {op._qualified_op_name for op, _ in CASES.values()} | {"pa3d::patch_attention_backward"}
-    declared = {f"pa3d::{one.schema.partition('(')[0]}" for one in DECLARED}
+    declared = {f"pa3d::{one.schema.partition('(')[0]}" for one in OPS}
     assert checked == declared and len(declared) == 10
 
 

@@ -1,5 +1,5 @@
-// softmax(q k^T / sqrt(d)) v for one head; a tile of kMR rows of scores never leaves the first-level cache. T is the
-// type of the operands of both products, F32 or BF16; scores, exponentials and their sum are float32 in any case.
+// softmax(q k^T / sqrt(d)) v for one head. A tile of kMR rows of scores stays in the first-level cache. T is the type
+// of the operands of both products, F32 or BF16. Scores, exponentials and their sum are always float32.
 
 template <class T>
 struct AttentionWorkspace {
@@ -16,20 +16,20 @@ struct AttentionWorkspace {
   }
 };
 
-// One 32-bit lane of a row, elements [at, at + kPack); zeros past `width`.
+// One 32-bit lane of a row: elements [offset, offset + kPack), zeros past `width`.
 template <class T>
-static inline uint32_t load_packed_lane(const typename T::Activation* row, int64_t at, int64_t width) {
+static inline uint32_t load_packed_lane(const typename T::Activation* row, int64_t offset, int64_t width) {
   uint32_t lane = 0;
-  if (at + T::kPack <= width)
-    std::memcpy(&lane, row + at, 4);
+  if (offset + T::kPack <= width)
+    std::memcpy(&lane, row + offset, 4);
   else
-    std::memcpy(&lane, row + at, (width - at) * sizeof(typename T::Activation));
+    std::memcpy(&lane, row + offset, (width - offset) * sizeof(typename T::Activation));
   return lane;
 }
 
 #if PA3D_LEVEL >= 2
-// Transposes 16 x 16 32-bit lanes: from rows `stride` bytes apart, those from `count` on read as zero, to rows of `out`
-// that are out_stride bytes apart.
+// Transposes 16 x 16 lanes of 32 bits. The input rows are `stride` bytes apart; rows from `count` on are read as zeros.
+// The rows of `out` are out_stride bytes apart.
 static inline void transpose_16x16(const char* rows, int64_t stride, int64_t count, char* out, int64_t out_stride) {
   __m512i r[16], t[16];
 #pragma GCC unroll 16
@@ -59,7 +59,8 @@ static inline void transpose_16x16(const char* rows, int64_t stride, int64_t cou
 }
 #endif
 
-// Rows (tokens, head_dim) as panels for products with each of them, zeros past the last.
+// Packs rows (tokens, head_dim) as the panels of gemm.inl: the weight of a product with their transpose. Zeros past the
+// last row.
 template <class T>
 static inline void pack_transposed(const typename T::Activation* rows, int64_t stride, int64_t tokens, int64_t head_dim,
                                    typename T::Activation* out) {
@@ -85,7 +86,7 @@ static inline void pack_transposed(const typename T::Activation* rows, int64_t s
   }
 }
 
-// qkv: rows (tokens, 3 * dim) of length stride; out: rows [from, to) of (tokens, dim).
+// qkv (tokens, 3 * dim), rows `stride` apart. Writes rows [from, to) of out (tokens, dim), the columns of this head.
 template <class T, class O>
 static void attention_head(const typename T::Activation* qkv, int64_t stride, int64_t tokens, int64_t dim, int64_t head,
                            int64_t head_dim, int64_t from, int64_t to, AttentionWorkspace<T>& s,
@@ -96,7 +97,7 @@ static void attention_head(const typename T::Activation* qkv, int64_t stride, in
   const int64_t panels = (tokens + kNR - 1) / kNR, padded = panels * kNR, out_panels = (head_dim + kNR - 1) / kNR;
   const int64_t lanes = (head_dim + T::kPack - 1) / T::kPack, depth = lanes * T::kPack;
   const int64_t steps = (tokens + T::kPack - 1) / T::kPack, padded_tokens = (tokens + PA3D_W - 1) / PA3D_W * PA3D_W;
-  const bool contiguous = depth == head_dim;  // else a row's last lane would hold a part of the next head
+  const bool contiguous = depth == head_dim;  // otherwise a row's last lane would contain elements of the next head
   if (!contiguous)
     for (int64_t t = from; t < to; ++t)
       for (int64_t d = 0; d < depth; ++d) s.queries[t * depth + d] = d < head_dim ? q[t * stride + d] : A{};
@@ -145,11 +146,11 @@ static void attention_head(const typename T::Activation* qkv, int64_t stride, in
       for (int i = 0; i < rows; ++i)
         for (int j = 0; j < kNR && p * kNR + j < head_dim; j += PA3D_W) {
           const vf value = load(tile + i * kNR + j) * splat(inverse_sum[i]);
-          typename O::Activation* at = out + (row + i) * out_stride + head * head_dim + p * kNR + j;
+          typename O::Activation* out_ptr = out + (row + i) * out_stride + head * head_dim + p * kNR + j;
           if (p * kNR + j + PA3D_W <= head_dim)
-            O::store_f32(at, value);
+            O::store_f32(out_ptr, value);
           else
-            for (int lane = 0; lane < head_dim - p * kNR - j; ++lane) at[lane] = O::from_f32(value[lane]);
+            for (int lane = 0; lane < head_dim - p * kNR - j; ++lane) out_ptr[lane] = O::from_f32(value[lane]);
         }
     }
   }

@@ -21,18 +21,21 @@ namespace pa3d {
 namespace {
 
 constexpr int64_t kBlock = 64;             // channels at a time
-constexpr int64_t kBandBytes = 384 << 10;  // of interpolated rows: they stay in the cache of a core
+constexpr int64_t kBandBytes = 384 << 10;  // interpolated rows of a band: they fit the cache of a core
 
-// Scattered pixels: sums of kScatterChannels channels, two cache lines per point, stay in the cache of a core.
+// For scattered pixels: the sums of kScatterChannels channels, two cache lines per point, fit the cache of a core.
 constexpr int64_t kScatterChannels = 32;
 constexpr int64_t kMaxSlots = 1 << 14;
 constexpr int64_t kMaxPackedPixels = 1 << 19;  // pixels at a time
 constexpr int64_t kPrefetchPixels = 12;        // the sums of later pixels that are prefetched
-constexpr int64_t kMinBandsPerPoint = 3;       // pixels count as scattered when the average point is seen in more bands
+// Pixels are scattered if points are seen in more bands than this, on average.
+constexpr int64_t kMinBandsPerPoint = 3;
 static_assert(kMaxBackprojectSide < 1 << 16 && kMaxSlots <= 1 << 16);
 
-// For each pixel of an axis the first tap, the weights from it on, and the fraction of the way between its middle taps
-// that the weights follow from. Taps are counted from kTaps / 2 before the grid.
+// The interpolation taps of the pixels along one axis (down: of image rows; across: of image columns). A tap is a row
+// or column of the token grid that a pixel is interpolated from. `first` is the index of a pixel's first tap, in the
+// grid with its border repeated kTaps / 2 times: the grid itself starts at kTaps / 2. `fraction` is the pixel's
+// position between its middle two taps, from 0 to 1; the weights are computed from it.
 struct AxisTaps {
   std::vector<int32_t> first;
   std::vector<float> weight;  // (pixels, 4)
@@ -43,9 +46,10 @@ struct GridSize {
   int64_t rows, columns, channels;
 };
 
-// Neighbouring pixels of one row, one point and the same taps: their weights add up before they meet any channel.
+// Neighbouring pixels of one row that show the same point and have the same taps. Their weights are summed first, so
+// every channel is multiplied once per run.
 struct Run {
-  int32_t cell;  // where the first tap lies in the band's rows, in floats
+  int32_t cell;  // offset of the first tap in the band's rows, in floats
   float weight[4];
 };
 
@@ -55,18 +59,18 @@ struct Span {
   uint16_t first, pixels;
 };
 
-// A band's pixels, row by row, as the slots of their points: two bytes each, because every block of channels reads the
-// whole list again, and it shares the cache with the sums.
+// A band's pixels, row by row, as the slots (indices into the list of seen points) of their points. A slot takes two
+// bytes: every block of channels reads the whole list again, and the list shares the cache with the sums.
 struct PackedPixels {
-  std::vector<int32_t> spans;  // of each row
+  std::vector<int32_t> spans;  // number of spans in each row
   std::vector<Span> span;      // row after row
-  std::vector<uint16_t> slot;  // span after span, and kPrefetchPixels more to look at
+  std::vector<uint16_t> slot;  // span after span, then kPrefetchPixels more, which are only prefetched
 };
 
-// A band's pixels by point; points in the order in which the band first shows them.
+// A band's pixels grouped by point. Points are in the order in which the band first shows them.
 struct PixelLists {
-  std::vector<int32_t> slot;                  // (n_points,) place in `points`, -1 for none
-  std::vector<int32_t> points, pixels, ends;  // of each point: itself, how many pixels, where its runs end
+  std::vector<int32_t> slot;                  // (n_points,) index into `points`, -1 for points that are not seen
+  std::vector<int32_t> points, pixels, ends;  // per seen point: its index, its number of pixels, the end of its runs
   std::vector<Run> runs;
   std::vector<uint8_t> row_used;  // rows that show any point
 
@@ -74,13 +78,13 @@ struct PixelLists {
     for (auto* list : {&points, &pixels, &ends}) list->reserve(std::min(n_points, kMaxSlots));
   }
 
-  // Whether bands of band_rows rows show most of the image's points again and again, each time with a few pixels.
+  // Whether most points of the image are seen in several bands of band_rows rows, with a few pixels in each.
   template <class Id>
   bool scattered(const Id* ids, int64_t height, int64_t width, int64_t band_rows) {
     if (height <= kMinBandsPerPoint * band_rows) return false;
     clear();
     const uint64_t limit = slot.size();
-    int64_t shown = 0;  // points, once a band
+    int64_t shown = 0;  // pairs of a point and a band that shows it
     int32_t band = 0;
     for (int64_t row = 0; row < height; row += band_rows) {
       ++band;
@@ -93,14 +97,14 @@ struct PixelLists {
       }
       if (static_cast<int64_t>(points.size()) > kMaxSlots) return false;
       const bool is_scattered = shown > kMinBandsPerPoint * static_cast<int64_t>(points.size());
-      // Where there are more points than slots, all have to be counted.
+      // If there are more points than slots, the seen ones of all bands have to be counted.
       if (is_scattered && (slot.size() <= static_cast<size_t>(kMaxSlots) || row + band_rows >= height)) return true;
     }
     return false;
   }
 
-  // The band for sums that lie in slots: points and pixels (0 where the band does not show a point) are filled, the
-  // pixels themselves go to `packed`.
+  // Fills `packed` with the band's pixels, and `points` and `pixels` with its points and their numbers of pixels (0 for
+  // points that the band does not show).
   template <class Id>
   void pack(const Id* ids, int64_t rows, int64_t width, const AxisTaps& across, PackedPixels& packed) {
     clear();
@@ -120,12 +124,12 @@ struct PixelLists {
       for (int64_t x = 0, first; x < width;) {
         const int32_t cell = across.first[x];
         for (first = x; x < width && across.first[x] == cell && static_cast<uint64_t>(ids[x]) < limit; ++x) {
-          const int32_t at = all ? static_cast<int32_t>(ids[x]) : slot_of(ids[x]);
-          ++pixels[at];
-          *to++ = static_cast<uint16_t>(at);
+          const int32_t point_slot = all ? static_cast<int32_t>(ids[x]) : slot_of(ids[x]);
+          ++pixels[point_slot];
+          *to++ = static_cast<uint16_t>(point_slot);
         }
         if (x == first) {
-          ++x;  // it shows no point
+          ++x;  // this pixel shows no point
           continue;
         }
         packed.span.push_back(
@@ -142,9 +146,9 @@ struct PixelLists {
     row_used.assign(rows, 0);
     int32_t total = 0;
     for_runs(ids, rows, width, across, [&](Id id, int64_t y, int64_t x, int64_t end) {
-      const int32_t at = slot_of(id);
-      pixels[at] += static_cast<int32_t>(end - x);
-      ++ends[at];
+      const int32_t point_slot = slot_of(id);
+      pixels[point_slot] += static_cast<int32_t>(end - x);
+      ++ends[point_slot];
       ++total;
       row_used[y] = 1;
     });
@@ -173,14 +177,14 @@ struct PixelLists {
 
   template <class Id>
   int32_t slot_of(Id id) {
-    int32_t& at = slot[id];
-    if (at < 0) {
-      at = static_cast<int32_t>(points.size());
+    int32_t& point_slot = slot[id];
+    if (point_slot < 0) {
+      point_slot = static_cast<int32_t>(points.size());
       points.push_back(static_cast<int32_t>(id));
       pixels.push_back(0);
       ends.push_back(0);
     }
-    return at;
+    return point_slot;
   }
 
   template <class Id, class Body>
@@ -208,10 +212,10 @@ struct Band {
   int64_t first_row, rows, stride;
 };
 
-// What a thread works on, of one block of kScatterChannels channels. The sums are zero between blocks.
+// Working memory of a thread, for one block of kScatterChannels channels. The sums are zero between blocks.
 struct Workspace {
-  Buffer<float> window;  // (kTaps, columns + kTaps, kScatterChannels) of the grid, in a ring; borders repeated
-  Buffer<float> cells;   // (columns + kTaps, kScatterChannels), of one row of pixels
+  Buffer<float> window;  // (kTaps, columns + kTaps, kScatterChannels) rows of the grid, a ring buffer; borders repeated
+  Buffer<float> cells;   // (columns + kTaps, kScatterChannels) the grid interpolated to one row of pixels
   Buffer<float> sums;    // (slots, kScatterChannels)
 
   Workspace(int64_t taps, int64_t columns)
@@ -242,16 +246,17 @@ AxisTaps taps_of(int64_t pixels, int64_t tokens) {
     int64_t first;
     float* const w = &taps.weight[4 * i];
     if constexpr (kTaps == 1) {
-      // A jump has no tolerance: torch's own float32 arithmetic.
+      // Nearest jumps from one token to the next, so no tolerance would help: this is torch's own float32 arithmetic.
       const float ratio = static_cast<float>(tokens) / static_cast<float>(pixels);
       first = std::min(static_cast<int64_t>(static_cast<float>(i) * ratio), tokens - 1);
       w[0] = 1;
     } else {
       // (i + 1/2) tokens / pixels - 1/2 as a fraction of whole numbers, so that its floor is exact.
-      const int64_t above = (2 * i + 1) * tokens - pixels, below = 2 * pixels;
-      const int64_t whole = (above + below) / below - 1;
-      const double t = static_cast<double>(above - whole * below) / static_cast<double>(below), s = 1 - t;
-      first = whole - kTaps / 2 + 1;
+      const int64_t numerator = (2 * i + 1) * tokens - pixels, denominator = 2 * pixels;
+      const int64_t floor = (numerator + denominator) / denominator - 1;
+      const double t = static_cast<double>(numerator - floor * denominator) / static_cast<double>(denominator),
+                   s = 1 - t;
+      first = floor - kTaps / 2 + 1;
       taps.fraction[i] = static_cast<float>(t);
       if constexpr (kTaps == 2) {
         w[0] = static_cast<float>(s);
@@ -299,7 +304,7 @@ void backproject_all(const GridSize& grid, int64_t views, const Token* tokens, c
         count[point] += lists.pixels[i];
       } else if (view_pixels[point] > 0) {
         count[point] += 1;
-        view_pixels[point] = -view_pixels[point];  // counted; later bands only need the size
+        view_pixels[point] = -view_pixels[point];  // < 0: counted already; later bands only need its absolute value
       }
     }
   };
@@ -316,18 +321,20 @@ void backproject_all(const GridSize& grid, int64_t views, const Token* tokens, c
         const Band band = {&lists, row, std::min(packed_rows, height - row), 0};
         lists.pack(image + row * width, band.rows, width, across, packed);
         const float* const factor = point_scales();
-        parallel_for(
-            (grid.channels + kScatterChannels - 1) / kScatterChannels, 1, threads, [&](int64_t begin, int64_t end) {
-              const auto space = workspaces.acquire([&] { return std::make_unique<Workspace>(kTaps, grid.columns); });
-              space->sums.reserve(static_cast<int64_t>(lists.points.size()) * kScatterChannels);
-              for (int64_t channel = begin * kScatterChannels;
-                   channel < std::min(grid.channels, end * kScatterChannels); channel += kScatterChannels) {
-                const int64_t valid = std::min(kScatterChannels, grid.channels - channel);
-                PA3D_DISPATCH(add_scattered<Traits>)(tokens + channel, grid, band, packed, across, down, valid, *space);
-                PA3D_DISPATCH(flush_slots)
-                (lists, factor, valid, grid.channels, count, space->sums.data(), sum + channel);
-              }
-            });
+        parallel_for((grid.channels + kScatterChannels - 1) / kScatterChannels, 1, threads,
+                     [&](int64_t begin, int64_t end) {
+                       const auto workspace =
+                           workspaces.acquire([&] { return std::make_unique<Workspace>(kTaps, grid.columns); });
+                       workspace->sums.reserve(static_cast<int64_t>(lists.points.size()) * kScatterChannels);
+                       for (int64_t channel = begin * kScatterChannels;
+                            channel < std::min(grid.channels, end * kScatterChannels); channel += kScatterChannels) {
+                         const int64_t valid = std::min(kScatterChannels, grid.channels - channel);
+                         PA3D_DISPATCH(add_scattered<Traits>)(tokens + channel, grid, band, packed, across, down, valid,
+                                                              *workspace);
+                         PA3D_DISPATCH(flush_slots)
+                         (lists, factor, valid, grid.channels, count, workspace->sums.data(), sum + channel);
+                       }
+                     });
         update_counts();
       }
       continue;

@@ -13,8 +13,8 @@ static inline vf load_token(const uint16_t* p) {
   return (vf)(wide << 16);
 }
 
-// Rows of the band interpolated down the grid: out (band rows, columns + taps, kBlock). Channels beyond `valid` are
-// zero; cells beyond the grid repeat its border, so that taps across need no clamping.
+// Interpolates the band's rows down the grid: out (band rows, columns + taps, kBlock). Channels beyond `valid` are
+// zero. Cells beyond the grid repeat its border, so that the taps across need no clamping.
 template <class Traits>
 static void interpolate_down(const typename Traits::Token* tokens, const GridSize& grid, const Band& band,
                              const AxisTaps& down, int64_t valid, float* out) {
@@ -52,22 +52,22 @@ static void interpolate_down(const typename Traits::Token* tokens, const GridSiz
   }
 }
 
-// The pixels of every point interpolated across and added up: sum, at the first of `valid` channels, grows by scale
-// times that. Points whose count is zero have nothing in sum yet.
+// Interpolates the pixels of every point across and sums them. Adds scale times the result to sum, which points to the
+// first of `valid` channels. Points whose count is zero have no sum yet; theirs is overwritten.
 template <int kTaps>
 static void add_across(const float* rows, const PixelLists& lists, const float* scale, int64_t valid, int64_t channels,
                        const int64_t* count, float* sum) {
   constexpr int64_t kPrefetchPoints = 8;  // the sums of later points that are prefetched
   const int64_t n = static_cast<int64_t>(lists.points.size());
-  for (int64_t i = 0, at = 0; i < n; ++i) {
+  for (int64_t i = 0, run_index = 0; i < n; ++i) {
     if (i + kPrefetchPoints < n) {
       const float* const prefetch = sum + lists.points[i + kPrefetchPoints] * channels;
       for (int64_t line = 0; line < valid; line += 16) __builtin_prefetch(prefetch + line, 1);
     }
     vf total[kVectors];
     for (int u = 0; u < kVectors; ++u) total[u] = vf{};
-    for (; at < lists.ends[i]; ++at) {
-      const Run& run = lists.runs[at];
+    for (; run_index < lists.ends[i]; ++run_index) {
+      const Run& run = lists.runs[run_index];
       const float* const cell = rows + run.cell;
       for (int u = 0; u < kVectors; ++u) {
         vf value = splat(run.weight[0]) * load(cell + u * PA3D_W);
@@ -93,7 +93,8 @@ static void add_across(const float* rows, const PixelLists& lists, const float* 
   }
 }
 
-// A row of the grid, channels beyond `valid` zero, its borders repeated so that taps across need no clamping.
+// Copies a row of the grid. Channels beyond `valid` are zero. Borders are repeated, so that the taps across need no
+// clamping.
 template <class Traits>
 static void copy_row(const typename Traits::Token* tokens, const GridSize& grid, int64_t valid, float* out) {
   for (int64_t cell = 0; cell < grid.columns + Traits::kTaps; ++cell, out += kScatterChannels) {
@@ -106,8 +107,8 @@ static void copy_row(const typename Traits::Token* tokens, const GridSize& grid,
   }
 }
 
-// What lies between the middle two of kTaps values as a polynomial in the position between them: Keys'
-// cubic convolution with A = -3/4, a straight line, or the value itself.
+// Coefficients c of the interpolating polynomial in the position t between the middle two of kTaps values: Keys' cubic
+// convolution with A = -3/4, a straight line, or a constant.
 static inline void interpolation_coefficients(const vf (&tap)[4], vf (&c)[4]) {
   c[0] = tap[1];
   c[1] = splat(0.75f) * (tap[2] - tap[0]);
@@ -117,31 +118,31 @@ static inline void interpolation_coefficients(const vf (&tap)[4], vf (&c)[4]) {
 static inline void interpolation_coefficients(const vf (&tap)[2], vf (&c)[2]) { c[0] = tap[0], c[1] = tap[1] - tap[0]; }
 static inline void interpolation_coefficients(const vf (&tap)[1], vf (&c)[1]) { c[0] = tap[0]; }
 
-// Adds the band's pixels to the sums in their slots, in the order of pixels. Down the grid first, then across, where a
-// span of pixels shares a polynomial: one number and three multiplications per pixel.
+// Adds the band's pixels to the sums in their slots, in pixel order. Interpolates down the grid first, then across. All
+// pixels of a span share one polynomial, so a channel of a pixel costs three multiplications.
 template <class Traits>
 static void add_scattered(const typename Traits::Token* tokens, const GridSize& grid, const Band& band,
                           const PackedPixels& packed, const AxisTaps& across, const AxisTaps& down, int64_t valid,
-                          Workspace& space) {
+                          Workspace& workspace) {
   constexpr int kTaps = Traits::kTaps, kParts = kScatterChannels / PA3D_W;
   const int64_t row_floats = (grid.columns + kTaps) * kScatterChannels;
-  float* const cells = space.cells.data();
-  float* const sums = space.sums.data();
+  float* const cells = workspace.cells.data();
+  float* const sums = workspace.sums.data();
   const Span* span = packed.span.data();
   const uint16_t* slot = packed.slot.data();
-  int64_t copied = 0;  // rows of the grid before this one are in the window, or were
+  int64_t copied = 0;  // all rows of the grid before this one have been copied to the window
   for (int64_t y = 0; y < band.rows; ++y) {
     if (packed.spans[y] == 0) continue;
     const int64_t first = down.first[band.first_row + y];
     for (copied = std::max(copied, first); copied < first + kTaps; ++copied) {
       const int64_t inside = std::clamp<int64_t>(copied - kTaps / 2, 0, grid.rows - 1);
       copy_row<Traits>(tokens + inside * grid.columns * grid.channels, grid, valid,
-                       space.window.data() + copied % kTaps * row_floats);
+                       workspace.window.data() + copied % kTaps * row_floats);
     }
     const float* source[kTaps];
     vf weight[kTaps];
     for (int a = 0; a < kTaps; ++a) {
-      source[a] = space.window.data() + (first + a) % kTaps * row_floats;
+      source[a] = workspace.window.data() + (first + a) % kTaps * row_floats;
       weight[a] = splat(down.weight[4 * (band.first_row + y) + a]);
     }
     for (int64_t i = 0; i < row_floats; i += PA3D_W) {
@@ -157,7 +158,8 @@ static void add_scattered(const typename Traits::Token* tokens, const GridSize& 
         interpolation_coefficients(tap, c[u]);
       }
       const float* fraction = across.fraction.data() + span->first;
-      // Most spans are as long as a token is wide: a branch of its own for each pixel is foreseen, one for all is not.
+      // Most spans are as long as a token is wide. After unrolling, every pixel has its own branch, and the processor
+      // predicts these; it does not predict one shared loop branch.
 #pragma GCC unroll 16
       for (const uint16_t* const end = slot + span->pixels; slot < end; ++slot, ++fraction) {
         const vf t = splat(*fraction);
@@ -174,8 +176,8 @@ static void add_scattered(const typename Traits::Token* tokens, const GridSize& 
   }
 }
 
-// sum, at the first of `valid` channels, grows by scale times the sums in slots, which become zero. Points whose count
-// is zero have nothing in sum yet.
+// Adds scale times the sums in slots to sum, which points to the first of `valid` channels, and sets the slots to zero.
+// Points whose count is zero have no sum yet; theirs is overwritten.
 static void flush_slots(const PixelLists& lists, const float* scale, int64_t valid, int64_t channels,
                         const int64_t* count, float* slots, float* sum) {
   const bool can_stream =

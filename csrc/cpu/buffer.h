@@ -1,4 +1,4 @@
-// Zeroed memory aligned to a cache line, for what the kernels read with vector loads.
+// Memory aligned to cache lines, for arrays that the kernels read with vector loads.
 #pragma once
 
 #include <cstdint>
@@ -27,12 +27,12 @@ class Buffer {
   Buffer& operator=(const Buffer&) = delete;
   ~Buffer() { release(); }
 
-  // Sets the size and zeroes everything; what was there is lost. A vector's width past the end may be read and written.
+  // Sets the size and zeroes everything; the old content is lost. One vector past the end may be read and written.
   void resize(int64_t n) {
     resize_uninitialized(n);
     std::memset(data_, 0, allocated_bytes(n));
   }
-  // The same without zeroing, for callers that write everything before it is read.
+  // The same without zeroing, for callers that write every element before they read it.
   void resize_uninitialized(int64_t n) {
     void* memory = std::aligned_alloc(64, allocated_bytes(n));
     if (memory == nullptr) throw std::bad_alloc();
@@ -41,11 +41,11 @@ class Buffer {
     size_ = n;
     owned_ = true;
   }
-  // Grows to at least n; keeps what it has when it is large enough.
+  // If the size is below n, resizes to n (zeroed); otherwise does nothing.
   void reserve(int64_t n) {
     if (n > size_) resize(n);
   }
-  // Moves the values into memory that outlives this buffer; returns where the next buffer may begin.
+  // Moves the values to `destination`, memory that must outlive this buffer. Returns where the next buffer may begin.
   char* move_to(char* destination) {
     const size_t bytes = allocated_bytes(size_);
     std::memcpy(destination, data_, bytes);
@@ -76,8 +76,8 @@ class Buffer {
   bool owned_ = true;
 };
 
-// Memory in huge pages where the system gives them, for data that is read from end to end repeatedly: the processor
-// then needs no page-table walk every 4 KiB.
+// Memory in huge pages if the system provides them, for data that is read from end to end repeatedly. The processor
+// then needs fewer page-table walks than one per 4 KiB.
 class HugePageBuffer {
  public:
   HugePageBuffer() = default;
@@ -91,7 +91,7 @@ class HugePageBuffer {
     data_ = static_cast<char*>(std::aligned_alloc(kHuge, whole));
     if (data_ == nullptr) throw std::bad_alloc();
 #ifdef __linux__
-    (void)madvise(data_, whole, MADV_HUGEPAGE);  // advice: without huge pages all works as well
+    (void)madvise(data_, whole, MADV_HUGEPAGE);  // only advice: everything works without huge pages too
 #endif
     return data_;
   }
@@ -101,7 +101,8 @@ class HugePageBuffer {
   char* data_ = nullptr;
 };
 
-// Memory that one pass leaves for another: it only grows and is not cleared. A vector's width past the end may be read.
+// Memory that one pass fills and a later pass reads. It only grows and is not zeroed. One vector past the end may be
+// read.
 template <class T>
 class GrowOnlyBuffer {
  public:

@@ -7,6 +7,7 @@
 namespace pa3d {
 namespace {
 
+// Below, an index is that of a name here, and the value of the Isa.
 constexpr const char* kNames[] = {"generic", "avx2", "avx512", "avx512_bf16"};
 
 Isa detect() {
@@ -32,19 +33,19 @@ int parse(const char* name) {
 
 const char* g_rejected = nullptr;
 
-int initial_level() {
+int initial_index() {
   const int best = static_cast<int>(best_isa());
   const char* wanted = std::getenv("PA3D_ISA");
   if (wanted == nullptr || *wanted == '\0') return best;
-  const int level = parse(wanted);
-  if (level >= 0 && level <= best) return level;
+  const int index = parse(wanted);
+  if (index >= 0 && index <= best) return index;
   g_rejected = wanted;
   return best;
 }
 
-std::atomic<int>& current_level() {
-  static std::atomic<int> level{initial_level()};
-  return level;
+std::atomic<int>& current_index() {
+  static std::atomic<int> index{initial_index()};
+  return index;
 }
 
 }  // namespace
@@ -54,16 +55,16 @@ Isa best_isa() {
   return best;
 }
 
-Isa isa() { return static_cast<Isa>(current_level().load(std::memory_order_relaxed)); }
+Isa isa() { return static_cast<Isa>(current_index().load(std::memory_order_relaxed)); }
 
 bool set_isa(const char* name) {
-  const int level = parse(name);
-  if (level < 0 || level > static_cast<int>(best_isa())) return false;
-  current_level().store(level, std::memory_order_relaxed);
+  const int index = parse(name);
+  if (index < 0 || index > static_cast<int>(best_isa())) return false;
+  current_index().store(index, std::memory_order_relaxed);
   return true;
 }
 
-const char* isa_name(Isa level) { return kNames[static_cast<int>(level)]; }
+const char* isa_name(Isa isa) { return kNames[static_cast<int>(isa)]; }
 
 const char* rejected_isa() {
   isa();

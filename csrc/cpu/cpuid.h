@@ -1,18 +1,20 @@
-// What this processor can do: one table, read once; PA3D_ISA pins a lower level.
+// The instruction set (ISA) that the kernels use. It is detected once; the environment variable PA3D_ISA selects a
+// lower one.
 #pragma once
 
 namespace pa3d {
 
-// Every level contains the ones before it.
+// Each of these contains the ones before it.
 enum class Isa { generic = 0, avx2 = 1, avx512 = 2, avx512_bf16 = 3 };
 
-// The level in use: the best of the processor, lowered by PA3D_ISA or set_isa.
+// The one in use: the best that the processor has, unless PA3D_ISA or set_isa selected a lower one.
 Isa isa();
+// The best that the processor has.
 Isa best_isa();
-// Pins a level for this process. Returns false when the processor lacks it or the name is unknown.
+// Selects one for this process. Returns false if the processor lacks it or the name is unknown.
 bool set_isa(const char* name);
-const char* isa_name(Isa level);
-// PA3D_ISA as it was found when it could not be honoured, or nullptr.
+const char* isa_name(Isa isa);
+// The value of PA3D_ISA if it was ignored, because it is unknown or the processor lacks it; otherwise nullptr.
 const char* rejected_isa();
 
 }  // namespace pa3d

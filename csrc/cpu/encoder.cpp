@@ -58,7 +58,7 @@ std::unique_ptr<Encoder> make_encoder(const EncoderConfig& c, Precision precisio
                                           : avx512_bf16::encoder_int8(c, weights);
 #endif
     throw std::invalid_argument(
-        std::string("precisions bf16 and int8 need AVX-512 with BF16 and VNNI; the level in use is ") +
+        std::string("precisions bf16 and int8 need AVX-512 with BF16 and VNNI; the instruction set in use is ") +
         isa_name(isa()) + "; use fp32 or auto");
   }
 #if defined(__x86_64__)

@@ -1,4 +1,4 @@
-// The whole forward pass: points -> patches -> tokens -> unit vectors in the text space.
+// The whole forward pass: points -> patches -> tokens -> features, which are unit vectors in the text space.
 #pragma once
 
 #include <cstdint>
@@ -17,11 +17,11 @@ struct EncoderConfig {
 
 enum class Precision { fp32, bf16, int8 };
 
-// Finds a weight by its name in the published layout; `count` is how many float32 values are expected. Throws
-// std::invalid_argument when there is none or its size differs.
+// Returns the weight of a name in the published checkpoint; `count` is the expected number of float32 values. Throws
+// std::invalid_argument if there is no such weight or its size differs.
 using WeightSource = std::function<const float*(const std::string& name, int64_t count)>;
 
-// Seconds spent in each stage of one call, added up over calls by the caller.
+// Seconds spent in each stage. Encoder::forward adds to them, so they sum over calls.
 struct StageSeconds {
   double sample = 0, embed = 0, blocks = 0, project = 0;
 };
@@ -36,16 +36,18 @@ class Encoder {
 
   virtual ~Encoder() = default;
   virtual std::unique_ptr<Workspace> workspace() const = 0;
-  // points (n, 3) in the model's axes, n >= 1, finite. centers (G) and members (G, M) are indices into points; tokens
-  // (G, C), features (G, D). With fewer points than a patch takes, members repeat from the start.
-  virtual void forward(const float* points, int64_t n, int threads, Workspace& workspace, int64_t* centers,
+  // points (n, 3) in the model's axes, n >= 1, finite. center_idx (G) and members (G, M) are indices into points;
+  // tokens (G, C) or null; features (G, D); times may be null. If there are fewer points than a patch has, its members
+  // repeat from the first on.
+  virtual void forward(const float* points, int64_t n, int threads, Workspace& workspace, int64_t* center_idx,
                        int64_t* members, float* tokens, float* features, StageSeconds* times) const = 0;
   virtual const EncoderConfig& config() const = 0;
 };
 
-// Packs the weights for the level of the processor in use. Throws std::invalid_argument for a bad configuration, or
-// when the precision needs instructions that this level lacks.
+// Packs the weights for the instruction set in use. Throws std::invalid_argument for a bad configuration, or if the
+// instruction set does not support the precision.
 std::unique_ptr<Encoder> make_encoder(const EncoderConfig& config, Precision precision, const WeightSource& weights);
+// Whether the instruction set in use supports the precision.
 bool supports(Precision precision);
 
 }  // namespace pa3d

@@ -13,7 +13,8 @@ static void layer_norm_rows(const float* x, int64_t stride, int64_t dim, int64_t
                             const float* beta, float eps, typename T::Activation* out, int64_t out_stride) {
   for (int64_t r = from; r < to; ++r) {
     const float* row = x + r * stride;
-    // Past dim the row is zero, so sums may run over whole vectors; the variance corrects for those lanes.
+    // Elements past dim are zero, so the sum may run over whole vectors. The squares of (x - mean) are not, so the last
+    // ones are summed one by one.
     vf sum = vf{};
     for (int64_t i = 0; i < dim; i += PA3D_W) sum += load(row + i);
     float total = reduce_add(sum);
@@ -60,8 +61,9 @@ struct Block {
   }
 };
 
-constexpr int64_t kMinRowsPerThread =
-    48;  // per thread: from here on it is faster to read all weights than to wait at barriers (bench/bench_segment.py)
+// With this many rows per thread or more, it is faster that every thread reads all weights than that threads wait at
+// barriers (bench/bench_segment.py).
+constexpr int64_t kMinRowsPerThread = 48;
 
 template <class T>
 class EncoderOf : public Encoder {
@@ -88,7 +90,7 @@ class EncoderOf : public Encoder {
  private:
   typedef typename Activations<T>::Stored Stored;
 #if PA3D_LEVEL >= 3
-  typedef std::conditional_t<std::is_same_v<T, F32>, F32, BF16> AttnType;  // what attention multiplies
+  typedef std::conditional_t<std::is_same_v<T, F32>, F32, BF16> AttnType;  // operands of attention's products
 #else
   typedef F32 AttnType;
 #endif
@@ -98,14 +100,14 @@ class EncoderOf : public Encoder {
     Buffer<float> centers, pos_hidden, pos, x, projected;
     Buffer<typename AttnType::Activation> qkv;
     Activations<F32> pooled;
-    Activations<T> normed, attn_out, hidden;
+    Activations<T> ln_out, attn_out, hidden;
     std::vector<typename PatchEmbed<T>::Workspace> embed;
     std::vector<AttentionWorkspace<AttnType>> attention;
   };
 
   std::unique_ptr<Workspace> workspace() const override { return std::make_unique<EncoderWorkspace>(); }
 
-  void forward(const float* points, int64_t n, int threads, Workspace& workspace, int64_t* centers, int64_t* members,
+  void forward(const float* points, int64_t n, int threads, Workspace& workspace, int64_t* center_idx, int64_t* members,
                float* tokens, float* features, StageSeconds* times) const override {
     EncoderWorkspace& s = static_cast<EncoderWorkspace&>(workspace);
     const int64_t g = c_.patches, m = c_.patch_size, num_tokens = g + 1, dim = c_.dim;
@@ -119,7 +121,7 @@ class EncoderOf : public Encoder {
     s.x.reserve(num_tokens * ld);
     s.qkv.reserve(num_tokens * ld_qkv);
     s.pooled.reserve(g, c_.embed[3]);
-    s.normed.reserve(num_tokens, dim);
+    s.ln_out.reserve(num_tokens, dim);
     s.attn_out.reserve(num_tokens, dim);
     s.hidden.reserve(num_tokens, c_.mlp_hidden);
     s.projected.reserve(g * ld_text);
@@ -132,12 +134,12 @@ class EncoderOf : public Encoder {
 
     const auto start = Clock::now();
     const int64_t k = std::min(m, n);
-    sample_and_group(points, n, g, k, 0, c_.min_sq_norm, centers, members, nullptr);
-    if (k < m) {  // repeat neighbours cyclically, in place, last patch first
+    sample_and_group(points, n, g, k, 0, c_.min_sq_norm, center_idx, members, nullptr);
+    if (k < m) {  // repeat the neighbours cyclically; in place, so the last patch comes first
       for (int64_t i = g; i-- > 0;)
         for (int64_t j = m; j-- > 0;) members[i * m + j] = members[i * k + j % k];
     }
-    for (int64_t i = 0; i < g; ++i) std::copy_n(points + 3 * centers[i], 3, &s.centers[i * kRowAlign]);
+    for (int64_t i = 0; i < g; ++i) std::copy_n(points + 3 * center_idx[i], 3, &s.centers[i * kRowAlign]);
     const auto sampled = Clock::now();
     auto embedded = sampled, blocks_done = sampled;
 
@@ -150,7 +152,7 @@ class EncoderOf : public Encoder {
       const int64_t groups = (g + kPatchesPerStep - 1) / kPatchesPerStep;
       partition(groups, id, num_threads, &from, &to);
       for (int64_t i = from; i < to; ++i)
-        embed_.forward(points, centers, members, m, i * kPatchesPerStep, std::min(g, (i + 1) * kPatchesPerStep),
+        embed_.forward(points, center_idx, members, m, i * kPatchesPerStep, std::min(g, (i + 1) * kPatchesPerStep),
                        s.embed[id], s.pooled);
       partition(pos1_.panels, id, num_threads, &from, &to);
       linear<F32, F32, ActFn::gelu>({s.centers.data(), kRowAlign, nullptr, nullptr}, g, pos1_, from, to,
@@ -187,13 +189,13 @@ class EncoderOf : public Encoder {
           for (int64_t i = 0; i < dim; i += PA3D_W)
             store(&s.x[r * ld + i], load(&s.x[r * ld + i]) + load(&s.pos[r * ld + i]));
         layer_norm_rows<Stored>(s.x.data(), ld, dim, row_begin, row_end, block.norm1.gamma.data(),
-                                block.norm1.beta.data(), c_.norm_eps, s.normed.row(0), ld);
-        s.normed.quantize(row_begin, row_end);
+                                block.norm1.beta.data(), c_.norm_eps, s.ln_out.row(0), ld);
+        s.ln_out.quantize(row_begin, row_end);
         barrier();
-        if (by_heads) {  // each thread attends with what it has just computed itself
+        if (by_heads) {  // each thread computes q, k and v of its own heads and needs no barrier before attention
           const int64_t first = c_.heads * id / num_threads, last = c_.heads * (id + 1) / num_threads;
           for (int64_t qkv_index = 0; qkv_index < 3; ++qkv_index)
-            linear<T, AttnType, ActFn::none>(s.normed.rows(), num_tokens, block.qkv,
+            linear<T, AttnType, ActFn::none>(s.ln_out.rows(), num_tokens, block.qkv,
                                              (qkv_index * dim + first * head_dim) / kNR,
                                              (qkv_index * dim + last * head_dim) / kNR, s.qkv.data(), ld_qkv);
           for (int64_t head = first; head < last; ++head)
@@ -201,7 +203,7 @@ class EncoderOf : public Encoder {
                                              s.attention[id], s.attn_out.row(0), ld);
         } else {
           partition(block.qkv.panels, id, num_threads, &from, &to);
-          linear<T, AttnType, ActFn::none>(s.normed.rows(), num_tokens, block.qkv, from, to, s.qkv.data(), ld_qkv);
+          linear<T, AttnType, ActFn::none>(s.ln_out.rows(), num_tokens, block.qkv, from, to, s.qkv.data(), ld_qkv);
           barrier();
           const int64_t splits_per_head = (num_threads + c_.heads - 1) / c_.heads;
           for (int64_t task = id; task < c_.heads * splits_per_head; task += num_threads) {
@@ -212,7 +214,7 @@ class EncoderOf : public Encoder {
           }
         }
         barrier();
-        if constexpr (T::kQuantized) {  // scales are those of whole rows
+        if constexpr (T::kQuantized) {  // a scale belongs to a whole row, so the row must be complete
           s.attn_out.quantize(row_begin, row_end);
           sync_team();
         }
@@ -220,11 +222,11 @@ class EncoderOf : public Encoder {
         linear_residual<T>(s.attn_out.rows(row), rows, block.proj, from, to, s.x.data() + row * ld, ld);
         sync_team();
         layer_norm_rows<Stored>(s.x.data(), ld, dim, row_begin, row_end, block.norm2.gamma.data(),
-                                block.norm2.beta.data(), c_.norm_eps, s.normed.row(0), ld);
-        s.normed.quantize(row_begin, row_end);
+                                block.norm2.beta.data(), c_.norm_eps, s.ln_out.row(0), ld);
+        s.ln_out.quantize(row_begin, row_end);
         sync_team();
         std::tie(from, to) = columns_of(block.fc1);
-        linear<T, Stored, ActFn::gelu>(s.normed.rows(row), rows, block.fc1, from, to, s.hidden.row(row),
+        linear<T, Stored, ActFn::gelu>(s.ln_out.rows(row), rows, block.fc1, from, to, s.hidden.row(row),
                                        s.hidden.stride);
         sync_team();
         if constexpr (T::kQuantized) {
@@ -240,7 +242,7 @@ class EncoderOf : public Encoder {
       partition(g, id, num_threads, &from, &to);
       layer_norm_rows<AttnType>(s.x.data() + ld, ld, dim, from, to, norm_.gamma.data(), norm_.beta.data(), c_.norm_eps,
                                 s.qkv.data(), ld);
-      if (tokens) {  // in float32 whatever the precision, and in place
+      if (tokens) {  // in float32 at every precision, and in place
         layer_norm_rows<F32>(s.x.data() + ld, ld, dim, from, to, norm_.gamma.data(), norm_.beta.data(), c_.norm_eps,
                              s.x.data() + ld, ld);
         for (int64_t r = from; r < to; ++r) std::copy_n(s.x.data() + (1 + r) * ld, dim, tokens + r * dim);
@@ -270,24 +272,26 @@ class EncoderOf : public Encoder {
   }
 
  private:
-  // Moves the weights of the blocks, nearly all of the model, into huge pages in the order in which they are read.
+  // Moves the weights of the blocks, which are nearly the whole model, into huge pages, in the order in which they are
+  // read.
   void move_weights_to_huge_pages() {
     int64_t bytes = 0;
     for (const Block<T>& b : blocks_)
       bytes += b.qkv.data.bytes() + b.proj.data.bytes() + b.fc1.data.bytes() + b.fc2.data.bytes();
-    char* at = weight_storage_.resize(bytes);
+    char* end = weight_storage_.resize(bytes);
     for (Block<T>& b : blocks_)
-      for (PackedWeight<T>* w : {&b.qkv, &b.proj, &b.fc1, &b.fc2}) at = w->data.move_to(at);
+      for (PackedWeight<T>* w : {&b.qkv, &b.proj, &b.fc1, &b.fc2}) end = w->data.move_to(end);
   }
 
   EncoderConfig c_;
-  HugePageBuffer weight_storage_;  // declared first: it outlives the buffers that lie in it
+  HugePageBuffer weight_storage_;  // declared before blocks_, whose weights lie in it, so it is destroyed after them
   PatchEmbed<T> embed_;
   PackedWeight<F32> pos1_, pos2_;
   Buffer<float> cls_token_, cls_pos_;
   std::vector<Block<T>> blocks_;
   LayerNorm norm_;
-  PackedWeight<AttnType> proj_;  // never int8: its error would go straight into the features, and the product is small
+  PackedWeight<AttnType>
+      proj_;  // never int8: its rounding error would go straight into the features, and the product is small
 };
 
 #if PA3D_LEVEL < 3

@@ -1,11 +1,12 @@
-// Compiles one source of kernels for every level of instructions, each in its own namespace:
+// Compiles one source of kernels once per instruction set (ISA), each time in a namespace of its own:
 //
 //   #define PA3D_SOURCE "fps.inl"
 //   #include "foreach_isa.h"
 //
-// The source sees PA3D_NS (its namespace), PA3D_W (floats per vector) and PA3D_LEVEL (as in enum Isa). The flags apply
-// only to the functions between the pragmas, so one build runs on every processor. Headers with inline functions
-// must be included before this one, or they would be compiled for a processor that may not be there.
+// The source sees PA3D_NS (its namespace), PA3D_W (floats per vector) and PA3D_LEVEL (the number of the instruction set
+// in enum Isa, a level for short). The compiler flags apply only to the functions between the pragmas, so one build
+// runs on every processor. Headers with inline functions must be included before this one. Otherwise they would be
+// compiled for an instruction set that the processor may lack.
 #ifndef PA3D_SOURCE
 #error "define PA3D_SOURCE"
 #endif
@@ -84,7 +85,7 @@
 #endif  // __x86_64__
 #undef PA3D_SOURCE
 
-// Picks the function for the level in use; a level that was not compiled takes the one below.
+// Picks the function for the instruction set in use. avx512_bf16 takes the one for avx512.
 #ifndef PA3D_DISPATCH
 #if defined(__x86_64__)
 #define PA3D_DISPATCH(f) \

@@ -1,7 +1,8 @@
-// Two implementations of the same rule. Small clouds: every point is visited for every new centre, in its own order.
-// Large clouds: points lie in spatial buckets, and a bucket is skipped when its box is at least as far from the new
-// centre as the farthest of its points is from the centres so far. The skip is exact: subtraction, product and sum
-// round monotonically, so the box's float32 bound never exceeds the float32 distance of a point inside it.
+// Two implementations of the same rule. For small clouds, every new centre visits every point, in the order of the
+// points. For large clouds, points lie in buckets, each with its bounding box. For every bucket, the largest distance
+// between one of its points and that point's nearest centre is known. A new centre whose distance to the box is at
+// least that large cannot change anything in the bucket, which is skipped. The skip is exact: subtraction, product and
+// sum round monotonically, so the float32 distance to the box never exceeds the float32 distance to a point in the box.
 namespace pa3d {
 namespace PA3D_NS {
 
@@ -10,8 +11,8 @@ namespace PA3D_NS {
 
 constexpr int64_t kPointsPerBlock = 128;
 
-// a - b as the fused multiply-add a * one - b: the result is the same, and the ports for additions are busier. `one` is
-// 1 but hidden from the compiler, which would simplify it away.
+// a - b as the fused multiply-add a * one - b. The result is the same, but it runs on execution ports that are less
+// busy than those for additions. `one` is 1, hidden from the compiler, which would otherwise simplify it away.
 static inline vf subtract_by_fma(vf a, vf b, vf one) {
 #if PA3D_LEVEL >= 2
   return (vf)_mm512_fmsub_ps((__m512)a, (__m512)one, (__m512)b);
@@ -21,8 +22,8 @@ static inline vf subtract_by_fma(vf a, vf b, vf one) {
 #endif
 }
 
-// sq_dist = min(sq_dist, squared distance to the centre) over [begin, end); returns the largest sq_dist of each lane.
-// row, if given, gets the squared distances.
+// sq_dist = min(sq_dist, squared distance to the centre) over [begin, end). Returns the largest sq_dist of each lane.
+// With kStoreDistances, `row` gets the squared distances.
 template <bool kStoreDistances>
 static inline vf update_sq_dists(const float* x, const float* y, const float* z, float* sq_dist, float* row,
                                  int64_t begin, int64_t end, vf cx, vf cy, vf cz) {
@@ -34,11 +35,12 @@ static inline vf update_sq_dists(const float* x, const float* y, const float* z,
     vf updated[8];
 #pragma GCC unroll 8
     for (int u = 0; u < 8; ++u) {
-      const int64_t at = i + u * PA3D_W;
-      const vf d = squared_norm(subtract_by_fma(load(x + at), cx, one), load(y + at) - cy, load(z + at) - cz);
-      if (kStoreDistances) store(row + at, d);
-      updated[u] = vmin_bits(d, load(sq_dist + at));
-      store(sq_dist + at, updated[u]);
+      const int64_t offset = i + u * PA3D_W;
+      const vf d =
+          squared_norm(subtract_by_fma(load(x + offset), cx, one), load(y + offset) - cy, load(z + offset) - cz);
+      if (kStoreDistances) store(row + offset, d);
+      updated[u] = vmin_bits(d, load(sq_dist + offset));
+      store(sq_dist + offset, updated[u]);
     }
     const vf low = vmax_bits(vmax_bits(updated[0], updated[1]), vmax_bits(updated[2], updated[3]));
     const vf high = vmax_bits(vmax_bits(updated[4], updated[5]), vmax_bits(updated[6], updated[7]));
@@ -47,7 +49,8 @@ static inline vf update_sq_dists(const float* x, const float* y, const float* z,
   return max_sq_dist;
 }
 
-// Four vectors at a time, because a mispredicted branch costs more than they do; end - begin is a multiple of that.
+// Compares four vectors per branch, because a mispredicted branch costs more. end - begin is a multiple of four
+// vectors.
 static int64_t find_first_equal(const float* d, int64_t begin, int64_t end, float value) {
   const vf v = splat(value);
   for (int64_t i = begin; i < end; i += 4 * PA3D_W) {
@@ -58,17 +61,17 @@ static int64_t find_first_equal(const float* d, int64_t begin, int64_t end, floa
   return begin;
 }
 
-// points (n, 3) to three arrays.
+// points (n, 3) to three arrays: a structure of arrays.
 static void to_soa(const float* points, int64_t n, float* const (&axes)[3]) {
   int64_t i = 0;
 #if PA3D_LEVEL >= 2
-  // Of 48 numbers every third: from the first two vectors, then from those and the third.
+  // Picks every third of 48 numbers: first from two vectors, then from that result and the third vector.
   alignas(64) int32_t near[3][16], far[3][16];
   for (int a = 0; a < 3; ++a)
     for (int j = 0; j < 16; ++j) {
-      const int at = 3 * j + a;
-      near[a][j] = at < 32 ? at : 0;
-      far[a][j] = at < 32 ? j : at - 32 + 16;
+      const int source = 3 * j + a;
+      near[a][j] = source < 32 ? source : 0;
+      far[a][j] = source < 32 ? j : source - 32 + 16;
     }
   for (; i + 16 <= n; i += 16) {
     const __m512 v0 = _mm512_loadu_ps(points + 3 * i), v1 = _mm512_loadu_ps(points + 3 * i + 16),
@@ -83,8 +86,8 @@ static void to_soa(const float* points, int64_t n, float* const (&axes)[3]) {
     for (int a = 0; a < 3; ++a) axes[a][i] = points[3 * i + a];
 }
 
-static void sample_brute_force(const float* points, int64_t n, int64_t k, int64_t m, int64_t start, float min_sq_norm,
-                               int64_t* index, int64_t* members, float* sq_dists) {
+static void sample_brute_force(const float* points, int64_t n, int64_t num_centers, int64_t group_size, int64_t start,
+                               float min_sq_norm, int64_t* index, int64_t* members, float* sq_dists) {
   const int64_t padded = (n + kPointsPerBlock - 1) / kPointsPerBlock * kPointsPerBlock,
                 blocks = padded / kPointsPerBlock;
   const int64_t padded_block_max = (blocks + 3) / 4 * 4 * PA3D_W;
@@ -104,7 +107,7 @@ static void sample_brute_force(const float* points, int64_t n, int64_t k, int64_
     if ((x[i] * x[i] + y[i] * y[i]) + z[i] * z[i] <= min_sq_norm) sq_dist[i] = -1.0f;
   float bound_hint = 0;
   int64_t chosen = start;
-  for (int64_t g = 0; g < k; ++g) {
+  for (int64_t g = 0; g < num_centers; ++g) {
     index[g] = chosen;
     const vf cx = splat(x[chosen]), cy = splat(y[chosen]), cz = splat(z[chosen]);
     vf max_sq_dist = splat(-1.0f);
@@ -121,14 +124,14 @@ static void sample_brute_force(const float* points, int64_t n, int64_t k, int64_
     chosen = find_first_equal(sq_dist, block_begin, block_begin + kPointsPerBlock, farthest);
     if (members) {
       for (int64_t i = n; i < padded; ++i) row[i] = inf;
-      select_smallest(row, n, padded, m, keys.data(), &bound_hint, members + g * m,
-                      sq_dists ? sq_dists + g * m : nullptr);
+      select_smallest(row, n, padded, group_size, keys.data(), &bound_hint, members + g * group_size,
+                      sq_dists ? sq_dists + g * group_size : nullptr);
     }
   }
 }
 
-static void sample_buckets(const float* points, const Buckets& buckets, int64_t k, int64_t start, float min_sq_norm,
-                           int64_t* index) {
+static void sample_buckets(const float* points, const Buckets& buckets, int64_t num_centers, int64_t start,
+                           float min_sq_norm, int64_t* index) {
   const int64_t size = buckets.size, count = buckets.count, padded = buckets.padded_count();
   const float *x = buckets.x.data(), *y = buckets.y.data(), *z = buckets.z.data();
   const float inf = std::numeric_limits<float>::infinity();
@@ -143,7 +146,7 @@ static void sample_buckets(const float* points, const Buckets& buckets, int64_t 
   }
   const vf zero = splat(0.0f);
   int64_t chosen = start;
-  for (int64_t g = 0; g < k; ++g) {
+  for (int64_t g = 0; g < num_centers; ++g) {
     index[g] = chosen;
     const float* c = points + 3 * chosen;
     const vf cx = splat(c[0]), cy = splat(c[1]), cz = splat(c[2]);
@@ -155,18 +158,18 @@ static void sample_buckets(const float* points, const Buckets& buckets, int64_t 
       const vf bound = (gap_x * gap_x + gap_y * gap_y) + gap_z * gap_z;
       uint32_t mask = mask_less(bound, load(&bucket_max[b]));
       for (; mask; mask &= mask - 1) {
-        const int64_t at = b + __builtin_ctz(mask);
-        bucket_max[at] = reduce_max(
-            update_sq_dists<false>(x, y, z, sq_dist.data(), nullptr, at * size, (at + 1) * size, cx, cy, cz));
+        const int64_t bucket = b + __builtin_ctz(mask);
+        bucket_max[bucket] = reduce_max(
+            update_sq_dists<false>(x, y, z, sq_dist.data(), nullptr, bucket * size, (bucket + 1) * size, cx, cy, cz));
       }
       farthest = vmax(farthest, load(&bucket_max[b]));
     }
     const float best = reduce_max(farthest);
-    if (best <= 0) {  // every point that may be picked coincides with a centre, or none may: nothing changes from here
+    if (best <= 0) {  // every eligible point coincides with a centre, or no point is eligible: the rest are equal
       chosen = std::numeric_limits<int32_t>::max();
       for (int64_t s = 0; s < count * size; ++s)
         if (sq_dist[s] == best) chosen = std::min<int64_t>(chosen, buckets.index[s]);
-      for (++g; g < k; ++g) index[g] = chosen;
+      for (++g; g < num_centers; ++g) index[g] = chosen;
       return;
     }
     chosen = std::numeric_limits<int32_t>::max();

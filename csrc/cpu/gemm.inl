@@ -1,20 +1,22 @@
-// Matrix products of activations with packed weights, C (m, n) = A (m, k) W^T, in float32, bf16 and int8.
+// Matrix products of activations with packed weights, C (m, n) = A (m, k) W^T, in float32, bf16 and int8. m, n and k
+// are the sizes of a product as in BLAS.
 //
 // Weights lie in panels of kNR columns: [panel][k][kNR] for float32, [panel][k/2][kNR][2] for bf16,
-// [panel][k/4][kNR][4] for int8: one 32-bit lane per column in all three, so they share one kernel. It holds a
-// kMR x kNR tile of C in registers, streams one panel and broadcasts A, so panels are read once for all rows that fit
-// the cache. Every element of C is summed over k in order by one thread: results do not depend on how the work is
-// split.
+// [panel][k/4][kNR][4] for int8. In all three a column has one 32-bit lane per step, so they share one kernel. The
+// kernel holds a kMR x kNR tile of C in registers, streams one panel and broadcasts elements of A. So a panel is read
+// once for all rows that fit the cache. One thread sums every element of C over k, in order: results do not depend on
+// how the work is split.
 //
-// int8: weights are rounded to [-127, 127] with a scale per column, activations to [0, 255] with a scale and a zero
-// point per row, found from the row itself; the zero point is removed again through the sums of the columns. Included
-// inside foreach_isa.h, after vec.inl and math.inl.
+// int8: weights are rounded to [-127, 127] with one scale per column. Activations are rounded to [0, 255] with a scale
+// and a zero point per row, computed from the row itself. The sums of the weight columns remove the zero point again.
+//
+// Included inside foreach_isa.h, after vec.inl and math.inl.
 
 constexpr int kNV = 2;
 constexpr int kNR = kNV * PA3D_W;
 constexpr int kMR = PA3D_LEVEL >= 2 ? 12 : PA3D_LEVEL == 1 ? 6 : 4;
 
-// Rows of activations start at multiples of this many elements; what lies past the true width is zero.
+// Rows of activations start at multiples of this many elements. Elements past the width are zero.
 constexpr int64_t kRowAlign = 64;
 static inline int64_t align_up(int64_t n) { return (n + kRowAlign - 1) / kRowAlign * kRowAlign; }
 
@@ -35,7 +37,7 @@ struct F32 {
   static constexpr bool kQuantized = false;
   static inline void multiply_add(vf& acc, const float* a, const float* w) { acc += splat(*a) * load(w); }
   static inline void store_f32(float* p, vf v) { store(p, v); }
-  // Interleaves kPack rows of a matrix to one step of a panel: lane c holds their elements c.
+  // Interleaves kPack rows of a matrix into one step of a panel: lane c holds element c of each row.
   static inline void interleave(const float* row, int64_t, float* out) {
     for (int c = 0; c < kNR; c += PA3D_W) store(out + c, load(row + c));
   }
@@ -87,15 +89,15 @@ struct I8 {
 #endif
 
 #if PA3D_LEVEL >= 3
-// One float32 row as an int8 operand: value = scale * (q - zero_point), with zero itself exact.
+// Quantizes one float32 row to an int8 operand: value = scale * (q - zero_point). Zero is represented exactly.
 static inline void quantize_row(const float* row, int64_t width, const ActivationView<I8>& out) {
   vf low = vf{}, high = vf{};
   for (int64_t i = 0; i < width; i += PA3D_W) {
     low = vmin(low, load(row + i));
     high = vmax(high, load(row + i));
   }
-  const float least = reduce_min(low), scale = std::max((reduce_max(high) - least) / 255.0f, 1e-20f);
-  const float zero_point = std::nearbyint(-least / scale);
+  const float row_min = reduce_min(low), scale = std::max((reduce_max(high) - row_min) / 255.0f, 1e-20f);
+  const float zero_point = std::nearbyint(-row_min / scale);
   *out.scale = scale;
   *out.zero_point = static_cast<int32_t>(zero_point);
   const vf factor = splat(1.0f / scale), shift = splat(zero_point);
@@ -107,9 +109,9 @@ static inline void quantize_row(const float* row, int64_t width, const Activatio
 }
 #endif
 
-// Activations between two products. Epilogues write `values`. int8 needs whole rows to find their scales, so `values`
-// are float32 there and quantize() follows; for the other types `values` are the operand itself. Past the width rows
-// hold zeros, which meet zero weights.
+// Activations between two products. Epilogues write `values`. With int8, a scale is computed from a whole row, so
+// `values` are float32 and quantize() must follow. For the other types `values` are the operand itself. Past the width,
+// rows hold zeros; these are multiplied by zero weights.
 template <class T>
 struct Activations {
   typedef std::conditional_t<T::kQuantized, F32, T> Stored;
@@ -142,7 +144,7 @@ struct Activations {
   }
 };
 
-// A weight matrix (n, k) with bias (n), packed for this level.
+// A weight matrix (n, k) with bias (n), packed for this instruction set.
 template <class T>
 struct PackedWeight {
   int64_t n = 0, k = 0, panels = 0;
@@ -157,24 +159,24 @@ struct PackedWeight {
     for (int64_t row = 0; row < n; ++row) {
       const float* from = w + row * stride;
       typename T::Weight* to = data.data() + row / kNR * k * kNR + row % kNR * T::kPack;
-      auto at = [&](int64_t i) -> typename T::Weight& { return to[i / T::kPack * T::kPack * kNR + i % T::kPack]; };
+      auto element = [&](int64_t i) -> typename T::Weight& { return to[i / T::kPack * T::kPack * kNR + i % T::kPack]; };
       if constexpr (T::kQuantized) {
         float abs_max = 1e-20f;
         for (int64_t i = 0; i < columns; ++i) abs_max = std::max(abs_max, std::fabs(from[i]));
         int32_t row_sum = 0;
         for (int64_t i = 0; i < columns; ++i) {
           const int32_t q = static_cast<int32_t>(std::lrint(from[i] * (127.0f / abs_max)));
-          at(i) = static_cast<typename T::Weight>(q);
+          element(i) = static_cast<typename T::Weight>(q);
           row_sum += q;
         }
         scale[row] = abs_max / 127.0f;
         sum[row] = row_sum;
       } else {
-        for (int64_t i = 0; i < columns; ++i) at(i) = T::from_f32(from[i]);
+        for (int64_t i = 0; i < columns; ++i) element(i) = T::from_f32(from[i]);
       }
     }
   }
-  // Sets the size; all values become zero.
+  // Sets the size. All weights become zero.
   void resize(int64_t rows, int64_t columns, const float* b) {
     n = rows;
     k = (columns + T::kPack - 1) / T::kPack * T::kPack;
@@ -191,13 +193,13 @@ struct PackedWeight {
   const typename T::Weight* panel(int64_t p) const { return data.data() + p * k * kNR; }
 };
 
-// Bytes that a tile prefetches in each of its k / kPack steps: a panel is longer than what the hardware prefetches, and
-// is loaded completely while the tiles of the panel before it are multiplied.
+// Bytes that a tile prefetches in each of its k / kPack steps. A panel is longer than what the hardware prefetches.
+// With this, it is loaded completely while the tiles of the previous panel are multiplied.
 constexpr int64_t kPrefetchBytes = 32;
 
-// tile (kRows, kNR) = A (kRows, k) times one panel; 32-bit sums, integers for int8; rows of the tile are `tile_stride`
-// apart. kStep: bytes from one lane of a row of A to the next; rows lie in one piece unless A is itself a panel
-// (outer.inl).
+// tile (kRows, kNR) = A (kRows, k) times one panel. Sums have 32 bits: integers for int8, otherwise float32. Rows of
+// the tile are `tile_stride` apart. kStep: bytes from one lane of a row of A to the next. It is 4 (contiguous rows)
+// unless A is itself a panel (gemm_tn.inl).
 template <class T, int kRows, int kStep = 4>
 static __attribute__((noinline)) void microkernel(const typename T::Activation* a, int64_t stride,
                                                   const typename T::Weight* w, int64_t k, void* tile,
@@ -208,8 +210,8 @@ static __attribute__((noinline)) void microkernel(const typename T::Activation* 
   for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 2
     for (int j = 0; j < kNV; ++j) acc[i][j] = Sum{};
-  // One pointer for three rows. Left alone, the compiler keeps one per row and spills some to vector registers: two
-  // moves per step, on the ports that multiply.
+  // One pointer for three rows. Otherwise the compiler keeps one per row and spills some of them to vector registers,
+  // which costs two moves per step on the execution ports that multiply.
   const int64_t row = stride * static_cast<int64_t>(sizeof(typename T::Activation));
   const char* base[(kRows + 2) / 3];
   for (int i = 0; i < kRows; i += 3) base[i / 3] = reinterpret_cast<const char*>(a) + i * row;
@@ -217,9 +219,9 @@ static __attribute__((noinline)) void microkernel(const typename T::Activation* 
     __builtin_prefetch(prefetch);
 #pragma GCC unroll 12
     for (int i = 0; i < kRows; ++i) {
-      const auto* at = reinterpret_cast<const typename T::Activation*>(base[i / 3] + i % 3 * row);
+      const auto* lane = reinterpret_cast<const typename T::Activation*>(base[i / 3] + i % 3 * row);
 #pragma GCC unroll 2
-      for (int j = 0; j < kNV; ++j) T::multiply_add(acc[i][j], at, w + j * PA3D_W * T::kPack);
+      for (int j = 0; j < kNV; ++j) T::multiply_add(acc[i][j], lane, w + j * PA3D_W * T::kPack);
     }
 #pragma GCC unroll 4
     for (int i = 0; i < kRows; i += 3) {
@@ -234,7 +236,7 @@ static __attribute__((noinline)) void microkernel(const typename T::Activation* 
     for (int j = 0; j < kNV; ++j) std::memcpy(out + 4 * j * PA3D_W, &acc[i][j], sizeof(Sum));
 }
 
-// The same for fewer rows. Prefetches what follows the panel unless `prefetch` is given.
+// The same for `rows` <= kRows rows. By default it prefetches what follows the panel.
 template <class T, int kRows>
 static inline void microkernel_rows(int rows, const typename T::Activation* a, int64_t stride,
                                     const typename T::Weight* w, int64_t k, void* tile, int64_t tile_stride = kNR,
@@ -256,9 +258,9 @@ static inline void dequantize(const PackedWeight<I8>& w, const float* row_scale,
     const vi sum = load(w.sum.data() + column + j);
     const vf scale = load(w.scale.data() + column + j);
     for (int i = 0; i < rows; ++i) {
-      float* at = tile + i * kNR + j;
-      const vi product = (vi)load(at) - sum * splat(row_zero_point[i]);
-      store(at, __builtin_convertvector(product, vf) * (scale * splat(row_scale[i])));
+      float* tile_ptr = tile + i * kNR + j;
+      const vi product = (vi)load(tile_ptr) - sum * splat(row_zero_point[i]);
+      store(tile_ptr, __builtin_convertvector(product, vf) * (scale * splat(row_scale[i])));
     }
   }
 }
@@ -268,8 +270,8 @@ struct NoOp {
   void operator()(int64_t, int, int64_t) const {}
 };
 
-// epilogue(row, rows, column, tile) takes each finished float32 tile of panels [from, to); prologue(row, rows, column)
-// runs before its multiplication, to prefetch what the epilogue reads and writes.
+// Computes the tiles of panels [from, to) and calls epilogue(row, rows, column, tile) with each float32 tile.
+// prologue(row, rows, column) is called before a tile is computed, to prefetch what its epilogue reads and writes.
 template <class T, class Epilogue, class Prologue = NoOp>
 static inline void gemm(const ActivationView<T>& a, int64_t m, const PackedWeight<T>& w, int64_t from, int64_t to,
                         const Epilogue& epilogue, const Prologue& prologue = {}) {
@@ -288,7 +290,7 @@ static inline void gemm(const ActivationView<T>& a, int64_t m, const PackedWeigh
 
 enum class ActFn { none, relu, gelu };
 
-// T: the type of the operands, which tells how exact the result has to be.
+// T: the type of the operands; it decides how accurate the result has to be.
 template <ActFn act, class T>
 static inline vf activate(vf v) {
   if constexpr (act == ActFn::relu) return vmax(v, splat(0.0f));

@@ -3,10 +3,11 @@ namespace PA3D_NS {
 
 #include "vec.inl"
 
-// PA3D_W points at a time against every centre; kUnroll groups in flight hide the latency of the comparisons.
+// Compares kUnroll groups of PA3D_W points with every centre. Several groups at a time hide the latency of the
+// comparisons.
 template <int kNeighbors, int kUnroll>
-static inline void nearest_lanes(const float* points, int64_t count, const float* centers, int64_t g, int64_t padded,
-                                 int32_t* index, float* sq_dist) {
+static inline void nearest_lanes(const float* points, int64_t count, const float* centers, int64_t num_centers,
+                                 int64_t padded, int32_t* index, float* sq_dist) {
   alignas(64) float xyz[3][kUnroll * PA3D_W];
   for (int i = 0; i < kUnroll * PA3D_W; ++i) {
     const float* p = points + 3 * std::min<int64_t>(i, count - 1);
@@ -26,23 +27,23 @@ static inline void nearest_lanes(const float* points, int64_t count, const float
       best_index[u][j] = splat(int32_t{0});
     }
   }
-  for (int64_t c = 0; c < g; ++c) {
+  for (int64_t c = 0; c < num_centers; ++c) {
     const vf cx = splat(centers[c]), cy = splat(centers[padded + c]), cz = splat(centers[2 * padded + c]);
     const vi id = splat(static_cast<int32_t>(c));
 #pragma GCC unroll 4
     for (int u = 0; u < kUnroll; ++u) {
       vf d = squared_distance(x[u], y[u], z[u], cx, cy, cz);
-      vi at = id, shifted = vi{};  // once a slot is taken, all later ones move down, equal ones too
+      vi candidate = id, shifted = vi{};  // once a slot is taken, all later ones move down by one, equal ones too
 #pragma GCC unroll 3
       for (int j = 0; j < kNeighbors; ++j) {
         const vi closer = shifted | (d < best[u][j]);
         const vf displaced = best[u][j];
         const vi displaced_index = best_index[u][j];
         best[u][j] = vmin(d, displaced);
-        best_index[u][j] = closer ? at : displaced_index;
+        best_index[u][j] = closer ? candidate : displaced_index;
         if (j + 1 < kNeighbors) {
           d = closer ? displaced : d;
-          at = closer ? displaced_index : at;
+          candidate = closer ? displaced_index : candidate;
           shifted = closer;
         }
       }
@@ -56,16 +57,19 @@ static inline void nearest_lanes(const float* points, int64_t count, const float
       }
 }
 
-// index and sq_dist hold (end - begin, k), counted from begin.
-static void nearest_rows(const float* points, int64_t begin, int64_t end, const float* centers, int64_t g,
+// index and sq_dist (end - begin, k): their first row belongs to point `begin`.
+static void nearest_rows(const float* points, int64_t begin, int64_t end, const float* centers, int64_t num_centers,
                          int64_t padded, int64_t k, int32_t* index, float* sq_dist) {
   constexpr int kUnroll = 4;
   constexpr int64_t kStep = kUnroll * PA3D_W;
   for (int64_t i = begin; i < end; i += kStep) {
     const int64_t count = std::min(kStep, end - i), out = (i - begin) * k;
-    if (k == 1) nearest_lanes<1, kUnroll>(points + 3 * i, count, centers, g, padded, index + out, sq_dist + out);
-    if (k == 2) nearest_lanes<2, kUnroll>(points + 3 * i, count, centers, g, padded, index + out, sq_dist + out);
-    if (k == 3) nearest_lanes<3, kUnroll>(points + 3 * i, count, centers, g, padded, index + out, sq_dist + out);
+    if (k == 1)
+      nearest_lanes<1, kUnroll>(points + 3 * i, count, centers, num_centers, padded, index + out, sq_dist + out);
+    if (k == 2)
+      nearest_lanes<2, kUnroll>(points + 3 * i, count, centers, num_centers, padded, index + out, sq_dist + out);
+    if (k == 3)
+      nearest_lanes<3, kUnroll>(points + 3 * i, count, centers, num_centers, padded, index + out, sq_dist + out);
   }
 }
 

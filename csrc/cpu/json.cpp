@@ -15,26 +15,26 @@ class JsonParser {
   Json parse() {
     Json value = element(0);
     skip();
-    if (at_ != text_.size()) fail();
+    if (pos_ != text_.size()) fail();
     return value;
   }
 
  private:
   static constexpr int kMaxDepth = 32;
 
-  [[noreturn]] void fail() const { throw FileError("not JSON at byte " + std::to_string(at_)); }
-  char peek() const { return at_ < text_.size() ? text_[at_] : '\0'; }
+  [[noreturn]] void fail() const { throw FileError("not JSON at byte " + std::to_string(pos_)); }
+  char peek() const { return pos_ < text_.size() ? text_[pos_] : '\0'; }
   void skip() {
-    while (peek() == ' ' || peek() == '\t' || peek() == '\r' || peek() == '\n') ++at_;
+    while (peek() == ' ' || peek() == '\t' || peek() == '\r' || peek() == '\n') ++pos_;
   }
   bool accept(char c) {
     if (peek() != c) return false;
-    ++at_;
+    ++pos_;
     return true;
   }
   void expect(std::string_view word) {
-    if (text_.substr(at_, word.size()) != word) fail();
-    at_ += word.size();
+    if (text_.substr(pos_, word.size()) != word) fail();
+    pos_ += word.size();
   }
 
   Json element(int depth) {
@@ -71,7 +71,7 @@ class JsonParser {
 
   Json::Object object(int depth) {
     Json::Object members;
-    ++at_;
+    ++pos_;
     skip();
     if (accept('}')) return members;
     do {
@@ -89,7 +89,7 @@ class JsonParser {
 
   Json::Array array(int depth) {
     Json::Array items;
-    ++at_;
+    ++pos_;
     skip();
     if (accept(']')) return items;
     do {
@@ -110,47 +110,47 @@ class JsonParser {
                                                : -1;
       if (digit < 0) fail();
       value = value << 4 | static_cast<char32_t>(digit);
-      ++at_;
+      ++pos_;
     }
     return value;
   }
 
   std::string string() {
     std::string out;
-    ++at_;
+    ++pos_;
     for (;;) {
-      const size_t start = at_;
-      while (at_ < text_.size() && text_[at_] != '"' && text_[at_] != '\\' &&
-             static_cast<unsigned char>(text_[at_]) >= 0x20)
-        ++at_;
-      out.append(text_.substr(start, at_ - start));
+      const size_t start = pos_;
+      while (pos_ < text_.size() && text_[pos_] != '"' && text_[pos_] != '\\' &&
+             static_cast<unsigned char>(text_[pos_]) >= 0x20)
+        ++pos_;
+      out.append(text_.substr(start, pos_ - start));
       if (accept('"')) return out;
       if (!accept('\\')) fail();
       if (!accept('u')) {
         const size_t which = std::string_view("\"\\/bfnrt").find(peek());
         if (which == std::string_view::npos) fail();
         out.push_back("\"\\/\b\f\n\r\t"[which]);
-        ++at_;
+        ++pos_;
         continue;
       }
-      char32_t point = hex4();
-      if (point >= 0xd800 && point < 0xdc00) {
+      char32_t code_point = hex4();
+      if (code_point >= 0xd800 && code_point < 0xdc00) {
         expect("\\u");
         const char32_t low = hex4();
         if (low < 0xdc00 || low >= 0xe000) fail();
-        point = 0x10000 + ((point - 0xd800) << 10) + (low - 0xdc00);
-      } else if (point >= 0xdc00 && point < 0xe000) {
+        code_point = 0x10000 + ((code_point - 0xd800) << 10) + (low - 0xdc00);
+      } else if (code_point >= 0xdc00 && code_point < 0xe000) {
         fail();
       }
-      append_utf8(point, out);
+      append_utf8(code_point, out);
     }
   }
 
   double number() {
-    const size_t start = at_;
+    const size_t start = pos_;
     auto digits = [&] {
       if (peek() < '0' || peek() > '9') fail();
-      while (peek() >= '0' && peek() <= '9') ++at_;
+      while (peek() >= '0' && peek() <= '9') ++pos_;
     };
     accept('-');
     if (!accept('0')) digits();
@@ -159,21 +159,21 @@ class JsonParser {
       if (!accept('+')) accept('-');
       digits();
     }
-    const std::string_view token = text_.substr(start, at_ - start);
+    const std::string_view token = text_.substr(start, pos_ - start);
     if (token.size() <= 15 && token.find_first_not_of("0123456789") == std::string_view::npos) {
       int64_t whole = 0;
       for (char c : token) whole = 10 * whole + (c - '0');
       return static_cast<double>(whole);
     }
     std::istringstream stream{std::string(token)};
-    stream.imbue(std::locale::classic());  // the host program's locale may write 0,07
+    stream.imbue(std::locale::classic());  // in the program's own locale the decimal point may be a comma
     double value = 0;
     if (!(stream >> value) || !std::isfinite(value)) fail();
     return value;
   }
 
   std::string_view text_;
-  size_t at_ = 0;
+  size_t pos_ = 0;
 };
 
 Json Json::parse(std::string_view text) { return JsonParser(text).parse(); }
@@ -202,7 +202,7 @@ const Json::Object& Json::object(const char* what) const& {
 }
 const Json::Array& Json::array(const char* what) const& { return get(std::get_if<Array>(&value_), what, "a list"); }
 const std::string& Json::string(const char* what) const {
-  return get(std::get_if<std::string>(&value_), what, "a text");
+  return get(std::get_if<std::string>(&value_), what, "a string");
 }
 bool Json::boolean(const char* what) const { return get(std::get_if<bool>(&value_), what, "true or false"); }
 double Json::number(const char* what) const { return get(std::get_if<double>(&value_), what, "a number"); }
@@ -210,7 +210,7 @@ double Json::number(const char* what) const { return get(std::get_if<double>(&va
 int64_t Json::integer(const char* what) const {
   const double value = number(what);
   if (value != std::floor(value) || std::abs(value) > 9007199254740992.0)
-    throw FileError(std::string(what) + " is not a whole number");
+    throw FileError(std::string(what) + " is not an integer");
   return static_cast<int64_t>(value);
 }
 

@@ -1,4 +1,4 @@
-// A strict JSON reader (RFC 8259): what pa3d's own files and the shipped tokenizer hold, and nothing beyond.
+// A strict JSON reader (RFC 8259). It reads what pa3d's own files and the tokenizer that comes with pa3d need.
 #pragma once
 
 #include <cstddef>
@@ -22,19 +22,19 @@ class Json {
   using Array = std::vector<Json>;
   using Object = std::vector<std::pair<std::string, Json>>;
 
-  // Throws FileError with the byte where the text stops being JSON.
+  // Throws FileError, which names the byte where the text stops being JSON.
   static Json parse(std::string_view text);
 
-  const Json* find(std::string_view key) const;  // null when this is no object or has no such key
-  // These throw FileError that names `what` when the value is of another kind.
+  const Json* find(std::string_view key) const;  // null if this is not an object or has no such key
+  // These throw FileError, which names `what`, if the value is of another kind.
   const Json& at(std::string_view key, const char* what) const;
   const Object& object(const char* what) const&;
-  const Object& object(const char* what) const&& = delete;  // it would not outlive the statement
+  const Object& object(const char* what) const&& = delete;  // the reference would outlive this temporary value
   const Array& array(const char* what) const&;
   const Array& array(const char* what) const&& = delete;
   const std::string& string(const char* what) const;
   double number(const char* what) const;
-  int64_t integer(const char* what) const;  // whole, at most 2^53 either way
+  int64_t integer(const char* what) const;  // a whole number from -2^53 to 2^53
   bool boolean(const char* what) const;
   bool is_string() const { return std::holds_alternative<std::string>(value_); }
 

@@ -18,7 +18,7 @@
 namespace pa3d {
 namespace {
 
-// Computing all distances is faster than buckets up to these sizes; tuned, measure with bench/bench_knn.py.
+// Up to these sizes, computing all distances is faster than buckets. Tuned: measure it with bench/bench_knn.py.
 bool prefers_brute_force(int64_t n, int64_t q) { return n < 2048 || n * q < 200000; }
 
 }  // namespace

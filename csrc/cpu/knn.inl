@@ -1,5 +1,6 @@
-// Small sets: a row of all distances, then selection. Large sets: buckets in spatial order are visited from the nearest
-// box outwards, until the next box is farther than the k-th neighbour found (exact for the reason given in fps.inl).
+// For small sets, all distances of a query are computed, and the k smallest selected. For large sets, the points lie in
+// buckets, which are visited in the order of their boxes' distances to the query. The search stops when the next box is
+// farther than the k-th neighbour found so far. That is exact for the reason given in fps.inl.
 namespace pa3d {
 namespace PA3D_NS {
 
@@ -22,7 +23,8 @@ static void knn_brute_force(const float* x, const float* y, const float* z, int6
   select_smallest(row, n, padded, k, s.keys.data(), &s.bound_hint, index, sq_dist);
 }
 
-// The k nearest points so far: keys of squared distance and index, cut back to k whenever they have become many.
+// The candidates for the k nearest points: keys of squared distance and index. They are cut back to the k smallest
+// whenever there are more than max_keys.
 struct Nearest {
   uint64_t* keys;
   int64_t k, max_keys, size = 0;
@@ -69,23 +71,24 @@ static void knn_buckets(const Buckets& buckets, const float* query, int64_t k, K
     store(bound + b, d);
     min_bound = vmin(min_bound, d);
   }
-  // Boxes at the smallest distance (for a query inside the cloud, those that contain it) have to be visited in any
-  // case; with them, the next in Morton order, as many as hold k points. They give a first bound.
+  // All boxes at the smallest distance have to be visited. For a query inside the cloud, those are the boxes that
+  // contain it. Around the first of them, neighbouring buckets in Morton order are visited too, as many as hold k
+  // points. That gives a first bound for the k-th distance.
   const float closest = reduce_min(min_bound);
   int64_t nearest_bucket = -1, first = 0, last = 0;
   Nearest nearest{s.keys.data(), k, std::max(2 * k + 32, k + 64)};
   for (int64_t b = 0; b < padded; b += PA3D_W) {
     for (uint32_t mask = mask_equal(load(bound + b), splat(closest)); mask; mask &= mask - 1) {
-      const int64_t at = b + __builtin_ctz(mask);
-      if (at >= buckets.count) break;
+      const int64_t bucket = b + __builtin_ctz(mask);
+      if (bucket >= buckets.count) break;
       if (nearest_bucket < 0) {
-        nearest_bucket = at;
+        nearest_bucket = bucket;
         const int64_t window = (k + buckets.size - 1) / buckets.size + 1;
         last = std::min(buckets.count, std::max<int64_t>(0, nearest_bucket - window / 2) + window);
         first = std::max<int64_t>(0, last - window);
         for (int64_t i = first; i < last; ++i) nearest.visit(buckets, i, cx, cy, cz);
-      } else if (at >= last) {
-        nearest.visit(buckets, at, cx, cy, cz);
+      } else if (bucket >= last) {
+        nearest.visit(buckets, bucket, cx, cy, cz);
       }
     }
   }
@@ -94,18 +97,18 @@ static void knn_buckets(const Buckets& buckets, const float* query, int64_t k, K
   int64_t num_buckets = 0;
   for (int64_t b = 0; b < padded; b += PA3D_W) {
     for (uint32_t mask = mask_less_equal(load(bound + b), limit); mask; mask &= mask - 1) {
-      const int64_t at = b + __builtin_ctz(mask);
-      if (at >= buckets.count || bound[at] == closest || (at >= first && at < last)) continue;
+      const int64_t bucket = b + __builtin_ctz(mask);
+      if (bucket >= buckets.count || bound[bucket] == closest || (bucket >= first && bucket < last)) continue;
       uint32_t bits;
-      std::memcpy(&bits, bound + at, 4);
-      s.bucket_keys[num_buckets++] = static_cast<uint64_t>(bits) << 32 | static_cast<uint32_t>(at);
+      std::memcpy(&bits, bound + bucket, 4);
+      s.bucket_keys[num_buckets++] = static_cast<uint64_t>(bits) << 32 | static_cast<uint32_t>(bucket);
     }
   }
   std::sort(s.bucket_keys.data(), s.bucket_keys.data() + num_buckets);
   for (int64_t i = 0; i < num_buckets; ++i) {
-    const int64_t at = static_cast<int64_t>(s.bucket_keys[i] & 0xffffffffu);
-    if (bound[at] > nearest.kth_sq_dist) break;
-    nearest.visit(buckets, at, cx, cy, cz);
+    const int64_t bucket = static_cast<int64_t>(s.bucket_keys[i] & 0xffffffffu);
+    if (bound[bucket] > nearest.kth_sq_dist) break;
+    nearest.visit(buckets, bucket, cx, cy, cz);
   }
   write_smallest(nearest.keys, nearest.size, k, index, sq_dist);
 }

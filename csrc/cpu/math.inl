@@ -21,7 +21,7 @@ static inline vf vldexp(vf v, vf n) {
 #endif
 }
 
-// exp for v <= 88; relative error 2e-7; below -87 it gives 1e-38.
+// exp for v <= 88, with a relative error of 2e-7. Below -87 the result is 1e-38.
 static inline vf vexp(vf v) {
   v = vmax(v, splat(-87.0f));
   const vf n = vround(v * splat(1.44269504f));
@@ -36,7 +36,7 @@ static inline vf vexp(vf v) {
   return vldexp(p, n);
 }
 
-// erf as an odd rational function on [-3.9, 3.9], absolute error 4e-7 in float32.
+// erf as an odd rational function on [-3.9, 3.9], with an absolute error of 4e-7 in float32.
 static inline vf verf(vf v) {
   v = vmin(vmax(v, splat(-3.9f)), splat(3.9f));
   const vf u = v * v;
@@ -57,8 +57,8 @@ static inline vf verf(vf v) {
 
 static inline vf vgelu(vf v) { return splat(0.5f) * v * (splat(1.0f) + verf(v * splat(0.70710678f))); }
 
-// GELU with an absolute error of 1.3e-4, a sixteenth of the last bit of a bf16 number near 1: v Phi(v), where
-// Phi - 1/2 is an odd polynomial on [-4, 4] that is 1/2 at 4.
+// GELU, v Phi(v), with an absolute error of 1.3e-4. That is a sixteenth of the last bit of a bf16 number near 1. Phi -
+// 1/2 is approximated by an odd polynomial on [-4, 4] that is 1/2 at 4.
 static inline vf vgelu_approx(vf v) {
   const vf c = vmin(vmax(v, splat(-4.0f)), splat(4.0f));
   const vf u = c * c;
@@ -73,7 +73,8 @@ static inline vf vgelu_approx(vf v) {
   return v * (c * p + splat(0.5f));
 }
 
-// The derivative of GELU, Phi(v) + v phi(v), exact to float32; vgelu_grad_approx has an absolute error of 2.7e-4.
+// The derivative of GELU, Phi(v) + v phi(v), accurate to float32 precision. vgelu_grad_approx has an absolute error
+// of 2.7e-4.
 static inline vf vgelu_grad(vf v) {
   const vf density = vexp(splat(-0.5f) * v * v) * splat(0.39894228f);
   return splat(0.5f) * (splat(1.0f) + verf(v * splat(0.70710678f))) + v * density;

@@ -1,8 +1,8 @@
-// Splits a range over OpenMP threads; without OpenMP, or with one thread, it runs in place.
+// Splits a range over OpenMP threads. Without OpenMP, or with one thread, it runs on the calling thread. Results do not
+// depend on the number of threads.
 //
-// A forked process uses one thread. fork copies only the thread that calls it, but libgomp's pool in the copy still
-// counts the threads of the parent, and the next parallel region would wait for them for ever. Results do not depend on
-// the number of threads.
+// A forked process uses one thread. fork copies only the thread that calls it, but libgomp's thread pool in the copy
+// still counts the threads of the parent. The next parallel region would wait for them forever.
 #pragma once
 
 #include <algorithm>
@@ -18,14 +18,14 @@
 
 namespace pa3d {
 
-// Whether this process was forked from one that had this library loaded. The child's handler sets it before fork
-// returns, when there is one thread only.
+// Whether this process was forked from one that had this library loaded. The fork handler in the child sets it before
+// fork returns, while there is only one thread.
 inline bool is_forked = false;
 #if defined(__unix__) || defined(__APPLE__)
 inline const int fork_handler = pthread_atfork(nullptr, nullptr, [] { is_forked = true; });
 #endif
 
-// threads <= 0 means what the runtime would take (OMP_NUM_THREADS, torch.set_num_threads).
+// threads <= 0 means OpenMP's default (OMP_NUM_THREADS, torch.set_num_threads).
 inline int resolve_threads(int threads) {
 #ifdef _OPENMP
   if (is_forked) return 1;
@@ -36,7 +36,7 @@ inline int resolve_threads(int threads) {
 #endif
 }
 
-// body(begin, end) over chunks of at least `grain`; results must not depend on how the range is cut.
+// Calls body(begin, end) for chunks of [0, n), each of at least `grain` items. Results must not depend on the chunks.
 template <class Body>
 void parallel_for(int64_t n, int64_t grain, int threads, const Body& body) {
   const int64_t workers = std::min<int64_t>(resolve_threads(threads), (n + grain - 1) / grain);

@@ -1,17 +1,22 @@
-// The mini-PointNet over a few patches at a time, so that everything between the points and the pooled feature stays in
-// the cache. Its third layer sees the second's f = W2 x + b2 after the maximum over the patch. The product with the
-// maximum is the same for all points of a patch and is computed once; and because no nonlinearity stands between the
-// layers, the rest is one product with half as many columns. W3 = [W3g W3f]: W3g are the columns that multiply the
-// maximum (global), W3f those that multiply f. Then W3 [max f; f] + b3 = (W3f W2) x + (W3g max f + W3f b2 + b3): the
-// weights w3_local = W3f W2 and w3_max = W3g. Of f itself only the maximum is used, so it is never written out.
-// BatchNorm is folded into the layer before it. What the patch as a whole becomes stays in float32 whatever the
-// precision, and in int8 that product too: it costs little, and each error in it would affect 32 points at once.
+// The mini-PointNet, over a few patches at a time, so that everything from the points to the pooled feature stays in
+// the cache. With x the output of the first layer (after ReLU) and f = W2 x + b2 that of the second, the third layer is
+//
+//   W3 [max f; f] + b3 = (W3[:, n:] W2) x + (W3[:, :n] max f + W3[:, n:] b2 + b3)
+//
+// where max is the maximum over the patch and n the size of f. No nonlinearity lies between the two layers, so
+// w3_local = W3[:, n:] W2 is one product with half as many columns. The product of w3_max = W3[:, :n] with the maximum
+// is the same for all points of a patch, so it is computed once per patch. Only the maximum of f is needed; f itself is
+// never stored. pa3d/train/model.py uses the same names.
+//
+// BatchNorm is folded into the layer before it. The pooled feature of a patch stays float32 at every precision. With
+// int8, the product with w3_max is float32 too: it costs little, and an error in it would affect all points of the
+// patch.
 
 constexpr int64_t kPatchesPerStep = 4;
 
 template <class T>
 struct PatchEmbed {
-  typedef std::conditional_t<T::kQuantized, F32, T> PooledType;  // operands of the product with the maximum
+  typedef std::conditional_t<T::kQuantized, F32, T> PooledType;  // operands of the product with w3_max
   int64_t width[4];
   Buffer<float> first, first_bias;  // (3, width[0]) transposed
   PackedWeight<T> second, w3_local, last;
@@ -60,7 +65,7 @@ struct PatchEmbed {
                 weights("reduce_dim.bias", c.dim));
   }
 
-  // y = scale * (W x) + shift equals BatchNorm(W x + b) with the running statistics.
+  // scale and shift such that scale * (W x) + shift = BatchNorm(W x + b) with the running statistics.
   static void fold_batch_norm(const WeightSource& weights, const std::string& layer, int64_t n, float eps,
                               std::vector<float>& scale, std::vector<float>& shift) {
     const float *gamma = weights(layer + "1.weight", n), *beta = weights(layer + "1.bias", n);
@@ -87,13 +92,13 @@ struct PatchEmbed {
     }
   };
 
-  // Patches [begin, end): relative coordinates in, pooled features (patch, width[3]) out.
-  void forward(const float* points, const int64_t* centers, const int64_t* members, int64_t patch_size, int64_t begin,
-               int64_t end, Workspace& s, Activations<F32>& out) const {
+  // Embeds patches [begin, end): writes their pooled features to rows of `out` (patch, width[3]).
+  void forward(const float* points, const int64_t* center_idx, const int64_t* members, int64_t patch_size,
+               int64_t begin, int64_t end, Workspace& s, Activations<F32>& out) const {
     const int64_t w0 = align_up(width[0]), w2 = align_up(width[2]);
     const int64_t patches = end - begin, rows = patches * patch_size;
     for (int64_t g = 0; g < patches; ++g) {
-      const float* c = points + 3 * centers[begin + g];
+      const float* c = points + 3 * center_idx[begin + g];
       for (int64_t j = 0; j < patch_size; ++j) {
         const float* p = points + 3 * members[(begin + g) * patch_size + j];
         const vf x = splat(p[0] - c[0]), y = splat(p[1] - c[1]), z = splat(p[2] - c[2]);
@@ -121,8 +126,8 @@ struct PatchEmbed {
     linear_max_pool<F32>(s.layer3_out.rows(), patches, patch_size, last, out.row(begin), out.stride);
   }
 
-  // out (patches, n): maximum over each patch of a linear layer, taken from the float32 tiles: the output of the layer
-  // is never written out.
+  // out (patches, n): maximum over each patch of a linear layer. It is taken from the float32 tiles, so the layer's
+  // output is never stored.
   template <class O>
   static void linear_max_pool(const ActivationView<T>& a, int64_t patches, int64_t patch_size, const PackedWeight<T>& w,
                               typename O::Activation* out, int64_t out_stride) {

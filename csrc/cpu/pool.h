@@ -1,6 +1,6 @@
 // A pool of workspaces. Calls from several threads do not wait for each other, and a call that finds a free workspace
-// allocates nothing. In a forked process the lock may be held by a thread of the parent that does not exist here: the
-// call then does without the pool.
+// allocates nothing. In a forked process, the lock may be held by a thread that exists only in the parent. The call
+// then creates a workspace of its own.
 #pragma once
 
 #include <memory>

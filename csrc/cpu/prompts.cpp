@@ -9,17 +9,18 @@ namespace pa3d {
 namespace {
 
 // {p} is the part, {c} the category.
-constexpr const char* kPartPrompts[] = {"{p}", "a {p}", "{p} part"};
-constexpr const char* kCategoryPrompts[] = {"a {p} of a {c}", "the {p} of a {c}", "{p} of {c}", "a {p} part of a {c}"};
+constexpr const char* kPartTemplates[] = {"{p}", "a {p}", "{p} part"};
+constexpr const char* kCategoryTemplates[] = {"a {p} of a {c}", "the {p} of a {c}", "{p} of {c}",
+                                              "a {p} part of a {c}"};
 
-std::string fill(std::string_view pattern, const std::string& part, const std::string& category) {
+std::string fill(std::string_view prompt_template, const std::string& part, const std::string& category) {
   std::string out;
-  for (size_t i = 0; i < pattern.size(); ++i) {
-    if (pattern[i] != '{') {
-      out.push_back(pattern[i]);
+  for (size_t i = 0; i < prompt_template.size(); ++i) {
+    if (prompt_template[i] != '{') {
+      out.push_back(prompt_template[i]);
       continue;
     }
-    out += pattern[i + 1] == 'p' ? part : category;
+    out += prompt_template[i + 1] == 'p' ? part : category;
     i += 2;
   }
   return out;
@@ -36,15 +37,15 @@ std::string clean_name(std::string_view name, const char* what) {
   }
   std::string out;
   bool gap = false;
-  for (const char32_t point : lower(text)) {
-    if (point == '_' || name_space(point)) {
+  for (const char32_t code_point : lower(text)) {
+    if (code_point == '_' || is_name_space(code_point)) {
       gap = !out.empty();
       continue;
     }
-    if (name_punctuation(point)) continue;
+    if (is_name_punctuation(code_point)) continue;
     if (gap) out.push_back(' ');
     gap = false;
-    append_utf8(point, out);
+    append_utf8(code_point, out);
   }
   if (out.empty())
     throw std::invalid_argument(std::string(what) + " '" + std::string(name) +
@@ -61,13 +62,13 @@ std::vector<std::string> part_prompts(std::string_view part, const std::optional
   const std::string p = clean_name(part, "part name");
   std::vector<std::string> out;
   if (mode != "category")
-    for (const char* pattern : kPartPrompts) out.push_back(fill(pattern, p, ""));
+    for (const char* prompt_template : kPartTemplates) out.push_back(fill(prompt_template, p, ""));
   if (mode == "part") return out;
   if (!category)
     throw std::invalid_argument("prompt mode '" + std::string(mode) +
                                 "' needs the object's category; give one or use mode 'part'");
   const std::string c = clean_name(*category, "category");
-  for (const char* pattern : kCategoryPrompts) out.push_back(fill(pattern, p, c));
+  for (const char* prompt_template : kCategoryTemplates) out.push_back(fill(prompt_template, p, c));
   return out;
 }
 

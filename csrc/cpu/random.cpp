@@ -3,7 +3,8 @@
 namespace pa3d {
 
 NumpyRandom::NumpyRandom(uint64_t seed) {
-  // SeedSequence: the seed's words hashed into a pool of four, every one mixed into every other.
+  // SeedSequence: the two 32-bit words of the seed are hashed into a pool of four words, then each is mixed into the
+  // others.
   constexpr int kPool = 4;
   const uint32_t words[2] = {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
   uint32_t pool[kPool], multiplier = 0x43b0d7e5;
@@ -38,8 +39,8 @@ uint64_t NumpyRandom::next64() {
   constexpr uint128 kMultiplier = static_cast<uint128>(2549297995355413924u) << 64 | 4865540595714422341u;
   state_ = state_ * kMultiplier + increment_;
   const uint64_t folded = static_cast<uint64_t>(state_ >> 64) ^ static_cast<uint64_t>(state_);
-  const int turn = static_cast<int>(state_ >> 122);
-  return folded >> turn | folded << (-turn & 63);
+  const int rotation = static_cast<int>(state_ >> 122);
+  return folded >> rotation | folded << (-rotation & 63);
 }
 
 uint32_t NumpyRandom::next32() {
@@ -53,13 +54,13 @@ uint32_t NumpyRandom::next32() {
   return static_cast<uint32_t>(both);
 }
 
-uint32_t NumpyRandom::at_most(uint32_t most) {
-  if (most == 0) return 0;
-  if (most == UINT32_MAX) return next32();
-  const uint32_t count = most + 1;
+uint32_t NumpyRandom::bounded_uint32(uint32_t max) {
+  if (max == 0) return 0;
+  if (max == UINT32_MAX) return next32();
+  const uint32_t count = max + 1;
   uint64_t product = static_cast<uint64_t>(next32()) * count;
   if (static_cast<uint32_t>(product) < count) {
-    const uint32_t threshold = (UINT32_MAX - most) % count;
+    const uint32_t threshold = (UINT32_MAX - max) % count;
     while (static_cast<uint32_t>(product) < threshold) product = static_cast<uint64_t>(next32()) * count;
   }
   return static_cast<uint32_t>(product >> 32);

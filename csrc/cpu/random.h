@@ -1,7 +1,6 @@
-// numpy's default generator, number by number: np.random.default_rng(seed) with its random(n) and its
-// choice(n, count, replace=False, shuffle=False). So a seed gives the points in C that it has always given in Python.
-// SeedSequence and PCG64 (XSL RR 128/64): O'Neill, PCG: a family of simple fast space-efficient statistically good
-// algorithms for random number generation, 2014, and NEP 19 of numpy.
+// numpy's default random generator: the same numbers as np.random.default_rng(seed), so that a seed gives the same
+// points in C and in Python. It consists of SeedSequence and PCG64 (XSL RR 128/64). Sources: O'Neill, "PCG: a family of
+// simple fast space-efficient statistically good algorithms for random number generation", 2014; NEP 19 of numpy.
 #pragma once
 
 #include <cstdint>
@@ -12,9 +11,10 @@ class NumpyRandom {
  public:
   explicit NumpyRandom(uint64_t seed);
 
-  double uniform() { return static_cast<double>(next64() >> 11) * 0x1p-53; }  // over [0, 1), 53 bits
-  // Uniform over 0..most by Lemire's method (Fast random integer generation in an interval, 2019).
-  uint32_t at_most(uint32_t most);
+  double uniform() { return static_cast<double>(next64() >> 11) * 0x1p-53; }  // in [0, 1), 53 bits: Generator.random
+  // Uniform over 0..max, max included (numpy's buffered_bounded_lemire_uint32). Lemire, "Fast random integer generation
+  // in an interval", 2019.
+  uint32_t bounded_uint32(uint32_t max);
 
  private:
   __extension__ using uint128 = unsigned __int128;

@@ -16,9 +16,12 @@ namespace pa3d {
 namespace {
 
 constexpr int32_t kSubpixels = 1024;
-constexpr double kGuardBand = 32768;  // pixels; with kSubpixels it keeps every product of an edge function below 2^53
+// In pixels. Triangles are clipped there, so all products of edge functions are below 2^53.
+constexpr double kGuardBand = 32768;
 constexpr int32_t kNeedsClipping = std::numeric_limits<int32_t>::min();
-// A plane adds two corners to a convex polygon at most, but rounding may dent one: half as many again, five times.
+// The most corners of a clipped triangle. Cutting a convex polygon at a plane adds at most one corner, so five
+// planes make 8. But rounding can make a polygon slightly concave. Then a cut can turn n corners into n + n / 2: from 3
+// corners, five planes make at most 4, 6, 9, 13 and 19.
 constexpr int kMaxClipped = 20;
 constexpr int64_t kPadding = 8;
 
@@ -26,8 +29,9 @@ struct Point {
   double x, y, z;
 };
 
-// A projected vertex: subpixel position, and nearness, which is affine on the screen: 1 / depth under perspective,
-// -depth otherwise. u is kNeedsClipping where the vertex has to be clipped or is not finite.
+// A projected vertex: its position (u, v) in subpixels and its inverse depth q, which is 1 / depth under perspective
+// and -depth otherwise. q is affine on the screen, and larger is nearer. u is kNeedsClipping if the vertex must be
+// clipped or is not finite.
 struct Corner {
   int32_t u, v;
   double q;
@@ -39,14 +43,14 @@ struct PixelBox {
 
 struct TriangleSetup {
   double u[3], v[3], dx[3], dy[3];  // edge i runs from corner i + 1 to corner i + 2; (u, v) is its start
-  double step_x[3], step_y[3];      // growth of the edge function a pixel
-  double min_edge[3];               // 0 on top and left edges, else 1: edge functions are whole numbers
+  double step_x[3], step_y[3];      // change of the edge function per pixel
+  double min_edge[3];               // a pixel is inside from this value on: 0 on top and left edges, else 1
   double q[3], inverse_area;
   PixelBox box;
   int32_t face;
 };
 
-// Rows first_row to last_row of one view: nearness and id, `stride` a row.
+// Rows first_row to last_row of one view: inverse depth (key) and id of every pixel; `stride` elements per row.
 struct Band {
   int64_t first_row, last_row, width, stride;
   float* key;
@@ -66,7 +70,7 @@ inline Point transform(const double* m, const float* p) {
           m[8] * x + m[9] * y + m[10] * z + m[11]};
 }
 
-// Signed distances to the near plane and the four sides of the guard band; inside is >= 0.
+// Signed distances to the near plane and the four sides of the guard band; >= 0 is inside.
 inline void plane_distances(const Scene& s, const Point& p, double* d) {
   const double reach = s.perspective ? kGuardBand * p.z : kGuardBand;
   d[0] = p.z - s.near;
@@ -96,8 +100,8 @@ inline Corner project(const Scene& s, const Point& p) {
   return safe ? to_corner(s, p) : Corner{kNeedsClipping, 0, 0};
 }
 
-// Sutherland-Hodgman. A cut edge always runs from its inner to its outer end, so that both faces of a shared edge get
-// the same corner.
+// Clips a face (Sutherland-Hodgman). Returns the number of corners. The point where an edge is cut is always computed
+// from its inner to its outer end, so that the two faces that share an edge get the same corner.
 int clip_face(const Scene& s, const double* matrix, const int32_t* face, Corner* out) {
   Point polygon[kMaxClipped], next[kMaxClipped];
   int n = 3;
@@ -137,7 +141,7 @@ int clip_face(const Scene& s, const double* matrix, const int32_t* face, Corner*
   return n;
 }
 
-// The pixels whose centres lie in the bounding box; false when there is none between the given rows.
+// The pixels of the given rows whose centres lie in the triangle's bounding box; false if there are none.
 inline bool pixel_box(const Corner& a, const Corner& b, const Corner& c, int64_t width, int64_t first_row,
                       int64_t last_row, PixelBox* box) {
   constexpr int32_t half = kSubpixels / 2;
@@ -152,8 +156,8 @@ inline bool pixel_box(const Corner& a, const Corner& b, const Corner& c, int64_t
 // Orders corners from top to bottom, then from left to right.
 inline int64_t scan_order(const Corner& c) { return int64_t{c.v} * (int64_t{1} << 32) + c.u; }
 
-// Corners in a canonical order (positive area, topmost first), so that depth does not depend on how a face lists them:
-// the two sides of a doubled face tie exactly.
+// Puts the corners in a canonical order (positive area, topmost first), so that depth does not depend on the order in
+// which a face lists them. So two faces with the same corners have exactly equal depths.
 inline bool setup_triangle(const Corner& first, const Corner& second, const Corner& third, TriangleSetup* t) {
   const double area = (double(second.u) - first.u) * (double(third.v) - first.v) -
                       (double(second.v) - first.v) * (double(third.u) - first.u);
@@ -161,9 +165,9 @@ inline bool setup_triangle(const Corner& first, const Corner& second, const Corn
   const Corner* const a = &first;
   const Corner* const b = area < 0 ? &third : &second;
   const Corner* const c = area < 0 ? &second : &third;
-  const int64_t at[3] = {scan_order(*a), scan_order(*b), scan_order(*c)};
-  const int upper = at[1] < at[0] ? 1 : 0;
-  const int top = at[2] < at[upper] ? 2 : upper;
+  const int64_t order[3] = {scan_order(*a), scan_order(*b), scan_order(*c)};
+  const int upper = order[1] < order[0] ? 1 : 0;
+  const int top = order[2] < order[upper] ? 2 : upper;
   const Corner* const cyclic[7] = {a, b, c, a, b, c, a};
   const Corner* const* const k = cyclic + top;
   for (int i = 0; i < 3; ++i) {
@@ -184,8 +188,9 @@ inline bool setup_triangle(const Corner& first, const Corner& second, const Corn
 #define PA3D_SOURCE "rasterize.inl"
 #include "foreach_isa.h"
 
-// Perspective-correct weights at a pixel centre: areas of the corners seen from there in homogeneous coordinates,
-// before snapping and clipping. A centre may lie outside by the half subpixel of snapping, hence the clamp.
+// Perspective-correct barycentric weights at a pixel centre. They are the areas of the triangles between the pixel
+// centre and two corners, in homogeneous coordinates, before snapping and clipping. Snapping moves corners by up to
+// half a subpixel, so a drawn pixel centre may lie outside this triangle; hence the clamp.
 inline void barycentric_at(const Point& a, const Point& b, const Point& c, bool perspective, double px, double py,
                            float* out) {
   const auto seen = [&](const Point& p, double* x, double* y) {
@@ -203,24 +208,25 @@ inline void barycentric_at(const Point& a, const Point& b, const Point& c, bool 
   wb = std::max(wb * sign, 0.0);
   wc = std::max(wc * sign, 0.0);
   const double sum = wa + wb + wc;
-  // Seen edge-on to the last bit there is no telling; the centroid is as good as any point of it.
+  // A triangle that is seen exactly edge-on has no area here; any point of it would do, and this is the centroid.
   const bool usable = sum > 0 && sum <= std::numeric_limits<double>::max();
   out[0] = static_cast<float>(usable ? wa / sum : 1.0 / 3);
   out[1] = static_cast<float>(usable ? wb / sum : 1.0 / 3);
   out[2] = static_cast<float>(usable ? wc / sum : 1.0 / 3);
 }
 
-// What triangles and points share. Views are taken in groups that bound the working memory. In a group, vertices are
-// projected, primitives are sorted into bands of rows, and each band is drawn into a small buffer.
+// What rasterize and rasterize_points share. Views are drawn in groups, which bounds the working memory. In a group,
+// vertices are projected, primitives (faces or points) are sorted into bands of rows, and each band is drawn into a
+// small buffer.
 class BinnedRaster {
  public:
-  BinnedRaster(const RasterViews& views, int64_t n_primitives, int64_t bytes_a_view, int threads)
+  BinnedRaster(const RasterViews& views, int64_t n_primitives, int64_t bytes_per_view, int threads)
       : views_(views), threads_(resolve_threads(threads)), n_primitives_(n_primitives) {
     while (rows_ > 8 && rows_ * views.width > kBandPixels) rows_ /= 2;
     bands_ = (views.height + rows_ - 1) / rows_;
     stride_ = views.width + kPadding;
     if (threads_ > 1)
-      group_ = std::max<int64_t>(1, std::min(views.count, kGroupBytes / std::max<int64_t>(bytes_a_view, 1)));
+      group_ = std::max<int64_t>(1, std::min(views.count, kGroupBytes / std::max<int64_t>(bytes_per_view, 1)));
     chunks_ = threads_ > 1 ? std::clamp<int64_t>(n_primitives / 4096, 1, 4 * int64_t{threads_}) : 1;
     lists_.resize(group_ * chunks_ * bands_);
   }
@@ -228,7 +234,8 @@ class BinnedRaster {
   int64_t group() const { return group_; }
   int threads() const { return threads_; }
 
-  // Sorts primitives into bands: rows(view, primitive, &first, &last) is false where nothing is drawn.
+  // Sorts primitives into bands. rows(view, primitive, &first, &last) gives a primitive's rows, or false if nothing is
+  // drawn.
   template <class Rows>
   void sort(int64_t views, const Rows& rows) {
     parallel_for(views * chunks_, 1, threads_, [&](int64_t begin, int64_t end) {
@@ -246,7 +253,8 @@ class BinnedRaster {
     });
   }
 
-  // draw(view, list, n, band) for the lists of a band in ascending order of ids, then finish(view, band).
+  // For every band, calls draw(view, list, n, band) with its lists of primitives, in ascending order of ids, then
+  // finish(view, band).
   template <class Draw, class Finish>
   void draw(int64_t views, const Draw& draw, const Finish& finish) {
     parallel_for(views * bands_, 1, threads_, [&](int64_t begin, int64_t end) {
@@ -268,7 +276,7 @@ class BinnedRaster {
   }
 
  private:
-  static constexpr int64_t kBandPixels = 32768;  // 256 KB of nearness and id
+  static constexpr int64_t kBandPixels = 32768;  // 256 KB of keys and ids
   static constexpr int64_t kGroupBytes = 64 << 20;
 
   const RasterViews& views_;
@@ -278,7 +286,9 @@ class BinnedRaster {
   std::vector<std::vector<int32_t>> lists_;
 };
 
-inline float depth_of(float nearness, bool perspective) { return perspective ? 1.0f / nearness : -nearness; }
+inline float depth_of(float inverse_depth, bool perspective) {
+  return perspective ? 1.0f / inverse_depth : -inverse_depth;
+}
 
 void write_ids(const RasterViews& views, int64_t view, const Band& band, int32_t* id, float* depth) {
   for (int64_t y = band.first_row; y <= band.last_row; ++y) {
@@ -370,8 +380,8 @@ void rasterize_points(const float* points, const float* radius, int64_t n, const
                       const double* scale, int threads, int32_t* id, float* depth) {
   struct Disc {
     Corner center;
-    int32_t r;     // subpixels
-    int64_t x, y;  // the pixel that holds the centre
+    int32_t r;     // radius in subpixels
+    int64_t x, y;  // the pixel that contains the centre
   };
   const Scene scene{points, nullptr, views.perspective, views.near};
   BinnedRaster plan(views, n, n * static_cast<int64_t>(sizeof(Disc) + 4), threads);
@@ -402,7 +412,7 @@ void rasterize_points(const float* points, const float* radius, int64_t n, const
         [&](int64_t view, const int32_t* list, int64_t count, const Band& band) {
           for (int64_t i = 0; i < count; ++i) {
             const Disc& d = discs[view * n + list[i]];
-            const float nearness = static_cast<float>(d.center.q);
+            const float inverse_depth = static_cast<float>(d.center.q);
             const int64_t u = d.center.u, v = d.center.v, r = d.r;
             const int64_t x0 = std::max<int64_t>((u - r) >> 10, 0), x1 = std::min((u + r) >> 10, views.width - 1);
             const int64_t y1 = std::min((v + r) >> 10, band.last_row);
@@ -413,8 +423,8 @@ void rasterize_points(const float* points, const float* radius, int64_t n, const
               for (int64_t x = x0; x <= x1; ++x) {
                 const int64_t dx = x * kSubpixels + kSubpixels / 2 - u;
                 const bool inside = dx * dx <= rest || (x == d.x && y == d.y);
-                if (inside && nearness > key[x]) {
-                  key[x] = nearness;
+                if (inside && inverse_depth > key[x]) {
+                  key[x] = inverse_depth;
                   ids[x] = list[i];
                 }
               }

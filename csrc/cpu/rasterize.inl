@@ -1,8 +1,8 @@
-// The inner loops of rasterize.cpp, compiled for each level of instructions.
+// The inner loops of rasterize.cpp, compiled for each instruction set (ISA).
 namespace PA3D_NS {
 
-// Draws kLanes columns of `rows` rows; e are the edge functions at the first pixel. Lanes beyond the triangle fail the
-// edge tests, those beyond the image fall into the padding of the rows.
+// Draws kLanes columns of `rows` rows. e: the edge functions at the first pixel. Lanes beyond the triangle fail the
+// edge tests. Lanes beyond the image are in the padding of the rows.
 #if PA3D_LEVEL >= 2
 constexpr int64_t kLanes = 8;
 
@@ -26,9 +26,9 @@ static inline void draw_columns(const TriangleSetup& t, const double* e, int64_t
                             _mm512_cmp_pd_mask(e2, min_edge2, _CMP_GE_OQ);
     const __m512d sum =
         _mm512_add_pd(_mm512_add_pd(_mm512_mul_pd(e0, q0), _mm512_mul_pd(e1, q1)), _mm512_mul_pd(e2, q2));
-    const __m256 nearness = _mm512_maskz_cvtpd_ps(0xff, _mm512_mul_pd(sum, inverse_area));
-    const __mmask8 nearer = _mm256_mask_cmp_ps_mask(inside, nearness, _mm256_loadu_ps(key), _CMP_GT_OQ);
-    _mm256_mask_storeu_ps(key, nearer, nearness);
+    const __m256 inverse_depth = _mm512_maskz_cvtpd_ps(0xff, _mm512_mul_pd(sum, inverse_area));
+    const __mmask8 nearer = _mm256_mask_cmp_ps_mask(inside, inverse_depth, _mm256_loadu_ps(key), _CMP_GT_OQ);
+    _mm256_mask_storeu_ps(key, nearer, inverse_depth);
     _mm256_mask_storeu_epi32(id, nearer, faces);
     if (--rows == 0) return;
     e0 = _mm512_add_pd(e0, down0);
@@ -62,11 +62,11 @@ static inline void draw_columns(const TriangleSetup& t, const double* e, int64_t
     if (_mm256_movemask_pd(inside)) {
       const __m256d sum =
           _mm256_add_pd(_mm256_add_pd(_mm256_mul_pd(e0, q0), _mm256_mul_pd(e1, q1)), _mm256_mul_pd(e2, q2));
-      const __m128 nearness = _mm256_cvtpd_ps(_mm256_mul_pd(sum, inverse_area)), old = _mm_loadu_ps(key);
+      const __m128 inverse_depth = _mm256_cvtpd_ps(_mm256_mul_pd(sum, inverse_area)), old = _mm_loadu_ps(key);
       const __m256 pairs = _mm256_castpd_ps(inside);
       const __m128 narrow = _mm_shuffle_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps(pairs, 1), 0x88);
-      const __m128 nearer = _mm_and_ps(narrow, _mm_cmpgt_ps(nearness, old));
-      _mm_storeu_ps(key, _mm_blendv_ps(old, nearness, nearer));
+      const __m128 nearer = _mm_and_ps(narrow, _mm_cmpgt_ps(inverse_depth, old));
+      _mm_storeu_ps(key, _mm_blendv_ps(old, inverse_depth, nearer));
       float* const ids = reinterpret_cast<float*>(id);
       _mm_storeu_ps(ids, _mm_blendv_ps(_mm_loadu_ps(ids), faces, nearer));
     }
@@ -88,9 +88,9 @@ static inline void draw_columns(const TriangleSetup& t, const double* e, int64_t
     double e0 = down[0], e1 = down[1], e2 = down[2];
     for (int lane = 0; lane < kLanes; ++lane, e0 += t.step_x[0], e1 += t.step_x[1], e2 += t.step_x[2]) {
       if (e0 < t.min_edge[0] || e1 < t.min_edge[1] || e2 < t.min_edge[2]) continue;
-      const float nearness = static_cast<float>((e0 * t.q[0] + e1 * t.q[1] + e2 * t.q[2]) * t.inverse_area);
-      if (nearness > key[lane]) {
-        key[lane] = nearness;
+      const float inverse_depth = static_cast<float>((e0 * t.q[0] + e1 * t.q[1] + e2 * t.q[2]) * t.inverse_area);
+      if (inverse_depth > key[lane]) {
+        key[lane] = inverse_depth;
         id[lane] = face;
       }
     }
@@ -119,7 +119,7 @@ static inline void draw_triangle(const TriangleSetup& t, const Band& band) {
     return;
   }
   for (int64_t y = 0; y < rows; ++y, key += band.stride, id += band.stride) {
-    // A generous span of the columns where no edge function is negative; the exact test follows.
+    // A span of columns that contains all those where no edge function is negative. The exact test follows.
     double first = 0, last = static_cast<double>(width - 1);
     for (int i = 0; i < 3; ++i) {
       if (t.step_x[i] > 0)
@@ -131,8 +131,8 @@ static inline void draw_triangle(const TriangleSetup& t, const Band& band) {
     }
     for (int64_t x = static_cast<int64_t>(first); x <= last; x += kLanes) {
       const double skip = static_cast<double>(x);
-      const double at[3] = {e[0] + skip * t.step_x[0], e[1] + skip * t.step_x[1], e[2] + skip * t.step_x[2]};
-      draw_columns(t, at, 1, face, key + x, id + x, band.stride);
+      const double edges[3] = {e[0] + skip * t.step_x[0], e[1] + skip * t.step_x[1], e[2] + skip * t.step_x[2]};
+      draw_columns(t, edges, 1, face, key + x, id + x, band.stride);
     }
     for (int i = 0; i < 3; ++i) e[i] += t.step_y[i];
   }
@@ -144,7 +144,7 @@ static inline int setup_and_box(const Corner& a, const Corner& b, const Corner& 
   return pixel_box(a, b, c, band.width, band.first_row, band.last_row, &t->box) && setup_triangle(a, b, c, t) ? 1 : 0;
 }
 
-// Triangles are set up in batches before they are drawn, so mispredicted branches of drawing do not delay the set-up.
+// Sets up a batch of triangles, then draws it, so that mispredicted branches of the drawing do not delay the set-up.
 static void draw_faces(const Scene& scene, const Corner* corners, const double* matrix, const int32_t* list, int64_t n,
                        const Band& band) {
   constexpr int kBatch = 32;

@@ -14,7 +14,7 @@
 namespace pa3d {
 namespace {
 
-constexpr uint64_t kMaxHeader = 100'000'000;  // the format's own bound
+constexpr uint64_t kMaxHeader = 100'000'000;  // the limit of the format
 
 int width_of(const std::string& dtype) {
   static const std::pair<const char*, int> kWidths[] = {{"F64", 8}, {"F32", 4}, {"F16", 2}, {"BF16", 2}, {"I64", 8},
@@ -79,23 +79,24 @@ SafeTensors::SafeTensors(const std::string& path) : path_(path), file_(path) {
       tensor.count *= n;
     }
     const Json::Array& offsets = entry.at("data_offsets", what.c_str()).array(what.c_str());
-    if (offsets.size() != 2 || entry.object(what.c_str()).size() != 3) fail(name + " is badly described");
+    if (offsets.size() != 2 || entry.object(what.c_str()).size() != 3)
+      fail(name + " has a damaged entry in the header");
     const int64_t begin = offsets[0].integer(what.c_str()), end = offsets[1].integer(what.c_str());
     if (begin < 0 || end < begin || static_cast<uint64_t>(end) > data.size())
       fail(name + " lies beyond the end of the file; it was cut short");
     if (end - begin != tensor.count * width) fail(name + ": its size does not fit its shape");
     tensor.data = data.data() + begin;
-    if (reinterpret_cast<uintptr_t>(tensor.data) % width != 0) fail(name + " is not align_up");
+    if (reinterpret_cast<uintptr_t>(tensor.data) % width != 0) fail(name + " is not aligned");
     if (!tensors_.emplace(name, std::move(tensor)).second) fail(name + " occurs twice");
     spans.emplace_back(begin, end);
   }
   std::sort(spans.begin(), spans.end());
   uint64_t reached = 0;
   for (const auto& [begin, end] : spans) {
-    if (begin != reached) fail("its tensors overlap or leave holes");
+    if (begin != reached) fail("its tensors overlap or leave gaps");
     reached = end;
   }
-  if (reached != data.size()) fail("bytes are left over behind its tensors");
+  if (reached != data.size()) fail("there are extra bytes after its tensors");
 }
 
 const SafeTensors::Tensor& SafeTensors::tensor(const std::string& name, int64_t count) const {
@@ -128,7 +129,8 @@ void half_to_float(const uint16_t* in, int64_t n, float* out) {
   for (int64_t i = 0; i < n; ++i) {
     const uint32_t sign = static_cast<uint32_t>(in[i] & 0x8000) << 16, rest = static_cast<uint32_t>(in[i] & 0x7fff)
                                                                               << 13;
-    // Bits in place, the exponent is 112 too small: a product with 2^112 mends it, for subnormal numbers too.
+    // With the bits of the half in place, the exponent is too small by 112. Multiplying by 2^112 fixes the exponent,
+    // and that of subnormal numbers too.
     float value;
     std::memcpy(&value, &rest, 4);
     value *= 0x1p112f;

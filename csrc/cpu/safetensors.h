@@ -1,4 +1,5 @@
-// Reads .safetensors files: a JSON header, then the tensors' bytes. The file stays mapped as long as the object lives.
+// Reads .safetensors files: a JSON header, then the bytes of the tensors. The file stays memory-mapped as long as the
+// object lives.
 #pragma once
 
 #include <cstdint>
@@ -34,12 +35,12 @@ class SafeTensors {
     const char* data;  // aligned for its type
   };
 
-  // Checks the whole header: every dtype, shape and offset, no holes, no overlap, nothing left over. Throws FileError.
+  // Checks the whole header: every dtype, shape and offset; no gaps, no overlap, no extra bytes. Throws FileError.
   explicit SafeTensors(const std::string& path);
 
   const std::string& path() const { return path_; }
   const std::map<std::string, Tensor>& tensors() const { return tensors_; }
-  // Throw FileError that names the file and what is missing or wrong.
+  // These throw FileError, which names the file and what is missing or wrong.
   const Tensor& tensor(const std::string& name, int64_t count) const;
   const float* floats(const std::string& name, int64_t count) const;      // F32
   const int16_t* integers(const std::string& name, int64_t count) const;  // I16
@@ -55,7 +56,7 @@ class SafeTensors {
   std::map<std::string, std::string> metadata_;
 };
 
-// IEEE half precision to float32, exactly.
+// Converts IEEE half precision to float32; the conversion is exact.
 void half_to_float(const uint16_t* in, int64_t n, float* out);
 
 }  // namespace pa3d

@@ -26,17 +26,17 @@ double triangle_area(const float* a, const float* b, const float* c) {
 void sample_indices(int64_t n, int64_t count, uint64_t seed, int64_t* index) {
   NumpyRandom random(seed);
   if (n > 10000 && count > n / 20) {  // numpy's rule
-    // The last places of a shuffle (Fisher and Yates).
+    // The last `count` steps of a Fisher-Yates shuffle.
     std::vector<int64_t> order(n);
     std::iota(order.begin(), order.end(), 0);
     for (int64_t i = n - 1; i >= std::max<int64_t>(n - count, 1); --i)
-      std::swap(order[random.at_most(static_cast<uint32_t>(i))], order[i]);
+      std::swap(order[random.bounded_uint32(static_cast<uint32_t>(i))], order[i]);
     std::copy(order.end() - count, order.end(), index);
   } else {
-    // Floyd's algorithm (Bentley and Floyd, A sample of brilliance, 1987).
+    // Floyd's algorithm (Bentley and Floyd, "A sample of brilliance", 1987).
     std::unordered_set<int64_t> chosen;
     for (int64_t i = n - count; i < n; ++i) {
-      const int64_t value = random.at_most(static_cast<uint32_t>(i));
+      const int64_t value = random.bounded_uint32(static_cast<uint32_t>(i));
       const int64_t taken = chosen.insert(value).second ? value : i;
       chosen.insert(taken);
       *index++ = taken;

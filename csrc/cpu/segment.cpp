@@ -14,7 +14,7 @@ namespace {
 
 constexpr int64_t kPointsPerTask = 4096;
 
-// Sixteen partial sums, then their sum in order: fast without leaving the order to the compiler.
+// Sixteen partial sums, then their sum in order: fast, and the order does not depend on the compiler.
 template <class T>
 float dot(const T* a, const float* b, int64_t n) {
   constexpr int kLanes = 16;
@@ -27,8 +27,8 @@ float dot(const T* a, const float* b, int64_t n) {
   return total;
 }
 
-// exp for v <= 0, relative error 2e-7, the same bits everywhere (a system's expf differs between systems): the
-// polynomial of math.inl. Below -87 it gives 1e-38.
+// exp for v <= 0, with a relative error of 2e-7: the polynomial of math.inl. Its bits are the same on every system,
+// which those of std::exp are not. Below -87 the result is 1e-38.
 float exp_nonpositive(float v) {
   v = std::max(v, -87.0f);
   const float round_bias = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
@@ -47,56 +47,57 @@ float exp_nonpositive(float v) {
   return p * scale;
 }
 
-// Where a point belongs to none of the parts: threshold, and presence (k) or null.
+// When a point belongs to none of the parts.
 struct None {
   float threshold;
-  const float* presence;
+  const float* presence;  // (num_parts), or null
 };
 
-int32_t label_of(const float* logits, const float* scores, int64_t k, const None& none) {
-  const int64_t best = std::max_element(logits, logits + k) - logits;
-  float probability = *std::max_element(scores, scores + k);
+int32_t label_of(const float* logits, const float* scores, int64_t num_parts, const None& none) {
+  const int64_t best = std::max_element(logits, logits + num_parts) - logits;
+  float probability = *std::max_element(scores, scores + num_parts);
   if (none.presence) {
-    const float logit = logits[best];  // of "none": 0
+    const float logit = logits[best];  // that of "none of them" is 0
     const float odds = logit > 0 ? exp_nonpositive(-logit) : 1 / exp_nonpositive(logit);
     probability = probability / (1 + probability * odds) * none.presence[best];
   }
   return probability < none.threshold ? -1 : static_cast<int32_t>(best);
 }
 
-// Every row's scores and label where only a few rows occur: computed once, then copied to the points.
-void label_by_index(const int32_t* index, int64_t n, std::vector<float> logits, int64_t k, const None& none,
+// Labels and scores of points that share rows of logits: computed once per row, then copied to the points.
+void label_by_index(const int32_t* index, int64_t n, std::vector<float> logits, int64_t num_parts, const None& none,
                     int threads, int32_t* labels, float* scores) {
-  const int64_t rows = static_cast<int64_t>(logits.size()) / k;
+  const int64_t rows = static_cast<int64_t>(logits.size()) / num_parts;
   std::vector<float> probability(logits);
-  softmax(probability.data(), rows, k);
+  softmax(probability.data(), rows, num_parts);
   std::vector<int32_t> label(rows);
-  for (int64_t i = 0; i < rows; ++i) label[i] = label_of(&logits[i * k], &probability[i * k], k, none);
+  for (int64_t i = 0; i < rows; ++i)
+    label[i] = label_of(&logits[i * num_parts], &probability[i * num_parts], num_parts, none);
   parallel_for(n, kPointsPerTask, threads, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       if (labels) labels[i] = label[index[i]];
-      if (scores) std::copy_n(&probability[index[i] * k], k, scores + i * k);
+      if (scores) std::copy_n(&probability[index[i] * num_parts], num_parts, scores + i * num_parts);
     }
   });
 }
 
 // For each point that the encoder saw, the mean logits of the patches that contain it.
-std::vector<float> membership(const Patches& p, const float* logits, int64_t k, int threads) {
-  std::vector<double> total(p.n * k);
+std::vector<float> membership(const Patches& p, const float* logits, int64_t num_parts, int threads) {
+  std::vector<double> total(p.n * num_parts);
   std::vector<int64_t> count(p.n), last(p.n, -1);
-  for (int64_t g = 0; g < p.g; ++g)
-    for (int64_t j = 0; j < p.m; ++j) {
-      const int64_t i = p.members[g * p.m + j];
+  for (int64_t g = 0; g < p.num_centers; ++g)
+    for (int64_t j = 0; j < p.group_size; ++j) {
+      const int64_t i = p.members[g * p.group_size + j];
       if (last[i] == g) continue;  // patches of a small cloud repeat their points
       last[i] = g;
       ++count[i];
-      for (int64_t c = 0; c < k; ++c) total[i * k + c] += logits[g * k + c];
+      for (int64_t c = 0; c < num_parts; ++c) total[i * num_parts + c] += logits[g * num_parts + c];
     }
-  std::vector<float> mean(p.n * k);
-  interpolate(p.points, p.n, p.centers, p.g, logits, k, 1, threads, mean.data());
+  std::vector<float> mean(p.n * num_parts);
+  interpolate(p.points, p.n, p.centers, p.num_centers, logits, num_parts, 1, threads, mean.data());
   for (int64_t i = 0; i < p.n; ++i)
-    for (int64_t c = 0; c < k && count[i]; ++c)
-      mean[i * k + c] = static_cast<float>(total[i * k + c] / static_cast<double>(count[i]));
+    for (int64_t c = 0; c < num_parts && count[i]; ++c)
+      mean[i * num_parts + c] = static_cast<float>(total[i * num_parts + c] / static_cast<double>(count[i]));
   return mean;
 }
 
@@ -126,107 +127,111 @@ void normalize(const float* points, int64_t n, const Normalization& norm, const 
   });
 }
 
-bool unit_rows(const float* in, int64_t n, int64_t d, float* out) {
+bool unit_rows(const float* in, int64_t n, int64_t dim, float* out) {
   bool good = true;
   for (int64_t i = 0; i < n; ++i) {
-    const float* row = in + i * d;
-    const float norm = std::sqrt(dot(row, row, d));
+    const float* row = in + i * dim;
+    const float norm = std::sqrt(dot(row, row, dim));
     good = good && norm > 0 && std::isfinite(norm);
-    for (int64_t j = 0; j < d; ++j) out[i * d + j] = row[j] / norm;
+    for (int64_t j = 0; j < dim; ++j) out[i * dim + j] = row[j] / norm;
   }
   return good;
 }
 
-void unit_mean(const float* rows, int64_t n, int64_t d, float* out) {
-  std::vector<float> unit(n * d), mean(d);
-  unit_rows(rows, n, d, unit.data());
+void unit_mean(const float* rows, int64_t n, int64_t dim, float* out) {
+  std::vector<float> unit(n * dim), mean(dim);
+  unit_rows(rows, n, dim, unit.data());
   for (int64_t i = 0; i < n; ++i)
-    for (int64_t j = 0; j < d; ++j) mean[j] += unit[i * d + j];
+    for (int64_t j = 0; j < dim; ++j) mean[j] += unit[i * dim + j];
   for (float& value : mean) value /= static_cast<float>(n);
-  unit_rows(mean.data(), 1, d, out);
+  unit_rows(mean.data(), 1, dim, out);
 }
 
-void name_levels(const int8_t* bank, int64_t r, const float* vectors, int64_t k, int64_t d, int threads,
-                 float* levels) {
-  std::vector<float> cosine(r * k);
-  parallel_for(r, 64, threads, [&](int64_t begin, int64_t end) {
+void name_levels(const int8_t* bank, int64_t bank_rows, const float* vectors, int64_t num_parts, int64_t dim,
+                 int threads, float* levels) {
+  std::vector<float> cosine(bank_rows * num_parts);
+  parallel_for(bank_rows, 64, threads, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const int8_t* row = bank + i * d;
+      const int8_t* row = bank + i * dim;
       int64_t sq_norm = 0;
-      for (int64_t j = 0; j < d; ++j) sq_norm += int64_t{row[j]} * row[j];
+      for (int64_t j = 0; j < dim; ++j) sq_norm += int64_t{row[j]} * row[j];
       const float norm = std::sqrt(static_cast<float>(sq_norm));
-      for (int64_t j = 0; j < k; ++j) cosine[j * r + i] = dot(row, vectors + j * d, d) / norm;
+      for (int64_t j = 0; j < num_parts; ++j) cosine[j * bank_rows + i] = dot(row, vectors + j * dim, dim) / norm;
     }
   });
-  const int64_t rank = (r - 1) * 95 / 100;
-  for (int64_t j = 0; j < k; ++j) {
-    float* const row = cosine.data() + j * r;
-    std::nth_element(row, row + rank, row + r);
+  const int64_t rank = (bank_rows - 1) * 95 / 100;
+  for (int64_t j = 0; j < num_parts; ++j) {
+    float* const row = cosine.data() + j * bank_rows;
+    std::nth_element(row, row + rank, row + bank_rows);
     levels[j] = 1 + 10 * std::max(0.0f, row[rank]);
   }
 }
 
-void cosine_logits(const float* features, int64_t g, const float* vectors, int64_t k, int64_t d, float temperature,
-                   float* out, const float* levels) {
-  for (int64_t i = 0; i < g; ++i)
-    for (int64_t j = 0; j < k; ++j) {
-      const float logit = dot(features + i * d, vectors + j * d, d) / temperature;
-      out[i * k + j] = levels ? logit / levels[j] : logit;
+void cosine_logits(const float* features, int64_t num_centers, const float* vectors, int64_t num_parts, int64_t dim,
+                   float temperature, float* out, const float* levels) {
+  for (int64_t i = 0; i < num_centers; ++i)
+    for (int64_t j = 0; j < num_parts; ++j) {
+      const float logit = dot(features + i * dim, vectors + j * dim, dim) / temperature;
+      out[i * num_parts + j] = levels ? logit / levels[j] : logit;
     }
 }
 
-void presence(const float* logits, int64_t g, int64_t k, double slope, double offset, float* out) {
-  std::vector<double> best(k, -std::numeric_limits<double>::infinity()), term(k);  // best: logarithms of odds
-  for (int64_t i = 0; i < g; ++i, logits += k) {
-    const int64_t first = std::max_element(logits, logits + k) - logits;
+void presence(const float* logits, int64_t num_centers, int64_t num_parts, double slope, double offset, float* out) {
+  std::vector<double> log_odds(num_parts, -std::numeric_limits<double>::infinity()), term(num_parts);
+  for (int64_t i = 0; i < num_centers; ++i, logits += num_parts) {
+    const int64_t first = std::max_element(logits, logits + num_parts) - logits;
     const double largest = std::max(0.0f, logits[first]);
     double others = std::exp(-largest);  // of the first; the sum of all minus its term would cancel
-    for (int64_t j = 0; j < k; ++j) {
+    for (int64_t j = 0; j < num_parts; ++j) {
       term[j] = std::exp(logits[j] - largest);
       if (j != first) others += term[j];
     }
-    for (int64_t j = 0; j < k; ++j) {
+    for (int64_t j = 0; j < num_parts; ++j) {
       const double rest = j == first ? others : others + term[first] - term[j];
-      best[j] = std::max(best[j], logits[j] - largest - std::log(std::max(rest, 1e-300)));
+      log_odds[j] = std::max(log_odds[j], logits[j] - largest - std::log(std::max(rest, 1e-300)));
     }
   }
-  for (int64_t j = 0; j < k; ++j) out[j] = static_cast<float>(1 / (1 + std::exp(-(slope * best[j] + offset))));
+  for (int64_t j = 0; j < num_parts; ++j)
+    out[j] = static_cast<float>(1 / (1 + std::exp(-(slope * log_odds[j] + offset))));
 }
 
-void softmax(float* rows, int64_t n, int64_t k) {
-  for (int64_t i = 0; i < n; ++i, rows += k) {
-    const float row_max = *std::max_element(rows, rows + k);
+void softmax(float* rows, int64_t n, int64_t num_parts) {
+  for (int64_t i = 0; i < n; ++i, rows += num_parts) {
+    const float row_max = *std::max_element(rows, rows + num_parts);
     float sum = 0;
-    for (int64_t j = 0; j < k; ++j) sum += rows[j] = exp_nonpositive(rows[j] - row_max);
-    for (int64_t j = 0; j < k; ++j) rows[j] /= sum;
+    for (int64_t j = 0; j < num_parts; ++j) sum += rows[j] = exp_nonpositive(rows[j] - row_max);
+    for (int64_t j = 0; j < num_parts; ++j) rows[j] /= sum;
   }
 }
 
-void label_points(const float* query_points, int64_t n, const Patches& p, const float* logits, int64_t k, Assign assign,
-                  float none_below, int threads, int32_t* labels, float* scores, const float* presence) {
-  const None none{none_below, none_below > 0 ? presence : nullptr};
+void label_points(const float* query_points, int64_t n, const Patches& p, const float* logits, int64_t num_parts,
+                  Assign assign, float threshold, int threads, int32_t* labels, float* scores, const float* presence) {
+  const None none{threshold, threshold > 0 ? presence : nullptr};
   if (assign == Assign::smooth) {
     std::vector<float> buffer;
-    if (scores == nullptr) buffer.resize(n * k);
+    if (scores == nullptr) buffer.resize(n * num_parts);
     float* const rows = scores ? scores : buffer.data();
-    interpolate(query_points, n, p.centers, p.g, logits, k, std::min<int64_t>(3, p.g), threads, rows);
+    interpolate(query_points, n, p.centers, p.num_centers, logits, num_parts, std::min<int64_t>(3, p.num_centers),
+                threads, rows);
     parallel_for(n, kPointsPerTask, threads, [&](int64_t begin, int64_t end) {
-      std::vector<float> logits_row(k);
+      std::vector<float> logits_row(num_parts);
       for (int64_t i = begin; i < end; ++i) {
-        std::copy_n(rows + i * k, k, logits_row.data());
-        softmax(rows + i * k, 1, k);
-        if (labels) labels[i] = label_of(logits_row.data(), rows + i * k, k, none);
+        std::copy_n(rows + i * num_parts, num_parts, logits_row.data());
+        softmax(rows + i * num_parts, 1, num_parts);
+        if (labels) labels[i] = label_of(logits_row.data(), rows + i * num_parts, num_parts, none);
       }
     });
     return;
   }
   std::vector<int32_t> index(n);
   if (assign == Assign::nearest) {
-    nearest_centers(query_points, n, p.centers, p.g, 1, threads, index.data(), nullptr);
-    label_by_index(index.data(), n, std::vector<float>(logits, logits + p.g * k), k, none, threads, labels, scores);
+    nearest_centers(query_points, n, p.centers, p.num_centers, 1, threads, index.data(), nullptr);
+    label_by_index(index.data(), n, std::vector<float>(logits, logits + p.num_centers * num_parts), num_parts, none,
+                   threads, labels, scores);
   } else {
     nearest_centers(query_points, n, p.points, p.n, 1, threads, index.data(), nullptr);
-    label_by_index(index.data(), n, membership(p, logits, k, threads), k, none, threads, labels, scores);
+    label_by_index(index.data(), n, membership(p, logits, num_parts, threads), num_parts, none, threads, labels,
+                   scores);
   }
 }
 

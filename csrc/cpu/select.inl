@@ -1,6 +1,7 @@
-// The k smallest of a row of squared distances, ascending, lowest index first among equals.
-// Included by kernel sources inside foreach_isa.h, after vec.inl.
+// The k smallest of a row of squared distances, ascending; the lowest index wins ties. Included by kernel sources
+// inside foreach_isa.h, after vec.inl.
 
+// How many distances are <= bound.
 static inline int count_up_to(const float* d, int64_t padded, float bound) {
   int count = 0;
   const vf limit = splat(bound);
@@ -8,7 +9,8 @@ static inline int count_up_to(const float* d, int64_t padded, float bound) {
   return count;
 }
 
-// Keys of the distances up to the bound; what pads the last vector is left out even when the bound is infinite.
+// Collects the keys of the distances <= bound: the bits of the squared distance above, the index below. Padding is left
+// out even if the bound is infinite. Returns how many.
 static inline int64_t collect_up_to(const float* d, int64_t n, float bound, uint64_t* keys) {
   int64_t m = 0;
   const vf limit = splat(bound);
@@ -25,15 +27,16 @@ static inline int64_t collect_up_to(const float* d, int64_t n, float bound, uint
   return m;
 }
 
-// Writes the k smallest of m keys (squared-distance bits above, index below) in order.
+// Writes the k smallest of m keys, in order.
 static inline void write_smallest(uint64_t* keys, int64_t m, int64_t k, int64_t* index, float* sq_dist) {
-  auto put = [&](int64_t at, uint64_t key) {
+  auto put = [&](int64_t rank, uint64_t key) {
     const uint32_t bits = static_cast<uint32_t>(key >> 32);
-    index[at] = static_cast<int64_t>(key & 0xffffffffu);
-    if (sq_dist) std::memcpy(sq_dist + at, &bits, 4);
+    index[rank] = static_cast<int64_t>(key & 0xffffffffu);
+    if (sq_dist) std::memcpy(sq_dist + rank, &bits, 4);
   };
 #if PA3D_LEVEL >= 2
-  // Few candidates: the rank of a key is the number of smaller keys (all differ by their index).
+  // With few candidates: the rank of a key is the number of smaller keys. No two keys are equal, because their indices
+  // differ.
   if (m <= 128) {
     const int64_t padded = (m + 7) & ~int64_t{7};
     for (int64_t i = m; i < padded; ++i) keys[i] = ~uint64_t{0};
@@ -52,33 +55,34 @@ static inline void write_smallest(uint64_t* keys, int64_t m, int64_t k, int64_t*
   for (int64_t i = 0; i < k; ++i) put(i, keys[i]);
 }
 
-// d: a row of `padded` distances (a multiple of PA3D_W), those past n are +inf. keys: scratch of n + 8.
-// bound_hint: a bound that served a row like this one, or 0; the new bound is left there.
+// Finds a bound such that a few more than k distances are <= it, by a search that starts from a guess. Then it sorts
+// only these. d: a row of `padded` distances (a multiple of PA3D_W); those past n are +inf. keys: working memory for
+// n + 8 keys. bound_hint: on entry, a bound found for a similar row, or 0; on return, the bound of this row.
 static inline void select_smallest(const float* d, int64_t n, int64_t padded, int64_t k, uint64_t* keys,
                                    float* bound_hint, int64_t* index, float* sq_dist) {
   const int64_t max_candidates = k + std::max<int64_t>(k, 32);
   float bound = std::numeric_limits<float>::infinity();
   if (max_candidates < n) {
-    float low = -1.0f, high = bound;  // fewer than k below low, more than `max_candidates` below high
-    float at = *bound_hint > 0 ? *bound_hint : reduce_max(load(d)) * static_cast<float>(k) / static_cast<float>(n);
+    float low = -1.0f, high = bound;  // fewer than k distances are <= low, more than max_candidates are <= high
+    float guess = *bound_hint > 0 ? *bound_hint : reduce_max(load(d)) * static_cast<float>(k) / static_cast<float>(n);
     const float target = 0.5f * static_cast<float>(k + max_candidates);
     for (int step = 0; step < 64; ++step) {
-      if (!(at > low && at < high))
-        at = high < std::numeric_limits<float>::infinity() ? low + 0.5f * (high - low) : 2 * low + 1e-30f;
-      if (!(at > low && at < high)) break;  // no float lies between: equal distances jump over the window
-      const int count = count_up_to(d, padded, at);
+      if (!(guess > low && guess < high))
+        guess = high < std::numeric_limits<float>::infinity() ? low + 0.5f * (high - low) : 2 * low + 1e-30f;
+      if (!(guess > low && guess < high)) break;  // no float lies between: too many distances are equal
+      const int count = count_up_to(d, padded, guess);
       if (count >= k && count <= max_candidates) {
-        bound = at;
+        bound = guess;
         break;
       }
       if (count < k) {
-        low = at;
+        low = guess;
       } else {
-        high = at;
+        high = guess;
       }
-      // On a surface the count grows about linearly with the squared distance.
+      // On a surface, the count is about proportional to the squared distance.
       const float factor = target / static_cast<float>(count + 1);
-      at *= std::min(4.0f, std::max(0.25f, factor));
+      guess *= std::min(4.0f, std::max(0.25f, factor));
     }
     if (bound == std::numeric_limits<float>::infinity()) bound = high;
     *bound_hint = std::min(bound, std::numeric_limits<float>::max());

@@ -1,4 +1,5 @@
-// Inside one parallel region: the id of this thread, the number of threads, and the range of work of each.
+// For code inside an OpenMP parallel region: the id of this thread, the number of threads, a barrier, and each thread's
+// share of the work.
 #pragma once
 
 #include <cstdint>

@@ -24,7 +24,7 @@
 namespace pa3d {
 
 std::unique_ptr<TextEncoder> make_text_encoder(const TextConfig& c, const TextWeights& weights, int threads) {
-  // Whole panels at every level: no product writes beyond a row.
+  // Rows consist of whole panels for every instruction set, so no product writes beyond a row.
   if (c.width % 64 != 0 || c.hidden % 64 != 0 || c.heads < 1 || c.width % c.heads != 0 || c.depth < 1 ||
       c.max_tokens < 1)
     throw std::invalid_argument(

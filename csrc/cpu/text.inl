@@ -8,8 +8,8 @@ namespace PA3D_NS {
 
 typedef int16_t vs_unaligned __attribute__((vector_size(PA3D_W * 2), aligned(2), may_alias));
 
-// An int16 matrix (n, k) with a scale per row, in panels as gemm.inl has them for float32. A panel is converted to
-// float32 right before its product: half the memory to load, keep and stream.
+// An int16 matrix (n, k) with a scale per row, in the panels that gemm.inl has for float32. A panel is converted to
+// float32 right before its product. So loading, storing and streaming the weights takes half the memory.
 struct PackedInt16 {
   int64_t n = 0, k = 0, panels = 0;
   Buffer<int16_t> data;
@@ -36,7 +36,7 @@ struct PackedInt16 {
   }
 };
 
-// out (m, n) = act(A W^T scale + bias), or added to what is there, for the columns of panels [from, to).
+// out (m, n) = act(A W^T scale + bias) in the columns of panels [from, to). With `add`, it is added to out instead.
 template <ActFn act, bool add>
 static void linear_int16(const float* a, int64_t m, int64_t stride, const PackedInt16& w, int64_t from, int64_t to,
                          float* panel, float* out, int64_t out_stride) {
@@ -49,9 +49,9 @@ static void linear_int16(const float* a, int64_t m, int64_t stride, const Packed
       for (int64_t j = 0; j < kNR; j += PA3D_W) {
         const vf scale = load(w.scale.data() + p * kNR + j), bias = load(w.bias.data() + p * kNR + j);
         for (int i = 0; i < rows; ++i) {
-          float* at = out + (row + i) * out_stride + p * kNR + j;
+          float* out_ptr = out + (row + i) * out_stride + p * kNR + j;
           const vf value = activate<act, F32>(load(tile + i * kNR + j) * scale + bias);
-          store(at, add ? load(at) + value : value);
+          store(out_ptr, add ? load(out_ptr) + value : value);
         }
       }
     }
@@ -82,13 +82,15 @@ struct LayerNorm {
 };
 
 struct TextBlock {
-  PackedInt16 qkv, out, up, down;
+  PackedInt16 qkv, proj, fc1, fc2;
   LayerNorm attention_norm, norm;
 };
 
 class TextEncoderOf : public TextEncoder {
  public:
   TextEncoderOf(const TextConfig& c, const TextWeights& weights, int threads) : c_(c), blocks_(c.depth) {
+    // Names of tensors are those of scripts/convert_minilm.py: words are token embeddings; out, up and down are proj,
+    // fc1 and fc2.
     token_embedding_ = weights.integers("words", c.vocabulary * c.width);
     token_scale_ = weights.floats("words.scale", c.vocabulary);
     position_embedding_ = weights.floats("positions", c.max_tokens * c.width);
@@ -108,9 +110,9 @@ class TextEncoderOf : public TextEncoder {
                         weights.floats(layer + name + ".scale", n), weights.floats(layer + name + ".bias", n)});
       };
       add(block.qkv, "qkv", 3 * c.width, c.width);
-      add(block.out, "out", c.width, c.width);
-      add(block.up, "up", c.hidden, c.width);
-      add(block.down, "down", c.width, c.hidden);
+      add(block.proj, "out", c.width, c.width);
+      add(block.fc1, "up", c.hidden, c.width);
+      add(block.fc2, "down", c.width, c.hidden);
       block.attention_norm.load_weights(weights, layer + "attention_norm", c.width);
       block.norm.load_weights(weights, layer + "norm", c.width);
     }
@@ -166,9 +168,9 @@ class TextEncoderOf : public TextEncoder {
 
   void encode_batch(const int32_t* ids, const int64_t* lengths, int64_t n, int64_t tokens, int64_t longest,
                     int n_threads, TextWorkspace& s, float* out) const {
-    const int64_t width = c_.width, hidden = c_.hidden, head_dim = width / c_.heads, wide = 3 * width;
+    const int64_t width = c_.width, hidden = c_.hidden, head_dim = width / c_.heads, qkv_width = 3 * width;
     s.x.reserve(tokens * width);
-    s.qkv.reserve(tokens * wide);
+    s.qkv.reserve(tokens * qkv_width);
     s.attn_out.reserve(tokens * width);
     s.hidden.reserve(tokens * hidden);
     s.starts.resize(n + 1);
@@ -187,32 +189,33 @@ class TextEncoderOf : public TextEncoder {
       const int id = thread_id(), num_threads = team_size();
       float* const panel = s.threads[id].panel.data();
       int64_t first, last, from, to;
-      partition(tokens, id, num_threads, &first, &last);  // of the work that is done row by row
+      partition(tokens, id, num_threads, &first, &last);  // the rows of this thread, for work that is done row by row
       for (int64_t i = 0; i < n; ++i)
-        for (int64_t at = 0; at < lengths[i]; ++at)
-          if (const int64_t row = s.starts[i] + at; row >= first && row < last) embed(ids[row], at, x + row * width);
+        for (int64_t position = 0; position < lengths[i]; ++position)
+          if (const int64_t row = s.starts[i] + position; row >= first && row < last)
+            embed(ids[row], position, x + row * width);
       barrier();
       for (const TextBlock& block : blocks_) {
         partition(block.qkv.panels, id, num_threads, &from, &to);
-        linear_int16<ActFn::none, false>(x, tokens, width, block.qkv, from, to, panel, qkv, wide);
+        linear_int16<ActFn::none, false>(x, tokens, width, block.qkv, from, to, panel, qkv, qkv_width);
         barrier();
         for (int64_t task = id; task < n * c_.heads; task += num_threads) {
           const int64_t text = task / c_.heads, start = s.starts[text];
-          attention_head<F32, F32>(qkv + start * wide, wide, lengths[text], width, task % c_.heads, head_dim, 0,
-                                   lengths[text], s.threads[id].attention, attn_out + start * width, width);
+          attention_head<F32, F32>(qkv + start * qkv_width, qkv_width, lengths[text], width, task % c_.heads, head_dim,
+                                   0, lengths[text], s.threads[id].attention, attn_out + start * width, width);
         }
         barrier();
-        partition(block.out.panels, id, num_threads, &from, &to);
-        linear_int16<ActFn::none, true>(attn_out, tokens, width, block.out, from, to, panel, x, width);
+        partition(block.proj.panels, id, num_threads, &from, &to);
+        linear_int16<ActFn::none, true>(attn_out, tokens, width, block.proj, from, to, panel, x, width);
         barrier();
         for (int64_t row = first; row < last; ++row)
           block.attention_norm.normalize(x + row * width, width, c_.norm_eps);
         barrier();
-        partition(block.up.panels, id, num_threads, &from, &to);
-        linear_int16<ActFn::gelu, false>(x, tokens, width, block.up, from, to, panel, mlp_hidden, hidden);
+        partition(block.fc1.panels, id, num_threads, &from, &to);
+        linear_int16<ActFn::gelu, false>(x, tokens, width, block.fc1, from, to, panel, mlp_hidden, hidden);
         barrier();
-        partition(block.down.panels, id, num_threads, &from, &to);
-        linear_int16<ActFn::none, true>(mlp_hidden, tokens, hidden, block.down, from, to, panel, x, width);
+        partition(block.fc2.panels, id, num_threads, &from, &to);
+        linear_int16<ActFn::none, true>(mlp_hidden, tokens, hidden, block.fc2, from, to, panel, x, width);
         barrier();
         for (int64_t row = first; row < last; ++row) block.norm.normalize(x + row * width, width, c_.norm_eps);
         barrier();
@@ -222,13 +225,13 @@ class TextEncoderOf : public TextEncoder {
     }
   }
 
-  void embed(int32_t id, int64_t at, float* row) const {
+  void embed(int32_t id, int64_t position, float* row) const {
     const int16_t* embedding = token_embedding_ + id * c_.width;
-    const float* position = position_embedding_ + at * c_.width;
+    const float* position_row = position_embedding_ + position * c_.width;
     const vf scale = splat(token_scale_[id]);
     for (int64_t i = 0; i < c_.width; i += PA3D_W)
       store(row + i, __builtin_convertvector(*reinterpret_cast<const vs_unaligned*>(embedding + i), vf) * scale +
-                         load(position + i));
+                         load(position_row + i));
     embedding_norm_.normalize(row, c_.width, c_.norm_eps);
   }
 

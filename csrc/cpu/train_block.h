@@ -4,10 +4,10 @@
 //   resid_mid = resid_in + drop_path_scale[0] proj(attention(LayerNorm1(resid_in)))
 //   y         = resid_mid + drop_path_scale[1] fc2(gelu(fc1(LayerNorm2(resid_mid))))
 //
-// These three are float32 whatever the precision. Shapes are independent except for the gradients of weights, so a
-// thread takes its shapes through a whole branch, four at a time. A branch whose drop-path scale is 0 is not computed.
-// SavedActivations keeps resid_in, resid_mid, q, k and v, the output of attention and that of fc1. The backward pass
-// computes the rest again.
+// These three are float32 at every precision. The two sums of the block are its branches: attention and MLP. Shapes are
+// independent except for the gradients of weights. So a thread takes its shapes through a whole branch, four at a time.
+// A branch is skipped for shapes whose drop-path scale is 0. SavedActivations keeps resid_in, resid_mid, q, k, v and
+// the outputs of attention and of fc1. The backward pass computes the rest again.
 #pragma once
 
 #include <cstdint>
@@ -39,7 +39,7 @@ struct SavedActivations {
   int64_t batch = 0, tokens = 0, dim = 0, heads = 0, hidden_size = 0;  // 0 before the first pass
 };
 
-// Owns the working memory that all blocks use in turn. Not thread-safe.
+// Runs one block at a time and owns the working memory that all blocks share. Not thread-safe.
 class BlockTrainer {
  public:
   virtual ~BlockTrainer() = default;
@@ -47,8 +47,8 @@ class BlockTrainer {
   // x, pos, y (batch, tokens, dim); drop_path_scale (2, batch) or null for ones.
   virtual void forward(const BlockWeights& weights, const float* x, const float* pos, const float* drop_path_scale,
                        int64_t batch, int64_t tokens, int threads, SavedActivations& saved, float* y) = 0;
-  // saved: what the forward pass left, at the same level of instructions (else std::bad_cast). dx: gradient at
-  // resid_in, which is that of x and that of pos.
+  // saved: what the forward pass saved; both must run on the same instruction set (ISA), else std::bad_cast. dx: the
+  // gradient of resid_in, which is also that of x and of pos.
   virtual void backward(const BlockWeights& weights, const float* dy, int threads, SavedActivations& saved, float* dx,
                         const BlockGradients& out) = 0;
 };

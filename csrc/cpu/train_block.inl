@@ -4,7 +4,7 @@ namespace PA3D_NS {
 #include "vec.inl"
 #include "math.inl"
 #include "gemm.inl"
-#include "outer.inl"
+#include "gemm_tn.inl"
 #include "attention.inl"
 #include "train_layers.inl"
 
@@ -22,17 +22,17 @@ class BlockTrainerOf : public BlockTrainer {
 
   struct Saved : SavedActivations {
     std::vector<float> drop_path_scale;         // (2, batch)
-    std::vector<Row> rows[2];                   // of each branch: the rows of the shapes that do not drop it
+    std::vector<Row> rows[2];                   // per branch: the rows of the shapes that do not drop it
     GrowOnlyBuffer<float> resid_in, resid_mid;  // (batch, tokens, dim)
-    GrowOnlyBuffer<RowStats> row_stats[2];      // of the rows of resid_in and of resid_mid
+    GrowOnlyBuffer<RowStats> row_stats[2];      // LayerNorm statistics of the rows of resid_in and of resid_mid
     GrowOnlyBuffer<A> qkv, attn_out, hidden;    // (active shapes, tokens, ...); hidden: fc1's output before GELU
   };
 
   struct Workspace {
-    Buffer<A> normed;           // output of a LayerNorm; in attention_backward first the gradient at attn_out
-    Buffer<A> hidden_buf;       // gelu(fc1)
-    Buffer<A> scaled_out_grad;  // gradient at the output of a branch times its drop-path scale
-    Buffer<A> expanded_grad;    // gradient at the output of fc1 or of qkv
+    Buffer<A> ln_out;           // output of a LayerNorm; attention_backward first uses it for the gradient of attn_out
+    Buffer<A> gelu_out;         // gelu(fc1)
+    Buffer<A> scaled_out_grad;  // gradient of a branch's output, times its drop-path scale
+    Buffer<A> fc1_or_qkv_grad;  // gradient of the output of fc1, or of qkv
     Buffer<float> norm_grad;
     AttentionWorkspace<T> attention;
     AttentionBackwardWorkspace<T> attention_backward;
@@ -40,7 +40,7 @@ class BlockTrainerOf : public BlockTrainer {
     GradAccumulator qkv, proj, fc1, fc2;
     Buffer<float> vector_grads;  // gradients of gamma1, beta1, proj_bias, gamma2, beta2, fc2_bias, fc1_bias
 
-    A* attn_grad() { return normed.data(); }  // normed is computed again after it has been used
+    A* attn_grad() { return ln_out.data(); }  // shares its memory with ln_out, which is computed again later
   };
 
  public:
@@ -140,10 +140,10 @@ class BlockTrainerOf : public BlockTrainer {
     workspaces_.resize(threads_);
     const int64_t rows = kShapesPerStep * tokens, widest = std::max(w.hidden, 3 * w.dim);
     for (Workspace& s : workspaces_) {
-      s.normed.reserve(rows * w.dim);
+      s.ln_out.reserve(rows * w.dim);
       s.scaled_out_grad.reserve(rows * w.dim);
-      s.hidden_buf.reserve(rows * widest);
-      s.expanded_grad.reserve(rows * widest);
+      s.gelu_out.reserve(rows * widest);
+      s.fc1_or_qkv_grad.reserve(rows * widest);
       s.norm_grad.reserve(rows * w.dim);
       s.dim_panels.reserve(rows, w.dim);
       s.hidden_panels.reserve(rows, widest);
@@ -164,7 +164,7 @@ class BlockTrainerOf : public BlockTrainer {
     return count;
   }
 
-  // Packs panels [from, to), counted over all four weights.
+  // Packs panels [from, to); panels are numbered over all four weights.
   void pack(const BlockWeights& w, bool transposed, int64_t from, int64_t to) {
     const float* const weights[4] = {w.qkv, w.proj, w.fc1, w.fc2};
     Buffer<A> converted;
@@ -193,8 +193,8 @@ class BlockTrainerOf : public BlockTrainer {
     for (int64_t shape = from; shape < to; ++shape) body(shape);
   }
 
-  // body(active_index, rows, row_list): this thread's shapes of a branch, kShapesPerStep at a time. active_index counts
-  // the shapes that do not drop the branch.
+  // Calls body(active_index, rows, row_list) for this thread's shapes of a branch, kShapesPerStep at a time.
+  // active_index is the index of the first of them among the shapes that do not drop the branch.
   template <class Body>
   void for_each_step(const Saved& t, int branch, int id, const Body& body) const {
     int64_t from, to;
@@ -206,17 +206,17 @@ class BlockTrainerOf : public BlockTrainer {
 
   void copy_dropped(const Saved& t, int branch, int id, const float* from, float* to, int64_t dim) const {
     for_each_shape(t.batch, id, [&](int64_t shape) {
-      const int64_t at = shape * t.tokens * dim;
-      if (t.drop_path_scale[branch * t.batch + shape] == 0) std::copy_n(from + at, t.tokens * dim, to + at);
+      const int64_t offset = shape * t.tokens * dim;
+      if (t.drop_path_scale[branch * t.batch + shape] == 0) std::copy_n(from + offset, t.tokens * dim, to + offset);
     });
   }
 
   template <class... X>
   static void prefetch_scattered(const Saved& t, int64_t row, int count, const Row* row_list, int64_t column,
-                                 X*... of) {
+                                 X*... arrays) {
     for (int i = 0; i < count; ++i) {
-      const int64_t at = row_list[row + i].index * t.dim + column;
-      (prefetch_row(of + at), ...);
+      const int64_t offset = row_list[row + i].index * t.dim + column;
+      (prefetch_row(arrays + offset), ...);
     }
   }
 
@@ -224,14 +224,14 @@ class BlockTrainerOf : public BlockTrainer {
                  const Row* row_list) {
     const int64_t dim = w.dim, tokens = t.tokens;
     for (int64_t r = 0; r < rows; ++r) {
-      const int64_t at = row_list[r].index;
-      const RowStats m = t.row_stats[0].data()[at] = row_stats(t.resid_in.data() + at * dim, dim, w.eps);
-      layer_norm_row<T>(t.resid_in.data() + at * dim, dim, m, w.gamma1, w.beta1, s.normed.data() + r * dim);
+      const int64_t index = row_list[r].index;
+      const RowStats m = t.row_stats[0].data()[index] = row_stats(t.resid_in.data() + index * dim, dim, w.eps);
+      layer_norm_row<T>(t.resid_in.data() + index * dim, dim, m, w.gamma1, w.beta1, s.ln_out.data() + r * dim);
     }
     A* qkv = t.qkv.data() + active_index * tokens * 3 * dim;
     A* attn_out = t.attn_out.data() + active_index * tokens * dim;
     gemm_blocked(
-        s.normed.data(), rows, packed_[0][0],
+        s.ln_out.data(), rows, packed_[0][0],
         [&](int64_t row, int count, int64_t column) { prefetch_rows(qkv + row * 3 * dim + column, count, 3 * dim); },
         [&](int64_t row, int count, int64_t column, const float* tile) {
           for (int i = 0; i < count; ++i)
@@ -249,11 +249,11 @@ class BlockTrainerOf : public BlockTrainer {
         },
         [&](int64_t row, int count, int64_t column, const float* tile) {
           for (int i = 0; i < count; ++i) {
-            const int64_t at = row_list[row + i].index * dim + column;
+            const int64_t offset = row_list[row + i].index * dim + column;
             const vf scale = splat(row_list[row + i].scale);
             for (int j = 0; j < kNR; j += PA3D_W)
-              store(t.resid_mid.data() + at + j,
-                    load(t.resid_in.data() + at + j) +
+              store(t.resid_mid.data() + offset + j,
+                    load(t.resid_in.data() + offset + j) +
                         scale * (load(tile + i * kNR + j) + load(w.proj_bias + column + j)));
           }
         });
@@ -263,13 +263,13 @@ class BlockTrainerOf : public BlockTrainer {
            float* y) {
     const int64_t dim = w.dim, tokens = t.tokens;
     for (int64_t r = 0; r < rows; ++r) {
-      const int64_t at = row_list[r].index;
-      const RowStats m = t.row_stats[1].data()[at] = row_stats(t.resid_mid.data() + at * dim, dim, w.eps);
-      layer_norm_row<T>(t.resid_mid.data() + at * dim, dim, m, w.gamma2, w.beta2, s.normed.data() + r * dim);
+      const int64_t index = row_list[r].index;
+      const RowStats m = t.row_stats[1].data()[index] = row_stats(t.resid_mid.data() + index * dim, dim, w.eps);
+      layer_norm_row<T>(t.resid_mid.data() + index * dim, dim, m, w.gamma2, w.beta2, s.ln_out.data() + r * dim);
     }
     A* hidden = t.hidden.data() + active_index * tokens * w.hidden;
     gemm_blocked(
-        s.normed.data(), rows, packed_[0][2],
+        s.ln_out.data(), rows, packed_[0][2],
         [&](int64_t row, int count, int64_t column) {
           prefetch_rows(hidden + row * w.hidden + column, count, w.hidden);
         },
@@ -278,30 +278,30 @@ class BlockTrainerOf : public BlockTrainer {
             const vf bias = load(w.fc1_bias + column + j);
             for (int i = 0; i < count; ++i) {
               const vf z = load(tile + i * kNR + j) + bias;
-              const int64_t at = (row + i) * w.hidden + column + j;
-              T::store_f32(hidden + at, z);
-              T::store_f32(s.hidden_buf.data() + at, activate<ActFn::gelu, T>(z));
+              const int64_t offset = (row + i) * w.hidden + column + j;
+              T::store_f32(hidden + offset, z);
+              T::store_f32(s.gelu_out.data() + offset, activate<ActFn::gelu, T>(z));
             }
           }
         });
     gemm_blocked(
-        s.hidden_buf.data(), rows, packed_[0][3],
+        s.gelu_out.data(), rows, packed_[0][3],
         [&](int64_t row, int count, int64_t column) {
           prefetch_scattered(t, row, count, row_list, column, t.resid_mid.data(), y);
         },
         [&](int64_t row, int count, int64_t column, const float* tile) {
           for (int i = 0; i < count; ++i) {
-            const int64_t at = row_list[row + i].index * dim + column;
+            const int64_t offset = row_list[row + i].index * dim + column;
             const vf scale = splat(row_list[row + i].scale);
             for (int j = 0; j < kNR; j += PA3D_W)
-              store(y + at + j, load(t.resid_mid.data() + at + j) +
-                                    scale * (load(tile + i * kNR + j) + load(w.fc2_bias + column + j)));
+              store(y + offset + j, load(t.resid_mid.data() + offset + j) +
+                                        scale * (load(tile + i * kNR + j) + load(w.fc2_bias + column + j)));
           }
         });
   }
 
-  // s.scaled_out_grad (rows, dim): gradient of a branch's output times its drop-path scale; adds to the gradient of its
-  // bias.
+  // s.scaled_out_grad (rows, dim) = the gradient of a branch's output times its drop-path scale. Adds its sum over rows
+  // to the gradient of the bias.
   void scale_out_grad(Workspace& s, int64_t rows, const Row* row_list, const float* grad, int64_t dim,
                       float* bias) const {
     for (int64_t r = 0; r < rows; ++r) {
@@ -331,27 +331,28 @@ class BlockTrainerOf : public BlockTrainer {
           for (int j = 0; j < kNR; j += PA3D_W) {
             vf sum = load(fc1_bias + column + j);
             for (int i = 0; i < count; ++i) {
-              const int64_t at = (row + i) * hidden_size + column + j;
-              const vf z = load(hidden + at), slope = std::is_same_v<T, F32> ? vgelu_grad(z) : vgelu_grad_approx(z);
-              const vf dz = load(tile + i * kNR + j) * slope;
-              T::store_f32(s.expanded_grad.data() + at, dz);
-              if (weight_grads) T::store_f32(s.hidden_buf.data() + at, activate<ActFn::gelu, T>(z));
+              const int64_t offset = (row + i) * hidden_size + column + j;
+              const vf z = load(hidden + offset),
+                       gelu_grad = std::is_same_v<T, F32> ? vgelu_grad(z) : vgelu_grad_approx(z);
+              const vf dz = load(tile + i * kNR + j) * gelu_grad;
+              T::store_f32(s.fc1_or_qkv_grad.data() + offset, dz);
+              if (weight_grads) T::store_f32(s.gelu_out.data() + offset, activate<ActFn::gelu, T>(z));
               sum += dz;
             }
             store(fc1_bias + column + j, sum);
           }
         });
-    gemm_to_norm_grad(s, s.expanded_grad.data(), rows, packed_[1][2]);
+    gemm_to_norm_grad(s, s.fc1_or_qkv_grad.data(), rows, packed_[1][2]);
     if (weight_grads) {
       s.dim_panels.pack(s.scaled_out_grad.data(), rows, dim, dim);
-      s.hidden_panels.pack(s.hidden_buf.data(), rows, hidden_size, hidden_size);
+      s.hidden_panels.pack(s.gelu_out.data(), rows, hidden_size, hidden_size);
       s.fc2.add(s.dim_panels, s.hidden_panels);
     }
     layer_norm_backward(s, t, 1, rows, row_list, w.gamma2, w.beta2, t.resid_mid.data(), dy, resid_mid_grad_.data(), dim,
                         grads + 3 * dim, weight_grads);
     if (weight_grads) {
-      s.dim_panels.pack(s.normed.data(), rows, dim, dim);
-      s.hidden_panels.pack(s.expanded_grad.data(), rows, hidden_size, hidden_size);
+      s.dim_panels.pack(s.ln_out.data(), rows, dim, dim);
+      s.hidden_panels.pack(s.fc1_or_qkv_grad.data(), rows, hidden_size, hidden_size);
       s.fc1.add(s.hidden_panels, s.dim_panels);
     }
   }
@@ -377,13 +378,13 @@ class BlockTrainerOf : public BlockTrainer {
     for (int64_t r = 0; r < rows; r += tokens)
       for (int64_t head = 0; head < w.heads; ++head)
         attention_head_backward<T>(qkv + r * 3 * dim, s.attn_grad() + r * dim, tokens, dim, head, dim / w.heads,
-                                   s.attention_backward, s.expanded_grad.data() + r * 3 * dim);
-    gemm_to_norm_grad(s, s.expanded_grad.data(), rows, packed_[1][0]);
+                                   s.attention_backward, s.fc1_or_qkv_grad.data() + r * 3 * dim);
+    gemm_to_norm_grad(s, s.fc1_or_qkv_grad.data(), rows, packed_[1][0]);
     layer_norm_backward(s, t, 0, rows, row_list, w.gamma1, w.beta1, t.resid_in.data(), resid_mid_grad_.data(), dx, dim,
                         grads, weight_grads);
     if (weight_grads) {
-      s.dim_panels.pack(s.normed.data(), rows, dim, dim);
-      s.hidden_panels.pack(s.expanded_grad.data(), rows, 3 * dim, 3 * dim);
+      s.dim_panels.pack(s.ln_out.data(), rows, dim, dim);
+      s.hidden_panels.pack(s.fc1_or_qkv_grad.data(), rows, 3 * dim, 3 * dim);
       s.qkv.add(s.hidden_panels, s.dim_panels);
     }
   }
@@ -396,22 +397,22 @@ class BlockTrainerOf : public BlockTrainer {
     });
   }
 
-  // Backward pass of a branch's LayerNorm: out = base + dx. Computes its forward output s.normed again.
+  // The backward pass of a branch's LayerNorm: out = base + dx. It also computes the forward output s.ln_out again.
   void layer_norm_backward(Workspace& s, Saved& t, int branch, int64_t rows, const Row* row_list, const float* gamma,
                            const float* beta, const float* input, const float* base, float* out, int64_t dim,
                            float* sums, bool weight_grads) const {
     for (int64_t r = 0; r < rows; ++r) {
-      const int64_t row = row_list[r].index, at = row * dim;
+      const int64_t row = row_list[r].index, offset = row * dim;
       const RowStats m = t.row_stats[branch].data()[row];
-      if (weight_grads) layer_norm_row<T>(input + at, dim, m, gamma, beta, s.normed.data() + r * dim);
-      layer_norm_row_backward(input + at, dim, m, gamma, s.norm_grad.data() + r * dim, base + at, out + at,
+      if (weight_grads) layer_norm_row<T>(input + offset, dim, m, gamma, beta, s.ln_out.data() + r * dim);
+      layer_norm_row_backward(input + offset, dim, m, gamma, s.norm_grad.data() + r * dim, base + offset, out + offset,
                               weight_grads ? sums : nullptr, sums + dim);
     }
   }
 
-  void reduce(GradAccumulator Workspace::* what, float* out) const {
+  void reduce(GradAccumulator Workspace::* member, float* out) const {
     std::vector<const GradAccumulator*> all;
-    for (const Workspace& s : workspaces_) all.push_back(&(s.*what));
+    for (const Workspace& s : workspaces_) all.push_back(&(s.*member));
     parallel_for(all[0]->panels(), 1, threads_,
                  [&](int64_t from, int64_t to) { GradAccumulator::reduce(all, from, to, out); });
   }

@@ -1,14 +1,15 @@
 // The mini-PointNet with batch statistics, forward and backward, for training.
 //
-// A step is four calls. Between them the caller sums the moments over all processes:
+// A training step is four calls. Between them the caller sums the moments over all processes:
 //
 //   moments          h = w3_local x1 + w3_max max(w2 x1), x1 = relu(w1 r + b1); sums of h and h^2
 //   finish           out = max(w4 relu(scale h + shift)) + b4
-//   backward_sums    sums of dy and dy h, where dy is the gradient at scale h + shift
-//   backward         dh = a dy + b h + c, and through it all the rest
+//   backward_sums    sums of dy and dy h, where dy is the gradient of scale h + shift
+//   backward         dh = a dy + b h + c, then the gradients of everything that h depends on
 //
-// The gradient of a maximum reaches only one row of a patch. So the gradient at the input of the last layer is a sum of
-// scaled rows of w4, a thirtieth of the operations of the dense products of automatic differentiation.
+// r is a row of a patch: a point relative to the patch's centre. max is the maximum over the rows of a patch. Its
+// gradient is non-zero in only one row. So the gradient of the last layer's input is a sum of scaled rows of w4, which
+// takes a thirtieth of the operations of automatic differentiation with dense products.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +26,7 @@ struct PatchBatch {
 
 struct EmbedWeights {
   int64_t width[4];       // multiples of 32
-  const float* w1;        // (width[0], 3), its normalisation folded in
+  const float* w1;        // (width[0], 3), with its normalisation folded in
   const float* b1;        // (width[0])
   const float* w2;        // (width[1], width[0])
   const float* w3_local;  // (width[2], width[0])
@@ -40,10 +41,10 @@ struct EmbedGradients {
   float* w2;             // (width[1], width[0])
   float* w3_local;       // (width[2], width[0])
   float* pooled;         // (patches, width[1]): the maxima
-  float* grad_max_term;  // (patches, width[2]): gradient at w3_max max(w2 x1); that of w3_max is grad_max_term^T pooled
+  float* grad_max_term;  // (patches, width[2]): gradient of w3_max max(w2 x1); that of w3_max is grad_max_term^T pooled
 };
 
-// Keeps what one step saves for its backward pass. Not thread-safe.
+// Keeps what the forward pass of a step saves for its backward pass. Not thread-safe.
 class EmbedTrainer {
  public:
   virtual ~EmbedTrainer() = default;
@@ -54,7 +55,7 @@ class EmbedTrainer {
   virtual void backward_sums(const float* grad, double* sums, float* w4, float* b4) = 0;
   virtual void backward(const float* grad, const float* a, const float* b, const float* c,
                         const EmbedGradients& out) = 0;
-  // moments and finish in one call; nothing is saved. For inference with fixed statistics.
+  // moments and finish in one call, for inference with fixed statistics. Nothing is saved.
   virtual void infer(const PatchBatch& batch, const EmbedWeights& weights, const float* scale, const float* shift,
                      int threads, float* out) = 0;
 };

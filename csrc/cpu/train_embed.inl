@@ -4,23 +4,23 @@ namespace PA3D_NS {
 #include "vec.inl"
 #include "math.inl"
 #include "gemm.inl"
-#include "outer.inl"
+#include "gemm_tn.inl"
 
 constexpr int64_t kPatchesPerStep = 4;  // patches whose rows share one product
 
-static inline vf relu_backward(vf of, vf value) { return of > vf{} ? value : vf{}; }
+static inline vf relu_backward(vf activation, vf grad) { return activation > vf{} ? grad : vf{}; }
 
 template <class T>
 class EmbedTrainerOf : public EmbedTrainer {
   typedef typename T::Activation A;
 
-  // The working memory of a thread; the rows are those of kPatchesPerStep patches.
+  // The working memory of a thread. Rows are those of kPatchesPerStep patches.
   struct Workspace {
     Buffer<A> x1, layer3_out;             // activations; backward() overwrites layer3_out with its gradient
     Buffer<float> pooled, max_term;       // maxima (width1), their product with w3_max (width2)
     Buffer<A> operand;                    // an operand of that product, or of its backward pass
     Buffer<float> partial;                // (2, width2) sums over these rows
-    Buffer<float> dhidden, dx1, dpooled;  // gradients: at the last layer's input (of one patch), x1, maxima
+    Buffer<float> dhidden, dx1, dpooled;  // gradients of the last layer's input (one patch), x1 and the maxima
     Buffer<float> w4_grad, w2_grad, w1_grad, b4_grad;  // w1_grad is (4, width0) with the bias
     RowPanels<T> x1_panels, dh_panels;
     GradAccumulator w3_local_grad;
@@ -33,8 +33,8 @@ class EmbedTrainerOf : public EmbedTrainer {
     h_.reserve(batch.patches * batch.size * width_[2]);
     pooled_.reserve(batch.patches * width_[1]);
     pooled_argmax_.reserve(batch.patches * width_[1]);
-    // Sums of squares about zero would lose the variance to rounding: they are taken about the first row and moved
-    // afterwards.
+    // If squares of h itself were summed, rounding would destroy the variance. So the first row is subtracted from
+    // every row, and the sums are corrected afterwards.
     center_.reserve(width_[2]);
     forward(workspaces_[0], 0, 1, workspaces_[0].pooled.data(), nullptr, [&](int64_t row, int64_t column, vf h) {
       if (row == 0) store(&center_[column], h);
@@ -94,7 +94,7 @@ class EmbedTrainerOf : public EmbedTrainer {
   }
 
   void backward_sums(const float* grad, double* sums, float* w4, float* b4) override {
-    for (Workspace& s : workspaces_) {  // allocated here: an exception must not leave the parallel region
+    for (Workspace& s : workspaces_) {  // allocated here, because an exception must not leave the parallel region
       s.w4_grad.reserve(width_[3] * width_[2]);
       s.b4_grad.reserve(width_[3]);
     }
@@ -263,7 +263,7 @@ class EmbedTrainerOf : public EmbedTrainer {
     std::copy_n(shift, width_[2], shift_.data());
   }
 
-  // body(workspace, from, to) for a range of patches per thread; the ranges depend on threads_ alone.
+  // Calls body(workspace, from, to) with a range of patches per thread. The ranges depend only on threads_.
   template <class Body>
   void for_each_range(const Body& body) {
 #ifdef _OPENMP
@@ -288,7 +288,7 @@ class EmbedTrainerOf : public EmbedTrainer {
     }
   }
 
-  // visit(row, column, h) for every vector of h.
+  // Calls visit(row, column, h) for every vector of h.
   template <class Visit>
   void forward(Workspace& s, int64_t p, int64_t patches, float* pooled, int32_t* argmax, const Visit& visit) {
     first_layer(s, p, patches);
@@ -311,43 +311,44 @@ class EmbedTrainerOf : public EmbedTrainer {
                      vmax(vf{}, load(hidden + r * width_[2] + i) * load(&scale_[i]) + load(&shift_[i])));
   }
 
-  // out (patches, n): maximum over each patch of a linear layer, and argmax, the row that has it, the first among
-  // equals.
+  // out (patches, n): maximum over each patch of a linear layer. argmax: the row that has it, the first if several are
+  // equal.
   void linear_max_pool(const A* rows, int64_t stride, int64_t patches, const PackedWeight<T>& w, float* out,
                        int32_t* argmax) const {
     vf max_lanes[kNV];
-    vi from[kNV];
+    vi argmax_lanes[kNV];
     for (int64_t p = 0; p < w.panels; ++p) {
-      int64_t at = p * kNR, rows_seen = 0;  // rows_seen: rows of the current patch
-      gemm<T>(
-          {const_cast<A*>(rows), stride, nullptr, nullptr}, patches * m_, w, p, p + 1,
-          [&](int64_t, int count, int64_t column, const float* tile) {
-            for (int i = 0; i < count; ++i, tile += kNR) {
-              for (int j = 0; j < kNV; ++j) {
-                const vf v = load(tile + j * PA3D_W);
-                from[j] = rows_seen == 0 ? vi{} : v > max_lanes[j] ? splat(static_cast<int32_t>(rows_seen)) : from[j];
-                max_lanes[j] = rows_seen == 0 ? v : vmax(v, max_lanes[j]);
-              }
-              if (++rows_seen < m_) continue;
-              for (int j = 0; j < kNV; ++j) {
-                store(out + at + j * PA3D_W, max_lanes[j] + load(w.bias.data() + column + j * PA3D_W));
-                if (argmax != nullptr) store(argmax + at + j * PA3D_W, from[j]);
-              }
-              at += w.n;
-              rows_seen = 0;
-            }
-          });
+      int64_t offset = p * kNR, rows_seen = 0;  // rows_seen: rows of the current patch
+      gemm<T>({const_cast<A*>(rows), stride, nullptr, nullptr}, patches * m_, w, p, p + 1,
+              [&](int64_t, int count, int64_t column, const float* tile) {
+                for (int i = 0; i < count; ++i, tile += kNR) {
+                  for (int j = 0; j < kNV; ++j) {
+                    const vf v = load(tile + j * PA3D_W);
+                    argmax_lanes[j] = rows_seen == 0     ? vi{}
+                                      : v > max_lanes[j] ? splat(static_cast<int32_t>(rows_seen))
+                                                         : argmax_lanes[j];
+                    max_lanes[j] = rows_seen == 0 ? v : vmax(v, max_lanes[j]);
+                  }
+                  if (++rows_seen < m_) continue;
+                  for (int j = 0; j < kNV; ++j) {
+                    store(out + offset + j * PA3D_W, max_lanes[j] + load(w.bias.data() + column + j * PA3D_W));
+                    if (argmax != nullptr) store(argmax + offset + j * PA3D_W, argmax_lanes[j]);
+                  }
+                  offset += w.n;
+                  rows_seen = 0;
+                }
+              });
     }
   }
 
-  // s.dhidden (m, width2): gradient at the input of the last layer, in patch p.
+  // s.dhidden (m, width2): gradient of the last layer's input in patch p.
   void max_pool_backward(Workspace& s, const float* grad, int64_t p) const {
     std::fill_n(s.dhidden.data(), m_ * width_[2], 0.0f);
     scatter_add_rows(grad + p * width_[3], argmax_.data() + p * width_[3], width_[3], w4_rows_.data(), width_[2],
                      s.dhidden.data());
   }
 
-  static constexpr int kVectorsPerPass = 8;  // of a row: as many as stay in registers
+  static constexpr int kVectorsPerPass = 8;  // vectors of a row that stay in registers
 
   // out[argmax[i]] += grad[i] * rows[i], rows of width n.
   static void scatter_add_rows(const float* grad, const int32_t* argmax, int64_t count, const A* rows, int64_t n,
@@ -386,10 +387,10 @@ class EmbedTrainerOf : public EmbedTrainer {
       for (int64_t i = 0; i < 2 * width_[2]; ++i) sums[i] += s.total[i];
   }
 
-  void sum_over_threads(Buffer<float> Workspace::* what, int64_t n, float* out) const {
-    std::copy_n((workspaces_[0].*what).data(), n, out);
+  void sum_over_threads(Buffer<float> Workspace::* member, int64_t n, float* out) const {
+    std::copy_n((workspaces_[0].*member).data(), n, out);
     for (size_t id = 1; id < workspaces_.size(); ++id)
-      for (int64_t i = 0; i < n; ++i) out[i] += (workspaces_[id].*what)[i];
+      for (int64_t i = 0; i < n; ++i) out[i] += (workspaces_[id].*member)[i];
   }
 
   int threads_ = 1;

@@ -1,9 +1,10 @@
 // The layers of a transformer block in training, forward and backward: products over many rows, LayerNorm, attention.
-// Included inside foreach_isa.h, after gemm.inl, outer.inl and attention.inl.
+// Included inside foreach_isa.h, after gemm.inl, gemm_tn.inl and attention.inl.
 
-constexpr int64_t kRowsPerStep = 132;  // rows that stay in the cache while the panels go by; a multiple of every kMR
+// Rows that stay in the cache while all panels are multiplied; a multiple of every kMR.
+constexpr int64_t kRowsPerStep = 132;
 
-// gemm() over contiguous rows, as many at a time as the cache holds.
+// gemm() over contiguous rows, kRowsPerStep at a time.
 template <class T, class Prologue, class Epilogue>
 static inline void gemm_blocked(const typename T::Activation* a, int64_t m, const PackedWeight<T>& w,
                                 const Prologue& prologue, const Epilogue& epilogue) {
@@ -17,13 +18,13 @@ static inline void gemm_blocked(const typename T::Activation* a, int64_t m, cons
 
 // Prefetches the kNR columns of a matrix that a tile writes.
 template <class X>
-static inline void prefetch_row(const X* at) {
-  const char* line = reinterpret_cast<const char*>(at);
+static inline void prefetch_row(const X* ptr) {
+  const char* line = reinterpret_cast<const char*>(ptr);
   for (size_t i = 0; i < kNR * sizeof(X); i += 64) __builtin_prefetch(line + i, 1);
 }
 template <class X>
-static inline void prefetch_rows(const X* at, int rows, int64_t stride) {
-  for (int i = 0; i < rows; ++i) prefetch_row(at + i * stride);
+static inline void prefetch_rows(const X* ptr, int rows, int64_t stride) {
+  for (int i = 0; i < rows; ++i) prefetch_row(ptr + i * stride);
 }
 
 // Packs panels [from, to) of W (n, k) for products with W^T. `out` has its size already.
@@ -61,7 +62,7 @@ static inline void layer_norm_row(const float* row, int64_t dim, RowStats m, con
     T::store_f32(out + i, (load(row + i) - splat(m.mean)) * splat(m.rstd) * load(gamma + i) + load(beta + i));
 }
 
-// Backward pass of LayerNorm for one row: out = base + dx. Adds to dgamma and dbeta unless they are null.
+// Backward pass of LayerNorm for one row: out = base + dx. Adds to dgamma and dbeta unless dgamma is null.
 static inline void layer_norm_row_backward(const float* row, int64_t dim, RowStats m, const float* gamma,
                                            const float* grad, const float* base, float* out, float* dgamma,
                                            float* dbeta) {
@@ -105,8 +106,8 @@ struct AttentionBackwardWorkspace {
   }
 };
 
-// Gradients (tokens, 3 dim) of q, k and v of one head, from those of the output, dout (tokens, dim). The probabilities
-// P = softmax(S), S = q k^T / sqrt(d), are computed again:
+// Gradients (tokens, 3 dim) of q, k and v of one head, from dout (tokens, dim), the gradient of the output. The
+// probabilities P = softmax(S), S = q k^T / sqrt(d), are computed again:
 //   dv = P^T dout, dS = P (dout v^T - rowsum(P dout v^T)) / sqrt(d), dq = dS k, dk = dS^T q
 template <class T>
 static void attention_head_backward(const typename T::Activation* qkv, const typename T::Activation* dout,
@@ -132,7 +133,7 @@ static void attention_head_backward(const typename T::Activation* qkv, const typ
       microkernel_rows<T, kMR>(rows, o + row * dim, dim, s.values.data() + p * head_dim, head_dim, &s.dprobs[p],
                                padded);
     }
-    vf rstd[kMR], mean[kMR];
+    vf inv_sum[kMR], mean_dprob[kMR];
     for (int i = 0; i < rows; ++i) {
       float *score = &s.scores[i * padded], *grad = &s.dprobs[i * padded];
       for (int64_t t = tokens; t < padded; ++t) score[t] = -1e30f;
@@ -146,21 +147,21 @@ static void attention_head_backward(const typename T::Activation* qkv, const typ
         sum += e;
         product += e * load(grad + t);
       }
-      rstd[i] = splat(1.0f / reduce_add(sum));
-      mean[i] = splat(reduce_add(product)) * rstd[i];
+      inv_sum[i] = splat(1.0f / reduce_add(sum));
+      mean_dprob[i] = splat(reduce_add(product)) * inv_sum[i];
     }
     for (int i = 0; i < rows; i += 2)
       for (int64_t t = 0; t < padded; t += PA3D_W) {
         vf prob[2] = {}, dscore[2] = {};
         for (int j = 0; j < std::min(2, rows - i); ++j) {
-          const int64_t at = (i + j) * padded + t;
-          prob[j] = load(&s.scores[at]) * rstd[i + j];
-          dscore[j] = prob[j] * (load(&s.dprobs[at]) - mean[i + j]) * scale;
-          T::store_f32(&s.dscore_rows[at], dscore[j]);
+          const int64_t offset = (i + j) * padded + t;
+          prob[j] = load(&s.scores[offset]) * inv_sum[i + j];
+          dscore[j] = prob[j] * (load(&s.dprobs[offset]) - mean_dprob[i + j]) * scale;
+          T::store_f32(&s.dscore_rows[offset], dscore[j]);
         }
-        const int64_t place = (row + i) * kNR + t % kNR * T::kPack;
-        store_row_pair<T>(s.probs.panel(t / kNR) + place, prob[0], prob[1]);
-        store_row_pair<T>(s.dscores.panel(t / kNR) + place, dscore[0], dscore[1]);
+        const int64_t panel_offset = (row + i) * kNR + t % kNR * T::kPack;
+        store_row_pair<T>(s.probs.panel(t / kNR) + panel_offset, prob[0], prob[1]);
+        store_row_pair<T>(s.dscores.panel(t / kNR) + panel_offset, dscore[0], dscore[1]);
       }
     for (int64_t p = 0; p < head_dim; p += kNR) {
       microkernel_rows<T, kMR>(rows, s.dscore_rows.data(), padded, s.key_rows.panel(p / kNR), s.key_rows.depth,
@@ -169,13 +170,13 @@ static void attention_head_backward(const typename T::Activation* qkv, const typ
         for (int j = 0; j < kNR; j += PA3D_W) T::store_f32(dq + (row + i) * stride + p + j, load(&s.tile[i * kNR + j]));
     }
   }
-  const auto outer = [&](const RowPanels<T>& a, const RowPanels<T>& b, A* out) {
-    gemm_transposed<T>(a, tokens, b, s.tile.data(), [&](int64_t row, int rows, int64_t column) {
+  const auto store_tn = [&](const RowPanels<T>& a, const RowPanels<T>& b, A* out) {
+    gemm_tn<T>(a, tokens, b, s.tile.data(), [&](int64_t row, int rows, int64_t column) {
       for (int i = 0; i < rows; ++i)
         for (int j = 0; j < kNR; j += PA3D_W)
           T::store_f32(out + (row + i) * stride + column + j, load(&s.tile[i * kNR + j]));
     });
   };
-  outer(s.dscores, s.query_rows, dq + dim);
-  outer(s.probs, s.out_rows, dq + 2 * dim);
+  store_tn(s.dscores, s.query_rows, dq + dim);
+  store_tn(s.probs, s.out_rows, dq + 2 * dim);
 }

@@ -1,4 +1,4 @@
-// Vectors of PA3D_W floats on the vector types of the compiler. Included by kernel sources inside foreach_isa.h.
+// Vectors of PA3D_W floats, as vector types of the compiler. Included by kernel sources inside foreach_isa.h.
 typedef float vf __attribute__((vector_size(PA3D_W * 4)));
 typedef int32_t vi __attribute__((vector_size(PA3D_W * 4)));
 typedef float vf_unaligned __attribute__((vector_size(PA3D_W * 4), aligned(4), may_alias));
@@ -11,8 +11,8 @@ static inline void store(int32_t* p, vi v) { *reinterpret_cast<vi_unaligned*>(p)
 static inline vf splat(float x) { return x - vf{}; }  // x + 0 would turn -0 into 0 and cost an addition
 static inline vi splat(int32_t x) { return vi{} + x; }
 
-// Non-temporal stores, for whole cache lines that are not read again soon; p is aligned to a vector. Call store_fence()
-// before other threads read them.
+// A non-temporal store, for whole cache lines that are not read again soon. p is aligned to a vector. Call
+// store_fence() before other threads read the memory.
 static inline void stream_store(float* p, vf v) {
 #if PA3D_LEVEL >= 2
   _mm512_stream_ps(p, (__m512)v);
@@ -62,8 +62,8 @@ static inline uint32_t mask_less_equal(vf a, vf b) { return to_mask(a <= b); }
 static inline uint32_t mask_equal(vf a, vf b) { return to_mask(a == b); }
 #endif
 
-// min and max of values >= 0, infinity and -1. Such floats compare like their bits as integers, and integer comparisons
-// run on other execution units than float additions.
+// min and max of floats that are >= 0, infinity or -1. Such floats are ordered like their bits read as integers, and
+// integer comparisons run on other execution units than float additions.
 #if PA3D_LEVEL >= 2
 static inline vf vmin_bits(vf a, vf b) { return (vf)_mm512_min_epi32((__m512i)a, (__m512i)b); }
 static inline vf vmax_bits(vf a, vf b) { return (vf)_mm512_max_epi32((__m512i)a, (__m512i)b); }

@@ -61,18 +61,19 @@ int32_t WordPiece::id(std::string_view token) const {
 
 std::vector<int32_t> WordPiece::encode(std::string_view text) const {
   std::vector<int32_t> ids{cls_};
-  // Special tokens are found in the text as it was given, before anything else; none begins another.
+  // Special tokens are searched in the original text, before any normalization. None is the start of another.
   size_t start = 0;
-  for (size_t at = 0; at < text.size();) {
-    const auto special = std::find_if(special_tokens_.begin(), special_tokens_.end(),
-                                      [&](const auto& s) { return text.compare(at, s.first.size(), s.first) == 0; });
+  for (size_t position = 0; position < text.size();) {
+    const auto special = std::find_if(special_tokens_.begin(), special_tokens_.end(), [&](const auto& s) {
+      return text.compare(position, s.first.size(), s.first) == 0;
+    });
     if (special == special_tokens_.end()) {
-      ++at;
+      ++position;
       continue;
     }
-    add_text(text.substr(start, at - start), ids);
+    add_text(text.substr(start, position - start), ids);
     ids.push_back(special->second);
-    start = at += special->first.size();
+    start = position += special->first.size();
   }
   add_text(text.substr(start), ids);
   ids.resize(std::min(ids.size(), static_cast<size_t>(max_tokens_ - 1)));
@@ -86,18 +87,18 @@ void WordPiece::add_text(std::string_view text, std::vector<int32_t>& ids) const
     if (!word.empty()) add_word(word, ids);
     word.clear();
   };
-  for (const char32_t point : decode_utf8(text)) {
-    if (bert_space(point)) {
+  for (const char32_t code_point : decode_utf8(text)) {
+    if (is_bert_space(code_point)) {
       end_word();
       continue;
     }
-    if (bert_removed(point)) continue;
-    const bool ideograph = bert_ideograph(point);
+    if (is_bert_removed(code_point)) continue;
+    const bool ideograph = is_bert_ideograph(code_point);
     if (ideograph) end_word();
     char32_t folded[3];
-    const int n = bert_fold(point, folded);
+    const int n = bert_fold(code_point, folded);
     for (int i = 0; i < n; ++i) {
-      const bool alone = bert_punctuation(folded[i]);
+      const bool alone = is_bert_punctuation(folded[i]);
       if (alone) end_word();
       word.push_back(folded[i]);
       if (alone) end_word();
@@ -107,7 +108,8 @@ void WordPiece::add_text(std::string_view text, std::vector<int32_t>& ids) const
   end_word();
 }
 
-// The longest piece that the vocabulary has, then the next; a word with a rest that begins with none is unknown.
+// Takes the longest piece at the start of the word that the vocabulary has, then continues with the rest. If no piece
+// fits, the whole word is unknown.
 void WordPiece::add_word(const std::vector<char32_t>& word, std::vector<int32_t>& ids) const {
   const size_t before = ids.size();
   if (word.size() > max_word_characters_) {
@@ -116,7 +118,7 @@ void WordPiece::add_word(const std::vector<char32_t>& word, std::vector<int32_t>
   }
   for (size_t start = 0; start < word.size();) {
     std::string piece = start ? prefix_ : "";
-    std::vector<size_t> ends;  // of each character in the piece's bytes
+    std::vector<size_t> ends;  // the end of each character, in bytes of the piece
     for (size_t i = start; i < word.size(); ++i) {
       append_utf8(word[i], piece);
       ends.push_back(piece.size());

@@ -12,12 +12,13 @@ namespace pa3d {
 
 class WordPiece {
  public:
-  // Throws FileError for a file that is missing, damaged or of another kind of tokenizer.
+  // Throws FileError if the file is missing or damaged, or holds another kind of tokenizer.
   explicit WordPiece(const std::string& path);
   WordPiece(const WordPiece&) = delete;
   WordPiece& operator=(const WordPiece&) = delete;
 
-  // [CLS] the text's pieces [SEP], cut to max_tokens. Throws std::invalid_argument for bytes that are not UTF-8.
+  // The ids of [CLS], the text's pieces and [SEP], at most max_tokens of them. Throws std::invalid_argument for bytes
+  // that are not UTF-8.
   std::vector<int32_t> encode(std::string_view text) const;
   int64_t size() const { return static_cast<int64_t>(ids_.size()); }
   int64_t max_tokens() const { return max_tokens_; }
@@ -27,7 +28,7 @@ class WordPiece {
   void add_text(std::string_view text, std::vector<int32_t>& ids) const;
   void add_word(const std::vector<char32_t>& word, std::vector<int32_t>& ids) const;
 
-  std::string vocabulary_;  // what the keys of ids_ point into
+  std::string vocabulary_;  // the keys of ids_ point into it
   std::unordered_map<std::string_view, int32_t> ids_;
   std::vector<std::pair<std::string, int32_t>> special_tokens_;
   std::string prefix_;

@@ -1,9 +1,9 @@
-// Token grids gathered to points without storing their upsampled images. Upsampling and summing are both linear, so the
-// sum at a point is one weight per token times the token: first the weights of all its pixels in a view are summed over
-// the token grid, in shared memory, then each token is read once per point instead of once per pixel and tap.
+// Token grids of 2D views summed to points without storing the upsampled images. Upsampling and summing are both
+// linear. So the sum at a point is a weighted sum of tokens. First, the weights of all its pixels in a view are summed
+// over the token grid, in shared memory. Then each token is read once per point instead of once per pixel and tap.
 //
-// Weights are added as whole multiples of 2^-32. Whole numbers add up to the same in every order, so the result does
-// not depend on which pixel or block comes first; tokens are then visited in a fixed order.
+// Weights are summed as whole multiples of 2^-32. A sum of whole numbers does not depend on their order, so the result
+// does not depend on which pixel or block comes first. Tokens are then visited in a fixed order.
 #include "common.cuh"
 
 namespace pa3d {
@@ -35,21 +35,22 @@ __global__ void __launch_bounds__(kPixelThreads) count_pixels(Images images, int
   if (leader && point >= 0) atomicAdd(&counts[static_cast<int64_t>(view) * images.n_points + point], __popc(same));
 }
 
-// Assigns every pair of view and point its range of the pixel list, in any order: cursor is its begin.
+// Assigns every pair of view and point a range in the pixel list; the order of ranges is arbitrary. cursor is the begin
+// of the range.
 __global__ void __launch_bounds__(kPixelThreads)
     assign_ranges(int64_t pairs, const int* __restrict__ counts, int* __restrict__ cursor, int* __restrict__ total) {
   const int64_t pair = static_cast<int64_t>(blockIdx.x) * kPixelThreads + threadIdx.x;
   const int count = pair < pairs ? counts[pair] : 0, lane = threadIdx.x % 32;
-  int through = count;
+  int inclusive_sum = count;
 #pragma unroll
   for (int step = 1; step < 32; step *= 2) {
-    const int other = __shfl_up_sync(kAllLanes, through, step);
-    if (lane >= step) through += other;
+    const int other = __shfl_up_sync(kAllLanes, inclusive_sum, step);
+    if (lane >= step) inclusive_sum += other;
   }
   int base = 0;
-  if (lane == 31 && through > 0) base = atomicAdd(total, through);
+  if (lane == 31 && inclusive_sum > 0) base = atomicAdd(total, inclusive_sum);
   base = __shfl_sync(kAllLanes, base, 31);
-  if (pair < pairs) cursor[pair] = base + through - count;
+  if (pair < pairs) cursor[pair] = base + inclusive_sum - count;
 }
 
 // Fills the ranges with pixels; afterwards cursor is the end of the range.
@@ -66,7 +67,8 @@ __global__ void __launch_bounds__(kPixelThreads)
   if (point >= 0) list[base + __popc(same & ((1u << lane) - 1))] = pixel;
 }
 
-// Where a pixel lies among tokens: the first tap, which may be outside the grid, and the weights from it on.
+// The taps of a pixel along one axis: the index of the first one, which may be outside the grid, and the weights of
+// all.
 template <int kTaps>
 struct Taps {
   int first;
@@ -82,17 +84,17 @@ __device__ __forceinline__ Taps<kTaps> taps_of(int pixel, int pixels, int tokens
     return {floor_divide(pixel * tokens, pixels), {1.0f}};
   } else {
     // (pixel + 1/2) tokens / pixels - 1/2 as a fraction, so that its whole part is exact.
-    const int above = (2 * pixel + 1) * tokens - pixels;
-    const int below = 2 * pixels, whole = floor_divide(above, below);
-    const float t = static_cast<float>(above - whole * below) / static_cast<float>(below);
+    const int numerator = (2 * pixel + 1) * tokens - pixels;
+    const int denominator = 2 * pixels, floor = floor_divide(numerator, denominator);
+    const float t = static_cast<float>(numerator - floor * denominator) / static_cast<float>(denominator);
     const float s = 1.0f - t;
     if constexpr (kTaps == 2) {
-      return {whole, {s, t}};
+      return {floor, {s, t}};
     } else {
       // Keys' cubic convolution with A = -3/4, at distances 1 + t, t, 1 - t and 2 - t.
       constexpr float a = -0.75f;
       const float u = t + 1.0f, v = s + 1.0f;
-      return {whole - 1,
+      return {floor - 1,
               {((a * u - 5.0f * a) * u + 8.0f * a) * u - 4.0f * a, ((a + 2.0f) * t - (a + 3.0f)) * t * t + 1.0f,
                ((a + 2.0f) * s - (a + 3.0f)) * s * s + 1.0f, ((a * v - 5.0f * a) * v + 8.0f * a) * v - 4.0f * a}};
     }
@@ -112,11 +114,11 @@ struct Bfloat16 {
 
 constexpr int kGatherThreads = 256;
 constexpr int kChannelsEach = 4;
-constexpr int kMaxCells = 4096;  // of the token grid at a time: 32 KB of weights
+constexpr int kMaxCells = 4096;  // cells of the token grid at a time: 32 KB of weights
 constexpr double kFixedPointOne = 4294967296.0;
 
 struct GatherShared {
-  int row[2], column[2];  // lowest and highest tap of a stretch
+  int row[2], column[2];  // lowest and highest tap of the point's pixels
 };
 
 template <int kTaps, class Format>
@@ -162,7 +164,7 @@ __global__ void __launch_bounds__(kGatherThreads, 4)
     const int columns = shared.column[1] - left + 1;
     const int64_t of_view = static_cast<int64_t>(view) * grid.rows * grid.columns;
 
-    // As many columns and rows at a time as shared memory holds; nearly always all of them.
+    // As many columns and rows at a time as fit into shared memory; nearly always all of them.
     const int step_columns = min(columns, cells), step_rows = cells / step_columns;
     for (int row = top; row <= bottom; row += step_rows) {
       const int rows = min(step_rows, bottom + 1 - row);
@@ -247,13 +249,13 @@ int pa3d_cuda_backproject(const void* tokens, int32_t dtype, int64_t views, int6
                           int64_t n_points, int32_t mode, int32_t per_view, float* sum, int32_t* count, void* workspace,
                           int64_t workspace_bytes, void* stream) {
   const int64_t needed = pa3d_cuda_backproject_workspace(views, height, width, n_points);
-  const int64_t most = PA3D_CUDA_MAX_IMAGE_SIDE;
-  const bool fits = needed >= 0 && rows >= 1 && rows <= most && columns >= 1 && columns <= most && channels >= 1 &&
-                    channels <= kMaxInt / 2 && mode >= PA3D_CUDA_NEAREST && mode <= PA3D_CUDA_BICUBIC &&
-                    (dtype == PA3D_CUDA_FLOAT32 || dtype == PA3D_CUDA_BFLOAT16);
-  const int of_tokens = dtype == PA3D_CUDA_BFLOAT16 ? check_pointer(static_cast<const uint16_t*>(tokens))
-                                                    : check_pointer(static_cast<const float*>(tokens));
-  int code = first_error({check_size(fits), of_tokens, check_pointer(point_of_pixel), check_pointer(sum),
+  const int64_t max_side = PA3D_CUDA_MAX_IMAGE_SIDE;
+  const bool fits = needed >= 0 && rows >= 1 && rows <= max_side && columns >= 1 && columns <= max_side &&
+                    channels >= 1 && channels <= kMaxInt / 2 && mode >= PA3D_CUDA_NEAREST &&
+                    mode <= PA3D_CUDA_BICUBIC && (dtype == PA3D_CUDA_FLOAT32 || dtype == PA3D_CUDA_BFLOAT16);
+  const int tokens_status = dtype == PA3D_CUDA_BFLOAT16 ? check_pointer(static_cast<const uint16_t*>(tokens))
+                                                        : check_pointer(static_cast<const float*>(tokens));
+  int code = first_error({check_size(fits), tokens_status, check_pointer(point_of_pixel), check_pointer(sum),
                           check_pointer(count), check_workspace(workspace, workspace_bytes, needed)});
   if (code != PA3D_CUDA_OK) return code;
 

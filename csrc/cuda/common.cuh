@@ -1,4 +1,4 @@
-// Shared by all kernel files: the compiler in use, argument checks, arithmetic that is never fused.
+// Shared by all kernel files: nvcc or the CPU emulation, argument checks, and arithmetic that is never fused.
 #pragma once
 
 #include <cstddef>
@@ -78,7 +78,7 @@ inline int check_workspace(const void* workspace, int64_t given, int64_t needed)
 
 inline int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
 
-// Assigns parts of a workspace, each at a multiple of 256 bytes. With null memory it only computes the size.
+// Divides a workspace into arrays, each at a multiple of 256 bytes. With null memory it only computes the size.
 class WorkspaceLayout {
  public:
   explicit WorkspaceLayout(void* memory) : memory_(static_cast<char*>(memory)) {}
@@ -96,8 +96,8 @@ class WorkspaceLayout {
   int64_t used_ = 0;
 };
 
-inline unsigned blocks_for(int64_t items, int64_t a_block) {
-  return static_cast<unsigned>((items + a_block - 1) / a_block);
+inline unsigned blocks_for(int64_t items, int64_t per_block) {
+  return static_cast<unsigned>((items + per_block - 1) / per_block);
 }
 
 __device__ __forceinline__ float infinity() { return __int_as_float(0x7f800000); }
@@ -111,7 +111,7 @@ __device__ __forceinline__ float squared_distance(float ax, float ay, float az, 
   return squared_norm(__fsub_rn(ax, bx), __fsub_rn(ay, by), __fsub_rn(az, bz));
 }
 
-// A float64 whose products and sums the compiler may not fuse.
+// A float64 whose products and sums the compiler must not fuse.
 struct ExactDouble {
   double v;
   ExactDouble() = default;

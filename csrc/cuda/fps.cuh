@@ -1,4 +1,4 @@
-// Farthest point sampling by one block, for the kernels that sample and for the one that samples and groups.
+// Farthest point sampling of one cloud by one block. Used by fps.cu and sample_and_group.cu.
 #pragma once
 
 #include "common.cuh"
@@ -6,33 +6,33 @@
 namespace pa3d {
 namespace cuda {
 
-// Clouds beyond this many points are sampled by many blocks.
+// Clouds with more points are sampled by many blocks.
 constexpr int64_t kLargeCloud = 16384;
-// Up to this many, coordinates lie in registers; beyond, they are read again for every centre, usually from
-// the first-level cache.
+// Up to this many points, coordinates are kept in registers. With more, they are read again for every centre, usually
+// from the first-level cache.
 constexpr int64_t kRegisterCloud = 8192;
 
 struct Argmax {
-  int distance;  // the bits of a float that is -1 or not negative, which order as the float does
+  int distance;  // the bits of a float that is -1 or >= 0; their order is that of the floats
   int index;
 };
 static_assert(sizeof(Argmax) == 8, "one shared-memory word of 64 bits");
 
-// The largest distance of a warp and its lowest index, known to all lanes.
+// The largest distance in a warp, and the lowest index that has it. All lanes get the result.
 __device__ __forceinline__ Argmax warp_argmax(Argmax mine) {
   const int top = __reduce_max_sync(kAllLanes, mine.distance);
   const unsigned index = mine.distance == top ? static_cast<unsigned>(mine.index) : ~0u;
   return {top, static_cast<int>(__reduce_min_sync(kAllLanes, index))};
 }
 
-// Two buffers: a step writes one while slow warps still read the other.
+// Two buffers: a step writes one while slower warps still read the other.
 template <int kThreads>
 struct ArgmaxShared {
   Argmax warp[2][kThreads / 32];
 };
 
-// The same over a block, known to all threads, with a single barrier. `parity` alternates from call to call: a buffer
-// is written again two calls later, and the barrier in between is behind everybody who reads it.
+// The same for a block: all threads get the result, and it takes a single barrier. `parity` alternates from call to
+// call. A buffer is written again two calls later; the barrier between makes sure that all threads have read it.
 template <int kThreads>
 __device__ __forceinline__ Argmax block_argmax(Argmax mine, int parity, ArgmaxShared<kThreads>& s) {
   const int lane = threadIdx.x % 32;
@@ -50,7 +50,7 @@ __device__ __forceinline__ float first_distance(float x, float y, float z, float
 
 // One cloud by one block; thread t owns points t, t + kThreads, ... Thread 0 calls emit(step, index).
 template <int kThreads, int kPoints, bool kRegisters, class Emit>
-__device__ __forceinline__ void sample_cloud(const float* __restrict__ points, int n, int k, int start,
+__device__ __forceinline__ void sample_cloud(const float* __restrict__ points, int n, int num_centers, int start,
                                              float min_sq_norm, ArgmaxShared<kThreads>& s, const Emit& emit) {
   constexpr int kHeld = kRegisters ? kPoints : 1;
   float x[kHeld], y[kHeld], z[kHeld], distance[kPoints];
@@ -69,7 +69,7 @@ __device__ __forceinline__ void sample_cloud(const float* __restrict__ points, i
     }
   }
   int chosen = start;
-  for (int step = 0; step < k; ++step) {
+  for (int step = 0; step < num_centers; ++step) {
     if (threadIdx.x == 0) emit(step, chosen);
     const float cx = points[3 * chosen], cy = points[3 * chosen + 1], cz = points[3 * chosen + 2];
     Argmax best = {__float_as_int(-1.0f), static_cast<int>(threadIdx.x)};
@@ -85,7 +85,7 @@ __device__ __forceinline__ void sample_cloud(const float* __restrict__ points, i
       const int bits = __float_as_int(distance[j]);
       if (bits > best.distance) best = {bits, i};
     }
-    // Where nothing may be picked all threads offer -1, and the lowest index is thread 0's.
+    // If no point is eligible, all threads propose -1, and thread 0 has the lowest index.
     chosen = block_argmax<kThreads>(best, step % 2, s).index;
   }
 }

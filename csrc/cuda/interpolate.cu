@@ -1,4 +1,4 @@
-// Interpolates values at centres to points: a thread finds the nearest centres of one point, then the block writes the
+// Interpolates values at centres to points. A thread finds the nearest centres of one point. Then the block writes the
 // rows of its points together, so that neighbouring threads write neighbouring values.
 #include "common.cuh"
 
@@ -17,12 +17,13 @@ struct InterpolateShared {
 template <int kNearest>
 __global__ void __launch_bounds__(kInterpolateThreads)
     interpolate_points(const float* __restrict__ points, const float* __restrict__ centers,
-                       const float* __restrict__ values, int n, int g, int channels, float* __restrict__ out) {
+                       const float* __restrict__ values, int n, int num_centers, int channels,
+                       float* __restrict__ out) {
   PA3D_SHARED(InterpolateShared<kNearest>, s);
   const int64_t cloud = blockIdx.y;
   points += cloud * n * 3;
-  centers += cloud * g * 3;
-  values += cloud * g * channels;
+  centers += cloud * num_centers * 3;
+  values += cloud * num_centers * channels;
   out += cloud * n * channels;
 
   const int first = blockIdx.x * kInterpolateThreads, mine = min(first + static_cast<int>(threadIdx.x), n - 1);
@@ -35,15 +36,15 @@ __global__ void __launch_bounds__(kInterpolateThreads)
     best[j] = infinity();
     best_index[j] = 0;
   }
-  for (int base = 0; base < g; base += kInterpolateThreads) {
-    const int tile = min(kInterpolateThreads, g - base);
+  for (int base = 0; base < num_centers; base += kInterpolateThreads) {
+    const int tile = min(kInterpolateThreads, num_centers - base);
     for (int i = threadIdx.x; i < 3 * tile; i += kInterpolateThreads)
       s.center[i % 3][i / 3] = centers[3 * static_cast<int64_t>(base) + i];
     __syncthreads();
     for (int i = 0; i < tile; ++i) {
       float d = squared_distance(px, py, pz, s.center[0][i], s.center[1][i], s.center[2][i]);
-      int at = base + i;
-      bool shifted = false;  // once a slot is taken, all behind it move down, equal ones too
+      int candidate = base + i;
+      bool shifted = false;  // once a slot is taken, all later ones move down by one, equal ones too
 #pragma unroll
       for (int j = 0; j < kNearest; ++j) {
         shifted |= d < best[j];
@@ -51,9 +52,9 @@ __global__ void __launch_bounds__(kInterpolateThreads)
         const float displaced = best[j];
         const int displaced_index = best_index[j];
         best[j] = d;
-        best_index[j] = at;
+        best_index[j] = candidate;
         d = displaced;
-        at = displaced_index;
+        candidate = displaced_index;
       }
     }
     __syncthreads();
@@ -96,16 +97,17 @@ __global__ void __launch_bounds__(kInterpolateThreads)
 using namespace pa3d::cuda;
 
 int pa3d_cuda_interpolate(const float* points, const float* centers, const float* values, int64_t batch, int64_t n,
-                          int64_t g, int64_t c, int64_t k, float* out, void* stream) {
-  const bool fits = batch >= 1 && batch <= PA3D_CUDA_MAX_BATCH && n >= 1 && n <= kMaxInt / 2 && g >= 1 &&
-                    g <= kMaxInt / 2 && c >= 1 && c <= kMaxInt && k >= 1 && k <= 3 && k <= g;
+                          int64_t num_centers, int64_t channels, int64_t k, float* out, void* stream) {
+  const bool fits = batch >= 1 && batch <= PA3D_CUDA_MAX_BATCH && n >= 1 && n <= kMaxInt / 2 && num_centers >= 1 &&
+                    num_centers <= kMaxInt / 2 && channels >= 1 && channels <= kMaxInt && k >= 1 && k <= 3 &&
+                    k <= num_centers;
   const int bad = first_error(
       {check_size(fits), check_pointer(points), check_pointer(centers), check_pointer(values), check_pointer(out)});
   if (bad != PA3D_CUDA_OK) return bad;
   const auto run = [&](auto kernel) {
     return status(launch(kernel, dim3(blocks_for(n, kInterpolateThreads), static_cast<unsigned>(batch)),
                          dim3(kInterpolateThreads), 0, static_cast<cudaStream_t>(stream), points, centers, values,
-                         static_cast<int>(n), static_cast<int>(g), static_cast<int>(c), out));
+                         static_cast<int>(n), static_cast<int>(num_centers), static_cast<int>(channels), out));
   };
   return k == 1 ? run(interpolate_points<1>) : k == 2 ? run(interpolate_points<2>) : run(interpolate_points<3>);
 }

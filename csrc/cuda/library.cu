@@ -1,4 +1,4 @@
-// The functions of pa3d_cuda.h that are about the library itself.
+// The functions of pa3d_cuda.h that are not kernels: version, errors, devices, upload.
 #include <cstring>
 
 #include "common.cuh"
@@ -13,7 +13,8 @@ namespace cuda {
 
 constexpr int kWords = 256;
 
-// Small tables travel as arguments of launches: nothing to pin, nothing to wait for, and a graph keeps its own copy.
+// Small tables are passed as arguments of launches. No memory has to be pinned, nothing waits, and a graph keeps its
+// own copy.
 struct Words {
   uint64_t word[kWords];
 };

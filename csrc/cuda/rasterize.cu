@@ -1,10 +1,11 @@
-// Triangles and discs to images, by the rule of cpu/rasterize.h to the bit. A pixel's winner is the smallest of 64-bit
-// keys that hold nearness above the id, so the order of drawing does not matter.
+// Triangles and discs to images, by the rule of cpu/rasterize.h, with equal bits. Each pixel keeps the smallest of
+// 64-bit keys that hold the inverse depth above the id, so the order of drawing does not matter.
 //
-// Triangles are sorted by the pixels of their bounding box. Tiny ones are drawn by the thread that set them up, medium
-// ones by its warp, both with atomicMin. Large ones, and those that must be clipped, go to a list per view; then a
-// block for every tile of the image bins this list, a part at a time, in shared memory, and every thread keeps the
-// winner of its own pixel. Working memory is bounded: 8 bytes per pixel, 16 per vertex and 4 per face, for every view.
+// Triangles are sorted by the number of pixels in their bounding box. A tiny triangle is drawn by the thread that set
+// it up, a medium one by that thread's warp, both with atomicMin. Large ones, and those that must be clipped, go to a
+// list per view. Then one block per tile of the image reads this list, a part at a time, and collects in shared memory
+// the triangles that touch the tile. Every thread keeps the smallest key of its own pixel. Working memory is bounded: 8
+// bytes per pixel, 16 per vertex and 4 per face, for every view.
 #include "rasterize.cuh"
 
 namespace pa3d {
@@ -22,8 +23,8 @@ __global__ void __launch_bounds__(kVertexThreads) project_vertices(Scene scene, 
 
 enum class Size { kNothing, kTiny, kMedium, kDeferred };
 
-// Whether clipping certainly leaves nothing: planes are cut in turn, so the first one that neither keeps nor drops all
-// three corners ends what can be decided without cutting.
+// Whether clipping certainly leaves nothing, decided without cutting. Planes cut one after the other. So the first
+// plane that has corners on both sides ends what can be decided.
 __device__ __forceinline__ bool clips_away(const Scene& s, const double* matrix, const int* face) {
   Point p[3];
 #pragma unroll
@@ -89,7 +90,7 @@ __global__ void __launch_bounds__(kFaceThreads)
         atomic_min_key(&keys[static_cast<int64_t>(y) * scene.width + x], key_at(mine, x, y));
   }
   const int lane = threadIdx.x % 32;
-  // Votes order no memory; this lets every lane see the triangles of its warp.
+  // A ballot does not order memory accesses; __syncwarp makes the triangles of the warp visible to every lane.
   __syncwarp();
   for (unsigned left = __ballot_sync(kAllLanes, size == Size::kMedium); left != 0; left &= left - 1) {
     const Triangle& t = shared.triangle[threadIdx.x - lane + __ffs(left) - 1];
@@ -175,7 +176,7 @@ __global__ void __launch_bounds__(kTileThreads)
       }
       __syncthreads();
     }
-    // Only for stretches of which nothing was binned: their length is read before it is reset.
+    // Only needed if no triangle of this part touches the tile: all threads must read n_binned before it is reset.
     __syncthreads();
   }
   if (best == kEmpty) return;
@@ -187,7 +188,7 @@ constexpr int kDiscThreads = 128;
 
 struct Disc {
   int u, v, r, id;
-  float nearness;
+  float inverse_depth;
   Box box;
 };
 
@@ -217,19 +218,19 @@ __global__ void __launch_bounds__(kDiscThreads) draw_discs(Scene scene, const fl
   __syncwarp();
   for (unsigned left = __ballot_sync(kAllLanes, visible); left != 0; left &= left - 1) {
     const Disc& d = shared.disc[threadIdx.x - lane + __ffs(left) - 1];
-    if (!(d.nearness > -infinity())) continue;
+    if (!(d.inverse_depth > -infinity())) continue;
     const int columns = d.box.x1 - d.box.x0 + 1;
     const int64_t pixels = static_cast<int64_t>(columns) * (d.box.y1 - d.box.y0 + 1);
     for (int64_t i = lane; i < pixels; i += 32) {
       const int x = d.box.x0 + static_cast<int>(i % columns), y = d.box.y0 + static_cast<int>(i / columns);
       const long long dx = x * kSubpixels + kSubpixels / 2 - d.u, dy = y * kSubpixels + kSubpixels / 2 - d.v;
       const bool inside = dx * dx + dy * dy <= static_cast<long long>(d.r) * d.r || (x == d.u >> 10 && y == d.v >> 10);
-      if (inside) atomic_min_key(&keys[static_cast<int64_t>(y) * scene.width + x], make_key(d.nearness, d.id));
+      if (inside) atomic_min_key(&keys[static_cast<int64_t>(y) * scene.width + x], make_key(d.inverse_depth, d.id));
     }
   }
 }
 
-// Perspective-correct weights at a pixel's centre: areas of the corners seen from there, before snapping and clipping.
+// Perspective-correct barycentric weights at a pixel's centre, as in cpu/rasterize.cpp.
 __device__ __forceinline__ void barycentric_at(const Scene& s, const double* matrix, const int* face, ExactDouble px,
                                                ExactDouble py, float* out) {
   ExactDouble x[3], y[3], area[3];
@@ -246,7 +247,7 @@ __device__ __forceinline__ void barycentric_at(const Scene& s, const double* mat
 #pragma unroll
   for (int i = 0; i < 3; ++i) area[i] = max_like_std(area[i] * sign, ExactDouble(0.0));
   const ExactDouble sum = area[0] + area[1] + area[2];
-  // Seen edge-on to the last bit there is no telling; the centroid is as good as any point of it.
+  // A triangle that is seen exactly edge-on has no area here; any point of it would do, and this is the centroid.
   const bool usable = sum > 0.0 && finite(sum);
 #pragma unroll
   for (int i = 0; i < 3; ++i) out[i] = __double2float_rn((usable ? area[i] / sum : ExactDouble(1.0) / 3.0).v);
@@ -259,17 +260,17 @@ __global__ void __launch_bounds__(kPixelThreads)
                  float* __restrict__ depth, float* __restrict__ weights) {
   const int pixel = blockIdx.x * kPixelThreads + threadIdx.x;
   if (pixel >= scene.height * scene.width) return;
-  const int64_t at = static_cast<int64_t>(blockIdx.y) * scene.height * scene.width + pixel;
-  const unsigned long long key = keys[at];
+  const int64_t offset = static_cast<int64_t>(blockIdx.y) * scene.height * scene.width + pixel;
+  const unsigned long long key = keys[offset];
   const bool drawn = key != kEmpty;
   const int winner = drawn ? static_cast<int>(key & 0xffffffffu) : -1;
-  id[at] = winner;
+  id[offset] = winner;
   if (depth != nullptr) {
-    const float nearness = key_nearness(key);
-    depth[at] = !drawn ? infinity() : scene.perspective ? __fdiv_rn(1.0f, nearness) : -nearness;
+    const float inverse_depth = key_inverse_depth(key);
+    depth[offset] = !drawn ? infinity() : scene.perspective ? __fdiv_rn(1.0f, inverse_depth) : -inverse_depth;
   }
   if (weights == nullptr) return;
-  weights += 3 * at;
+  weights += 3 * offset;
   if (drawn)
     barycentric_at(scene, scene.matrices + 12 * blockIdx.y, scene.faces + 3 * static_cast<int64_t>(winner),
                    pixel % scene.width + 0.5, pixel / scene.width + 0.5, weights);

@@ -20,13 +20,13 @@ struct Point {
   ExactDouble x, y, z;
 };
 
-// A projected vertex: subpixels, and nearness, 1 / depth under perspective, else -depth. u is kNeedsClipping where it
-// has to be clipped or is not finite.
+// A projected vertex: its position (u, v) in subpixels and its inverse depth q, which is 1 / depth under perspective
+// and -depth otherwise; larger is nearer. u is kNeedsClipping if the vertex must be clipped or is not finite.
 struct Corner {
   int u, v;
   ExactDouble q;
 };
-static_assert(sizeof(Corner) == 16, "the workspace counts on it");
+static_assert(sizeof(Corner) == 16, "the size of the workspace depends on it");
 
 struct Scene {
   const float* __restrict__ vertices;
@@ -41,7 +41,8 @@ struct Box {
   int x0, x1, y0, y1;  // inclusive
 };
 
-// Corners in a canonical order: positive area, topmost first, so that depth does not depend on how a face lists them.
+// Corners are in a canonical order (positive area, topmost first), so that depth does not depend on their order in the
+// face.
 struct Triangle {
   ExactDouble q[3], inverse_area;
   int u[3], v[3];
@@ -56,7 +57,7 @@ __device__ __forceinline__ Point transform(const double* __restrict__ m, const f
           ExactDouble(m[8]) * x + ExactDouble(m[9]) * y + ExactDouble(m[10]) * z + m[11]};
 }
 
-// Signed distance to the near plane (0) or a side of the guard band (1 to 4); inside is >= 0.
+// Signed distance to the near plane (0) or a side of the guard band (1 to 4); >= 0 is inside.
 __device__ __forceinline__ ExactDouble plane_distance(const Scene& s, const Point& p, int plane) {
   if (plane == 0) return p.z - s.near_plane;
   const ExactDouble reach = s.perspective ? ExactDouble(kGuardBand) * p.z : ExactDouble(kGuardBand);
@@ -128,20 +129,21 @@ __device__ __forceinline__ bool setup_triangle(Corner a, Corner b, Corner c, int
   return true;
 }
 
-// Smaller is nearer, then lower of id. Floats order as their bits do once negative ones are turned over.
-__device__ __forceinline__ unsigned long long make_key(float nearness, int id) {
-  const unsigned bits = __float_as_uint(nearness);
+// The key of a pixel. A smaller key is nearer; among equal depths it has the lower id. Floats are ordered like their
+// bits after all bits of negative floats, and the sign bits of the others, are inverted.
+__device__ __forceinline__ unsigned long long make_key(float inverse_depth, int id) {
+  const unsigned bits = __float_as_uint(inverse_depth);
   const unsigned ordered = bits >> 31 != 0 ? ~bits : bits | 0x80000000u;
   return static_cast<unsigned long long>(~ordered) << 32 | static_cast<unsigned>(id);
 }
 
-__device__ __forceinline__ float key_nearness(unsigned long long key) {
+__device__ __forceinline__ float key_inverse_depth(unsigned long long key) {
   const unsigned ordered = ~static_cast<unsigned>(key >> 32);
   return __uint_as_float(ordered >> 31 != 0 ? ordered & 0x7fffffffu : ~ordered);
 }
 
-// The key of a triangle at a pixel's centre, kEmpty where it does not cover it. Edge functions are whole numbers below
-// 2^53; a centre on an edge is inside on top and left edges only.
+// The key of a triangle at a pixel's centre, or kEmpty if the triangle does not cover it. Edge functions are whole
+// numbers below 2^53. A centre that lies on an edge is inside only on top and left edges.
 __device__ __forceinline__ unsigned long long key_at(const Triangle& t, int x, int y) {
   const int px = x * kSubpixels + kSubpixels / 2, py = y * kSubpixels + kSubpixels / 2;
   long long e[3];
@@ -156,18 +158,19 @@ __device__ __forceinline__ unsigned long long key_at(const Triangle& t, int x, i
   const ExactDouble sum = ExactDouble(static_cast<double>(e[0])) * t.q[0] +
                           ExactDouble(static_cast<double>(e[1])) * t.q[1] +
                           ExactDouble(static_cast<double>(e[2])) * t.q[2];
-  const float nearness = __double2float_rn((sum * t.inverse_area).v);
-  return nearness > -infinity() ? make_key(nearness, t.face) : kEmpty;
+  const float inverse_depth = __double2float_rn((sum * t.inverse_area).v);
+  return inverse_depth > -infinity() ? make_key(inverse_depth, t.face) : kEmpty;
 }
 
 __device__ __forceinline__ void atomic_min_key(unsigned long long* pixel, unsigned long long key) {
-  // Most of what is drawn lies behind; a stale value is never below the true one, so it only costs an atomic.
+  // Most of what is drawn is behind something else. A stale value is never below the true one, so it can only cost an
+  // unnecessary atomic.
   if (key < *static_cast<const volatile unsigned long long*>(pixel)) atomicMin(pixel, key);
 }
 
-// Sutherland-Hodgman; a cut edge always runs from its inner to its outer end, so that both faces of a shared edge get
-// the same corner. polygon holds three corners at first; the result, of the returned number of corners, lies in it or
-// in next: *result says where.
+// Clips a triangle (Sutherland-Hodgman). Returns the number of corners. The point where an edge is cut is always
+// computed from its inner to its outer end, so that the two faces that share an edge get the same corner. polygon holds
+// three corners at first. The result is in polygon or in next; *result points to it.
 __device__ __forceinline__ int clip(const Scene& s, Point* polygon, Point* next, Point** result) {
   int n = 3;
   for (int plane = 0; plane < 5; ++plane) {

@@ -1,6 +1,6 @@
-// The m nearest points of one centre, by one block. Distance and index make one number of 63 bits, different for every
-// point, so the m smallest numbers are the answer, ties included. Their bound is found digit by digit from the top
-// (radix selection); digits of the index are looked at only where distances tie across the bound.
+// The k nearest points of one query, by one block. Distance and index are packed into one key of 63 bits. All keys are
+// different, so the k smallest keys are the answer, ties included. The k-th smallest key is found digit by digit from
+// the top (radix selection). Digits of the index are examined only if distances tie there.
 #pragma once
 
 #include "common.cuh"
@@ -21,13 +21,14 @@ struct SelectShared {
 __device__ __forceinline__ unsigned long long neighbor_key(const float* __restrict__ points, int i, float cx, float cy,
                                                            float cz) {
   const float* const p = points + 3 * static_cast<int64_t>(i);
-  // Without its sign a NaN is the farthest of all; with it, it would be no key that selection can count.
+  // The sign bit is cleared: a NaN then counts as the farthest point. With its sign bit set, selection could not handle
+  // it.
   const unsigned distance = __float_as_uint(squared_distance(cx, cy, cz, p[0], p[1], p[2])) & 0x7fffffffu;
   return static_cast<unsigned long long>(distance) << 32 | static_cast<unsigned>(i);
 }
 
-// The digit in which the wanted-th smallest of the counted keys lies, how many keys have smaller digits, and how many
-// have that one; into s.digit, s.below and s.equal.
+// Finds s.digit, the digit of the wanted-th smallest of the counted keys; s.below, how many keys have smaller digits;
+// and s.equal, how many have this digit.
 template <int kThreads>
 __device__ __forceinline__ void find_digit(unsigned wanted, SelectShared& s) {
   constexpr int kEach = kDigits / kThreads;
@@ -36,15 +37,15 @@ __device__ __forceinline__ void find_digit(unsigned wanted, SelectShared& s) {
   unsigned sum = 0;
 #pragma unroll
   for (int j = 0; j < kEach; ++j) sum += s.histogram[threadIdx.x * kEach + j];
-  unsigned through = sum;  // of the lanes up to this one
+  unsigned inclusive_sum = sum;  // inclusive prefix sum over lanes
 #pragma unroll
   for (int step = 1; step < 32; step *= 2) {
-    const unsigned other = __shfl_up_sync(kAllLanes, through, step);
-    if (lane >= step) through += other;
+    const unsigned other = __shfl_up_sync(kAllLanes, inclusive_sum, step);
+    if (lane >= step) inclusive_sum += other;
   }
-  if (lane == 31) s.warp_total[warp] = through;
+  if (lane == 31) s.warp_total[warp] = inclusive_sum;
   __syncthreads();
-  unsigned before = through - sum;
+  unsigned before = inclusive_sum - sum;
   before += __reduce_add_sync(kAllLanes, lane < warp ? s.warp_total[lane] : 0u);
   if (before < wanted && wanted <= before + sum) {
 #pragma unroll
@@ -80,12 +81,13 @@ __device__ __forceinline__ void sort_keys(int size, SelectShared& s) {
   }
 }
 
-// member (m) and distance (m) or null; 1 <= m <= min(n, PA3D_CUDA_MAX_NEIGHBORS). All threads of the block call it.
+// Writes member (k) and distance (k) or null; 1 <= k <= min(n, PA3D_CUDA_MAX_NEIGHBORS). All threads of the block must
+// call it.
 template <int kThreads>
 __device__ __forceinline__ void select_nearest(const float* __restrict__ points, int n, float cx, float cy, float cz,
-                                               int m, SelectShared& s, int64_t* member, float* distance) {
-  unsigned long long prefix = 0;  // the leading digits of the m-th smallest key
-  unsigned wanted = m;            // its rank among the keys that share them
+                                               int k, SelectShared& s, int64_t* member, float* distance) {
+  unsigned long long prefix = 0;  // the leading digits of the k-th smallest key
+  unsigned wanted = k;            // the rank of that key among the keys that share these digits
   int shift = 63;                 // distances are not negative: bit 63 is zero
   do {
     const int bits = min(shift, kDigitBits);
@@ -103,9 +105,9 @@ __device__ __forceinline__ void select_nearest(const float* __restrict__ points,
   } while (s.equal != wanted && shift > 0);  // equal: all keys with this prefix are wanted
 
   int size = 1;
-  while (size < m) size *= 2;
+  while (size < k) size *= 2;
   if (threadIdx.x == 0) s.filled = 0;
-  for (int i = m + threadIdx.x; i < size; i += kThreads) s.key[i] = ~0ull;
+  for (int i = k + threadIdx.x; i < size; i += kThreads) s.key[i] = ~0ull;
   __syncthreads();
   for (int i = threadIdx.x; i < n; i += kThreads) {
     const unsigned long long key = neighbor_key(points, i, cx, cy, cz);
@@ -113,7 +115,7 @@ __device__ __forceinline__ void select_nearest(const float* __restrict__ points,
   }
   __syncthreads();
   sort_keys<kThreads>(size, s);
-  for (int i = threadIdx.x; i < m; i += kThreads) {
+  for (int i = threadIdx.x; i < k; i += kThreads) {
     member[i] = static_cast<int64_t>(s.key[i] & 0xffffffffu);
     if (distance != nullptr) distance[i] = __uint_as_float(static_cast<unsigned>(s.key[i] >> 32));
   }

@@ -1,14 +1,18 @@
 // Runs CUDA kernels on the CPU, from their unchanged sources, to check their logic and their indexing.
 //
-// Every thread of a block is a fiber. A fiber runs until it waits for others (at a barrier or warp operation), sleeps,
-// or sometimes at an atomic; then a seeded random generator picks another one. So code that lacks a barrier is run in
-// orders in which it fails. Shared memory starts with random content. Reported as errors of the launch, instead of a
-// hang or a silent success: a barrier not all threads reach, warp operations whose lanes disagree about mask or place,
-// and threads that sleep forever. Several blocks are under way at a time, in an order that the seed permutes too.
+// Every thread of a block is a fiber: a thread that is switched in software. A fiber runs until it waits for others (at
+// a barrier or a warp operation) or sleeps; sometimes it also stops at an atomic. Then a seeded random generator picks
+// another one. So code that lacks a barrier also runs in orders in which it fails. Shared memory starts with random
+// content. Several blocks run at a time, in an order that depends on the seed too. The launch returns an error, instead
+// of hanging or silently succeeding, for:
+// - a barrier that not all threads reach,
+// - warp operations whose lanes disagree about the mask or the line of code,
+// - threads that sleep forever.
 //
-// What it does not check: memory ordering (a fiber is never interrupted between two plain accesses, and sees all that
-// others wrote), speed, and what a real compiler makes of the code. One launch at a time, from one thread. x86-64 and
-// AArch64 Linux with g++ or clang++; works under AddressSanitizer and UndefinedBehaviorSanitizer.
+// It does not check memory ordering: a fiber is never interrupted between two plain accesses, and sees everything that
+// others wrote. Nor does it check speed, or the code that a CUDA compiler generates. There is one launch at a time,
+// from one thread. It needs x86-64 or AArch64 Linux with g++ or clang++, and works under AddressSanitizer and
+// UndefinedBehaviorSanitizer.
 #pragma once
 
 #include <algorithm>
@@ -78,7 +82,7 @@ T atomicExch(T* address, T value) {
   return std::exchange(*address, value);
 }
 
-// Built with -ffp-contract=off, so that these are what their names say.
+// Built with -ffp-contract=off, so that none of these is fused with another.
 inline float __fadd_rn(float a, float b) { return a + b; }
 inline float __fsub_rn(float a, float b) { return a - b; }
 inline float __fmul_rn(float a, float b) { return a * b; }
@@ -126,7 +130,7 @@ cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t 
 }  // namespace pa3d
 
 extern "C" {
-// Which order of threads and blocks the next launches take.
+// Sets the order of threads and blocks in the next launches.
 __attribute__((visibility("default"), used)) inline void pa3d_cuda_host_seed(uint64_t seed) {
   cuda_host::machine().seed(seed);
 }

@@ -45,7 +45,7 @@ enum cudaError_t {
 namespace cuda_host {
 
 constexpr unsigned kMaxThreads = 1024;
-constexpr size_t kMaxShared = 48 << 10;  // what a launch may use without asking for more
+constexpr size_t kMaxShared = 48 << 10;  // bytes that a launch may use by default
 #ifdef CUDA_HOST_ASAN
 constexpr size_t kStackBytes = 256 << 10;
 #else
@@ -76,7 +76,7 @@ struct Fiber {
   dim3 thread;
   unsigned rank = 0;  // in the block
   bool done = false;
-  // What it waits for, and with what.
+  // The operation that it waits in, and its arguments.
   Op op = Op::kNone;
   int line = 0;
   unsigned mask = 0;
@@ -95,7 +95,7 @@ struct Block {
     const void* key;
     void* memory;
   };
-  std::vector<Piece> shared;  // a piece of its own for every shared object, so that sanitizers see its ends
+  std::vector<Piece> shared;  // one allocation per shared object, so that sanitizers detect accesses past its end
   void* dynamic_shared = nullptr;
   size_t shared_bytes = 0;
 
@@ -150,9 +150,9 @@ class Machine {
         fail("deadlock: " + describe());
         break;
       }
-      const size_t at = random_below(ready_.size());
-      Fiber* const fiber = ready_[at];
-      ready_[at] = ready_.back();
+      const size_t pick = random_below(ready_.size());
+      Fiber* const fiber = ready_[pick];
+      ready_[pick] = ready_.back();
       ready_.pop_back();
       resume(fiber);
       if (fiber->done) retire(fiber);
@@ -163,7 +163,7 @@ class Machine {
     return failed_ ? cudaErrorLaunchFailure : cudaSuccess;
   }
 
-  // Waits until all threads of the block that still run are here.
+  // Waits until all threads of the block that have not finished are here.
   void barrier(int line) {
     Fiber& me = self();
     Block& block = *me.block;
@@ -213,12 +213,12 @@ class Machine {
   }
 
   void sleep() {
-    if (++sleeps_ > kMaxSleeps) fail("threads sleep for ever: " + describe());
+    if (++sleeps_ > kMaxSleeps) fail("threads sleep forever: " + describe());
     ready_.push_back(current_);
     switch_to_scheduler();
   }
 
-  // Atomics are where threads of different warps and blocks influence each other without a barrier.
+  // Called at atomics, where threads of different warps and blocks influence each other without a barrier.
   void maybe_yield() {
     if (random_below(8) != 0) return;
     sleeps_ = 0;
@@ -273,11 +273,11 @@ class Machine {
         const std::string text = fiber->done              ? "finished"
                                  : fiber->op == Op::kNone ? "running"
                                                           : name_of(fiber->op) + where(fiber->line);
-        const auto at = std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.first == text; });
-        if (at == groups.end())
+        const auto group = std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.first == text; });
+        if (group == groups.end())
           groups.emplace_back(text, 1);
         else
-          ++at->second;
+          ++group->second;
       }
       std::string text = "block (" + std::to_string(block->index.x) + ", " + std::to_string(block->index.y) + ", " +
                          std::to_string(block->index.z) + "):";
@@ -317,7 +317,7 @@ class Machine {
     bool first = true;
     switch (op) {
       case Op::kShuffle:
-        // Reading a lane that takes no part gives no particular value.
+        // Reading a lane that does not take part gives an undefined value.
         return lanes[me.source] != nullptr ? lanes[me.source]->value : 0xa5a5a5a5a5a5a5a5u;
       case Op::kBallot:
       case Op::kMatch:
@@ -375,7 +375,7 @@ class Machine {
       return pool_[i].get();
     }
     auto fiber = std::make_unique<Fiber>();
-    // The lowest pages stay forbidden: a kernel that needs more stack faults instead of writing into its neighbour's.
+    // The lowest pages are inaccessible: a kernel that needs more stack faults instead of writing into another one.
     void* const memory = mmap(nullptr, kStackBytes + kGuardBytes, PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) std::abort();
@@ -412,7 +412,7 @@ class Machine {
 #endif
   }
 
-  // Back to run(); returns when this fiber is picked again, never when the launch has failed.
+  // Switches back to run(). Returns when this fiber is picked again, or never if the launch has failed.
   void switch_to_scheduler() {
     Fiber* const fiber = current_;
 #ifdef CUDA_HOST_ASAN
@@ -428,7 +428,7 @@ class Machine {
   size_t dynamic_bytes_ = 0;
   std::function<void()> kernel_;
   std::vector<std::unique_ptr<Fiber>> pool_;
-  size_t used_ = 0;  // where to look for a free fiber
+  size_t used_ = 0;  // index in pool_ at which the search for a free fiber starts
   std::vector<std::unique_ptr<Block>> running_;
   std::vector<Fiber*> ready_;
   Fiber* current_ = nullptr;
@@ -475,7 +475,7 @@ T shuffle(unsigned mask, T value, int source, int line) {
   return from_bits<T>(machine().warp_operation(Op::kShuffle, mask, to_bits(value), source, line));
 }
 
-// Where a shuffle upwards reads: lanes without one keep their own value.
+// The lane that __shfl_up_sync reads. Lanes below delta keep their own value.
 inline int lane_below(int delta) {
   const int lane = static_cast<int>(machine().self().rank % 32);
   return lane >= delta ? lane - delta : lane;
@@ -485,7 +485,7 @@ inline unsigned warp(Op op, unsigned mask, uint64_t value, int line) {
   return static_cast<unsigned>(machine().warp_operation(op, mask, value, 0, line));
 }
 
-// Signed numbers keep their order when taken as unsigned with the sign bit turned over.
+// Signed numbers keep their order as unsigned numbers if their sign bit is inverted.
 inline int signed_max(unsigned mask, int value, int line) {
   return static_cast<int>(warp(Op::kMax, mask, static_cast<uint32_t>(value) ^ 0x80000000u, line) ^ 0x80000000u);
 }

@@ -1,7 +1,11 @@
 """The command line. One module per command; options, output and progress are what they share.
 
-Only typer is imported at the top, so that help and wrong options answer at once. A command imports numpy, the
-engine, the report and rich when it runs, and torch only for `convert`, `train` and `--device`.
+Only typer is imported at the top, so that help and wrong options answer at once. A command imports numpy, the engine,
+the report and rich when it runs. torch is imported only
+
+- by `convert`, `prepare` and `train`, and by `eval` for labels in .pt files
+- for a `--device` other than cpu
+- for part names in an OpenCLIP text space, if their vectors are not cached
 """
 
 from __future__ import annotations
@@ -9,49 +13,43 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 
-from pa3d.cli import (
-    convert,
-    evaluate,
-    harvest,
-    info,
-    keypoints,
-    prepare,
-    profile,
-    render,
-    segment,
-    synth,
-    train,
-)
 from pa3d.errors import InputError
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Name the parts of 3D shapes from free text.",
-)
-app.command()(segment.segment)
-app.command()(keypoints.keypoints)
-app.command()(render.render)
-app.command()(profile.profile)
-app.command()(info.info)
-app.command()(convert.convert)
-app.command()(harvest.harvest)
-app.command()(synth.synth)
-app.command()(prepare.prepare)
-app.add_typer(train.app, name="train")
-app.add_typer(evaluate.app, name="eval")
+# The commands, in the order in which help lists them. Each is a function of the same name in its module of pa3d.cli.
+COMMANDS = ("segment", "keypoints", "render", "profile", "info", "convert", "harvest", "synth", "prepare")
+# Commands with commands of their own: the module that has them as `app`.
+GROUPS = {"train": "train", "eval": "evaluate"}
 
 
-@app.callback(invoke_without_command=True)
+def make_app(commands: Sequence[str] = (*COMMANDS, *GROUPS)) -> typer.Typer:
+    """The command line with these commands only, because building all takes time (scripts/compare_startup.py)."""
+    app = typer.Typer(
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help="Name the parts of 3D shapes from free text.",
+    )
+    app.callback(invoke_without_command=True)(root)
+    for name in commands:
+        module = import_module(f"pa3d.cli.{GROUPS.get(name, name)}")
+        if name in GROUPS:
+            app.add_typer(module.app, name=name)
+        else:
+            app.command()(getattr(module, name))
+    return app
+
+
 def root(
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
 ) -> None:
@@ -63,12 +61,19 @@ def root(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, 1 for a bug, 2 for bad input, 130 when interrupted."""
+    """Run a command; returns the exit code.
+
+    0: success. 1: standard output could not be written (full disk, closed pipe), or a bug of pa3d. 2: invalid input,
+    output files that cannot be written, or not enough memory. 130: interrupted by Ctrl-C. 143: ended by SIGTERM.
+    """
     args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     _prepare_streams()
+    _clean_up_when_terminated()
     warnings.showwarning = _show_warning
     debug = "--debug" in args  # read here, because it also holds for errors in the options
     try:
+        wanted = args[0] if args[0] in (*COMMANDS, *GROUPS) else None
+        app = make_app((wanted,)) if wanted else make_app()
         code = app(args, prog_name="pa3d", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
@@ -76,8 +81,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except typer.Abort:
         return 130
+    except _Terminated:
+        return 128 + signal.SIGTERM
     except BrokenPipeError:
-        _discard_stdout()  # its reader is gone
+        _discard_stdout()  # the process that read it has ended
         return 1
     except MemoryError as error:
         return _report(error, "not enough memory; decimate the shape or use a smaller --sample", 2, debug)
@@ -93,12 +100,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _report(error, f"{what}; this is a bug of pa3d, --debug shows where", 1, debug)
 
 
+class _Terminated(BaseException):
+    """SIGTERM has come. Like KeyboardInterrupt, so that half-written files and worker processes go."""
+
+
+def _clean_up_when_terminated() -> None:
+    def terminate(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not interrupt the cleaning up
+        raise _Terminated
+
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, terminate)
+
+
 def _prepare_streams() -> None:
-    """Standard streams that never raise for a character, nor because the caller closed them."""
+    """Make the standard streams raise no error if they cannot encode a character, or if the caller closed them."""
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(descriptor)
-        except OSError:  # or the next file that is opened would take its place
+        except OSError:  # it is closed: the next file that is opened would get its number
             os.open(os.devnull, os.O_RDWR)
         stream = getattr(sys, name)
         if descriptor and stream is None:

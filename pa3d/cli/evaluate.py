@@ -49,7 +49,11 @@ def run(
     ] = None,
     protocol: Annotated[
         str,
-        typer.Option(metavar="pa3d|patchalign3d|cops|find3d", help="Evaluation protocol (docs/results.md)."),
+        typer.Option(
+            metavar="pa3d|patchalign3d|cops|find3d",
+            help="The rules of the evaluation: which points and names the method gets, and how its labels are scored "
+            "(docs/results.md).",
+        ),
     ] = "pa3d",
     split: Annotated[
         str | None, typer.Option(metavar="NAME", help="The split.  [default: the one that papers report]")
@@ -58,8 +62,9 @@ def run(
     method: Annotated[
         str,
         typer.Option(
-            metavar="model|oracle|majority|random|MODULE:CLASS",
-            help="What is measured: the model, a baseline, or a class of your own (docs/results.md).",
+            metavar="model|ceiling|majority|random|MODULE:CLASS",
+            help="What is measured: the model, its ceiling (true labels on its patches), a baseline, or a class of "
+            "your own (docs/results.md).",
         ),
     ] = "model",
     model: Model = None,
@@ -71,34 +76,40 @@ def run(
         str | None,
         typer.Option(
             metavar="smooth|nearest|membership",
-            help="How points get their scores from the patches.  [default: as the protocol says]",
+            help="How points get their scores from patches, as in pa3d segment.  [default: as the protocol says]",
         ),
     ] = None,
     prompts: Annotated[
         str | None,
         typer.Option(
-            metavar="part|category|ensemble", help="How names become prompts.  [default: as the protocol says]"
+            metavar="part|category|ensemble",
+            help='Which prompts stand for a name: of the part alone ("a seat"), with the category '
+            '("a seat of a chair"), or both.  [default: as the protocol says]',
         ),
     ] = None,
     absent: Annotated[
         str | None,
         typer.Option(
             metavar="skip|one|union",
-            help="IoU of parts that are absent from the ground truth.  [default: as the protocol says]",
+            help="How a part counts that has no true point on a shape. skip: not; one: as 1 if it is not predicted "
+            "either, else as 0; union: not if it is not predicted either, else as 0.  [default: as the protocol says]",
         ),
     ] = None,
     unlabelled: Annotated[
         str | None,
         typer.Option(
             metavar="ignored|other|background|category|zero",
-            help="How unlabelled points count.  [default: as the protocol says]",
+            help="How points without a true label count. ignored: not; other, background, category: as one more part "
+            "of this name, or of the name of the category; zero: as a class of logit 0.  "
+            "[default: as the protocol says]",
         ),
     ] = None,
     offered: Annotated[
         str | None,
         typer.Option(
             metavar="category|dataset",
-            help="Which names the method chooses from.  [default: as the protocol says]",
+            help="Which names are offered, that is, which names the method chooses from: the parts of the shape's "
+            "category, or of all categories of the dataset.  [default: as the protocol says]",
         ),
     ] = None,
     rotations: Annotated[
@@ -129,16 +140,16 @@ def run(
     from pa3d.evaluate.run import evaluate
     from pa3d.evaluate.table import table_text
 
-    chosen = make_method(
+    measured_method = make_method(
         method, model=model, precision=precision, device=device, sample=sample, assign=assign, patches=patches
     )
-    opened = open_dataset(dataset, root, split=split, up=up)
+    opened_dataset = open_dataset(dataset, root, split=split, up=up)
     changes = {"prompts": prompts, "absent": absent, "unlabelled": unlabelled, "offered": offered}
     folder = out if out is not None else Path(f"{dataset}-{protocol}")
-    with _errors_of(method), progress_bar(f"{dataset}, {protocol}", enabled=not (quiet or json)) as progress:
+    with _method_errors(method), progress_bar(f"{dataset}, {protocol}", enabled=not (quiet or json)) as progress:
         results = evaluate(
-            opened,
-            chosen,
+            opened_dataset,
+            measured_method,
             protocol,
             out=folder,
             workers=workers,
@@ -153,7 +164,7 @@ def run(
     with atomic_write(folder / "table.txt", "w") as file:
         file.write(text)
     with atomic_write(folder / "report.html", "w") as file:
-        file.write(_report(folder, results, opened, chosen, pictures=not no_pictures))
+        file.write(_report(folder, results, opened_dataset, measured_method, pictures=not no_pictures))
     for row in results["failed"]:
         print(f"left out: {row['reason']}", file=sys.stderr)
     if json:
@@ -177,24 +188,25 @@ def compare(
     """Show how much B differs from A on the same shapes, with a 95 % interval."""
     from pa3d.evaluate.paired import compare as compare_results
 
-    found = compare_results(a, b)
+    comparison = compare_results(a, b)
     if json:
-        print_json(found)
+        print_json(comparison)
         return
-    typer.echo(f"{found['a']['name']} -> {found['b']['name']}, {found['shapes']} shapes, {found['protocol']}")
-    if found["unpaired"]:
-        typer.echo(f"{found['unpaired']} shapes are in only one of them and are left out")
+    names = f"{comparison['a']['name']} -> {comparison['b']['name']}"
+    typer.echo(f"{names}, {comparison['shapes']} shapes, {comparison['protocol']}")
+    if comparison["unpaired"]:
+        typer.echo(f"{comparison['unpaired']} shapes are in only one of them and are left out")
     for key, label in (("miou", "mIoU"), ("ciou", "cIoU")):
-        interval = found[key]["interval"]
+        interval = comparison[key]["interval"]
         between = f"  ({100 * interval[0]:+.2f} to {100 * interval[1]:+.2f})" if interval else ""
-        typer.echo(f"{label:<6}{100 * found[key]['difference']:+.2f}{between}")
-    typer.echo(f"better {found['better']}, worse {found['worse']}, equal {found['equal']}")
-    for name, row in found["categories"].items():
+        typer.echo(f"{label:<6}{100 * comparison[key]['difference']:+.2f}{between}")
+    typer.echo(f"better {comparison['better']}, worse {comparison['worse']}, equal {comparison['equal']}")
+    for name, row in comparison["categories"].items():
         typer.echo(f"{name:<20}{100 * row['difference']:+7.2f}  {row['shapes']:>5} shapes")
 
 
 @contextmanager
-def _errors_of(method: str) -> Iterator[None]:
+def _method_errors(method: str) -> Iterator[None]:
     """Report an error in the code of a class from outside as such, not as a bug of pa3d."""
     try:
         yield

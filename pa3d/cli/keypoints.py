@@ -9,6 +9,7 @@ import typer
 
 from pa3d.cli.options import (
     Category,
+    Columns,
     Debug,
     Json,
     Model,
@@ -44,9 +45,10 @@ def keypoints(
     ] = None,
     category: Category = None,
     count: Annotated[
-        int, typer.Option("-n", "--count", min=1, metavar="N", help="How many points to find for each name.")
+        int, typer.Option("-n", "--count", min=1, metavar="N", help="How many keypoints to find for each name.")
     ] = 1,
     up: Up = None,
+    columns: Columns = None,
     sample: Sample = "2048",
     seed: SampleSeed = 0,
     model: Model = None,
@@ -63,19 +65,27 @@ def keypoints(
     folder = out if out is not None else Path(f"{file.stem}-keypoints")
     check_can_write(folder)
     with spinner(f"looking at {file.name}", enabled=not (quiet or json)):
+        from pa3d.io import load
         from pa3d.report.keypoints import write_keypoints
         from pa3d.segment import Segmenter
 
         segmenter = Segmenter.from_pretrained(model)
         result = segmenter.keypoints(
-            file, asked, like=like or None, category=category, count=count, sample=points, up=up, seed=seed
+            load(file, up=up, columns=columns),
+            asked,
+            like=like or None,
+            category=category,
+            count=count,
+            sample=points,
+            up=up,
+            seed=seed,
         )
         files = write_keypoints(result, folder)
     if json:
         print_json({**result.to_dict(), "settings": result.settings, "files": {k: str(v) for k, v in files.items()}})
     elif not quiet:
         width = max(len(name) for name in result.names)
-        for found in result.found:
-            position = ", ".join(f"{value:.4g}" for value in found.position)
-            typer.echo(f"{found.name:<{width}}  {found.score:.2f}  ({position})")
+        for keypoint in result.found:
+            position = ", ".join(f"{value:.4g}" for value in keypoint.position)
+            typer.echo(f"{keypoint.name:<{width}}  {keypoint.score:.2f}  ({position})")
         print_files(folder, ", ".join(path.name for path in files.values()))

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what their texts mean. Imports only typer."""
+"""Options that several commands share, and the parsing of their values. Imports only typer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ SEPARATORS = re.compile(
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing unless something goes wrong.")]
 Json = Annotated[bool, typer.Option("--json", help="Print a summary as JSON and nothing else.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")]
+Fresh = Annotated[
+    bool,
+    typer.Option("--fresh", help="Discard what an earlier run left in the folder, and start over.  [default: resume]"),
+]
 
 ShapeFile = Annotated[Path, typer.Argument(metavar="FILE", help="A mesh or a point cloud.", show_default=False)]
 PartNames = Annotated[
@@ -38,12 +41,23 @@ Up = Annotated[
     str | None,
     typer.Option(metavar="x|y|z", help="Which axis of the file points up.  [default: y]", show_default=False),
 ]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        metavar="X,Y,Z",
+        help="Which columns of a table are x, y and z: names from its header, or numbers from 1.  [default: those "
+        "named x, y, z, or the first three]",
+        show_default=False,
+    ),
+]
 Sample = Annotated[str, typer.Option(metavar="N|all", help="How many surface points the encoder sees.")]
 Assign = Annotated[
     str | None,
     typer.Option(
         metavar="smooth|nearest|membership",
-        help="How points get their scores from the patches.  [default: as the checkpoint says]",
+        help="How points get their scores from patches. nearest: from the nearest patch centre; smooth: from the three "
+        "nearest centres, weighted by inverse distance; membership: the mean of the patches that contain the nearest "
+        "sampled point.  [default: as the checkpoint says]",
     ),
 ]
 SampleSeed = Annotated[int, typer.Option(min=0, metavar="N", help="Random seed of the surface samples.")]
@@ -67,7 +81,10 @@ Threads = Annotated[
 Patches = Annotated[
     int | None,
     typer.Option(
-        min=1, metavar="N", help="Patches per shape. More patches give finer parts and take longer.  [default: 128]"
+        min=1,
+        metavar="N",
+        help="How many patches (groups of neighbouring points) a shape is divided into. More patches find smaller "
+        "parts and take longer.  [default: as the checkpoint says; 128 for the embedded model]",
     ),
 ]
 
@@ -85,21 +102,27 @@ def part_names(text: str) -> list[str]:
     lines = [text]
     if is_file:
         try:
-            lines = Path(text).read_text(encoding="utf-8-sig").splitlines()
+            data = Path(text).read_bytes()
+            encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+            lines = data.decode(encoding).splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise InputError(
-                f"--parts {text}: cannot be read ({reason}); give a text file with one name per line"
-            ) from error
+            reason, hint = (
+                (error.strerror, "give a text file with one name per line")
+                if isinstance(error, OSError)
+                else ("it is not UTF-8 text", "save it as UTF-8, one name per line")
+            )
+            raise InputError(f"--parts {text}: cannot be read ({reason}); {hint}") from error
         lines = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
     names = SEPARATORS.split(lines[0]) if len(lines) == 1 else lines
-    names = [name.strip() for name in names if name.strip()]
+    names = [name for raw in names if (name := raw.strip("\ufeff \t\r\n").strip())]
     if not names:
         where = f" in {text}" if is_file else ""
         raise InputError(f'no part names{where}; give at least one, such as --parts "seat, back, leg"')
     for name in names:
         if not name.isascii() and any("\ud800" <= ch <= "\udfff" for ch in name):
-            raise InputError(f"part name {name!a} is not UTF-8 text; use a terminal or script in UTF-8")
+            raise InputError(f"part name {name[:60]!a} is not UTF-8 text; use a terminal or script in UTF-8")
+        if any(ch < " " or ch == "\x7f" for ch in name.replace("\t", " ")):
+            raise InputError(f"part name {name[:60]!a} has control characters; give words")
     return names
 
 
@@ -108,7 +131,7 @@ def sample_size(text: str) -> int | None:
     if text == "all":
         return None
     if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"--sample {text}: expected a whole number of at least 1, or all")
+        raise InputError(f"--sample {text}: expected an integer of at least 1, or all")
     return int(text)
 
 

@@ -30,8 +30,8 @@ def prepare(
         str,
         typer.Option(
             metavar="NAME",
-            help="The 2D network that describes the views, such as efficientnet-lite0 or dinov2-base. "
-            "An unknown name lists all.",
+            help="The 2D network that computes features of the views, such as efficientnet-lite0 or dinov2-base. "
+            "The error message for an unknown name lists all names.",
         ),
     ] = "efficientnet-lite0",
     weights: Annotated[
@@ -45,7 +45,12 @@ def prepare(
     ] = "10",
     size: Annotated[int, typer.Option(metavar="N", help="Width and height of a view in pixels.")] = 518,
     points: Annotated[int, typer.Option(metavar="N", help="Points drawn from each surface.")] = 8192,
-    patches: Annotated[int, typer.Option(metavar="N", help="Patches per shape; each gets a target.")] = 128,
+    patches: Annotated[
+        int,
+        typer.Option(
+            metavar="N", help="Patches (groups of neighbouring points) per shape; each gets a target feature."
+        ),
+    ] = 128,
     patch_size: Annotated[int, typer.Option(metavar="N", help="Points per patch.")] = 32,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Random seed of the points.")] = 0,
     up: Annotated[str, typer.Option(metavar="x|y|z", help="Which axis points up, for files that do not say.")] = "y",
@@ -75,9 +80,9 @@ def prepare(
     from pa3d.multiview.targets import ViewOptions
     from pa3d.threads import cpu_count
 
-    seen = ViewOptions(views, size, points, patches, patch_size, seed)
+    view_options = ViewOptions(views, size, points, patches, patch_size, seed)
     file = str(weights.absolute()) if weights is not None else None
-    options = PrepareOptions(seen, backbone, file, up, grey, shard_size, layout, split)
+    options = PrepareOptions(view_options, backbone, file, up, grey, shard_size, layout, split)
     count = workers or cpu_count()
     with progress_with_rate("preparing", enabled=not (quiet or json)) as progress:
         result = run(where, out, options, workers=count, ray=ray, fresh=fresh, progress=progress)
@@ -86,5 +91,5 @@ def prepare(
     if json:
         print_json(result)
     elif not quiet:
-        left = f", {len(result['failed'])} left out" if result["failed"] else ""
-        print_files(out, f"{result['shapes']} shapes{left}")
+        failed = f", {len(result['failed'])} left out" if result["failed"] else ""
+        print_files(out, f"{result['shapes']} shapes{failed}")

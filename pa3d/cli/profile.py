@@ -8,6 +8,7 @@ import typer
 
 from pa3d.cli.options import (
     Assign,
+    Columns,
     Debug,
     Device,
     Json,
@@ -28,6 +29,7 @@ def profile(
     file: ShapeFile,
     parts: PartNames,
     calls: Annotated[int, typer.Option("-n", "--calls", min=1, metavar="N", help="How many calls are timed.")] = 50,
+    columns: Columns = None,
     sample: Sample = "2048",
     assign: Assign = None,
     model: Model = None,
@@ -48,7 +50,7 @@ def profile(
     names, points = part_names(parts), sample_size(sample)
     timer = Stopwatch()
     with timer("read"):
-        shape = load(file)
+        shape = load(file, columns=columns)
     with timer("model"):
         from pa3d.segment import Segmenter
 

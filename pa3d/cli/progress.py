@@ -111,5 +111,5 @@ class _Lines:
         if time.monotonic() < self._next and done < total:
             return
         self._next = time.monotonic() + SECONDS_PER_LINE
-        left = f", {rate:.0f} per minute, {(total - done) / rate:.1f} min left" if rate > 0 else ""
-        print(f"{done}/{total} shapes{left}" + (f", {broken} broken" if broken else ""), file=sys.stderr, flush=True)
+        speed = f", {rate:.0f} per minute, {(total - done) / rate:.1f} min left" if rate > 0 else ""
+        print(f"{done}/{total} shapes{speed}" + (f", {broken} broken" if broken else ""), file=sys.stderr, flush=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pa3d.cli.options import Debug, Quiet, ShapeFile, Up, check_choice
+from pa3d.cli.options import Columns, Debug, Quiet, ShapeFile, Up, check_choice
 from pa3d.cli.output import check_can_write, print_files
 from pa3d.errors import InputError
 
@@ -67,6 +67,7 @@ def render(
         float | None, typer.Option(metavar="R", help="Radius of a cloud's points, for a shape of radius 1.")
     ] = None,
     up: Up = None,
+    columns: Columns = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -92,7 +93,7 @@ def render(
     folder = out if out is not None else Path(f"{file.stem}-views")
     check_can_write(folder)
     cameras = _cameras(views, elevations, count, orthographic)
-    shape = load(file, up=up)
+    shape = load(file, up=up, columns=columns)
     points, center, scale = _normalized(shape)
     colors = _colors(file, shape, color)
     pictures = _render(points, shape, cameras, size, colors, style, background, not flat, radius)
@@ -145,28 +146,28 @@ def _normalized(shape: Shape) -> tuple[NDArray[np.float32], NDArray[np.float64],
     from pa3d.report.files import to_y_up
 
     points = to_y_up(shape.points, shape.up).astype(np.float64)
-    used = points if shape.faces is None else points[np.unique(shape.faces)]
-    center = (used.min(axis=0) + used.max(axis=0)) / 2
-    scale = 1 / float(np.linalg.norm(used - center, axis=1).max())
+    surface = points if shape.faces is None else points[np.unique(shape.faces)]  # without unused vertices
+    center = (surface.min(axis=0) + surface.max(axis=0)) / 2
+    scale = 1 / float(np.linalg.norm(surface - center, axis=1).max())
     return np.ascontiguousarray((points - center) * scale, np.float32), center, scale
 
 
 def _colors(file: Path, shape: Shape, color: str) -> dict[str, Any]:
     """Those of face_colors, vertex_colors, texture and notes that the shape has."""
-    found: dict[str, Any] = {}
+    colors: dict[str, Any] = {}
     if color in ("auto", "vertex") and shape.colors is not None:
-        found["vertex_colors"] = shape.colors
+        colors["vertex_colors"] = shape.colors
     if color in ("auto", "texture") and shape.faces is not None:
         from pa3d.multiview.materials import read_materials
 
         materials = read_materials(file, len(shape.faces))
-        found |= {"face_colors": materials.face_colors, "texture": materials.texture, "notes": materials.notes}
-    if color == "vertex" and not found:
+        colors |= {"face_colors": materials.face_colors, "texture": materials.texture, "notes": materials.notes}
+    if color == "vertex" and not colors:
         raise InputError(f"{shape.name}: has no vertex colours; leave out --color vertex, or use --color grey")
-    if color == "texture" and found.get("texture") is None and found.get("face_colors") is None:
-        why = "; ".join(found.get("notes", [])) or "only GLB, glTF and OBJ have them"
+    if color == "texture" and colors.get("texture") is None and colors.get("face_colors") is None:
+        why = "; ".join(colors.get("notes", [])) or "only GLB, glTF and OBJ have them"
         raise InputError(f"{shape.name}: has no textures or material colours ({why}); use --color auto or grey")
-    return found
+    return colors
 
 
 def _render(

@@ -10,6 +10,7 @@ import typer
 from pa3d.cli.options import (
     Assign,
     Category,
+    Columns,
     Debug,
     Device,
     Json,
@@ -53,8 +54,9 @@ def segment(
             min=0,
             max=1,
             metavar="T",
-            help="Label -1 where the best probability is below T. With the embedded model: the probability among the "
-            'names and "none of them", times the presence of the name.',
+            help="Threshold from 0 to 1: points whose best probability is below T get label -1, none of the parts. The "
+            "embedded model takes the probability among the names and 'none of them', times the presence of the name.  "
+            "[default: every point gets a part]",
         ),
     ] = None,
     up: Annotated[
@@ -72,6 +74,7 @@ def segment(
             help="Points of a cloud with NaN or infinite coordinates: label them -1, or refuse the file.",
         ),
     ] = "skip",
+    columns: Columns = None,
     sample: Sample = "2048",
     assign: Assign = None,
     seed: SampleSeed = 0,
@@ -106,7 +109,7 @@ def segment(
         check_names(names)
         timer = Stopwatch()
         with timer("load"):
-            shape = load(file, up=None if up == "auto" else up, nan=nan)
+            shape = load(file, up=None if up == "auto" else up, nan=nan, columns=columns)
         with timer("model"):
             segmenter = Segmenter.from_pretrained(
                 model, precision=precision, device=device, threads=threads, patches=patches

@@ -16,7 +16,12 @@ MANIFEST = "synth.json"
 
 Points = Annotated[int, typer.Option(min=1, max=1_000_000, metavar="N", help="Points per cloud.")]
 Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Random seed.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace the folder of an earlier run of this command.")]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Replace the folder of an earlier run of this command.  [default: stop with an error]"
+    ),
+]
 
 
 def synth(
@@ -24,7 +29,7 @@ def synth(
         str | None,
         typer.Argument(metavar="CATEGORY", help="What to generate; --list shows all categories.", show_default=False),
     ] = None,
-    count: Annotated[int, typer.Option("-n", "--count", min=1, metavar="N", help="How many shapes.")] = 1,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, metavar="N", help="How many shapes to generate.")] = 1,
     out: Annotated[
         Path | None,
         typer.Option("-o", "--out", metavar="FOLDER", help="The folder to write.  [default: ./CATEGORY]"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pa3d.cli.options import Debug, Json, Quiet
+from pa3d.cli.options import Debug, Fresh, Json, Quiet
 from pa3d.cli.output import print_json
 from pa3d.errors import InputError
 
@@ -72,7 +72,7 @@ def _add_command(stage: Stage, description: str) -> None:
         device: Annotated[
             str | None, typer.Option(metavar="auto|cpu|cuda", help="Where to compute. Sets run.device.")
         ] = None,
-        fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")] = False,
+        fresh: Fresh = False,
         quiet: Quiet = False,
         json: Json = False,
         debug: Debug = False,

@@ -51,7 +51,7 @@ class Vocabulary:
         return self.nouns | self.kinds["object"] | self.kinds["whole"]
 
     @cached_property
-    def known(self) -> frozenset[str]:
+    def words(self) -> frozenset[str]:
         """All words that a glued word may be made of."""
         short = (*self.kinds["noise"], *self.aliases, *(word for name in self.coarser for word in name.split()))
         return self.things | self.kinds["place"] | {word for word in short if len(word) > 2} | {"left", "right"}
@@ -110,7 +110,7 @@ def clean_words(raw: str, corpus: str = "") -> list[str]:
 
     corpus: where the name comes from; words of that corpus then count too.
     """
-    known = vocabulary(corpus)
+    vocab = vocabulary(corpus)
     text = _PRIMITIVE.sub("", raw)
     text = re.sub(
         r"sweethome3d_(window_(?=mirror))?|opening_on_(hinge|rail)_\d+|on_(hinge|rail)_\d+|hinge_\d+(?=_)",
@@ -122,15 +122,15 @@ def clean_words(raw: str, corpus: str = "") -> list[str]:
     text = re.sub(r"poly_?surface", " ", text, flags=re.I)
     text = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])", " ", text)
     tokens = [t.lower() for t in re.split(r"[^A-Za-z]+", text) if t]
-    tokens = _rejoined(_owner_first(_first_of_repeated(tokens)), known)
+    tokens = _rejoined(_owner_first(_first_of_repeated(tokens)), vocab)
     words: list[str] = []
     for token in tokens:
         for word in _unglue(token, corpus):
             if word in _RELATIONS and words:
                 return words
-            if word in known.kinds["side"] or word in known.kinds["noise"]:
+            if word in vocab.kinds["side"] or word in vocab.kinds["noise"]:
                 continue
-            for replaced in known.aliases.get(word, _singular(word, known)).split():
+            for replaced in vocab.aliases.get(word, _singular(word, vocab)).split():
                 if not words or words[-1] != replaced:
                     words.append(replaced)
     return words
@@ -144,17 +144,17 @@ def part_names(raw: str, category: str = "", corpus: str = "") -> tuple[str, ...
     the category (a group "chair" of a chair) gives (); another whole object ("book" in a shelf) gives its
     own name. corpus: where the name comes from (``pa3d.data.sources.origin``); words of that corpus then count too.
     """
-    known = vocabulary(corpus)
-    places = known.kinds["place"]
+    vocab = vocabulary(corpus)
+    places = vocab.kinds["place"]
     words = clean_words(raw, corpus)
-    nouns = [i for i, word in enumerate(words) if word in known.nouns and _fits(word, category)]
+    nouns = [i for i, word in enumerate(words) if word in vocab.nouns and _fits(word, category)]
     for size in (3, 2):
         for start in range(len(words) - size + 1):
-            if " ".join(words[start : start + size]) in known.coarser:
+            if " ".join(words[start : start + size]) in vocab.coarser:
                 nouns.append(start + size - 1)
     if not nouns:
         own = _own_words(category)
-        things = [word for word in words if word in known.kinds["object"] and word not in own]
+        things = [word for word in words if word in vocab.kinds["object"] and word not in own]
         return (things[-1],) if things else ()
     last = max(nouns)
     # "handle bottom" means a place on a handle, "leg front" a front leg: places after the noun go before it.
@@ -163,19 +163,19 @@ def part_names(raw: str, category: str = "", corpus: str = "") -> tuple[str, ...
         words = [*words[:last], place, words[last]]
         last += 1
     start = last
-    while start > 0 and last - start < 2 and _belongs(words, start, last, known):
+    while start > 0 and last - start < 2 and _belongs(words, start, last, vocab):
         start -= 1
         if words[start] in places:
             break
-    if words[last] in known.kinds["itself"] and words[last] in _own_words(category):
+    if words[last] in vocab.kinds["itself"] and words[last] in _own_words(category):
         return ()
     names: list[str] = []
     for begin in range(start, last + 1):
         name = " ".join(words[begin : last + 1])
-        for other in (name.replace("rear ", "back "), *known.coarser.get(name, ())):
+        for other in (name.replace("rear ", "back "), *vocab.coarser.get(name, ())):
             if other not in names:
                 names.append(other)
-        if name in known.kinds["compound"]:
+        if name in vocab.kinds["compound"]:
             break
     return tuple(names)
 
@@ -225,21 +225,21 @@ def _fits(word: str, category: str) -> bool:
     return word not in _ONLY_OF or not category or bool(_ONLY_OF[word].search(category))
 
 
-def _belongs(words: list[str], start: int, last: int, known: Vocabulary) -> bool:
+def _belongs(words: list[str], start: int, last: int, vocab: Vocabulary) -> bool:
     """Whether the word before the name belongs to it: a place, or the beginning of a usual pair."""
     word = words[start - 1]
-    if " ".join(words[start - 1 : last + 1]) in known.coarser or words[start] in PAIRS.get(word, ()):
+    if " ".join(words[start - 1 : last + 1]) in vocab.coarser or words[start] in PAIRS.get(word, ()):
         return True
-    places = known.kinds["place"]
+    places = vocab.kinds["place"]
     return word in places and words[last] not in places and word != "main"
 
 
-def _rejoined(tokens: list[str], known: Vocabulary) -> list[str]:
+def _rejoined(tokens: list[str], vocab: Vocabulary) -> list[str]:
     """Words that a hump cut in two: touch pad, head light."""
     joined: list[str] = []
     for token in tokens:
         pair = joined[-1] + token if joined else ""
-        if pair and len(token) > 2 and (pair in known.aliases or _singular(pair, known) in known.nouns):
+        if pair and len(token) > 2 and (pair in vocab.aliases or _singular(pair, vocab) in vocab.nouns):
             joined[-1] = pair
         else:
             joined.append(token)
@@ -261,12 +261,12 @@ def _first_of_repeated(tokens: list[str]) -> list[str]:
     return tokens
 
 
-def _singular(word: str, known: Vocabulary) -> str:
+def _singular(word: str, vocab: Vocabulary) -> str:
     """The singular of a word when that is a known word, else the word itself."""
-    if word in known.things:
+    if word in vocab.things:
         return word
     for ending, replacement in (("ies", "y"), ("ves", "f"), ("es", ""), ("s", "")):
-        if word.endswith(ending) and word[: -len(ending)] + replacement in known.things:
+        if word.endswith(ending) and word[: -len(ending)] + replacement in vocab.things:
             return word[: -len(ending)] + replacement
     return word
 
@@ -274,17 +274,17 @@ def _singular(word: str, known: Vocabulary) -> str:
 @lru_cache(maxsize=65536)
 def _unglue(token: str, corpus: str) -> tuple[str, ...]:
     """Known words that cover the token completely, the fewest; the token itself when there are none."""
-    known = vocabulary(corpus)
-    if token in known.known or token in known.kinds["side"] or _singular(token, known) != token:
+    vocab = vocabulary(corpus)
+    if token in vocab.words or token in vocab.kinds["side"] or _singular(token, vocab) != token:
         return (token,)
     for bare in (re.sub(r"^[lr]h?", "", token), re.sub(r"[lr]h?$", "", token)):
-        if len(bare) > 2 and bare != token and (bare in known.nouns or bare in known.aliases):
+        if len(bare) > 2 and bare != token and (bare in vocab.nouns or bare in vocab.aliases):
             return (bare,)
     best: list[tuple[str, ...] | None] = [()] + [None] * len(token)
     for end in range(3, len(token) + 1):
         for start in range(end - 2):
             head, word = best[start], token[start:end]
-            if head is not None and (word in known.known or _singular(word, known) in known.nouns):
+            if head is not None and (word in vocab.words or _singular(word, vocab) in vocab.nouns):
                 shortest = best[end]
                 if shortest is None or len(head) + 1 < len(shortest):
                     best[end] = (*head, word)

@@ -1,4 +1,4 @@
-"""The training data of Find3D's engine and PatchAlign3D as they lie on disk: reading, writing, a tiny set of them.
+"""The official layout: reads and writes training data in the files of Find3D's engine and PatchAlign3D.
 
     ROOT/labeled/points/UID/points.pt               (P, C >= 3) floats, the first three x, y, z
     ROOT/labeled/points/UID/point2face.pt           (P,) integers, the face each point lies on
@@ -10,8 +10,8 @@
         patch_dino/patch_features.pt                a dict: centers_xyz (G, 3), patch_feats (G, D), feature_dim D
     ROOT/labeled/split/{train,val}.txt              one CATEGORY_UID per line
 
-Points are as the encoder sees them, z up: a shape that is y up is written with y and z exchanged
-(`pa3d.frames.TO_MODEL_AXES`), which is what the method does to a shape at inference. Needs torch.
+Points are in the axes of the encoder, z up. A y-up shape is written with y and z exchanged
+(`pa3d.frames.TO_MODEL_AXES`), as the method does at inference. Needs torch.
 """
 
 from __future__ import annotations
@@ -304,8 +304,8 @@ def _oriented(root: str | Path, entry: str) -> Path:
 
 def _by_number(path: Path) -> tuple[int, str]:
     """Pictures by the last number in their names, so that 10 follows 9 whether or not zeros lead."""
-    found = re.findall(r"\d+", path.stem)
-    return (int(found[-1]) if found else -1, path.name)
+    numbers = re.findall(r"\d+", path.stem)
+    return (int(numbers[-1]) if numbers else -1, path.name)
 
 
 def _load(path: Path) -> Any:
@@ -331,16 +331,16 @@ def _tensor(path: Path, value: Any, rank: int) -> NDArray[Any]:
 
 
 def _array(path: Path, rank: int, dtype: type | None = None) -> NDArray[Any]:
-    found = _tensor(path, _load(path), rank)
-    return found if dtype is None else found.astype(dtype)
+    tensor = _tensor(path, _load(path), rank)
+    return tensor if dtype is None else tensor.astype(dtype)
 
 
 def _patch_features(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    found = _load(path)
-    if not isinstance(found, dict) or not {"centers_xyz", "patch_feats"} <= found.keys():
+    content = _load(path)
+    if not isinstance(content, dict) or not {"centers_xyz", "patch_feats"} <= content.keys():
         raise InputError(f"{path}: expected a dictionary with centers_xyz and patch_feats; write it again")
-    centers, features = (_tensor(path, found[key], 2).astype(np.float32) for key in ("centers_xyz", "patch_feats"))
-    wide = found.get("feature_dim", features.shape[1])
+    centers, features = (_tensor(path, content[key], 2).astype(np.float32) for key in ("centers_xyz", "patch_feats"))
+    wide = content.get("feature_dim", features.shape[1])
     if centers.shape != (len(features), 3) or not len(features) or wide != features.shape[1]:
         raise InputError(
             f"{path}: centers_xyz {centers.shape}, patch_feats {features.shape} and feature_dim {wide} do not fit; "

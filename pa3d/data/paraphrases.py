@@ -40,10 +40,10 @@ def load_paraphrases() -> dict[str, tuple[str, ...]]:
     return dict(_table())
 
 
-def paraphrases_of(name: str, category: str = "") -> tuple[str, ...]:
+def get_paraphrases(name: str, category: str = "") -> tuple[str, ...]:
     """Paraphrases of a part of an object of this category; () for a name that the table does not have.
 
-    >>> "part that hits the nail" in paraphrases_of("head", "hammer")
+    >>> "part that hits the nail" in get_paraphrases("head", "hammer")
     True
     """
     table = _table()

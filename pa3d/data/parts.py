@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa3d.errors import InputError
+from pa3d.io._common import first_line
+from pa3d.io.npy import NUMPY_ERRORS
 from pa3d.sampling import sample_surface
 
 
@@ -101,11 +103,13 @@ def write_shards(records: Iterable[PartCloud], folder: str | Path, *, shard_size
 
 
 def record_members(record: PartCloud) -> dict[str, bytes]:
-    """The files that hold a record in a shard, by what follows the key in their names.
+    """The files of a record in a shard, by the end of their names, after the number of the record.
 
-    ``points.npy`` (P, 3) float32; ``masks.npy`` (L, ceil(P/8)) bits of the masks; ``centers.npy`` (G, 3) float32 and
-    ``features.npy`` (G, D) float16, where there are any; ``json``: names, category, source, license, id, points,
-    and provenance where it is known. Equal records give equal bytes.
+    points.npy: (P, 3) float32.
+    masks.npy: (L, ceil(P/8)) uint8, the packed bits of the masks.
+    centers.npy, features.npy: (G, 3) float32 and (G, D) float16, if the record has patch features.
+    json: names, category, source, license, id, points, and provenance if it is known.
+    Equal records give equal bytes.
     """
     meta: dict[str, Any] = {k: getattr(record, k) for k in ("names", "category", "source", "license", "id")}
     meta["points"] = len(record.points)
@@ -164,8 +168,8 @@ def record_from_members(shard: Path, key: str, members: dict[str, bytes]) -> Par
             features = np.load(io.BytesIO(members["features.npy"]), allow_pickle=False)
             record.patch_features = features.astype(np.float32)
         return record
-    except (KeyError, ValueError) as error:
-        raise InputError(f"{shard}: record {key} is damaged ({error}); write the shard again") from error
+    except NUMPY_ERRORS as error:
+        raise InputError(f"{shard}: record {key} is damaged ({first_line(error)}); write the shard again") from error
 
 
 def _npy(array: np.ndarray) -> bytes:

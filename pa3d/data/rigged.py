@@ -88,8 +88,8 @@ class RiggedCharacter:
         """Read the skinned meshes of a .glb or .gltf file. Raises InputError when it has none."""
         path = Path(path)
         with raise_as_input_error(path.name, "glTF"):
-            about = {"category": category or path.stem, "id": id or path.stem}
-            return cls.from_gltf(Gltf.load(path), source=source, license=license, **about)
+            names = {"category": category or path.stem, "id": id or path.stem}
+            return cls.from_gltf(Gltf.load(path), source=source, license=license, **names)
 
     @classmethod
     def from_gltf(
@@ -217,8 +217,8 @@ def random_rotations(character: RiggedCharacter, rng: np.random.Generator, amoun
 def _shoulder_rotation(along: NDArray[np.float64], rng: np.random.Generator, amount: float) -> NDArray[np.float64]:
     """From the bind direction to a random one: from hanging to overhead, swung forward or back, twisted."""
     now = np.arcsin(np.clip(along[1], -1, 1))
-    wanted = np.radians(rng.uniform(-80, 70))
-    lift = axis_angle_rotation(np.cross(along, [0, 1, 0]), (wanted - now) * amount)
+    target = np.radians(rng.uniform(-80, 70))
+    lift = axis_angle_rotation(np.cross(along, [0, 1, 0]), (target - now) * amount)
     inward = -1.0 if along[0] > 0 else 1.0
     swing = axis_angle_rotation([0, 1, 0], inward * amount * np.radians(rng.uniform(-25, 75)))
     return swing @ lift @ axis_angle_rotation(along, amount * np.radians(rng.uniform(-50, 50)))
@@ -245,7 +245,7 @@ class _Skeleton:
             joints, inverse_bind = skin.joints, skin.inverse_bind
             # The rest pose may differ from the bind pose: the joint nearest the top places the whole mesh.
             top = min(range(len(joints)), key=lambda i: len(gltf.ancestors(joints[i])))
-            placement = gltf.nodes[joints[top]].world @ inverse_bind[top]
+            placement = gltf.nodes[joints[top]].world_matrix @ inverse_bind[top]
             for node, inverse in zip(joints, inverse_bind, strict=True):
                 if node not in self.nodes:
                     self.nodes.append(node)
@@ -306,7 +306,7 @@ def _mesh_of_node(gltf: Gltf, skeleton: _Skeleton, index: int, corpus: str) -> l
                 raise CorruptFileError("is damaged: the joints and weights of a skin do not fit its vertices")
             joints = joint_map[joints]
         elif above:
-            placement = node.world
+            placement = node.world_matrix
             joints = np.full((len(primitive.vertices), 4), skeleton.nodes.index(above[0]))
             weights = np.tile([1.0, 0, 0, 0], (len(primitive.vertices), 1))
         else:

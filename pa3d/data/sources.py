@@ -1,8 +1,13 @@
-"""What is known of harvested files beyond their geometry: where they come from, their licence, wrong names.
+"""Sources, licences and wrong names of harvested files.
 
-A licence is, in this order: what the caller says; what the table of known sources says; what a LICENSE or
-COPYING file in the file's folder or above it says, if it is recognised; the copyright entry of a glTF file;
-"unknown". The tables are TSV files beside this module.
+The licence of a file comes from the first of these that has one:
+
+- the caller
+- the table of known sources
+- a LICENSE or COPYING file in the folder of the file or above it, if it is a known licence
+- the copyright entry of a glTF file
+
+Otherwise it is "unknown". The tables are TSV files beside this module.
 """
 
 from __future__ import annotations
@@ -25,16 +30,16 @@ _LICENSE_NAMES = re.compile(r"(un)?licen[cs]e|copying|copyright|notice", re.I)
 def origin(path: Path, copyright: str = "") -> tuple[str, str]:
     """Source and licence of a file; copyright is what the file itself says."""
     where = path.absolute().as_posix().lower()
-    known = ((source, license) for pattern, source, license in KNOWN_SOURCES if re.search(pattern, where))
-    return next(known, (path.absolute().parent.name, _license_near(path.absolute().parent) or _spdx(copyright)))
+    matches = ((source, license) for pattern, source, license in KNOWN_SOURCES if re.search(pattern, where))
+    return next(matches, (path.absolute().parent.name, _license_near(path.absolute().parent) or _spdx(copyright)))
 
 
-def category_of(path: Path) -> str:
-    """What a file shows: known for its folder, else the words of its name."""
+def guess_category(path: Path) -> str:
+    """The category of a file: that of its folder in the table, else the words of its name."""
     where = path.absolute().as_posix().lower()
-    known = next((name for pattern, name, _ in KNOWN_CATEGORIES if re.search(pattern, where)), None)
-    if known:
-        return known
+    category = next((name for pattern, name, _ in KNOWN_CATEGORIES if re.search(pattern, where)), None)
+    if category:
+        return category
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", path.stem)
     return " ".join(re.findall(r"[a-z]+", words.lower())) or path.stem
 
@@ -75,9 +80,9 @@ def _license_near(folder: Path, above: int = 2) -> str:
             text = path.read_bytes()[:20_000].decode("utf-8", "replace")
         except OSError:
             continue
-        found = _spdx(text, unknown="")
-        if found:
-            return found
+        license = _spdx(text, unknown="")
+        if license:
+            return license
     return _license_near(folder.parent, above - 1) if above and folder.parent != folder else ""
 
 

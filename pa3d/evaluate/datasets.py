@@ -31,7 +31,7 @@ from pa3d.io import load
 from pa3d.shape import Shape
 
 # What numpy, zipfile, json, h5py and torch raise for damaged files. Other errors are bugs and are not caught.
-DAMAGE = (
+READ_ERRORS = (
     OSError,
     EOFError,
     ValueError,
@@ -101,7 +101,7 @@ class Dataset(ABC):
             return self._load(index).validate()
         except InputError:
             raise
-        except DAMAGE as error:
+        except READ_ERRORS as error:
             reason = f"{type(error).__name__}: {error}"
             raise InputError(f"{self.ids[index]}: cannot be read ({reason}); download the file again") from error
 

@@ -3,8 +3,9 @@
 `Method` lists what `evaluate` calls. The segmenter and the baselines below need nothing else, and `make_method` also
 takes a class from outside, as "package.module:Class".
 
-"Ceiling" and "oracle" are one thing: the best result that a method could reach, from a method that knows the true
-labels. Results and options call it "oracle". The default one is `PatchOracle`.
+The ceiling of a method is about the best result that it could reach. It is measured with a second method, which knows
+the true labels and has the same limits otherwise. The default one is `PatchCeiling`. results.json stores it under the
+key "oracle".
 """
 
 from __future__ import annotations
@@ -53,10 +54,9 @@ class Method(Protocol):
     prepare(label_sets): called once before the first shape, with the names of the dataset: {category: part names}.
         It is empty when each shape brings its own names. A method can encode all names here.
     ceiling(): another method, whose result is reported as the best that this one could reach. Without it the ceiling
-        is that of the default patches (PatchOracle).
+        is that of the default patches (PatchCeiling).
     identity(): a dict with "name" and the settings, which results.json holds. Without it the name is that of the class.
-    needs_ground_truth: if true, segment is also given truth=, the true label (N,) of every point, as a ceiling
-        needs.
+    needs_ground_truth: if true, segment also gets truth=, the true label (N,) of every point. Ceilings need it.
 
     Worker processes receive a pickled copy of the method, after configure and prepare.
     """
@@ -82,7 +82,7 @@ def configure(method: Any, protocol: EvaluationProtocol) -> None:
 
 def baselines(method: Any, protocol: EvaluationProtocol) -> dict[str, Method]:
     """The methods that are reported beside a method: its ceiling, the most frequent part, and random labels."""
-    ceiling = method.ceiling() if hasattr(method, "ceiling") else PatchOracle(seed=protocol.seed)
+    ceiling = method.ceiling() if hasattr(method, "ceiling") else PatchCeiling(seed=protocol.seed)
     configure(ceiling, protocol)
     return {"oracle": ceiling, "majority": Majority(), "random": Random(protocol.seed)}
 
@@ -97,7 +97,7 @@ def as_method(method: Any) -> Method:
 
 @as_method.register
 def _(method: Segmenter) -> Method:
-    # Evaluated with one thread per process, and with the prompts of the protocol.
+    # Evaluation uses one thread per process, and the prompts of the protocol.
     return SegmenterMethod(method.checkpoint, precision=method.precision, device=method.device)
 
 
@@ -124,7 +124,7 @@ class SegmenterMethod:
         self.checkpoint = checkpoint
         self.precision, self.device = precision, device
         self.sample, self.seed, self.patches = sample, seed, patches
-        self.assign, self._given_assign = assign, assign
+        self.assign, self._assign_option = assign, assign
         self.prompts: PromptMode = "auto"
         self.zero_column = False
         self._segmenter: Segmenter | None = None
@@ -146,9 +146,9 @@ class SegmenterMethod:
         return self._segmenter
 
     def configure(self, protocol: EvaluationProtocol) -> None:
-        """Take prompts, the column of zeros, and assign unless it was given."""
+        """Take prompts and the column of zeros from the protocol, and assign unless the constructor set it."""
         self.prompts = protocol.prompts  # type: ignore[assignment]
-        self.assign = self._given_assign or protocol.assign  # type: ignore[assignment]
+        self.assign = self._assign_option or protocol.assign  # type: ignore[assignment]
         self.zero_column = protocol.unlabelled == "zero"
         self._segmenter = None
 
@@ -157,9 +157,9 @@ class SegmenterMethod:
         for category, parts in label_sets.items():
             self.embed(parts, None if self.prompts == "part" else category)
 
-    def ceiling(self) -> PatchOracle:
+    def ceiling(self) -> PatchCeiling:
         """The result of true labels on the same patches."""
-        return PatchOracle(self.segmenter.config, self.sample, self.seed)
+        return PatchCeiling(self.segmenter.config, self.sample, self.seed)
 
     def identity(self) -> dict[str, Any]:
         """The checkpoint by name and content, and the settings. The path of the file is not part of it."""
@@ -255,7 +255,7 @@ class Random:
         return result
 
 
-class PatchOracle:
+class PatchCeiling:
     """The ceiling of a method that labels patches: it labels them from the true labels.
 
     Each patch takes the most frequent true part among its points, and every point the part of the nearest patch
@@ -287,12 +287,12 @@ class PatchOracle:
             sampled = sample_indices(n, self.sample, self.seed)
         center, radius = normalization(shape.points[sampled])
         points = apply_normalization(shape.points, center, radius)[:, TO_MODEL_AXES[shape.up]]
-        seen = np.ascontiguousarray(points[sampled])
-        centers, members = sample_and_group(seen, c.patches, c.patch_size, min_sq_norm=c.min_sq_norm)
+        encoder_points = np.ascontiguousarray(points[sampled])
+        centers, members = sample_and_group(encoder_points, c.patches, c.patch_size, min_sq_norm=c.min_sq_norm)
         votes = np.zeros((len(members), len(parts) + 1), np.int64)
         for column in members.T:
             np.add.at(votes, (np.arange(len(members)), truth[sampled[column]]), 1)  # -1 counts in the last column
-        nearest = knn(np.ascontiguousarray(points), seen[centers], 1)[0][:, 0]
+        nearest = knn(np.ascontiguousarray(points), encoder_points[centers], 1)[0][:, 0]
         if not self.zero_column:
             votes[:, -1] = 0
         best = votes.argmax(axis=1)
@@ -308,7 +308,7 @@ def _one_hot(shape: Shape, parts: Sequence[str], labels: NDArray[np.int32]) -> S
     return Segmentation(shape, list(parts), labels, scores)
 
 
-METHODS = ("model", "oracle", "majority", "random")
+METHODS = ("model", "ceiling", "majority", "random")
 
 
 def make_method(
@@ -323,14 +323,14 @@ def make_method(
 ) -> Method:
     """One of METHODS, or a class from outside as "package.module:Class", made without arguments.
 
-    "model" uses all options, as SegmenterMethod does. "oracle" uses only patches. "majority", "random" and classes from
-    outside use none; options that a method does not use are ignored.
+    "model" uses all options, as SegmenterMethod does. "ceiling", which may also be called "oracle", uses only patches.
+    "majority", "random" and classes from outside use none; options that a method does not use are ignored.
     Raises InputError for an unknown name, or a class that cannot be used.
     """
     if name == "model":
         return SegmenterMethod(model, precision=precision, device=device, sample=sample, assign=assign, patches=patches)
-    if name == "oracle":
-        return PatchOracle(None if patches is None else replace(EncoderConfig(), patches=patches))
+    if name in ("ceiling", "oracle"):
+        return PatchCeiling(None if patches is None else replace(EncoderConfig(), patches=patches))
     if name == "majority":
         return Majority()
     if name == "random":

@@ -39,7 +39,7 @@ figure img { max-width: 100%; }
 svg text { font: 13px system-ui, sans-serif; fill: #1f2328; }
 """
 BASELINE_NAMES = {
-    "oracle": "oracle: ground-truth label per patch",
+    "oracle": "ceiling: ground-truth label per patch",
     "majority": "most frequent part",
     "random": "uniform at random",
 }
@@ -56,9 +56,9 @@ def report_html(results: Results, timings: dict[str, Any] | None, pictures: Sequ
     """
     head, summary, protocol = results["dataset"], results["summary"], results["protocol"]
     title = f"{results['method']['name']} on {head['name']}"
-    about = f"{summary['shapes']:,} shapes of split {head['split']}, protocol {protocol['name']}."
+    description = f"{summary['shapes']:,} shapes of split {head['split']}, protocol {protocol['name']}."
     sections = [
-        f"<h1>{escape(title)}</h1><p>{escape(about)} {escape(protocol['description'])}</p>",
+        f"<h1>{escape(title)}</h1><p>{escape(description)} {escape(protocol['description'])}</p>",
         _failures(results["failed"]),
         f"<h2>Results</h2>{_metrics(summary)}",
         f"<h2>By category</h2>{_bars(results['categories'])}",
@@ -126,10 +126,10 @@ def _caption(rank: str, record: Record) -> str:
         f'<span class="key" style="background:{color}"></span>{escape(name)} {percent(iou)}'
         for name, color, iou in zip(record["parts"], part_colors(len(record["parts"])), record["iou"], strict=True)
     )
-    oracle = percent(record["baselines"]["oracle"])
+    ceiling = percent(record["baselines"]["oracle"])
     return (
         f"<b>{rank}</b>: {escape(record['id'])} ({escape(record['category'])}), "
-        f"mIoU {percent(record['miou'])}, oracle {oracle}<br>{parts}"
+        f"mIoU {percent(record['miou'])}, ceiling {ceiling}<br>{parts}"
     )
 
 
@@ -214,13 +214,13 @@ def _timings(timings: dict[str, Any] | None) -> str:
         keys = ("cold", "warm_median", "warm_p90", "total")
         cells = ["-" if metrics[key] is None else f"{metrics[key]:.4f}" for key in keys]
         rows.append([stage.replace("method.", "- "), *cells])
-    about = (
+    description = (
         f"{timings['scored']:,} shapes in {timings['wall']:.1f} s, {timings['names']:.1f} s of it to prepare the "
         f"method; {timings['cpu']:.1f} s of processor time for all shapes. Workers, one "
         f"thread each: {timings['workers']}; {timings['machine']}. Cold is the first shape of each process."
     )
     header = ["stage", "cold", "warm median", "warm p90", "all shapes"]
-    return f"<p>{escape(about)}</p>{_table(header, rows)}"
+    return f"<p>{escape(description)}</p>{_table(header, rows)}"
 
 
 def _picture(caption: str, png: bytes) -> str:
@@ -233,8 +233,8 @@ def _failures(failed: Sequence[dict[str, str]]) -> str:
     if not failed:
         return ""
     rows = [[row["id"], row["reason"]] for row in failed[:MAX_FAILURES]]
-    rest = len(failed) - MAX_FAILURES
-    more = f"<p>and {rest} more in results.json</p>" if rest > 0 else ""
+    remaining = len(failed) - MAX_FAILURES
+    more = f"<p>and {remaining} more in results.json</p>" if remaining > 0 else ""
     return f"<h2>{len(failed)} shapes could not be scored</h2>{_table(['shape', 'reason'], rows)}{more}"
 
 

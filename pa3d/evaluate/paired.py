@@ -17,9 +17,11 @@ def compare(a: str | Path, b: str | Path, *, seed: int = 0) -> dict[str, Any]:
     """Paired differences of IoU, b minus a, over the shapes that both results.json have.
 
     miou, ciou: difference and its 95 % interval. Pairs of results are resampled, so that it does not matter how hard a
-    shape is; better, worse, equal: numbers of shapes; unpaired: number of shapes that only one of them has;
-    categories: difference and number of shapes of each; largest: the five shapes that lost most and the five that
-    gained most. Raises InputError when a file is not a results.json, or the two differ in dataset or protocol.
+        shape is.
+    better, worse, equal: numbers of shapes. unpaired: number of shapes that only one of them has.
+    categories: difference and number of shapes of each.
+    largest: the five shapes that lost most and the five that gained most.
+    Raises InputError when a file is not a results.json, or the two differ in dataset or protocol.
     """
     first, second = _read(a), _read(b)
     for key in ("dataset", "protocol"):

@@ -1,7 +1,7 @@
-"""Protocols: all rules that turn a labelled shape and a prediction into results, as one named record.
+"""Protocols: a protocol holds every rule that turns a labelled shape and a prediction into results.
 
-A protocol sets what a method is given and how its labels are scored; it does not change the method. `PROTOCOLS` has the
-presets, and `resolve` applies the changes that a preset makes on a dataset.
+It sets which points and names a method gets and how its labels are scored; it does not change the method. `PROTOCOLS`
+has the presets. `resolve` applies the changes that a preset makes on a dataset.
 """
 
 from __future__ import annotations
@@ -42,28 +42,35 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 class Protocol:
     """How shapes are prepared and predictions counted.
 
-    mesh: which points of a mesh are labelled: "surface", `surface` points drawn by area; or "vertices".
-    points: how many points the method is given, drawn at random without replacement; a smaller cloud is given whole.
-        None gives all. From the surface of a mesh, only that many are drawn.
-    scored: "given", the points that the method is given; or "all", where each other point takes the label of the
-        nearest given one.
-    normalize: what is done to the points before the method sees them: "sphere" (mean 0, largest norm 1), "box" (mean
-        0, largest coordinate 0.75) or "none", which leaves it to the method.
-    axes: "dataset" tells the method the dataset's up axis; "y" always says y, so that y and z are swapped.
-    scene: whether the method sees points of a scan that are not part of the object.
+    The *given* points are those that the method gets. The *scored* points are those whose labels count. The *offered*
+    names are those that the method may choose from.
+
+    mesh: which points of a mesh are used: "surface", `surface` points drawn by area; or "vertices".
+    points: how many points are given, drawn at random without replacement. A cloud with fewer points is given whole.
+        None gives all. A mesh is sampled with this many points in the first place, unless `scored` is "all".
+    scored: "given", the given points; or "all" points of the shape, where a point that was not given takes the label
+        of the nearest given one.
+    normalize: what is done to the given points: "sphere" (mean 0, largest norm 1), "box" (mean 0, largest coordinate
+        0.75) or "none", which leaves it to the method.
+    axes: "dataset" tells the method the up axis that `pa3d eval --up` named for the dataset (default y); "y" always
+        says y. For an up axis of y, the encoder swaps y and z.
+    scene: whether points of a scan that are not part of the object are given.
     prompts: "part", "category" or "ensemble", as in pa3d.text.prompts.
-    assign: how points get their scores from patches, as in Segmenter.segment, if the method has patches and was not
-        given its own.
-    offered: the names that a method may choose from: the parts of the shape's "category", or of the whole "dataset". A
-        part of another category counts as none.
-    absent: see metrics.part_ious.
-    unlabelled: points without a label are "ignored"; or they become one more part, which is averaged like the others,
-        named "other", "background" or after the "category" (ignored if a part has that name); or "zero": a column of
-        logit 0 stands for them, and they count in unions but are not averaged.
-    averaging: the headline: "shapes" (mIoU), "categories" (cIoU), or "parts": each part over its shapes, then over
-        the parts of a category, then over categories (PartSLIP).
-    seed: of everything that is drawn at random. What is drawn for a shape depends only on the seed and the shape's id.
-    overrides: fields that are different on a dataset.
+    assign: how points get their scores from patches, as in Segmenter.segment. It holds for methods with patches, unless
+        `pa3d eval --assign` sets another rule.
+    offered: the parts of the shape's "category", or of the whole "dataset". If a method chooses a part of another
+        category, the point counts as none.
+    absent: how a part counts that has no true point on the shape: "skip", "one" or "union" (metrics.part_ious).
+    unlabelled: what happens to points without a true label.
+        "ignored": they are not scored.
+        "other", "background", "category": they are one more part, which is averaged like the others. Its name is
+            "other", "background", or the category of the shape. If a part already has this name, they are ignored.
+        "zero": a further class with the constant logit 0 competes with the parts and stands for them. They count in
+            unions, but the class is not averaged.
+    averaging: the headline figure: "shapes" (mIoU), "categories" (cIoU), or "parts", as in PartSLIP: each part over its
+        shapes, then over the parts of a category, then over categories.
+    seed: of all random draws. What is drawn for a shape depends only on the seed and the shape's id.
+    overrides: by dataset, the fields that are different there.
     """
 
     name: str
@@ -155,14 +162,14 @@ def resolve(protocol: str | Protocol, dataset: str, **changes: Any) -> Protocol:
 class PreparedShape:
     """A labelled shape, prepared by the rules of a protocol.
 
-    cloud: the points that the method is given;
-    category: what the object is, in plain words, None if the prompts leave it out;
-    offered: the names that the method chooses from;
-    class_of: (len(offered),) the class of each name, -1 for none;
-    classes: names of the classes: the shape's parts, and one for unlabelled points if the protocol has it;
-    truth: (P,) class of each scored point, -1 for none;
-    given_truth: the same for the points that the method is given, as indices into offered;
-    nearest: (P,) the given point nearest to each scored point, None when they are the same points;
+    cloud: the given points, which the method gets.
+    category: what the object is, in plain words; None if the prompts leave it out.
+    offered: the names that the method chooses from.
+    class_of: (len(offered),) the class of each name, -1 for none.
+    classes: names of the classes: the shape's parts, and one for unlabelled points if the protocol has it.
+    truth: (P,) class of each scored point, -1 for none.
+    given_truth: the same for the given points, as indices into offered.
+    nearest: (P,) the given point nearest to each scored point; None when they are the same points.
     points: (P, 3) the scored points.
     """
 

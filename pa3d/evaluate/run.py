@@ -1,8 +1,9 @@
 """Score a method on every shape of a dataset, in one process or several. A run can be resumed, and its results are the
 same every time.
 
-Each shape is scored by itself, so neither the order of shapes nor the number of workers changes a result. Records are
-appended to records.jsonl as they come. results.json is written from them at the end; times are in timings.json only.
+Each shape is scored by itself, so neither the order of shapes nor the number of workers changes a result. The record of
+a shape is appended to records.jsonl as soon as it is scored. results.json is written from the records at the end; times
+are in timings.json only.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import json
 import os
 import pickle
 import platform
+import signal
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,9 @@ from pa3d.threads import one_thread_in_children
 FORMAT = "pa3d-eval-1"
 
 Progress = Callable[[int, int], None]  # shapes done, shapes in all
-Row = dict[str, Any]  # index, and error or record, seconds, cpu, first
+# index, and either error, or: record; seconds, by stage; cpu, seconds of processor time; first, whether it was the
+# first shape of its process.
+Row = dict[str, Any]
 
 
 def evaluate(
@@ -141,12 +145,13 @@ class ResultStore:
 def timings(
     rows: list[Row], wall_seconds: float, prepare_seconds: float, num_scored: int, workers: int
 ) -> dict[str, Any]:
-    """What timings.json holds: seconds per shape and stage.
+    """What timings.json holds. All times are in seconds.
 
-    cold: mean over the first shape of each process; warm_median, warm_p90: over all others; total: sum over shapes;
-    wall: seconds of this run, which scored `scored` shapes; names: the part of wall in which the method prepared, such
-    as encoding the names of the dataset; cpu: processor time of all shapes, which hardly depends on other work of
-    the machine.
+    wall: duration of this run, by the clock. names: the part of it in which the method prepared, such as by encoding
+        the names of the dataset. scored: how many shapes this run scored.
+    cpu: processor time of all shapes together. It hardly depends on other programs that run on the machine.
+    stages: for each stage "cold", the mean over the first shape of each process; "warm_median" and "warm_p90", over all
+        other shapes; "total", the sum over all shapes.
     """
     timed = [row for row in rows if "seconds" in row]
     stages = list(dict.fromkeys(stage for row in timed for stage in row["seconds"]))
@@ -211,16 +216,27 @@ def _score_all(task: EvalTask, indices: list[int], workers: int) -> Iterator[Row
         raise InputError(f"{name} cannot be sent to other processes ({reason}); make it picklable") from error
     with one_thread_in_children():
         count = min(workers, len(indices))
-        pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_start, initargs=(task,))
+        others = set(active_children())
+        pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(task,))
+        ended = False
         try:
             for future in as_completed([pool.submit(_score, index) for index in indices]):
                 yield future.result()
+            ended = True
         finally:
+            if not ended:  # interrupted: what they compute is not wanted
+                for child in set(active_children()) - others:
+                    child.kill()
             pool.shutdown(wait=True, cancel_futures=True)
 
 
 _task: EvalTask | None = None
 _is_cold = True
+
+
+def _start_worker(task: EvalTask) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles an interrupt
+    _start(task)
 
 
 def _start(task: EvalTask) -> None:

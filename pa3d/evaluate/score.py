@@ -20,14 +20,14 @@ from pa3d.shape import Shape
 
 BOUNDARY_POINTS = 2048  # drawn from larger shapes, so that a boundary is about equally wide on every shape
 # The stages in a Segmentation's timings that are not part of another stage.
-METHOD_STAGES = ("model", "text", "points", "encode", "spread")
+METHOD_STAGES = ("model", "text", "points", "encode", "label")
 
 
 @dataclass
 class EvalTask:
     """All that a worker needs.
 
-    baselines: methods that are scored beside the method, by the name of their result. rotations (R, 3, 3): every shape
+    baselines: methods that are scored in addition, by the key of their result. rotations (R, 3, 3): every shape
     is also scored under each of them.
     """
 
@@ -128,7 +128,7 @@ def _checked(result: Any, cloud: Shape, k: int) -> tuple[NDArray[np.integer], ND
 def shape_metrics(prepared: PreparedShape, result: Prediction, protocol: Protocol) -> dict[str, Any]:
     """Mean IoU, IoU of each part, boundary IoU, accuracy, confusion and calibration of one shape."""
     scored = scored_points(prepared, protocol)
-    confusion = confusion_of(prepared, result, protocol)
+    confusion = count_confusion(prepared, result, protocol)
     ious = metrics.part_ious(confusion, protocol.absent)
     bins = metrics.calibration_bins(result.confidence[scored], (result.predicted == prepared.truth)[scored])
     return {
@@ -146,7 +146,7 @@ def scored_points(prepared: PreparedShape, protocol: Protocol) -> NDArray[np.boo
     return np.ones(len(prepared.truth), bool) if protocol.unlabelled == "zero" else prepared.truth >= 0
 
 
-def confusion_of(
+def count_confusion(
     prepared: PreparedShape, result: Prediction, protocol: Protocol
 ) -> NDArray[np.int64]:  # (C + 1, C + 1)
     scored = scored_points(prepared, protocol)
@@ -154,7 +154,7 @@ def confusion_of(
 
 
 def mean_iou(prepared: PreparedShape, result: Prediction, protocol: Protocol) -> float | None:
-    return metrics.nan_mean(metrics.part_ious(confusion_of(prepared, result, protocol), protocol.absent))
+    return metrics.nan_mean(metrics.part_ious(count_confusion(prepared, result, protocol), protocol.absent))
 
 
 def boundary_iou(prepared: PreparedShape, result: Prediction, scored: NDArray[np.bool_], seed: int) -> float | None:

@@ -18,18 +18,18 @@ BASELINES = ("oracle", "majority", "random")
 def summarize(records: Sequence[Record], protocol: Protocol) -> dict[str, Any]:
     """The results of a dataset, each mean with its 95 % interval.
 
-    miou: mean over shapes; ciou: mean over the categories of their mIoU; part_miou: each part over its shapes, then
-    over the parts of a category, then over categories. headline: the one that the protocol reports. by_rule: mIoU and
-    cIoU of the same predictions under each rule for absent parts. baselines: the ceiling
-    ("oracle") and the two trivial methods.
+    miou: mean over shapes. ciou: mean over the categories of their mIoU. part_miou: each part over its shapes, then
+        over the parts of a category, then over categories. headline: the one of these that the protocol reports.
+    by_rule: mIoU and cIoU of the same predictions under each rule for absent parts.
+    baselines: mIoU and cIoU of the ceiling, under the key "oracle", and of the two trivial methods.
     """
     scored = [record for record in records if record["miou"] is not None]
-    category_of = [record["category"] for record in scored]
+    shape_categories = [record["category"] for record in scored]
     mious = [record["miou"] for record in scored]
     summary: dict[str, Any] = {
         "shapes": len(scored),
         "miou": _with_interval(mious, None, protocol.seed),
-        "ciou": _with_interval(mious, category_of, protocol.seed),
+        "ciou": _with_interval(mious, shape_categories, protocol.seed),
         "part_miou": {"value": part_miou(scored)},
     }
     headline = {"shapes": "miou", "categories": "ciou", "parts": "part_miou"}[protocol.averaging]
@@ -40,13 +40,15 @@ def summarize(records: Sequence[Record], protocol: Protocol) -> dict[str, Any]:
     bins = np.sum([record["calibration"] for record in scored], axis=0) if scored else np.zeros((1, 3))
     summary["calibration_error"] = metrics.expected_calibration_error(bins)
     summary["calibration"] = bins.tolist()
-    summary["by_rule"] = {rule: _by_absent_rule(rule, scored, category_of) for rule in metrics.ABSENT}
+    summary["by_rule"] = {rule: _by_absent_rule(rule, scored, shape_categories) for rule in metrics.ABSENT}
     summary["baselines"] = {
-        name: _miou_and_ciou([record["baselines"][name] for record in scored], category_of) for name in BASELINES
+        name: _miou_and_ciou([record["baselines"][name] for record in scored], shape_categories) for name in BASELINES
     }
     if scored and "rotated" in scored[0]:
         columns = zip(*(record["rotated"] for record in scored), strict=True)
-        rotated = [value for column in columns if (value := _miou_and_ciou(column, category_of)["miou"]) is not None]
+        rotated = [
+            value for column in columns if (value := _miou_and_ciou(column, shape_categories)["miou"]) is not None
+        ]
         summary["rotations"] = {"mious": rotated, "mean": float(np.mean(rotated)), "worst": min(rotated)}
     return summary
 
@@ -54,8 +56,8 @@ def summarize(records: Sequence[Record], protocol: Protocol) -> dict[str, Any]:
 def categories(records: Sequence[Record]) -> dict[str, Any]:
     """By category: number of shapes, mIoU, accuracy, baselines, parts and confusion.
 
-    parts: the IoU of each part and the number of shapes in which it counted. confusion: the sum of the confusion
-    matrices; rows are true parts, columns predicted ones, the last of both is none.
+    parts: the IoU of each part and the number of shapes in which it counted.
+    confusion: the sum of the confusion matrices. Rows are true parts, columns predicted ones; the last of both is none.
     """
     out: dict[str, Any] = {}
     for name in sorted({record["category"] for record in records}):
@@ -101,20 +103,20 @@ def _total_confusion(records: Sequence[Record]) -> tuple[list[str], list[list[in
     return parts, total.tolist()
 
 
-def _by_absent_rule(rule: str, records: Sequence[Record], category_of: Sequence[str]) -> dict[str, float | None]:
+def _by_absent_rule(rule: str, records: Sequence[Record], shape_categories: Sequence[str]) -> dict[str, float | None]:
     means = [
         metrics.nan_mean(metrics.part_ious(np.array(record["confusion"]), rule))  # type: ignore[arg-type]
         for record in records
     ]
-    return _miou_and_ciou(means, category_of)
+    return _miou_and_ciou(means, shape_categories)
 
 
-def _miou_and_ciou(values: Sequence[float | None], category_of: Sequence[str]) -> dict[str, float | None]:
-    known = [(value, name) for value, name in zip(values, category_of, strict=True) if value is not None]
+def _miou_and_ciou(values: Sequence[float | None], shape_categories: Sequence[str]) -> dict[str, float | None]:
+    known = [(value, name) for value, name in zip(values, shape_categories, strict=True) if value is not None]
     numbers, names = [value for value, _ in known], [name for _, name in known]
     return {"miou": mean_over_groups(numbers), "ciou": mean_over_groups(numbers, names)}
 
 
-def _with_interval(values: Sequence[float], category_of: Sequence[str] | None, seed: int) -> dict[str, Any]:
-    interval = bootstrap_interval(values, category_of, seed=seed)
-    return {"value": mean_over_groups(values, category_of), "interval": list(interval) if interval else None}
+def _with_interval(values: Sequence[float], shape_categories: Sequence[str] | None, seed: int) -> dict[str, Any]:
+    interval = bootstrap_interval(values, shape_categories, seed=seed)
+    return {"value": mean_over_groups(values, shape_categories), "interval": list(interval) if interval else None}

@@ -1,12 +1,16 @@
 """Files to shapes: `load` for meshes and clouds.
 
-A format is a module of this folder that declares FORMAT (pa3d.io._common.Format): its suffixes and its reader. Nothing
-else needs to know it. `python -m pa3d.io` prints the table of formats.
+A format is a module of this folder that declares FORMAT (pa3d.io._common.Format): its suffixes, its reader and, if the
+specification defines it, its up axis. `load`, `pa3d segment` and `pa3d prepare` find it there. Only suffixes whose
+files often hold other data than shapes, such as .csv, are also named in pa3d/multiview/inputs.py, which skips them in
+folders. `python -m pa3d.io` prints the table of formats.
 """
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -23,13 +27,22 @@ if TYPE_CHECKING:
     SUFFIXES: tuple[str, ...]
 
 
-def load(path: str | os.PathLike[str], *, up: str | None = None, nan: str = "error") -> Shape:
+def load(
+    path: str | os.PathLike[str],
+    *,
+    up: str | None = None,
+    nan: str = "error",
+    columns: str | Sequence[str | int] | None = None,
+) -> Shape:
     """The mesh or cloud in a file, with its vertices and faces in the file's order and units.
 
     Polygons become triangle fans. Vertex colours are kept. docs/files.md lists the formats.
 
-    up: the axis that points upwards. glTF is y-up by specification; no other format says, the default is y.
+    up: the axis that points upwards. glTF is y-up by specification, and FBX, COLLADA and USD are turned to that; no
+        other format says, the default is y.
     nan: "error" refuses points with NaN or infinite coordinates; "skip" keeps those of a cloud where they are.
+    columns: which columns of a table are x, y and z, such as "1,2,4" or ["east", "north", "height"]: names from its
+        header, or numbers from 1. None takes those that its header names, else the first three.
 
     Returns a validated Shape; coordinates far from zero are kept exact by its float64 ``origin``.
     Raises InputError when the file is missing, unsupported, damaged, empty or without an extent.
@@ -38,8 +51,13 @@ def load(path: str | os.PathLike[str], *, up: str | None = None, nan: str = "err
     if up is not None and up not in UP_AXES:
         raise InputError(f"up axis {up!r} is unknown; give one of x, y, z")
     reader = _format_of(path)
+    chosen = _column_list(columns)
+    if chosen and reader.table is None:
+        tables = ", ".join(format.name for format in formats() if format.table)
+        raise InputError(f"{path.name}: columns were named, but only tables have them ({tables}); leave them out")
     with raise_as_input_error(path.name, path.suffix[1:].upper()):
-        return _to_shape(reader.read(path), path, up or "y").validate(nan)
+        geometry = reader.table(path, chosen) if chosen and reader.table else reader.read(path)
+        return _to_shape(geometry, path, up or "y").validate(nan)
 
 
 @cache
@@ -81,8 +99,8 @@ def _declared(module: str) -> Format:
 
 @cache
 def _format_of_suffix(suffix: str) -> Format | None:
-    """The format of a suffix. Imports modules until it is found, the one of that name first, because few are needed."""
-    names = sorted(_modules(), key=lambda name: name != suffix[1:])
+    """The format of a suffix. Imports modules until it is found, the most alike first, because few are needed."""
+    names = sorted(_modules(), key=lambda name: (name != suffix[1:], name[:2] != suffix[1:3]))
     return next((found for found in map(_declared, names) if suffix in found.suffixes), None)
 
 
@@ -105,11 +123,24 @@ def _format_of(path: Path) -> Format:
     return format
 
 
+def _column_list(columns: str | Sequence[str | int] | None) -> list[str | int]:
+    """Three columns, or none. Raises InputError."""
+    if columns is None:
+        return []
+    found = [c.strip() for c in re.split("[,;]", columns)] if isinstance(columns, str) else list(columns)
+    named = [str(c).strip().lower() for c in found]
+    if len(found) != 3 or len(set(named)) != 3 or not all(named):
+        raise InputError(f"columns are {columns!r}; expected three different ones for x, y and z, such as 1,2,3")
+    return found
+
+
 def _to_shape(geometry: Geometry, path: Path, up: str) -> Shape:
-    points, faces, colors = geometry
+    points, faces, colors = geometry.points, geometry.faces, geometry.colors
     if faces is not None:  # checked before the cast to int32, which could bring an out-of-range index back into range
         check_faces(faces, len(points))
-    local, origin = centered(points)
+    local, origin = centered(points, faces)
+    if colors is not None and not colors.any():  # what programs write that have a place for colours but none
+        colors = None
     return Shape(
         points=local,
         faces=None if faces is None else np.ascontiguousarray(faces, np.int32),

@@ -18,11 +18,15 @@ from pa3d.errors import InputError
 
 
 class Geometry(NamedTuple):
-    """What a file holds, before float32 and checks. faces is None for a cloud."""
+    """What a file holds, before float32 and checks. faces is None for a cloud.
+
+    objects: for formats with named objects, the name of each and how many of the faces are its own, in their order.
+    """
 
     points: NDArray[np.float64]  # (N, 3)
     faces: NDArray[np.int64] | None = None  # (F, 3)
     colors: NDArray[np.uint8] | None = None  # (N, 3)
+    objects: tuple[tuple[str, int], ...] = ()
 
 
 class Format(NamedTuple):
@@ -31,6 +35,7 @@ class Format(NamedTuple):
     name: for help and docs, "GLB, glTF"; kinds: "meshes", "clouds" or "meshes, clouds".
     up: the up axis, if the format's specification defines one, for docs.
     note: what is special, for docs.
+    table: for files whose points are rows of numbers, reads the three columns that are named or numbered (from 1).
     """
 
     name: str
@@ -39,6 +44,10 @@ class Format(NamedTuple):
     kinds: str
     up: str = ""
     note: str = ""
+    table: Callable[[Path, Sequence[str | int]], Geometry] | None = None
+
+
+COLUMNS_OPTION = "--columns x,y,z or load(..., columns=...)"  # for messages
 
 
 class CorruptFileError(Exception):
@@ -46,6 +55,12 @@ class CorruptFileError(Exception):
 
     def __init__(self, problem: str, hint: str = "export it again") -> None:
         super().__init__(f"{problem}; {hint}")
+        self.problem, self.hint = problem, hint
+
+
+def missing_package(problem: str, package: str, extra: str) -> CorruptFileError:
+    """The error for a file that only an optional package can read. problem: "is compressed with Draco"."""
+    return CorruptFileError(f"{problem}, which needs the package {package}", f"pip install 'pa3d[{extra}]'")
 
 
 # What a parser may stumble over in foreign bytes where it does not check them itself. Any other exception, such as
@@ -79,16 +94,22 @@ def raise_as_input_error(name: str, kind: str) -> Iterator[None]:
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({error.strerror or error}); check the file") from None
     except FOREIGN_DATA_ERRORS as error:
-        raise InputError(f"{name}: is damaged or no {kind} file ({first_line(error)}); export it again") from error
+        reason = first_line(error)
+        raise InputError(f"{name}: is damaged or not a valid {kind} file ({reason}); export it again") from error
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What an exception says, in one short line; its type where it says nothing."""
     return (getattr(error, "strerror", None) or (str(error).splitlines() or [""])[0])[:120] or type(error).__name__
 
 
 def text_lines(data: bytes) -> list[bytes]:
-    """Lines that end in LF, CR LF or CR, without a byte order mark. Other control bytes end no line."""
+    """Lines that end in LF, CR LF or CR, without a byte order mark. Other control bytes end no line.
+
+    UTF-16, which a mark tells, becomes UTF-8.
+    """
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        data = data.decode("utf-16", "replace").encode()
     return data.removeprefix(b"\xef\xbb\xbf").splitlines()
 
 
@@ -127,7 +148,7 @@ def check_faces(faces: NDArray[np.int64], n_points: int) -> None:
 def numbers(text: bytes, dtype: type = np.float64) -> NDArray[Any]:
     """All numbers of a whitespace-separated text; CorruptFileError when something else is among them."""
     with warnings.catch_warnings():
-        # Older numpy only warns about text that is no number, and returns what came before it.
+        # Older numpy only warns about text that is not a number, and returns what came before it.
         warnings.simplefilter("error", DeprecationWarning)
         try:
             return np.fromstring(text, dtype, sep=" ")
@@ -163,8 +184,8 @@ def join_colors(
     points: Sequence[NDArray[Any]],  # each (N, 3)
     colors: Sequence[NDArray[np.uint8] | None],  # each (N, 3)
 ) -> NDArray[np.uint8] | None:
-    """The colours of several meshes as one, white where a mesh has none; None when no mesh has any."""
-    if all(c is None for c in colors):
+    """The colours of several meshes as one, white where a mesh has none; None when no mesh has any but zeros."""
+    if not any(c is not None and c.any() for c in colors):
         return None
     return np.concatenate(
         [np.full(p.shape, 255, np.uint8) if c is None else c for p, c in zip(points, colors, strict=True)]
@@ -172,7 +193,7 @@ def join_colors(
 
 
 def byte_columns(columns: NDArray[np.float64]) -> NDArray[np.uint8] | None:  # (N, up to 3) -> (N, 3)
-    """What follows x, y, z in a table, as colours: three columns of whole numbers up to 255; None for anything else."""
+    """What follows x, y, z in a table, as colours: three columns of integers up to 255; None for anything else."""
     if columns.size and columns.shape[1] == 3 and columns.max() > 1 and np.isin(columns, np.arange(256)).all():
         return columns.astype(np.uint8)
     return None
@@ -183,7 +204,7 @@ def parse_floats(text: str, count: int | None = None) -> NDArray[np.float64]:  #
     try:
         values = np.array(text.split(), np.float64)
     except ValueError:
-        raise CorruptFileError(f"is damaged: {text[:30]!r} stands where numbers are expected") from None
+        raise CorruptFileError(f"is damaged: {text[:30]!r} found where numbers are expected") from None
     if count is not None and len(values) != count:
         raise CorruptFileError(f"is damaged: {text[:30]!r} is not {count} numbers")
     return values
@@ -193,4 +214,4 @@ def integer(text: str, base: int = 10) -> int:
     try:
         return int(text, base)
     except ValueError:
-        raise CorruptFileError(f"is damaged: {text[:30]!r} stands where a whole number is expected") from None
+        raise CorruptFileError(f"is damaged: {text[:30]!r} found where an integer is expected") from None

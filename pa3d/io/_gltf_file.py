@@ -6,7 +6,6 @@ Specification: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import struct
 from collections.abc import Sequence
@@ -18,20 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa3d.io._common import CorruptFileError
+from pa3d.io._gltf_compression import DRACO, MESHOPT, DracoMesh, decode_draco, decode_meshopt
 
 COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
-COMPRESSIONS = ("KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_meshopt_compression")
 MOST_IMPLICIT_VALUES = 2**26  # of an accessor without data: zeros that the file does not pay for
 
 Json = dict[str, Any]
 
 
 class GltfFile:
-    """A parsed .glb or .gltf. name: for messages; folder: where its other files are, None for none.
+    """A parsed .glb or .gltf. folder: the folder of its external buffers and images; None if it has none.
 
-    Raises CorruptFileError for what is no glTF 2.0, and for compressed geometry. Other extensions, also required ones,
-    do not change where triangles are and are ignored.
+    Raises CorruptFileError for a file that is not glTF 2.0. Extensions that do not change where triangles are, also
+    required ones, are ignored.
     """
 
     def __init__(self, data: bytes, folder: Path | None = None) -> None:
@@ -43,10 +42,13 @@ class GltfFile:
         version = str(document["asset"].get("version", "unknown"))
         if not version.startswith("2"):
             raise CorruptFileError(f"is glTF of version {version[:20]}", "convert it to version 2")
-        for extension in self._list(document, "extensionsRequired"):
-            if extension in COMPRESSIONS:
-                raise compressed(extension)
         self._buffers: dict[int, bytes] = {}
+        self._decoded: dict[int, bytes] = {}  # of buffer views with meshopt
+        self._draco: dict[int, DracoMesh] = {}  # of buffer views
+
+    @property
+    def uses_draco(self) -> bool:
+        return any(DRACO in self._list(self.document, key) for key in ("extensionsUsed", "extensionsRequired"))
 
     def entries(self, kind: str) -> list[Json]:
         """All entries of a kind, such as "nodes"."""
@@ -74,21 +76,69 @@ class GltfFile:
         elif count * width <= MOST_IMPLICIT_VALUES:
             values = np.zeros((count, width), dtype)
         else:
-            raise CorruptFileError(f"is damaged: accessor {number} announces {count} values but has no data")
+            raise CorruptFileError(f"is damaged: accessor {number} declares {count} values but has no data")
         if "sparse" in accessor:
             values = self._with_sparse(values, mapping(accessor, "sparse"), number)
-        if accessor.get("normalized") and dtype.kind in "iu":
-            return np.maximum(values / np.iinfo(dtype).max, -1.0)
-        return values
+        return self._normalized(accessor, values)
 
     def image_bytes(self, number: int) -> bytes:
         """The file of an image. Raises CorruptFileError or OSError when it is not there."""
         entry = self.entry("images", number)
         if "uri" in entry:
             return self._file(str(entry["uri"]))
-        view = self.entry("bufferViews", entry.get("bufferView"))
+        return self._view_bytes(self.entry("bufferViews", entry.get("bufferView")))
+
+    def draco(self, primitive: Json) -> dict[str, NDArray[Any]]:
+        """The attributes of a primitive that is compressed with Draco, and its "indices"; {} where it is not.
+
+        Where the file holds the same uncompressed, too, that is taken.
+        """
+        extension = mapping(mapping(primitive, "extensions"), DRACO)
+        attributes = mapping(primitive, "attributes")
+        position = self.entry("accessors", attributes.get("POSITION"))
+        if not extension or {"bufferView", "sparse"} & position.keys():
+            return {}
+        number = non_negative_int(extension, "bufferView")
+        if number not in self._draco:
+            self._draco[number] = decode_draco(self._view_bytes(self.entry("bufferViews", number)))
+        mesh, found = self._draco[number], {}
+        for name in mapping(extension, "attributes").keys() & attributes.keys():
+            values = mesh.attributes.get(non_negative_int(mapping(extension, "attributes"), name))
+            accessor = self.entry("accessors", attributes[name])
+            if values is None or values.shape[1] != WIDTHS.get(str(accessor.get("type"))):
+                raise CorruptFileError(f"is damaged: its Draco data have no {name[:20]} as the file describes it")
+            found[name] = self._normalized(accessor, values)
+        if mesh.faces is not None:
+            found["indices"] = mesh.faces.reshape(-1, 1)
+        return found
+
+    @staticmethod
+    def _normalized(accessor: Json, values: NDArray[Any]) -> NDArray[Any]:
+        if accessor.get("normalized") and values.dtype.kind in "iu":
+            return np.maximum(values / np.iinfo(values.dtype).max, -1.0)
+        return values
+
+    def _view_bytes(self, view: Json) -> bytes:
         start, size = non_negative_int(view, "byteOffset", 0), non_negative_int(view, "byteLength")
         return self._buffer(view.get("buffer"))[start : start + size]
+
+    def _meshopt(self, number: Any) -> bytes | None:
+        """What a buffer view holds that is compressed with meshopt; None where the file holds it uncompressed."""
+        view = self.entry("bufferViews", number)
+        extensions = mapping(view, "extensions")
+        name = next((name for name in MESHOPT if name in extensions), None)
+        if name is None or "uri" in self.entry("buffers", view.get("buffer")):
+            return None
+        if number not in self._decoded:
+            packed = mapping(extensions, name)
+            self._decoded[number] = decode_meshopt(
+                self._view_bytes(packed),
+                non_negative_int(packed, "count"),
+                non_negative_int(packed, "byteStride"),
+                str(packed.get("mode")),
+                str(packed.get("filter", "NONE")),
+            )
+        return self._decoded[number]
 
     def _with_sparse(self, values: NDArray[Any], sparse: Json, number: Any) -> NDArray[Any]:
         count, where, what = non_negative_int(sparse, "count"), mapping(sparse, "indices"), mapping(sparse, "values")
@@ -102,14 +152,16 @@ class GltfFile:
         return changed
 
     def _values(self, place: Json, dtype: np.dtype[Any], width: int, count: int, name: str) -> NDArray[Any]:
-        view = self.entry("bufferViews", place.get("bufferView"))
-        buffer = self._buffer(view.get("buffer"))
+        number = place.get("bufferView")
+        view = self.entry("bufferViews", number)
         stride = non_negative_int(view, "byteStride", 0) or dtype.itemsize * width
-        offset, start, size = (
-            non_negative_int(place, "byteOffset", 0),
-            non_negative_int(view, "byteOffset", 0),
-            non_negative_int(view, "byteLength"),
-        )
+        offset = non_negative_int(place, "byteOffset", 0)
+        buffer, start = self._meshopt(number), 0
+        if buffer is not None:
+            size = len(buffer)
+        else:
+            buffer, start = self._buffer(view.get("buffer")), non_negative_int(view, "byteOffset", 0)
+            size = non_negative_int(view, "byteLength")
         needed = offset + stride * (count - 1) + dtype.itemsize * width if count else 0
         if needed > size or start + size > len(buffer):
             raise CorruptFileError(f"is truncated or damaged: {name} reaches beyond its buffer")
@@ -123,9 +175,6 @@ class GltfFile:
             if "uri" in entry:
                 self._buffers[number] = self._file(str(entry["uri"]))
             else:
-                for extension in mapping(entry, "extensions"):
-                    if extension in COMPRESSIONS:
-                        raise compressed(extension)
                 self._buffers[number] = self._binary
         return self._buffers[number]
 
@@ -133,7 +182,7 @@ class GltfFile:
         if uri.startswith("data:"):
             try:
                 return base64.b64decode(uri.partition(",")[2])
-            except binascii.Error:
+            except ValueError:  # binascii.Error, or characters that are not ASCII
                 raise CorruptFileError("is damaged: data within it are not base64") from None
         if "://" in uri:
             raise CorruptFileError(f"refers to data on the network ({uri[:60]})", "download them and correct the uri")
@@ -153,38 +202,33 @@ class GltfFile:
     def _list(entry: Json, key: str) -> list[Any]:
         value = entry.get(key, [])
         if not isinstance(value, list):
-            raise CorruptFileError(f"is damaged: {key} is no JSON array")
+            raise CorruptFileError(f"is damaged: {key} is not a JSON array")
         return value
-
-
-def compressed(extension: str) -> CorruptFileError:
-    name = "Draco" if "draco" in extension else "meshopt"
-    return CorruptFileError(f"is compressed with {name} ({extension}), which is not read", "export it uncompressed")
 
 
 def mapping(entry: Json, key: str) -> Json:
     """A JSON object within another; {} where there is none."""
     value = entry.get(key, {})
     if not isinstance(value, dict):
-        raise CorruptFileError(f"is damaged: {key} is no JSON object")
+        raise CorruptFileError(f"is damaged: {key} is not a JSON object")
     return value
 
 
 def non_negative_int(entry: Json, key: str, default: int | None = None) -> int:
-    """A whole number of at least 0."""
+    """An integer of at least 0."""
     value = entry.get(key, default)
     if isinstance(value, float) and value.is_integer():  # some exporters write 3.0
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise CorruptFileError(f"is damaged: {key} is {str(value)[:20]}, expected a whole number")
+        raise CorruptFileError(f"is damaged: {key} is {str(value)[:20]}, expected an integer")
     return value
 
 
 def non_negative_ints(entry: Json, key: str) -> list[int]:
-    """A list of whole numbers of at least 0; [] where there is none."""
+    """A list of integers of at least 0; [] where there is none."""
     value = entry.get(key, [])
     if not isinstance(value, list) or not all(isinstance(x, int) and x >= 0 for x in value):
-        raise CorruptFileError(f"is damaged: {key} is no array of whole numbers")
+        raise CorruptFileError(f"is damaged: {key} is not an array of integers")
     return value
 
 
@@ -201,7 +245,7 @@ def _parse_json(data: bytes) -> Any:
     try:
         return json.loads(data.removeprefix(b"\xef\xbb\xbf"))
     except (UnicodeDecodeError, json.JSONDecodeError):
-        raise CorruptFileError("is damaged or no glTF file: its JSON cannot be read") from None
+        raise CorruptFileError("is damaged or not a glTF file: its JSON cannot be read") from None
 
 
 def _glb_chunks(data: bytes) -> tuple[Any, bytes]:
@@ -212,15 +256,15 @@ def _glb_chunks(data: bytes) -> tuple[Any, bytes]:
     if version != 2:
         raise CorruptFileError(f"is GLB of version {version}", "convert it to version 2")
     if length > len(data):
-        raise CorruptFileError(f"is truncated: it announces {length} bytes but has {len(data)}")
+        raise CorruptFileError(f"is truncated: it declares {length} bytes but has {len(data)}")
     chunks: dict[bytes, bytes] = {}
-    at = 12
-    while at + 8 <= length:
-        size, kind = struct.unpack_from("<I4s", data, at)
-        if at + 8 + size > length:
+    offset = 12
+    while offset + 8 <= length:
+        size, kind = struct.unpack_from("<I4s", data, offset)
+        if offset + 8 + size > length:
             raise CorruptFileError(f"is damaged: a chunk of {size} bytes does not fit in it")
-        chunks.setdefault(kind, data[at + 8 : at + 8 + size])
-        at += 8 + size
+        chunks.setdefault(kind, data[offset + 8 : offset + 8 + size])
+        offset += 8 + size
     if b"JSON" not in chunks:
         raise CorruptFileError("is damaged: it has no JSON chunk")
     return _parse_json(chunks[b"JSON"]), chunks.get(b"BIN\0", b"")

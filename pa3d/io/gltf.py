@@ -2,7 +2,7 @@
 
 `read` gives its triangles. `Gltf` gives everything that other modules need: nodes, primitives, skins, materials, and
 `primitive_instances`, the primitives where they stand in the scene. Sparse accessors, strips and fans, morph targets,
-skins, EXT_mesh_gpu_instancing and KHR_mesh_quantization are read; Draco and meshopt are refused by name.
+skins, EXT_mesh_gpu_instancing, KHR_mesh_quantization, Draco and meshopt are read.
 
 Specification: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
 """
@@ -28,7 +28,7 @@ from pa3d.io._common import (
     strip_triangles,
     triangulate,
 )
-from pa3d.io._gltf_file import GltfFile, Json, compressed, mapping, non_negative_int, non_negative_ints, vector
+from pa3d.io._gltf_file import GltfFile, Json, mapping, non_negative_int, non_negative_ints, vector
 from pa3d.rotations import quaternion_rotation
 
 POINTS, TRIANGLES, STRIP, FAN = 0, 4, 5, 6
@@ -38,7 +38,7 @@ Matrix = NDArray[np.float64]  # (4, 4)
 
 @dataclass
 class Node:
-    """name, index of its parent (-1 at the top), mesh and skin (-1 for none), world: from the node to the scene."""
+    """name, index of its parent (-1 at the top), mesh and skin (-1 for none); world_matrix: from node to scene."""
 
     name: str
     parent: int
@@ -46,7 +46,7 @@ class Node:
     skin: int
     children: list[int]
     json: Json = field(repr=False)
-    world: Matrix = field(default_factory=lambda: np.eye(4))  # (4, 4)
+    world_matrix: Matrix = field(default_factory=lambda: np.eye(4))  # (4, 4)
 
 
 class Skin(NamedTuple):
@@ -81,13 +81,16 @@ class Primitive:
         self.attributes = mapping(entry, "attributes")
         material = entry.get("material")
         self.material = material if isinstance(material, int) else -1
-        positions = gltf.file.accessor(self.attributes["POSITION"])
+        self._decoded = gltf.file.draco(entry)
+        positions = self._values("POSITION")
         if positions.shape[1] != 3:
             raise CorruptFileError("is damaged: its vertex positions are not three numbers")
-        targets = zip(gltf.list_of(entry, "targets"), weights, strict=False)
+        targets = zip(gltf.json_objects(entry, "targets"), weights, strict=False)
         morph_deltas = [(target["POSITION"], weight) for target, weight in targets if weight and "POSITION" in target]
         # Equal for primitives whose vertices are equal.
-        self.key = str((morph_deltas, *map(self.attributes.get, ("POSITION", "COLOR_0", "JOINTS_0", "WEIGHTS_0"))))
+        compression = entry.get("extensions") if self._decoded else None
+        names = "POSITION", "COLOR_0", "JOINTS_0", "WEIGHTS_0"
+        self.vertices_key = str((morph_deltas, compression, *map(self.attributes.get, names)))
         self.vertices = self._morphed(positions, morph_deltas)  # (V, 3)
         self.faces = self._faces(entry)
 
@@ -95,7 +98,7 @@ class Primitive:
     def colors(self) -> NDArray[np.uint8] | None:  # (V, 3)
         if "COLOR_0" not in self.attributes:
             return None
-        values = self._gltf.file.accessor(self.attributes["COLOR_0"])
+        values = self._values("COLOR_0")
         if len(values) != len(self.vertices) or values.shape[1] not in (3, 4):
             raise CorruptFileError("is damaged: a mesh has different numbers of colours and vertices")
         return byte_colors(list(values.T))
@@ -104,7 +107,7 @@ class Primitive:
         """Texture coordinates of a set, v downwards; None where there are none that fit."""
         if f"TEXCOORD_{number}" not in self.attributes:
             return None
-        values = self._gltf.file.accessor(self.attributes[f"TEXCOORD_{number}"])
+        values = self._values(f"TEXCOORD_{number}")
         return values.astype(np.float64) if values.shape == (len(self.vertices), 2) else None
 
     @cached_property
@@ -112,7 +115,7 @@ class Primitive:
         """Joints, as indices into the skin's list, and their weights, which sum to one; K is 4, 8, ..."""
         sets: list[list[NDArray[Any]]] = []
         while {f"JOINTS_{len(sets)}", f"WEIGHTS_{len(sets)}"} <= self.attributes.keys():
-            sets.append([self._gltf.file.accessor(self.attributes[f"{k}_{len(sets)}"]) for k in ("JOINTS", "WEIGHTS")])
+            sets.append([self._values(f"{kind}_{len(sets)}") for kind in ("JOINTS", "WEIGHTS")])
         if not sets:
             return None
         if any(values.shape != (len(self.vertices), 4) for pair in sets for values in pair):
@@ -126,6 +129,9 @@ class Primitive:
         joints = np.hstack([joints for joints, _ in sets]).astype(np.int64)
         return np.where(weights > 0, joints, 0), weights
 
+    def _values(self, name: str) -> NDArray[Any]:  # (V, width)
+        return self._decoded[name] if name in self._decoded else self._gltf.file.accessor(self.attributes[name])
+
     def _morphed(self, positions: NDArray[Any], morph_deltas: list[tuple[Any, float]]) -> NDArray[Any]:
         for number, weight in morph_deltas:
             delta = self._gltf.file.accessor(number)
@@ -136,7 +142,9 @@ class Primitive:
 
     def _faces(self, entry: Json) -> NDArray[np.int64] | None:
         mode = non_negative_int(entry, "mode", TRIANGLES)
-        if "indices" in entry:
+        if "indices" in self._decoded:
+            indices = self._decoded["indices"][:, 0]
+        elif "indices" in entry:
             indices = self._gltf.file.accessor(entry["indices"])[:, 0].astype(np.int64)
         else:
             indices = np.arange(len(self.vertices))
@@ -144,6 +152,8 @@ class Primitive:
         if mode == POINTS:
             self.vertices = self.vertices[indices]
             return None
+        if "indices" in self._decoded:
+            return indices.reshape(-1, 3)  # also where the mode is a strip
         if mode == STRIP:
             return strip_triangles(indices)
         if mode == FAN:
@@ -156,14 +166,14 @@ class Primitive:
 class PrimitiveInstance(NamedTuple):
     """A primitive where it stands. faces: those of the primitive, flipped where the transform mirrors.
 
-    key: equal for instances that have the same vertices at the same place.
+    vertices_key: equal for instances that have the same vertices at the same place.
     """
 
     node: int
     primitive: Primitive
     vertices: NDArray[np.float64]  # (V, 3)
     faces: NDArray[np.int64] | None  # (F, 3)
-    key: tuple[Any, ...]
+    vertices_key: tuple[Any, ...]
 
 
 class Gltf:
@@ -178,7 +188,7 @@ class Gltf:
         data = path.read_bytes()
         if path.suffix.lower() == ".glb" and data[:4] != b"glTF":
             raise CorruptFileError(
-                "is no GLB file: it does not begin with 'glTF'", "check the suffix or export it again"
+                "is not a GLB file: it does not begin with 'glTF'", "check the suffix or export it again"
             )
         return cls(data, path.parent)
 
@@ -218,20 +228,16 @@ class Gltf:
         if not isinstance(weights, list) or not all(isinstance(w, (int, float)) for w in weights):
             raise CorruptFileError("is damaged: the weights of morph targets are not numbers")
         found = []
-        for entry in self.list_of(mesh, "primitives"):
+        for entry in self.json_objects(mesh, "primitives"):
             mode = non_negative_int(entry, "mode", TRIANGLES)
             attributes = mapping(entry, "attributes")
             if mode not in (POINTS, TRIANGLES, STRIP, FAN) or "POSITION" not in attributes:
                 continue
-            for extension in mapping(entry, "extensions"):
-                position = self.file.entry("accessors", attributes["POSITION"])
-                if "draco" in extension and not {"bufferView", "sparse"} & position.keys():
-                    raise compressed(extension)
             found.append(Primitive(self, entry, weights))
         return found
 
     def primitive_instances(self) -> Iterator[PrimitiveInstance]:
-        """Every primitive of the default scene, posed: node after node, instance after instance, as in the file."""
+        """Every primitive of the default scene in its rest pose: node after node, instance after instance."""
         for number in self.scene:
             node = self.nodes[number]
             if node.mesh < 0:
@@ -239,18 +245,20 @@ class Gltf:
             joint_matrices = self._joint_matrices(node.skin) if node.skin >= 0 else None
             primitives = self.primitives(number)
             # A skin places the mesh; the node's own transform and instances are ignored (glTF 2.0, 3.7.3.3).
-            for matrix in self._instance_matrices(node) if joint_matrices is None else [node.world]:
+            for matrix in self._instance_matrices(node) if joint_matrices is None else [node.world_matrix]:
                 mirrored = np.linalg.det(matrix[:3, :3]) < 0
                 for primitive in primitives:
                     faces = primitive.faces
                     if joint_matrices is not None and primitive.skin_weights is not None:
                         vertices = _skinned(primitive.vertices, primitive.skin_weights, joint_matrices)
-                        yield PrimitiveInstance(number, primitive, vertices, faces, ("skin", node.skin, primitive.key))
+                        key: tuple[Any, ...] = ("skin", node.skin, primitive.vertices_key)
+                        yield PrimitiveInstance(number, primitive, vertices, faces, key)
                         continue
                     vertices = primitive.vertices @ matrix[:3, :3].T + matrix[:3, 3]
                     # A mirroring transform turns triangles inside out unless their winding is flipped, too.
                     flipped = faces[:, ::-1] if mirrored and faces is not None else faces
-                    yield PrimitiveInstance(number, primitive, vertices, flipped, (matrix.tobytes(), primitive.key))
+                    key = (matrix.tobytes(), primitive.vertices_key)
+                    yield PrimitiveInstance(number, primitive, vertices, flipped, key)
 
     def triangle_instances(self) -> list[PrimitiveInstance]:
         """The instances that have triangles."""
@@ -267,24 +275,29 @@ class Gltf:
         faces: list[NDArray[np.int64]] = []
         n_points = 0
         for instance in meshes or instances:
-            if instance.faces is None or instance.key not in first:
-                first[instance.key] = n_points
+            if instance.faces is None or instance.vertices_key not in first:
+                first[instance.vertices_key] = n_points
                 n_points += len(instance.vertices)
                 points.append(instance.vertices)
                 colors.append(instance.primitive.colors)
             if instance.faces is not None:
-                faces.append(instance.faces + first[instance.key])
+                faces.append(instance.faces + first[instance.vertices_key])
         if not points:
-            return Geometry(np.empty((0, 3)), np.empty((0, 3), np.int64))
+            raise CorruptFileError("has no triangles and no points in its default scene", "export its meshes, too")
         joined = join_colors(points, colors)
-        return Geometry(np.concatenate(points), np.concatenate(faces) if meshes else None, joined)
+        names = tuple((self._instance_name(i), len(i.faces)) for i in meshes if i.faces is not None)
+        return Geometry(np.concatenate(points), np.concatenate(faces) if meshes else None, joined, names)
+
+    def _instance_name(self, instance: PrimitiveInstance) -> str:
+        node = self.nodes[instance.node]
+        return node.name or self.mesh_name(node.mesh)
 
     @staticmethod
-    def list_of(entry: Json, key: str) -> list[Json]:
+    def json_objects(entry: Json, key: str) -> list[Json]:
         """A list of JSON objects; [] where there is none."""
         value = entry.get(key, [])
         if not isinstance(value, list) or not all(isinstance(x, dict) for x in value):
-            raise CorruptFileError(f"is damaged: {key} is no array of JSON objects")
+            raise CorruptFileError(f"is damaged: {key} is not an array of JSON objects")
         return value
 
     def _tree(self) -> tuple[list[Node], list[int]]:
@@ -303,8 +316,8 @@ class Gltf:
         if len(placed) < len(nodes):
             raise CorruptFileError("is damaged: its nodes form a loop")
         for i in placed:
-            parent_world = nodes[nodes[i].parent].world if nodes[i].parent >= 0 else np.eye(4)
-            nodes[i].world = parent_world @ _local_matrix(nodes[i].json)
+            parent_matrix = nodes[nodes[i].parent].world_matrix if nodes[i].parent >= 0 else np.eye(4)
+            nodes[i].world_matrix = parent_matrix @ _local_matrix(nodes[i].json)
         scenes = self.file.entries("scenes")
         if scenes:
             roots = non_negative_ints(
@@ -318,26 +331,26 @@ class Gltf:
         """Where a node's mesh stands: once, or as often as EXT_mesh_gpu_instancing says."""
         extension = mapping(mapping(node.json, "extensions"), "EXT_mesh_gpu_instancing")
         if not extension:
-            return [node.world]
-        wanted = {"TRANSLATION": (0.0, 0, 0), "ROTATION": (0.0, 0, 0, 1), "SCALE": (1.0, 1, 1)}
+            return [node.world_matrix]
+        defaults = {"TRANSLATION": (0.0, 0, 0), "ROTATION": (0.0, 0, 0, 1), "SCALE": (1.0, 1, 1)}
         attributes = mapping(extension, "attributes")
-        found = {name: self.file.accessor(attributes[name]) for name in wanted if name in attributes}
+        found = {name: self.file.accessor(attributes[name]) for name in defaults if name in attributes}
         count = min(map(len, found.values()), default=1)
-        if any(values.shape != (count, len(wanted[name])) for name, values in found.items()):
-            raise CorruptFileError("is damaged: the instances of a mesh have no shape as in EXT_mesh_gpu_instancing")
+        if any(values.shape != (count, len(defaults[name])) for name, values in found.items()):
+            raise CorruptFileError("is damaged: the instances of a mesh do not follow EXT_mesh_gpu_instancing")
         rows = [{name.lower(): values[i].tolist() for name, values in found.items()} for i in range(count)]
-        return [node.world @ _local_matrix(row) for row in rows]
+        return [node.world_matrix @ _local_matrix(row) for row in rows]
 
     def _joint_matrices(self, number: int) -> NDArray[np.float64]:  # (J, 4, 4)
         """From mesh to scene for each joint of a skin; the node's own transform is ignored (glTF 2.0, 3.7.3.3)."""
         self.file.entry("skins", number)
         skin = self.skins[number]
-        return np.stack([self.nodes[joint].world for joint in skin.joints]) @ skin.inverse_bind
+        return np.stack([self.nodes[joint].world_matrix for joint in skin.joints]) @ skin.inverse_bind
 
     def _skin(self, entry: Json) -> Skin:
         joints = non_negative_ints(entry, "joints")
         if not joints or max(joints) >= len(self.nodes):
-            raise CorruptFileError("is damaged: a skin has no joints, or joints that are no nodes")
+            raise CorruptFileError("is damaged: a skin has no joints, or joints that are not nodes")
         if "inverseBindMatrices" not in entry:
             return Skin(joints, np.tile(np.eye(4), (len(joints), 1, 1)))
         values = self.file.accessor(entry["inverseBindMatrices"]).astype(np.float64)
@@ -346,10 +359,10 @@ class Gltf:
         return Skin(joints, values[: len(joints)].reshape(-1, 4, 4).transpose(0, 2, 1))
 
     def _material(self, entry: Json) -> Material:
-        look = mapping(entry, "pbrMetallicRoughness")
-        factor, texture = look.get("baseColorFactor", ()), look.get("baseColorTexture")
+        pbr = mapping(entry, "pbrMetallicRoughness")
+        factor, texture = pbr.get("baseColorFactor", ()), pbr.get("baseColorTexture")
         spec_gloss = mapping(mapping(entry, "extensions"), "KHR_materials_pbrSpecularGlossiness")
-        if not look and spec_gloss:
+        if not pbr and spec_gloss:
             factor, texture = spec_gloss.get("diffuseFactor", ()), spec_gloss.get("diffuseTexture")
         numeric = isinstance(factor, (list, tuple)) and all(isinstance(x, (int, float)) for x in factor)
         color = np.array([*(factor if numeric else ()), 1, 1, 1][:3], np.float64)
@@ -372,6 +385,17 @@ class Gltf:
 
 
 def read(path: Path) -> Geometry:
+    gltf = Gltf.load(path)
+    if not gltf.file.uses_draco:
+        return gltf.geometry()
+    from pa3d.io._isolated import read_isolated
+
+    # Damaged Draco data can take minutes and gigabytes.
+    return read_isolated(path, __name__, "glTF", factor=1 if path.suffix.lower() == ".glb" else 4)
+
+
+def parse(path: Path) -> Geometry:
+    """Reads in this process."""
     return Gltf.load(path).geometry()
 
 
@@ -420,5 +444,10 @@ def _skinned(
 
 
 FORMAT = Format(
-    "GLB, glTF", (".glb", ".gltf"), read, "meshes, clouds", "y", "default scene in its rest pose; no Draco, no meshopt"
+    "GLB, glTF",
+    (".glb", ".gltf"),
+    read,
+    "meshes, clouds",
+    "y",
+    "default scene in its rest pose; Draco, meshopt: extra `gltf`",
 )

@@ -39,7 +39,7 @@ class Material:
 
 @dataclass
 class Obj:
-    """A parsed file. faces: the triangles of its polygons; face_name: (F,) index into names.
+    """A parsed file. faces: the triangles of its polygons; face_name_index: (F,) index into names.
 
     names: (group, object, material) as the lines before the faces say, "" where they do not. libraries: of materials.
     Raises CorruptFileError, also when a property is read that is damaged.
@@ -48,7 +48,7 @@ class Obj:
     points: NDArray[np.float64]  # (V, 3)
     colors: NDArray[np.uint8] | None  # (V, 3)
     faces: NDArray[np.int64]  # (F, 3)
-    face_name: NDArray[np.int64]  # (F,)
+    face_name_index: NDArray[np.int64]  # (F,)
     names: list[tuple[str, str, str]]
     libraries: list[str]
     _polygons: list[bytes] = field(repr=False)
@@ -96,7 +96,7 @@ def parse(data: bytes) -> Obj:
     name_starts: list[int] = []  # of each run of polygons with one name, the first
     name_runs: list[int] = []
     libraries: list[str] = []
-    group = thing = material = ""
+    group = object_name = material = ""
     current = -1
     for line in text_lines(data):
         line = line.strip()
@@ -105,7 +105,7 @@ def parse(data: bytes) -> Obj:
             vertices.append(line[2:])
         elif start in (b"f ", b"f\t"):
             if current < 0:
-                current = names.setdefault((group, thing, material), len(names))
+                current = names.setdefault((group, object_name, material), len(names))
                 name_starts.append(len(polygons))
                 name_runs.append(current)
             polygons.append(line[2:])
@@ -118,7 +118,7 @@ def parse(data: bytes) -> Obj:
             if key == "g":
                 group = value
             elif key == "o":
-                group, thing = "", value
+                group, object_name = "", value
             elif key == "usemtl":
                 material = value
             elif key == "mtllib":
@@ -134,8 +134,9 @@ def parse(data: bytes) -> Obj:
     corners = np.where(corners > 0, corners - 1, corners + np.repeat(vertices_before, counts).astype(np.int64))
     check_faces(corners, len(points))
     run = np.searchsorted(name_starts, polygon_of_triangles(counts), side="right") - 1
-    owner = np.array(name_runs, np.int64)[run]
-    return Obj(points, colors, triangulate(counts, corners), owner, list(names), libraries, polygons, uv, uv_starts)
+    face_name_index = np.array(name_runs, np.int64)[run]
+    faces = triangulate(counts, corners)
+    return Obj(points, colors, faces, face_name_index, list(names), libraries, polygons, uv, uv_starts)
 
 
 def parse_mtl(path: Path) -> dict[str, Material]:
@@ -178,7 +179,7 @@ def _vertices(lines: list[bytes]) -> tuple[NDArray[np.float64], NDArray[np.uint8
         except CorruptFileError:
             continue
         return values[:, :3], byte_colors(list(values[:, 3:].T)) if columns == 6 else None
-    raise CorruptFileError("is damaged: a vertex has no three numbers")
+    raise CorruptFileError("is damaged: a vertex does not have three numbers")
 
 
 FORMAT = Format("OBJ", (".obj",), read, "meshes, clouds", note="polygons, vertex colours; without faces a cloud")

@@ -15,7 +15,7 @@ def read(path: Path) -> Geometry:
     # The counts may follow the keyword on its own line; ModelNet has files in which no blank is between them.
     match = re.fullmatch(rb"(C?N?OFF)(\d*)", lines[0][0].upper()) if lines else None
     if match is None:
-        raise CorruptFileError("is no ASCII OFF file: it does not begin with OFF")
+        raise CorruptFileError("is not an ASCII OFF file: it does not begin with OFF")
     keyword = match[1]
     first = [*([match[2]] if match[2] else []), *lines[0][1:]]
     body = [first, *lines[1:]] if first else lines[1:]
@@ -26,7 +26,7 @@ def read(path: Path) -> Geometry:
     vertices, polygons = body[1 : 1 + n_vertices], body[1 + n_vertices : 1 + n_vertices + n_faces]
     if len(vertices) < n_vertices or len(polygons) < n_faces:
         raise CorruptFileError(
-            f"is truncated: it announces {n_vertices} vertices and {n_faces} faces "
+            f"is truncated: it declares {n_vertices} vertices and {n_faces} faces "
             f"but has {len(vertices)} and {len(polygons)}"
         )
 
@@ -43,7 +43,7 @@ def read(path: Path) -> Geometry:
         raise CorruptFileError("is damaged: a face does not begin with its number of vertices")
     corners = [word for words, count in zip(polygons, counts, strict=True) for word in words[1 : 1 + count]]
     if len(corners) != counts.sum():
-        raise CorruptFileError("is damaged: a face has fewer vertex numbers than it announces")
+        raise CorruptFileError("is damaged: a face has fewer vertex numbers than it declares")
     indices = numbers(b" ".join(corners), np.int64)
     if len(indices) != len(corners):
         raise CorruptFileError("is damaged: a face has vertex numbers that are not whole")

@@ -25,13 +25,13 @@ Columns = dict[str, NDArray[Any]]
 
 def read(path: Path) -> Geometry:
     data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    header, at = _header(data)
+    header, offset = _header(data)
     count, layout = _layout(header)
     encoding = " ".join(header["DATA"]).lower()
     decoders = {"ascii": _ascii, "binary": _binary, "binary_compressed": _compressed}
     if encoding not in decoders:
         raise CorruptFileError(f"has DATA {encoding[:30]!r}; expected {', '.join(decoders)}")
-    columns = decoders[encoding](data[at:], layout, count)
+    columns = decoders[encoding](data[offset:], layout, count)
     points = np.stack([columns[axis] for axis in "xyz"], axis=1).astype(np.float64)
     return Geometry(points, None, _unpack_colors(columns))
 
@@ -41,20 +41,20 @@ def _header(data: bytes) -> tuple[dict[str, list[str]], int]:
     header: dict[str, list[str]] = {}
     # Lines end as the first one does: behind the last one, binary data may begin with any byte.
     newline = (re.search(rb"\r\n|\n|\r", data[:4096]) or [b"\n"])[0]
-    at = 0
+    offset = 0
     while "DATA" not in header:
-        end = data.find(newline, at, at + 4096)
+        end = data.find(newline, offset, offset + 4096)
         if end < 0:
-            raise CorruptFileError("is truncated or no PCD file: its header (VERSION ... DATA) is not complete")
-        words = data[at:end].decode("latin-1").split()
-        at = end + len(newline)
+            raise CorruptFileError("is truncated or not a PCD file: its header (VERSION ... DATA) is not complete")
+        words = data[offset:end].decode("latin-1").split()
+        offset = end + len(newline)
         if not words or words[0].startswith("#"):
             continue
         key = words[0].upper()
         if key not in HEADER_KEYS:
-            raise CorruptFileError(f"is no PCD file: its header has {words[0][:20]!r}", "check the suffix")
+            raise CorruptFileError(f"is not a PCD file: its header has {words[0][:20]!r}", "check the suffix")
         header[key] = words[1:]
-    return header, at
+    return header, offset
 
 
 def _layout(header: dict[str, list[str]]) -> tuple[int, Layout]:
@@ -67,13 +67,13 @@ def _layout(header: dict[str, list[str]]) -> tuple[int, Layout]:
         if "POINTS" not in header:
             points *= int(header["HEIGHT"][0])
     except (KeyError, ValueError, IndexError):
-        raise CorruptFileError("is damaged: an entry of its PCD header is missing or no number") from None
+        raise CorruptFileError("is damaged: an entry of its PCD header is missing or not a number") from None
     if not len(names) == len(types) == len(sizes) == len(repetitions) or min(repetitions, default=-1) < 0 or points < 0:
         raise CorruptFileError("is damaged: FIELDS, SIZE, TYPE and COUNT of its header do not fit together")
     if unknown := [f"{t} {s}" for t, s in zip(types, sizes, strict=True) if s not in SIZES.get(t, ())]:
         raise CorruptFileError(f"is damaged: it has a field of unknown TYPE and SIZE {unknown[0]}")
-    held = [name for name, n in zip(names, repetitions, strict=True) if n]
-    if missing := [axis for axis in "xyz" if held.count(axis) != 1]:
+    stored = [name for name, n in zip(names, repetitions, strict=True) if n]
+    if missing := [axis for axis in "xyz" if stored.count(axis) != 1]:
         raise CorruptFileError(f"has no field {missing[0]!r}; expected FIELDS x y z ...")
     kinds = [np.dtype(f"<{t.lower()}{s}") for t, s in zip(types, sizes, strict=True)]
     # A field of COUNT 0 takes no room: some drivers write it.
@@ -87,11 +87,11 @@ def _ascii(body: bytes, layout: Layout, count: int) -> Columns:
         raise _truncated(count, len(table) // width)
     rows = table[: count * width].reshape(count, width)
     columns: Columns = {}
-    at = 0
+    offset = 0
     for name, kind, n in layout:
         # Coordinates stay as written: float32 would round what the file says.
-        columns[name] = rows[:, at] if name in ("x", "y", "z") else rows[:, at].astype(kind)
-        at += n
+        columns[name] = rows[:, offset] if name in ("x", "y", "z") else rows[:, offset].astype(kind)
+        offset += n
     return columns
 
 
@@ -106,18 +106,18 @@ def _binary(body: bytes, layout: Layout, count: int) -> Columns:
 
 def _compressed(body: bytes, layout: Layout, count: int) -> Columns:
     packed, unpacked = (int(size) for size in np.frombuffer(body[:8].ljust(8, b"\0"), "<u4"))
-    wanted = count * sum(kind.itemsize * n for _, kind, n in layout)
-    if len(body) < 8 + packed or unpacked != wanted or unpacked > packed * LARGEST_LZF_RATIO:
+    needed = count * sum(kind.itemsize * n for _, kind, n in layout)
+    if len(body) < 8 + packed or unpacked != needed or unpacked > packed * LARGEST_LZF_RATIO:
         raise CorruptFileError(
-            f"is truncated or damaged: its {count} points need {wanted} bytes, and its compressed block "
+            f"is truncated or damaged: its {count} points need {needed} bytes, and its compressed block "
             f"has {max(len(body) - 8, 0)} of {packed} bytes that hold {unpacked}"
         )
     plain = lzf_decompress(body[8 : 8 + packed], unpacked)
     columns: Columns = {}
-    at = 0
+    offset = 0
     for name, kind, n in layout:
-        columns[name] = np.frombuffer(plain, kind, count * n, at)[::n]
-        at += kind.itemsize * n * count
+        columns[name] = np.frombuffer(plain, kind, count * n, offset)[::n]
+        offset += kind.itemsize * n * count
     return columns
 
 
@@ -128,22 +128,22 @@ def lzf_decompress(packed: bytes, size: int) -> bytes:
     8 KiB back. Raises CorruptFileError unless exactly ``size`` bytes come out.
     """
     out = bytearray()
-    at, end = 0, len(packed)
+    offset, end = 0, len(packed)
     try:
-        while at < end and len(out) <= size:
-            control = packed[at]
-            at += 1
+        while offset < end and len(out) <= size:
+            control = packed[offset]
+            offset += 1
             if control < 32:
-                out += packed[at : at + control + 1]
-                at += control + 1
+                out += packed[offset : offset + control + 1]
+                offset += control + 1
                 continue
             length = control >> 5
             if length == 7:
-                length += packed[at]
-                at += 1
+                length += packed[offset]
+                offset += 1
             length += 2
-            start = len(out) - ((control & 31) << 8) - packed[at] - 1
-            at += 1
+            start = len(out) - ((control & 31) << 8) - packed[offset] - 1
+            offset += 1
             if start < 0:
                 raise IndexError
             chunk = out[start : start + length]
@@ -151,7 +151,7 @@ def lzf_decompress(packed: bytes, size: int) -> bytes:
             out += (chunk * (length // len(chunk) + 1))[:length]
     except IndexError:
         raise CorruptFileError("is damaged: its compressed data cannot be unpacked") from None
-    if len(out) != size or at != end:
+    if len(out) != size or offset != end:
         raise CorruptFileError(f"is damaged: its compressed data hold {len(out)} bytes, not {size}")
     return bytes(out)
 
@@ -165,8 +165,8 @@ def _unpack_colors(columns: Columns) -> NDArray[np.uint8] | None:  # (N, 3)
     return byte_colors([(bits >> shift & 255).astype(np.uint8) for shift in (16, 8, 0)])
 
 
-def _truncated(announced: int, held: int) -> CorruptFileError:
-    return CorruptFileError(f"is truncated: it announces {announced} points but holds {held}")
+def _truncated(declared: int, count: int) -> CorruptFileError:
+    return CorruptFileError(f"is truncated: it declares {declared} points but holds {count}")
 
 
 FORMAT = Format("PCD", (".pcd",), read, "clouds", note="ascii, binary and compressed")

@@ -1,7 +1,7 @@
 """PLY, ascii and binary of both byte orders: a mesh when there are faces or triangle strips, else a cloud.
 
 Polygons of mixed sizes are read (trimesh 5.2 cannot in binary files), nothing is reordered, and a file that
-holds less than its header announces is refused.
+holds less than its header declares is refused.
 """
 
 from __future__ import annotations
@@ -64,13 +64,10 @@ Columns = dict[str, Column]
 def read(path: Path) -> Geometry:
     data = path.read_bytes()
     encoding, elements, at = _header(data)
-    if encoding == "ascii":
-        # As numbers in a row, text is a binary file in which everything is a double.
-        data, at = numbers(data[at:].removeprefix(BYTE_ORDER_MARK)).astype("<f8").tobytes(), 0
-        for p in (p for element in elements for p in element.properties):
-            p.type, p.length_type = "d", p.length_type and "d"
-
     columns: dict[str, Columns] = {}
+    if encoding == "ascii":
+        columns = _text_columns(elements, data[at:].removeprefix(BYTE_ORDER_MARK))
+        elements = []
     for element in elements:
         columns[element.name], at = _rows(element, data, at, BYTE_ORDERS[encoding])
         if "vertex" in columns and {"face", "tristrips"} & columns.keys():
@@ -85,6 +82,48 @@ def read(path: Path) -> Geometry:
     return Geometry(points, _faces(columns), byte_colors(channels) if channels else None)
 
 
+def _text_columns(elements: list[Element], text: bytes) -> dict[str, Columns]:
+    """As numbers in a row, text is a binary file in which everything is a double."""
+    for p in (p for element in elements for p in element.properties):
+        p.type, p.length_type = "d", p.length_type and "d"
+    values = numbers(text)
+    for trimmed in (False, True):
+        data, at, columns = values.astype("<f8").tobytes(), 0, {}
+        try:
+            for element in elements:
+                columns[element.name], at = _rows(element, data, at, "<")
+        except CorruptFileError:
+            if trimmed:
+                raise
+            at = -1
+        if at == len(data):
+            return columns
+        values = numbers(_trimmed(elements, text))  # some lines hold more than the header says
+    return columns
+
+
+def _trimmed(elements: list[Element], text: bytes) -> bytes:
+    """Text without what lines hold beyond the properties of their element. Raises CorruptFileError."""
+    lines = iter([words for line in text.splitlines() if (words := line.split())])
+    kept: list[bytes] = []
+    for element in elements:
+        for _ in range(element.count):
+            words, needed = next(lines, []), 0
+            for p in element.properties:
+                needed += 1 + (_length(float(words[needed]), element) if p.length_type and needed < len(words) else 0)
+            if len(words) < needed:
+                raise _truncated(element)
+            kept += words[:needed]
+    return b" ".join(kept)
+
+
+def _length(value: float, element: Element) -> int:
+    """How many values a list declares. Raises CorruptFileError where that is not an integer."""
+    if not (value >= 0 and value == int(value)):
+        raise CorruptFileError(f"is damaged: a list of '{element.name}' declares {value:g} values")
+    return int(value)
+
+
 def _faces(elements: dict[str, Columns]) -> NDArray[np.int64] | None:  # (F, 3)
     name = "face" if elements.get("face") else "tristrips"
     columns = elements.get(name, {})
@@ -92,6 +131,8 @@ def _faces(elements: dict[str, Columns]) -> NDArray[np.int64] | None:  # (F, 3)
     if not lists:
         return None
     index = columns[lists[0]]
+    if index.values.dtype.kind == "f" and (index.values != np.rint(index.values)).any():
+        raise CorruptFileError("is damaged: a face has vertex numbers that are not whole")
     lengths = np.asarray(index.lengths)
     if name == "face":
         return triangulate(lengths, index.values)
@@ -106,7 +147,7 @@ def _header(data: bytes) -> tuple[str, list[Element], int]:
     start = len(BYTE_ORDER_MARK) if data.startswith(BYTE_ORDER_MARK) else 0
     first = re.compile(rb"ply[ \t]*(\r\n|\n|\r)").match(data, start)
     if first is None:
-        raise CorruptFileError("is no PLY file: it does not begin with 'ply'", "check the suffix or export it again")
+        raise CorruptFileError("is not a PLY file: it does not begin with 'ply'", "check the suffix or export it again")
     # Lines end as the first one does: behind the last one, binary data may begin with any byte.
     for newline in (first[1], rb"(?:\r\n|\n|\r)"):
         last = re.compile(newline + rb"end_header[ \t]*" + newline).search(data, first.end(1) - len(first[1]), 1 << 20)
@@ -123,13 +164,13 @@ def _header(data: bytes) -> tuple[str, list[Element], int]:
             case ["element", name, count] if count.isdecimal():
                 elements.append(Element(name, int(count), []))
             case ["property", "list", length, type_, name] if elements and {length, type_} <= TYPES.keys():
-                elements[-1].properties.append(Property(name, TYPES[type_], TYPES[length]))
+                elements[-1].properties.append(Property(name.lower(), TYPES[type_], TYPES[length]))
             case ["property", type_, name] if elements and type_ in TYPES:
-                elements[-1].properties.append(Property(name, TYPES[type_]))
-            case ["comment" | "obj_info", *_] | []:
-                pass
-            case _:
+                elements[-1].properties.append(Property(name.lower(), TYPES[type_]))
+            case ["format" | "element" | "property", *_]:
                 raise CorruptFileError(f"is damaged: its PLY header has the line {line[:60]!r}")
+            case _:  # comment, obj_info, and remarks that some programs write without such a word
+                pass
     if not encoding:
         raise CorruptFileError(f"names no known PLY format; expected one of {', '.join(BYTE_ORDERS)}")
     return encoding, elements, last.end()
@@ -156,10 +197,10 @@ def _rows(element: Element, data: bytes, at: int, order: str) -> tuple[Columns, 
     columns: Columns = {}
     for i, p in enumerate(element.properties):
         values = table[f"value{i}"]
-        lengths = table[f"length{i}"].astype(np.int64) if p.length_type else None
+        lengths = table[f"length{i}"] if p.length_type else None
         if lengths is not None and (lengths != values.shape[1]).any():
             return _walk(element, data, at, order)
-        columns[p.name] = Column(values.reshape(-1), lengths)
+        columns[p.name] = Column(values.reshape(-1), None if lengths is None else lengths.astype(np.int64))
     return columns, at + element.count * row.itemsize
 
 
@@ -172,7 +213,7 @@ def _walk(element: Element, data: bytes, at: int, order: str) -> tuple[Columns, 
             for p, value, length in zip(element.properties, values, lengths, strict=True):
                 n = 1
                 if p.length_type:
-                    n = int(struct.unpack_from(order + p.length_type, data, at)[0])
+                    n = _length(struct.unpack_from(order + p.length_type, data, at)[0], element)
                     at += struct.calcsize(order + p.length_type)
                     length.append(n)
                 value.extend(struct.unpack_from(f"{order}{n}{p.type}", data, at))
@@ -188,7 +229,7 @@ def _walk(element: Element, data: bytes, at: int, order: str) -> tuple[Columns, 
 
 def _truncated(element: Element) -> CorruptFileError:
     return CorruptFileError(
-        f"is truncated or damaged: it announces {element.count} rows of '{element.name}' but holds fewer"
+        f"is truncated or damaged: it declares {element.count} rows of '{element.name}' but holds fewer"
     )
 
 

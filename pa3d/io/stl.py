@@ -15,13 +15,14 @@ TRIANGLE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribu
 
 def read(path: Path) -> Geometry:
     data = path.read_bytes()
-    announced = int.from_bytes(data[80:HEADER], "little") if len(data) >= HEADER else 0
+    declared = int.from_bytes(data[80:HEADER], "little") if len(data) >= HEADER else 0
     # Some binary files begin with "solid", too, so their length decides; some have more at the end.
-    if announced and len(data) >= HEADER + announced * TRIANGLE.itemsize:
-        points = np.frombuffer(data, TRIANGLE, announced, HEADER)["corners"].reshape(-1, 3)
+    if declared and len(data) >= HEADER + declared * TRIANGLE.itemsize:
+        points = np.frombuffer(data, TRIANGLE, declared, HEADER)["corners"].reshape(-1, 3)
     elif data.removeprefix(b"\xef\xbb\xbf").lstrip()[:5].lower() == b"solid":
-        # "end solid" is written by some programs in place of "endsolid".
-        if not re.search(rb"end\s*solid", data[-4096:], re.IGNORECASE):
+        # Some programs write "end solid" in place of "endsolid", or leave out the last line; a file that was cut mostly
+        # ends within a facet.
+        if not re.search(rb"end\s*solid|end\s*facet\s*$", data[-4096:], re.IGNORECASE):
             raise CorruptFileError("is truncated: it has no 'endsolid' at its end")
         corners = re.findall(rb"vertex\s+(\S+\s+\S+\s+\S+)", data, re.IGNORECASE)
         points = numbers(b" ".join(corners))
@@ -29,8 +30,8 @@ def read(path: Path) -> Geometry:
             raise CorruptFileError("is damaged: its triangles do not all have three corners of three numbers")
         points = points.reshape(-1, 3)
     else:
-        reason = f"it announces {announced} triangles and has {len(data)} bytes"
-        raise CorruptFileError(f"is truncated, without triangles or no STL file: {reason}")
+        reason = f"it declares {declared} triangles and has {len(data)} bytes"
+        raise CorruptFileError(f"is truncated, without triangles or not an STL file: {reason}")
     return Geometry(points.astype(np.float64), np.arange(len(points)).reshape(-1, 3))
 
 

@@ -1,50 +1,56 @@
 """Clouds as tables of text: XYZ, TXT, CSV, ASC and PTS.
 
 A row is a point. Fields are separated by commas, semicolons, tabs or blanks. A header line says which columns are x, y
-and z; without one the first three are, unless the first only counts the rows. What cannot be told apart is refused.
+and z; without one the first three are, unless the first counts the rows or is the time. What cannot be told apart is
+refused, unless the caller names the columns.
 """
 
 from __future__ import annotations
 
+import csv
 import re
-from itertools import islice
+import warnings
+from collections.abc import Iterator, Sequence
+from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any, TextIO
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pa3d.io._common import CorruptFileError, Format, Geometry, byte_columns, first_line
+from pa3d.io._common import COLUMNS_OPTION, CorruptFileError, Format, Geometry, byte_columns, first_line
 
 LONGEST_HEADER = 100  # lines
 WIDEST_ROW = 64  # columns that are still a point's, where there are only three rows
+LARGEST_METRES = 5e7
+NO_NUMBER = ("", "na", "n/a", "null", "none", "-")
 COLOR_NAMES = (("red", "green", "blue"), ("r", "g", "b"))
 # Prefixes of names such as nx, ny, nz, which are no positions.
 OTHER_VECTORS = re.compile(r"(.*[_. ])?(n|normals?|v|vel|velocity|a|acc)[:_. ]?$")
 
 
-def read(path: Path) -> Geometry:
+def read(path: Path, columns: Sequence[str | int] = ()) -> Geometry:
+    """columns: the names or numbers (from 1) of those with x, y and z; empty finds them."""
     with path.open("rb") as binary:
-        if b"\0" in binary.read(4096):
-            raise CorruptFileError("is not text; expected rows 'x y z' of numbers")
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        start = binary.read(4096)
+    encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    if encoding != "utf-16" and b"\0" in start:
+        raise CorruptFileError("is not text; expected rows 'x y z' of numbers")
+    with path.open(encoding=encoding, errors="replace") as file:
         head = [line.rstrip("\n") for line in islice(file, LONGEST_HEADER)]
         skip = next((i for i, line in enumerate(head) if _is_row(line)), None)
         if skip is None:
             raise CorruptFileError(f"has no row 'x y z' of numbers in its first {LONGEST_HEADER} lines")
         separator = _separator(head[skip])
         fields = _split(head[skip], separator)
-        columns = _named_columns(head[:skip], separator, fields)
-        if columns is None:
-            columns = _first_columns(head[skip:], separator, fields, path.suffix.lower())
+        rows = [row for line in head[skip:] if _is_row(line) and (row := _split(line, separator))]
+        if columns:
+            chosen = _chosen_columns(head[:skip], separator, rows, columns)
+        else:
+            chosen = _named_columns(head[:skip], separator, rows) or _first_columns(rows, path.suffix.lower())
         file.seek(0)
-        decimal_comma = separator == ";" and "," in "".join(fields[c] for c in columns)
-        rows = (line.replace(",", ".") for line in file) if decimal_comma else file
-        try:
-            table = np.loadtxt(
-                rows, delimiter=separator, skiprows=skip, usecols=columns, ndmin=2, quotechar='"', converters=_number
-            )
-        except ValueError as error:
-            reason = first_line(error).split(";")[0].rstrip(".")
-            raise CorruptFileError(f"is damaged after line {skip}: {reason}", "give every row x y z") from None
+        decimal_comma = separator != "," and any("," in fields[c] for c in chosen)
+        table = _numbers(file, decimal_comma, delimiter=separator, skiprows=skip, usecols=chosen)
     if len(table) == 3 and len(fields) > WIDEST_ROW:
         raise CorruptFileError(
             f"has 3 rows of {len(fields)} numbers; expected a row 'x y z' for each point", "transpose it"
@@ -52,8 +58,22 @@ def read(path: Path) -> Geometry:
     return Geometry(table[:, :3], None, byte_columns(table[:, 3:6]))
 
 
+def _numbers(file: TextIO, decimal_comma: bool, **layout: Any) -> NDArray[np.float64]:
+    start = file.tell()
+    for converters in (None, _number):  # the second is slower, and takes fields that say that there is no number
+        file.seek(start)
+        rows = (line.replace(",", ".") for line in file) if decimal_comma else file
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # of a file without rows
+                return np.loadtxt(rows, ndmin=2, quotechar='"', converters=converters, **layout)
+        except ValueError as error:
+            reason = first_line(error).split(";")[0].rstrip(".")
+    raise CorruptFileError(f"is damaged after line {layout['skiprows']}: {reason}", "give every row x y z")
+
+
 def _number(text: str) -> float:
-    return float(text) if text.strip() else np.nan
+    return np.nan if text.strip().lower() in NO_NUMBER else float(text)
 
 
 def _is_number(text: str) -> bool:
@@ -62,13 +82,18 @@ def _is_number(text: str) -> bool:
 
 def _separator(line: str) -> str | None:
     """None for blanks."""
-    if ";" in line or "," in line:
-        return ";" if ";" in line else ","
-    fields = line.strip().split("\t")
-    return "\t" if len(fields) >= 3 and all(_is_number(f.strip(' "')) for f in fields[:3]) else None
+    if ";" in line:
+        return ";"
+    fields = [field.strip(' "') for field in line.strip().split("\t")]
+    if len(fields) >= 3 and sum(map(_is_number, fields)) >= 3:
+        return "\t"
+    # In "0,5 1,5 2" commas are those of decimals.
+    return "," if "," in line and sum(map(_is_number, line.split())) < 3 else None
 
 
 def _split(line: str, separator: str | None) -> list[str]:
+    if separator and '"' in line:  # which may hold the separator
+        return [field.strip(" \t\"'") for field in next(csv.reader([line.strip()], delimiter=separator))]
     return [field.strip(" \t\"'") for field in line.strip().split(separator)]
 
 
@@ -77,27 +102,58 @@ def _is_row(line: str) -> bool:
     return not line.lstrip().startswith(("#", "//")) and sum(map(_is_number, fields)) >= 3
 
 
-def _named_columns(lines: list[str], separator: str | None, row: list[str]) -> list[int] | None:
-    """Where a header such as 'id,x,y,z' puts the coordinates, and the colours if it names them."""
+def _header_fields(lines: list[str], separator: str | None) -> Iterator[tuple[str, str | None, list[str]]]:
+    """Lines before the rows, the last first, each split in every way, with its marks of comments taken off."""
     for line in reversed(lines):
         text = line.strip().lstrip("#/ \t").lower()
         # A header may be separated otherwise than its rows: COLMAP's has commas.
         for mark in dict.fromkeys((separator or ",", ",", None)):
-            names = [re.sub(r"\s*[\[(].*", "", name) for name in _split(text, mark)]
-            where = _axes(names)
-            if where is None:
-                continue
+            yield line, mark, _split(text, mark)
+
+
+def _without_units(names: list[str]) -> list[str]:
+    return [re.sub(r"\s*[\[(].*", "", name) for name in names]
+
+
+def _named_columns(lines: list[str], separator: str | None, rows: list[list[str]]) -> list[int] | None:
+    """Where a header such as 'id,x,y,z' puts the coordinates, and the colours if it names them."""
+    row = rows[0]
+    for line, mark, fields in _header_fields(lines, separator):
+        names = _without_units(fields)
+        where = _axes(names)
+        if where is not None:
             if mark is None and len(names) > len(row) and where != [0, 1, 2]:
                 raise _unclear(names, "has a header with more words than columns")
-            if max(where) >= len(row):
-                continue
-            colors = next(([names.index(c) for c in rgb] for rgb in COLOR_NAMES if set(rgb) <= set(names)), [])
-            return where + (colors if max(colors, default=0) < len(row) else [])
-        if not line.lstrip().startswith(("#", "//")):
+            # Some programs write a column of row names that the header leaves out.
+            shift = int(len(names) + 1 == len(row) and (not _is_number(row[0]) or _first_counts(rows)))
+            if max(where) + shift < len(row):
+                return [i + shift for i in where + _colors(names, len(row) - shift)]
+        elif mark is None and not line.lstrip().startswith(("#", "//")):
             names = _split(line, separator)
             if len(names) == len(row) > 3 and not any(map(_is_number, names)) and all(names):
                 raise _unclear(names, "has a header that does not say which columns are x, y and z")
     return None
+
+
+def _colors(names: list[str], width: int) -> list[int]:
+    found = next(([names.index(c) for c in rgb] for rgb in COLOR_NAMES if set(rgb) <= set(names)), [])
+    return found if max(found, default=0) < width else []
+
+
+def _chosen_columns(
+    lines: list[str], separator: str | None, rows: list[list[str]], columns: Sequence[str | int]
+) -> list[int]:
+    """The columns that were asked for, by name where a header has them all, else by number."""
+    width = len(rows[0])
+    wanted = [str(column).strip().lower() for column in columns]
+    for _, _, fields in _header_fields(lines, separator):
+        for names, asked in ((fields, wanted), (_without_units(fields), _without_units(wanted))):
+            if set(asked) <= set(names) and len(names) <= width:
+                return [*map(names.index, asked), *_colors(names, width)]
+    if all(name.isdecimal() and 1 <= int(name) <= width for name in wanted):
+        return [int(name) - 1 for name in wanted]
+    header = next((f for _, _, f in _header_fields(lines, separator) if len(f) == width), rows[0])
+    raise _unclear(header, f"has no columns {', '.join(map(str, columns))}")
 
 
 def _axes(names: list[str]) -> list[int] | None:
@@ -115,23 +171,40 @@ def _axes(names: list[str]) -> list[int] | None:
     return found[0] if len(found) == 1 else None
 
 
-def _first_columns(lines: list[str], separator: str | None, row: list[str], suffix: str) -> list[int]:
+def _first_columns(rows: list[list[str]], suffix: str) -> list[int]:
     """x, y, z first, then colours if any; after an intensity in PTS."""
+    row = rows[0]
     if not all(map(_is_number, row[:3])):
         raise _unclear(row, "has no header, and its first three columns are not numbers")
-    first = [fields[0] for line in lines if _is_row(line) and (fields := _split(line, separator))]
-    whole = [int(text) for text in first if re.fullmatch(r"\d{1,15}", text)]
-    counts = len(whole) == len(first) > 2 and whole == list(range(whole[0], whole[0] + len(whole)))
-    if counts and whole[0] in (0, 1) and len(row) > 3:
+    if len(row) > 3 and _first_counts(rows):
         raise _unclear(row, "has no header, and its first column only counts the rows")
+    if len(row) > 3 and _first_is_time(rows):
+        raise _unclear(row, "has no header, and its first column looks like the time")
     numeric = next((i for i, text in enumerate(row) if not _is_number(text)), len(row))
     colors = [4, 5, 6] if suffix == ".pts" and numeric >= 7 else [3, 4, 5]
     return [0, 1, 2, *(colors if numeric > colors[-1] else [])]
 
 
+def _first_counts(rows: list[list[str]]) -> bool:
+    """Whether the first column is 0, 1, 2, ... or 1, 2, 3, ..., or rises as numbers of rows do that were picked out."""
+    whole = [int(row[0]) for row in rows if re.fullmatch(r"\d{1,15}", row[0])]
+    if len(whole) < len(rows) or len(rows) < 3:
+        return False
+    if whole == list(range(whole[0], whole[0] + len(whole))):
+        return whole[0] in (0, 1) or len(rows) > 10
+    fractions = all(sum("." in row[c] for row in rows if c < len(row)) > len(rows) / 2 for c in (1, 2, 3))
+    return fractions and all(a < b for a, b in pairwise(whole))
+
+
+def _first_is_time(rows: list[list[str]]) -> bool:
+    """Whether the first column never falls, and is larger than metres can be, as seconds since 1970 are."""
+    times = [float(row[0].replace(",", ".")) for row in rows if _is_number(row[0])]
+    return len(times) > 2 and times[0] > LARGEST_METRES and all(a <= b for a, b in pairwise(times))
+
+
 def _unclear(columns: list[str], why: str) -> CorruptFileError:
     listed = ", ".join(column[:20] for column in columns[:12]) + (", ..." if len(columns) > 12 else "")
-    return CorruptFileError(f"{why} ({listed})", "give it a header line that names x, y and z")
+    return CorruptFileError(f"{why} ({listed})", f"name them with {COLUMNS_OPTION}, or in a header line")
 
 
 FORMAT = Format(
@@ -139,5 +212,6 @@ FORMAT = Format(
     (".xyz", ".txt", ".csv", ".asc", ".pts"),
     read,
     "clouds",
-    note="a row for each point; a header may name the columns",
+    note="a row for each point; a header or `--columns` names those with x, y, z",
+    table=read,
 )

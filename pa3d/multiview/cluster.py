@@ -14,16 +14,16 @@ from typing import Any
 
 from pa3d.errors import InputError
 from pa3d.multiview.inputs import Source
-from pa3d.multiview.job import Outcome, PrepareOptions
+from pa3d.multiview.job import PrepareOptions, PrepareResult
 from pa3d.multiview.worker import prepare_source
 
 _RETRIES = 5
 
 
-def ray_outcomes(
+def ray_results(
     work: Sequence[tuple[int, Source]], options: PrepareOptions, folder: str, address: str
-) -> Iterator[Outcome]:
-    """The outcome of every source, in any order. A source whose task failed in every retry has none.
+) -> Iterator[PrepareResult]:
+    """The result of every source, in any order. A source whose task failed in every retry has none.
 
     work: index and source. address: of a running cluster, or "auto" for the one this machine belongs to.
     Raises InputError when Ray is not installed or no cluster answers.
@@ -48,7 +48,7 @@ def ray_outcomes(
             ray.shutdown()
 
 
-def _run(work: Sequence[tuple[int, Source]], options: PrepareOptions, folder: str) -> Iterator[Outcome]:
+def _run(work: Sequence[tuple[int, Source]], options: PrepareOptions, folder: str) -> Iterator[PrepareResult]:
     import ray
 
     context = ray.data.DataContext.get_current()
@@ -56,13 +56,13 @@ def _run(work: Sequence[tuple[int, Source]], options: PrepareOptions, folder: st
     context.max_errored_blocks = -1  # a task that fails too often loses its own shape, not the whole job
     rows = [{"index": index, "path": s.path, "member": s.member, "kind": s.kind} for index, s in work]
     data = ray.data.from_items(rows, override_num_blocks=len(rows))
-    outcomes = data.map(_Task(options, folder), num_cpus=1, ray_remote_args_fn=_remote_args)
-    for row in outcomes.iter_rows():
-        yield row["outcome"]
+    results = data.map(_Task(options, folder), num_cpus=1, ray_remote_args_fn=_remote_args)
+    for row in results.iter_rows():
+        yield row["result"]
 
 
 def _remote_args() -> dict[str, Any]:
-    """How often a task runs again when its worker or machine dies. Errors of a shape are part of its outcome."""
+    """How often a task runs again when its worker or machine dies. Errors of a shape are part of its result."""
     return {"max_retries": _RETRIES}
 
 
@@ -74,4 +74,4 @@ class _Task:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         source = Source(row["path"], row["member"], row["kind"])
-        return {"outcome": prepare_source(int(row["index"]), source, self._options, self._folder)}
+        return {"result": prepare_source(int(row["index"]), source, self._options, self._folder)}

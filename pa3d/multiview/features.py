@@ -1,9 +1,9 @@
 """Features of views gathered to points.
 
-A point's feature is the mean over the views that see it, as in the method's first stage (arXiv 2601.02457) and in COPS:
-first the mean over the pixels of a view that show the point, then the mean over views. So a view from nearby has the
-same weight as one from far away. `average="pixels"` takes the mean over all pixels of all views instead. Points that no
-view sees get the mean of their 20 nearest seen points.
+A point's feature is the mean over the views that show it, as in the first stage of PatchAlign3D (arXiv 2601.02457) and
+in COPS. The mean over the pixels that show the point is taken in each view first. So a view from nearby has the same
+weight as one from far away. `average="pixels"` takes the mean over all pixels of all views instead. Points that no
+view shows get the mean of their 20 nearest points that a view shows.
 """
 
 from __future__ import annotations

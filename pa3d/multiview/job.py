@@ -1,4 +1,4 @@
-"""What a run of `pa3d prepare` is asked to do, and what becomes of each of its shapes."""
+"""The options of a run of `pa3d prepare`, and the result of each of its shapes."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class PrepareOptions:
 
 
 @dataclass
-class Outcome:
-    """What became of a source: the tar entries of its record, or an error.
+class PrepareResult:
+    """What `prepare_source` returns for a source: the tar entries of its record, or an error.
 
     data: in the official layout, the line of the split instead.
     fatal: every other source would fail too, because the backbone cannot be loaded.

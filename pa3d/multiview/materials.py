@@ -1,9 +1,9 @@
-"""What the faces of a file look like, beyond the vertex colours that `pa3d.io.load` keeps: base colours and textures.
+"""Materials of a file, beyond the vertex colours that `pa3d.io.load` keeps: base colours and textures of its faces.
 
 glTF: baseColorFactor and baseColorTexture (PNG or JPEG, inside the file or beside it) with KHR_texture_transform.
-OBJ: Kd and map_Kd of the material libraries. Faces come in the order of `load`. An image that is missing or cannot
-be decoded is left out and told about, for a grey picture is better than none. Alpha, wrapping other than repetition,
-and what lights a surface otherwise are not read.
+OBJ: Kd and map_Kd of the material libraries. Faces are in the order of `load`. An image that is missing or cannot be
+decoded is left out and mentioned in `notes`, because a grey picture is better than none. Alpha, wrap modes other than
+repeat, and all other properties of a material are not read.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MOST_TEXELS = 2**26  # of one image; Pillow warns about larger ones
 class Materials:
     """face_colors: (F, 3) uint8 sRGB, None where all are white. texture: None without images.
 
-    notes: what was left out, a sentence each.
+    notes: what was left out, one sentence for each.
     """
 
     face_colors: NDArray[np.uint8] | None = None
@@ -48,35 +48,35 @@ def read_materials(path: Path, n_faces: int) -> Materials:
         return Materials()
     try:
         with raise_as_input_error(path.name, path.suffix[1:].upper()):
-            found = read(path)
+            materials = read(path)
     except InputError as error:
         return Materials(notes=[f"materials are left out: {error}"])
-    colored = n_faces if found.face_colors is None else len(found.face_colors)
-    textured = n_faces if found.texture is None else len(found.texture.corner_uv)
+    colored = n_faces if materials.face_colors is None else len(materials.face_colors)
+    textured = n_faces if materials.texture is None else len(materials.texture.corner_uv)
     if colored != n_faces or textured != n_faces:
         return Materials(notes=["its materials do not fit its faces and are left out"])
-    return found
+    return materials
 
 
 class _Images:
-    """Decoded images by their key, each once; what fails is noted and None."""
+    """Decoded images by their key, each once. An image that cannot be decoded has index -1 and a note."""
 
     def __init__(self, notes: list[str]) -> None:
         self.images: list[NDArray[np.uint8]] = []
         self.notes = notes
-        self.found: dict[Any, int] = {}
+        self._index: dict[Any, int] = {}
 
     def index(self, key: Any, name: str, read: Callable[[], bytes]) -> int:
-        if key not in self.found:
-            self.found[key] = -1
+        if key not in self._index:
+            self._index[key] = -1
             try:
                 image = _decode(read())
             except (CorruptFileError, OSError, ValueError, SyntaxError) as error:  # the last two: of Pillow
                 self.notes.append(f"texture {name} is left out: {first_line(error)}")
             else:
-                self.found[key] = len(self.images)
+                self._index[key] = len(self.images)
                 self.images.append(image)
-        return self.found[key]
+        return self._index[key]
 
 
 def _read_gltf(path: Path) -> Materials:
@@ -139,8 +139,8 @@ def _read_obj(path: Path) -> Materials:
     colors = np.array(
         [white if image >= 0 or m.color is None else m.color for m, image in zip(materials, numbers, strict=True)]
     )
-    face_colors = colors[obj.face_name]
-    face_image = np.where(usable, numbers[obj.face_name], -1)
+    face_colors = colors[obj.face_name_index]
+    face_image = np.where(usable, numbers[obj.face_name_index], -1)
     texture = Texture(corner_uv, images.images, face_image) if images.images else None
     return Materials(None if (face_colors == 255).all() else face_colors, texture, notes)
 

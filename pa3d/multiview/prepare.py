@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from pa3d.errors import InputError
-from pa3d.multiview.cluster import ray_outcomes
+from pa3d.multiview.cluster import ray_results
 from pa3d.multiview.inputs import Source, list_sources
-from pa3d.multiview.job import Outcome, PrepareOptions
+from pa3d.multiview.job import PrepareOptions, PrepareResult
 from pa3d.multiview.store import Store
 from pa3d.multiview.worker import WorkerPool
 
@@ -53,25 +53,25 @@ def prepare(
             return done
         pending = store.pending()
         began = time.perf_counter()
-        outcomes: list[Outcome] = []
+        results: list[PrepareResult] = []
         if progress:
             progress(len(sources) - len(pending), store.num_failed(), len(sources))
-        for outcome in _outcomes([(index, sources[index]) for index in pending], options, store, workers, ray):
-            if outcome.fatal:
-                raise InputError(outcome.error)
-            store.add(outcome)
-            outcomes.append(replace(outcome, data=b""))
+        for result in _run_all([(index, sources[index]) for index in pending], options, store, workers, ray):
+            if result.fatal:
+                raise InputError(result.error)
+            store.add(result)
+            results.append(replace(result, data=b""))
             if progress:
                 progress(store.num_done(), store.num_failed(), len(sources))
         for index in store.pending():  # the cluster gave up on these
-            store.add(Outcome(index, error=f"{sources[index]}: its worker died each time it was tried"))
-        return store.finish(outcomes, time.perf_counter() - began, workers if ray is None else 0)
+            store.add(PrepareResult(index, error=f"{sources[index]}: its worker died each time it was tried"))
+        return store.finish(results, time.perf_counter() - began, workers if ray is None else 0)
 
 
-def _outcomes(
+def _run_all(
     work: Sequence[tuple[int, Source]], options: PrepareOptions, store: Store, workers: int, ray: str | None
-) -> Iterator[Outcome]:
+) -> Iterator[PrepareResult]:
     folder = str(store.folder.absolute())
     if ray is not None:
-        return ray_outcomes(work, options, folder, ray)
+        return ray_results(work, options, folder, ray)
     return WorkerPool(min(workers, len(work)), options, folder).run(work)

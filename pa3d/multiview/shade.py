@@ -59,8 +59,8 @@ def render(
     """Images of a mesh, one per camera.
 
     smooth: average normals around vertices, except across edges sharper than 40 degrees. False shades every face flat.
-    style: "lit"; "unlit", the base colours; "depth", inverted: white for the nearest point of a view, dark for the
-        farthest; "normals" in world coordinates, (n + 1) / 2 as RGB, turned towards the viewer.
+    style: "lit"; "unlit", the base colours; "depth", from white for the nearest point of a view to dark for the
+        farthest; "normals" in world coordinates, oriented towards the viewer, (n + 1) / 2 as RGB.
     background: "white", "black" or an RGB triple of 0..255.
     supersample: each pixel is the mean of supersample^2 samples.
     Raises TypeError or ValueError for colours or textures of the wrong shape or type, and as `rasterize` does.
@@ -77,15 +77,15 @@ def render(
     for v in range(len(cameras)):
         view = cameras[v : v + 1]
         raster = rasterize(vertices, faces, view, (height * supersample, width * supersample))
-        seen = raster.face_id[0] >= 0
-        face, weights = raster.face_id[0][seen], raster.barycentric[0][seen]  # type: ignore[index]
+        visible = raster.face_id[0] >= 0
+        face, weights = raster.face_id[0][visible], raster.barycentric[0][visible]  # type: ignore[index]
         normal = _unit(interpolate_corners(normals, face, weights))
         if style in ("lit", "unlit"):
             albedo = base_color(faces, face, weights, face_colors, vertex_colors, texture)
         else:
             albedo = np.empty((len(face), 3))
         out[v] = _shade_view(
-            view, seen, raster.depth[0], normal, flat[face, 0], albedo, style, background_rgb, supersample
+            view, visible, raster.depth[0], normal, flat[face, 0], albedo, style, background_rgb, supersample
         )
     return out
 
@@ -119,21 +119,21 @@ def render_points(
     estimated = normals is None
     if normals is None:
         normals = point_normals(points)
-        around, _ = knn(points, points, min(24, len(points)))
+        neighbor_idx, _ = knn(points, points, min(24, len(points)))
     out = np.empty((len(cameras), height, width, 3), np.uint8)
     for v in range(len(cameras)):
         view = cameras[v : v + 1]
         raster = rasterize_points(points, radius, view, (height * supersample, width * supersample))
-        seen = raster.point_id[0] >= 0
-        point = raster.point_id[0][seen]
+        visible = raster.point_id[0] >= 0
+        point = raster.point_id[0][visible]
         albedo = np.full((len(point), 3), GREY) if point_colors is None else point_colors[point] / 255.0
         normal = normals[point]
         if estimated:
-            # Normals of single planes are noisy at thin sheets and edges. Turn them to the viewer and average.
+            # Normals of single planes are noisy at thin sheets and edges. Orient them towards the viewer and average.
             to_viewer = view.centers - points if view.perspective else -view.view[:, 2, :3]
-            turned = normals * np.where(np.sum(normals * to_viewer, axis=1) < 0, -1.0, 1.0)[:, None]
-            normal = _unit(turned[around].mean(axis=1))[point]
-        out[v] = _shade_view(view, seen, raster.depth[0], normal, normal, albedo, style, background_rgb, supersample)
+            oriented = normals * np.where(np.sum(normals * to_viewer, axis=1) < 0, -1.0, 1.0)[:, None]
+            normal = _unit(oriented[neighbor_idx].mean(axis=1))[point]
+        out[v] = _shade_view(view, visible, raster.depth[0], normal, normal, albedo, style, background_rgb, supersample)
     return out
 
 
@@ -164,11 +164,11 @@ def base_color(
     if texture is not None:
         _check_texture(texture, len(faces))
         uv = interpolate_corners(texture.corner_uv, face, weights)
-        image_of = texture.face_image[face]
+        image_index = texture.face_image[face]
         for i, image in enumerate(texture.images):
-            here = image_of == i
-            color[here] *= sample_texture(image, uv[here])
-        untextured &= image_of < 0
+            mask = image_index == i
+            color[mask] *= sample_texture(image, uv[mask])
+        untextured &= image_index < 0
     color[untextured] = GREY
     return color
 
@@ -252,39 +252,41 @@ def contact_sheet(
 
 def _shade_view(
     camera: Cameras,
-    seen: NDArray[np.bool_],  # (H, W)
+    visible: NDArray[np.bool_],  # (H, W)
     depth: NDArray[np.float32],  # (H, W)
     normal: Floats,  # (P, 3) world, for light
-    geometry: Floats,  # (P, 3) world, decides which side is seen
+    geometry: Floats,  # (P, 3) world, decides which side is visible
     albedo: Floats,  # (P, 3)
     style: Style,
     background_rgb: NDArray[np.float64],  # (3,)
     supersample: int,
 ) -> Colors:
-    image = np.empty((*seen.shape, 3))
+    image = np.empty((*visible.shape, 3))
     image[:] = background_rgb
     if style == "unlit":
-        image[seen] = albedo
+        image[visible] = albedo
     elif style == "depth":
-        z = depth[seen].astype(np.float64)
+        z = depth[visible].astype(np.float64)
         span = max(float(np.ptp(z)), 1e-12) if len(z) else 1.0
-        image[seen] = (1.0 - 0.85 * (z - z.min(initial=np.inf)) / span)[:, None]
+        image[visible] = (1.0 - 0.85 * (z - z.min(initial=np.inf)) / span)[:, None]
     elif style in ("lit", "normals"):
-        to_viewer = _to_viewer(camera, seen)
-        turned = normal * np.where(np.einsum("pc,pc->p", geometry, to_viewer) < 0, -1.0, 1.0)[:, None]
-        image[seen] = (turned + 1) / 2 if style == "normals" else albedo * _light(camera, turned, to_viewer)[:, None]
+        to_viewer = _to_viewer(camera, visible)
+        oriented = normal * np.where(np.einsum("pc,pc->p", geometry, to_viewer) < 0, -1.0, 1.0)[:, None]
+        image[visible] = (
+            (oriented + 1) / 2 if style == "normals" else albedo * _light(camera, oriented, to_viewer)[:, None]
+        )
     else:
         raise ValueError(f"style: expected lit, unlit, depth or normals, got {style!r}")
     return np.rint(np.clip(downsample(image, supersample), 0, 1) * 255).astype(np.uint8)
 
 
-def _to_viewer(camera: Cameras, seen: NDArray[np.bool_]) -> Floats:  # (P, 3) world
+def _to_viewer(camera: Cameras, visible: NDArray[np.bool_]) -> Floats:  # (P, 3) world
     rotation = camera.view[0, :3, :3]
     if not camera.perspective:
-        return np.broadcast_to(-rotation[2], (int(seen.sum()), 3))
-    rows, columns = np.nonzero(seen)
-    scale = camera.scale(seen.shape)
-    x, y = (columns + 0.5 - seen.shape[1] / 2) / scale, (rows + 0.5 - seen.shape[0] / 2) / scale
+        return np.broadcast_to(-rotation[2], (int(visible.sum()), 3))
+    rows, columns = np.nonzero(visible)
+    scale = camera.scale(visible.shape)
+    x, y = (columns + 0.5 - visible.shape[1] / 2) / scale, (rows + 0.5 - visible.shape[0] / 2) / scale
     return _unit(-(np.stack([x, y, np.ones_like(x)], axis=1) @ rotation))
 
 

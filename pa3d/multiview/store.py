@@ -35,7 +35,7 @@ from pa3d.atomic import atomic_write, check_writable_folder
 from pa3d.data.official import write_split
 from pa3d.errors import InputError
 from pa3d.multiview.inputs import Source
-from pa3d.multiview.job import Outcome, PrepareOptions
+from pa3d.multiview.job import PrepareOptions, PrepareResult
 
 FORMAT = "pa3d-prepare-1"
 
@@ -108,19 +108,19 @@ class Store:
     def num_failed(self) -> int:
         return len(self._failed)
 
-    def add(self, outcome: Outcome) -> None:
-        """Save an outcome, and write the shard that it completes. A second outcome of the same source is ignored."""
-        if outcome.index not in self._pending:
+    def add(self, result: PrepareResult) -> None:
+        """Save a result, and write the shard that it completes. A second result of the same source is ignored."""
+        if result.index not in self._pending:
             return
-        if outcome.error:
-            self._failed[outcome.index] = outcome.error
-            self._write(self._record_path(outcome.index, "failed"), outcome.error.encode())
+        if result.error:
+            self._failed[result.index] = result.error
+            self._write(self._record_path(result.index, "failed"), result.error.encode())
         else:
-            self._write(self._record_path(outcome.index, self._kind), outcome.data)
-        self._pending.discard(outcome.index)
-        self._write_shard_if_complete(outcome.index // self._options.shard_size)
+            self._write(self._record_path(result.index, self._kind), result.data)
+        self._pending.discard(result.index)
+        self._write_shard_if_complete(result.index // self._options.shard_size)
 
-    def finish(self, outcomes: Sequence[Outcome], wall: float, workers: int) -> dict[str, Any]:
+    def finish(self, results: Sequence[PrepareResult], wall_seconds: float, workers: int) -> dict[str, Any]:
         """Write prepare.json and timings.json and remove the intermediate files."""
         count = len(self._sources) - len(self._failed)
         failed = [{"source": str(self._sources[i]), "reason": self._failed[i]} for i in sorted(self._failed)]
@@ -131,8 +131,8 @@ class Store:
         if self._kind == "entry":
             entries = [path.read_text(encoding="utf-8") for path in sorted(self._work.glob("*.entry"))]
             write_split(self.folder, self._options.split, entries)
-        if outcomes:
-            self._write(self._timings, _json(timings(outcomes, wall, workers)))
+        if results:
+            self._write(self._timings, _json(timings(results, wall_seconds, workers)))
         self._write(self._name.with_suffix(".json"), _json(result))
         self._clear()
         return result
@@ -151,8 +151,8 @@ class Store:
             self._clear()
             manifest = None
         if manifest is not None:
-            found = json.loads(manifest.read_text(encoding="utf-8"))
-            differing = _difference(found, json.loads(_json(self._manifest)))
+            saved = json.loads(manifest.read_text(encoding="utf-8"))
+            differing = _difference(saved, json.loads(_json(self._manifest)))
             if differing:
                 raise InputError(
                     f"{self.folder}: holds another job ({differing} differs); choose another folder or start over "
@@ -232,18 +232,18 @@ class Store:
             raise InputError(f"{self.folder}: another pa3d prepare writes to it; wait for it or stop it") from None
 
 
-def timings(outcomes: Sequence[Outcome], wall: float, workers: int) -> dict[str, Any]:
-    """Seconds per stage, shapes per minute and the peak memory of a process, over the shapes that this run prepared."""
-    good = [outcome for outcome in outcomes if outcome.seconds]
-    stages = list(dict.fromkeys(stage for outcome in good for stage in outcome.seconds))
-    spent = {stage: [outcome.seconds.get(stage, 0.0) for outcome in good] for stage in stages}
+def timings(results: Sequence[PrepareResult], wall_seconds: float, workers: int) -> dict[str, Any]:
+    """What timings.json holds, over the shapes that this run prepared. docs/files.md explains the keys."""
+    good = [result for result in results if result.seconds]
+    stages = list(dict.fromkeys(stage for result in good for stage in result.seconds))
+    spent = {stage: [result.seconds.get(stage, 0.0) for result in good] for stage in stages}
     return {
         "shapes": len(good),
         "workers": workers,
-        "wall": wall,
-        "shapes_a_minute": 60 * len(good) / wall if wall > 0 else None,
+        "wall": wall_seconds,
+        "shapes_a_minute": 60 * len(good) / wall_seconds if wall_seconds > 0 else None,
         "stages": {s: {"mean": float(np.mean(v)), "median": float(np.median(v))} for s, v in spent.items()},
-        "peak_bytes": max((outcome.peak_bytes for outcome in good), default=0),
+        "peak_bytes": max((result.peak_bytes for result in good), default=0),
     }
 
 
@@ -251,10 +251,10 @@ def _json(value: dict[str, Any]) -> bytes:
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+def _difference(saved: dict[str, Any], expected: dict[str, Any]) -> str:
     """The first field that differs, such as options.views.size; "" when none does."""
-    for key, value in wanted.items():
-        other = found.get(key)
+    for key, value in expected.items():
+        other = saved.get(key)
         if other != value:
             return f"{key}.{_difference(other, value)}" if isinstance(value, dict) and isinstance(other, dict) else key
     return ""

@@ -4,8 +4,9 @@ Points: sampled from the surface by area (`pa3d.sampling.sample_surface`), with 
 normalised to the unit sphere. This bounds their number and is what the encoder sees at inference. The published code
 takes one point per face instead, which depends on how the modeller cut the surface into triangles.
 Views: rendered triangles of a mesh, discs of a cloud.
-Pixels to points: a pixel shows the point nearest to the place on the surface that it sees. Every second pixel of every
-second row is used: about six per point and view, and eight times as dense as the tokens.
+Pixels to points: a pixel shows the point nearest to the place on the surface that it sees. Of a mesh, every second
+pixel of every second row is used: about six per point and view, and eight times as dense as the tokens. Of a cloud,
+every pixel is used.
 Targets: patch centres by farthest point sampling; the feature of a patch is the mean of the unit features of the
 points nearest to its centre, scaled to unit length.
 """
@@ -76,8 +77,8 @@ class ViewOptions:
 
 
 @dataclass
-class Subject:
-    """A shape to be prepared, and its appearance: grey without colours and texture.
+class RenderInput:
+    """A shape to render, and its appearance: grey without colours and texture.
 
     colors: of a mesh's vertices or a cloud's points, (N, 3) uint8; face_colors: (F, 3) uint8.
     """
@@ -103,7 +104,7 @@ class RenderedViews:
 
 
 def prepare_shape(
-    subject: Subject, backbone: Backbone, options: ViewOptions, clock: Stopwatch | None = None
+    render_input: RenderInput, backbone: Backbone, options: ViewOptions, clock: Stopwatch | None = None
 ) -> tuple[PartCloud, RenderedViews]:
     """The record of a shape, in the unit sphere, y up, with patch targets; and its views.
 
@@ -112,11 +113,11 @@ def prepare_shape(
     """
     clock = clock or Stopwatch()
     with clock("points"):
-        record, face, vertices = sample_points(subject.shape, options)
-    if isinstance(subject.shape, PartMesh):
-        views = _mesh_views(subject, record, vertices, face, options, clock)
+        record, face, vertices = sample_points(render_input.shape, options)
+    if isinstance(render_input.shape, PartMesh):
+        views = _mesh_views(render_input, record, vertices, face, options, clock)
     else:
-        views = _cloud_views(subject, record, vertices, options, clock)
+        views = _cloud_views(render_input, record, vertices, options, clock)
     with clock("backbone"):
         tokens = extract_tokens(views.images, backbone)
     add_targets(record, tokens, views.point_of_pixel, options, clock)
@@ -187,20 +188,20 @@ def add_targets(
 
 
 def _mesh_views(
-    subject: Subject,
+    render_input: RenderInput,
     record: PartCloud,
     vertices: NDArray[np.float32],
     face: NDArray[np.int32],
     options: ViewOptions,
     clock: Stopwatch,
 ) -> RenderedViews:
-    mesh, cameras, size = subject.shape, options.cameras(), options.size
+    mesh, cameras, size = render_input.shape, options.cameras(), options.size
     assert isinstance(mesh, PartMesh)
     faces = np.ascontiguousarray(mesh.faces, np.int32)
     with clock("render"):
         images = render(
-            vertices, faces, cameras, size, vertex_colors=subject.colors, face_colors=subject.face_colors,
-            texture=subject.texture, supersample=1,
+            vertices, faces, cameras, size, vertex_colors=render_input.colors, face_colors=render_input.face_colors,
+            texture=render_input.texture, supersample=1,
         )  # fmt: skip
     face_of_pixel = np.empty(images.shape[:3], np.int32)
     point_of_pixel = np.full(images.shape[:3], -1, np.int32)
@@ -212,21 +213,21 @@ def _mesh_views(
             assert raster.barycentric is not None
             grid = (slice(None, None, _PIXEL_STRIDE), slice(None, None, _PIXEL_STRIDE))
             hit, weights = raster.face_id[0][grid], raster.barycentric[0][grid]
-            seen = hit >= 0
-            positions = np.einsum("nkc,nk->nc", vertices[faces[hit[seen]]], weights[seen])
+            visible = hit >= 0
+            positions = np.einsum("nkc,nk->nc", vertices[faces[hit[visible]]], weights[visible])
             if len(positions):
                 nearest, _ = knn(np.ascontiguousarray(positions), record.points, 1)
-                point_of_pixel[v][grid][seen] = nearest[:, 0]
+                point_of_pixel[v][grid][visible] = nearest[:, 0]
     return RenderedViews(images, point_of_pixel, face_of_pixel, face)
 
 
 def _cloud_views(
-    subject: Subject, record: PartCloud, points: NDArray[np.float32], options: ViewOptions, clock: Stopwatch
+    render_input: RenderInput, record: PartCloud, points: NDArray[np.float32], options: ViewOptions, clock: Stopwatch
 ) -> RenderedViews:
     cameras, size = options.cameras(), options.size
     step = -(-len(points) // _MAX_DISCS)
     centers = np.ascontiguousarray(points[::step])
-    colors = None if subject.colors is None else subject.colors[::step]
+    colors = None if render_input.colors is None else render_input.colors[::step]
     radius = disc_radius(centers)
     with clock("render"):
         images = render_points(centers, cameras, size, point_colors=colors, radius=radius, supersample=1)

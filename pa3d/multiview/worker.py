@@ -29,7 +29,7 @@ from pa3d.data.parts import PartCloud, record_members
 from pa3d.errors import InputError
 from pa3d.multiview.backbones import Backbone, load_backbone
 from pa3d.multiview.inputs import Source, read_source
-from pa3d.multiview.job import Outcome, PrepareOptions
+from pa3d.multiview.job import PrepareOptions, PrepareResult
 from pa3d.multiview.targets import add_targets, extract_tokens, prepare_shape
 from pa3d.profiling import Stopwatch
 from pa3d.threads import one_thread_in_children
@@ -41,10 +41,10 @@ class BackboneError(InputError):
     """The backbone cannot be loaded."""
 
 
-def prepare_source(index: int, source: Source, options: PrepareOptions, folder: str) -> Outcome:
+def prepare_source(index: int, source: Source, options: PrepareOptions, folder: str) -> PrepareResult:
     """Prepare one source.
 
-    The result depends only on the arguments and the file. A file that cannot be used gives an outcome with an error,
+    The result depends only on the arguments and the file. A file that cannot be used gives a result with an error,
     whatever is in it; nothing is raised.
     """
     clock = Stopwatch()
@@ -58,15 +58,15 @@ def prepare_source(index: int, source: Source, options: PrepareOptions, folder: 
             else:
                 data = tar_entries(f"{index:07d}", record)
     except BackboneError as error:
-        return Outcome(index, error=str(error), fatal=True)
+        return PrepareResult(index, error=str(error), fatal=True)
     except InputError as error:
-        return Outcome(index, error=" ".join(str(error).split()))
+        return PrepareResult(index, error=" ".join(str(error).split()))
     except MemoryError:
-        return Outcome(index, error=f"{source}: needs more memory than there is; simplify the shape")
+        return PrepareResult(index, error=f"{source}: needs more memory than there is; simplify the shape")
     except Exception as error:  # a damaged file can make a library raise anything
-        return Outcome(index, error=f"{source}: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+        return PrepareResult(index, error=f"{source}: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
     seconds = {**clock.seconds, "all": time.perf_counter() - start}
-    return Outcome(index, data, seconds=seconds, peak_bytes=peak_memory())
+    return PrepareResult(index, data, seconds=seconds, peak_bytes=peak_memory())
 
 
 def peak_memory() -> int:
@@ -87,11 +87,11 @@ def _make_record(source: Source, options: PrepareOptions, clock: Stopwatch) -> t
         return _from_official(source, options, clock)
     backbone = _backbone(options.backbone, options.weights)
     with clock("read"):
-        subject = read_source(source, up=options.up, grey=options.grey)
-    record, seen = prepare_shape(subject, backbone, options.views, clock)
-    if seen.face_of_pixel is None or seen.point_face is None:
+        render_input = read_source(source, up=options.up, grey=options.grey)
+    record, views = prepare_shape(render_input, backbone, options.views, clock)
+    if views.face_of_pixel is None or views.point_face is None:
         return record, None
-    return record, OfficialViews(seen.images, seen.face_of_pixel, seen.point_face)
+    return record, OfficialViews(views.images, views.face_of_pixel, views.point_face)
 
 
 def _from_official(source: Source, options: PrepareOptions, clock: Stopwatch) -> tuple[PartCloud, OfficialViews | None]:
@@ -100,24 +100,23 @@ def _from_official(source: Source, options: PrepareOptions, clock: Stopwatch) ->
     As in the authors' code, a pixel counts for one point of its face, the first.
     """
     with clock("read"):
-        found = read_entry(source.path, source.member)
-        record = found.to_part_cloud()
+        record = read_entry(source.path, source.member).to_part_cloud()
         record.provenance["file"] = source.member
         if record.patch_features is not None:
             return record, None
-        seen = read_views(source.path, source.member)
+        views = read_views(source.path, source.member)
     with clock("assign"):
-        faces, first = np.unique(seen.point2face, return_index=True)
-        last = int(max(seen.pix2face.max(), faces[-1]))
+        faces, first = np.unique(views.point2face, return_index=True)
+        last = int(max(views.pix2face.max(), faces[-1]))
         point_of_face = np.full(last + 2, -1, np.int32)  # the last entry is what index -1 reads
         point_of_face[faces[faces >= 0]] = first[faces >= 0]
-        point_of_pixel = point_of_face[np.where(seen.pix2face >= 0, seen.pix2face, -1)]
+        point_of_pixel = point_of_face[np.where(views.pix2face >= 0, views.pix2face, -1)]
     backbone = _backbone(options.backbone, options.weights)
     with clock("backbone"):
-        tokens = extract_tokens(seen.images, backbone)
+        tokens = extract_tokens(views.images, backbone)
     add_targets(record, tokens, point_of_pixel, options.views, clock)
-    record.provenance |= {"backbone": backbone.name, "views": len(seen.images), "size": seen.images.shape[1]}
-    return record, seen
+    record.provenance |= {"backbone": backbone.name, "views": len(views.images), "size": views.images.shape[1]}
+    return record, views
 
 
 @lru_cache(maxsize=1)
@@ -153,8 +152,8 @@ class WorkerPool:
         self._context = multiprocessing.get_context("spawn")
         self._busy: dict[Connection, tuple[Any, tuple[int, Source] | None]] = {}
 
-    def run(self, work: Iterable[tuple[int, Source]]) -> Iterator[Outcome]:
-        """The outcome of every source, in any order. work: index and source."""
+    def run(self, work: Iterable[tuple[int, Source]]) -> Iterator[PrepareResult]:
+        """The result of every source, in any order. work: index and source."""
         waiting = deque(work)
         attempts: dict[int, int] = {}
         try:
@@ -166,7 +165,7 @@ class WorkerPool:
                     process, task = self._busy[pipe]
                     assert task is not None
                     try:
-                        outcome: Outcome = pipe.recv()
+                        result: PrepareResult = pipe.recv()
                     except (EOFError, OSError):
                         process.join()
                         del self._busy[pipe]
@@ -174,12 +173,12 @@ class WorkerPool:
                         if attempts[task[0]] < ATTEMPTS:
                             waiting.appendleft(task)
                         else:
-                            yield Outcome(task[0], error=f"{task[1]}: {_death(process.exitcode)}")
+                            yield PrepareResult(task[0], error=f"{task[1]}: {_death(process.exitcode)}")
                         if waiting:
                             self._start(waiting)
                         continue
                     self._send_next(pipe, process, waiting)
-                    yield outcome
+                    yield result
         finally:
             for process, _ in self._busy.values():
                 process.kill()

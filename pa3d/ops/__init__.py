@@ -1,6 +1,8 @@
 """Operations on point sets: one module per operation, with its contract, checks, plain reference and gradient.
 
-Each takes numpy arrays or torch tensors and returns the same kind on the same device.
+Each takes numpy arrays or torch tensors and returns the same kind on the same device. There are two exceptions.
+`label_points` takes numpy arrays only. `train_embed` and `train_block` take torch tensors only; their references are in
+pa3d.model.
 """
 
 from __future__ import annotations

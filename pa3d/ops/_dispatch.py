@@ -1,9 +1,12 @@
 """Chooses the backend of a call.
 
-numpy arrays and torch tensors on the CPU go to the C++ kernels, CUDA tensors to csrc/cuda or to the Triton kernels, on
-their device and its current stream. Where those cannot run, the plain reference does, on the device of the tensors; for
-tensors that are not on the CPU, a warning says so once. PA3D_BACKEND forces a backend; one that cannot run raises and
-says why.
+numpy arrays and torch tensors on the CPU go to the C++ kernels. CUDA tensors go to csrc/cuda or to the Triton kernels,
+on their device and its current stream. Where those cannot run, `choose` returns the reference. For tensors that are not
+on the CPU, a warning says so once. PA3D_BACKEND forces a backend; one that cannot run raises and says why.
+
+Two operations are special. `patch_attention` has no C++ kernel, and tensors that its Triton kernel cannot take go to
+torch's own attention, not to the reference. The reference of `rasterize` is numpy code: it copies tensors to the host
+and back.
 """
 
 from __future__ import annotations
@@ -26,8 +29,9 @@ BACKENDS: dict[str, ModuleType] = {"reference": reference, "native": native, "cu
 def choose(op: str, *arrays: Array, **options: Any) -> Any:
     """The module of pa3d.ops.backends whose function `op` takes these arrays.
 
-    options: what else limits a kernel, such as k; see the `requires` kernels. Raises ValueError for a forced backend
-    that cannot run, with the reason.
+    options: other arguments on which it depends whether a kernel supports the call, such as k. They are passed to the
+        function that `requires` (pa3d.ops.backends) attached to the kernel.
+    Raises ValueError for a forced backend that cannot run, with the reason.
     """
     forced = os.environ.get("PA3D_BACKEND", "")
     if forced:
@@ -46,7 +50,7 @@ def choose(op: str, *arrays: Array, **options: Any) -> Any:
 
 
 def unavailable_reason(name: str) -> str | None:
-    """Why a backend cannot run on this machine whatever it is given, or None."""
+    """Why a backend cannot run on this machine for any arguments, such as a missing GPU; None if it can run."""
     return BACKENDS[name].unavailable_reason()
 
 
@@ -80,6 +84,7 @@ def _with_kernel(op: str) -> dict[str, ModuleType]:
 
 
 def _unsupported_reason(backend: ModuleType, op: str, arrays: tuple[Array, ...], options: dict[str, Any]) -> str | None:
+    """Why a kernel does not support these arguments although its backend can run here; None if it supports them."""
     unsupported_reason = getattr(getattr(backend, op), "unsupported_reason", None)
     return unsupported_reason(*arrays, **options) if unsupported_reason else None
 
@@ -88,10 +93,10 @@ _warned: set[str] = set()
 
 
 def _warn_once(op: str, where: str, reasons: dict[str, str]) -> None:
-    """Operations that have kernels for the CPU alone run as plain code on a GPU by design, without a warning."""
+    """Says once per operation why no kernel runs. Operations that have only a C++ kernel give no warning."""
     if op in _warned or _with_kernel(op).keys() <= {"native"}:
         return
     _warned.add(op)
     why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "there is none for this device"
-    message = f"{op}: no kernel of pa3d can take this call on {where} ({why}); plain torch code runs in its place"
+    message = f"{op}: no kernel of pa3d can take this call on {where} ({why}); a slower fallback runs instead"
     warnings.warn(message, RuntimeWarning, stacklevel=4)

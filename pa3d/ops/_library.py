@@ -1,6 +1,6 @@
 """What each operation declares for torch.library: its schema, its shapes for tracing, its gradient.
 
-Nothing here needs torch. pa3d.ops._torch registers what is declared when torch first has to know of it.
+Nothing here needs torch. pa3d.ops._torch registers the operations with torch when torch first has to know of them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ Function = Callable[..., Any]
 
 
 @dataclass(frozen=True)
-class Declared:
+class OpSpec:
+    """The arguments of `register_op`."""
+
     schema: str
     run: Function
     fake: Function
@@ -22,8 +24,8 @@ class Declared:
     backward: Function | None
 
 
-DECLARED: list[Declared] = []
-_subscribers: list[Callable[[Declared], None]] = []
+OPS: list[OpSpec] = []
+_subscribers: list[Callable[[OpSpec], None]] = []
 
 
 def register_op(
@@ -35,7 +37,7 @@ def register_op(
     setup_context: Function | None = None,
     backward: Function | None = None,
 ) -> None:
-    """Declares torch.ops.pa3d.<name>, a node that torch.compile and torch.export need not look into.
+    """Declares torch.ops.pa3d.<name>, which torch.compile and torch.export treat as one node of their graph.
 
     schema: name, arguments and results as torch writes them: "knn(Tensor queries, Tensor points, int k) -> ...".
     run: takes plain tensors without gradients, checks them and chooses a backend: the operation itself as a rule.
@@ -43,14 +45,14 @@ def register_op(
     float64_impl: takes the place of run for float64, which no kernel takes; gradients are checked in it.
     setup_context, backward: as in torch.library.register_autograd. Without them there is no gradient.
     """
-    declared = Declared(schema, run, fake, float64_impl, setup_context, backward)
-    DECLARED.append(declared)
-    for listener in _subscribers:
-        listener(declared)
+    spec = OpSpec(schema, run, fake, float64_impl, setup_context, backward)
+    OPS.append(spec)
+    for callback in _subscribers:
+        callback(spec)
 
 
-def subscribe(listener: Callable[[Declared], None]) -> None:
-    """Calls the listener with everything that is declared, now and later."""
-    _subscribers.append(listener)
-    for declared in DECLARED:
-        listener(declared)
+def subscribe(callback: Callable[[OpSpec], None]) -> None:
+    """Calls the callback with every operation that is registered, now and later."""
+    _subscribers.append(callback)
+    for spec in OPS:
+        callback(spec)

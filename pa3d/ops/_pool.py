@@ -10,14 +10,14 @@ from pa3d import _C
 
 
 class Pooled(NamedTuple):
-    """A native object, and what it was made for: the precision and the level of instructions."""
+    """A native object, and what it was made for: the precision and the instruction set (ISA)."""
 
     key: tuple[str, str]
     object: Any
 
 
 class Pool:
-    """Objects that `make` returns for a precision. Those of another level of instructions, which a process may pin, are
+    """Objects that `make` returns for a precision. Those of another instruction set, which a process may select, are
     not handed out, because they would sum in another order. Callable from several threads."""
 
     def __init__(self, make: Callable[[str], Any]) -> None:

@@ -13,25 +13,23 @@ import torch
 from torch import Tensor
 from torch.library import custom_op
 
-from pa3d.ops._library import Declared, subscribe
+from pa3d.ops._library import OpSpec, subscribe
 
 ops = torch.ops.pa3d
 
 
-def _register(declared: Declared) -> None:
-    name, _, signature = declared.schema.partition("(")
+def _register(spec: OpSpec) -> None:
+    name, _, signature = spec.schema.partition("(")
 
     def run(*arguments: Any) -> Any:
         plain = [x.detach() if isinstance(x, Tensor) else x for x in arguments]
         is_float64 = any(isinstance(x, Tensor) and x.dtype == torch.float64 for x in plain[:1])
-        return (
-            declared.float64_impl(*plain) if is_float64 and declared.float64_impl is not None else declared.run(*plain)
-        )
+        return spec.float64_impl(*plain) if is_float64 and spec.float64_impl is not None else spec.run(*plain)
 
     op = custom_op(f"pa3d::{name}", run, mutates_args=(), schema=f"({signature}")
-    op.register_fake(declared.fake)
-    if declared.backward is not None:
-        op.register_autograd(declared.backward, setup_context=declared.setup_context)
+    op.register_fake(spec.fake)
+    if spec.backward is not None:
+        op.register_autograd(spec.backward, setup_context=spec.setup_context)
     else:
         op.register_autograd(_constant, setup_context=_save_nothing)
 

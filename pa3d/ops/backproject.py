@@ -1,4 +1,4 @@
-"""Features of 2D views carried to 3D points without ever building the upsampled images.
+"""Features of 2D views summed at 3D points, without building the upsampled images.
 
 A pixel's value is its view's token grid interpolated as torch.nn.functional.interpolate does with
 align_corners=False (bicubic: Keys' cubic with A = -0.75, "Cubic convolution interpolation for digital image
@@ -6,9 +6,9 @@ processing", 1981; borders clamped), evaluated only where a pixel shows a point:
 
     sum_p = sum over views v and pixels x of v that show p of sum_t w_t(x) T_vt
 
-with T_vt token t of view v. The weight w_t(x) is one of x's row times one of its column: rows are interpolated
-first, a band of them at a time, columns only at the pixels that count. The (H, W, C) numbers of a view are never
-held.
+with T_vt token t of view v. The weight w_t(x) is the product of a weight for the row of x and one for its column.
+Rows are interpolated first, a band of them at a time; columns are interpolated only at the pixels that count. So the
+(H, W, C) array of a view is never in memory.
 
 Sums are equal to the bit for any number of threads and at every instruction level. Not differentiable: the
 result is a training target.

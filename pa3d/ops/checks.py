@@ -91,12 +91,12 @@ def check_same_device(**arrays: Array) -> None:
         raise ValueError(f"expected all arrays of one kind on one device, got {got}")
 
 
-def check_count(name: str, k: int, low: int, high: int | None, of: str = "") -> None:
-    """k must be an integer from low to high. of: what limits it, for the message."""
+def check_count(name: str, k: int, low: int, high: int | None, limit_text: str = "") -> None:
+    """k must be an integer from low to high. limit_text: what sets the upper limit, for the message."""
     if isinstance(k, bool) or not isinstance(k, int | np.integer):
         raise TypeError(f"{name}: expected an integer, got {type(k).__name__}")
     if k < low or (high is not None and k > high):
-        limit = f"at least {low}" if high is None else f"{low}..{high}{of}"
+        limit = f"at least {low}" if high is None else f"{low}..{high}{limit_text}"
         raise ValueError(f"{name}: expected {limit}, got {k}")
 
 

@@ -27,8 +27,8 @@ def farthest_point_sample(
 ) -> Array:  # (B, k) or (k,) int64
     """Indices of k points, each the farthest from those before it, beginning with `start`.
 
-    min_sq_norm: when above 0, points whose squared norm is <= this are never picked after the start (the sampler that
-        the published weights were trained with uses 1e-3); when none may be picked the index is 0.
+    min_sq_norm: when above 0, points whose squared norm is <= this are never picked after the start. The sampler that
+        the published weights were trained with uses 1e-3. If no point is eligible, index 0 is returned.
     k may exceed N: once every point coincides with a chosen one, the lowest eligible index repeats.
     Raises TypeError for a wrong kind or dtype, ValueError for a wrong shape, layout, k, start or NaN, infinite values.
     """

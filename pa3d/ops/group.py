@@ -1,7 +1,8 @@
 """Patches: centres by farthest point sampling, members by nearest neighbours, coordinates relative to the centre.
 
-`sample_and_group` fuses the first two: the distances that sampling computes from each new centre are the ones its
-neighbour query needs. `group` gathers; it is linear in the points, and torch's own gather differentiates it.
+The members of a patch are the points in it, the centre among them. `sample_and_group` finds centres and members in one
+kernel: farthest point sampling computes the distances from each new centre to all points, and the search for the
+members of that centre needs the same distances. `group` gathers the coordinates of the members.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ def sample_and_group(
     batch = points if points.ndim == 3 else points[None]
     centers, members = backend.sample_and_group(batch, patches, available, start, min_sq_norm)
     if available < size:
-        times, rest = divmod(size, available)
-        members = array_namespace(members).concatenate([members] * times + [members[..., :rest]], -1)
+        repeats, remainder = divmod(size, available)
+        members = array_namespace(members).concatenate([members] * repeats + [members[..., :remainder]], -1)
     return (centers, members) if points.ndim == 3 else (centers[0], members[0])
 
 
@@ -68,9 +69,9 @@ def sample_and_group_reference(
 def group(
     points: Array,  # (B, N, 3) float32
     centers_index: Array,  # (B, G) int64
-    neighbors_index: Array,  # (B, G, M) int64
+    neighbors_index: Array,  # (B, G, M) int64, the members of each patch
 ) -> Array:  # (B, G, M, 3)
-    """Member coordinates relative to their centre. Differentiable in points with torch."""
+    """Coordinates of the members relative to their centre. Differentiable in points with torch."""
     if is_traced(points, centers_index, neighbors_index):
         from pa3d.ops import _torch
 
@@ -80,10 +81,10 @@ def group(
     return _group(points, centers_index, neighbors_index)
 
 
-def _group(points: Array, centers_index: Array, neighbors_index: Array) -> Array:
-    b, g, m = neighbors_index.shape
-    members = gather(points, neighbors_index.reshape(b, g * m)).reshape(b, g, m, 3)
-    return members - gather(points, centers_index)[:, :, None]
+def _group(points: Array, centers_index: Array, members: Array) -> Array:
+    b, g, m = members.shape
+    coordinates = gather(points, members.reshape(b, g * m)).reshape(b, g, m, 3)
+    return coordinates - gather(points, centers_index)[:, :, None]
 
 
 def gather(points: Array, index: Array) -> Array:  # (B, N, C), (B, K) -> (B, K, C)
@@ -106,23 +107,23 @@ def _fake_sample_and_group(
     return points.new_empty(shape, dtype=int64), points.new_empty((*shape, size), dtype=int64)
 
 
-def _fake_group(points: Array, centers_index: Array, neighbors_index: Array) -> Array:
-    return points.new_empty((*neighbors_index.shape, 3))
+def _fake_group(points: Array, centers_index: Array, members: Array) -> Array:
+    return points.new_empty((*members.shape, 3))
 
 
 def _setup_group_context(ctx: Any, inputs: tuple[Any, ...], output: Array) -> None:
-    points, centers_index, neighbors_index = inputs
+    points, centers_index, members = inputs
     ctx.n_points = points.shape[1]
-    ctx.save_for_backward(centers_index, neighbors_index)
+    ctx.save_for_backward(centers_index, members)
 
 
 def _group_backward(ctx: Any, grad: Array) -> tuple[Array, None, None]:
-    """Scatter-adds grad to the neighbours, and subtracts its sum over the neighbours from the centres."""
-    centers_index, neighbors_index = ctx.saved_tensors
-    b, g, m = neighbors_index.shape
+    """Scatter-adds grad to the members, and subtracts its sum over the members from the centres."""
+    centers_index, members = ctx.saved_tensors
+    b, g, m = members.shape
     total = grad.new_zeros((b, ctx.n_points, 3))
-    members = neighbors_index.reshape(b, g * m, 1).expand(-1, -1, 3)
-    total = total.scatter_add(1, members, grad.reshape(b, g * m, 3))
+    rows = members.reshape(b, g * m, 1).expand(-1, -1, 3)
+    total = total.scatter_add(1, rows, grad.reshape(b, g * m, 3))
     return total.scatter_add(1, centers_index[..., None].expand(-1, -1, 3), -grad.sum(2)), None, None
 
 

@@ -5,10 +5,10 @@
                  there are none
     smooth       of the three nearest centres, weighted by inverse distance
 
-Then scores = softmax(logits), and the label is the first of the largest logits, or -1 where its score is below
-`none`. With the presence of the names, it is -1 where the probability among the names and "none of them", whose logit
-is 0, times the presence of the name is below `none`. The C interface runs the same code, so its labels equal Python's
-to the bit. numpy arrays only; not differentiable.
+Then scores = softmax(logits), and the label is the first of the largest logits, or -1 where its score is below the
+threshold `none`. With the presence of the names, it is -1 where the probability among the names and "none of them",
+whose logit is 0, times the presence of the name is below `none`. The C interface runs the same code, so its labels
+equal Python's to the bit. numpy arrays only; not differentiable.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ def label_points(
 ) -> tuple[NDArray[np.int32], Floats]:  # (N,), (N, K)
     """Labels and scores at the query points.
 
+    assign: which logits a point gets, one of the three rules above.
+    none: threshold; a point whose best score is below it gets label -1, none of the parts. 0 gives every point a part.
+    threads: at most so many; 0 takes OpenMP's default.
     Raises TypeError for a wrong kind or dtype, ValueError for a wrong shape, layout, assign or index, or non-finite
     coordinates.
     """

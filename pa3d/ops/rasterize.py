@@ -1,8 +1,8 @@
 """Rasterization: which face, or which point of a cloud, each pixel of each view shows.
 
 A pixel shows a face when its centre lies in the face's projection. Corners are projected in float64 and
-snapped to 1/1024 pixel, where edge functions E_i are exact whole numbers; a centre on an edge belongs to the
-side of the top-left rule, so closed surfaces have no holes and no pixel is drawn by two faces of a fan. With the
+snapped to 1/1024 pixel, where edge functions E_i are exact integers. A centre on an edge belongs to one of the two
+faces by the top-left rule. So closed surfaces have no holes, and no pixel is drawn by two faces of a fan. With the
 inverse depth q = 1 / depth (perspective) or -depth (orthographic), both affine on the screen, the largest
 
     float32((E_0 q_0 + E_1 q_1 + E_2 q_2) / area)

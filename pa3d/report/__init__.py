@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pa3d.atomic import atomic_write, check_writable_folder
-from pa3d.errors import InputError
+from pa3d.atomic import check_writable_folder, write_files
 from pa3d.report.files import labels_npz, parts_glb, parts_ply
 from pa3d.report.table import PartRow, not_found, part_rows, size_text, summary, without_missing
 
@@ -25,7 +23,7 @@ OUTPUTS = ("labels.npz", "parts.glb", "parts.ply", "parts.png", "parts.html", "s
 def write_outputs(
     result: Segmentation, folder: str | os.PathLike[str], *, pictures: bool = True, html: bool = True
 ) -> dict[str, Path]:
-    """Write a result to a folder, which is created if needed. Each file appears whole or not at all.
+    """Write a result to a folder, which is created if needed. All files appear or none.
     Files of OUTPUTS that an earlier run wrote and this one does not are removed.
 
     Returns the path of each file by kind: "labels" (labels.npz, byte-equal for equal results), "parts" (parts.glb for a
@@ -48,18 +46,7 @@ def write_outputs(
         contents["parts.html"] = parts_html(without_missing(result)).encode()
     contents["summary.json"] = (json.dumps(summary(result), indent=2, ensure_ascii=False, default=str) + "\n").encode()
 
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{target}: cannot be created ({error.strerror}); choose another output folder") from error
+    obsolete = [name for name in OUTPUTS if name not in contents]  # what an earlier run left would show another shape
+    written = write_files(target, contents, obsolete)
     kinds = {"labels.npz": "labels", "parts.png": "picture", "parts.html": "page", "summary.json": "summary"}
-    written = {}
-    for name, content in contents.items():
-        with atomic_write(target / name) as file:
-            file.write(content)
-        written[kinds.get(name, "parts")] = target / name
-    for name in OUTPUTS:  # what an earlier run left would show another shape
-        if name not in contents:
-            with contextlib.suppress(OSError):
-                os.unlink(target / name)
-    return written
+    return {kinds.get(name, "parts"): path for name, path in written.items()}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pa3d.atomic import atomic_write
+from pa3d.atomic import write_files
 from pa3d.report.files import parts_ply
 from pa3d.segment import Segmentation
 from pa3d.shape import Shape
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def write_keypoints(result: Keypoints, folder: Path) -> dict[str, Path]:
     """Write keypoints.json and keypoints.ply to a folder, which is created if needed; returns their paths by kind.
 
-    Each file appears whole or not at all. Raises InputError when it cannot be written.
+    Both appear or none. Raises InputError when it cannot be written.
     """
     labels = np.array([result.names.index(found.name) for found in result.found], np.int32)
     scores = np.zeros((len(labels), len(result.names)), np.float32)
@@ -33,10 +33,5 @@ def write_keypoints(result: Keypoints, folder: Path) -> dict[str, Path]:
         "keypoints": ("keypoints.json", (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode()),
         "points": ("keypoints.ply", parts_ply(Segmentation(cloud, result.names, labels, scores))),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    written = {}
-    for kind, (name, content) in contents.items():
-        with atomic_write(folder / name) as file:
-            file.write(content)
-        written[kind] = folder / name
-    return written
+    paths = write_files(folder, dict(contents.values()))
+    return {kind: paths[name] for kind, (name, _) in contents.items()}

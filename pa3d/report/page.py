@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pa3d.report.files import to_y_up
 from pa3d.report.table import not_found, part_rows, size_text
+from pa3d.shape import compacted
 
 if TYPE_CHECKING:
     from pa3d.segment import Segmentation
@@ -36,10 +37,12 @@ def parts_html(result: Segmentation) -> str:
     note = ""
     if faces is not None and result.face_labels is not None:
         labels = result.face_labels
-        kept = np.arange(len(points))
+        kept, faces = compacted(points, faces)  # or vertices that no face uses would make the picture smaller
+        points = points[kept]
         if len(faces) > MAX_FACES:
             total = len(faces)
-            points, faces, labels, kept = simplify(points, faces, labels, MAX_FACES)
+            points, faces, labels, merged = simplify(points, faces, labels, MAX_FACES)
+            kept = kept[merged]
             note = f"Simplified for this page to {len(faces):,} of {total:,} faces."
         scores = scores[kept]
     elif len(points) > MAX_POINTS:

@@ -1,5 +1,7 @@
-"""A `PartMesh` as a GLB with one node per part, and many on a contact sheet: in the colours of their parts, with the
-names beside them, so that a person can judge them."""
+"""Writes a `PartMesh` as a GLB with one node per part, and draws contact sheets of many.
+
+A contact sheet shows shapes in the colours of their parts, with the names beside them, so that a person can judge them.
+"""
 
 from __future__ import annotations
 

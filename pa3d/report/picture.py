@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+from bisect import bisect_right
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from pa3d.report.colors import UNLABELED_COLOR, part_colors, to_rgb
 from pa3d.report.files import to_y_up
 from pa3d.report.table import PartRow, part_rows, size_text
+from pa3d.shape import compacted
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -40,6 +42,7 @@ KEY, KEY_LIGHT = np.array([-0.45, -0.65, -0.75]), 0.42
 RIM, RIM_LIGHT = np.array([0.85, -0.10, -0.45]), 0.12
 AMBIENT, SKY_LIGHT, SPECULAR = 0.60, 0.07, 0.08
 
+LONGEST_TEXT = 1000  # characters; more than fit in any picture
 LEGEND_WIDTH, MARGIN, TITLE_HEIGHT = 440, 28, 84
 TEXT, MUTED, LINE, BAR_BACKGROUND = "#1F2328", "#6B7280", "#E5E7EB", "#EEF0F3"
 
@@ -73,13 +76,16 @@ def draw_views(shape: Drawable) -> list[NDArray[np.uint8]]:  # (H, W, 3) each
 
 
 def _drawable(result: Segmentation) -> Drawable:
-    shape = result.shape
-    points = to_y_up(shape.points, shape.up).astype(np.float64)
+    shape, points, faces = result.shape, result.shape.points, result.shape.faces
+    if faces is not None:
+        kept, faces = compacted(points, faces)  # or vertices that no face uses would make the picture smaller
+        points = points[kept]
+    points = to_y_up(points, shape.up).astype(np.float64)
     low, high = points.min(axis=0), points.max(axis=0)
     points = ((points - (low + high) / 2) / (np.linalg.norm(high - low) / 2)).astype(np.float32)
     colors = (to_rgb([UNLABELED_COLOR, *part_colors(len(result.part_names))]) / 255).astype(np.float32)
-    if shape.faces is not None and result.face_labels is not None:
-        faces = np.ascontiguousarray(shape.faces, np.int32)
+    if faces is not None and result.face_labels is not None:
+        faces = np.ascontiguousarray(faces, np.int32)
         return Drawable(points, faces, corner_normals(points, faces), result.face_labels + 1, colors)
     labels = result.labels + 1
     if len(points) > MAX_POINTS:
@@ -348,8 +354,8 @@ def _font(size: int) -> Any:
 def _shorten(draw: Any, text: str, room: float, size: int) -> str:
     """The text, or its beginning and an ellipsis if it does not fit."""
     font = _font(size)
+    text = text[:LONGEST_TEXT]
     if draw.textlength(text, font) <= room:
         return text
-    while text and draw.textlength(text + "...", font) > room:
-        text = text[:-1]
-    return text.rstrip() + "..."
+    fits = bisect_right(range(len(text)), room, key=lambda n: draw.textlength(text[:n] + "...", font))
+    return text[: max(fits - 1, 0)].rstrip() + "..."

@@ -4,14 +4,14 @@
     vectors = embed_parts(encoder, ["seat", "back", "leg"], category="chair")  # (3, 384)
 
 A space is named after its encoder. "all-MiniLM-L6-v2" comes with the package and runs without torch.
-"open_clip/NAME/PRETRAINED" is any OpenCLIP model and needs `pa3d[torch]`. An encoder loads its weights when it encodes
-its first text, so parts whose vectors are in the cache on disk need neither weights nor torch.
+"open_clip/NAME/PRETRAINED" is any OpenCLIP model and needs `pa3d[torch]`. It imports torch and loads its weights when
+it encodes its first text. So parts whose vectors are in the cache on disk need neither.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Protocol
 
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pa3d import _C
 from pa3d.errors import InputError
 from pa3d.text.cache import VectorCache
-from pa3d.text.prompts import PromptMode, clean_name, part_prompts
+from pa3d.text.prompts import PromptMode, clean_category, clean_name, part_prompts, quoted
 
 __all__ = [
     "TextEncoder",
@@ -120,30 +120,40 @@ def embed_parts(
 def check_names(parts: Sequence[str]) -> None:
     """Raises InputError unless parts is a list of at least one name, and no two are equal after normalisation."""
     if isinstance(parts, str):
-        raise InputError(f"part names are a string, {parts!r}; give a list such as ['seat', 'back']")
+        raise InputError(f"part names are a string, {quoted(parts)}; give a list such as ['seat', 'back']")
+    if isinstance(parts, Mapping | Set) or not hasattr(parts, "__len__"):
+        raise InputError(f"part names are a {type(parts).__name__}; give a list such as ['seat', 'back']")
     if len(parts) == 0:
         raise InputError("no part names; give at least one, such as 'seat'")
     seen: dict[str, str] = {}
     for part in parts:
         name = clean_name(part)
         if name in seen:
-            equal = f" ({seen[name]!r} and {part!r} are equal after normalisation)" if seen[name] != part else ""
-            raise InputError(f"part name {name!r} is given twice{equal}; give every name once")
+            equal = (
+                f" ({quoted(seen[name])} and {quoted(part)} are equal after normalisation)"
+                if seen[name] != part
+                else ""
+            )
+            raise InputError(f"part name {quoted(name)} is given twice{equal}; give every name once")
         seen[name] = part
 
 
-def check_readable(encoder: TextEncoder, parts: Sequence[str]) -> None:
-    """Raises InputError when the encoder can read none of the names, and warns when it cannot read some.
+def check_readable(encoder: TextEncoder, parts: Sequence[str], category: str | None = None) -> None:
+    """Raises InputError when the encoder can read none of the names or not the category, and warns when it cannot read
+    some.
 
-    Not every encoder knows: it may have a method `why_unreadable(name) -> str`, empty for a name that it can read.
+    An encoder may have a method `unsupported_reason(name) -> str`, which returns why it cannot read a name, or "". An
+    encoder without it is not checked.
     """
-    why_unreadable = getattr(encoder, "why_unreadable", None)
-    if isinstance(parts, str) or why_unreadable is None:
+    unsupported_reason = getattr(encoder, "unsupported_reason", None)
+    if unsupported_reason is None:
         return
-    unreadable = {part: why for part in parts if (why := why_unreadable(clean_name(part)))}
+    if category is not None and (reason := unsupported_reason(clean_category(category))):
+        raise InputError(f"category {quoted(category)}: {reason}; give an English word or leave it out")
+    unreadable = {part: reason for part in parts if (reason := unsupported_reason(clean_name(part)))}
     if unreadable:
-        part, why = next(iter(unreadable.items()))
-        message = f"part name {part!r}: {why}; give an English name, or vectors of another text encoder"
+        part, reason = next(iter(unreadable.items()))
+        message = f"part name {quoted(part)}: {reason}; give an English name, or vectors of another text encoder"
         if len(unreadable) == len(parts):
             raise InputError(message)
         warnings.warn(message, stacklevel=2)

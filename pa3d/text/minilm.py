@@ -4,8 +4,8 @@ A BERT encoder (Devlin et al. 2019, arXiv 1810.04805): 6 post-norm layers, width
 of a text is the normalized mean of its token outputs. scripts/convert_minilm.py wrote the weights: int16, with one
 scale per output row.
 
-The vector of a text is bit-equal whatever other texts are encoded with it and on any number of threads: in the native
-matrix products, one thread sums each element, always in the same order.
+The vector of a text is bit-equal on any number of threads and with any other texts in the same call. The reason: in the
+native matrix products, one thread sums each element, always in the same order.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ Array = NDArray[np.float32]
 
 
 class MiniLM:
-    """The embedded encoder. It reads its weights when it encodes its first text, and may be used by several threads.
+    """The embedded encoder. May be used by several threads.
+
+    Its weights are memory-mapped: `revision` reads the header of the file, and the first `encode` the weights.
 
     folder: where minilm-l6-v2.safetensors and minilm-tokenizer.json lie.
     threads: how many a call may use; None is OpenMP's default.
@@ -65,7 +67,7 @@ class MiniLM:
         vectors: Array = engine.encode(flat_ids, lengths, self._threads)
         return vectors
 
-    def why_unreadable(self, name: str) -> str:
+    def unsupported_reason(self, name: str) -> str:
         """Why the encoder cannot read a name, "" if it can. It was trained on English: of most other scripts it knows
         a few characters, but no words."""
         if name.isascii():

@@ -50,7 +50,7 @@ def sample_transform(
     points: NDArray[np.float32],  # (N, 3) in the unit sphere
     rng: np.random.Generator,
 ) -> Transform:
-    """The random transform of one shape; IDENTITY where nothing is to change."""
+    """The random transform of one shape; IDENTITY if it is not augmented."""
     if c.kind == "none" or (c.kind == "paper" and rng.random() >= c.probability):
         return IDENTITY
     if c.kind == "paper":
@@ -109,17 +109,17 @@ def visible_points(
 ) -> NDArray[np.bool_]:  # (N,)
     """Which points a camera sees: in every cell of its image the nearest, and those at most three cells behind it.
 
-    cells: number of square cells along the larger side of the image.
+    cells: number of square cells along the larger side of the image. depth_along_view below grows towards the camera.
     """
     right = np.cross([0.0, 1.0, 0.0], camera)
     right /= np.linalg.norm(right)
-    x, y, nearness = points @ right, points @ np.cross(camera, right), points @ camera
+    x, y, depth_along_view = points @ right, points @ np.cross(camera, right), points @ camera
     cell_size = max(float(np.ptp(x)), float(np.ptp(y)), 1e-9) / cells
     column, row = (np.floor((v - v.min()) / cell_size).astype(np.int64) for v in (x, y))
     cell = column * (row.max() + 1) + row
     nearest = np.full(cell.max() + 1, -np.inf)
-    np.maximum.at(nearest, cell, nearness)
-    return np.asarray(nearness > nearest[cell] - 3 * cell_size)
+    np.maximum.at(nearest, cell, depth_along_view)
+    return np.asarray(depth_along_view > nearest[cell] - 3 * cell_size)
 
 
 def table_points(

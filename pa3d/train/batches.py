@@ -266,19 +266,19 @@ class BatchBuilder:
         n: int,
         rng: np.random.Generator,
     ) -> NDArray[np.int64]:  # (n,)
-        """n of the candidates, without repetition where there are enough."""
+        """n of the candidates, without repetition if there are at least n."""
         if len(candidates) <= n:
             extra = rng.choice(candidates, n - len(candidates)) if len(candidates) < n else candidates[:0]
             return np.concatenate([candidates, extra])
         if self._data.subsample == "random" or not len(masks):
             return rng.choice(candidates, n, replace=False)
-        quota = n // (2 * len(masks))  # half of the points are divided among the parts, the rest is free
-        taken = np.zeros(masks.shape[1], bool)
+        quota = n // (2 * len(masks))  # half of the points are divided among the parts, the others are drawn from all
+        chosen = np.zeros(masks.shape[1], bool)
         for mask in masks[:, candidates]:
             in_part = candidates[mask]
-            taken[in_part if len(in_part) <= quota else rng.choice(in_part, quota, replace=False)] = True
-        rest = candidates[~taken[candidates]]
-        return np.concatenate([np.flatnonzero(taken), rng.choice(rest, n - int(taken.sum()), replace=False)])
+            chosen[in_part if len(in_part) <= quota else rng.choice(in_part, quota, replace=False)] = True
+        remaining = candidates[~chosen[candidates]]
+        return np.concatenate([np.flatnonzero(chosen), rng.choice(remaining, n - int(chosen.sum()), replace=False)])
 
     def _text_targets(
         self,

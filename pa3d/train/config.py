@@ -24,20 +24,26 @@ class DataConfig:
 
     train, val: a folder in the official layout (labeled/...), a folder of shard-*.tar, or one with a subfolder of
         shards per group. Without val, the validation list of the official layout is used if there is one.
-    weights: how often each group is drawn, with replacement; default 1 for groups that are not named. Without weights
-        every record is visited once per epoch.
-    points: how many of a shape's points the encoder sees.
-    densities: from "points/patches", such as "4096/256", to how often a batch has so many points and patches per shape
-        instead of `points` and encoder.patches; empty for never.
-    subsample: "random", or "mask_aware", which first gives every part its share, so that small parts are not lost.
-    max_parts: most parts per shape, chosen at random where there are more; 0 takes all.
-    category_prompts: probability that prompts name the category, if at least category_min records have it.
-    paraphrases: "builtin", or a file with lines name TAB paraphrase|paraphrase..., or "" for none.
+    weights: relative frequencies with which groups are drawn, with replacement; 1 for a group that is not named.
+        Without weights every record is visited once per epoch.
+    points: how many points of a shape the encoder gets, drawn anew each time.
+    densities: relative frequencies of pairs "points/patches". Each batch draws one pair, and all its shapes have so
+        many points and patches, instead of `points` and encoder.patches. With {"2048/128" = 0.9, "4096/256" = 0.1} one
+        batch in ten has 4,096 points in 256 patches. Empty: no batch differs.
+    subsample: how points are drawn: "random"; or "mask_aware", which divides half of them equally among the parts, so
+        that small parts are not lost.
+    max_parts: largest number of parts per shape; of more parts, so many are chosen at random. 0 takes all.
+    category_prompts: probability that the prompts of a shape name its category ("a seat of a chair"). Only categories
+        of at least category_min records are named.
+    paraphrases: table of other names of parts: "builtin"; or a file with lines name TAB paraphrase|paraphrase...; or ""
+        for none.
     paraphrase: probability that a name is replaced by one of its paraphrases.
-    absent: a shape also gets 1 to `absent` names that it does not have, with targets of 0, unless its prompts name the
-        category (pa3d.train.text_bank.NegativeNameSampler); 0 for none.
-    patches: "cut" groups points into patches after augmentation; "precomputed" groups them before it, once for each of
-        `variants` subsamples of a shape, and augments the patches with the shape.
+    absent: largest number of negative names: names that the shape does not have, with targets of 0
+        (pa3d.train.text_bank.NegativeNameSampler). Their number is drawn from 1 to `absent`; there are fewer if not
+        enough names qualify, and none if the prompts name the category. 0 for none. Not the option `--absent` of
+        `pa3d eval`.
+    patches: "cut" groups points into patches after augmentation. "precomputed" does so before it and caches the result.
+    variants: for "precomputed", how many subsamples of each shape are cached; each time one is drawn.
     workers: processes that build batches; 0 builds them in a thread. prefetch: how many batches are built ahead.
     """
 
@@ -61,25 +67,30 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """kind: "none"; "paper", rotation, translation, scale and jitter as in PatchAlign3D; "free", any yaw and more.
+    """kind: "none"; "paper", the augmentation of PatchAlign3D; or "free", which rotates by any yaw and does more.
 
-    paper: it is applied with `probability`.
-        rotation: largest angle about each axis, in degrees.
-        translation: largest offset along each axis, in units of the shape's radius.
-        scale: smallest and largest factor.
-        jitter: standard deviation of each coordinate's noise, in units of the radius; it is cut off at jitter_clip.
-    free:
-        yaw: whether to rotate about the up axis by any angle.
+    Fields of "paper":
+        probability: probability that a shape is augmented at all.
+        rotation: size: largest angle about each axis, in degrees.
+        translation: size: largest offset along each axis, in units of the shape's radius.
+        scale: size: smallest and largest factor.
+        jitter: size: standard deviation of the noise of each coordinate, in units of the radius.
+        jitter_clip: size: the noise is clipped at plus and minus this.
+    Fields of "free", sizes:
+        yaw: whether to rotate about the up axis by a random angle.
         tilt: standard deviation of the angles about the other two axes, in degrees.
-        any_orientation: probability of a uniform rotation instead.
-        stretch: logarithm of the largest factor per axis.
-        mirror, crop: probabilities. A crop takes 5 to 40 % of the points away on one side.
-        free_jitter: largest standard deviation of each coordinate's noise.
-        view: probability that only the points that one camera sees are kept. view_cells: smallest and largest number of
-            cells across its image, in each of which the nearest points are seen.
-        table: fraction of the views that show a table under the shape, which belongs to no part.
-        noise, uneven, outliers: probabilities of noise of up to 0.02, of a density that falls towards one side, and of
-            up to 2 % of points far from the shape, which belong to no part.
+        stretch: each axis is scaled by a factor from exp(-stretch) to exp(stretch).
+        free_jitter: largest standard deviation of the noise of each coordinate, in units of the radius.
+        view_cells: smallest and largest number of cells across the image of `view`.
+    Fields of "free", probabilities:
+        any_orientation: a uniformly random rotation, instead of yaw and tilt.
+        mirror: mirrored left to right.
+        crop: a plane cuts 5 to 40 % of the points away.
+        view: only the points that one camera sees are kept: in each square cell of its image the nearest ones.
+        table: of a shape with `view`, a table below the shape, whose points belong to no part.
+        noise: noise with a standard deviation of 0.004 to 0.02, instead of free_jitter.
+        uneven: the density falls towards one side.
+        outliers: 0.2 to 2 % more points, uniform in a cube 1.5 times as large as the shape, which belong to no part.
     """
 
     kind: Literal["none", "paper", "free"] = "none"
@@ -106,7 +117,10 @@ class AugmentationConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """alignment: "released" or "paper" (pa3d.train.losses). visual: weight of the loss of stage 1 in `joint`."""
+    """alignment: the loss of stage 2, as in the "released" code or in the "paper" (pa3d.train.losses).
+
+    visual: weight of the loss of stage 1 in `joint`.
+    """
 
     alignment: Literal["released", "paper"] = "released"
     visual: float = 1.0
@@ -115,13 +129,17 @@ class LossConfig:
 @dataclass(frozen=True)
 class OptimizerConfig:
     """
-    kind: "adamw"; or "muon", which trains the weights that are matrices of at least 64 by 64 with Muon and the rest
-        with AdamW, at the same learning rates (pa3d.train.muon). momentum: of Muon.
-    lr, head_lr: learning rates of the encoder, and of the projections and the temperature.
-    decay_vectors: whether weight_decay applies to biases, norms and single numbers too.
-    batch: shapes of the global batch, over all processes. accumulate: number of micro-batches it is divided into.
+    kind: "adamw"; or "muon", which trains weight matrices of at least 64 by 64 with Muon and all other weights with
+        AdamW, at the same learning rates (pa3d.train.muon).
+    momentum: of Muon. beta1, beta2: of AdamW.
+    lr: learning rate of the encoder.
+    head_lr: learning rate of the heads: the projections after the encoder, and the temperature.
+    decay_vectors: whether weight_decay also applies to vectors and single numbers: biases, norms, the temperature.
+    batch: shapes of the global batch, over all processes.
+    accumulate: number of micro-batches that the global batch is divided into, to save memory.
     clip: largest norm of the gradient; 0 does not clip.
-    ema: decay of the moving average of the weights, which is what is saved; 0 saves the weights themselves.
+    ema: decay per step of the exponential moving average (EMA) of the weights. The EMA is what checkpoints contain; 0
+        saves the weights themselves.
     """
 
     kind: Literal["adamw", "muon"] = "adamw"
@@ -143,8 +161,10 @@ class ScheduleConfig:
     """Length of a run and its learning rate.
 
     epochs: length, used where steps is 0.
-    warmup: steps over which the rate rises linearly.
-    kind: what follows: "constant"; "linear", which falls to 0 over the last fraction `decay` of the run; or "cosine".
+    steps: length; 0 takes `epochs`.
+    warmup: steps over which the learning rate rises linearly.
+    kind: the learning rate after that: "constant"; "linear", which falls to 0 at the end of the run; or "cosine".
+    decay: for "linear", the last fraction of the run, over which the rate falls.
     """
 
     epochs: int = 100
@@ -183,9 +203,9 @@ class RunConfig:
 class TrainConfig:
     """One run.
 
-    text_space: of stage 2 and `joint` (pa3d.text.text_encoder).
-    freeze: "none", or "official": only the last block, the final norm, reduce_dim, the class token and its position,
-        the projection and the temperature train. Everything else stays bit-equal, batch statistics included.
+    text_space: the text encoder of stage 2 and `joint`, by name (pa3d.text.text_encoder).
+    freeze: "none" trains all weights. "official" trains the last block, the final norm, reduce_dim, the class token and
+        its position, the projection and the temperature. All other weights and the batch statistics do not change.
     precision: "fp32", or "bf16" for autocast.
     seed: the same seed, data and global batch give the same random numbers on any number of processes.
     Raises InputError for a value that is out of range.

@@ -25,7 +25,7 @@ from pa3d.train.training_data import TrainingData
 from pa3d.train.validation import Validator
 
 STATE, LAST, BEST, CONFIG = "state.safetensors", "last.safetensors", "best.safetensors", "config.toml"
-TIMED_STEPS = (20, 100, 400)  # after so many steps their rate sets the length of a run that has a time limit
+TIMED_STEPS = (20, 100, 400)  # after so many steps, the speed so far sets the length of a run with a time limit
 
 
 def train(
@@ -38,12 +38,14 @@ def train(
     data: TrainingData | None = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> Checkpoint:
-    """Train to the last step; returns what last.safetensors holds. An interrupted run resumes where it stopped.
+    """Train to the last step; returns the model of last.safetensors. An interrupted run resumes where it stopped.
+
+    The provenance in the file also has "validation", the metrics of the last step, if the run validates.
 
     out: the folder of the run. It holds config.toml; state.safetensors, from which an interrupted run resumes;
         last.safetensors and best.safetensors, the models; log.jsonl, loss.png and TensorBoard events.
     init: a checkpoint to start from.
-    minutes: time limit; the rate of the first steps sets the length of the run.
+    minutes: time limit; the speed of the first steps sets the length of the run.
     fresh: start over instead of resuming.
     data: default what config.data names.
     log: called with every line of progress.
@@ -118,7 +120,8 @@ def _train(
 class _Run:
     """The loop over steps and what happens between them.
 
-    best_metric: best value so far of the metric that run.best names. smoothed_loss: moving average of the loss.
+    best_metric: best value so far of the metric that run.best names. smoothed_loss: moving average of the loss, with
+        a decay of 0.98 per step.
     """
 
     config: TrainConfig
@@ -157,6 +160,7 @@ class _Run:
         self.smoothed_loss = loss if smoothed is None else 0.98 * smoothed + 0.02 * loss
 
     def _log(self, result: StepResult, seconds_per_step: float) -> None:
+        """Logs "loss" of this step, "smooth", its moving average, "gradient", the norm before clipping, and "lr"."""
         trainer = self.trainer
         metrics = {
             "loss": result.loss,

@@ -6,10 +6,10 @@ import ctypes
 
 
 def keep_freed_memory() -> bool:
-    """Have glibc keep large freed blocks, instead of asking the system for zeroed pages at each step.
+    """Make glibc keep large freed blocks for reuse instead of returning them to the system.
 
-    A training step frees and takes the same hundreds of megabytes again. The page faults of fresh pages cost as much as
-    the arithmetic of the mini-PointNet. Returns whether the C library accepted it.
+    Each training step frees some hundred megabytes and allocates them again. If the system has to provide new pages,
+    their page faults take as long as the arithmetic of the mini-PointNet. Returns whether the C library accepted it.
     """
     trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX of malloc.h
     try:

@@ -6,9 +6,9 @@ of a patch's points, so the moments that its batch normalization needs follow fr
     mean(W x + b) = W mean(x) + b,    var(W x + b) = diag(W cov(x) W^T)
 
 and the normalization folds into W: no pass over (R, 128) numbers forward, none backward. Between the second layer and
-the third there is only a maximum, so with f = W2 x + b2 the third layer, W3 [max f; f] + b3, is
+the third there is only a maximum. So with f = W2 x + b2, of size n, the third layer, W3 [max f; f] + b3, is
 
-    W3f W2 x + (W3g max f + W3f b2 + b3)
+    w3_local x + (w3_max max f + W3[:, n:] b2 + b3),    w3_local = W3[:, n:] W2,    w3_max = W3[:, :n]
 
 a product with half as many columns, and one term per patch. The biases b2 and b3 add the same to every row, and the
 normalization after them removes it again: they only move its running mean. (Their gradient is exactly 0 here. Elsewhere
@@ -178,13 +178,13 @@ class TrainPointNet(MiniPointNet):
         num_features = len(w2)
         w1, b1 = fold_first_norm(rows, conv1, norm1)
         with torch.autocast(device, enabled=False):
-            # The third layer takes the first layer's output times `merged` and the patch's maximum times `pooling`.
-            merged, pooling = w3[:, num_features:] @ w2, w3[:, :num_features]
-            offset = (w3[:, num_features:] + pooling) @ conv2.bias.detach() + conv3.bias.detach()
+            # The third layer takes the first layer's output times `w3_local` and the patch's maximum times `w3_max`.
+            w3_local, w3_max = w3[:, num_features:] @ w2, w3[:, :num_features]
+            offset = (w3[:, num_features:] + w3_max) @ conv2.bias.detach() + conv3.bias.detach()
         zero_grad_term = 0 * (conv2.bias.sum() + conv3.bias.sum())  # so that both have a gradient, of zeros
         half, widths = torch.is_autocast_enabled(device), (len(w1), *map(len, (w2, w3, w4)))
         if device == "cpu" and train_embed.backend(half, widths, patches, *self.parameters()) == "native":
-            flat_patches, layers = patches.reshape(b * g, m, 3), (w1, b1, w2, merged, pooling)
+            flat_patches, layers = patches.reshape(b * g, m, 3), (w1, b1, w2, w3_local, w3_max)
             if norm2.training:
                 out, (mean, variance, count) = train_embed.train_embed(
                     flat_patches, *layers, norm2.weight, norm2.bias, w4, conv4.bias, norm2.eps, half, all_reduce_sum
@@ -199,13 +199,13 @@ class TrainPointNet(MiniPointNet):
         x = F.relu(F.linear(rows, w1, b1), inplace=True).reshape(b * g, m, -1)
         pooled = linear_max(x, w2, None)
         if norm2.training:
-            h = F.linear(x, merged) + (F.linear(pooled, pooling) + zero_grad_term.to(pooled.dtype))[:, None]
+            h = F.linear(x, w3_local) + (F.linear(pooled, w3_max) + zero_grad_term.to(pooled.dtype))[:, None]
             h = sync_batch_norm(h.reshape(b * g * m, -1), norm2, offset).reshape(b * g, m, -1)
         else:
             with torch.autocast(device, enabled=False):
                 scale, shift = eval_affine(norm2)
-                merged, pooling, offset = merged * scale[:, None], pooling * scale[:, None], offset * scale + shift
-            h = F.linear(x, merged) + F.linear(pooled, pooling, offset)[:, None]
+                w3_local, w3_max, offset = w3_local * scale[:, None], w3_max * scale[:, None], offset * scale + shift
+            h = F.linear(x, w3_local) + F.linear(pooled, w3_max, offset)[:, None]
         return linear_max(F.relu(h, inplace=True), w4, conv4.bias).reshape(b, g, -1)
 
 

@@ -73,20 +73,20 @@ class Paraphrases:
             raise InputError(f"data.paraphrases {source}: cannot be read ({error}); give a file or builtin") from error
         table = {}
         for number, line in enumerate(lines, 1):
-            name, tab, rest = line.partition("\t")
+            name, tab, paraphrases = line.partition("\t")
             if line.strip() and not line.startswith("#"):
-                if not tab or not rest.strip():
+                if not tab or not paraphrases.strip():
                     raise InputError(f"{source}, line {number}: expected name TAB paraphrase|paraphrase...")
-                table[clean_name(name)] = tuple(clean_name(text) for text in rest.split("|") if text.strip())
+                table[clean_name(name)] = tuple(clean_name(text) for text in paraphrases.split("|") if text.strip())
         return Paraphrases(table)
 
 
 class NegativeNameSampler:
-    """Part names, among those of all training shapes, that a shape certainly does not have.
+    """Samples part names that a shape almost certainly does not have, from the names of all training shapes.
 
-    A name counts as absent when no shape of the same category has it, and it is unrelated to every name of the shape.
-    Two names are unrelated when the cosine of their vectors is below MAX_COSINE, they share no word (a plural is the
-    same word), and neither is a paraphrase of the other or has a paraphrase in common with it.
+    A name qualifies if no shape of the same category has it, and if it is unrelated to every name of the shape. Two
+    names are unrelated if all of this holds: the cosine of their vectors is below MAX_COSINE; they have no word in
+    common (a plural counts as the same word); neither is a paraphrase of the other; they have no paraphrase in common.
     """
 
     MAX_COSINE = 0.5
@@ -107,13 +107,13 @@ class NegativeNameSampler:
             self._unrelated[np.ix_(list(indices), list(indices))] = False
         self._in_category: dict[str, NDArray[np.bool_]] = {}
         for info in infos:
-            if not info.category.strip():  # shapes without a category have nothing in common
+            if not info.category.strip():  # shapes without a category are not of the same category
                 continue
             in_category = self._in_category.setdefault(info.category, np.zeros(len(self.names), bool))
             in_category[[self._index[name] for name in info.names]] = True
 
     def sample(self, present: Sequence[str], category: str, count: int, rng: np.random.Generator) -> list[str]:
-        """Up to `count` absent names, unrelated to each other too. present: all names of the shape."""
+        """Up to `count` names, also unrelated to each other. present: all names of the shape."""
         candidates = ~self._in_category.get(category, np.zeros(len(self.names), bool))
         for name in present:
             candidates &= self._unrelated[self._index[name]]

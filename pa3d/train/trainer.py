@@ -1,8 +1,8 @@
-"""One training step and its state: model, optimizer and moving average.
+"""One training step and its state: model, optimizer and EMA, the exponential moving average of the weights.
 
 Everything random in step t follows from (seed, t): the shapes, their points and augmentation, the dropped branches. The
 state therefore holds no random generators and no position in the data, only t and what the steps before it computed:
-weights, moments of the optimizer, moving average, batch statistics.
+weights, moments of the optimizer, EMA, batch statistics.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class StepResult:
 
 
 class Trainer:
-    """Model, optimizer and moving average; `train_step` makes one step.
+    """Model, optimizer and EMA; `train_step` makes one step.
 
     model: the module that trains. wrapped_model: the same in DistributedDataParallel where there are several processes.
-    ema: moving average of the model's state dict; the state dict itself where optimizer.ema is 0.
+    ema: EMA of the model's state dict; the state dict itself where optimizer.ema is 0.
     step: number of steps done. total_steps: length of the run.
     """
 
@@ -176,19 +176,22 @@ class Trainer:
 
     @torch.no_grad()
     def _update_ema(self) -> None:
-        """The decay is smaller in the first steps, so that the average forgets the initial weights."""
+        """The decay is smaller in the first steps, so that the EMA forgets the initial weights."""
         state = self.model.state_dict()
         if self.config.optimizer.ema == 0:
             self.ema = {k: v.detach() for k, v in state.items()}
             return
         decay = min(self.config.optimizer.ema, (1 + self.step) / (10 + self.step))
-        averaged = [k for k, v in state.items() if v.is_floating_point()]
-        for name in state.keys() - set(averaged):
+        float_names = [k for k, v in state.items() if v.is_floating_point()]
+        for name in state.keys() - set(float_names):
             self.ema[name] = state[name].detach().clone()
-        torch._foreach_lerp_([self.ema[k] for k in averaged], [state[k] for k in averaged], 1 - decay)
+        torch._foreach_lerp_([self.ema[k] for k in float_names], [state[k] for k in float_names], 1 - decay)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What the next step depends on besides its number: "model.*", "average.*", "optimizer.*", on the CPU."""
+        """Everything that the next step depends on besides its number, on the CPU.
+
+        "model.*": the weights; "average.*": their EMA, if there is one; "optimizer.*": the moments of the optimizer.
+        """
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         if self.config.optimizer.ema:
             tensors |= {f"average.{k}": v for k, v in self.ema.items()}
@@ -216,7 +219,7 @@ class Trainer:
                 self.optimizer.state[parameter] = {k: v.to(self.context.device) for k, v in moments.items()}
 
     def checkpoint(self, provenance: dict[str, Any]) -> Checkpoint:
-        """The model for inference: the moving average, or the weights where there is none."""
+        """The model for inference: the EMA of the weights, or the weights if optimizer.ema is 0."""
         tensors = {k: v.detach().float().cpu().numpy() for k, v in self.model.aligner_tensors(self.ema).items()}
         if self.config.stage == "stage1":
             space, temperature = VISUAL_SPACE, OFFICIAL_TEMPERATURE

@@ -59,7 +59,7 @@ class Validator:
         return metrics if miou is None else metrics | {"val_miou": miou}
 
     def _losses(self, trainer: Trainer, shapes: list[tuple[int, int]]) -> list[float]:
-        """One loss per shape, by the moving average of the weights."""
+        """One loss per shape, by the EMA of the weights."""
         with torch.random.fork_rng(devices=[]):  # its random initial weights are replaced
             visual = trainer.model.visual
             model = TrainModel(

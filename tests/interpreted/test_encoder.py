@@ -43,7 +43,7 @@ def test_equals_the_model(n: int, batch: int, close):
 
 
 def test_what_is_refused():
-    assert module.refused(EncoderConfig()) is None
-    assert "heads are 12 wide" in str(module.refused(EncoderConfig(dim=24, heads=2)))
-    assert "patches have 33 points" in str(module.refused(EncoderConfig(patch_size=33)))
-    assert "257 wide" in str(module.refused(EncoderConfig(embed=(8, 257, 24, 16))))
+    assert module.unsupported_reason(EncoderConfig()) is None
+    assert "heads are 12 wide" in str(module.unsupported_reason(EncoderConfig(dim=24, heads=2)))
+    assert "patches have 33 points" in str(module.unsupported_reason(EncoderConfig(patch_size=33)))
+    assert "257 wide" in str(module.unsupported_reason(EncoderConfig(embed=(8, 257, 24, 16))))

@@ -71,7 +71,7 @@ def test_errors_by_name():
         module.patch_embed(*cloud, weights._replace(w3=weights.w3[:, :8].contiguous()))
     with pytest.raises(TypeError, match="members: expected int64, got int32"):
         module.patch_embed(cloud[0], cloud[1], cloud[2].int(), weights)
-    with pytest.raises(ValueError, match="members: expected at most 128 points a patch, got 129"):
+    with pytest.raises(ValueError, match="members: expected at most 128 points per patch, got 129"):
         module.patch_embed(cloud[0], cloud[1], torch.zeros(1, 5, 129, dtype=torch.int64), weights)
     with pytest.raises(ValueError, match="points: requires a gradient"):
         module.patch_embed(cloud[0].clone().requires_grad_(), *cloud[1:], weights)

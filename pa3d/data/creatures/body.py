@@ -28,9 +28,11 @@ Relabel = Callable[[Array, list[str], NDArray[np.int64]], None]  # vertices, key
 class Limb:
     """A tapered capsule from a to b, with the radii at both ends.
 
-    t runs from 0 at a to 1 at b. key: the part it belongs to; cuts: (t, key) in ascending order, from that t on the
-    part is key instead. bulge: added to the radius at t = bulge_at, less towards the ends. flat: scale along axis,
-    less than 1 is flatter. k: the width in which it blends with earlier primitives of its group.
+    t runs from 0 at a to 1 at b.
+    key: the part it belongs to. cuts: (t, key) in ascending order; from that t on it belongs to that part instead.
+    bulge: added to the radius at t = bulge_at, less towards the ends.
+    flat: scale along axis; less than 1 is flatter.
+    k: width over which it blends with earlier primitives of its group.
     """
 
     bone: str

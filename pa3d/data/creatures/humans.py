@@ -1,8 +1,8 @@
 """People: a rig with random build, and random poses within plausible joint limits.
 
-The body is one unit tall, faces +z and has its arms at half height in the rest pose. The boundaries of parts follow
-those of skinned body models: the neck belongs to the head, the top of the shoulder to the torso (the arm begins at
-the height of the armpit), and the leg begins at the groin, higher in front than behind.
+The body is one unit tall, faces +z and has its arms at half height in the rest pose. The boundaries of parts are those
+of skinned body models. The neck belongs to the head. The top of the shoulder belongs to the torso, and the arm begins
+at the height of the armpit. The leg begins at the groin, higher in front than behind.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Readers by suffix: .glb and .gltf (nodes, materials; skins by pa3d.data.rigged), .obj (groups, objects,
 materials), .ac (AC3D objects), .xml (MJCF bodies and meshes), .sh3f and .zip (archives of GLB, OBJ and AC3D; a
 Sweet Home 3D library's catalogue gives names, categories and axes). A shape is kept when at least two parts have
-names (pa3d.data.names) and they cover at least 60 % of its surface; the report lists every
-other shape with its reason. docs/harvest.md has all rules.
+names (pa3d.data.names) that cover at least 60 % of its surface. The report lists every other shape with the reason.
+docs/harvest.md has all rules.
 """
 
 from __future__ import annotations

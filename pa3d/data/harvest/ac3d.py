@@ -19,7 +19,7 @@ def parse_ac3d(data: bytes, category: str, id: str) -> NamedMesh:
     lines = (line.decode("latin-1") for line in text_lines(data))
     builder = PieceBuilder()
     if not next(lines, "").startswith("AC3D"):
-        raise CorruptFileError("is no AC3D file: it does not begin with AC3D")
+        raise CorruptFileError("is not an AC3D file: it does not begin with AC3D")
     for line in lines:
         if line.startswith("OBJECT"):
             _add_object(lines, np.zeros(3), np.eye(3), (), builder)
@@ -73,7 +73,7 @@ def _add_object(
             if line.startswith("OBJECT"):
                 break
         else:
-            return  # fewer than announced
+            return  # fewer than declared
         _add_object(lines, world_offset, world_rotation, group, builder)
 
 

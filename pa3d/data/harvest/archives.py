@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import zipfile
-import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa3d.io._common import CorruptFileError, first_line, parse_floats
+from pa3d.io.npy import ARCHIVE_ERRORS
 
 SUFFIXES = (".sh3f", ".zip")
 MEMBER_SUFFIXES = (".glb", ".obj", ".ac")
 CATALOGUE = "PluginFurnitureCatalog.properties"
 MAX_BYTES = 1 << 30  # of a file, or of a member of an archive once unpacked
 
-_UNPACKING_ERRORS = (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, NotImplementedError, RuntimeError)
+_UNPACKING_ERRORS: tuple[type[Exception], ...] = (OSError, *ARCHIVE_ERRORS)
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def shape_members(archive: zipfile.ZipFile) -> list[str]:
 def unpack(archive: zipfile.ZipFile, member: str) -> bytes:
     """The bytes of a member. Raises CorruptFileError when it is damaged, encrypted or larger than MAX_BYTES."""
     try:
-        # zipfile unpacks no more than the size that is announced here.
+        # zipfile unpacks no more than the size that is declared here.
         if archive.getinfo(member).file_size > MAX_BYTES:
             raise CorruptFileError(f"larger than {MAX_BYTES >> 30} GiB", "split it")
         return archive.read(member)

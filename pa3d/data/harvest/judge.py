@@ -68,9 +68,9 @@ def accept_or_reason(part_mesh: PartMesh, min_surface: float) -> tuple[PartMesh 
     share = np.bincount(part_mesh.face_parts + 1, area, len(part_mesh.parts) + 1)[1:] / total
     if not part_mesh.parts:
         return None, "no meaningful part name"
-    seen = [set(names) for names, part in zip(part_mesh.parts, share, strict=True) if part > _MIN_SHARE]
-    common_names = set.intersection(*seen) if seen else set()
-    if len({frozenset(names - common_names) for names in seen} - {frozenset()}) < MIN_NAMES:
+    name_sets = [set(names) for names, part in zip(part_mesh.parts, share, strict=True) if part > _MIN_SHARE]
+    common_names = set.intersection(*name_sets) if name_sets else set()
+    if len({frozenset(names - common_names) for names in name_sets} - {frozenset()}) < MIN_NAMES:
         return None, "fewer than two meaningful part names"
     if share.sum() < min_surface:
         return None, f"named parts cover less than {min_surface:.0%} of the surface"

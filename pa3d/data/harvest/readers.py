@@ -15,7 +15,7 @@ from pa3d.data.harvest.mjcf import parse_mjcf, parse_xml
 from pa3d.data.harvest.pieces import NON_GEOMETRY, NamedMesh, PieceBuilder, SkippedShape
 from pa3d.data.names import part_names
 from pa3d.data.rigged import RiggedCharacter
-from pa3d.data.sources import category_of, origin
+from pa3d.data.sources import guess_category, origin
 from pa3d.errors import InputError
 from pa3d.io import gltf as gltf_format
 from pa3d.io import obj as obj_format
@@ -59,7 +59,7 @@ def gltf_pieces(gltf: Gltf, category: str, id: str) -> NamedMesh:
 
 def obj_pieces(obj: Obj, category: str, id: str) -> NamedMesh:
     """An OBJ file's faces by group, object and material."""
-    return NamedMesh(obj.points, obj.faces, obj.face_name, list(obj.names), category, id)
+    return NamedMesh(obj.points, obj.faces, obj.face_name_index, list(obj.names), category, id)
 
 
 def _read_member(data: bytes, suffix: str, category: str, id: str, corpus: str) -> NamedMesh | RiggedCharacter:
@@ -72,15 +72,15 @@ def _read_member(data: bytes, suffix: str, category: str, id: str, corpus: str) 
 
 
 def _read_gltf(path: Path, category: str) -> Shapes:
-    yield gltf_shape(Gltf.load(path), category or category_of(path), _id(path), origin(path)[0])
+    yield gltf_shape(Gltf.load(path), category or guess_category(path), _id(path), origin(path)[0])
 
 
 def _read_obj(path: Path, category: str) -> Shapes:
-    yield obj_pieces(parse(path.read_bytes()), category or category_of(path), _id(path))
+    yield obj_pieces(parse(path.read_bytes()), category or guess_category(path), _id(path))
 
 
 def _read_ac3d(path: Path, category: str) -> Shapes:
-    yield parse_ac3d(path.read_bytes(), category or category_of(path), _id(path))
+    yield parse_ac3d(path.read_bytes(), category or guess_category(path), _id(path))
 
 
 def _read_mjcf(path: Path, category: str) -> Shapes:
@@ -88,7 +88,7 @@ def _read_mjcf(path: Path, category: str) -> Shapes:
         return
     root = parse_xml(path)
     if root.tag == "mujoco" and not path.stem.endswith("dependencies"):
-        yield parse_mjcf(path, root, category or category_of(path))
+        yield parse_mjcf(path, root, category or guess_category(path))
 
 
 def _read_fbx(path: Path, category: str) -> Shapes:
@@ -110,7 +110,7 @@ def _read_archive(path: Path, category: str) -> Shapes:
             member_category = (
                 category
                 or re.sub(r"\W+", " ", catalog_entry.get("name", "")).strip().lower()
-                or category_of(path.parent / Path(member).name)
+                or guess_category(path.parent / Path(member).name)
             )
             id = f"{path.stem}/{Path(member).stem}"
             shape: NamedMesh | RiggedCharacter | SkippedShape

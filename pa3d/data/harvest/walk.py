@@ -13,7 +13,7 @@ from pa3d.data.harvest.readers import READERS, Shapes, unreadable
 from pa3d.data.harvest.report import HarvestReport
 from pa3d.data.parts import PartMesh
 from pa3d.data.rigged import RiggedCharacter
-from pa3d.data.sources import category_of, corrections, origin
+from pa3d.data.sources import corrections, guess_category, origin
 from pa3d.errors import InputError
 from pa3d.io._common import CorruptFileError, raise_as_input_error
 from pa3d.io.gltf import FORMAT, Gltf
@@ -101,7 +101,7 @@ def characters(
                     continue
                 known_source, known_license = origin(path)
                 character = RiggedCharacter.from_gltf(
-                    gltf, category=category_of(path), source=known_source, license=license or known_license,
+                    gltf, category=guess_category(path), source=known_source, license=license or known_license,
                     id=f"{path.parent.name}/{path.stem}",
                 )  # fmt: skip
         except InputError as error:
@@ -127,12 +127,12 @@ def _files(paths: str | Path | Iterable[str | Path]) -> Iterator[Path]:
 
 
 def read_unnamed(path: Path) -> NamedMesh | None:
-    """The mesh of an AC3D or MJCF file, whatever its pieces are called; None for XML that is no model.
+    """The mesh of an AC3D or MJCF file, whatever its pieces are called; None for XML that is not a model.
 
     Raises InputError when it cannot be read.
     """
     with raise_as_input_error(path.name, path.suffix[1:].upper()):
-        shape = next(READERS[path.suffix.lower()](path, category_of(path)), None)
+        shape = next(READERS[path.suffix.lower()](path, guess_category(path)), None)
     return shape if isinstance(shape, NamedMesh) else None
 
 

@@ -1,9 +1,9 @@
-"""Procedural everyday objects with named parts: what the embedded model learns rigid shapes from.
+"""Procedural everyday objects with named parts: the rigid training shapes of the embedded model.
 
 >>> mesh = synthesize("chair", seed=7)   # a PartMesh, y up, facing +z, its largest extent 1
 
 `HELD_OUT` lists everyday categories that no family draws, and `HELD_OUT_PARTS` part names and wordings that
-none uses, so that figures on what the model never met can be reported apart from the rest.
+none uses. So the model can be measured separately on categories and names that it was not trained on.
 """
 
 from __future__ import annotations

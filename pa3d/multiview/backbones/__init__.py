@@ -12,8 +12,9 @@ declares:
     find_weights(name)    the file of weights on this machine; InputError when there is none. Nothing is downloaded.
     load(name, file)      the backbone with the weights of that file
 
-Nothing else names it: the names below, error messages and help texts come from these declarations. The modules are
-imported to list the names, also by `pa3d prepare --help`; so they import numpy and torch only inside functions.
+Nothing else has to name it: the names below and the error messages come from these declarations. Only the help of
+`pa3d prepare --backbone` names two models as examples, because help must not wait for imports. The modules are imported
+to list the names. So they import numpy and torch only inside functions.
 """
 
 from __future__ import annotations
@@ -56,16 +57,16 @@ class _BackboneModule(Protocol):
 
 def _discover() -> dict[str, _BackboneModule]:
     """The module of every model, the default first. A name that two modules declare raises ValueError."""
-    found: dict[str, _BackboneModule] = {}
+    modules: dict[str, _BackboneModule] = {}
     for info in pkgutil.iter_modules(__path__):
         if info.name.startswith("_"):
             continue
         module = cast(_BackboneModule, importlib.import_module(f"{__name__}.{info.name}"))
         for name in module.MODELS:
-            if name in found:
+            if name in modules:
                 raise ValueError(f"backbone {name} is declared twice; rename it in {info.name}.py")
-            found[name] = module
-    return dict(sorted(found.items(), key=lambda item: item[0] != DEFAULT))
+            modules[name] = module
+    return dict(sorted(modules.items(), key=lambda item: item[0] != DEFAULT))
 
 
 _MODULES = _discover()

@@ -29,15 +29,15 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             from safetensors.torch import load_file
 
             return load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both readers raise many kinds of errors for a damaged file
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise InputError(f"{path}: not a readable file of weights ({reason}); download it again") from error
-    if isinstance(found, dict) and len(found) == 1 and isinstance(next(iter(found.values())), dict):
-        found = next(iter(found.values()))  # {"model": tensors}
-    if not isinstance(found, dict) or not all(isinstance(value, torch.Tensor) for value in found.values()):
+    if isinstance(content, dict) and len(content) == 1 and isinstance(next(iter(content.values())), dict):
+        content = next(iter(content.values()))  # {"model": tensors}
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise InputError(f"{path}: expected a dictionary of tensors; download it again")
-    return found
+    return content
 
 
 def run_per_view(

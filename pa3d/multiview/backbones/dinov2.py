@@ -57,21 +57,23 @@ class VisionTransformer:
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
         expected = "expected the weights of a DINOv2 without registers: small, base or large"
-        kept = {name: value for name, value in state.items() if name != "mask_token" and not name.startswith("head.")}
+        tensors = {
+            name: value for name, value in state.items() if name != "mask_token" and not name.startswith("head.")
+        }
         try:
-            self.dim, self.patch = kept["cls_token"].shape[-1], kept["patch_embed.proj.weight"].shape[-1]
-            self._grid = round((kept["pos_embed"].shape[1] - 1) ** 0.5)
-            self.depth = 1 + max(int(name.split(".")[1]) for name in kept if name.startswith("blocks."))
+            self.dim, self.patch = tensors["cls_token"].shape[-1], tensors["patch_embed.proj.weight"].shape[-1]
+            self._grid = round((tensors["pos_embed"].shape[1] - 1) ** 0.5)
+            self.depth = 1 + max(int(name.split(".")[1]) for name in tensors if name.startswith("blocks."))
         except (KeyError, IndexError, ValueError, AttributeError):
             raise InputError(f"weights of DINOv2: no vision transformer is in them; {expected}") from None
         names = {
             "cls_token", "pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias", "norm.weight", "norm.bias",
             *(f"blocks.{i}.{name}" for i in range(self.depth) for name in _BLOCK),
         }  # fmt: skip
-        if names != kept.keys() or self.dim % HEAD_WIDTH or kept["pos_embed"].shape[1] != self._grid**2 + 1:
-            odd = sorted(names ^ kept.keys())[:3]
+        if names != tensors.keys() or self.dim % HEAD_WIDTH or tensors["pos_embed"].shape[1] != self._grid**2 + 1:
+            odd = sorted(names ^ tensors.keys())[:3]
             raise InputError(f"weights of DINOv2: unexpected or missing {', '.join(odd) or 'sizes'}; {expected}")
-        self._state = {name: value.float() for name, value in kept.items()}
+        self._state = {name: value.float() for name, value in tensors.items()}
 
     def __call__(self, images: Tensor) -> Tensor:  # (B, 3, gh * patch, gw * patch) -> (B, gh, gw, C)
         """Patch tokens after the last norm. images: RGB in 0..1, normalised by ImageNet's mean and deviation."""

@@ -121,11 +121,11 @@ class EfficientNetLite0:
         return _Conv(folded, beta - mean * scale, stride, groups, relu6)
 
     def _tensor(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        found = self._state.get(name)
-        if found is None or tuple(found.shape) != shape:
-            got = tuple(found.shape) if found is not None else "nothing"
+        tensor = self._state.get(name)
+        if tensor is None or tuple(tensor.shape) != shape:
+            got = tuple(tensor.shape) if tensor is not None else "nothing"
             raise InputError(f"weights of EfficientNet-Lite0: expected {name} of shape {shape}, got {got}")
-        return found.detach().float()
+        return tensor.detach().float()
 
 
 class EfficientNetBackbone:

@@ -7,8 +7,8 @@
 
 Besides its kernels a module has `DEVICE`, the type of device it is for, and
 
-    unavailable_reason()   why it cannot run on this machine, or None
-    device()        the type of device that tensors must be on when PA3D_BACKEND forces it
+    unavailable_reason()   why it cannot run on this machine for any arguments, or None
+    device()               the type of device that tensors must be on when PA3D_BACKEND forces it
 
 A module that lacks a function has no kernel for that operation: this is the only table there is.
 """
@@ -22,10 +22,10 @@ Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 
 def requires(unsupported_reason: Callable[..., str | None]) -> Callable[[Kernel], Kernel]:
-    """Marks a kernel that does not take every call.
+    """Attaches to a kernel the function that says which arguments it does not support.
 
-    unsupported_reason: gets the arguments of `choose` besides the name; returns why the kernel cannot take them, or
-        None.
+    unsupported_reason: called by `choose` with the arrays and options of the call. Returns why the kernel does not
+        support them, such as "it supports at most 1024 neighbours, not 2000"; None if it supports them.
     """
 
     def mark(kernel: Kernel) -> Kernel:

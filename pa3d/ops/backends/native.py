@@ -52,16 +52,16 @@ def __getattr__(name: str) -> Callable[..., Any]:
 def rasterize(
     vertices: Array, faces: Array, cameras: Cameras, size: tuple[int, int], barycentric: bool
 ) -> tuple[Array, Array, Array | None]:
-    view = cameras.matrices(size), cameras.perspective, cameras.near, *size
-    results = _C.rasterize(to_numpy(vertices), to_numpy(faces), *view, True, barycentric)
-    ids, depth, weights = (None if x is None else from_numpy(x, vertices) for x in results)
-    return ids, depth, weights
+    camera_args = cameras.matrices(size), cameras.perspective, cameras.near, *size
+    results = _C.rasterize(to_numpy(vertices), to_numpy(faces), *camera_args, True, barycentric)
+    ids, depth, barycentrics = (None if x is None else from_numpy(x, vertices) for x in results)
+    return ids, depth, barycentrics
 
 
 def rasterize_points(points: Array, radius: Array, cameras: Cameras, size: tuple[int, int]) -> tuple[Array, Array]:
     scale = np.full(len(cameras), cameras.scale(size))
-    view = cameras.matrices(size), scale, cameras.perspective, cameras.near, *size
-    ids, depth = _C.rasterize_points(to_numpy(points), to_numpy(radius), *view)
+    camera_args = cameras.matrices(size), scale, cameras.perspective, cameras.near, *size
+    ids, depth = _C.rasterize_points(to_numpy(points), to_numpy(radius), *camera_args)
     return from_numpy(ids, points), from_numpy(depth, points)
 
 

@@ -1,4 +1,4 @@
-"""The plain references as a backend. Each one stands in the module of its operation, which adds it with `kernel`."""
+"""The plain references as a backend. Each is defined in the module of its operation, which adds it with `kernel`."""
 
 from __future__ import annotations
 
