@@ -106,15 +106,14 @@ def _candidates(g: Graph, places: str, limit: str) -> str:  # (P, 3), (1,) -> (C
     lowest = g.add("ReduceMin", exact, axes=[0], keepdims=1)
     scaled = g.add("Div", g.add("Sub", exact, lowest), edge)  # (P, 3)
     inside = g.add("Min", scaled, g.const(np.float64(CELLS)))
-    is_loose = None
+    shares = g.const(np.array(False))
     for shift in SHIFTS:
         cell = g.add("Cast", g.add("Floor", g.add("Add", inside, g.const(np.array(shift)))), to=g.type(np.int64))
         key = g.add("ReduceSum", g.add("Mul", cell, g.ints((2 * CELLS) ** 2, 2 * CELLS, 1)), g.ints(1), keepdims=0)
         _, _, which, counts = g.add("Unique", key, outputs=4, sorted=1)
-        few = g.add("LessOrEqual", g.add("Gather", counts, which), g.ints(GROUP))
-        is_loose = few if is_loose is None else g.add("And", is_loose, few)
+        shares = g.add("Or", shares, g.add("Greater", g.add("Gather", counts, which), g.ints(GROUP)))
     is_outside = g.add("GreaterOrEqual", g.add("ReduceMax", scaled, axes=[1], keepdims=0), g.const(np.float64(CELLS)))
-    return str(g.add("Squeeze", g.add("NonZero", g.add("Or", is_loose, is_outside)), g.ints(0)))
+    return str(g.add("Squeeze", g.add("NonZero", g.add("Or", g.add("Not", shares), is_outside)), g.ints(0)))
 
 
 def _flat_int(g: Graph, column: str) -> str:  # (C, 1) bool -> (C,) int64
