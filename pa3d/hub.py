@@ -116,18 +116,23 @@ def _read_folder(folder: Path, name: str) -> Pretrained:
 
 def _converted(pickle: Path) -> Checkpoint:
     """The checkpoint of a published pickle, converted once; the conversion needs torch."""
-    with open(pickle, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    kept = cache_folder() / "models" / f"{digest[:40]}.safetensors"
-    with suppress(InputError):  # not there, or damaged
+    try:
+        with open(pickle, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{pickle}: cannot be read ({error.strerror}); download it again") from error
+    kept: Path | None = None
+    with suppress(RuntimeError, InputError):  # no home folder; not there, or damaged
+        kept = cache_folder() / "models" / f"{digest[:40]}.safetensors"
         return load(kept)
     with tempfile.TemporaryDirectory() as temporary:
         converted = Path(temporary) / MODEL
         checkpoint = convert_official(pickle, converted)
-        with suppress(OSError, InputError):  # a cache that cannot be written costs only time
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(kept) as copy:
-                copy.write(converted.read_bytes())
+        if kept is not None:
+            with suppress(OSError, InputError):  # a cache that cannot be written costs only time
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                with atomic_write(kept) as copy:
+                    copy.write(converted.read_bytes())
     return checkpoint
 
 
@@ -135,7 +140,7 @@ def _download(repository: str, revision: str | None) -> Path:
     """The folder of a repository in the cache of huggingface_hub; downloads what is not there."""
     name = f"{repository}@{revision}" if revision else repository
     try:
-        from huggingface_hub import snapshot_download
+        from huggingface_hub import snapshot_download, try_to_load_from_cache
         from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
     except ImportError as error:
         raise InputError(
@@ -160,6 +165,10 @@ def _download(repository: str, revision: str | None) -> Path:
         what = "no such revision" if isinstance(error, RevisionNotFoundError) else "no such model, or it is private"
         raise InputError(f"{name}: no such file or folder, and on the hub {what}; check the name") from error
     except Exception as error:  # of the network, in the words of several libraries
+        for file in (MODEL, PICKLE):  # downloaded before, without the smaller files
+            cached = try_to_load_from_cache(repository, file, revision=revision)
+            if isinstance(cached, str):
+                return Path(cached).parent
         raise InputError(
             f"{name}: no such file or folder, not in the local cache of the hub, and it cannot be downloaded "
             f"({_reason(error)}); connect to the network, or run hf download {repository} elsewhere and give the folder"
@@ -216,13 +225,15 @@ def _card(checkpoint: Checkpoint, text_vectors: TextVectors | None) -> str:
     """A model card with what the checkpoint says of itself."""
     c = checkpoint.config
     millions = sum(tensor.size for tensor in checkpoint.tensors.values()) / 1e6
-    vocabulary = ""
+    notes = []
     if text_vectors is not None:
         category = f", for the category {text_vectors.category!r}" if text_vectors.category else ""
-        vocabulary = f"""
-`{VECTORS}` has the vectors of these names{category}, so that they need no text encoder:
-{", ".join(text_vectors.names)}.
-"""
+        names = ", ".join(text_vectors.names)
+        notes.append(f"`{VECTORS}` has the vectors of these names{category}, which need no text encoder: {names}.")
+    if licences := sorted(_licences(checkpoint.provenance)):
+        notes.append(f"Licences of the training data, by the checkpoint: {', '.join(licences)}.")
+    notes.append(f"The metadata of `{MODEL}` say how the weights were made.")
+    paragraphs = "\n\n".join(notes)
     return f"""---
 library_name: pa3d
 tags: [3d, point-cloud, mesh, part-segmentation]
@@ -230,20 +241,27 @@ tags: [3d, point-cloud, mesh, part-segmentation]
 
 # {checkpoint.name or "A model of pa3d"}
 
-An encoder of 3D shapes for [pa3d](https://arxiv.org/abs/2601.02457), which names the parts of a mesh or point cloud
-from free text.
+An encoder of 3D shapes for pa3d, which names the parts of a mesh or point cloud from free text. The method is
+PatchAlign3D ([arXiv 2601.02457](https://arxiv.org/abs/2601.02457)).
 
     import pa3d
 
     seg = pa3d.Segmenter.from_pretrained("owner/name")  # or the path of this folder
     seg.segment("chair.glb", ["seat", "back", "leg"])
 
-{millions:.1f} M parameters; {c.patches} patches of {c.patch_size} points; text space {checkpoint.text_space}
-({c.text_dim} dimensions).
-{vocabulary}
-What the checkpoint says about its origin:
+{millions:.1f} M parameters; {c.patches} patches of {c.patch_size} points; text space {checkpoint.text_space},
+{c.text_dim} dimensions.
 
-    {json.dumps(checkpoint.provenance, sort_keys=True, ensure_ascii=False)}
+{paragraphs}
 
-To add here: training data and their licences, results, limits, and the licence of the weights.
+To add here: training data, results, limits, and the licence of the weights.
 """
+
+
+def _licences(provenance: Any) -> set[str]:
+    """What the lists named "licenses" have, at any depth."""
+    if not isinstance(provenance, dict):
+        return set()
+    own = provenance.get("licenses")
+    found = {str(licence) for licence in own} if isinstance(own, list) else set()
+    return found.union(*(_licences(value) for value in provenance.values()))

@@ -83,6 +83,9 @@ def test_a_saved_folder(folder: Path) -> None:
     assert config["model_type"] == "pa3d" and config["encoder"]["patches"] == TINY.patches
     card = (folder / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: pa3d\n") and "seat, back, leg" in card and "all-MiniLM-L6-v2" in card
+    embedded = Segmenter.from_pretrained()
+    embedded.save_pretrained(folder.with_name("embedded"))
+    assert "by the checkpoint: CC-BY-3.0, CC0-1.0, MIT." in (folder.with_name("embedded") / "README.md").read_text()
 
 
 def test_an_edited_card_stays_and_old_vectors_go(folder: Path) -> None:
@@ -322,6 +325,16 @@ def test_a_download_and_then_the_cache(cache: Path, hub: Hub) -> None:
     hub.requests.clear()
     done = segment_from(hub, "org/chairs")
     assert (done.returncode, done.stderr, hub.requests) == (0, "", [])
+
+
+def test_only_the_weights_were_downloaded(cache: Path, hub: Hub) -> None:
+    """The cache then knows that the repository has more files."""
+    script = "import huggingface_hub as h; h.snapshot_download('org/chairs', allow_patterns=['model.safetensors'])"
+    subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, "HF_ENDPOINT": hub.url}, check=True, capture_output=True
+    )
+    found = load_pretrained("org/chairs")  # without the network
+    assert found.checkpoint.name == "chairs" and found.text_vectors is None
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,11 @@ def test_names_and_categories_that_are_missing(file: Path, tmp_path: Path, segme
         segmenter.segment(points, ["seat"], text_vectors=chair)
 
 
+def test_a_row_for_each_name() -> None:
+    with pytest.raises(InputError, match=r"\(2, 3\) for 1 names; expected a row for each"):
+        TextVectors(("seat",), np.eye(2, 3, dtype=np.float32), SPACE)
+
+
 def test_another_text_space(file: Path) -> None:
     other = Segmenter(random_checkpoint(TINY, text_space="open_clip/ViT-bigG-14/laion2b_s39b_b160k"))
     with pytest.raises(InputError, match=r"vectors of text space all-MiniLM-L6-v2 with 384 dimensions, but the model"):

@@ -42,6 +42,12 @@ class TextVectors:
     category: str | None = None
     source: str = "text vectors"
 
+    def __post_init__(self) -> None:
+        if self.vectors.ndim != 2 or len(self.vectors) != len(self.names):
+            raise InputError(
+                f"{self.source}: {self.vectors.shape} for {len(self.names)} names; expected a row for each"
+            )
+
     def select(self, names: Sequence[str], category: str | None = None) -> NDArray[np.float32]:  # (len(names), D)
         """The vectors of these names, which are compared as prompts contain them ("Left_Arm" is "left arm").
 
@@ -90,7 +96,8 @@ class TextVectors:
         from safetensors.numpy import save
 
         meta = {"format": FORMAT, "space": self.space, "category": self.category, "names": list(self.names)}
-        return save({"vectors": self.vectors}, metadata={METADATA: json.dumps(meta, sort_keys=True)})
+        vectors = np.ascontiguousarray(self.vectors, np.float32)
+        return save({"vectors": vectors}, metadata={METADATA: json.dumps(meta, sort_keys=True)})
 
     def save(self, path: str | Path) -> None:
         """Write atomically. Raises InputError when the file cannot be written."""
