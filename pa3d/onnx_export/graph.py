@@ -12,7 +12,7 @@ from pa3d.errors import InputError
 if TYPE_CHECKING:
     import onnx
 
-OPSET = 17  # the first with LayerNormalization; tried with onnxruntime 1.15 and later
+OPSET = 17  # the first with LayerNormalization; tried with onnxruntime 1.15 and 1.32
 IR_VERSION = 8
 
 
