@@ -1,0 +1,90 @@
+// Python bindings of cpu/refine.h.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "bind.h"
+#include "cpu/refine.h"
+
+namespace py = pybind11;
+using pa3d::Floats;
+using pa3d::Ids;
+using pa3d::require;
+
+namespace {
+
+py::object refine(const Floats& points, const std::optional<Ids>& faces, const Floats& scores,
+                  const std::optional<Ids>& piece, const std::optional<Floats>& bond,
+                  const std::optional<Floats>& evidence, const std::optional<Floats>& weight,
+                  const std::optional<Floats>& extra, int threads) {
+  pa3d::require_points(points, 2, "points");
+  require(points.shape(0) < INT32_MAX, "points: expected fewer than 2^31");
+  pa3d::RefineInput in{points.data(), points.shape(0), nullptr, 0};
+  if (faces) {
+    require(faces->ndim() == 2 && faces->shape(0) >= 1 && faces->shape(1) == 3, "faces: expected shape (F, 3)");
+    require(faces->shape(0) < (int64_t{1} << 29), "faces: expected fewer than 2^29");
+    for (int64_t i = 0; i < faces->size(); ++i)
+      require(faces->data()[i] >= 0 && faces->data()[i] < in.n, "faces: an index lies outside the points");
+    in.faces = faces->data();
+    in.n_faces = faces->shape(0);
+  }
+  const int64_t rows = faces ? in.n_faces : in.n;
+  require(scores.ndim() == 2 && scores.shape(0) == rows && scores.shape(1) >= 1,
+          "scores: expected one row per face, or per point of a cloud");
+  const int64_t k = scores.shape(1);
+  if (piece) {
+    require(bond && bond->ndim() == 1 && bond->shape(0) >= 1, "bond: expected one per piece");
+    in.num_pieces = bond->shape(0);
+    require(piece->ndim() == 1 && piece->shape(0) == rows, "piece: expected one per row of scores");
+    for (int64_t i = 0; i < rows; ++i)
+      require(piece->data()[i] >= -1 && piece->data()[i] < in.num_pieces, "piece: an index lies outside the bonds");
+    in.piece = piece->data();
+    in.bond = bond->data();
+    require(!evidence == !weight, "evidence: expected together with weight");
+    if (evidence) {
+      require(evidence->ndim() == 2 && evidence->shape(0) == in.num_pieces && evidence->shape(1) == k,
+              "evidence: expected one row per piece and one column per part");
+      require(weight->ndim() == 1 && weight->shape(0) == in.num_pieces, "weight: expected one per piece");
+      in.evidence = evidence->data();
+      in.weight = weight->data();
+    }
+  }
+  require(!extra || (extra->ndim() == 1 && extra->shape(0) == rows), "extra: expected one per row of scores");
+  Floats out({rows, k}), spread(extra ? rows : 0);
+  std::copy_n(scores.data(), scores.size(), out.mutable_data());
+  if (extra) std::copy_n(extra->data(), rows, spread.mutable_data());
+  float* const result = out.mutable_data();
+  float* const column = extra ? spread.mutable_data() : nullptr;
+  {
+    py::gil_scoped_release release;
+    pa3d::refine(in, result, k, column, threads);
+  }
+  if (extra) return py::make_tuple(out, spread);
+  return out;
+}
+
+}  // namespace
+
+PA3D_BINDINGS(m) {
+  using namespace pybind11::literals;
+  m.def("refine", &::refine, py::arg("points").noconvert(), py::arg("faces").noconvert().none(true),
+        py::arg("scores").noconvert(), "piece"_a = py::none(), "bond"_a = py::none(), "evidence"_a = py::none(),
+        "weight"_a = py::none(), "extra"_a = py::none(), "threads"_a = 0);
+}
+
+/* pa3d/_C.pyi:
+def refine(
+    points: Floats,  # (N, 3)
+    faces: Ids | None,  # (F, 3)
+    scores: Floats,  # (F, K) or (N, K)
+    piece: Ids | None = None,  # (F,) or (N,)
+    bond: Floats | None = None,  # (P,)
+    evidence: Floats | None = None,  # (P, K)
+    weight: Floats | None = None,  # (P,)
+    extra: Floats | None = None,  # (F,) or (N,)
+    threads: int = 0,
+) -> Any: ...  # scores, with extra also its column
+*/
