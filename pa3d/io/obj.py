@@ -23,10 +23,12 @@ from pa3d.io._common import (
     check_faces,
     numbers,
     polygon_of_triangles,
+    polygons_or_none,
     table,
     text_lines,
     triangulate,
 )
+from pa3d.shape import Piece
 
 
 @dataclass
@@ -39,7 +41,8 @@ class Material:
 
 @dataclass
 class Obj:
-    """A parsed file. faces: the triangles of its polygons; face_name_index: (F,) index into names.
+    """A parsed file. faces: the triangles of its polygons; face_name_index: (F,) index into names; counts: corners of
+    each polygon.
 
     names: (group, object, material) as the lines before the faces say, "" where they do not. libraries: of materials.
     Raises CorruptFileError, also when a property is read that is damaged.
@@ -51,6 +54,7 @@ class Obj:
     face_name_index: NDArray[np.int64]  # (F,)
     names: list[tuple[str, str, str]]
     libraries: list[str]
+    counts: NDArray[np.int64]  # (P,)
     _polygons: list[bytes] = field(repr=False)
     _uv: list[bytes] = field(repr=False)
     _uv_starts: list[int] = field(repr=False)
@@ -81,7 +85,13 @@ class Obj:
 
 def read(path: Path) -> Geometry:
     obj = parse(path.read_bytes())
-    return Geometry(obj.points, obj.faces if len(obj.names) else None, obj.colors)
+    if not obj.names:
+        return Geometry(obj.points, None, obj.colors)
+    polygons = polygons_or_none(obj.counts)
+    pieces = tuple(Piece(group, object_name, material) for group, object_name, material in obj.names)
+    if pieces == (Piece(),):
+        return Geometry(obj.points, obj.faces, obj.colors, face_polygon=polygons)
+    return Geometry(obj.points, obj.faces, obj.colors, pieces, obj.face_name_index, polygons)
 
 
 def parse(data: bytes) -> Obj:
@@ -136,7 +146,7 @@ def parse(data: bytes) -> Obj:
     run = np.searchsorted(name_starts, polygon_of_triangles(counts), side="right") - 1
     face_name_index = np.array(name_runs, np.int64)[run]
     faces = triangulate(counts, corners)
-    return Obj(points, colors, faces, face_name_index, list(names), libraries, polygons, uv, uv_starts)
+    return Obj(points, colors, faces, face_name_index, list(names), libraries, counts, polygons, uv, uv_starts)
 
 
 def parse_mtl(path: Path) -> dict[str, Material]:

@@ -15,7 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.io._common import CorruptFileError, Format, Geometry, byte_colors, numbers, strip_triangles, triangulate
+from pa3d.io._common import (
+    CorruptFileError,
+    Format,
+    Geometry,
+    byte_colors,
+    numbers,
+    polygons_or_none,
+    strip_triangles,
+    triangulate,
+)
 
 # The letters are those of the struct module; numpy knows them, too.
 TYPES = {
@@ -79,7 +88,8 @@ def read(path: Path) -> Geometry:
     channels = next(([vertex[c] for c in names] for names in COLOR_NAMES if vertex.keys() >= set(names)), None)
     if channels and encoding == "ascii" and max(channel.max() for channel in channels) > 1:
         channels = [channel.astype(np.int64) for channel in channels]
-    return Geometry(points, _faces(columns), byte_colors(channels) if channels else None)
+    colors = byte_colors(channels) if channels else None
+    return Geometry(points, _faces(columns), colors, face_polygon=_polygons(columns))
 
 
 def _text_columns(elements: list[Element], text: bytes) -> dict[str, Columns]:
@@ -127,10 +137,9 @@ def _length(value: float, element: Element) -> int:
 def _faces(elements: dict[str, Columns]) -> NDArray[np.int64] | None:  # (F, 3)
     name = "face" if elements.get("face") else "tristrips"
     columns = elements.get(name, {})
-    lists = [name for name in (*INDEX_NAMES, *columns) if name in columns and columns[name].lengths is not None]
-    if not lists:
+    index = index_column(columns)
+    if index is None:
         return None
-    index = columns[lists[0]]
     if index.values.dtype.kind == "f" and (index.values != np.rint(index.values)).any():
         raise CorruptFileError("is damaged: a face has vertex numbers that are not whole")
     lengths = np.asarray(index.lengths)
@@ -140,6 +149,18 @@ def _faces(elements: dict[str, Columns]) -> NDArray[np.int64] | None:  # (F, 3)
     rows = np.split(index.values.astype(np.int64), np.cumsum(lengths)[:-1])
     runs = (run[run >= 0] for row in rows for run in np.split(row, np.flatnonzero(row < 0)))
     return np.concatenate([strip_triangles(run) for run in runs])
+
+
+def _polygons(elements: dict[str, Columns]) -> NDArray[np.int64] | None:  # (F,)
+    """The row of each face of `_faces`; None where every row is one, and for strips."""
+    index = index_column(elements.get("face", {}))
+    return None if index is None else polygons_or_none(np.asarray(index.lengths))
+
+
+def index_column(columns: Columns) -> Column | None:
+    """The list of vertex numbers among the columns of faces or strips; None where there is no list."""
+    lists = [name for name in (*INDEX_NAMES, *columns) if name in columns and columns[name].lengths is not None]
+    return columns[lists[0]] if lists else None
 
 
 def _header(data: bytes) -> tuple[str, list[Element], int]:
