@@ -16,18 +16,14 @@ using pa3d::require;
 
 namespace {
 
-py::object refine(const Floats& points, const std::optional<Ids>& faces, const Floats& scores,
+Floats refine(const Floats& points, const std::optional<Ids>& faces, const Floats& scores,
                   const std::optional<Ids>& piece, const std::optional<Floats>& bond,
-                  const std::optional<Floats>& evidence, const std::optional<Floats>& weight,
-                  const std::optional<Floats>& extra, int threads) {
+                  const std::optional<Floats>& evidence, const std::optional<Floats>& weight, int threads) {
   pa3d::require_points(points, 2, "points");
   require(points.shape(0) < INT32_MAX, "points: expected fewer than 2^31");
   pa3d::RefineInput in{points.data(), points.shape(0), nullptr, 0};
   if (faces) {
-    require(faces->ndim() == 2 && faces->shape(0) >= 1 && faces->shape(1) == 3, "faces: expected shape (F, 3)");
-    require(faces->shape(0) < (int64_t{1} << 29), "faces: expected fewer than 2^29");
-    for (int64_t i = 0; i < faces->size(); ++i)
-      require(faces->data()[i] >= 0 && faces->data()[i] < in.n, "faces: an index lies outside the points");
+    pa3d::require_faces(*faces, in.n);
     in.faces = faces->data();
     in.n_faces = faces->shape(0);
   }
@@ -52,17 +48,13 @@ py::object refine(const Floats& points, const std::optional<Ids>& faces, const F
       in.weight = weight->data();
     }
   }
-  require(!extra || (extra->ndim() == 1 && extra->shape(0) == rows), "extra: expected one per row of scores");
-  Floats out({rows, k}), spread(extra ? rows : 0);
+  Floats out({rows, k});
   std::copy_n(scores.data(), scores.size(), out.mutable_data());
-  if (extra) std::copy_n(extra->data(), rows, spread.mutable_data());
   float* const result = out.mutable_data();
-  float* const column = extra ? spread.mutable_data() : nullptr;
   {
     py::gil_scoped_release release;
-    pa3d::refine(in, result, k, column, threads);
+    pa3d::refine(in, result, k, threads);
   }
-  if (extra) return py::make_tuple(out, spread);
   return out;
 }
 
@@ -72,7 +64,7 @@ PA3D_BINDINGS(m) {
   using namespace pybind11::literals;
   m.def("refine", &::refine, py::arg("points").noconvert(), py::arg("faces").noconvert().none(true),
         py::arg("scores").noconvert(), "piece"_a = py::none(), "bond"_a = py::none(), "evidence"_a = py::none(),
-        "weight"_a = py::none(), "extra"_a = py::none(), "threads"_a = 0);
+        "weight"_a = py::none(), "threads"_a = 0);
 }
 
 /* pa3d/_C.pyi:
@@ -84,7 +76,6 @@ def refine(
     bond: Floats | None = None,  # (P,)
     evidence: Floats | None = None,  # (P, K)
     weight: Floats | None = None,  # (P,)
-    extra: Floats | None = None,  # (F,) or (N,)
     threads: int = 0,
-) -> Any: ...  # scores, with extra also its column
+) -> Floats: ...  # (F, K) or (N, K)
 */

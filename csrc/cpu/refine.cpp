@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <vector>
 
 #include "knn.h"
 #include "parallel.h"
+#include "places.h"
 
 namespace pa3d {
 namespace {
@@ -15,7 +15,7 @@ constexpr double kReach = 0.1;        // how far scores spread, in roots of the 
 constexpr double kScale = 0.02;       // over which length angles count, in roots of the area
 constexpr double kConcave = 0.1;      // radians
 constexpr double kConvex = 5;         // radians
-constexpr double kLeast = 0.003;      // what the sharpest edge lets through
+constexpr double kLeast = 0.001;      // what the sharpest edge lets through
 constexpr double kFloor = 0.01;       // added to scores before the logarithm
 constexpr double kPointCoupling = 0.58;  // l / d of a regular grid of triangles
 constexpr int64_t kPointNeighbors = 6, kNormalNeighbors = 16;
@@ -69,30 +69,6 @@ Graph make_graph(std::vector<float> area, const std::vector<Pair>& pairs) {
   return g;
 }
 
-// place (n): the first point with the same coordinates.
-std::vector<int32_t> first_of_place(const float* points, int64_t n) {
-  int64_t slots = 16;
-  while (slots < 2 * n) slots *= 2;
-  std::vector<int32_t> slot(slots, -1), place(n);
-  for (int64_t i = 0; i < n; ++i) {
-    uint32_t bits[3];
-    for (int a = 0; a < 3; ++a) {
-      const float value = points[3 * i + a] + 0.0f;  // -0 becomes 0
-      std::memcpy(&bits[a], &value, 4);
-    }
-    uint64_t h = (bits[0] * 0x9E3779B97F4A7C15ull) ^ (bits[1] * 0xC2B2AE3D27D4EB4Full) ^ (bits[2] * 0x165667B19E3779F9ull);
-    h ^= h >> 32;
-    int64_t s = static_cast<int64_t>((h * 0x9E3779B97F4A7C15ull) >> 20) & (slots - 1);
-    for (; slot[s] >= 0; s = (s + 1) & (slots - 1)) {
-      const float* q = points + 3 * int64_t{slot[s]};
-      if (q[0] == points[3 * i] && q[1] == points[3 * i + 1] && q[2] == points[3 * i + 2]) break;
-    }
-    if (slot[s] < 0) slot[s] = static_cast<int32_t>(i);
-    place[i] = slot[s];
-  }
-  return place;
-}
-
 double crease(double angle, double distance, double sigma, double root_area) {
   const double over = std::max(1.0, kScale * root_area / std::max(distance, 1e-12 * root_area));
   return std::exp(-angle * over / sigma) + kLeast;
@@ -106,20 +82,9 @@ struct Face {
 // +1 for every face, or -1 where its connected component is inside out: where its signed volume about its centroid is
 // clearly negative. Of an open surface, this is the volume between it and its centroid.
 std::vector<int8_t> orientation(const RefineInput& in, const std::vector<int32_t>& place, const std::vector<Face>& face) {
-  std::vector<int32_t> up(in.n);
-  for (int64_t i = 0; i < in.n; ++i) up[i] = static_cast<int32_t>(i);
-  const auto root = [&](int32_t i) {
-    while (up[i] != i) i = up[i] = up[up[i]];
-    return i;
-  };
-  for (int64_t f = 0; f < in.n_faces; ++f) {
-    int32_t a = root(place[in.faces[3 * f]]);
-    for (int e = 1; e < 3; ++e) {
-      const int32_t b = root(place[in.faces[3 * f + e]]);
-      up[std::max(a, b)] = std::min(a, b);
-      a = std::min(a, b);
-    }
-  }
+  Forest forest(in.n);
+  for (int64_t f = 0; f < in.n_faces; ++f)
+    for (int e = 1; e < 3; ++e) forest.join(place[in.faces[3 * f]], place[in.faces[3 * f + e]]);
   struct Component {
     double area = 0, volume = 0, extent = 0;
     Vec middle{0, 0, 0};
@@ -127,7 +92,7 @@ std::vector<int8_t> orientation(const RefineInput& in, const std::vector<int32_t
   std::vector<int32_t> index(in.n, -1), component(in.n_faces);
   std::vector<Component> all;
   for (int64_t f = 0; f < in.n_faces; ++f) {
-    int32_t& own = index[root(place[in.faces[3 * f]])];
+    int32_t& own = index[forest.root(place[in.faces[3 * f]])];
     if (own < 0) {
       own = static_cast<int32_t>(all.size());
       all.emplace_back();
@@ -284,20 +249,12 @@ Vec least_direction(const double c[6]) {
 
 // The graph of a cloud's places. node (n): the place of every point.
 Graph point_graph(const RefineInput& in, int threads, std::vector<int32_t>& node) {
-  std::vector<float> places, area;
-  node = first_of_place(in.points, in.n);
-  for (int64_t i = 0; i < in.n; ++i) {
-    if (node[i] == i) {
-      node[i] = static_cast<int32_t>(area.size());
-      area.push_back(0);
-      places.insert(places.end(), in.points + 3 * i, in.points + 3 * i + 3);
-    } else {
-      node[i] = node[node[i]];
-    }
-    area[node[i]] += 1;
-  }
-  const int64_t m = static_cast<int64_t>(area.size()), k = std::min(kNormalNeighbors, m);
-  for (float& a : area) a *= static_cast<float>(static_cast<double>(m) / static_cast<double>(in.n));
+  Places distinct = distinct_places(in.points, in.n);
+  const std::vector<float>& places = distinct.points;
+  const int64_t m = distinct.count(), k = std::min(kNormalNeighbors, m);
+  std::vector<float> area(m, 0.0f);
+  for (int32_t own : distinct.of) area[own] += static_cast<float>(static_cast<double>(m) / static_cast<double>(in.n));
+  node = std::move(distinct.of);
   std::vector<int64_t> index(m * k);
   knn(places.data(), m, places.data(), m, k, threads, index.data(), nullptr);
   std::vector<Vec> normal(m);
@@ -541,7 +498,7 @@ struct Columns {
 
 // Adds a node for every piece to the graph, and the rows of their evidence to table (nodes, width).
 Graph with_pieces(const Graph& g, const RefineInput& in, const std::vector<int32_t>& node, std::vector<float>& table,
-                  int64_t width, int64_t num_parts) {
+                  int64_t num_parts) {
   const int64_t m = g.size(), rows = in.faces ? in.n_faces : in.n;
   std::vector<float> area = g.area;
   std::vector<Pair> pairs;
@@ -562,33 +519,31 @@ Graph with_pieces(const Graph& g, const RefineInput& in, const std::vector<int32
     total[p] += a;
     if (in.bond[p] > 0) pairs.push_back({own, static_cast<int32_t>(m + p), in.bond[p] * a});
   }
-  table.resize((m + in.num_pieces) * width, 0.0f);
+  table.resize((m + in.num_pieces) * num_parts, 0.0f);
   for (int64_t p = 0; p < in.num_pieces; ++p) {
     const float weight = in.weight ? in.weight[p] : 0.0f;
     area.push_back(static_cast<float>(std::max(weight * total[p], 1e-6)));
     for (int64_t j = 0; j < num_parts && in.evidence; ++j)
-      table[(m + p) * width + j] = in.evidence[p * num_parts + j];
+      table[(m + p) * num_parts + j] = in.evidence[p * num_parts + j];
   }
   return make_graph(std::move(area), pairs);
 }
 
 }  // namespace
 
-void refine(const RefineInput& in, float* scores, int64_t num_parts, float* extra, int threads) {
+void refine(const RefineInput& in, float* scores, int64_t num_parts, int threads) {
   std::vector<int32_t> node;  // of every face or point; empty where each is its own
   std::vector<Graph> levels;
   levels.push_back(in.faces ? face_graph(in, threads, node) : point_graph(in, threads, node));
   const int64_t rows = in.faces ? in.n_faces : in.n, nodes = levels[0].size();
-  const int64_t width = num_parts + (extra ? 1 : 0);
-  std::vector<float> table(nodes * width, 0.0f);
+  std::vector<float> table(nodes * num_parts, 0.0f);
   std::vector<float> count(node.empty() ? 0 : nodes, 0.0f);
   for (int32_t place : node) count[place] += 1;
   auto add = [&](int64_t i) {
     const int64_t own = node.empty() ? i : node[i];
     const float part = node.empty() ? 1.0f : 1 / count[own];
     for (int64_t j = 0; j < num_parts; ++j)
-      table[own * width + j] += part * std::log(scores[i * num_parts + j] + static_cast<float>(kFloor));
-    if (extra) table[own * width + num_parts] += part * extra[i];
+      table[own * num_parts + j] += part * std::log(scores[i * num_parts + j] + static_cast<float>(kFloor));
   };
   if (node.empty())
     parallel_for(rows, kRowsPerTask, threads, [&](int64_t begin, int64_t end) {
@@ -596,7 +551,7 @@ void refine(const RefineInput& in, float* scores, int64_t num_parts, float* extr
     });
   else
     for (int64_t i = 0; i < rows; ++i) add(i);
-  if (in.piece) levels[0] = with_pieces(levels[0], in, node, table, width, num_parts);
+  if (in.piece) levels[0] = with_pieces(levels[0], in, node, table, num_parts);
 
   std::vector<std::vector<int32_t>> coarse;
   while (levels.back().size() > kCoarsest) {
@@ -607,25 +562,24 @@ void refine(const RefineInput& in, float* scores, int64_t num_parts, float* extr
     levels.push_back(std::move(next));
     coarse.push_back(std::move(group));
   }
-  for (int64_t first = 0; first < width;) {
-    const int64_t left = width - first;
+  for (int64_t first = 0; first < num_parts;) {
+    const int64_t left = num_parts - first;
     if (left > 4) {
-      Columns<8>::run(levels, coarse, table.data(), width, first, std::min<int64_t>(left, 8), threads);
+      Columns<8>::run(levels, coarse, table.data(), num_parts, first, std::min<int64_t>(left, 8), threads);
       first += 8;
     } else {
-      Columns<4>::run(levels, coarse, table.data(), width, first, left, threads);
+      Columns<4>::run(levels, coarse, table.data(), num_parts, first, left, threads);
       first += 4;
     }
   }
   parallel_for(rows, kRowsPerTask, threads, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const float* const x = &table[(node.empty() ? i : node[i]) * width];
+      const float* const x = &table[(node.empty() ? i : node[i]) * num_parts];
       const float most = *std::max_element(x, x + num_parts);
       float* const out = scores + i * num_parts;
       float sum = 0;
       for (int64_t j = 0; j < num_parts; ++j) sum += out[j] = std::exp(x[j] - most);
       for (int64_t j = 0; j < num_parts; ++j) out[j] /= sum;
-      if (extra) extra[i] = x[num_parts];
     }
   });
 }

@@ -9,15 +9,17 @@
 //
 //   w_ij = s^2 A g(angle) l / d        s = 0.1, A the area of the surface, l the length of the edge, d the distance of
 //                                      the centroids by way of the middle of the edge
-//   g = exp(-angle max(1, 0.02 sqrt(A) / d) / sigma) + 0.003,   sigma = 0.1 for a concave edge, 5 for a convex one
+//   g = exp(-angle max(1, 0.02 sqrt(A) / d) / sigma) + 0.001,   sigma = 0.1 for a concave edge, 5 for a convex one
 //
 // So scores spread over flat and convex regions, up to a tenth of the root of the area, and stop at concave edges. None
 // of this depends on how finely the surface is cut: an angle per face counts as the angle over the length 0.02 sqrt(A).
 // Vertices with equal coordinates are one vertex. Of the faces at an edge, in order of their index, each is the
-// neighbour of the next. A mesh whose signed volume is negative is inside out: its concave edges are the convex ones.
+// neighbour of the next. Faces with the same three vertices, such as the two sides of a leaf, are one node with the mean
+// of their u. Where the signed volume of a connected component is negative, it is inside out, and its concave edges
+// are the convex ones.
 //
 // In a cloud every point has the same area, and its neighbours are the six nearest places (points with equal coordinates
-// are one place, with the sum of their areas and the mean of their u). Normals come from the covariance of sixteen
+// are one node, too, with the sum of their areas). Normals come from the covariance of sixteen
 // neighbours and have no sign, so sigma is 0.1 for all pairs; l / d is 0.58, as in a regular grid of triangles.
 //
 // Pieces are groups of faces that belong together. With the bond b of piece P, and the evidence e (one value per part)
@@ -40,9 +42,9 @@ struct RefineInput {
   const float* weight = nullptr;    // (num_pieces), at least 0; null without evidence
 };
 
-// Replaces scores (m, num_parts), where m is n_faces or n, by the refined ones. `extra`, (m) or null, is one more column
-// that is spread by the same weights, as it is. Solved by conjugate gradients on a hierarchy of coarser graphs, until
-// the residual is a thousandth or for a number of steps that depends on m alone; the same on every thread count.
-void refine(const RefineInput& input, float* scores, int64_t num_parts, float* extra, int threads);
+// Replaces scores (m, num_parts), where m is n_faces or n, by the refined ones. Solved by conjugate gradients on a
+// hierarchy of coarser graphs, until the residual is half a percent or for a number of steps that depends on the number of
+// nodes alone; the result does not depend on the threads.
+void refine(const RefineInput& input, float* scores, int64_t num_parts, int threads);
 
 }  // namespace pa3d
