@@ -18,7 +18,7 @@ namespace {
 
 Floats refine(const Floats& points, const std::optional<Ids>& faces, const Floats& scores,
                   const std::optional<Ids>& piece, const std::optional<Floats>& bond,
-                  const std::optional<Floats>& evidence, const std::optional<Floats>& weight, int threads) {
+                  const std::optional<Floats>& evidence, const std::optional<Floats>& weight, double reach, int threads) {
   pa3d::require_points(points, 2, "points");
   require(points.shape(0) < INT32_MAX, "points: expected fewer than 2^31");
   pa3d::RefineInput in{points.data(), points.shape(0), nullptr, 0};
@@ -27,6 +27,8 @@ Floats refine(const Floats& points, const std::optional<Ids>& faces, const Float
     in.faces = faces->data();
     in.n_faces = faces->shape(0);
   }
+  require(reach >= 0, "reach: expected a number of at least 0");
+  in.reach = reach;
   const int64_t rows = faces ? in.n_faces : in.n;
   require(scores.ndim() == 2 && scores.shape(0) == rows && scores.shape(1) >= 1,
           "scores: expected one row per face, or per point of a cloud");
@@ -58,13 +60,33 @@ Floats refine(const Floats& points, const std::optional<Ids>& faces, const Float
   return out;
 }
 
+Floats mean_at_vertices(const Floats& points, const Ids& faces, const Floats& face_scores, const Floats& scores) {
+  pa3d::require_points(points, 2, "points");
+  const int64_t n = points.shape(0), m = faces.shape(0);
+  pa3d::require_faces(faces, n);
+  require(face_scores.ndim() == 2 && face_scores.shape(0) == m, "face_scores: expected one row per face");
+  const int64_t k = face_scores.shape(1);
+  require(scores.ndim() == 2 && scores.shape(0) == n && scores.shape(1) == k,
+          "scores: expected one row per point, as wide as face_scores");
+  Floats out({n, k});
+  std::copy_n(scores.data(), scores.size(), out.mutable_data());
+  float* const result = out.mutable_data();
+  {
+    py::gil_scoped_release release;
+    pa3d::mean_at_vertices(points.data(), n, faces.data(), m, face_scores.data(), k, result);
+  }
+  return out;
+}
+
 }  // namespace
 
 PA3D_BINDINGS(m) {
   using namespace pybind11::literals;
   m.def("refine", &::refine, py::arg("points").noconvert(), py::arg("faces").noconvert().none(true),
         py::arg("scores").noconvert(), "piece"_a = py::none(), "bond"_a = py::none(), "evidence"_a = py::none(),
-        "weight"_a = py::none(), "threads"_a = 0);
+        "weight"_a = py::none(), "reach"_a = pa3d::kRefineReach, "threads"_a = 0);
+  m.def("mean_at_vertices", &::mean_at_vertices, py::arg("points").noconvert(), py::arg("faces").noconvert(),
+        py::arg("face_scores").noconvert(), py::arg("scores").noconvert());
 }
 
 /* pa3d/_C.pyi:
@@ -76,6 +98,13 @@ def refine(
     bond: Floats | None = None,  # (P,)
     evidence: Floats | None = None,  # (P, K)
     weight: Floats | None = None,  # (P,)
+    reach: float = 0.1,
     threads: int = 0,
 ) -> Floats: ...  # (F, K) or (N, K)
+def mean_at_vertices(
+    points: Floats,  # (N, 3)
+    faces: Ids,  # (F, 3)
+    face_scores: Floats,  # (F, K)
+    scores: Floats,  # (N, K)
+) -> Floats: ...  # (N, K)
 */

@@ -11,7 +11,6 @@
 namespace pa3d {
 namespace {
 
-constexpr double kReach = 0.1;        // how far scores spread, in roots of the area
 constexpr double kScale = 0.02;       // over which length angles count, in roots of the area
 constexpr double kConcave = 0.1;      // radians
 constexpr double kConvex = 5;         // radians
@@ -203,7 +202,7 @@ Graph face_graph(const RefineInput& in, int threads, std::vector<int32_t>& node)
         const bool concave = sign[i] * dot(face[j].centroid - face[i].centroid, ni - nj) > 0;
         const double g = crease(angle, distance, concave ? kConcave : kConvex, root_area);
         const double coupling = length(p - q) / std::max(distance, 1e-9 * root_area);
-        pairs[t] = {i, j, static_cast<float>(kReach * kReach * unit * g * coupling)};
+        pairs[t] = {i, j, static_cast<float>(in.reach * in.reach * unit * g * coupling)};
       }
   });
   pairs.erase(std::remove_if(pairs.begin(), pairs.end(), [](const Pair& p) { return p.weight == 0; }), pairs.end());
@@ -291,7 +290,7 @@ Graph point_graph(const RefineInput& in, int threads, std::vector<int32_t>& node
       const Vec ni = normal[pairs[t].a], nj = normal[pairs[t].b];
       const double angle = std::atan2(length(cross(ni, nj)), std::fabs(dot(ni, nj)));
       const double g = crease(angle, distance[t], kConcave, root_area);
-      pairs[t].weight = static_cast<float>(kReach * kReach * static_cast<double>(m) * kPointCoupling * g);
+      pairs[t].weight = static_cast<float>(in.reach * in.reach * static_cast<double>(m) * kPointCoupling * g);
     }
   });
   return make_graph(std::move(area), pairs);
@@ -582,6 +581,22 @@ void refine(const RefineInput& in, float* scores, int64_t num_parts, int threads
       for (int64_t j = 0; j < num_parts; ++j) out[j] /= sum;
     }
   });
+}
+
+void mean_at_vertices(const float* points, int64_t n, const int32_t* faces, int64_t n_faces, const float* face_scores,
+                      int64_t num_parts, float* scores) {
+  std::vector<float> weight(n, 0.0f), sum(n * num_parts, 0.0f);
+  for (int64_t f = 0; f < n_faces; ++f) {
+    const int32_t* const v = faces + 3 * f;
+    const Vec a = at(points, v[0]);
+    const float area = static_cast<float>(length(cross(at(points, v[1]) - a, at(points, v[2]) - a)));
+    for (int e = 0; e < 3; ++e) {
+      weight[v[e]] += area;
+      for (int64_t j = 0; j < num_parts; ++j) sum[v[e] * num_parts + j] += area * face_scores[f * num_parts + j];
+    }
+  }
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < num_parts && weight[i] > 0; ++j) scores[i * num_parts + j] = sum[i * num_parts + j] / weight[i];
 }
 
 }  // namespace pa3d

@@ -30,11 +30,14 @@
 
 namespace pa3d {
 
+constexpr double kRefineReach = 0.1;
+
 struct RefineInput {
   const float* points;           // (n, 3)
   int64_t n;                     // < 2^31
   const int32_t* faces;          // (n_faces, 3), or null for a cloud
   int64_t n_faces;               // < 2^29
+  double reach = kRefineReach;      // s above, at least 0; 0 leaves only what pieces do
   const int32_t* piece = nullptr;  // of every face, or point of a cloud: -1 for none. Null if there are no pieces
   int64_t num_pieces = 0;
   const float* bond = nullptr;      // (num_pieces), at least 0
@@ -46,5 +49,10 @@ struct RefineInput {
 // hierarchy of coarser graphs, until the residual is half a percent or for a number of steps that depends on the number of
 // nodes alone; the result does not depend on the threads.
 void refine(const RefineInput& input, float* scores, int64_t num_parts, int threads);
+
+// scores (n, num_parts) of the vertices: the mean of the scores (n_faces, num_parts) of the faces that have the vertex,
+// weighted by their areas. A vertex without a face that has an area keeps its own.
+void mean_at_vertices(const float* points, int64_t n, const int32_t* faces, int64_t n_faces, const float* face_scores,
+                      int64_t num_parts, float* scores);
 
 }  // namespace pa3d
