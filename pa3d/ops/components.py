@@ -1,8 +1,8 @@
 """Connected components of equally labelled faces of a mesh, or points of a cloud.
 
 Two faces with the same label are connected if they have a vertex in common; vertices with equal coordinates are one.
-Two points with the same label are connected if they have the same coordinates, or if the place of one is among the eight
-nearest places of the other. A place where points have different labels counts as that of its first point.
+Two points with the same label are connected if they have the same coordinates, or if the place of one is among the
+eight nearest places of the other. A place where points have different labels counts as that of its first point.
 
 numpy arrays only; not differentiable.
 """

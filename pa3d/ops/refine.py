@@ -1,29 +1,31 @@
 """Clean borders of parts: a Gaussian conditional random field over the faces of a mesh or the points of a cloud.
 
-With p the scores of face i, a its share of the area and u = log(p + 0.01), the refined scores are softmax(x), where x is
-the minimum, one column per part, of
+With p the scores of face i, a its share of the area and u = log(p + 0.01), the refined scores are softmax(x), where x
+is the minimum, one column per part, of
 
     sum_i a_i |x_i - u_i|^2 + sum_ij w_ij |x_i - x_j|^2
 
-A pair of faces that share an edge has w_ij = s^2 A g l / d, where s = 0.1, A is the area of the surface, l the length of
-the edge, d the distance of the centroids by way of the middle of the edge, and
+A pair of faces that share an edge has w_ij = s^2 A g l / d, where s = 0.1, A is the area of the surface, l the length
+of the edge, d the distance of the centroids by way of the middle of the edge, and
 
     g = exp(-angle max(1, 0.02 sqrt(A) / d) / sigma) + 0.001,    sigma = 0.1 for a concave edge, 5 for a convex one
 
 So scores spread over flat and convex regions, up to a tenth of the root of the area, and stop at concave edges, where
-people see the borders of parts (Hoffman and Richards, Parts of recognition, 1984). An angle per face counts as the angle
-over the length 0.02 sqrt(A), so that it does not matter how finely the surface is cut. csrc/cpu/refine.h says what holds
-for vertices with equal coordinates, edges of more than two faces, two-sided faces, meshes that are inside out, clouds, and
-pieces.
+people see the borders of parts (Hoffman and Richards, Parts of recognition, 1984). An angle per face counts as the
+angle over the length 0.02 sqrt(A), so that it does not matter how finely the surface is cut. csrc/cpu/refine.h says
+what holds for vertices with equal coordinates, edges of more than two faces, two-sided faces, meshes that are inside
+out, clouds, and pieces.
 
 The minimum is unique, so this is the exact inference of a Gaussian field (Tappen et al., CVPR 2007; Grady's random
-walker, PAMI 2006, is the same system with other weights). The kernel approaches it by conjugate gradients on a hierarchy
-of coarser graphs; the reference solves it directly. numpy arrays only; not differentiable.
+walker, PAMI 2006, is the same system with other weights). The kernel approaches it by conjugate gradients on a
+hierarchy of coarser graphs; the reference solves it directly. numpy arrays only; not differentiable.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,13 +47,21 @@ class Pieces:
     """Groups of faces or points that belong together.
 
     piece (F,) or (N,): the piece of each, -1 for none. bond (P,): how strongly the members of a piece hold together.
-    evidence (P, K) and weight (P,): a value for each part that the piece is drawn to, and how strongly; both may be None.
+    evidence (P, K) and weight (P,): a value for each part that the piece is drawn to, and how strongly; both may be
+    None.
     """
 
     piece: Ids
     bond: Floats
     evidence: Floats | None = None
     weight: Floats | None = None
+
+    def with_column(self, value: float) -> Pieces:
+        """The same with one more part, for which every piece has this value as evidence."""
+        if self.evidence is None:
+            return self
+        column = np.full((len(self.evidence), 1), value, np.float32)
+        return replace(self, evidence=np.concatenate([self.evidence, column], axis=1))
 
 
 def refine(
@@ -132,7 +142,7 @@ def refine_reference(
     return (p / p.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-_Graph = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]
+_Graph = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
 
 
 def _crease(
@@ -144,7 +154,7 @@ def _crease(
 
 def _face_graph(points: Floats, faces: Ids) -> _Graph:
     """Node of each face, areas of the nodes (mean 1), pairs (E, 2) of nodes and g l / d of each."""
-    first = {}  # of each place; -0 and 0 are equal as keys
+    first: dict[tuple[float, ...], int] = {}  # of each place; -0 and 0 are equal as keys
     place = np.array([first.setdefault(tuple(p), i) for i, p in enumerate(points.tolist())])
     corners = place[faces]
     seen: dict[tuple[int, ...], int] = {}
@@ -166,9 +176,11 @@ def _face_graph(points: Floats, faces: Ids) -> _Graph:
                 edges.setdefault((min(p, q), max(p, q)), []).append((f, p < q))
     pairs, ends, flipped = [], [], []
     for edge, members in edges.items():
-        for (i, forward), (j, other) in zip(members, members[1:], strict=False):
+        for (i, forward), (j, other) in pairwise(members):
             if i != j:
-                pairs.append((i, j)), ends.append(edge), flipped.append(forward == other)
+                pairs.append((i, j))
+                ends.append(edge)
+                flipped.append(forward == other)
     if not pairs:
         return node, np.maximum(area / area.sum() * len(area), 1e-6), np.empty((0, 2), np.int64), np.empty(0)
     i, j = np.array(pairs).T
@@ -233,9 +245,9 @@ def _point_graph(points: Floats) -> _Graph:
     pairs = np.array(sorted((i, j) for i, j in linked if i != j), np.int64).reshape(-1, 2)
     if len(pairs) == 0:
         return node, area, pairs, np.empty(0)
-    i, j = pairs.T
-    distance = np.linalg.norm(places[i].astype(np.float64) - places[j], axis=1)
+    own, other = pairs.T
+    distance = np.linalg.norm(places[own].astype(np.float64) - places[other], axis=1)
     root_area = float(np.sort(distance)[len(distance) // 2] * np.sqrt(count))
-    sine = np.linalg.norm(np.cross(normal[i], normal[j]), axis=1)
-    angle = np.arctan2(sine, np.abs((normal[i] * normal[j]).sum(axis=1)))
+    sine = np.linalg.norm(np.cross(normal[own], normal[other]), axis=1)
+    angle = np.arctan2(sine, np.abs((normal[own] * normal[other]).sum(axis=1)))
     return node, area, pairs, POINT_COUPLING * _crease(angle, distance, CONCAVE, root_area)
