@@ -388,7 +388,8 @@ class Segmenter:
         check_names(parts)
         if self._vocabulary is not None and self._vocabulary.has(parts, category):
             return self._vocabulary.select(parts, category)
-        encoder, mode = self._text_encoder(), self.checkpoint.prompts
+        encoder = self._text_encoder()
+        mode: Any = self.checkpoint.prompts
         check_readable(encoder, parts, category)
         vectors = embed_parts(encoder, parts, category, mode)
         # Not checked by encoder.dim, which imports OpenCLIP: cached vectors do not need it.

@@ -85,6 +85,13 @@ def segment(
     precision: Precision = "auto",
     device: Device = "cpu",
     threads: Threads = None,
+    no_refine: Annotated[
+        bool, typer.Option("--no-refine", help="Do not clean the borders of parts: label every face and point alone.")
+    ] = False,
+    no_structure: Annotated[
+        bool,
+        typer.Option("--no-structure", help="Do not use the pieces of the mesh and the names of nodes and materials."),
+    ] = False,
     no_pictures: Annotated[bool, typer.Option("--no-pictures", help="Do not write parts.png and parts.html.")] = False,
     quiet: Quiet = False,
     json: Json = False,
@@ -126,6 +133,8 @@ def segment(
             none=none,
             up="auto" if up == "auto" else None,
             seed=seed,
+            refine=not no_refine,
+            structure=not no_structure,
         )
         result.timings = {**timer.seconds, **{k: v for k, v in result.timings.items() if k != "load"}}
         from pa3d.report import summary, write_outputs

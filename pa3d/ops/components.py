@@ -47,7 +47,8 @@ def components_reference(
 ) -> NDArray[np.int32]:
     """The rule in plain array code: members take the lowest number among those they are connected to, until none
     changes. On one thread, whatever `threads` says."""
-    place = np.unique(points, axis=0, return_inverse=True)[1].reshape(-1)
+    seen: dict[tuple[float, ...], int] = {}  # places in the order of their first points; -0 and 0 are equal as keys
+    place = np.array([seen.setdefault(tuple(p), len(seen)) for p in points.tolist()])
     number = np.arange(len(labels))
     if faces is not None:
         member, group = np.repeat(number, 3), place[faces].ravel()
