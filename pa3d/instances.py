@@ -202,8 +202,8 @@ def _outermost(
 
 
 def oriented_box(points: NDArray[np.float32]) -> OrientedBox:
-    """A small box around points (N, 3): along the principal axes of its outermost points, then turned about each axis
-    to the best of 45 angles, three times. It holds all points; its volume is near the least, but not the least.
+    """A small box around points (N, 3), along the principal axes of its outermost points, turned about each axis in
+    finer and finer steps. It holds all points; its volume is near the least, but not the least.
     """
     points = points.astype(np.float64)
     middle = (points.min(axis=0) + points.max(axis=0)) / 2
@@ -215,8 +215,8 @@ def oriented_box(points: NDArray[np.float32]) -> OrientedBox:
         directions = np.stack([radius * np.cos(turn), height, radius * np.sin(turn)])
         outer = outer[np.unique((outer @ directions).argmax(axis=0))]
     axes = np.linalg.svd(outer - outer.mean(axis=0), full_matrices=True)[2]
-    angles = np.radians(np.arange(0, 90, 2))
-    for _ in range(3):
+    for width in (90, 90, 20, 5, 5, 1):  # degrees, in which the best turn about each axis is looked for
+        angles = np.radians(np.linspace(-width / 2, width / 2, 45))
         for axis in range(3):
             u, v = axes[(axis + 1) % 3], axes[(axis + 2) % 3]
             x, y = outer @ u, outer @ v

@@ -182,6 +182,7 @@ Graph face_graph(const RefineInput& in, int threads, std::vector<int32_t>& node)
   int64_t nodes = 0;
   for (int64_t f = 0; f < m; ++f)
     if (twin[f] == f) ++nodes, total += face[f].area;
+  if (!(total > 0)) return make_graph(std::vector<float>(m, 1.0f), {});  // no surface
   const double root_area = std::sqrt(total), unit = static_cast<double>(nodes);
   // Pair t is half-edge t and the next one of the same edge.
   std::vector<Pair> pairs(half.size());
