@@ -17,8 +17,8 @@ using pa3d::require;
 namespace {
 
 Floats refine(const Floats& points, const std::optional<Ids>& faces, const Floats& scores,
-                  const std::optional<Ids>& piece, const std::optional<Floats>& bond,
-                  const std::optional<Floats>& evidence, const std::optional<Floats>& weight, double reach, int threads) {
+              const std::optional<Ids>& piece, const std::optional<Floats>& bond, const std::optional<Floats>& evidence,
+              const std::optional<Floats>& weight, double reach, int threads) {
   pa3d::require_points(points, 2, "points");
   require(points.shape(0) < INT32_MAX, "points: expected fewer than 2^31");
   pa3d::RefineInput in{points.data(), points.shape(0), nullptr, 0};

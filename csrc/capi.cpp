@@ -200,7 +200,8 @@ void encode(const pa3d_model& model, const Shape& shape, const pa3d_options& o, 
   for (int64_t i = 0; i < c.patches; ++i) std::copy_n(&s.encoder_points[3 * s.center_idx[i]], 3, &s.centers[3 * i]);
 }
 
-// The session's logits (patches, count) of the encoded shape, and the presence (count) of the names if the model has one.
+// The session's logits (patches, count) of the encoded shape, and the presence (count) of the names if the model has
+// one.
 void compare(const pa3d_model& model, const float* vectors, int64_t count, const pa3d_options& o, Session& s) {
   const auto& c = model.config;
   const float* levels = nullptr;
@@ -451,8 +452,8 @@ pa3d_status pa3d_presence(const pa3d_model* model, const pa3d_text* text, const 
   });
 }
 
-pa3d_status pa3d_refine(const float* points, int64_t n, const int32_t* faces, int64_t n_faces, int64_t count, int threads,
-                        int32_t* labels, float* scores, int32_t* face_labels, float* face_scores) {
+pa3d_status pa3d_refine(const float* points, int64_t n, const int32_t* faces, int64_t n_faces, int64_t count,
+                        int threads, int32_t* labels, float* scores, int32_t* face_labels, float* face_scores) {
   return guarded([&] {
     const Shape shape{points, n, faces, n_faces, faces != nullptr};
     check_shape(shape);
