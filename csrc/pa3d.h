@@ -158,7 +158,8 @@ PA3D_API pa3d_status pa3d_presence(const pa3d_model* model, const pa3d_text* tex
  * for itself. points (n, 3) and faces (n_faces, 3) of the shape that was segmented; faces is NULL for a cloud. The
  * scores, as those functions give them, are replaced: of a cloud, scores (n, count); of a mesh, face_scores (n_faces,
  * count), and scores (n, count) of the vertices become the mean of the scores of their faces, unless scores is NULL.
- * labels and face_labels may be NULL; they become the index of the largest score, without a threshold. */
+ * labels and face_labels may be NULL; they become the index of the largest score, without a threshold. Python
+ * leaves outliers of a cloud alone, where the model has a factor for them: leave them out for equal results. */
 PA3D_API pa3d_status pa3d_refine(const float* points, int64_t n, const int32_t* faces, int64_t n_faces, int64_t count,
                                  int threads, int32_t* labels, float* scores, int32_t* face_labels, float* face_scores);
 

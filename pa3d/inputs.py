@@ -56,3 +56,11 @@ def as_points(points: ArrayLike, centered: bool = True) -> NDArray[np.float32]: 
     if centered or not cloud.origin.any():
         return cloud.points
     return (cloud.points + cloud.origin).astype(np.float32)
+
+
+def is_list_of_clouds(points: Any) -> bool:
+    """Whether this is a list of (N, 3) arrays or nested lists, and not the rows of one cloud."""
+    try:
+        return isinstance(points, list | tuple) and len(points) > 0 and np.ndim(points[0]) >= 2
+    except ValueError:  # rows of different lengths
+        return False

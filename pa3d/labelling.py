@@ -41,12 +41,14 @@ def label_shape(
     none: float,
     refined: bool,
     pieces: Pieces | None,
+    outliers: float,
     threads: int,
 ) -> ShapeLabels:
     """Labels and scores of a shape whose points are finite.
 
     label: gives the labels and scores of points in the axes of the shape from the logits of the patches, by the
         threshold `none` and the presence of the names (label_points).
+    outliers: points of a cloud that are outliers by this factor (pa3d.ops.find_outliers) are left alone; 0: none are.
     refined: whether borders are cleaned. pieces: what is known of the shape's structure (pa3d.structure).
     """
     faces = shape.faces
@@ -77,7 +79,9 @@ def label_shape(
         return labels.astype(np.int32), np.ascontiguousarray(named)
 
     if faces is None or centroids is None:
-        scores = refine(shape.points, None, scores, pieces, reach=reach, threads=threads)
+        outlier = _C.find_outliers(shape.points, outliers, threads) if outliers else np.zeros(len(scores), bool)
+        points, inner = np.ascontiguousarray(shape.points[~outlier]), np.ascontiguousarray(scores[~outlier])
+        scores[~outlier] = refine(points, None, inner, reach=reach, threads=threads)
         return ShapeLabels(*result(scores), None, None)
     face_scores = label(centroids, logits, 0.0, None)[1]
     face_scores = refine(shape.points, faces, face_scores, pieces, reach=reach, threads=threads)

@@ -24,7 +24,7 @@ from pa3d.checkpoint import Checkpoint, load
 from pa3d.encoder_input import EncoderInput, encoder_input, sample_shape, subsample, without_outliers
 from pa3d.errors import InputError
 from pa3d.frames import TO_MODEL_AXES, UP_AXES, apply_normalization
-from pa3d.inputs import as_points, as_shape
+from pa3d.inputs import as_points, as_shape, is_list_of_clouds
 from pa3d.labelling import check_options, label_shape, scatter_rows
 from pa3d.orient import best_direction, directions, negative_entropy
 from pa3d.profiling import Stopwatch, table
@@ -202,7 +202,7 @@ class Segmenter:
         """
         if up not in UP_AXES:
             raise InputError(f"up is {up!r}; expected x, y or z")
-        if not _is_list_of_clouds(points):
+        if not is_list_of_clouds(points):
             return self._encode([self._prepare(points, sample, up, normalize, seed)])[0]
         clouds = []
         for i, cloud in enumerate(points):
@@ -300,7 +300,7 @@ class Segmenter:
 
             pieces = None if known is None else known.pieces
             options: Any = {"none": none or 0.0, "refined": refine, "pieces": pieces, "threads": self._threads}
-            results = label_shape(upright, label, logits, presence, **options)
+            results = label_shape(upright, label, logits, presence, outliers=self.checkpoint.outliers, **options)
             if missing is not None:
                 labels, scores = (
                     scatter_rows(rows, ~missing, fill) for rows, fill in zip(results[:2], (-1, 0), strict=True)
@@ -478,11 +478,3 @@ class Segmenter:
                 self._levels = {}  # of another thread, too: it computes them again
             self._levels[key] = levels = _C.name_levels(self.checkpoint.bank, vectors, self._threads)
         return levels
-
-
-def _is_list_of_clouds(points: Any) -> bool:
-    """Whether this is a list of (N, 3) arrays or nested lists, and not the rows of one cloud."""
-    try:
-        return isinstance(points, list | tuple) and len(points) > 0 and np.ndim(points[0]) >= 2
-    except ValueError:  # rows of different lengths
-        return False

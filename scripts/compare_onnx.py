@@ -70,10 +70,13 @@ def main() -> None:
             return session.run(None, {"points": points, "text_vectors": vectors})
 
         def ours(points: np.ndarray = points) -> object:
-            return segmenter.segment(points, NAMES, text_vectors=vectors, sample=None)
+            return segmenter.segment(points, NAMES, text_vectors=vectors, sample=None, refine=False)
 
         centers, features, _, labels = theirs()
-        encoded, shown = segmenter.encode(points), segmenter.segment(points, NAMES, text_vectors=vectors, sample=None)
+        encoded, shown = (
+            segmenter.encode(points),
+            segmenter.segment(points, NAMES, text_vectors=vectors, sample=None, refine=False),
+        )
         equal = np.array_equal(centers, encoded.centers) and np.abs(features - encoded.features).max() <= 1e-4
         if not equal or (labels == shown.labels).mean() < 0.999:
             sys.exit(f"{n} points: results differ; nothing is timed")

@@ -82,7 +82,9 @@ def test_onnx(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     exec(example, names)
     points, parts = names["points"], ["seat", "back", "leg"]
-    expected = Segmenter.from_pretrained(precision="fp32").segment(points, parts, category="chair", sample=None)
+    expected = Segmenter.from_pretrained(precision="fp32").segment(
+        points, parts, category="chair", sample=None, refine=False
+    )
     assert (names["labels"] == expected.labels).mean() >= 0.999
     counts = np.bincount(names["labels"], minlength=3)
     assert capsys.readouterr().out.strip() == str(dict(zip(parts, counts.tolist(), strict=True)))
@@ -185,7 +187,7 @@ def test_browser(here: Path) -> None:
     names = ["seat", "back", "leg"]
     segmenter = Segmenter.from_pretrained(precision="fp32")
     encoded = segmenter.encode(points)
-    shown = segmenter.segment(points, names, category="chair", sample=None)
+    shown = segmenter.segment(points, names, category="chair", sample=None, refine=False)
     assert np.array_equal(found["centers"], encoded.centers)
     assert np.abs(found["features"] - encoded.features).max() <= 1e-4
     assert (found["labels"] == shown.labels).mean() >= 0.999

@@ -68,7 +68,7 @@ class Pair:
     def check(self, points: Floats, up: str = "y") -> None:
         out = run(self.graph, points=points, text_vectors=self.vectors)
         encoded = self.segmenter.encode(points, up=up)
-        shown = self.segmenter.segment(points, NAMES, text_vectors=self.vectors, sample=None, up=up)
+        shown = self.segmenter.segment(points, NAMES, text_vectors=self.vectors, sample=None, up=up, refine=False)
         assert np.array_equal(out["centers"], encoded.centers)
         assert np.abs(out["features"] - encoded.features).max() <= FEATURE_TOLERANCE
         assert (out["labels"] == shown.labels).mean() >= LABELS_EQUAL
@@ -182,7 +182,7 @@ def test_centers_and_members_as_inputs(n: int) -> None:
     assert not [node for node in model.graph.node if node.op_type == "Loop"]
     encoded, vectors = segmenter.encode(points), pair("tiny").vectors
     out = run(model, points=points, centers=encoded.centers, members=encoded.members, text_vectors=vectors)
-    shown = segmenter.segment(points, NAMES, text_vectors=vectors, sample=None)
+    shown = segmenter.segment(points, NAMES, text_vectors=vectors, sample=None, refine=False)
     assert np.abs(out["features"] - encoded.features).max() <= FEATURE_TOLERANCE
     assert (out["labels"] == shown.labels).mean() >= LABELS_EQUAL and sorted(out) == ["features", "labels", "scores"]
 
@@ -192,7 +192,7 @@ def test_names_in_the_graph() -> None:
     vectors = segmenter.embed_text(NAMES)
     model = build_model(segmenter.checkpoint, part_names=NAMES, text_vectors=vectors)
     out = run(model, points=points)
-    assert (out["labels"] == segmenter.segment(points, NAMES, sample=None).labels).mean() >= LABELS_EQUAL
+    assert (out["labels"] == segmenter.segment(points, NAMES, sample=None, refine=False).labels).mean() >= LABELS_EQUAL
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     assert json.loads(metadata["part_names"]) == NAMES and metadata["text_space"] == "all-MiniLM-L6-v2"
     assert run(model, points=points, text_vectors=vectors[:2])["scores"].shape == (300, 2)  # other names
@@ -278,7 +278,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.chdir(tmp_path)
     write_tiny(Path("tiny.safetensors"))
     segmenter, points = Segmenter.from_pretrained("tiny.safetensors", precision="fp32"), cloud("random", 300)
-    expected = segmenter.segment(points, ["seat", "leg"], category="chair", sample=None, up="z").labels
+    expected = segmenter.segment(points, ["seat", "leg"], category="chair", sample=None, up="z", refine=False).labels
     assert main(["embed-text", "names.safetensors", "--parts", "leg, seat", "--category", "chair", "-q"]) == 0
     common = ["--model", "tiny.safetensors", "--parts", "seat, leg", "--category", "chair", "--up", "z"]
     assert main(["export", "a.onnx", *common]) == 0
@@ -347,7 +347,7 @@ def test_outliers_and_levels(inputs: str) -> None:
     members = np.flatnonzero(~outlier)[encoded.members]
     more = {} if inputs == "points" else {"centers": encoded.centers, "members": members}
     out = run(build_model(checkpoint, inputs=inputs, scores=True), points=points, text_vectors=vectors, **more)
-    shown = segmenter.segment(points, NAMES, text_vectors=vectors, sample=None)
+    shown = segmenter.segment(points, NAMES, text_vectors=vectors, sample=None, refine=False)
     assert inputs == "centers" or np.array_equal(out["centers"], encoded.centers)
     assert np.abs(out["features"] - encoded.features).max() <= FEATURE_TOLERANCE
     assert np.abs(out["scores"] - shown.scores).max() < 1e-3

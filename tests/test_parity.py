@@ -87,7 +87,7 @@ def test_segment_with_text_vectors(isa: str, converted: Path, name: str) -> None
     p = parity()
     segmenter = Segmenter.from_pretrained(converted)
     parts = ["a", "b", "c", "d", "e"]
-    result = segmenter.segment(p[f"{name}.points"], parts, text_vectors=p["text"], sample=None)
+    result = segmenter.segment(p[f"{name}.points"], parts, text_vectors=p["text"], sample=None, refine=False)
     assert (result.labels == p[f"{name}.pred"]).mean() >= PREDICTIONS_EQUAL
     query = segmenter.query(segmenter.encode(p[f"{name}.points"]), parts, text_vectors=p["text"])
     expected = np.exp(p[f"{name}.logits"] - p[f"{name}.logits"].max(axis=1, keepdims=True))
