@@ -1,14 +1,11 @@
 // Python bindings of cpu/fps.h, cpu/knn.h and cpu/interpolate.h.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-
 #include "bind.h"
 #include "cpu/fps.h"
 #include "cpu/interpolate.h"
 #include "cpu/knn.h"
 #include "cpu/parallel.h"
 
-namespace py = pybind11;
+namespace py = pa3d::py;
 using pa3d::Floats;
 using pa3d::require;
 using pa3d::require_points;
@@ -110,7 +107,7 @@ py::tuple nearest_centers(const Floats& points, const Floats& centers, int64_t k
 }  // namespace
 
 PA3D_BINDINGS(m) {
-  using namespace pybind11::literals;
+  using namespace pa3d::py::literals;
   m.def("farthest_point_sample", &farthest_point_sample, "points"_a, "num_centers"_a, "start"_a, "min_sq_norm"_a,
         "threads"_a = 0);
   m.def("knn", &knn, "queries"_a, "points"_a, "k"_a, "threads"_a = 0);

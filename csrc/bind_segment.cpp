@@ -1,8 +1,4 @@
 // Python bindings of cpu/segment.h.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
-
 #include <algorithm>
 #include <array>
 #include <string>
@@ -10,7 +6,7 @@
 #include "bind.h"
 #include "cpu/segment.h"
 
-namespace py = pybind11;
+namespace py = pa3d::py;
 using pa3d::Floats;
 using pa3d::require;
 
@@ -114,7 +110,7 @@ py::tuple label_points(const Floats& query_points, const Floats& centers, const 
 }  // namespace
 
 PA3D_BINDINGS(m) {
-  using namespace pybind11::literals;
+  using namespace pa3d::py::literals;
   m.def("normalization", &::normalization, py::arg("points").noconvert());
   m.def("normalize", &::normalize, py::arg("points").noconvert(), "center"_a, "radius"_a, "axes"_a, "threads"_a = 0);
   m.def("unit_rows", &::unit_rows, py::arg("rows").noconvert());
