@@ -210,7 +210,12 @@ template <>
 struct Conversion<std::string> {
   static std::string load(PyObject* source) {
     ssize_t size = 0;
-    const char* const text = PyUnicode_Check(source) ? PyUnicode_AsUTF8AndSize(source, &size) : nullptr;
+    const char* text = PyUnicode_Check(source) ? PyUnicode_AsUTF8AndSize(source, &size) : nullptr;
+    if (PyBytes_Check(source)) {  // the path of a file whose name is not text
+      char* bytes = nullptr;
+      throw_if_error(PyBytes_AsStringAndSize(source, &bytes, &size) != 0);
+      text = bytes;
+    }
     if (text == nullptr) {
       PyErr_Clear();
       throw cast_error("a str without lone surrogates");

@@ -45,6 +45,14 @@ inline std::vector<Translator>& translators() {
   return all;
 }
 
+// Sets an exception with a message that may quote bytes which are not UTF-8.
+inline void set_message(PyObject* type, const std::string& message) {
+  PyObject* const text = PyUnicode_DecodeUTF8(message.data(), static_cast<ssize_t>(message.size()), "backslashreplace");
+  if (text == nullptr) return;
+  PyErr_SetObject(type, text);
+  Py_DECREF(text);
+}
+
 // Turns the exception that is being handled into Python's error indicator.
 inline void set_error() {
   for (const Translator translate : translators())
@@ -53,15 +61,15 @@ inline void set_error() {
     throw;
   } catch (const error_already_set&) {
   } catch (const value_error& error) {
-    PyErr_SetString(PyExc_ValueError, error.what());
+    set_message(PyExc_ValueError, error.what());
   } catch (const cast_error& error) {
-    PyErr_Format(PyExc_TypeError, "expected %s", error.what());
+    set_message(PyExc_TypeError, std::string("expected ") + error.what());
   } catch (const std::invalid_argument& error) {
-    PyErr_SetString(PyExc_ValueError, error.what());
+    set_message(PyExc_ValueError, error.what());
   } catch (const std::bad_alloc&) {
     PyErr_NoMemory();
   } catch (const std::exception& error) {
-    PyErr_SetString(PyExc_RuntimeError, error.what());
+    set_message(PyExc_RuntimeError, error.what());
   } catch (...) {
     PyErr_SetString(PyExc_RuntimeError, "an exception of unknown type");
   }
@@ -140,7 +148,7 @@ struct Function {
   }
 
   [[noreturn]] void fail(const std::string& message) const {
-    PyErr_SetString(PyExc_TypeError, (name + "(): " + message).c_str());
+    set_message(PyExc_TypeError, name + "(): " + message);
     throw error_already_set();
   }
 };
@@ -347,7 +355,7 @@ void register_exception(module_& m, const char* name, PyObject* base) {
     try {
       std::rethrow_exception(exception);
     } catch (const E& error) {
-      PyErr_SetString(type, error.what());
+      detail::set_message(type, error.what());
       return true;
     } catch (...) {
       return false;

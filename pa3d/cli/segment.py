@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from pa3d.cli.arguments import Argument, Option, echo
 from pa3d.cli.options import (
     Assign,
     Category,
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 def segment(
     file: Annotated[
         Path,
-        typer.Argument(
+        Argument(
             metavar="FILE",
             help="A mesh (GLB, OBJ, PLY, STL ...) or a point cloud (PLY, PCD, XYZ, NPY ...): see docs/files.md.",
             show_default=False,
@@ -45,12 +44,12 @@ def segment(
     parts: PartNames,
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", metavar="FOLDER", help="Where the files go.  [default: ./NAME-parts]"),
+        Option("-o", "--out", metavar="FOLDER", help="Where the files go.  [default: ./NAME-parts]"),
     ] = None,
     category: Category = None,
     none: Annotated[
         float | None,
-        typer.Option(
+        Option(
             min=0,
             max=1,
             metavar="T",
@@ -60,7 +59,7 @@ def segment(
     ] = None,
     up: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="x|y|z|auto",
             help="Which axis of the file points up. auto tries 26 directions and takes the one in which the names "
             "fit best; the encoder runs 26 times.  [default: y]",
@@ -68,7 +67,7 @@ def segment(
     ] = None,
     nan: Annotated[
         str,
-        typer.Option(
+        Option(
             metavar="skip|error",
             help="Points of a cloud with NaN or infinite coordinates: label them -1, or refuse the file.",
         ),
@@ -82,7 +81,7 @@ def segment(
     precision: Precision = "auto",
     device: Device = "cpu",
     threads: Threads = None,
-    no_pictures: Annotated[bool, typer.Option("--no-pictures", help="Do not write parts.png and parts.html.")] = False,
+    no_pictures: Annotated[bool, Option("--no-pictures", help="Do not write parts.png and parts.html.")] = False,
     quiet: Quiet = False,
     json: Json = False,
     debug: Debug = False,
@@ -132,7 +131,7 @@ def segment(
     missing = shape.missing()
     if missing is not None:
         count = f"{missing.sum():,} of {len(missing):,} points"
-        typer.echo(f"{shape.name}: {count} have no finite coordinates; their label is -1", err=True)
+        echo(f"{shape.name}: {count} have no finite coordinates; their label is -1", err=True)
     if json:
         print_json({**summary(result), "files": {kind: str(path) for kind, path in files.items()}})
     elif not quiet:
