@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import typer
 
 # The commands, in the order in which help lists them. Each is a function of the same name in its module of pa3d.cli.
-COMMANDS = ("segment", "keypoints", "render", "profile", "info", "convert", "harvest", "synth", "prepare")
+COMMANDS = ("segment", "keypoints", "render", "profile", "info", "convert", "harvest", "synth", "prepare", "serve")
 # Commands with commands of their own: the module that has them as `app`.
 GROUPS = {"train": "train", "eval": "evaluate"}
 
