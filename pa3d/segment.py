@@ -23,7 +23,7 @@ from pa3d import _C
 from pa3d.checkpoint import Checkpoint, load
 from pa3d.config import ASSIGN
 from pa3d.errors import InputError
-from pa3d.frames import TO_MODEL_AXES, UP_AXES, apply_normalization, normalization
+from pa3d.frames import TO_MODEL_AXES, UP_AXES, apply_normalization, normalization, ordered_columns
 from pa3d.inputs import as_points, as_shape
 from pa3d.orient import best_direction, directions, negative_entropy
 from pa3d.profiling import Stopwatch, table
@@ -200,7 +200,7 @@ class Segmenter:
         Raises InputError for points that are not (N, 3), empty, not finite or all equal.
         """
         if up not in UP_AXES:
-            raise InputError(f"up is {up!r}; expected x, y or z")
+            raise InputError(f"up is {up!r}; expected one of {', '.join(UP_AXES)}")
         if not _is_list_of_clouds(points):
             return self._encode([_prepare(points, sample, up, normalize, seed)])[0]
         clouds = []
@@ -456,7 +456,7 @@ def _prepare(
     cloud = as_points(points, centered=normalize)
     used, axes = cloud[_subsample(len(cloud), sample, seed)], TO_MODEL_AXES[up]
     if not normalize:
-        return np.ascontiguousarray(used[:, axes])
+        return ordered_columns(used, axes)
     center, radius = normalization(used)
     return apply_normalization(used, center, radius, axes)
 

@@ -81,7 +81,7 @@ def test_only_the_stable_abi(wheel: Path) -> None:
 
 def install(python: str, where: Path, *what: str | Path, **env: str) -> Path:
     run(python, "-m", "venv", where)
-    run(where / "bin" / "python", "-m", "pip", "install", "--disable-pip-version-check", *what, **env)
+    run(where / "bin" / "python", "-m", "pip", "install", "--no-compile", "--disable-pip-version-check", *what, **env)
     return where / "bin"
 
 

@@ -60,7 +60,7 @@ def run(
     split: Annotated[
         str | None, typer.Option(metavar="NAME", help="The split.  [default: the one that papers report]")
     ] = None,
-    up: Annotated[str, typer.Option(metavar="x|y|z", help="Which axis of the dataset points up.")] = "y",
+    up: Annotated[str, typer.Option(metavar="AXIS", help="Which axis of the dataset points up.")] = "y",
     method: Annotated[
         str,
         typer.Option(

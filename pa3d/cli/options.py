@@ -36,7 +36,11 @@ PartNames = Annotated[
 Category = Annotated[str | None, Option(metavar="WORD", help='What the object is, if you know it, such as "chair".')]
 Up = Annotated[
     str | None,
-    Option(metavar="x|y|z", help="Which axis of the file points up.  [default: y]", show_default=False),
+    Option(
+        metavar="AXIS",
+        help="Which axis of the file points up: x, y, z, -x, -y or -z.  [default: y]",
+        show_default=False,
+    ),
 ]
 Columns = Annotated[
     str | None,

@@ -60,9 +60,9 @@ def segment(
     up: Annotated[
         str | None,
         Option(
-            metavar="x|y|z|auto",
-            help="Which axis of the file points up. auto tries 26 directions and takes the one in which the names "
-            "fit best; the encoder runs 26 times.  [default: y]",
+            metavar="AXIS|auto",
+            help="Which axis of the file points up: x, y, z, -x, -y or -z. auto tries 26 directions and takes the "
+            "one in which the names fit best; the encoder runs 26 times.  [default: y]",
         ),
     ] = None,
     nan: Annotated[
