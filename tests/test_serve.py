@@ -376,3 +376,32 @@ def test_the_example_of_the_docs(tmp_path: Path) -> None:
     answer, sent = (json.loads((tmp_path / name).read_text()) for name in ("answer.json", "sent.json"))
     assert [part["name"] for part in answer["parts"]] == PARTS
     assert answer["labels"] == sent["labels"] and len(answer["labels"]) == answer["shape"]["vertices"]
+
+
+def test_random_requests(server: str, folder: Path) -> None:
+    """Damaged JSON, files, queries and headers never look like a bug, and the server lives on."""
+    numbers = np.random.default_rng(0)
+    chair = (folder / "chair.glb").read_bytes()
+    words = ["a,b", "1", "-1", "%ff", "inf", "nan", "true", "all", "x.glb", "..", "%00"]
+
+    def damaged(data: bytes, most: int) -> bytes:
+        changed = bytearray(data)
+        for at in numbers.integers(len(changed), size=numbers.integers(1, most)):
+            changed[at] = numbers.integers(256)
+        return bytes(changed)
+
+    def post(path: str, body: bytes) -> bytes:
+        return f"POST {path} HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+    for _ in range(100):
+        keys = numbers.choice(["name", "none", "up", "columns", "sample", "seed", "labels", "x"], 2)
+        query = "&".join(f"{key}={numbers.choice(words)}" for key in keys)
+        suffix = numbers.choice(["glb", "ply", "obj", "gltf", "stl", "xyz", "npy"])
+        request = [
+            post("/segment", damaged(json.dumps({**OK, "none": 0.1, "seed": 3}).encode(), 5)),
+            post(f"/segment?name=x.{suffix}&parts=a,b&{query}", damaged(chair, 9)),
+            damaged(b"POST /segment HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: y\r\n\r\n{}", 6),
+        ][numbers.integers(3)]
+        answer = raw(server, request, half_close=True)
+        assert not answer.startswith(b"HTTP/1.1 500") and b"bug" not in answer, (request[:300], answer)
+    assert ask(server, OK)[0] == 200
