@@ -10,7 +10,7 @@ EXAMPLES := $(wildcard examples/*.glb examples/*.ply)
 DEV := .venv-dev/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: wheel demo test test-slow test-triton lint format bench sanitize fuzz cuda-report clean python
+.PHONY: wheel demo test test-slow test-triton lint format bench browser sanitize fuzz cuda-report clean python
 
 demo: .venv/installed
 	@rm -rf out/demo && mkdir -p out/demo
@@ -30,6 +30,14 @@ test-slow: .venv-dev/installed
 # On Triton's interpreter, which must be chosen before the first import: a process of its own.
 test-triton: .venv-dev/installed
 	TRITON_INTERPRET=1 $(DEV)/python -m pytest tests/interpreted
+
+# onnxruntime-web for the test of docs/embedding.md in a browser, by npm. Chromium must be there, too.
+browser: build/browser/installed
+
+build/browser/installed: Makefile
+	mkdir -p $(@D)
+	npm install --prefix $(@D) --no-save --silent onnxruntime-web@1.30.0
+	touch $@
 
 # On a quiet machine: writes docs/benchmarks.md.
 bench: .venv-dev/installed

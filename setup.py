@@ -93,8 +93,8 @@ class NinjaBuild(build_ext):
         if platform.system() == "Darwin":
             link += ["-undefined", "dynamic_lookup"]
         else:
-            flags.append("-fopenmp")
-            link.append("-fopenmp")
+            flags.append("-pthread")
+            link.append("-pthread")
         includes = " ".join(f"-I{_escape(path)}" for path in include)
         lines = [
             "ninja_required_version = 1.5",

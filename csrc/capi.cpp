@@ -200,7 +200,8 @@ void label(const pa3d_model& model, const Shape& shape, const float* vectors, in
   auto label_at = [&](const float* points, int64_t n, int32_t* labels, float* scores) {
     s.query_points.resize(3 * n);
     pa3d::normalize(points, n, s.frame, kModelAxes[o.up], o.threads, s.query_points.data());
-    require(std::all_of(s.query_points.begin(), s.query_points.end(), [](float x) { return std::isfinite(x); }),
+    require(std::all_of(s.query_points.begin(), s.query_points.end(),
+                        [](float x) { return std::fabs(x) < kMaxCoordinate; }),
             "the sampled points are so near to each other that float32 cannot hold the others in their scale; remove "
             "outliers or give a larger sample");
     pa3d::label_points(s.query_points.data(), n, patches, s.logits.data(), count, assign, o.none, o.threads, labels,

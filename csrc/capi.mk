@@ -9,8 +9,9 @@ CAPI_FAST_SOURCES := $(shell grep -l '^$(FLAGS_FAST_MARK)$$' $(CAPI_SOURCES))
 CAPI_FLAGS := $(FLAGS_OPTIMIZE) $(FLAGS_STANDARD) $(FLAGS_SHARED) $(FLAGS_WARNINGS) -Icsrc $(PA3D_CXXFLAGS)
 CAPI_LINK := -shared $(PA3D_LDFLAGS)
 ifneq ($(shell uname -s),Darwin)
-CAPI_FLAGS += -fopenmp
-CAPI_LINK += -fopenmp -Wl,--no-undefined -Wl,-soname,libpa3d.so
+CAPI_FLAGS += -pthread
+# nodelete: threads of the pool may still be in the library when a program closes it.
+CAPI_LINK += -pthread -Wl,--no-undefined -Wl,-soname,libpa3d.so -Wl,-z,nodelete
 endif
 
 .PHONY: capi

@@ -10,6 +10,8 @@ constexpr int kMaxThreads = 4096;
 // One row per up axis: which of the caller's axes become the model's x, y and z. The official code swaps y and z of its
 // y-up data.
 constexpr int kModelAxes[3][3] = {{1, 2, 0}, {0, 2, 1}, {0, 1, 2}};
+// Of normalised points: float32 holds the squares of their distances.
+constexpr float kMaxCoordinate = 1e18f;
 
 struct Unsupported : std::runtime_error {
   using std::runtime_error::runtime_error;

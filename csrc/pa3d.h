@@ -11,10 +11,11 @@
  * a function fails, the content of its output arrays is undefined, and a handle that it would have created is set to
  * NULL. No C++ exception leaves the library.
  *
- * Threads: handles are immutable once created, and any number of threads may use one at once. A call runs on `threads`
- * threads of its own; 0 means OpenMP's default (OMP_NUM_THREADS). Results do not depend on the number of threads. By
- * default the best instruction set (ISA) of the processor is used. The environment variable PA3D_ISA (generic, avx2,
- * avx512, avx512_bf16) selects a lower one.
+ * Threads: handles are immutable once created, and any number of threads may use one at once. A call runs on at
+ * most `threads` threads: its own, and others of a pool that all calls in the process share. 0 means OMP_NUM_THREADS,
+ * or the processors that the process may use. Results do not depend on the number of threads. A forked process has a
+ * pool of its own. By default the best instruction set (ISA) of the processor is used. The environment variable
+ * PA3D_ISA (generic, avx2, avx512, avx512_bf16) selects a lower one.
  *
  * Arrays are contiguous and row-major. Strings are NUL-terminated UTF-8. On one machine, labels and scores equal those
  * of Segmenter.segment in the Python package, with the same points and options, to the bit.
@@ -94,7 +95,7 @@ typedef struct pa3d_options {
   float none;     /* points whose best probability is below this get label -1; 0 labels every point */
   int64_t sample; /* how many randomly drawn points the encoder gets; 0 means every point */
   uint64_t seed;  /* of the random numbers that draw the sample */
-  int threads;    /* 0: OpenMP's default */
+  int threads;    /* 0: OMP_NUM_THREADS, or the processors of this process */
 } pa3d_options;
 
 /* NULL for options means the defaults: up y, assign PA3D_OWN, none 0, sample 2048, seed 0, threads 0. */

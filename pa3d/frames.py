@@ -40,7 +40,7 @@ def apply_normalization(
 ) -> NDArray[np.float32]:  # (N, 3)
     """(points - center) / radius in float64, then the columns in the order of `axes`; ~i is minus column i.
 
-    threads: at most so many; 0 takes OpenMP's default.
+    threads: at most so many; 0 takes OMP_NUM_THREADS, or the processors of this process.
     """
     columns, negative = _columns(axes)
     normalized = _C.normalize(np.ascontiguousarray(points), center, radius, columns, threads)

@@ -33,9 +33,11 @@ from pa3d.shape import Shape
 
 if TYPE_CHECKING:
     from pa3d.keypoints import Keypoints
+    from pa3d.text.vectors import TextVectors
 
 Assign = Literal["nearest", "membership", "smooth"]
 DEFAULT_SAMPLE = 2048
+MAX_COORDINATE = 1e18  # of normalised points: float32 holds the squares of their distances
 
 
 @dataclass
@@ -95,6 +97,7 @@ class Segmenter:
     ) -> None:
         """See from_pretrained."""
         self._embedded = False  # from_pretrained says when the checkpoint is the one of the package
+        self._vocabulary: TextVectors | None = None  # what came with the model
         self._options: dict[str, Any] = {"precision": precision, "device": device, "threads": threads}
         checkpoint = checkpoint.with_patches(patches)
         if threads is not None and (not isinstance(threads, int) or threads < 1):
@@ -145,21 +148,37 @@ class Segmenter:
         threads: int | None = None,
         patches: int | None = None,
     ) -> Segmenter:
-        """The embedded model, or one read from a .safetensors file.
+        """The embedded model, or one from a .safetensors file, a folder, or the hub ("owner/name"; see pa3d.hub).
 
         precision: "fp32", "bf16", "int8" or "auto". "auto" is the fastest that this processor has, among those whose
             labels were checked for this checkpoint.
         device: "cpu" (native kernels, no torch) or a torch device such as "cuda". On CUDA the forward pass is recorded
             as a CUDA graph for each number of points, and replayed.
-        threads: how many threads a call may use; None takes OpenMP's default (OMP_NUM_THREADS).
+        threads: how many threads a call may use; None takes OMP_NUM_THREADS, or the processors that this
+            process may use.
         patches: how many patches a shape is grouped into; None takes the checkpoint's number, which is 128 for the
             embedded model. More patches find smaller parts and take more time (docs/results.md). With another number
             than the checkpoint's, "auto" is float32.
         Raises InputError for a file that is not a checkpoint, or a precision or device that cannot run here.
         """
-        segmenter = cls(load(path), precision=precision, device=device, threads=threads, patches=patches)
-        segmenter._embedded = path is None
+        if path is None:
+            checkpoint, vocabulary = load(), None
+        else:
+            from pa3d.hub import load_pretrained
+
+            checkpoint, vocabulary = load_pretrained(path)
+        segmenter = cls(checkpoint, precision=precision, device=device, threads=threads, patches=patches)
+        segmenter._embedded, segmenter._vocabulary = path is None, vocabulary
         return segmenter
+
+    def save_pretrained(
+        self, folder: str | Path, parts: Sequence[str] | None = None, category: str | None = None
+    ) -> None:
+        """Write the model as a folder that from_pretrained reads, with the text vectors of `parts`; see pa3d.hub."""
+        from pa3d.hub import save_pretrained
+
+        vectors = None if parts is None else self.embed_text(parts, category)
+        save_pretrained(folder, self.checkpoint, parts, vectors, category)
 
     @overload
     def encode(
@@ -217,7 +236,7 @@ class Segmenter:
         parts: Sequence[str],
         *,
         category: str | None = None,
-        text_vectors: ArrayLike | None = None,  # (K, D)
+        text_vectors: ArrayLike | Path | TextVectors | None = None,  # (K, D)
         sample: int | None = DEFAULT_SAMPLE,
         assign: Assign | None = None,
         none: float | None = None,
@@ -230,7 +249,8 @@ class Segmenter:
 
         parts: K names, any words.
         category: what the object is, if known ("chair").
-        text_vectors: vectors (K, D) to use instead of the text encoder; they are normalised.
+        text_vectors: vectors (K, D) to use instead of the text encoder, which are normalised, or a file of them
+            (pa3d.text.vectors).
         sample: how many points the encoder gets. They are drawn by area from a mesh, at random from a cloud. None
             uses all points of a cloud and all vertices of a mesh.
         assign: how a point gets its logits. "nearest": from the nearest patch centre, as in the paper. "smooth": from
@@ -256,7 +276,7 @@ class Segmenter:
             shape = as_shape(path_or_shape_or_points, None if up == "auto" else up, nan)
             missing = shape.missing()
         with clock("text"):
-            vectors, names = self._part_vectors(parts, category, text_vectors)
+            vectors, names = self.part_vectors(parts, category, text_vectors), list(parts)
         direction, upright = (
             None,
             shape if missing is None else replace(shape, points=shape.points[~missing], colors=None),
@@ -278,7 +298,7 @@ class Segmenter:
 
             def label(points: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
                 normalized = apply_normalization(points, center, radius, axes, self._threads)
-                if not np.isfinite(normalized).all():
+                if not (np.abs(normalized) < MAX_COORDINATE).all():
                     raise InputError(
                         "the sampled points are so near to each other that float32 cannot hold the others in their "
                         "scale; remove outliers or give a larger sample"
@@ -317,10 +337,10 @@ class Segmenter:
         parts: Sequence[str],
         *,
         category: str | None = None,
-        text_vectors: ArrayLike | None = None,
+        text_vectors: ArrayLike | Path | TextVectors | None = None,
     ) -> NDArray[np.float32]:  # (G, K)
         """Probability of each part at each patch; each row sums to one."""
-        vectors, _ = self._part_vectors(parts, category, text_vectors)
+        vectors = self.part_vectors(parts, category, text_vectors)
         return _C.softmax(self._logits(features, vectors))
 
     def keypoints(
@@ -369,10 +389,12 @@ class Segmenter:
         """
         from pa3d.text import check_distinct, check_names, check_readable, embed_parts, text_encoder
 
+        check_names(parts)
+        if self._vocabulary is not None and self._vocabulary.has(parts, category):
+            return self._vocabulary.select(parts, category)
         if self._text is None:
             self._text = text_encoder(self.checkpoint.text_space, threads=self._threads or None)
         mode: Any = self.checkpoint.prompts
-        check_names(parts)
         check_readable(self._text, parts, category)
         vectors = embed_parts(self._text, parts, category, mode)
         # Not checked by encoder.dim, which imports OpenCLIP: cached vectors do not need it.
@@ -384,28 +406,19 @@ class Segmenter:
         check_distinct(parts, vectors)
         return vectors
 
-    def _part_vectors(
-        self, parts: Sequence[str], category: str | None, text_vectors: ArrayLike | None
-    ) -> tuple[NDArray[np.float32], list[str]]:
+    def part_vectors(
+        self,
+        parts: Sequence[str],
+        category: str | None = None,
+        text_vectors: ArrayLike | Path | TextVectors | None = None,
+    ) -> NDArray[np.float32]:  # (K, D)
+        """Unit vectors of the parts: text_vectors checked and normalised, as `segment` takes them, or those of
+        embed_text."""
         if text_vectors is None:
-            return self.embed_text(parts, category), list(parts)
-        from pa3d.text import check_names
+            return self.embed_text(parts, category)
+        from pa3d.text.vectors import part_vectors
 
-        check_names(parts)
-        try:
-            vectors = np.asarray(text_vectors, dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"text_vectors: not numbers ({error}); expected an array of shape (K, D)") from error
-        expected = (len(parts), self.config.text_dim)
-        if vectors.shape != expected:
-            raise InputError(
-                f"text_vectors have shape {vectors.shape}, expected {expected}: one row per part in the text space of "
-                f"this checkpoint, {self.checkpoint.text_space}"
-            )
-        unit = _C.unit_rows(np.ascontiguousarray(vectors))
-        if not np.isfinite(unit).all():
-            raise InputError("text_vectors: NaN, infinite or zero rows; expected unit vectors")
-        return unit, list(parts)
+        return part_vectors(text_vectors, parts, category, self.checkpoint.text_space, self.config.text_dim)
 
     def _find_up(self, points: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float64]:  # (3,)
         """The up direction in which these names fit the points best."""

@@ -266,3 +266,15 @@ def test_mjcf_solids_between_points_and_turned(tmp_path: Path) -> None:
     np.testing.assert_allclose(boxes["hand"], [[-0.1, -0.2, -3.0], [0.1, 0.2, -1.6]], atol=0.01)
     # The body's x is y: so the cylinder, along its x, runs from -1 to 1 along y.
     np.testing.assert_allclose(boxes["finger"], [[4.9, -0.1, -1.0], [5.1, 0.1, 1.0]], atol=0.01)
+
+
+@pytest.mark.parametrize("size", ["nan", "inf", "1e300", "1e-400"])
+@pytest.mark.parametrize("kind", ["sphere", "capsule", "cylinder", "box", "ellipsoid"])
+def test_mjcf_solids_that_cannot_be_built_are_left_out(tmp_path: Path, kind: str, size: str) -> None:
+    (tmp_path / "two.xml").write_text(
+        f'<mujoco><worldbody><geom name="handle" type="{kind}" size="{size} {size} {size}"/>'
+        '<geom name="head" type="sphere" size="0.1"/><geom name="torso" type="cylinder" size="0.1 1"/>'
+        "</worldbody></mujoco>"
+    )
+    [mesh] = harvest(tmp_path)
+    assert [names[0] for names in mesh.parts] == ["head", "torso"]

@@ -771,6 +771,8 @@ def bad_files(tmp_path: Path) -> dict[str, tuple[bytes, str]]:
         "lies_text.pcd": (pcd_bytes("ascii", 10**12), "declares 1000000000000 points but holds 4"),
         "lies_packed.pcd": (pcd_bytes("binary_compressed", 10**12), "its 1000000000000 points need"),
         "cut_packed.pcd": (pcd_bytes("binary_compressed")[:-9], "of [0-9]+ bytes that hold"),
+        "padding.pcd": (pcd.replace(b"COUNT 1", b"COUNT 2147483647"), "declares 4 points but holds 0"),
+        "padding_text.pcd": (pcd_bytes("ascii").replace(b"COUNT 1", b"COUNT 999999999999"), "do not fit together"),
         "axis.pcd": (pcd.replace(b"FIELDS x y z", b"FIELDS x y w"), "no field 'z'"),
         "type.pcd": (pcd.replace(b"TYPE F", b"TYPE Q"), "unknown TYPE and SIZE Q 4"),
         "kind.pcd": (pcd.replace(b"DATA binary", b"DATA morse"), "DATA 'morse'; expected ascii, binary"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tarfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,3 +90,38 @@ def test_damaged_shards(tmp_path: Path) -> None:
     with tarfile.open(shard, "w"):
         pass
     assert list(read_shards(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"names": 3}, "'names' is not a list of names"),
+        ({"names": ["a", 1, "c"]}, "'names' is not a list of names"),
+        ({"names": ["a", "b"]}, r"masks \(3, 100\) for 2 names of 100 points"),
+        ({"id": 7}, "'id' is not text"),
+        ({"provenance": [1]}, "'provenance' is not an object"),
+        ({"points": np.zeros((100, 2), np.float32)}, r"points \(100, 2\) of float32"),
+        ({"points": np.full((100, 3), np.nan, np.float32)}, r"points \(100, 3\) of float32; expected finite numbers"),
+        (
+            {"centers": np.zeros((4, 3), np.float32), "patch_features": np.zeros((5, 8), np.float16)},
+            r"features \(5, 8\) of centers \(4, 3\)",
+        ),
+    ],
+)
+def test_shards_of_other_types_and_shapes(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    """The message names the record and what is wrong with it."""
+    write_shards([replace(cloud(0), **change)], tmp_path)
+    with pytest.raises(InputError, match=rf"shard-00000\.tar: record 0000000 is damaged \({message}"):
+        list(read_shards(tmp_path))
+
+
+def test_a_shard_that_declares_more_than_it_holds(tmp_path: Path) -> None:
+    """Neither a count in the JSON nor one in the header of an array makes reading take the memory for it."""
+    write_shards([cloud(0)], tmp_path)
+    shard = tmp_path / "shard-00000.tar"
+    data = shard.read_bytes()
+    shard.write_bytes(data.replace(b'"points": 100', b'"points": 9e9'))
+    assert next(read_shards(tmp_path)).masks.shape == (3, 100)
+    shard.write_bytes(data.replace(b"(100, 3), }" + 10 * b" ", b"(9999999999999, 3), }"))
+    with pytest.raises(InputError, match="record 0000000 is damaged"):
+        list(read_shards(tmp_path))

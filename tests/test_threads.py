@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from clouds import KINDS, cloud
@@ -12,6 +17,50 @@ from pa3d.native import NativeEncoder
 from pa3d.ops import farthest_point_sample_reference, knn_reference
 
 THREADS = (1, 2, 3, 5)
+
+
+def default_threads(start: str = "", **env: str) -> int:
+    """What a fresh process takes after the statements of `start`."""
+    code = f"import os; {start or 'pass'}\nfrom pa3d import _C\nprint(_C.max_threads())"
+    base = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+    run = subprocess.run([sys.executable, "-c", code], env=base | env, capture_output=True, text=True, check=True)
+    return int(run.stdout)
+
+
+def test_threads_of_the_environment() -> None:
+    assert default_threads(OMP_NUM_THREADS="3") == default_threads(OMP_NUM_THREADS="3,2") == 3
+    assert default_threads(OMP_NUM_THREADS="none") == default_threads(OMP_NUM_THREADS="0") == default_threads()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
+def test_threads_of_the_affinity() -> None:
+    assert default_threads("os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])") == 1
+    assert default_threads() <= len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(("quota", "threads"), [(50_000, 1), (100_000, 1), (150_000, 2)])
+def test_threads_of_the_quota(quota: int, threads: int) -> None:
+    """In a cgroup of its own, and in one below it that has no quota itself."""
+    root = next((p for p in map(Path, ("/sys/fs/cgroup", "/sys/fs/cgroup/cpu")) if (p / "cgroup.procs").exists()), None)
+    folder = (root or Path()) / f"pa3d-test-{os.getpid()}"
+    try:
+        (folder / "below").mkdir(parents=True)
+    except OSError:
+        pytest.skip("may not make a cgroup")
+    try:
+        try:
+            if (folder / "cpu.max").exists():
+                (folder / "cpu.max").write_text(f"{quota} 100000")
+            else:
+                (folder / "cpu.cfs_quota_us").write_text(str(quota))
+        except OSError:
+            pytest.skip("may not set a quota")
+        most = default_threads()
+        for group in (folder / "below", folder):
+            assert default_threads(f"open('{group}/cgroup.procs', 'w').write(str(os.getpid()))") == min(threads, most)
+    finally:
+        (folder / "below").rmdir()
+        folder.rmdir()
 
 
 @pytest.mark.parametrize("kind", KINDS)

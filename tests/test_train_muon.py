@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 from training import TINY, tiny_config, tiny_data  # noqa: E402
 
 from pa3d.errors import InputError  # noqa: E402
+from pa3d.train import muon  # noqa: E402
 from pa3d.train.config import OptimizerConfig, TrainConfig, with_overrides  # noqa: E402
 from pa3d.train.loop import STATE, train  # noqa: E402
 from pa3d.train.model import TrainModel  # noqa: E402
@@ -41,6 +42,21 @@ def test_singular_values_become_those_of_the_polynomial(shape: tuple[int, int], 
     assert found.dtype == torch.float32 and found.shape == shape
     torch.testing.assert_close(u.T @ found @ vt.T, torch.diag(wanted), rtol=0, atol=0.1 if half else 1e-4)
     assert float(wanted.min()) > 0.6 and float(wanted.max()) < 1.3
+
+
+@pytest.mark.parametrize("decay", [0.0, 2.0, 6.0])
+def test_long_matrices_take_the_gram_matrix(decay: float) -> None:
+    """As five iterations in float64 on the matrix itself, with singular values from 1 down to 10^-decay.
+
+    In the Gram matrix they are squared, so those below sqrt(2^-24) drown in its rounding. At that limit the result is
+    0.1, and the rounding, enlarged by the iterations like the value itself, moves it by 2e-3 of that.
+    """
+    generator = torch.Generator().manual_seed(1)
+    u, _, vt = torch.linalg.svd(torch.randn(64, 256, generator=generator, dtype=torch.float64), full_matrices=False)
+    matrix = u * torch.logspace(0, -decay, 64, dtype=torch.float64) @ vt
+    wanted = muon._iterate(matrix / matrix.norm())
+    for found in (orthogonalize(matrix.float()), orthogonalize(matrix.float().T).T):
+        torch.testing.assert_close(found.double(), wanted, rtol=0, atol=5e-4)
 
 
 def test_two_by_two_by_hand() -> None:

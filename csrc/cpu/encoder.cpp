@@ -20,7 +20,6 @@
 #include "cpuid.h"
 #include "fps.h"
 #include "parallel.h"
-#include "team.h"
 
 namespace pa3d {
 namespace {

@@ -61,9 +61,11 @@ struct Block {
   }
 };
 
-// With this many rows per thread or more, it is faster that every thread reads all weights than that threads wait at
-// barriers (bench/bench_segment.py).
+// With this many rows per thread or more, it is faster that every task reads all weights than that threads wait for
+// each other (bench/bench_segment.py).
 constexpr int64_t kMinRowsPerThread = 48;
+// So that a thread which the system stops in a task leaves little work undone.
+constexpr int64_t kTasksPerThread = 3;
 
 template <class T>
 class EncoderOf : public Encoder {
@@ -141,105 +143,118 @@ class EncoderOf : public Encoder {
     }
     for (int64_t i = 0; i < g; ++i) std::copy_n(points + 3 * center_idx[i], 3, &s.centers[i * kRowAlign]);
     const auto sampled = Clock::now();
-    auto embedded = sampled, blocks_done = sampled;
 
-#ifdef _OPENMP
-#pragma omp parallel num_threads(max_threads)
-#endif
-    {
-      const int id = thread_id(), num_threads = team_size();
-      int64_t from, to;
-      const int64_t groups = (g + kPatchesPerStep - 1) / kPatchesPerStep;
-      partition(groups, id, num_threads, &from, &to);
-      for (int64_t i = from; i < to; ++i)
-        embed_.forward(points, center_idx, members, m, i * kPatchesPerStep, std::min(g, (i + 1) * kPatchesPerStep),
-                       s.embed[id], s.pooled);
-      partition(pos1_.panels, id, num_threads, &from, &to);
-      linear<F32, F32, ActFn::gelu>({s.centers.data(), kRowAlign, nullptr, nullptr}, g, pos1_, from, to,
-                                    s.pos_hidden.data(), ld_pos);
-      barrier();
-      partition(pos2_.panels, id, num_threads, &from, &to);
-      linear<F32, F32, ActFn::none>({s.pos_hidden.data(), ld_pos, nullptr, nullptr}, g, pos2_, from, to,
-                                    s.pos.data() + ld, ld);
-      partition(embed_.reduce.panels, id, num_threads, &from, &to);
-      linear<F32, F32, ActFn::none>(s.pooled.rows(), g, embed_.reduce, from, to, s.x.data() + ld, ld);
-      if (id == 0) {
-        std::copy_n(cls_token_.data(), dim, s.x.data());
-        std::copy_n(cls_pos_.data(), dim, s.pos.data());
-        embedded = Clock::now();
-      }
-      barrier();
-      const bool by_heads = head_dim % kNR == 0 && c_.heads % num_threads == 0;
-      // With enough rows, each thread keeps its own rows from one attention to the next without barriers. Otherwise
-      // the threads divide the columns, which reads the weights once.
-      const bool by_rows = num_tokens >= kMinRowsPerThread * num_threads;
-      int64_t row_begin, row_end;
-      partition(num_tokens, id, num_threads, &row_begin, &row_end);
-      const int64_t row = by_rows ? row_begin : 0, rows = by_rows ? row_end - row_begin : num_tokens;
-      const auto columns_of = [&](const PackedWeight<T>& w) {
-        int64_t first = 0, last = w.panels;
-        if (!by_rows) partition(w.panels, id, num_threads, &first, &last);
-        return std::make_pair(first, last);
-      };
-      const auto sync_team = [&] {
-        if (!by_rows) barrier();
-      };
-      for (const Block<T>& block : blocks_) {
-        for (int64_t r = row_begin; r < row_end; ++r)
-          for (int64_t i = 0; i < dim; i += PA3D_W)
-            store(&s.x[r * ld + i], load(&s.x[r * ld + i]) + load(&s.pos[r * ld + i]));
-        layer_norm_rows<Stored>(s.x.data(), ld, dim, row_begin, row_end, block.norm1.gamma.data(),
-                                block.norm1.beta.data(), c_.norm_eps, s.ln_out.row(0), ld);
-        s.ln_out.quantize(row_begin, row_end);
-        barrier();
-        if (by_heads) {  // each thread computes q, k and v of its own heads and needs no barrier before attention
-          const int64_t first = c_.heads * id / num_threads, last = c_.heads * (id + 1) / num_threads;
-          for (int64_t qkv_index = 0; qkv_index < 3; ++qkv_index)
-            linear<T, AttnType, ActFn::none>(s.ln_out.rows(), num_tokens, block.qkv,
-                                             (qkv_index * dim + first * head_dim) / kNR,
-                                             (qkv_index * dim + last * head_dim) / kNR, s.qkv.data(), ld_qkv);
-          for (int64_t head = first; head < last; ++head)
-            attention_head<AttnType, Stored>(s.qkv.data(), ld_qkv, num_tokens, dim, head, head_dim, 0, num_tokens,
-                                             s.attention[id], s.attn_out.row(0), ld);
-        } else {
-          partition(block.qkv.panels, id, num_threads, &from, &to);
-          linear<T, AttnType, ActFn::none>(s.ln_out.rows(), num_tokens, block.qkv, from, to, s.qkv.data(), ld_qkv);
-          barrier();
-          const int64_t splits_per_head = (num_threads + c_.heads - 1) / c_.heads;
-          for (int64_t task = id; task < c_.heads * splits_per_head; task += num_threads) {
-            partition(num_tokens, static_cast<int>(task % splits_per_head), static_cast<int>(splits_per_head), &from,
-                      &to);
-            attention_head<AttnType, Stored>(s.qkv.data(), ld_qkv, num_tokens, dim, task / splits_per_head, head_dim,
-                                             from, to, s.attention[id], s.attn_out.row(0), ld);
+    Team team(threads);
+    const int64_t num_threads = team.size();
+    const int64_t groups = (g + kPatchesPerStep - 1) / kPatchesPerStep;
+    team.run(groups + pos1_.panels, [&](int64_t task, int slot) {
+      if (task < groups)
+        embed_.forward(points, center_idx, members, m, task * kPatchesPerStep,
+                       std::min(g, (task + 1) * kPatchesPerStep), s.embed[slot], s.pooled);
+      else
+        linear<F32, F32, ActFn::gelu>({s.centers.data(), kRowAlign, nullptr, nullptr}, g, pos1_, task - groups,
+                                      task - groups + 1, s.pos_hidden.data(), ld_pos);
+    });
+    std::copy_n(cls_token_.data(), dim, s.x.data());
+    std::copy_n(cls_pos_.data(), dim, s.pos.data());
+    team.run(embed_.reduce.panels + pos2_.panels, [&](int64_t task, int) {
+      if (task < embed_.reduce.panels)
+        linear<F32, F32, ActFn::none>(s.pooled.rows(), g, embed_.reduce, task, task + 1, s.x.data() + ld, ld);
+      else
+        linear<F32, F32, ActFn::none>({s.pos_hidden.data(), ld_pos, nullptr, nullptr}, g, pos2_,
+                                      task - embed_.reduce.panels, task - embed_.reduce.panels + 1, s.pos.data() + ld,
+                                      ld);
+    });
+    const auto embedded = Clock::now();
+
+    // With enough rows, a task takes its rows from one attention to the next. Otherwise tasks divide the columns, which
+    // reads the weights once.
+    const bool by_rows = num_threads == 1 || num_tokens >= kMinRowsPerThread * num_threads;
+    const Chunks rows(num_tokens, num_threads == 1 ? 1 : kTasksPerThread * num_threads, kMR);
+    const auto for_rows = [&](const auto& body) {
+      team.run(rows.count, [&](int64_t task, int) { body(rows.begin(task), rows.end(task)); });
+    };
+    const auto for_columns = [&](const PackedWeight<T>& w, const auto& body) {
+      const Chunks panels(w.panels, kTasksPerThread * num_threads, 1);
+      team.run(panels.count, [&](int64_t task, int) { body(panels.begin(task), panels.end(task)); });
+    };
+    const auto before_attention = [&](const Block<T>& block, int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r)
+        for (int64_t i = 0; i < dim; i += PA3D_W)
+          store(&s.x[r * ld + i], load(&s.x[r * ld + i]) + load(&s.pos[r * ld + i]));
+      layer_norm_rows<Stored>(s.x.data(), ld, dim, begin, end, block.norm1.gamma.data(), block.norm1.beta.data(),
+                              c_.norm_eps, s.ln_out.row(0), ld);
+      s.ln_out.quantize(begin, end);
+    };
+    const auto before_mlp = [&](const Block<T>& block, int64_t begin, int64_t end) {
+      layer_norm_rows<Stored>(s.x.data(), ld, dim, begin, end, block.norm2.gamma.data(), block.norm2.beta.data(),
+                              c_.norm_eps, s.ln_out.row(0), ld);
+      s.ln_out.quantize(begin, end);
+    };
+    // The three products after attention, for rows [begin, end) and the columns of panels [from, to).
+    const auto proj = [&](const Block<T>& block, int64_t begin, int64_t end, int64_t from, int64_t to) {
+      linear_residual<T>(s.attn_out.rows(begin), end - begin, block.proj, from, to, s.x.data() + begin * ld, ld);
+    };
+    const auto fc1 = [&](const Block<T>& block, int64_t begin, int64_t end, int64_t from, int64_t to) {
+      linear<T, Stored, ActFn::gelu>(s.ln_out.rows(begin), end - begin, block.fc1, from, to, s.hidden.row(begin),
+                                     s.hidden.stride);
+    };
+    const auto fc2 = [&](const Block<T>& block, int64_t begin, int64_t end, int64_t from, int64_t to) {
+      linear_residual<T>(s.hidden.rows(begin), end - begin, block.fc2, from, to, s.x.data() + begin * ld, ld);
+    };
+    const bool by_heads = head_dim % kNR == 0 && c_.heads % num_threads == 0;
+    if (c_.depth > 0) for_rows([&](int64_t begin, int64_t end) { before_attention(blocks_[0], begin, end); });
+    for (int64_t b = 0; b < c_.depth; ++b) {
+      const Block<T>& block = blocks_[b];
+      if (by_heads) {  // a task computes q, k and v of its own head and needs no others before attention
+        team.run(c_.heads, [&](int64_t head, int slot) {
+          for (int64_t qkv_index = 0; qkv_index < 3; ++qkv_index) {
+            const int64_t first = qkv_index * dim + head * head_dim;
+            linear<T, AttnType, ActFn::none>(s.ln_out.rows(), num_tokens, block.qkv, first / kNR,
+                                             (first + head_dim) / kNR, s.qkv.data(), ld_qkv);
           }
-        }
-        barrier();
-        if constexpr (T::kQuantized) {  // a scale belongs to a whole row, so the row must be complete
-          s.attn_out.quantize(row_begin, row_end);
-          sync_team();
-        }
-        std::tie(from, to) = columns_of(block.proj);
-        linear_residual<T>(s.attn_out.rows(row), rows, block.proj, from, to, s.x.data() + row * ld, ld);
-        sync_team();
-        layer_norm_rows<Stored>(s.x.data(), ld, dim, row_begin, row_end, block.norm2.gamma.data(),
-                                block.norm2.beta.data(), c_.norm_eps, s.ln_out.row(0), ld);
-        s.ln_out.quantize(row_begin, row_end);
-        sync_team();
-        std::tie(from, to) = columns_of(block.fc1);
-        linear<T, Stored, ActFn::gelu>(s.ln_out.rows(row), rows, block.fc1, from, to, s.hidden.row(row),
-                                       s.hidden.stride);
-        sync_team();
-        if constexpr (T::kQuantized) {
-          s.hidden.quantize(row_begin, row_end);
-          sync_team();
-        }
-        std::tie(from, to) = columns_of(block.fc2);
-        linear_residual<T>(s.hidden.rows(row), rows, block.fc2, from, to, s.x.data() + row * ld, ld);
-        sync_team();
+          attention_head<AttnType, Stored>(s.qkv.data(), ld_qkv, num_tokens, dim, head, head_dim, 0, num_tokens,
+                                           s.attention[slot], s.attn_out.row(0), ld);
+        });
+      } else {
+        for_columns(block.qkv, [&](int64_t from, int64_t to) {
+          linear<T, AttnType, ActFn::none>(s.ln_out.rows(), num_tokens, block.qkv, from, to, s.qkv.data(), ld_qkv);
+        });
+        const int64_t splits_per_head = (num_threads + c_.heads - 1) / c_.heads;
+        team.run(c_.heads * splits_per_head, [&](int64_t task, int slot) {
+          int64_t from, to;
+          partition(num_tokens, task % splits_per_head, splits_per_head, &from, &to);
+          attention_head<AttnType, Stored>(s.qkv.data(), ld_qkv, num_tokens, dim, task / splits_per_head, head_dim,
+                                           from, to, s.attention[slot], s.attn_out.row(0), ld);
+        });
       }
-      barrier();
-      if (id == 0) blocks_done = Clock::now();
-      partition(g, id, num_threads, &from, &to);
+      const Block<T>* next = b + 1 < c_.depth ? &blocks_[b + 1] : nullptr;
+      if (by_rows) {
+        for_rows([&](int64_t begin, int64_t end) {
+          s.attn_out.quantize(begin, end);
+          proj(block, begin, end, 0, block.proj.panels);
+          before_mlp(block, begin, end);
+          fc1(block, begin, end, 0, block.fc1.panels);
+          s.hidden.quantize(begin, end);
+          fc2(block, begin, end, 0, block.fc2.panels);
+          if (next) before_attention(*next, begin, end);
+        });
+        continue;
+      }
+      if constexpr (T::kQuantized)  // a scale belongs to a whole row, so the row must be complete
+        for_rows([&](int64_t begin, int64_t end) { s.attn_out.quantize(begin, end); });
+      for_columns(block.proj, [&](int64_t from, int64_t to) { proj(block, 0, num_tokens, from, to); });
+      for_rows([&](int64_t begin, int64_t end) { before_mlp(block, begin, end); });
+      for_columns(block.fc1, [&](int64_t from, int64_t to) { fc1(block, 0, num_tokens, from, to); });
+      if constexpr (T::kQuantized) for_rows([&](int64_t begin, int64_t end) { s.hidden.quantize(begin, end); });
+      for_columns(block.fc2, [&](int64_t from, int64_t to) { fc2(block, 0, num_tokens, from, to); });
+      if (next) for_rows([&](int64_t begin, int64_t end) { before_attention(*next, begin, end); });
+    }
+    const auto blocks_done = Clock::now();
+
+    const Chunks patches(g, num_threads == 1 ? 1 : kTasksPerThread * num_threads, kMR);
+    team.run(patches.count, [&](int64_t task, int) {
+      const int64_t from = patches.begin(task), to = patches.end(task);
       layer_norm_rows<AttnType>(s.x.data() + ld, ld, dim, from, to, norm_.gamma.data(), norm_.beta.data(), c_.norm_eps,
                                 s.qkv.data(), ld);
       if (tokens) {  // in float32 at every precision, and in place
@@ -247,12 +262,8 @@ class EncoderOf : public Encoder {
                              s.x.data() + ld, ld);
         for (int64_t r = from; r < to; ++r) std::copy_n(s.x.data() + (1 + r) * ld, dim, tokens + r * dim);
       }
-      barrier();
-      partition(proj_.panels, id, num_threads, &from, &to);
-      linear<AttnType, F32, ActFn::none>({s.qkv.data(), ld, nullptr, nullptr}, g, proj_, from, to, s.projected.data(),
-                                         ld_text);
-      barrier();
-      partition(g, id, num_threads, &from, &to);
+      linear<AttnType, F32, ActFn::none>({s.qkv.data() + from * ld, ld, nullptr, nullptr}, to - from, proj_, 0,
+                                         proj_.panels, s.projected.data() + from * ld_text, ld_text);
       for (int64_t r = from; r < to; ++r) {
         const float* row = s.projected.data() + r * ld_text;
         vf sum = vf{};
@@ -261,7 +272,7 @@ class EncoderOf : public Encoder {
         const float inverse = 1.0f / std::max(std::sqrt(total), 1e-12f);
         for (int64_t i = 0; i < c_.text_dim; ++i) features[r * c_.text_dim + i] = row[i] * inverse;
       }
-    }
+    });
     if (times) {
       const auto end = Clock::now();
       times->sample += seconds(start, sampled);

@@ -16,7 +16,6 @@
 #include "buffer.h"
 #include "cpuid.h"
 #include "parallel.h"
-#include "team.h"
 
 #define PA3D_SOURCE "text.inl"
 #include "foreach_isa.h"

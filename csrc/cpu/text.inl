@@ -165,6 +165,7 @@ class TextEncoderOf : public TextEncoder {
 
  private:
   static constexpr int64_t kBatchTokens = 512;  // bounds the memory of long lists
+  static constexpr int64_t kTasksPerThread = 3;
 
   void encode_batch(const int32_t* ids, const int64_t* lengths, int64_t n, int64_t tokens, int64_t longest,
                     int n_threads, TextWorkspace& s, float* out) const {
@@ -182,47 +183,48 @@ class TextEncoderOf : public TextEncoder {
     }
     float *x = s.x.data(), *qkv = s.qkv.data(), *attn_out = s.attn_out.data(), *mlp_hidden = s.hidden.data();
 
-#ifdef _OPENMP
-#pragma omp parallel num_threads(n_threads)
-#endif
-    {
-      const int id = thread_id(), num_threads = team_size();
-      float* const panel = s.threads[id].panel.data();
-      int64_t first, last, from, to;
-      partition(tokens, id, num_threads, &first, &last);  // the rows of this thread, for work that is done row by row
-      for (int64_t i = 0; i < n; ++i)
-        for (int64_t position = 0; position < lengths[i]; ++position)
-          if (const int64_t row = s.starts[i] + position; row >= first && row < last)
-            embed(ids[row], position, x + row * width);
-      barrier();
-      for (const TextBlock& block : blocks_) {
-        partition(block.qkv.panels, id, num_threads, &from, &to);
-        linear_int16<ActFn::none, false>(x, tokens, width, block.qkv, from, to, panel, qkv, qkv_width);
-        barrier();
-        for (int64_t task = id; task < n * c_.heads; task += num_threads) {
-          const int64_t text = task / c_.heads, start = s.starts[text];
-          attention_head<F32, F32>(qkv + start * qkv_width, qkv_width, lengths[text], width, task % c_.heads, head_dim,
-                                   0, lengths[text], s.threads[id].attention, attn_out + start * width, width);
-        }
-        barrier();
-        partition(block.proj.panels, id, num_threads, &from, &to);
-        linear_int16<ActFn::none, true>(attn_out, tokens, width, block.proj, from, to, panel, x, width);
-        barrier();
-        for (int64_t row = first; row < last; ++row)
-          block.attention_norm.normalize(x + row * width, width, c_.norm_eps);
-        barrier();
-        partition(block.fc1.panels, id, num_threads, &from, &to);
-        linear_int16<ActFn::gelu, false>(x, tokens, width, block.fc1, from, to, panel, mlp_hidden, hidden);
-        barrier();
-        partition(block.fc2.panels, id, num_threads, &from, &to);
-        linear_int16<ActFn::none, true>(mlp_hidden, tokens, hidden, block.fc2, from, to, panel, x, width);
-        barrier();
-        for (int64_t row = first; row < last; ++row) block.norm.normalize(x + row * width, width, c_.norm_eps);
-        barrier();
+    Team team(n_threads);
+    const int64_t tasks = kTasksPerThread * team.size();
+    const auto for_rows = [&](const auto& body) {
+      const Chunks rows(tokens, tasks, 1);
+      team.run(rows.count, [&](int64_t task, int) {
+        for (int64_t row = rows.begin(task); row < rows.end(task); ++row) body(row);
+      });
+    };
+    const auto for_columns = [&](const PackedInt16& w, const auto& body) {  // body(from, to, buffer for a panel)
+      const Chunks panels(w.panels, tasks, 1);
+      team.run(panels.count, [&](int64_t task, int slot) {
+        body(panels.begin(task), panels.end(task), s.threads[slot].panel.data());
+      });
+    };
+    team.run(n, [&](int64_t text, int) {
+      for (int64_t position = 0; position < lengths[text]; ++position) {
+        const int64_t row = s.starts[text] + position;
+        embed(ids[row], position, x + row * width);
       }
-      partition(n, id, num_threads, &from, &to);
-      for (int64_t i = from; i < to; ++i) pool(x + s.starts[i] * width, lengths[i], out + i * width);
+    });
+    for (const TextBlock& block : blocks_) {
+      for_columns(block.qkv, [&](int64_t from, int64_t to, float* panel) {
+        linear_int16<ActFn::none, false>(x, tokens, width, block.qkv, from, to, panel, qkv, qkv_width);
+      });
+      team.run(n * c_.heads, [&](int64_t task, int slot) {
+        const int64_t text = task / c_.heads, start = s.starts[text];
+        attention_head<F32, F32>(qkv + start * qkv_width, qkv_width, lengths[text], width, task % c_.heads, head_dim, 0,
+                                 lengths[text], s.threads[slot].attention, attn_out + start * width, width);
+      });
+      for_columns(block.proj, [&](int64_t from, int64_t to, float* panel) {
+        linear_int16<ActFn::none, true>(attn_out, tokens, width, block.proj, from, to, panel, x, width);
+      });
+      for_rows([&](int64_t row) { block.attention_norm.normalize(x + row * width, width, c_.norm_eps); });
+      for_columns(block.fc1, [&](int64_t from, int64_t to, float* panel) {
+        linear_int16<ActFn::gelu, false>(x, tokens, width, block.fc1, from, to, panel, mlp_hidden, hidden);
+      });
+      for_columns(block.fc2, [&](int64_t from, int64_t to, float* panel) {
+        linear_int16<ActFn::none, true>(mlp_hidden, tokens, hidden, block.fc2, from, to, panel, x, width);
+      });
+      for_rows([&](int64_t row) { block.norm.normalize(x + row * width, width, c_.norm_eps); });
     }
+    team.run(n, [&](int64_t text, int) { pool(x + s.starts[text] * width, lengths[text], out + text * width); });
   }
 
   void embed(int32_t id, int64_t position, float* row) const {

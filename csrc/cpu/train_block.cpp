@@ -15,7 +15,6 @@
 #include "buffer.h"
 #include "cpuid.h"
 #include "parallel.h"
-#include "team.h"
 
 #if defined(__x86_64__)
 #define PA3D_WITH_BF16

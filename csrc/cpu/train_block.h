@@ -5,7 +5,7 @@
 //   y         = resid_mid + drop_path_scale[1] fc2(gelu(fc1(LayerNorm2(resid_mid))))
 //
 // These three are float32 at every precision. The two sums of the block are its branches: attention and MLP. Shapes are
-// independent except for the gradients of weights. So a thread takes its shapes through a whole branch, four at a time.
+// independent except for the gradients of weights. So a task takes its shapes through a whole branch, four at a time.
 // A branch is skipped for shapes whose drop-path scale is 0. SavedActivations keeps resid_in, resid_mid, q, k, v and
 // the outputs of attention and of fc1. The backward pass computes the rest again.
 #pragma once

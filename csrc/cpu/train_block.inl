@@ -9,6 +9,9 @@ namespace PA3D_NS {
 #include "train_layers.inl"
 
 constexpr int64_t kShapesPerStep = 4;  // shapes whose rows share one product
+// Gradients of weights are summed over so many groups of steps, then over the groups, so that the sums do not depend on
+// the number of threads. They do with more threads than this.
+constexpr int64_t kGradGroups = 8;
 
 template <class T>
 class BlockTrainerOf : public BlockTrainer {
@@ -37,10 +40,14 @@ class BlockTrainerOf : public BlockTrainer {
     AttentionWorkspace<T> attention;
     AttentionBackwardWorkspace<T> attention_backward;
     RowPanels<T> dim_panels, hidden_panels;
-    GradAccumulator qkv, proj, fc1, fc2;
-    Buffer<float> vector_grads;  // gradients of gamma1, beta1, proj_bias, gamma2, beta2, fc2_bias, fc1_bias
 
     A* attn_grad() { return ln_out.data(); }  // shares its memory with ln_out, which is computed again later
+  };
+
+  // Sums over the steps of one group.
+  struct WeightGrads {
+    GradAccumulator qkv, proj, fc1, fc2;
+    Buffer<float> vectors;  // gradients of gamma1, beta1, proj_bias, gamma2, beta2, fc2_bias, fc1_bias
   };
 
  public:
@@ -68,27 +75,24 @@ class BlockTrainerOf : public BlockTrainer {
     t.attn_out.reserve(all * dim);
     t.hidden.reserve(all * w.hidden);
     parallel_for(panels(false), 1, threads_, [&](int64_t from, int64_t to) { pack(w, false, from, to); });
-    for_each_thread([&](Workspace& s, int id) {
-      for_each_shape(batch, id, [&](int64_t shape) {
-        const int64_t from = shape * tokens * dim;
-        for (int64_t i = from; i < from + tokens * dim; i += PA3D_W) {
-          const vf sum = load(x + i) + load(pos + i);
-          store(t.resid_in.data() + i, sum);
-          if (t.drop_path_scale[shape] == 0) store(t.resid_mid.data() + i, sum);
-        }
-      });
-      barrier();
-      for_each_step(t, 0, id, [&](int64_t active_index, int64_t rows, const Row* row_list) {
-        attention(w, t, s, active_index, rows, row_list);
-      });
-      barrier();
-      for_each_shape(batch, id, [&](int64_t shape) {
-        const int64_t from = shape * tokens * dim;
-        if (t.drop_path_scale[batch + shape] == 0) std::copy_n(t.resid_mid.data() + from, tokens * dim, y + from);
-      });
-      for_each_step(t, 1, id, [&](int64_t active_index, int64_t rows, const Row* row_list) {
-        mlp(w, t, s, active_index, rows, row_list, y);
-      });
+    Team team(threads_);
+    for_each_shape(team, batch, [&](int64_t shape) {
+      const int64_t from = shape * tokens * dim;
+      for (int64_t i = from; i < from + tokens * dim; i += PA3D_W) {
+        const vf sum = load(x + i) + load(pos + i);
+        store(t.resid_in.data() + i, sum);
+        if (t.drop_path_scale[shape] == 0) store(t.resid_mid.data() + i, sum);
+      }
+    });
+    for_each_step(team, t, 0, [&](Workspace& s, int64_t, int64_t active_index, int64_t rows, const Row* row_list) {
+      attention(w, t, s, active_index, rows, row_list);
+    });
+    for_each_shape(team, batch, [&](int64_t shape) {
+      const int64_t from = shape * tokens * dim;
+      if (t.drop_path_scale[batch + shape] == 0) std::copy_n(t.resid_mid.data() + from, tokens * dim, y + from);
+    });
+    for_each_step(team, t, 1, [&](Workspace& s, int64_t, int64_t active_index, int64_t rows, const Row* row_list) {
+      mlp(w, t, s, active_index, rows, row_list, y);
     });
   }
 
@@ -100,36 +104,37 @@ class BlockTrainerOf : public BlockTrainer {
     prepare(w, tokens, threads);
     resid_mid_grad_.reserve(t.batch * tokens * dim);
     parallel_for(panels(true), 1, threads_, [&](int64_t from, int64_t to) { pack(w, true, from, to); });
-    for (Workspace& s : workspaces_) {
-      s.qkv.reset(3 * dim, dim);
-      s.proj.reset(dim, dim);
-      s.fc1.reset(w.hidden, dim);
-      s.fc2.reset(dim, w.hidden);
-      s.vector_grads.reserve(vector_grads);
-      std::fill_n(s.vector_grads.data(), vector_grads, 0.0f);
+    weight_grads_.resize(std::max<int64_t>(kGradGroups, threads_));
+    for (WeightGrads& g : weight_grads_) {
+      g.qkv.reset(3 * dim, dim);
+      g.proj.reset(dim, dim);
+      g.fc1.reset(w.hidden, dim);
+      g.fc2.reset(dim, w.hidden);
+      g.vectors.reserve(vector_grads);
+      std::fill_n(g.vectors.data(), vector_grads, 0.0f);
     }
-    for_each_thread([&](Workspace& s, int id) {
-      copy_dropped(t, 1, id, dy, resid_mid_grad_.data(), dim);
-      for_each_step(t, 1, id, [&](int64_t active_index, int64_t rows, const Row* row_list) {
-        mlp_backward(w, t, s, active_index, rows, row_list, dy, weight_grads);
-      });
-      barrier();
-      copy_dropped(t, 0, id, resid_mid_grad_.data(), dx, dim);
-      for_each_step(t, 0, id, [&](int64_t active_index, int64_t rows, const Row* row_list) {
-        attention_backward(w, t, s, active_index, rows, row_list, dx, weight_grads);
-      });
-    });
+    Team team(threads_);
+    copy_dropped(team, t, 1, dy, resid_mid_grad_.data(), dim);
+    for_each_step(team, t, 1,
+                  [&](Workspace& s, int64_t group, int64_t active_index, int64_t rows, const Row* row_list) {
+                    mlp_backward(w, t, s, weight_grads_[group], active_index, rows, row_list, dy, weight_grads);
+                  });
+    copy_dropped(team, t, 0, resid_mid_grad_.data(), dx, dim);
+    for_each_step(team, t, 0,
+                  [&](Workspace& s, int64_t group, int64_t active_index, int64_t rows, const Row* row_list) {
+                    attention_backward(w, t, s, weight_grads_[group], active_index, rows, row_list, dx, weight_grads);
+                  });
     if (!weight_grads) return;
-    reduce(&Workspace::qkv, out.qkv);
-    reduce(&Workspace::proj, out.proj);
-    reduce(&Workspace::fc1, out.fc1);
-    reduce(&Workspace::fc2, out.fc2);
+    reduce(team, &WeightGrads::qkv, out.qkv);
+    reduce(team, &WeightGrads::proj, out.proj);
+    reduce(team, &WeightGrads::fc1, out.fc1);
+    reduce(team, &WeightGrads::fc2, out.fc2);
     float* const vector_outputs[] = {out.gamma1, out.beta1,    out.proj_bias, out.gamma2,
                                      out.beta2,  out.fc2_bias, out.fc1_bias};
     for (int i = 0; i < 7; ++i)
       for (int64_t j = 0; j < (i < 6 ? dim : w.hidden); ++j) {
         float sum = 0;
-        for (const Workspace& s : workspaces_) sum += s.vector_grads[i * dim + j];
+        for (const WeightGrads& g : weight_grads_) sum += g.vectors[i * dim + j];
         vector_outputs[i][j] = sum;
       }
   }
@@ -179,33 +184,34 @@ class BlockTrainerOf : public BlockTrainer {
   }
 
   template <class Body>
-  void for_each_thread(const Body& body) {
-#ifdef _OPENMP
-#pragma omp parallel num_threads(threads_)
-#endif
-    body(workspaces_[thread_id()], thread_id());
+  static void for_each_shape(Team& team, int64_t batch, const Body& body) {
+    const Chunks shapes(batch, 4 * team.size(), 1);
+    team.run(shapes.count, [&](int64_t task, int) {
+      for (int64_t shape = shapes.begin(task); shape < shapes.end(task); ++shape) body(shape);
+    });
   }
 
+  // Calls body(workspace, group, active_index, rows, row_list) for the shapes of a branch, kShapesPerStep at a time.
+  // active_index is the index of the first of them among the shapes that do not drop the branch. Which steps belong to
+  // a group of weight_grads_ depends only on the number of groups; a task is a group.
   template <class Body>
-  void for_each_shape(int64_t batch, int id, const Body& body) const {
-    int64_t from, to;
-    partition(batch, id, team_size(), &from, &to);
-    for (int64_t shape = from; shape < to; ++shape) body(shape);
+  void for_each_step(Team& team, const Saved& t, int branch, const Body& body) {
+    const int64_t shapes = static_cast<int64_t>(t.rows[branch].size()) / t.tokens;
+    const int64_t steps = (shapes + kShapesPerStep - 1) / kShapesPerStep;
+    const int64_t groups = std::min(steps, std::max<int64_t>(kGradGroups, threads_));
+    team.run(groups, [&](int64_t group, int slot) {
+      int64_t from, to;
+      partition(steps, group, groups, &from, &to);
+      for (int64_t step = from; step < to; ++step) {
+        const int64_t active_index = step * kShapesPerStep;
+        body(workspaces_[slot], group, active_index, std::min(kShapesPerStep, shapes - active_index) * t.tokens,
+             t.rows[branch].data() + active_index * t.tokens);
+      }
+    });
   }
 
-  // Calls body(active_index, rows, row_list) for this thread's shapes of a branch, kShapesPerStep at a time.
-  // active_index is the index of the first of them among the shapes that do not drop the branch.
-  template <class Body>
-  void for_each_step(const Saved& t, int branch, int id, const Body& body) const {
-    int64_t from, to;
-    partition(static_cast<int64_t>(t.rows[branch].size()) / t.tokens, id, team_size(), &from, &to);
-    for (int64_t active_index = from; active_index < to; active_index += kShapesPerStep)
-      body(active_index, std::min(kShapesPerStep, to - active_index) * t.tokens,
-           t.rows[branch].data() + active_index * t.tokens);
-  }
-
-  void copy_dropped(const Saved& t, int branch, int id, const float* from, float* to, int64_t dim) const {
-    for_each_shape(t.batch, id, [&](int64_t shape) {
+  static void copy_dropped(Team& team, const Saved& t, int branch, const float* from, float* to, int64_t dim) {
+    for_each_shape(team, t.batch, [&](int64_t shape) {
       const int64_t offset = shape * t.tokens * dim;
       if (t.drop_path_scale[branch * t.batch + shape] == 0) std::copy_n(from + offset, t.tokens * dim, to + offset);
     });
@@ -315,10 +321,10 @@ class BlockTrainerOf : public BlockTrainer {
     }
   }
 
-  void mlp_backward(const BlockWeights& w, Saved& t, Workspace& s, int64_t active_index, int64_t rows,
-                    const Row* row_list, const float* dy, bool weight_grads) {
+  void mlp_backward(const BlockWeights& w, Saved& t, Workspace& s, WeightGrads& sums, int64_t active_index,
+                    int64_t rows, const Row* row_list, const float* dy, bool weight_grads) {
     const int64_t dim = w.dim, tokens = t.tokens, hidden_size = w.hidden;
-    float* const grads = s.vector_grads.data();
+    float* const grads = sums.vectors.data();
     scale_out_grad(s, rows, row_list, dy, dim, grads + 5 * dim);
     const A* hidden = t.hidden.data() + active_index * tokens * hidden_size;
     float* const fc1_bias = grads + 6 * dim;
@@ -346,28 +352,28 @@ class BlockTrainerOf : public BlockTrainer {
     if (weight_grads) {
       s.dim_panels.pack(s.scaled_out_grad.data(), rows, dim, dim);
       s.hidden_panels.pack(s.gelu_out.data(), rows, hidden_size, hidden_size);
-      s.fc2.add(s.dim_panels, s.hidden_panels);
+      sums.fc2.add(s.dim_panels, s.hidden_panels);
     }
     layer_norm_backward(s, t, 1, rows, row_list, w.gamma2, w.beta2, t.resid_mid.data(), dy, resid_mid_grad_.data(), dim,
                         grads + 3 * dim, weight_grads);
     if (weight_grads) {
       s.dim_panels.pack(s.ln_out.data(), rows, dim, dim);
       s.hidden_panels.pack(s.fc1_or_qkv_grad.data(), rows, hidden_size, hidden_size);
-      s.fc1.add(s.hidden_panels, s.dim_panels);
+      sums.fc1.add(s.hidden_panels, s.dim_panels);
     }
   }
 
-  void attention_backward(const BlockWeights& w, Saved& t, Workspace& s, int64_t active_index, int64_t rows,
-                          const Row* row_list, float* dx, bool weight_grads) {
+  void attention_backward(const BlockWeights& w, Saved& t, Workspace& s, WeightGrads& sums, int64_t active_index,
+                          int64_t rows, const Row* row_list, float* dx, bool weight_grads) {
     const int64_t dim = w.dim, tokens = t.tokens;
-    float* const grads = s.vector_grads.data();
+    float* const grads = sums.vectors.data();
     scale_out_grad(s, rows, row_list, resid_mid_grad_.data(), dim, grads + 2 * dim);
     const A* attn_out = t.attn_out.data() + active_index * tokens * dim;
     const A* qkv = t.qkv.data() + active_index * tokens * 3 * dim;
     if (weight_grads) {
       s.dim_panels.pack(s.scaled_out_grad.data(), rows, dim, dim);
       s.hidden_panels.pack(attn_out, rows, dim, dim);
-      s.proj.add(s.dim_panels, s.hidden_panels);
+      sums.proj.add(s.dim_panels, s.hidden_panels);
     }
     gemm_blocked(s.scaled_out_grad.data(), rows, packed_[1][1], NoOp{},
                  [&](int64_t row, int count, int64_t column, const float* tile) {
@@ -385,7 +391,7 @@ class BlockTrainerOf : public BlockTrainer {
     if (weight_grads) {
       s.dim_panels.pack(s.ln_out.data(), rows, dim, dim);
       s.hidden_panels.pack(s.fc1_or_qkv_grad.data(), rows, 3 * dim, 3 * dim);
-      s.qkv.add(s.hidden_panels, s.dim_panels);
+      sums.qkv.add(s.hidden_panels, s.dim_panels);
     }
   }
 
@@ -410,17 +416,17 @@ class BlockTrainerOf : public BlockTrainer {
     }
   }
 
-  void reduce(GradAccumulator Workspace::* member, float* out) const {
+  void reduce(Team& team, GradAccumulator WeightGrads::* member, float* out) const {
     std::vector<const GradAccumulator*> all;
-    for (const Workspace& s : workspaces_) all.push_back(&(s.*member));
-    parallel_for(all[0]->panels(), 1, threads_,
-                 [&](int64_t from, int64_t to) { GradAccumulator::reduce(all, from, to, out); });
+    for (const WeightGrads& g : weight_grads_) all.push_back(&(g.*member));
+    team.run(all[0]->panels(), [&](int64_t panel, int) { GradAccumulator::reduce(all, panel, panel + 1, out); });
   }
 
   int threads_ = 1;
   PackedWeight<T> packed_[2][4];  // [transposed]: [0] for products with W^T, [1] with W; qkv, proj, fc1, fc2
   GrowOnlyBuffer<float> resid_mid_grad_;
-  std::vector<Workspace> workspaces_;
+  std::vector<Workspace> workspaces_;      // of the threads
+  std::vector<WeightGrads> weight_grads_;  // of the groups
 };
 
 #if PA3D_LEVEL < 3

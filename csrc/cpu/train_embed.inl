@@ -7,6 +7,9 @@ namespace PA3D_NS {
 #include "gemm_tn.inl"
 
 constexpr int64_t kPatchesPerStep = 4;  // patches whose rows share one product
+// The patches are divided into so many ranges. Sums are those of the ranges, added in order, so they do not depend on
+// the number of threads. They do with more threads than this.
+constexpr int64_t kRanges = 8;
 
 static inline vf relu_backward(vf activation, vf grad) { return activation > vf{} ? grad : vf{}; }
 
@@ -14,7 +17,7 @@ template <class T>
 class EmbedTrainerOf : public EmbedTrainer {
   typedef typename T::Activation A;
 
-  // The working memory of a thread. Rows are those of kPatchesPerStep patches.
+  // The working memory of a range. Rows are those of kPatchesPerStep patches.
   struct Workspace {
     Buffer<A> x1, layer3_out;             // activations; backward() overwrites layer3_out with its gradient
     Buffer<float> pooled, max_term;       // maxima (width1), their product with w3_max (width2)
@@ -129,8 +132,8 @@ class EmbedTrainerOf : public EmbedTrainer {
       }
     });
     sum_totals(sums);
-    sum_over_threads(&Workspace::w4_grad, width_[3] * width_[2], w4);
-    sum_over_threads(&Workspace::b4_grad, width_[3], b4);
+    sum_over_ranges(&Workspace::w4_grad, width_[3] * width_[2], w4);
+    sum_over_ranges(&Workspace::b4_grad, width_[3], b4);
   }
 
   void backward(const float* grad, const float* a, const float* b, const float* c, const EmbedGradients& out) override {
@@ -197,9 +200,9 @@ class EmbedTrainerOf : public EmbedTrainer {
     for (const Workspace& s : workspaces_) accumulators.push_back(&s.w3_local_grad);
     parallel_for(width2 / kNR, 1, threads_,
                  [&](int64_t from, int64_t to) { GradAccumulator::reduce(accumulators, from, to, out.w3_local); });
-    sum_over_threads(&Workspace::w2_grad, width1 * width0, out.w2);
+    sum_over_ranges(&Workspace::w2_grad, width1 * width0, out.w2);
     std::vector<float> w1_grad(4 * width0);
-    sum_over_threads(&Workspace::w1_grad, 4 * width0, w1_grad.data());
+    sum_over_ranges(&Workspace::w1_grad, 4 * width0, w1_grad.data());
     for (int64_t i = 0; i < width0; ++i) {
       for (int j = 0; j < 3; ++j) out.w1[3 * i + j] = w1_grad[j * width0 + i];
       out.b1[i] = w1_grad[3 * width0 + i];
@@ -228,7 +231,7 @@ class EmbedTrainerOf : public EmbedTrainer {
     pack_panels_no_trans(w.w3_max, 0, w3_max_transposed_.panels, w3_max_transposed_);
     to_operand(w.w4, width_[3] * width_[2], w4_rows_);
     to_operand(w.w2, width_[1] * width0, w2_rows_);
-    workspaces_.resize(threads_);
+    workspaces_.resize(std::max<int64_t>(kRanges, threads_));
     const int64_t rows = kPatchesPerStep * m_;
     for (Workspace& s : workspaces_) {
       s.x1.reserve(rows * width0);
@@ -263,17 +266,16 @@ class EmbedTrainerOf : public EmbedTrainer {
     std::copy_n(shift, width_[2], shift_.data());
   }
 
-  // Calls body(workspace, from, to) with a range of patches per thread. The ranges depend only on threads_.
+  // Calls body(workspace, from, to) for every range of patches.
   template <class Body>
   void for_each_range(const Body& body) {
-#ifdef _OPENMP
-#pragma omp parallel num_threads(threads_)
-#endif
-    for (int id = thread_id(); id < threads_; id += team_size()) {
+    const int64_t ranges = static_cast<int64_t>(workspaces_.size());
+    Team team(threads_);
+    team.run(ranges, [&](int64_t range, int) {
       int64_t from, to;
-      partition(patches_, id, threads_, &from, &to);
-      body(workspaces_[id], from, to);
-    }
+      partition(patches_, range, ranges, &from, &to);
+      body(workspaces_[range], from, to);
+    });
   }
 
   void first_layer(Workspace& s, int64_t p, int64_t patches) {
@@ -387,7 +389,7 @@ class EmbedTrainerOf : public EmbedTrainer {
       for (int64_t i = 0; i < 2 * width_[2]; ++i) sums[i] += s.total[i];
   }
 
-  void sum_over_threads(Buffer<float> Workspace::* member, int64_t n, float* out) const {
+  void sum_over_ranges(Buffer<float> Workspace::* member, int64_t n, float* out) const {
     std::copy_n((workspaces_[0].*member).data(), n, out);
     for (size_t id = 1; id < workspaces_.size(); ++id)
       for (int64_t i = 0; i < n; ++i) out[i] += (workspaces_[id].*member)[i];

@@ -4,7 +4,7 @@ Little is imported at the top, so that help and wrong options answer at once. ty
 command that pa3d.cli.arguments can parse. A command imports numpy, the engine, the report and rich when it runs. torch
 is imported only
 
-- by `convert`, `prepare` and `train`, and by `eval` for labels in .pt files
+- by `convert`, `prepare` and `train`, by `eval` for labels in .pt files, and for `--model` with the published pickle
 - for a `--device` other than cpu
 - for part names in an OpenCLIP text space, if their vectors are not cached
 """
@@ -28,8 +28,22 @@ from pa3d.errors import InputError
 if TYPE_CHECKING:
     import typer
 
-# The commands, in the order in which help lists them. Each is a function of the same name in its module of pa3d.cli.
-COMMANDS = ("segment", "keypoints", "render", "profile", "info", "convert", "harvest", "synth", "prepare", "serve")
+# The commands, in the order in which help lists them. Each is a function of that name, with _ for -, in its module of
+# pa3d.cli.
+COMMANDS = (
+    "segment",
+    "keypoints",
+    "render",
+    "profile",
+    "info",
+    "convert",
+    "export",
+    "embed-text",
+    "harvest",
+    "synth",
+    "prepare",
+    "serve",
+)
 # Commands with commands of their own: the module that has them as `app`.
 GROUPS = {"train": "train", "eval": "evaluate"}
 
@@ -47,11 +61,12 @@ def make_app(commands: Sequence[str] = (*COMMANDS, *GROUPS)) -> typer.Typer:
     )
     app.callback(invoke_without_command=True)(for_typer(root))
     for name in commands:
-        module = import_module(f"pa3d.cli.{GROUPS.get(name, name)}")
+        function = name.replace("-", "_")
+        module = import_module(f"pa3d.cli.{GROUPS.get(name, function)}")
         if name in GROUPS:
             app.add_typer(module.app, name=name)
         else:
-            app.command()(for_typer(getattr(module, name)))
+            app.command()(for_typer(getattr(module, function)))
     return app
 
 
@@ -107,7 +122,8 @@ def _run(args: list[str]) -> Any:
     """Run a command by pa3d.cli.arguments if it is spelled plainly, else by typer."""
     name = args[0]
     if name in COMMANDS:
-        command = getattr(import_module(f"pa3d.cli.{name}"), name)
+        function = name.replace("-", "_")
+        command = getattr(import_module(f"pa3d.cli.{function}"), function)
         arguments = parse(command, args[1:])
         if arguments is not None:
             return command(**arguments)

@@ -14,6 +14,8 @@ from pa3d.errors import InputError
 EXTRAS = (
     ("torch", "torch", "torch", "convert, prepare, train, --device"),
     ("open_clip", "open-clip-torch", "torch", "the text of the official weights"),
+    ("huggingface_hub", "huggingface_hub", "hub", "models by their name on the hub"),
+    ("onnx", "onnx", "onnx", "export"),
     ("laspy", "laspy", "las", "LAS and LAZ files"),
     ("ufbx", "ufbx", "formats", "FBX files"),
     ("collada", "pycollada", "formats", "COLLADA files"),

@@ -65,7 +65,20 @@ SampleSeed = Annotated[int, Option(min=0, metavar="N", help="Random seed of the 
 
 Model = Annotated[
     Path | None,
-    Option("--model", metavar="FILE", help="A .safetensors checkpoint of pa3d, used instead of the embedded model."),
+    Option(
+        "--model",
+        metavar="MODEL",
+        help="Used instead of the embedded model: a .safetensors checkpoint of pa3d, a folder written by "
+        "Segmenter.save_pretrained, or the name of a model on the Hugging Face hub, owner/name (needs pa3d[hub]).",
+    ),
+]
+TextVectorsFile = Annotated[
+    Path | None,
+    Option(
+        "--text-vectors",
+        metavar="FILE",
+        help="Take the vectors of the names from a file that pa3d embed-text wrote. The text encoder is not needed.",
+    ),
 ]
 Precision = Annotated[
     str, Option(metavar="auto|fp32|bf16|int8", help="Compute precision: the number format of the encoder.")

@@ -20,6 +20,7 @@ from pa3d.cli.options import (
     Quiet,
     Sample,
     SampleSeed,
+    TextVectorsFile,
     Threads,
     check_choice,
     part_names,
@@ -77,6 +78,7 @@ def segment(
     assign: Assign = None,
     seed: SampleSeed = 0,
     model: Model = None,
+    text_vectors: TextVectorsFile = None,
     patches: Patches = None,
     precision: Precision = "auto",
     device: Device = "cpu",
@@ -116,6 +118,7 @@ def segment(
             shape,
             names,
             category=category,
+            text_vectors=text_vectors,
             sample=points,
             assign=assign,  # type: ignore[arg-type]
             none=none,

@@ -24,6 +24,9 @@ from pa3d.io._common import first_line
 from pa3d.io.npy import NUMPY_ERRORS
 from pa3d.sampling import sample_surface
 
+# MemoryError: a header that declares more than there is.
+RECORD_ERRORS: tuple[type[Exception], ...] = (MemoryError, *NUMPY_ERRORS)
+
 
 @dataclass
 class PartCloud:
@@ -158,7 +161,7 @@ def record_from_members(shard: Path, key: str, members: dict[str, bytes]) -> Par
         meta = json.loads(members["json"])
         points = np.load(io.BytesIO(members["points.npy"]), allow_pickle=False)
         bits = np.load(io.BytesIO(members["masks.npy"]), allow_pickle=False)
-        masks = np.unpackbits(bits, axis=1, count=meta["points"]).astype(bool)
+        masks = np.unpackbits(bits, axis=1)[:, : len(points)].astype(bool)  # padding follows the last point
         record = PartCloud(
             points, meta["names"], masks, meta["category"], meta["source"], meta["license"], meta["id"],
             provenance=meta.get("provenance", {}),
@@ -167,9 +170,30 @@ def record_from_members(shard: Path, key: str, members: dict[str, bytes]) -> Par
             record.centers = np.load(io.BytesIO(members["centers.npy"]), allow_pickle=False)
             features = np.load(io.BytesIO(members["features.npy"]), allow_pickle=False)
             record.patch_features = features.astype(np.float32)
+        _check_record(record)
         return record
-    except NUMPY_ERRORS as error:
+    except RECORD_ERRORS as error:
         raise InputError(f"{shard}: record {key} is damaged ({first_line(error)}); write the shard again") from error
+
+
+def _check_record(record: PartCloud) -> None:
+    """Raises ValueError unless types and shapes are those of a PartCloud."""
+    if not (isinstance(record.names, list) and all(isinstance(name, str) for name in record.names)):
+        raise ValueError("'names' is not a list of names")
+    for key in ("category", "source", "license", "id"):
+        if not isinstance(getattr(record, key), str):
+            raise ValueError(f"'{key}' is not text")
+    if not isinstance(record.provenance, dict):
+        raise ValueError("'provenance' is not an object")
+    shape = record.points.shape
+    if record.points.dtype.kind != "f" or shape[1:] != (3,) or not np.isfinite(record.points).all():
+        raise ValueError(f"points {shape} of {record.points.dtype}; expected finite numbers (P, 3)")
+    if record.masks.shape != (len(record.names), len(record.points)):
+        raise ValueError(f"masks {record.masks.shape} for {len(record.names)} names of {len(record.points)} points")
+    if record.patch_features is not None and record.centers is not None:
+        centers, features = record.centers.shape, record.patch_features.shape
+        if centers[1:] != (3,) or len(features) != 2 or features[0] != centers[0]:
+            raise ValueError(f"features {features} of centers {centers}; expected (G, D) of (G, 3)")
 
 
 def _npy(array: np.ndarray) -> bytes:

@@ -23,12 +23,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.checkpoint import Checkpoint, load
+from pa3d.checkpoint import Checkpoint
 from pa3d.config import EncoderConfig
 from pa3d.errors import InputError
 from pa3d.evaluate.protocols import Protocol as EvaluationProtocol
 from pa3d.evaluate.protocols import shape_seed
 from pa3d.frames import TO_MODEL_AXES, apply_normalization, normalization
+from pa3d.hub import load_pretrained
 from pa3d.profiling import Stopwatch
 from pa3d.sampling import sample_indices
 from pa3d.segment import DEFAULT_SAMPLE, Assign, Segmentation, Segmenter, check_options
@@ -137,7 +138,8 @@ class SegmenterMethod:
     @property
     def segmenter(self) -> Segmenter:
         if self._segmenter is None:
-            checkpoint = self.checkpoint if isinstance(self.checkpoint, Checkpoint) else load(self.checkpoint)
+            given = self.checkpoint
+            checkpoint = given if isinstance(given, Checkpoint) else load_pretrained(given).checkpoint
             self._segmenter = Segmenter(
                 checkpoint, precision=self.precision, device=self.device, threads=1, patches=self.patches
             )

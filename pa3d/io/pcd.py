@@ -68,7 +68,8 @@ def _layout(header: dict[str, list[str]]) -> tuple[int, Layout]:
             points *= int(header["HEIGHT"][0])
     except (KeyError, ValueError, IndexError):
         raise CorruptFileError("is damaged: an entry of its PCD header is missing or not a number") from None
-    if not len(names) == len(types) == len(sizes) == len(repetitions) or min(repetitions, default=-1) < 0 or points < 0:
+    counts_fit = all(0 <= n < 1 << 31 for n in repetitions) and points >= 0
+    if not len(names) == len(types) == len(sizes) == len(repetitions) or not names or not counts_fit:
         raise CorruptFileError("is damaged: FIELDS, SIZE, TYPE and COUNT of its header do not fit together")
     if unknown := [f"{t} {s}" for t, s in zip(types, sizes, strict=True) if s not in SIZES.get(t, ())]:
         raise CorruptFileError(f"is damaged: it has a field of unknown TYPE and SIZE {unknown[0]}")
@@ -96,12 +97,16 @@ def _ascii(body: bytes, layout: Layout, count: int) -> Columns:
 
 
 def _binary(body: bytes, layout: Layout, count: int) -> Columns:
-    # Fields of padding may all be called "_", so they are told apart by number.
-    row = np.dtype([(str(i), kind, (n,)) for i, (_, kind, n) in enumerate(layout)])
-    if len(body) < count * row.itemsize:
-        raise _truncated(count, len(body) // row.itemsize)
-    rows = np.frombuffer(body, row, count)
-    return {name: rows[str(i)][:, 0] for i, (name, _, _) in enumerate(layout)}
+    size = sum(kind.itemsize * n for _, kind, n in layout)
+    if len(body) < count * size:
+        raise _truncated(count, len(body) // size)
+    table = np.frombuffer(body, np.uint8, count * size).reshape(count, size)
+    columns: Columns = {}
+    offset = 0
+    for name, kind, n in layout:  # of several values of a field, the first
+        columns[name] = np.ascontiguousarray(table[:, offset : offset + kind.itemsize]).view(kind)[:, 0]
+        offset += kind.itemsize * n
+    return columns
 
 
 def _compressed(body: bytes, layout: Layout, count: int) -> Columns:

@@ -38,7 +38,7 @@ def label_points(
 
     assign: which logits a point gets, one of the three rules above.
     none: threshold; a point whose best score is below it gets label -1, none of the parts. 0 gives every point a part.
-    threads: at most so many; 0 takes OpenMP's default.
+    threads: at most so many; 0 takes OMP_NUM_THREADS, or the processors of this process.
     Raises TypeError for a wrong kind or dtype, ValueError for a wrong shape, layout, assign or index, or non-finite
     coordinates.
     """

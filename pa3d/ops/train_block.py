@@ -65,7 +65,9 @@ class _TrainBlock(torch.autograd.Function):
     ) -> Tensor:
         step, saved = _steps.acquire(bf16), _activations.acquire(bf16)
         scale = None if drop_path_scale is None else array(drop_path_scale.float())
-        y = step.object.forward([array(w) for w in weights], heads, eps, array(x), array(pos), scale, saved.object)
+        y = step.object.forward(
+            [array(w) for w in weights], heads, eps, array(x), array(pos), scale, saved.object, torch.get_num_threads()
+        )
         _steps.release(step)
         if needs_grad:
             ctx.settings, ctx.saved = (heads, eps, bf16), saved
@@ -83,8 +85,9 @@ class _TrainBlock(torch.autograd.Function):
         needs_weights = any(ctx.needs_input_grad[7:])
         step = _steps.acquire(bf16)
         dx, weight_gradients = step.object.backward(
-            [array(w) for w in weights], heads, eps, array(grad), ctx.saved.object, needs_weights
-        )
+            [array(w) for w in weights], heads, eps, array(grad), ctx.saved.object, needs_weights,
+            torch.get_num_threads(),
+        )  # fmt: skip
         _steps.release(step)
         _activations.release(ctx.saved)
         ctx.saved = None

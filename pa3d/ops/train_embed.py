@@ -78,7 +78,7 @@ def eval_embed(
     """The same with y = relu(scale h + shift); not differentiable, and nothing is saved."""
     weights = (w1, b1, w2, w3_local, w3_max, w4, b4, scale, shift)
     step = _steps.acquire(bf16)
-    out = step.object.infer(array(patches), *map(array, weights))
+    out = step.object.infer(array(patches), *map(array, weights), torch.get_num_threads())
     _steps.release(step)
     return torch.from_numpy(out)
 
@@ -104,7 +104,7 @@ class _TrainEmbed(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         weights = (w1, b1, w2, w3_local, w3_max, w4, b4)
         step = _steps.acquire(bf16)
-        sums = torch.from_numpy(step.object.moments(array(patches), *map(array, weights)))
+        sums = torch.from_numpy(step.object.moments(array(patches), *map(array, weights), torch.get_num_threads()))
         count = torch.full((1,), patches.shape[0] * patches.shape[1], dtype=torch.float64)
         moments = reduce(torch.cat([count, sums.flatten()]))
         n, (mean, square) = moments[0], moments[1:].view(2, -1) / moments[0]

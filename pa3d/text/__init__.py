@@ -69,7 +69,7 @@ def text_encoder(
     weights: for OpenCLIP, a local checkpoint to read instead of downloading that of the tag; the space stays the
         same. The environment variable PA3D_OPENCLIP_WEIGHTS does the same.
     device: for OpenCLIP, a torch device.
-    threads: for all-MiniLM-L6-v2, how many a call may use; None is OpenMP's default.
+    threads: for all-MiniLM-L6-v2, how many a call may use; None is OMP_NUM_THREADS, or the processors of this process.
     Raises InputError for an unknown space.
     """
     if space == EMBEDDED:

@@ -38,7 +38,7 @@ class MiniLM:
     Its weights are memory-mapped: `revision` reads the header of the file, and the first `encode` the weights.
 
     folder: where minilm-l6-v2.safetensors and minilm-tokenizer.json lie.
-    threads: how many a call may use; None is OpenMP's default.
+    threads: how many a call may use; None is OMP_NUM_THREADS, or the processors of this process.
     """
 
     space = "all-MiniLM-L6-v2"

@@ -29,7 +29,7 @@ def load_batches(
         sampler=itertools.count(first_step),
         num_workers=workers,
         prefetch_factor=max(1, -(-prefetch // workers)),
-        multiprocessing_context="forkserver",  # a forked child would inherit OpenMP in the middle of its work
+        multiprocessing_context="forkserver",  # a forked child would inherit torch's OpenMP in the middle of its work
     )
 
 

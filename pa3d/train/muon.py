@@ -38,17 +38,43 @@ def orthogonalize(matrix: Tensor, *, half: bool = False) -> Tensor:  # (r, c) ->
     The singular values of the result are 0.7 to 1.2; those that were below about 1e-3 of the Frobenius norm are
     smaller, and zeros stay zeros. half: computed in bfloat16.
     """
-    a, b, c = COEFFICIENTS
     x = matrix.to(torch.float32)
     x = (x / x.norm().clamp(min=1e-7)).to(torch.bfloat16 if half else torch.float32)
     wide = x.shape[0] <= x.shape[1]
     if not wide:
         x = x.T
     x = x.contiguous()
+    # bfloat16 cannot hold the Gram matrix well enough: the small singular values would be lost.
+    iterate = _iterate_gram if x.shape[1] >= 2 * x.shape[0] and not half else _iterate
+    x = iterate(x)
+    return (x if wide else x.T).to(torch.float32)
+
+
+def _iterate(x: Tensor) -> Tensor:  # (r, c) -> (r, c)
+    a, b, c = COEFFICIENTS
     for _ in range(ITERATIONS):
         gram = x @ x.T
         x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return (x if wide else x.T).to(torch.float32)
+    return x
+
+
+def _iterate_gram(x: Tensor) -> Tensor:  # (r, c) -> (r, c)
+    """The same with products of (r, r) alone between the first and the last, for matrices much longer than wide.
+
+    An iteration multiplies x by q = a + b g + c g g, where g = x x^T. So g becomes q g q, and the result is x times the
+    product of all q. All these matrices are polynomials of the first g, so they commute.
+    """
+    a, b, c = COEFFICIENTS
+    gram = x @ x.T
+    product = None
+    for i in range(ITERATIONS):
+        q = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        q.diagonal().add_(a)
+        product = q if product is None else product @ q
+        if i + 1 < ITERATIONS:
+            gram = q @ gram @ q
+    assert product is not None
+    return product @ x
 
 
 class Muon:

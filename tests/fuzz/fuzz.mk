@@ -9,6 +9,6 @@ fuzz: .venv-dev/installed $(SANITIZE_OUT)/fuzz-capi
 	GOMP_SPINCOUNT=0 $(DEV)/python tests/fuzz --seconds $(SECONDS) --capi $(SANITIZE_OUT)/fuzz-capi
 
 $(SANITIZE_OUT)/fuzz-capi: $(FUZZ_OBJECTS)
-	$(CXX) $^ $(ADDRESS) -fopenmp -o $@
+	$(CXX) $^ $(ADDRESS) -pthread -o $@
 
 -include $(FUZZ_OBJECTS:.o=.d)

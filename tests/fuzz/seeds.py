@@ -26,6 +26,7 @@ from pa3d.report.files import labels_npz, parts_glb, parts_ply
 from pa3d.segment import Segmentation
 from pa3d.shape import Shape
 from pa3d.text.minilm import WEIGHTS
+from pa3d.text.vectors import TextVectors
 
 # The smallest encoder that the kernels take.
 TINY = EncoderConfig(
@@ -173,6 +174,10 @@ def checkpoint() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         save(Path(folder) / "tiny.safetensors", tiny_checkpoint())
         return (Path(folder) / "tiny.safetensors").read_bytes()
+
+
+def text_vectors() -> bytes:
+    return TextVectors(("seat", "left leg"), np.eye(2, 4, dtype=np.float32), "all-MiniLM-L6-v2", "chair").to_bytes()
 
 
 def names() -> list[bytes]:

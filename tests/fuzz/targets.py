@@ -32,6 +32,7 @@ from pa3d.segment import Segmenter
 from pa3d.shape import Shape
 from pa3d.text import check_names
 from pa3d.text.minilm import MiniLM
+from pa3d.text.vectors import TextVectors
 from pa3d.train.config import load_config, to_toml
 
 MOST_PIECES = 20  # of an archive
@@ -73,6 +74,7 @@ def targets() -> Iterator[Target]:
                 f"harvest-{suffix[1:]}", "x" + suffix, _harvest, lambda s=suffix: seeds.harvest_files()[s], kind
             )
     yield Target("checkpoint", "x.safetensors", _checkpoint, lambda: [seeds.checkpoint()], "safetensors")
+    yield Target("text-vectors", "x.safetensors", _text_vectors, lambda: [seeds.text_vectors()], "safetensors")
     yield Target("shard", "shard-00000.tar", _shard, lambda: [seeds.shard()], "tar")
     yield Target("names", "x.txt", _names, seeds.names, "text")
     yield Target("keypoints", "x.json", _keypoints, lambda: [KEYPOINTS], "json")
@@ -110,6 +112,10 @@ def _harvest(path: Path) -> str:
 
 def _checkpoint(path: Path) -> str:
     return f"encoder of {load_checkpoint(path).config.depth} blocks"
+
+
+def _text_vectors(path: Path) -> str:
+    return f"{len(TextVectors.load(path).names)} names"
 
 
 def _shard(path: Path) -> str:

@@ -1,6 +1,8 @@
 // Every kernel at sizes around its edges, at every level of the processor and on several threads, compared with plain
 // loops where the rule is exact and with one thread elsewhere. A program of its own, so that sanitizers see nothing
 // else.
+#include <atomic>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -8,6 +10,7 @@
 #include <limits>
 #include <map>
 #include <numeric>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -31,7 +34,7 @@ namespace {
 using Floats = std::vector<float>;
 using Indices = std::vector<int64_t>;
 
-int64_t checks = 0;
+std::atomic<int64_t> checks{0};
 
 void check(bool good, const std::string& what) {
   ++checks;
@@ -482,7 +485,61 @@ void training() {
 
 }  // namespace
 
+// Every task of every phase runs once, on a slot that no other thread has at that time; exceptions come back.
+void team_phases(int threads, int64_t tasks, std::chrono::microseconds pause) {
+  pa3d::Team team(threads);
+  check(team.size() == threads, "a team has another size");
+  std::vector<std::atomic<int>> runs(tasks), users(threads);
+  for (int phase = 1; phase <= 5; ++phase) {
+    std::atomic<int64_t> shared{0};
+    team.run(tasks, [&](int64_t task, int slot) {
+      if (++users[slot] != 1) ++shared;
+      ++runs[task];
+      if (pause.count() > 0) std::this_thread::sleep_for(pause);  // longer than waiting threads spin
+      std::atomic<int64_t> inner{0};
+      pa3d::parallel_for(100, 1, 7, [&](int64_t begin, int64_t end) { inner += end - begin; });
+      if (inner != 100 || (threads > 1 && tasks > 1 && pa3d::resolve_threads(7) != 1)) ++shared;
+      --users[slot];
+    });
+    check(shared == 0, "two threads of a team had one slot, or a task was divided");
+    for (const auto& count : runs) check(count == phase, "a task did not run once");
+  }
+  bool thrown = false;
+  std::atomic<int64_t> others{0};
+  try {
+    team.run(tasks, [&](int64_t task, int) {
+      if (task == tasks / 2) throw std::runtime_error("wanted");
+      ++others;
+    });
+  } catch (const std::runtime_error& error) {
+    thrown = std::string(error.what()) == "wanted";
+  }
+  check(tasks == 0 || thrown, "the exception of a task was lost");
+  check(threads == 1 || others == std::max<int64_t>(tasks - 1, 0), "an exception kept other tasks from running");
+  others = 0;
+  team.run(tasks, [&](int64_t, int) { ++others; });
+  check(others == tasks, "a team is of no use after an exception");
+}
+
+void teams() {
+  for (int threads : {1, 2, 3, 5}) {
+    for (int64_t tasks : {0, 1, 2, 7, 1000}) team_phases(threads, tasks, {});
+    team_phases(threads, 6, std::chrono::microseconds(400));
+  }
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 4; ++i)
+    callers.emplace_back([i] {
+      for (int round = 0; round < 20; ++round) team_phases(2 + i, 16, {});
+    });
+  for (std::thread& caller : callers) caller.join();
+  std::atomic<int64_t> sum{0};  // more tasks than fit one phase
+  constexpr int64_t kTasks = (1 << 20) + 5;
+  pa3d::Team(3).run(kTasks, [&](int64_t task, int) { sum += task; });
+  check(sum == kTasks * (kTasks - 1) / 2, "a task of many did not run once");
+}
+
 int main() {
+  teams();
   const std::map<std::string, std::function<void()>> kernels = {{"sampling", sampling},
                                                                 {"neighbours", neighbours},
                                                                 {"interpolation", interpolation},
@@ -496,7 +553,7 @@ int main() {
   for (const char* level : {"generic", "avx2", "avx512", "avx512_bf16"}) {
     if (!pa3d::set_isa(level)) continue;
     for (const auto& [name, run] : kernels) run();
-    std::printf("%s: %lld checks\n", level, static_cast<long long>(checks));
+    std::printf("%s: %lld checks\n", level, static_cast<long long>(checks.load()));
     std::fflush(stdout);
   }
 }

@@ -4,11 +4,11 @@ include csrc/flags.mk
 SANITIZE_OUT ?= build/sanitize
 
 SANITIZE_SOURCES := $(wildcard csrc/cpu/*.cpp) tests/native/kernels.cpp
-SANITIZE_FLAGS := -O1 -g -fopenmp -fno-omit-frame-pointer $(FLAGS_STANDARD) $(FLAGS_WARNINGS) $(FLAGS_EXACT) -Icsrc
+SANITIZE_FLAGS := -O1 -g -pthread -fno-omit-frame-pointer $(FLAGS_STANDARD) $(FLAGS_WARNINGS) $(FLAGS_EXACT) -Icsrc
 ADDRESS := -fsanitize=address,undefined -fno-sanitize-recover=all
 THREAD := -fsanitize=thread
 ADDRESS_OBJECTS := $(SANITIZE_SOURCES:%.cpp=$(SANITIZE_OUT)/address/%.o)
-THREAD_OBJECTS := $(SANITIZE_SOURCES:%.cpp=$(SANITIZE_OUT)/thread/%.o) $(SANITIZE_OUT)/thread/tests/native/openmp.o
+THREAD_OBJECTS := $(SANITIZE_SOURCES:%.cpp=$(SANITIZE_OUT)/thread/%.o)
 
 .PHONY: sanitize
 sanitize: $(SANITIZE_OUT)/kernels-address $(SANITIZE_OUT)/kernels-thread
@@ -16,9 +16,8 @@ sanitize: $(SANITIZE_OUT)/kernels-address $(SANITIZE_OUT)/kernels-thread
 	$(SANITIZE_OUT)/kernels-thread
 
 $(SANITIZE_OUT)/kernels-address: $(ADDRESS_OBJECTS)
-	$(CXX) $^ $(ADDRESS) -fopenmp -o $@
+	$(CXX) $^ $(ADDRESS) -pthread -o $@
 
-# Linked without -fopenmp: openmp.cpp replaces the runtime.
 $(SANITIZE_OUT)/kernels-thread: $(THREAD_OBJECTS)
 	$(CXX) $^ $(THREAD) -pthread -o $@
 

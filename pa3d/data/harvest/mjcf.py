@@ -14,6 +14,8 @@ from pa3d.io import read_geometry
 from pa3d.io._common import CorruptFileError, integer, parse_floats
 from pa3d.rotations import axis_angle_rotation, axis_rotation, quaternion_rotation
 
+LARGEST_SIZE = 1e9  # metres; a solid whose size is larger, infinite or not a number cannot be built
+
 
 def parse_xml(path: Path) -> ElementTree.Element:
     try:
@@ -163,7 +165,7 @@ def _geom_mesh(
         length = float(np.linalg.norm(b - a))
         size = np.array([*size[: 2 if kind in ("box", "ellipsoid") and len(size) > 1 else 1], length / 2])
         size = np.array([size[0], size[0], length / 2]) if kind in ("box", "ellipsoid") and len(size) == 2 else size
-    if not (len(size) and (size > 0).all()):
+    if not (len(size) and (size > 0).all() and (size < LARGEST_SIZE).all()):
         return None
     if kind == "box" and len(size) == 3:
         geom_mesh = trimesh.creation.box(extents=2 * size)

@@ -1,0 +1,113 @@
+"""Points in the graph: normalisation, centres and neighbours before the network, labels after it.
+
+Coordinates and distances are computed in the order and precision of pa3d.ops and csrc/cpu, so that results are equal.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pa3d.onnx_export.graph import Graph
+
+ALREADY_NORMALIZED = 1e-6  # csrc/cpu/segment.cpp: mean and radius of points that are normalised already
+
+
+def normalize_points(g: Graph, points: str, axes: tuple[int, int, int]) -> str:
+    """(N, 3) to the unit sphere and the model's axes, as pa3d.frames does, in float64."""
+    exact = g.add("Cast", points, to=g.type(np.float64))
+    count = g.add("Cast", g.add("Slice", g.add("Shape", points), g.ints(0), g.ints(1)), to=g.type(np.float64))
+    # A cumulative sum adds in the order of the points, as pa3d does; a ReduceSum may use any order.
+    total = g.add("Gather", g.add("CumSum", exact, g.const(np.int64(0))), g.ints(-1), axis=0)
+    center = g.add("Div", total, count)  # (1, 3)
+    sq_norm = squared_norm(g, g.add("Sub", exact, center), axis=1)
+    radius = g.add("Sqrt", g.add("ReduceMax", sq_norm, keepdims=1))  # (1, 1)
+    tolerance = g.const(np.float64(ALREADY_NORMALIZED))
+    offset = g.add("ReduceMax", g.add("Abs", center), keepdims=1)
+    deviation = g.add("Abs", g.add("Sub", radius, g.const(np.float64(1))))
+    is_normalized = g.add("And", g.add("LessOrEqual", offset, tolerance), g.add("LessOrEqual", deviation, tolerance))
+    center = g.add("Where", is_normalized, g.const(np.float64(0)), center)
+    radius = g.add("Where", is_normalized, g.const(np.float64(1)), radius)
+    scaled = g.add("Cast", g.add("Div", g.add("Sub", exact, center), radius), to=g.type(np.float32))
+    ordered = g.add("Gather", scaled, g.ints(*(axis if axis >= 0 else ~axis for axis in axes)), axis=1)
+    if min(axes) >= 0:
+        return ordered
+    return g.add("Mul", ordered, g.const(np.array([1 if axis >= 0 else -1 for axis in axes], np.float32)))
+
+
+def squared_norm(g: Graph, difference: str, axis: int) -> str:
+    """(x*x + y*y) + z*z; x, y and z are the three slices along the axis, which stays with size 1."""
+    x, y, z = g.add("Split", g.add("Mul", difference, difference), outputs=3, axis=axis)
+    return g.add("Add", g.add("Add", x, y), z)
+
+
+def sample_and_group(
+    g: Graph, points: str, patches: int, patch_size: int, min_sq_norm: float
+) -> tuple[str, str]:  # centers (G, 3), members (G, M)
+    """The rule of pa3d.ops.sample_and_group. ArgMax and TopK take the lowest index of equal values, as pa3d does."""
+    by_axis = g.add("Transpose", points, perm=[1, 0])  # (3, N)
+    sq_norm = squared_norm(g, by_axis, axis=0)  # (1, N)
+    eligible = g.add("Greater", sq_norm, g.const(np.float32(min_sq_norm if min_sq_norm > 0 else -1)))
+    infinite = g.const(np.float32(np.inf))
+    sq_dist = g.add("Where", eligible, infinite, g.const(np.float32(-1)))  # -1: never the farthest
+    count = g.add("Slice", g.add("Shape", points), g.ints(0), g.ints(1))
+    available = g.add("Min", count, g.ints(patch_size))
+
+    body = g.subgraph()
+    body.input("step", np.int64)
+    going_on = body.input("going_on", np.bool_)
+    chosen = body.input("chosen", np.int64, 1)
+    so_far = body.input("sq_dist_so_far", np.float32, 1, "N")
+    difference = body.add("Sub", by_axis, body.add("Gather", by_axis, chosen, axis=1))
+    to_center = squared_norm(body, difference, axis=0)  # (1, N)
+    updated = body.add("Min", so_far, to_center)
+    _, nearest = body.add("TopK", to_center, available, outputs=2, axis=1, largest=0, sorted=1)
+    body.output("still_going_on", going_on, np.bool_)
+    body.output("next_chosen", body.add("ArgMax", updated, axis=1, keepdims=0), np.int64, 1)
+    body.output("sq_dist_now", updated, np.float32, 1, "N")
+    body.output("center_index", chosen, np.int64, 1)
+    body.output("nearest_index", nearest, np.int64, 1, "available")
+    _, _, index, neighbors = g.add(
+        "Loop", g.const(np.int64(patches)), "", g.ints(0), sq_dist, outputs=4, body=body.graph("sample")
+    )  # (G, 1), (G, 1, available)
+    centers = g.add("Gather", points, g.add("Squeeze", index, g.ints(1)), axis=0)
+    # A cloud with fewer points than a patch repeats them, from the nearest on.
+    position = g.add("Mod", g.const(np.arange(patch_size)), available)
+    return centers, g.add("Gather", g.add("Squeeze", neighbors, g.ints(1)), position, axis=1)
+
+
+def patch_logits(g: Graph, features: str, text_vectors: str, temperature: float) -> str:  # (G, D), (K, D) -> (G, K)
+    """Cosines divided by the temperature."""
+    unit = g.add("Div", text_vectors, g.add("ReduceL2", text_vectors, axes=[1], keepdims=1))
+    cosines = g.add("MatMul", features, g.add("Transpose", unit, perm=[1, 0]))
+    return g.add("Div", cosines, g.const(np.float32(temperature)))
+
+
+def label_points(g: Graph, points: str, centers: str, logits: str, assign: str) -> None:
+    """Adds the outputs scores (N, K) and labels (N,), by the rule of pa3d.ops.label_points."""
+    x, y, z = (
+        g.add("Sub", column, row)  # (N, 1) - (1, G)
+        for column, row in zip(
+            g.add("Split", points, outputs=3, axis=1),
+            g.add("Split", g.add("Transpose", centers, perm=[1, 0]), outputs=3, axis=0),
+            strict=True,
+        )
+    )
+    xx, yy, zz = (g.add("Mul", d, d) for d in (x, y, z))
+    sq_dist = g.add("Add", g.add("Add", xx, yy), zz)  # (N, G)
+    k = g.ints(1)
+    if assign == "smooth":
+        k = g.add("Min", g.add("Slice", g.add("Shape", centers), g.ints(0), g.ints(1)), g.ints(3))
+    nearest_sq_dist, nearest = g.add("TopK", sq_dist, k, outputs=2, axis=1, largest=0, sorted=1)  # (N, k)
+    if assign == "smooth":
+        distance = g.add("Add", g.add("Sqrt", nearest_sq_dist), g.const(np.float32(1e-8)))
+        weight = g.add("Reciprocal", distance)
+        weight = g.add("Div", weight, g.add("ReduceSum", weight, g.ints(1), keepdims=1))
+        rows = g.add("Gather", logits, nearest, axis=0)  # (N, k, K)
+        values = g.add("ReduceSum", g.add("Mul", rows, g.add("Unsqueeze", weight, g.ints(2))), g.ints(1), keepdims=0)
+        scores, labels = g.add("Softmax", values, axis=-1), g.add("ArgMax", values, axis=1, keepdims=0)
+    else:  # once per patch
+        index = g.add("Squeeze", nearest, g.ints(1))
+        scores = g.add("Gather", g.add("Softmax", logits, axis=-1), index, axis=0)
+        labels = g.add("Gather", g.add("ArgMax", logits, axis=1, keepdims=0), index, axis=0)
+    g.output("scores", scores, np.float32, "N", "K")
+    g.output("labels", g.add("Cast", labels, to=g.type(np.int32)), np.int32, "N")
