@@ -99,7 +99,7 @@ class NinjaBuild(build_ext):
         lines = [
             "ninja_required_version = 1.5",
             "rule cxx",
-            f"  command = {cxx} -MMD -MF $out.d {' '.join(flags)} {includes} $extra -c $in -o $out",
+            f"  command = {cxx} -MMD -MP -MF $out.d {' '.join(flags)} {includes} $extra -c $in -o $out",
             "  depfile = $out.d",
             "  deps = gcc",
             "rule link",

@@ -21,12 +21,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _common import check, cut, official_checkpoint, random_cloud, torch_variants
+import pytest
+from _common import THREADS, Race, check, cut, measure, official_checkpoint, random_cloud, torch_variants
 
+from pa3d.frames import apply_normalization, normalization
 from pa3d.native import NativeEncoder
 from pa3d.segment import Segmenter
 from pa3d.shape import Shape
@@ -52,12 +55,23 @@ def busy(processes: int) -> Iterator[None]:
             process.wait()
 
 
+def names(threads: int) -> tuple[str, str, str, str, str]:
+    return (
+        f"pa3d encode, {threads} threads",
+        "pa3d encode, 1 thread",
+        f"pa3d segment 50,000 points, {threads} threads",
+        f"torch eager encode, {threads} threads",
+        f"onnxruntime encode, {threads} threads",
+    )
+
+
 def competitors(threads: int) -> dict[str, Callable[[], Run]]:
     """Each makes a call with an encoder of its own; the results were compared."""
     import torch
 
     torch.set_num_threads(threads)
     checkpoint, points = official_checkpoint(), random_cloud(2048)
+    points = apply_normalization(points, *normalization(points))
     cloud = Shape(random_cloud(50_000))
     vectors = np.random.default_rng(0).standard_normal((5, checkpoint.config.text_dim)).astype(np.float32)
     expected = NativeEncoder(checkpoint, "fp32", 1)(points).features
@@ -79,33 +93,22 @@ def competitors(threads: int) -> dict[str, Callable[[], Run]]:
         check(np.einsum("gd,gd->g", found, expected).min() > 0.9999, "torch differs")
         return lambda: eager(*cut(points, checkpoint.config))
 
-    makers: dict[str, Callable[[], Run]] = {
-        f"pa3d encode, {threads} threads": lambda: native(threads),
-        "pa3d encode, 1 thread": lambda: native(1),
-        f"pa3d segment 50,000 points, {threads} threads": whole,
-        f"torch eager encode, {threads} threads": torch_eager,
-    }
-    for name, maker in onnx_competitors(checkpoint, points, expected, threads).items():
-        makers[name] = maker
-    return makers
+    makers = [lambda: native(threads), lambda: native(1), whole, torch_eager]
+    runtime = onnxruntime_session(checkpoint, points, expected, threads)
+    return dict(zip(names(threads), makers if runtime is None else [*makers, runtime], strict=False))
 
 
-def onnx_competitors(
+def onnxruntime_session(
     checkpoint: Any, points: np.ndarray, expected: np.ndarray, threads: int
-) -> dict[str, Callable[[], Run]]:
-    """onnxruntime on the exported graph, sampling and grouping included, where both are installed."""
+) -> Callable[[], Run] | None:
+    """onnxruntime on the exported graph, sampling and grouping included; None where it or onnx is not installed."""
     try:
         import onnxruntime
 
-        from pa3d.onnx_export import export_onnx
+        from pa3d.onnx_export import build_model
     except ImportError:
-        return {}
-    target = Path(os.environ.get("TMPDIR", "/tmp")) / f"bench-latency-{os.getpid()}.onnx"
-    try:
-        export_onnx(target, checkpoint)
-        model = target.read_bytes()
-    finally:
-        target.unlink(missing_ok=True)
+        return None
+    model = build_model(checkpoint, up="z").SerializeToString()  # the axes of the model
 
     def session() -> Run:
         options = onnxruntime.SessionOptions()
@@ -116,7 +119,7 @@ def onnx_competitors(
         check(np.einsum("gd,gd->g", found, expected).min() > 0.9999, "onnxruntime differs")
         return lambda: engine.run(["features"], {"points": points})
 
-    return {f"onnxruntime encode, {threads} threads": session}
+    return session
 
 
 def turn(run: Run, calls: int) -> list[float]:
@@ -128,7 +131,7 @@ def turn(run: Run, calls: int) -> list[float]:
     return seconds
 
 
-def measure(makers: dict[str, Callable[[], Run]], seconds: float) -> dict[str, list[float]]:
+def measure_turns(makers: dict[str, Callable[[], Run]], seconds: float) -> dict[str, list[float]]:
     """Turns until every competitor has run for about so long."""
     runs = {name: make() for name, make in makers.items()}
     found: dict[str, list[float]] = {name: [] for name in runs}
@@ -183,6 +186,18 @@ def table(found: dict[str, dict[str, list[float]]]) -> str:
     return "\n".join(lines)
 
 
+@cache
+def alone() -> Race:
+    return Race("latency of a call, alone", {name: make() for name, make in competitors(THREADS).items()})
+
+
+@pytest.mark.parametrize("competitor", names(THREADS))
+def test_latency_alone(benchmark: object, competitor: str) -> None:
+    if competitor not in alone().runs:
+        pytest.skip("onnx and onnxruntime are not installed")
+    measure(benchmark, alone(), competitor)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     processors = len(os.sched_getaffinity(0))
@@ -195,7 +210,7 @@ def main() -> None:
     found: dict[str, dict[str, list[float]]] = {}
     for condition, processes in zip(CONDITIONS[:3], (0, processors, 2 * processors), strict=True):
         with busy(processes):
-            found[condition] = measure(makers, options.seconds)
+            found[condition] = measure_turns(makers, options.seconds)
     found[CONDITIONS[3]] = measure_callers(makers, options.seconds)
     if options.json:
         options.json.write_text(json.dumps(found))

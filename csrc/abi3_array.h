@@ -38,8 +38,10 @@ inline PyObject* numpy_asarray() {
   return numpy(cache, "asarray");
 }
 
+// Of numpy: f, i, u or b.
 template <class T>
 constexpr char kind_of() {
+  if (std::is_same_v<T, bool>) return 'b';
   return std::is_floating_point_v<T> ? 'f' : std::is_signed_v<T> ? 'i' : 'u';
 }
 
@@ -59,6 +61,7 @@ PyObject* numpy_dtype() {
 inline char kind_of(const char* format) {
   const std::string code = format == nullptr ? "B" : format;
   if (code.size() != 1) return 0;
+  if (code == "?") return 'b';
   if (std::string("fd").find(code) != std::string::npos) return 'f';
   if (std::string("bhilq").find(code) != std::string::npos) return 'i';
   return std::string("BHILQ").find(code) != std::string::npos ? 'u' : 0;
@@ -222,6 +225,7 @@ class array_t : public array {
   explicit array_t(array source) : array(std::move(source)) {}
 
   static std::string expected() {
+    if (std::is_same_v<T, bool>) return "a contiguous array of bool";
     return "a contiguous array of " +
            std::string(std::is_floating_point_v<T> ? "float"
                        : std::is_signed_v<T>       ? "int"

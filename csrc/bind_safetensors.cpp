@@ -24,12 +24,22 @@ std::vector<std::string> names(const pa3d::SafeTensors& self) {
   return all;
 }
 
-// A copy in float32.
-Floats read_floats(const pa3d::SafeTensors& self, const std::string& name) {
+template <class T>
+py::array_t<T, py::array::c_style> new_array(const pa3d::SafeTensors::Tensor& tensor) {
+  return py::array_t<T, py::array::c_style>(std::vector<py::ssize_t>(tensor.shape.begin(), tensor.shape.end()));
+}
+
+// A copy: int8 of I8, float32 of the others.
+py::object read_tensor(const pa3d::SafeTensors& self, const std::string& name) {
   const auto entry = self.tensors().find(name);
   if (entry == self.tensors().end()) self.fail("no tensor named " + name);
   const pa3d::SafeTensors::Tensor& tensor = entry->second;
-  Floats out(std::vector<py::ssize_t>(tensor.shape.begin(), tensor.shape.end()));
+  if (tensor.dtype == "I8") {
+    auto out = new_array<int8_t>(tensor);
+    std::memcpy(out.mutable_data(), tensor.data, tensor.count);
+    return out;
+  }
+  Floats out = new_array<float>(tensor);
   float* const to = out.mutable_data();
   if (tensor.dtype == "F32") {
     std::copy_n(reinterpret_cast<const float*>(tensor.data), tensor.count, to);
@@ -38,7 +48,7 @@ Floats read_floats(const pa3d::SafeTensors& self, const std::string& name) {
   } else if (tensor.dtype == "F16") {
     pa3d::half_to_float(reinterpret_cast<const uint16_t*>(tensor.data), tensor.count, to);
   } else {
-    self.fail(name + " is " + tensor.dtype + ", expected F32, F16 or F64");
+    self.fail(name + " is " + tensor.dtype + ", expected F32, F16, F64 or I8");
   }
   return out;
 }
@@ -51,7 +61,7 @@ PA3D_BINDINGS(m) {
       .def(py::init<const std::string&>(), "path"_a)
       .def("metadata", &metadata, "key"_a)
       .def("names", &names)
-      .def("read", &read_floats, "name"_a);
+      .def("read", &read_tensor, "name"_a);
 }
 
 /* pa3d/_C.pyi:
@@ -62,5 +72,5 @@ class SafeTensors:
     def __init__(self, path: str | bytes) -> None: ...
     def metadata(self, key: str) -> str | None: ...
     def names(self) -> list[str]: ...
-    def read(self, name: str) -> Floats: ...  # a copy in float32
+    def read(self, name: str) -> NDArray[Any]: ...  # a copy: int8 of I8, float32 of F32, F16 and F64
 */

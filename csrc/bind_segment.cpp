@@ -1,6 +1,7 @@
 // Python bindings of cpu/segment.h.
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <string>
 
 #include "bind.h"
@@ -23,6 +24,10 @@ void require_rows(const Floats& a, const char* message) {
   require(a.ndim() == 2 && a.shape(0) >= 1 && a.shape(1) >= 1, message);
 }
 
+void require_per_name(const std::optional<Floats>& a, py::ssize_t k, const char* message) {
+  require(!a || (a->ndim() == 1 && a->shape(0) == k), message);
+}
+
 py::tuple normalization(const Floats& points) {
   require_points(points, "points: expected shape (N, 3), N >= 1");
   const pa3d::Normalization norm = pa3d::normalization(points.data(), points.shape(0));
@@ -32,7 +37,7 @@ py::tuple normalization(const Floats& points) {
 Floats normalize(const Floats& points, const std::array<double, 3>& center, double radius,
                  const std::array<int, 3>& axes, int threads) {
   require_points(points, "points: expected shape (N, 3), N >= 1");
-  for (int axis : axes) require(axis >= 0 && axis < 3, "axes: expected 0, 1 or 2");
+  for (int axis : axes) require(axis >= -3 && axis < 3, "axes: expected 0, 1, 2, or ~0, ~1, ~2 for negative ones");
   const pa3d::Normalization norm{{center[0], center[1], center[2]}, radius};
   Floats out({points.shape(0), py::ssize_t{3}});
   const float* const in = points.data();
@@ -59,13 +64,40 @@ Floats unit_mean(const Floats& rows) {
   return out;
 }
 
-Floats cosine_logits(const Floats& features, const Floats& vectors, float temperature) {
+using Bank = py::array_t<int8_t, py::array::c_style>;
+
+Floats name_levels(const Bank& bank, const Floats& vectors, int threads) {
+  require(bank.ndim() == 2 && bank.shape(0) >= 1, "bank: expected shape (R, D), not empty");
+  require_rows(vectors, "vectors: expected shape (K, D), not empty");
+  require(bank.shape(1) == vectors.shape(1), "vectors: their width differs from that of the bank");
+  Floats levels(vectors.shape(0));
+  const int8_t* const rows = bank.data();
+  const float* const in = vectors.data();
+  float* const out = levels.mutable_data();
+  const int64_t r = bank.shape(0), k = vectors.shape(0), d = vectors.shape(1);
+  {
+    py::gil_scoped_release release;
+    pa3d::name_levels(rows, r, in, k, d, threads, out);
+  }
+  return levels;
+}
+
+Floats cosine_logits(const Floats& features, const Floats& vectors, float temperature,
+                     const std::optional<Floats>& levels) {
   require_rows(features, "features: expected shape (G, D), not empty");
   require_rows(vectors, "vectors: expected shape (K, D), not empty");
   require(features.shape(1) == vectors.shape(1), "vectors: their width differs from that of the features");
+  require_per_name(levels, vectors.shape(0), "levels: expected one per vector");
   Floats out({features.shape(0), vectors.shape(0)});
   pa3d::cosine_logits(features.data(), features.shape(0), vectors.data(), vectors.shape(0), features.shape(1),
-                      temperature, out.mutable_data());
+                      temperature, out.mutable_data(), levels ? levels->data() : nullptr);
+  return out;
+}
+
+Floats presence(const Floats& logits, double slope, double offset) {
+  require_rows(logits, "logits: expected shape (G, K), not empty");
+  Floats out(logits.shape(1));
+  pa3d::presence(logits.data(), logits.shape(0), logits.shape(1), slope, offset, out.mutable_data());
   return out;
 }
 
@@ -78,7 +110,8 @@ Floats softmax(const Floats& logits) {
 }
 
 py::tuple label_points(const Floats& query_points, const Floats& centers, const Indices& members, const Floats& points,
-                       const Floats& logits, const std::string& assign, float none, int threads) {
+                       const Floats& logits, const std::string& assign, float none, int threads,
+                       const std::optional<Floats>& presence) {
   require_points(query_points, "query_points: expected shape (N, 3), N >= 1");
   require_points(centers, "centers: expected shape (G, 3), G >= 1");
   require_points(points, "points: expected shape (N, 3), N >= 1");
@@ -93,6 +126,8 @@ py::tuple label_points(const Floats& query_points, const Floats& centers, const 
   const pa3d::Assign how = assign == "nearest"      ? pa3d::Assign::nearest
                            : assign == "membership" ? pa3d::Assign::membership
                                                     : pa3d::Assign::smooth;
+  require_per_name(presence, num_parts, "presence: expected one per name");
+  const float* const presence_data = presence ? presence->data() : nullptr;
   const pa3d::Patches patches{centers.data(),   num_centers,   members.data(),
                               members.shape(1), points.data(), points.shape(0)};
   Labels labels(n);
@@ -102,7 +137,7 @@ py::tuple label_points(const Floats& query_points, const Floats& centers, const 
   float* const score = scores.mutable_data();
   {
     py::gil_scoped_release release;
-    pa3d::label_points(in, n, patches, values, num_parts, how, none, threads, label, score);
+    pa3d::label_points(in, n, patches, values, num_parts, how, none, threads, label, score, presence_data);
   }
   return py::make_tuple(labels, scores);
 }
@@ -115,12 +150,14 @@ PA3D_BINDINGS(m) {
   m.def("normalize", &::normalize, py::arg("points").noconvert(), "center"_a, "radius"_a, "axes"_a, "threads"_a = 0);
   m.def("unit_rows", &::unit_rows, py::arg("rows").noconvert());
   m.def("unit_mean", &::unit_mean, py::arg("rows").noconvert());
+  m.def("name_levels", &::name_levels, py::arg("bank").noconvert(), py::arg("vectors").noconvert(), "threads"_a = 0);
   m.def("cosine_logits", &::cosine_logits, py::arg("features").noconvert(), py::arg("vectors").noconvert(),
-        "temperature"_a);
+        "temperature"_a, "levels"_a = py::none());
+  m.def("presence", &::presence, py::arg("logits").noconvert(), "slope"_a, "offset"_a);
   m.def("softmax", &::softmax, py::arg("logits").noconvert());
   m.def("label_points", &::label_points, py::arg("query_points").noconvert(), py::arg("centers").noconvert(),
         py::arg("members").noconvert(), py::arg("points").noconvert(), py::arg("logits").noconvert(), "assign"_a,
-        "none"_a, "threads"_a = 0);
+        "none"_a, "threads"_a = 0, "presence"_a = py::none());
 }
 
 /* pa3d/_C.pyi:
@@ -140,11 +177,22 @@ def unit_rows(
 def unit_mean(
     rows: Floats,  # (N, D)
 ) -> Floats: ...  # (D,)
+def name_levels(
+    bank: NDArray[np.int8],  # (R, D)
+    vectors: Floats,  # (K, D)
+    threads: int = 0,
+) -> Floats: ...  # (K,)
 def cosine_logits(
     features: Floats,  # (G, D)
     vectors: Floats,  # (K, D)
     temperature: float,
+    levels: Floats | None = None,  # (K,)
 ) -> Floats: ...  # (G, K)
+def presence(
+    logits: Floats,  # (G, K)
+    slope: float,
+    offset: float,
+) -> Floats: ...  # (K,)
 def softmax(
     logits: Floats,  # (N, K)
 ) -> Floats: ...  # (N, K)
@@ -157,5 +205,6 @@ def label_points(
     assign: str,
     none: float,
     threads: int = 0,
+    presence: Floats | None = None,  # (K,)
 ) -> tuple[Ids, Floats]: ...  # labels (N,), scores (N, K)
 */

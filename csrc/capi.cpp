@@ -19,6 +19,7 @@
 #include "cpu/cpuid.h"
 #include "cpu/encoder.h"
 #include "cpu/json.h"
+#include "cpu/outliers.h"
 #include "cpu/pool.h"
 #include "cpu/prompts.h"
 #include "cpu/safetensors.h"
@@ -98,7 +99,7 @@ int number_of(const Enum& value) {
 pa3d_options checked(const pa3d_options* given) {
   const pa3d_options o = given ? *given : pa3d_default_options();
   const int up = number_of(o.up), assign = number_of(o.assign);
-  require(up == PA3D_UP_X || up == PA3D_UP_Y || up == PA3D_UP_Z, "up is not one of PA3D_UP_X, PA3D_UP_Y, PA3D_UP_Z");
+  require(up >= PA3D_UP_X && up <= PA3D_UP_MINUS_Z, "up is not one of PA3D_UP_X to PA3D_UP_MINUS_Z");
   require(assign == PA3D_NEAREST || assign == PA3D_MEMBERSHIP || assign == PA3D_SMOOTH || assign == PA3D_OWN,
           "assign is not one of PA3D_NEAREST, PA3D_MEMBERSHIP, PA3D_SMOOTH, PA3D_OWN");
   require(o.none >= 0 && o.none <= 1, "none is " + std::to_string(o.none) + "; expected a probability between 0 and 1");
@@ -170,6 +171,21 @@ void encode(const pa3d_model& model, const Shape& shape, const pa3d_options& o, 
     }
     chosen = s.sampled.data();
   }
+  if (model.outliers > 0) {
+    s.outlier.resize(count);
+    if (pa3d::find_outliers(chosen, count, model.outliers, o.threads, s.outlier.data()) > 0) {
+      s.sampled.resize(3 * count);
+      s.inlier_idx.clear();
+      for (int64_t i = 0; i < count; ++i) {
+        if (s.outlier[i]) continue;
+        std::copy_n(chosen + 3 * i, 3, &s.sampled[3 * s.inlier_idx.size()]);
+        s.inlier_idx.push_back(s.sample_idx.empty() ? i : s.sample_idx[i]);
+      }
+      s.sample_idx.swap(s.inlier_idx);
+      chosen = s.sampled.data();
+      count = static_cast<int64_t>(s.sample_idx.size());
+    }
+  }
   s.frame = pa3d::normalization(chosen, count);
   require(s.frame.radius > 0, "all sampled points are equal; a shape needs an extent");
   s.encoder_points.resize(3 * count);
@@ -183,13 +199,35 @@ void encode(const pa3d_model& model, const Shape& shape, const pa3d_options& o, 
   for (int64_t i = 0; i < c.patches; ++i) std::copy_n(&s.encoder_points[3 * s.center_idx[i]], 3, &s.centers[3 * i]);
 }
 
+// The session's logits (patches, count) of the encoded shape, and the presence (count) of the names if the model has one.
+void compare(const pa3d_model& model, const float* vectors, int64_t count, const pa3d_options& o, Session& s) {
+  const auto& c = model.config;
+  const float* levels = nullptr;
+  if (!model.bank.empty()) {
+    const int64_t size = count * c.text_dim, rows = static_cast<int64_t>(model.bank.size()) / c.text_dim;
+    if (static_cast<int64_t>(s.levels.size()) != count ||
+        !std::equal(vectors, vectors + size, s.level_vectors.begin(), s.level_vectors.end())) {
+      s.level_vectors.assign(vectors, vectors + size);
+      s.levels.resize(count);
+      pa3d::name_levels(model.bank.data(), rows, vectors, count, c.text_dim, o.threads, s.levels.data());
+    }
+    levels = s.levels.data();
+  }
+  s.logits.resize(c.patches * count);
+  pa3d::cosine_logits(s.features.data(), c.patches, vectors, count, c.text_dim, model.temperature, s.logits.data(),
+                      levels);
+  s.presence.resize(model.has_presence ? count : 0);
+  if (model.has_presence)
+    pa3d::presence(s.logits.data(), c.patches, count, model.presence[0], model.presence[1], s.presence.data());
+}
+
 // Labels and scores of the shape's points, and of the centroids of its faces if these are wanted.
 void label(const pa3d_model& model, const Shape& shape, const float* vectors, int64_t count, const pa3d_options& o,
            Session& s, const Outputs& out) {
   const auto& c = model.config;
   encode(model, shape, o, s, nullptr);
-  s.logits.resize(c.patches * count);
-  pa3d::cosine_logits(s.features.data(), c.patches, vectors, count, c.text_dim, model.temperature, s.logits.data());
+  compare(model, vectors, count, o, s);
+  const float* const presence = s.presence.empty() ? nullptr : s.presence.data();
   const pa3d::Patches patches{s.centers.data(),        c.patches,
                               s.members.data(),        c.patch_size,
                               s.encoder_points.data(), static_cast<int64_t>(s.encoder_points.size()) / 3};
@@ -205,7 +243,7 @@ void label(const pa3d_model& model, const Shape& shape, const float* vectors, in
             "the sampled points are so near to each other that float32 cannot hold the others in their scale; remove "
             "outliers or give a larger sample");
     pa3d::label_points(s.query_points.data(), n, patches, s.logits.data(), count, assign, o.none, o.threads, labels,
-                       scores);
+                       scores, presence);
   };
   label_at(shape.points, shape.n, out.labels, out.scores);
   if (!out.face_labels && !out.face_scores) return;
@@ -392,6 +430,24 @@ pa3d_status pa3d_segment_mesh_vectors(const pa3d_model* model, const float* vert
                                       int32_t* labels, float* scores, int32_t* face_labels, float* face_scores) {
   return segment(model, {vertices, n, faces, n_faces, true}, count, options, {labels, scores, face_labels, face_scores},
                  [&](int, Session& s) { use_vectors(*model, vectors, count, s); });
+}
+
+pa3d_status pa3d_presence(const pa3d_model* model, const pa3d_text* text, const float* points, int64_t n,
+                          const int32_t* faces, int64_t n_faces, const char* const* parts, int64_t count,
+                          const char* category, const pa3d_options* options, float* presence) {
+  return guarded([&] {
+    require_given(model, "model");
+    require_given(presence, "presence");
+    require(model->has_presence, "the model has no calibration of presence");
+    const pa3d_options o = checked(options);
+    const Shape shape{points, n, faces, n_faces, faces != nullptr};
+    check_shape(shape);
+    const auto s = model->session();
+    embed_for(*model, text, parts, count, category, o.threads, *s);
+    encode(*model, shape, o, *s, nullptr);
+    compare(*model, s->vectors.data(), count, o, *s);
+    std::copy(s->presence.begin(), s->presence.end(), presence);
+  });
 }
 
 }  // extern "C"

@@ -22,6 +22,6 @@ $(CAPI_OUT)/libpa3d.so: $(CAPI_OBJECTS)
 
 $(CAPI_OUT)/%.o: csrc/%.cpp csrc/capi.mk csrc/flags.mk
 	@mkdir -p $(@D)
-	$(CXX) -MMD $(CAPI_FLAGS) $(if $(filter $<,$(CAPI_FAST_SOURCES)),$(FLAGS_FAST),$(FLAGS_EXACT)) -c $< -o $@
+	$(CXX) -MMD -MP $(CAPI_FLAGS) $(if $(filter $<,$(CAPI_FAST_SOURCES)),$(FLAGS_FAST),$(FLAGS_EXACT)) -c $< -o $@
 
 -include $(CAPI_OBJECTS:.o=.d)

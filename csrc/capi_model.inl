@@ -7,9 +7,9 @@ constexpr const char* kTextSpace = "all-MiniLM-L6-v2";
 constexpr int64_t kFormat = 1;
 constexpr int kMaxThreads = 4096;
 
-// One row per up axis: which of the caller's axes become the model's x, y and z. The official code swaps y and z of its
-// y-up data.
-constexpr int kModelAxes[3][3] = {{1, 2, 0}, {0, 2, 1}, {0, 1, 2}};
+// One row per up axis: which of the caller's axes become the model's x, y and z; ~i is minus axis i. As TO_MODEL_AXES in
+// pa3d/frames.py.
+constexpr int kModelAxes[6][3] = {{1, 2, 0}, {0, 2, 1}, {0, 1, 2}, {~1, 2, ~0}, {0, ~2, ~1}, {0, ~1, ~2}};
 // Of normalised points: float32 holds the squares of their distances.
 constexpr float kMaxCoordinate = 1e18f;
 
@@ -112,9 +112,11 @@ pa3d::EncoderConfig parse_config(const pa3d::Json& json) {
 // The working memory of one call. It is kept for later calls.
 struct Session {
   std::unique_ptr<pa3d::Encoder::Workspace> workspace;
-  std::vector<int64_t> sample_idx, center_idx, members;
+  std::vector<int64_t> sample_idx, inlier_idx, center_idx, members;  // sample_idx: the used points; empty for all
   std::vector<int32_t> sampled_face;
-  std::vector<float> sampled, encoder_points, centers, features, vectors, logits, query_points, centroids;
+  std::vector<uint8_t> outlier;
+  std::vector<float> sampled, encoder_points, centers, features, vectors, logits, presence, query_points, centroids;
+  std::vector<float> level_vectors, levels;  // the levels of the last names, and their vectors
   pa3d::Normalization frame;
 };
 
@@ -137,6 +139,14 @@ struct pa3d_model {
       text_space = meta.at("text_space", "it").string("text_space");
       prompts = meta.at("prompts", "it").string("prompts");
       if (const pa3d::Json* own = meta.find("assign")) assign = assign_of(own->string("assign"));
+      if (const pa3d::Json* factor = meta.find("outliers")) outliers = static_cast<float>(factor->number("outliers"));
+      if (!(outliers >= 0 && std::isfinite(outliers))) throw pa3d::FileError("outliers is below 0");
+      if (const pa3d::Json* fit = meta.find("presence")) {
+        const pa3d::Json::Array& values = fit->array("presence");
+        if (values.size() != 3) throw pa3d::FileError("presence does not have three numbers");
+        has_presence = true;
+        for (int i = 0; i < 2; ++i) presence[i] = values[i].number("presence");
+      }
       temperature = static_cast<float>(meta.at("temperature", "it").number("temperature"));
       if (!(temperature > 0)) throw pa3d::FileError("temperature is not above 0");
       for (const pa3d::Json& name : meta.at("precisions", "it").array("precisions"))
@@ -168,6 +178,10 @@ struct pa3d_model {
     } catch (const std::invalid_argument& error) {
       file.fail(error.what());
     }
+    if (file.tensors().count("bank") != 0) {
+      bank = bank_of(file, config.text_dim);
+      ++read;
+    }
     if (read != file.tensors().size()) file.fail("it holds tensors that are not this encoder's");
   }
 
@@ -179,6 +193,18 @@ struct pa3d_model {
     });
   }
 
+  // Features of patches of many shapes, int8 (rows, text_dim), with which names are compared.
+  static std::vector<int8_t> bank_of(const pa3d::SafeTensors& file, int64_t width) {
+    const auto& tensor = file.tensors().at("bank");
+    if (tensor.dtype != "I8" || tensor.shape.size() != 2 || tensor.shape[0] < 1 || tensor.shape[1] != width)
+      file.fail("bank is not I8 with rows of " + std::to_string(width));
+    std::vector<int8_t> rows(tensor.count);
+    std::memcpy(rows.data(), tensor.data, rows.size());
+    for (int64_t i = 0; i < tensor.count; i += width)
+      if (std::all_of(&rows[i], &rows[i] + width, [](int8_t v) { return v == 0; })) file.fail("bank has a zero row");
+    return rows;
+  }
+
   static pa3d::Assign assign_of(const std::string& name) {
     if (name == "nearest") return pa3d::Assign::nearest;
     if (name == "membership") return pa3d::Assign::membership;
@@ -188,7 +214,10 @@ struct pa3d_model {
 
   std::string text_space, prompts, precision;
   pa3d::Assign assign = pa3d::Assign::nearest;
-  float temperature = 1;
+  float temperature = 1, outliers = 0;  // outliers: the factor of find_outliers, 0 to keep all points
+  bool has_presence = false;
+  double presence[2] = {0, 0};  // slope and offset
+  std::vector<int8_t> bank;
   pa3d::EncoderConfig config;
   std::unique_ptr<pa3d::Encoder> encoder;
   mutable pa3d::Pool<Session> sessions;

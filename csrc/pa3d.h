@@ -79,7 +79,14 @@ typedef struct pa3d_info {
 PA3D_API pa3d_status pa3d_model_info(const pa3d_model* model, pa3d_info* info);
 
 /* The axis of the caller's coordinates that points up. */
-typedef enum pa3d_up { PA3D_UP_X = 0, PA3D_UP_Y = 1, PA3D_UP_Z = 2 } pa3d_up;
+typedef enum pa3d_up {
+  PA3D_UP_X = 0,
+  PA3D_UP_Y = 1,
+  PA3D_UP_Z = 2,
+  PA3D_UP_MINUS_X = 3,
+  PA3D_UP_MINUS_Y = 4,
+  PA3D_UP_MINUS_Z = 5
+} pa3d_up;
 
 /* How a point gets its logits from those of the patches. */
 typedef enum pa3d_assign {
@@ -92,7 +99,8 @@ typedef enum pa3d_assign {
 typedef struct pa3d_options {
   pa3d_up up;
   pa3d_assign assign;
-  float none;     /* points whose best probability is below this get label -1; 0 labels every point */
+  float none;     /* points whose best probability is below this get label -1; 0 labels every point. If the model is
+                     calibrated, it is the probability among the parts and "none of them" times the part's presence */
   int64_t sample; /* how many randomly drawn points the encoder gets; 0 means every point */
   uint64_t seed;  /* of the random numbers that draw the sample */
   int threads;    /* 0: OMP_NUM_THREADS, or the processors of this process */
@@ -146,6 +154,12 @@ PA3D_API pa3d_status pa3d_segment_mesh_vectors(const pa3d_model* model, const fl
                                                const int32_t* faces, int64_t n_faces, const float* vectors,
                                                int64_t count, const pa3d_options* options, int32_t* labels,
                                                float* scores, int32_t* face_labels, float* face_scores);
+
+/* presence (count): from 0 to 1, how sure it is that the shape has the part at all. faces (n_faces, 3) of a mesh, or
+ * NULL for a cloud. Fails with PA3D_INVALID for a model without a calibration, such as the official one. */
+PA3D_API pa3d_status pa3d_presence(const pa3d_model* model, const pa3d_text* text, const float* points, int64_t n,
+                                   const int32_t* faces, int64_t n_faces, const char* const* parts, int64_t count,
+                                   const char* category, const pa3d_options* options, float* presence);
 
 #ifdef __cplusplus
 }

@@ -10,7 +10,7 @@ import json
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,17 @@ FORMAT = 1
 OFFICIAL_SPACE = "open_clip/ViT-bigG-14/laion2b_s39b_b160k"
 OFFICIAL_TEMPERATURE = 0.07
 
+BANK = "bank"  # name of the tensor in the file
 MAX_PATCHES = 4096  # attention takes every pair of them
+
+
+class PresenceFit(NamedTuple):
+    """slope, offset: of the logistic function that turns the odds of a name into its presence (csrc/cpu/segment.h);
+    threshold: parts whose presence is lower count as not found."""
+
+    slope: float
+    offset: float
+    threshold: float
 
 
 @dataclass
@@ -35,6 +45,10 @@ class Checkpoint:
     assign: how points take the logits of patches by default, one of ASSIGN (pa3d.ops.label_points).
     precisions: lower precisions whose labels were checked against float32's (scripts/check_precisions.py), fastest
     first; "auto" takes the first that the processor supports, float32 where there is none.
+    outliers: the factor of pa3d.ops.find_outliers, by which points are left out before normalising; 0 keeps all.
+    bank: (R, text_dim) int8, features of patches of many shapes, each row scaled to use the range of int8. A name's
+    cosines with them give its level, by which its logits are divided (csrc/cpu/segment.h). None divides by nothing.
+    presence: the calibration of Segmentation.presence, None for none. scripts/calibrate_names.py writes the last three.
     """
 
     config: EncoderConfig
@@ -46,6 +60,9 @@ class Checkpoint:
     name: str = ""
     precisions: tuple[str, ...] = ()
     assign: str = "nearest"
+    outliers: float = 0.0
+    bank: NDArray[np.int8] | None = None
+    presence: PresenceFit | None = None
 
     def with_patches(self, patches: int | None) -> Checkpoint:
         """The same weights over another number of patches per shape; None changes nothing.
@@ -69,7 +86,9 @@ def save(path: str | Path, checkpoint: Checkpoint, *, half: bool = False) -> Non
 
     check_tensors(checkpoint.config, checkpoint.tensors, str(path))
     dtype = np.float16 if half else np.float32
-    tensors = {k: np.ascontiguousarray(v, dtype) for k, v in checkpoint.tensors.items()}
+    tensors: dict[str, NDArray[Any]] = {k: np.ascontiguousarray(v, dtype) for k, v in checkpoint.tensors.items()}
+    if checkpoint.bank is not None:
+        tensors[BANK] = np.ascontiguousarray(checkpoint.bank, np.int8)
     meta = {
         "format": FORMAT,
         "config": checkpoint.config.to_dict(),
@@ -80,6 +99,10 @@ def save(path: str | Path, checkpoint: Checkpoint, *, half: bool = False) -> Non
         "precisions": list(checkpoint.precisions),
         "assign": checkpoint.assign,
     }
+    if checkpoint.outliers:
+        meta["outliers"] = float(checkpoint.outliers)
+    if checkpoint.presence is not None:
+        meta["presence"] = list(checkpoint.presence)
     # One entry: safetensors writes several in random order, and equal checkpoints should be equal files.
     data = serialize(tensors, metadata={"pa3d": json.dumps(meta, sort_keys=True)})
     with atomic_write(path) as stream:
@@ -101,6 +124,7 @@ def load(path: str | Path | None = None) -> Checkpoint:
                 f"{path}: safetensors, but not a checkpoint of pa3d; use pa3d convert for the official one"
             )
         tensors = {name: file.read(name) for name in file.names()}
+        bank = tensors.pop(BANK, None)
     except _C.FileError as error:
         reason = str(error).removeprefix(f"{path}: ")
         raise InputError(f"{path}: not a readable safetensors file ({reason}); download or convert it again") from error
@@ -119,9 +143,14 @@ def load(path: str | Path | None = None) -> Checkpoint:
             path.stem,
             tuple(meta["precisions"]),
             meta.get("assign", "nearest"),
+            float(meta.get("outliers", 0)),
+            bank,
+            _presence_fit(meta["presence"]) if "presence" in meta else None,
         )
         if checkpoint.assign not in ASSIGN:
             raise ValueError(f"assign {checkpoint.assign!r}")
+        if not 0 <= checkpoint.outliers < float("inf"):
+            raise ValueError(f"outliers {checkpoint.outliers}")
         if not 0 < checkpoint.temperature < float("inf"):
             raise ValueError(f"temperature {checkpoint.temperature}")
     except InputError as error:
@@ -129,6 +158,13 @@ def load(path: str | Path | None = None) -> Checkpoint:
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: its metadata is damaged ({error}); convert or train it again") from error
     check_tensors(config, tensors, str(path))
+    if bank is not None and (bank.dtype != np.int8 or bank.ndim != 2 or bank.shape[1] != config.text_dim):
+        raise InputError(
+            f"{path}: {BANK} is {bank.dtype} {bank.shape}, expected int8 with rows of {config.text_dim}; "
+            "make it again with scripts/calibrate_names.py"
+        )
+    if bank is not None and not (len(bank) and bank.any(axis=1).all()):
+        raise InputError(f"{path}: {BANK} is empty or has a zero row; make it again with scripts/calibrate_names.py")
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
             raise InputError(f"{path}: {name} has NaN or infinite values; convert or train it again")
@@ -192,6 +228,13 @@ def convert_official(source: str | Path, target: str | Path) -> Checkpoint:
     )
     save(target, checkpoint)
     return checkpoint
+
+
+def _presence_fit(values: Any) -> PresenceFit:
+    fit = PresenceFit(*(float(value) for value in values))
+    if not np.isfinite(fit).all():
+        raise ValueError(f"presence {values}")
+    return fit
 
 
 def _check_names(expected: list[str], actual: list[str], where: str) -> None:

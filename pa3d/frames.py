@@ -42,22 +42,11 @@ def apply_normalization(
 
     threads: at most so many; 0 takes OMP_NUM_THREADS, or the processors of this process.
     """
-    columns, negative = _columns(axes)
-    normalized = _C.normalize(np.ascontiguousarray(points), center, radius, columns, threads)
-    for column in negative:
-        np.negative(normalized[:, column], out=normalized[:, column])
-    return normalized
+    return _C.normalize(np.ascontiguousarray(points), center, radius, axes, threads)
 
 
 def ordered_columns(points: NDArray[np.float32], axes: tuple[int, int, int]) -> NDArray[np.float32]:  # (N, 3)
     """The columns of the points in the order of `axes`; ~i is minus column i."""
-    columns, negative = _columns(axes)
-    ordered = np.ascontiguousarray(points[:, columns])
-    ordered[:, negative] *= -1
+    ordered = np.ascontiguousarray(points[:, [axis if axis >= 0 else ~axis for axis in axes]])
+    ordered[:, [axis < 0 for axis in axes]] *= -1
     return ordered
-
-
-def _columns(axes: tuple[int, int, int]) -> tuple[tuple[int, int, int], list[int]]:
-    """The columns without signs, and which of the new ones are negative."""
-    x, y, z = (axis if axis >= 0 else ~axis for axis in axes)
-    return (x, y, z), [i for i, axis in enumerate(axes) if axis < 0]

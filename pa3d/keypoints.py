@@ -38,6 +38,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pa3d.checkpoint import Checkpoint
+from pa3d.encoder_input import without_outliers
 from pa3d.errors import InputError
 from pa3d.frames import TO_MODEL_AXES, UP_AXES, apply_normalization
 from pa3d.inputs import as_shape
@@ -214,7 +215,7 @@ def _surface(
         own = own[np.sort(np.random.default_rng(seed).choice(len(own), MAX_CANDIDATES, replace=False))]
         nearest = knn(np.ascontiguousarray(shape.points), np.ascontiguousarray(own), 1)[0][:, 0]
     if positions is None:
-        positions = own
+        positions = without_outliers(np.ascontiguousarray(own), segmenter.checkpoint.outliers)
         if shape.faces is not None:
             # A box has only eight vertices: candidates are all over the surface of a mesh, with its vertices.
             drawn = shape.sample(max(MAX_CANDIDATES - len(own), MAX_CANDIDATES // 2), seed)[0]

@@ -5,8 +5,8 @@
 
 The steps: points of the shape are sampled, moved into the unit sphere and the model's axes, and grouped into patches:
 128 groups of 32 neighbouring points. The encoder turns each patch into a unit vector in the text space. A patch's
-logits are its cosines with the vectors of the names, divided by the temperature. Every point takes the logits of the
-patches near it.
+logits are its cosines with the vectors of the names, divided by the temperature and the levels of the names. Every
+point takes the logits of the patches near it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from numpy.typing import ArrayLike, NDArray
 from pa3d import _C
 from pa3d.checkpoint import Checkpoint, load
 from pa3d.config import ASSIGN
+from pa3d.encoder_input import EncoderInput, encoder_input, sample_shape, subsample, without_outliers
 from pa3d.errors import InputError
-from pa3d.frames import TO_MODEL_AXES, UP_AXES, apply_normalization, normalization, ordered_columns
+from pa3d.frames import TO_MODEL_AXES, UP_AXES, apply_normalization, ordered_columns
 from pa3d.inputs import as_points, as_shape
 from pa3d.orient import best_direction, directions, negative_entropy
 from pa3d.profiling import Stopwatch, table
 from pa3d.rotations import rotate, rotation_to_y
-from pa3d.sampling import check_seed, sample_indices
 from pa3d.shape import Shape
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 Assign = Literal["nearest", "membership", "smooth"]
 DEFAULT_SAMPLE = 2048
 MAX_COORDINATE = 1e18  # of normalised points: float32 holds the squares of their distances
+MAX_LEVELS = 256  # sets of names whose levels a Segmenter keeps
 
 
 @dataclass
@@ -46,7 +47,7 @@ class PatchFeatures:
 
     centers (G, 3): patch centres in the model's axes, normalised; members (G, M): for each patch, indices into
     `points`; tokens (G, C): encoder output after the final norm; features (G, D): unit vectors in the text space;
-    points (N, 3): the sampled points, in the model's axes, normalised; timings: seconds per stage.
+    points (N, 3): the sampled points without outliers, in the model's axes, normalised; timings: seconds per stage.
     """
 
     centers: NDArray[np.float32]
@@ -67,6 +68,8 @@ class Segmentation:
         cloud.
     timings: seconds per stage: load (reading the shape), text, upright (with up="auto"), points (sampling and
         normalising), encode, label (from patches to points and faces). Parts of a stage are named "encode.embed".
+    presence (K,) float32: from 0 to 1, how sure it is that the shape has the part at all; found (K,) bool: whether
+        that is enough. Both are None if the checkpoint is not calibrated.
     """
 
     shape: Shape
@@ -78,6 +81,8 @@ class Segmentation:
     timings: dict[str, float] = field(default_factory=dict)
     model: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+    presence: NDArray[np.float32] | None = None
+    found: NDArray[np.bool_] | None = None
 
 
 class Segmenter:
@@ -107,6 +112,7 @@ class Segmenter:
         self.device = device
         self._threads = threads or 0
         self._text: Any = None
+        self._levels: dict[bytes, NDArray[np.float32]] = {}
         self._encoder: Any = self._make_encoder()
         self.precision: str = self._encoder.precision
 
@@ -125,7 +131,7 @@ class Segmenter:
 
         The encoder is built again where the copy arrives, so "auto" is the fastest precision of that processor.
         """
-        state = {**self.__dict__, "_text": None}
+        state = {**self.__dict__, "_text": None, "_levels": {}}
         del state["_encoder"]
         if self._embedded:
             state["checkpoint"] = None
@@ -215,17 +221,18 @@ class Segmenter:
             calls would return. When there are at least as many clouds as threads, each is encoded on one thread.
         sample: how many points to use, drawn at random with `seed`; None uses all points.
         up: which axis of the points is up; "y" swaps y and z, as the official code does.
-        normalize: subtract the mean and divide by the largest norm; False takes the points as they are.
+        normalize: leave out outliers where the checkpoint says so (Checkpoint.outliers), subtract the mean and divide
+            by the largest norm; False takes the points as they are.
         Raises InputError for points that are not (N, 3), empty, not finite or all equal.
         """
         if up not in UP_AXES:
             raise InputError(f"up is {up!r}; expected one of {', '.join(UP_AXES)}")
         if not _is_list_of_clouds(points):
-            return self._encode([_prepare(points, sample, up, normalize, seed)])[0]
+            return self._encode([self._prepare(points, sample, up, normalize, seed)])[0]
         clouds = []
         for i, cloud in enumerate(points):
             try:
-                clouds.append(_prepare(cloud, sample, up, normalize, seed))
+                clouds.append(self._prepare(cloud, sample, up, normalize, seed))
             except InputError as error:
                 raise InputError(f"cloud {i} of {len(points)}: {error}") from error
         return self._encode(clouds)
@@ -257,8 +264,9 @@ class Segmenter:
             the three nearest centres, weighted by inverse distance. "membership": the mean over the patches that
             contain the nearest sampled point; from the nearest centre if there are none. None takes what the
             checkpoint says: "smooth" for the embedded model, "nearest" for a converted one.
-        none: threshold from 0 to 1. Points whose best probability is below it get the label -1, none of the parts.
-            None gives every point one of the parts.
+        none: threshold from 0 to 1. Points whose best probability is below it get the label -1, none of the parts. If
+            the checkpoint is calibrated, it is the probability among the parts and "none of them" times the presence
+            of the part. None gives every point one of the parts.
         up: the axis that points up; None takes that of the shape (glTF is y-up, other files are read as y-up). "auto"
             ignores it, tries 26 directions and takes the one in which the names fit best (pa3d.orient). The encoder
             then runs 26 times, and settings["up_found"] is the direction, a unit vector in the axes of the shape.
@@ -283,28 +291,28 @@ class Segmenter:
         )
         if up == "auto":
             with clock("upright"):
-                direction = self._find_up(_sample_shape(upright, sample, seed), vectors)
+                direction = self._find_up(sample_shape(upright, sample, seed), vectors)
                 upright = replace(upright, points=rotate(upright.points, rotation_to_y(direction)), up="y")
         with clock("points"):
-            sampled = _sample_shape(upright, sample, seed)
-            center, radius = normalization(sampled)
-            axes = TO_MODEL_AXES[upright.up]
-            sampled = apply_normalization(sampled, center, radius, axes, self._threads)
+            used = self._input(sample_shape(upright, sample, seed), upright.up)
         with clock("encode"):
-            encoded = self._encode([sampled])[0]
+            encoded = self._encode([used.points])[0]
         clock.split("encode", encoded.timings)
         with clock("label"):
             logits = self._logits(encoded, vectors)
+            fit = self.checkpoint.presence
+            presence = None if fit is None else _C.presence(logits, fit.slope, fit.offset)
 
             def label(points: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-                normalized = apply_normalization(points, center, radius, axes, self._threads)
+                axes = TO_MODEL_AXES[upright.up]
+                normalized = apply_normalization(points, used.center, used.radius, axes, self._threads)
                 if not (np.abs(normalized) < MAX_COORDINATE).all():
                     raise InputError(
                         "the sampled points are so near to each other that float32 cannot hold the others in their "
                         "scale; remove outliers or give a larger sample"
                     )
                 patches = encoded.centers, encoded.members, encoded.points
-                return label_points(normalized, *patches, logits, assign_rule, none or 0.0, self._threads)
+                return label_points(normalized, *patches, logits, assign_rule, none or 0.0, self._threads, presence)
 
             labels, scores = label(upright.points)
             if missing is not None:
@@ -324,12 +332,16 @@ class Segmenter:
             "precision": self.precision,
             "device": self.device,
         }
+        if self.checkpoint.outliers:
+            settings["outliers"] = used.outliers
         if direction is not None:
             settings["up_found"] = direction.round(6).tolist()
         if profile:
             print(table({"time": clock.seconds}))
         model = self.checkpoint.name
-        return Segmentation(shape, names, labels, scores, face_labels, face_scores, clock.seconds, model, settings)
+        results = labels, scores, face_labels, face_scores
+        found = None if presence is None or fit is None else presence >= fit.threshold
+        return Segmentation(shape, names, *results, clock.seconds, model, settings, presence, found)
 
     def query(
         self,
@@ -377,10 +389,8 @@ class Segmenter:
 
         pa3d.frames.apply_normalization brings other points of the shape into the same frame.
         """
-        used = _sample_shape(shape, sample, seed)
-        center, radius = normalization(used)
-        points = apply_normalization(used, center, radius, TO_MODEL_AXES[shape.up], self._threads)
-        return self._encode([points])[0], center, radius
+        used = self._input(sample_shape(shape, sample, seed), shape.up)
+        return self._encode([used.points])[0], used.center, used.radius
 
     def embed_text(self, parts: Sequence[str], category: str | None = None) -> NDArray[np.float32]:  # (K, D)
         """Unit vectors of part names in the text space of this model.
@@ -423,11 +433,22 @@ class Segmenter:
     def _find_up(self, points: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float64]:  # (3,)
         """The up direction in which these names fit the points best."""
         candidates = directions()
-        axes = TO_MODEL_AXES["y"]
+        points = without_outliers(points, self.checkpoint.outliers, self._threads)
         clouds = [rotate(points, rotation_to_y(up)) for up in candidates]
-        encoded = self._encode([apply_normalization(cloud, *normalization(cloud), axes) for cloud in clouds])
+        axes = TO_MODEL_AXES["y"]
+        encoded = self._encode([encoder_input(cloud, axes, 0, self._threads).points for cloud in clouds])
         scores = [negative_entropy(_C.softmax(self._logits(patches, vectors))) for patches in encoded]
         return candidates[best_direction(np.array(scores))]
+
+    def _input(self, sampled: NDArray[np.float32], up: str) -> EncoderInput:
+        return encoder_input(sampled, TO_MODEL_AXES[up], self.checkpoint.outliers, self._threads)
+
+    def _prepare(
+        self, points: ArrayLike, sample: int | None, up: str, normalize: bool, seed: int
+    ) -> NDArray[np.float32]:  # (N, 3) in the model's axes
+        cloud = as_points(points, centered=normalize)
+        used = cloud[subsample(len(cloud), sample, seed)]
+        return self._input(used, up).points if normalize else ordered_columns(used, TO_MODEL_AXES[up])
 
     def _encode(self, clouds: list[NDArray[np.float32]]) -> list[PatchFeatures]:  # each (N, 3) in the model's axes
         outputs = self._encoder.encode_batch(clouds) if len(clouds) > 1 else [self._encoder(cloud) for cloud in clouds]
@@ -437,7 +458,21 @@ class Segmenter:
         ]
 
     def _logits(self, encoded: PatchFeatures, vectors: NDArray[np.float32]) -> NDArray[np.float32]:  # (G, K)
-        return _C.cosine_logits(encoded.features, np.ascontiguousarray(vectors), self.checkpoint.temperature)
+        vectors = np.ascontiguousarray(vectors)
+        levels = self._name_levels(vectors)
+        return _C.cosine_logits(encoded.features, vectors, self.checkpoint.temperature, levels)
+
+    def _name_levels(self, vectors: NDArray[np.float32]) -> NDArray[np.float32] | None:  # (K,)
+        """The levels of names (csrc/cpu/segment.h), computed once for a set of names; None without a bank."""
+        if self.checkpoint.bank is None:
+            return None
+        key = vectors.tobytes()
+        levels = self._levels.get(key)
+        if levels is None:
+            if len(self._levels) >= MAX_LEVELS:
+                self._levels = {}  # of another thread, too: it computes them again
+            self._levels[key] = levels = _C.name_levels(self.checkpoint.bank, vectors, self._threads)
+        return levels
 
 
 def check_options(assign: str | None, none: float | None) -> None:
@@ -461,35 +496,3 @@ def _is_list_of_clouds(points: Any) -> bool:
         return isinstance(points, list | tuple) and len(points) > 0 and np.ndim(points[0]) >= 2
     except ValueError:  # rows of different lengths
         return False
-
-
-def _prepare(
-    points: ArrayLike, sample: int | None, up: str, normalize: bool, seed: int
-) -> NDArray[np.float32]:  # (N, 3) in the model's axes
-    cloud = as_points(points, centered=normalize)
-    used, axes = cloud[_subsample(len(cloud), sample, seed)], TO_MODEL_AXES[up]
-    if not normalize:
-        return ordered_columns(used, axes)
-    center, radius = normalization(used)
-    return apply_normalization(used, center, radius, axes)
-
-
-def _check_sample(sample: int | None, seed: int) -> None:
-    if sample is not None and (not isinstance(sample, int | np.integer) or sample < 1):
-        raise InputError(f"sample is {sample!r}; expected an integer of at least 1, or None for every point")
-    check_seed(seed)
-
-
-def _subsample(n: int, sample: int | None, seed: int) -> slice | NDArray[np.int64]:
-    """Which of n points to use: all, or `sample` of them without repetition, in their own order."""
-    _check_sample(sample, seed)
-    if sample is None or sample >= n:
-        return slice(None)
-    return sample_indices(n, sample, seed)
-
-
-def _sample_shape(shape: Shape, sample: int | None, seed: int) -> NDArray[np.float32]:
-    if shape.faces is None or sample is None:
-        return shape.points[_subsample(len(shape.points), sample, seed)]
-    _check_sample(sample, seed)
-    return shape.sample(sample, seed)[0]

@@ -14,6 +14,7 @@ from pa3d.sampling import sample_surface
 
 # Coordinates this many times larger than the shape leave fewer than 20 of float32's 24 bits for it.
 _FAR_AWAY = 16
+_STRAY = 1000  # times the extent of most points: what lies farther away is no part of the shape
 _EXPECTED = "expected numbers of shape (N, 3), or a mesh or point cloud of trimesh or open3d"
 
 
@@ -153,6 +154,14 @@ def centered(
             finite = used[np.isfinite(used).all(axis=1)]
             low, high = (finite.min(axis=0), finite.max(axis=0)) if len(finite) else (origin, origin)
         extent = float((high - low).max())
+        some = points[:: max(1, len(points) // 1024)]
+        some = some[np.isfinite(some).all(axis=1)]
+        if len(some):
+            inner_low, inner_high = np.quantile(some, [0.05, 0.95], axis=0)
+            inner_extent = float((inner_high - inner_low).max())
+            # A few points far away, such as a (0, 0, 0) in a georeferenced scan, do not say where the shape is.
+            if extent > _STRAY * inner_extent > 0:
+                low, high, extent = inner_low, inner_high, inner_extent
         if np.abs([low, high]).max() > _FAR_AWAY * extent > 0:
             # A multiple of a power of two near the extent: few bits, so that subtracting it loses nothing.
             grid = 2.0 ** np.floor(np.log2(extent))

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 import pytest
 from clouds import cloud
-from tiny import TINY, random_checkpoint, write_tiny
+from tiny import TINY, calibrated_checkpoint, random_checkpoint, write_tiny
 
 import pa3d
 from pa3d import _C
 from pa3d.checkpoint import EMBEDDED, save
 from pa3d.config import ASSIGN, EncoderConfig
+from pa3d.frames import UP_AXES
 from pa3d.sampling import sample_indices
 from pa3d.segment import Segmenter
 from pa3d.shape import Shape
@@ -82,8 +83,9 @@ def library(built: Path) -> c.CDLL:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """tiny.safetensors in float32, half.safetensors with the same weights in float16."""
+    """tiny.safetensors in float32, half.safetensors with the same weights in float16, and calibrated.safetensors."""
     folder = tmp_path_factory.mktemp("weights")
+    save(folder / "calibrated.safetensors", calibrated_checkpoint())
     write_tiny(folder / "tiny.safetensors")
     save(folder / "half.safetensors", random_checkpoint(TINY), half=True)
     return folder
@@ -133,6 +135,14 @@ class Native:
             )
         )
         return labels, scores
+
+    def presence(self, points: np.ndarray, parts: Sequence[str], faces: np.ndarray | None = None, **values: Any) -> Any:
+        out = np.full(len(parts), np.nan, np.float32)
+        mesh = (None, c.c_int64(0)) if faces is None else cloud_of(faces)
+        names, count, options = strings(parts), c.c_int64(len(parts)), c.byref(self.options(**values))
+        given = (self.model, self.text, *cloud_of(points), *mesh, names, count, None, options)
+        self.check(self.lib.pa3d_presence(*given, pointer(out)))
+        return out
 
     def segment_vectors(self, points: np.ndarray, vectors: np.ndarray, **values: Any) -> np.ndarray:
         labels = np.full(len(points), -7, np.int32)
@@ -236,7 +246,7 @@ def test_the_program_says_what_is_wrong(built: Path, files: Path, tmp_path: Path
     assert subprocess.run([program], capture_output=True).returncode == 2
 
 
-@pytest.mark.parametrize("file", ["tiny", "half"])
+@pytest.mark.parametrize("file", ["tiny", "half", "calibrated"])
 def test_every_option_equals_python(library: c.CDLL, files: Path, file: str) -> None:
     path = files / f"{file}.safetensors"
     for precision in precisions():
@@ -245,14 +255,14 @@ def test_every_option_equals_python(library: c.CDLL, files: Path, file: str) -> 
             for n in (2, 20, 3000):
                 points = cloud("random", n) * 3 + 5
                 for i, assign in enumerate(ASSIGN):
-                    for j, up in enumerate("xyz"):
-                        none = [0.0, 0.3, 1.0][j]
+                    for j, up in enumerate(UP_AXES):
+                        none = [0.0, 0.3, 1.0][j % 3]
                         r = segmenter.segment(
                             *(points, PARTS),
                             **{"category": "chair", "sample": None, "assign": assign, "up": up, "none": none},
                         )
                         labels, scores = native.segment(
-                            points, PARTS, "chair", assign=i, up=j, none=none, threads=1 + j
+                            points, PARTS, "chair", assign=i, up=j, none=none, threads=1 + j % 3
                         )
                         assert same(labels, r.labels) and same(scores, r.scores)
 
@@ -280,6 +290,56 @@ def test_the_sampled_points(library: c.CDLL, files: Path) -> None:
         assert same(native.encode(points)[3], segmenter.encode(points).features)
         options = native.lib.pa3d_default_options()
         assert (options.up, options.assign, options.none, options.sample) == (1, 3, 0.0, 2048)
+
+
+@pytest.mark.parametrize("file", ["calibrated", "embedded"])
+def test_dirty_clouds_and_presence_equal_python(library: c.CDLL, files: Path, file: str) -> None:
+    """Stray points, levels and presence, in one session after the other with other names and clouds."""
+    path = EMBEDDED if file == "embedded" else files / f"{file}.safetensors"
+    rng = np.random.default_rng(0)
+    segmenter = Segmenter.from_pretrained(path, precision="fp32")
+    with Native(library, path) as native:
+        for n, parts in ((500, PARTS), (5000, PARTS[:2]), (3000, PARTS), (3000, PARTS[::-1]), (40, ["leg"])):
+            points = np.concatenate([cloud("planar", n), rng.uniform(-9, 9, (n // 20, 3)).astype(np.float32)])
+            points = points[rng.permutation(len(points))]
+            for sample, none in ((0, 0.0), (2048, 0.0), (2048, 0.35)):
+                r = segmenter.segment(points, parts, sample=sample or None, none=none)
+                labels, scores = native.segment(points, parts, sample=sample, none=none)
+                assert same(labels, r.labels) and same(scores, r.scores)
+                assert same(native.presence(points, parts, sample=sample), r.presence)
+            chosen = sample_indices(len(points), 300, 0)
+            given = segmenter.encode(points, sample=300)
+            centers, members, _, features = native.encode(points, sample=300)
+            assert same(centers, given.centers) and same(features, given.features)
+            kept = chosen[~_C.find_outliers(points[chosen], 3.0)]
+            assert n < 100 or len(kept) < len(chosen)
+            assert same(members, kept[given.members])
+        points, faces = cloud("random", 500), rng.integers(0, 500, (900, 3)).astype(np.int32)
+        r = segmenter.segment(Shape(points, faces), PARTS)
+        assert same(native.presence(points, PARTS, faces, sample=2048), r.presence)
+
+
+def test_presence_needs_a_calibration(library: c.CDLL, files: Path) -> None:
+    with (
+        Native(library, files / "tiny.safetensors") as native,
+        pytest.raises(RuntimeError, match="the model has no calibration of presence") as error,
+    ):
+        native.presence(cloud("random", 100), PARTS)
+    assert error.value.args[0] == INVALID
+
+
+def test_damaged_calibrations(library: c.CDLL, tmp_path: Path) -> None:
+    path = tmp_path / "damaged.safetensors"
+    for change, message in (
+        ({"bank": np.zeros((3, 384), np.int8)}, "bank has a zero row"),
+        ({"bank": np.zeros((0, 384), np.int8)}, "bank is not I8 with rows of 384"),
+        ({"bank": np.ones((3, 40), np.int8)}, "bank is not I8 with rows of 384"),
+        ({"outliers": -1.0}, "outliers is below 0"),
+        ({"presence": (1.0, 2.0)}, "presence does not have three numbers"),
+    ):
+        save(path, replace(calibrated_checkpoint(), **change))  # type: ignore[arg-type]
+        status, said = load(library, tmp_path, path.read_bytes())
+        assert status == FILE and message in said
 
 
 @pytest.mark.parametrize("n", [1000, 2048, 2049, 20_000, 200_000])
@@ -414,7 +474,7 @@ def test_wrong_arguments(library: c.CDLL, files: Path) -> None:
             (good, [], {}, "count is 0; expected at least one part"),
             (good, ["leg", "Leg"], {}, "part name 'leg' is given twice; give every name once"),
             (good, ["?!"], {}, r"part name '\?!' is empty without its punctuation"),
-            (good, PARTS, {"up": 3}, "up is not one of"),
+            (good, PARTS, {"up": 6}, "up is not one of"),
             (good, PARTS, {"assign": -1}, "assign is not one of"),
             (good, PARTS, {"none": 1.5}, "none is 1.5"),
             (good, PARTS, {"none": float("nan")}, "none is"),

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ import numpy as np
 import pytest
 from meshes import CLOUD_SUFFIXES, MESH_SUFFIXES, write_shape
 from official import official_state, save_pickle
-from tiny import write_tiny
+from tiny import calibrated_checkpoint, write_tiny
 
 from pa3d import __version__
-from pa3d.checkpoint import EMBEDDED, load
+from pa3d.checkpoint import EMBEDDED, PresenceFit, load, save
 from pa3d.cli import main
 from pa3d.cli.info import EXTRAS
 from pa3d.cli.options import part_names, sample_size
@@ -125,6 +126,21 @@ def test_a_part_that_is_nowhere_has_no_confidence(here: Path, capsys: Capture) -
     assert pa3d("segment", "two.npy", "--parts", parts, "--model", "tiny.safetensors", "--no-pictures") == 0
     absent = [line for line in capsys.readouterr().out.splitlines() if " 0.0 %" in line]
     assert absent and all(line.rstrip().endswith("%") for line in absent)
+
+
+def test_presence_of_a_calibrated_model(here: Path, capsys: Capture) -> None:
+    checkpoint = replace(calibrated_checkpoint(), presence=PresenceFit(0.4, -0.3, 1.1))
+    save(here / "calibrated.safetensors", checkpoint)
+    common = ("segment", "ring.ply", "--parts", "inner side, outer side", "--no-pictures")
+    assert pa3d(*common, "--model", "calibrated.safetensors") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split()[-2:] == ["confidence", "presence"]
+    assert all(line.endswith("not found") for line in lines[2:4])
+    save(here / "calibrated.safetensors", replace(checkpoint, presence=PresenceFit(0.4, -0.3, 0.0)))
+    assert pa3d(*common, "--model", "calibrated.safetensors", "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert all(0 < part["presence"] < 1 for part in summary["parts"])
+    assert summary["not_found"] == [part["name"] for part in summary["parts"] if part["count"] == 0]
 
 
 @pytest.mark.parametrize("suffix", [*MESH_SUFFIXES, *CLOUD_SUFFIXES])

@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import threading
 from pathlib import Path
@@ -145,7 +146,10 @@ def open_page(folder: Path, browser: str, timeout: float = 300) -> dict[str, Any
     url = f"http://127.0.0.1:{server.server_address[1]}/index.html"
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-port=0"]
     profile = f"--user-data-dir={folder / 'profile'}"
-    process = subprocess.Popen([browser, *options, profile, url], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # A session of its own: the command may be a shell script, whose end would leave the browser behind.
+    process = subprocess.Popen(
+        [browser, *options, profile, url], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         return results.get(timeout=timeout)
     except Empty:
@@ -153,7 +157,7 @@ def open_page(folder: Path, browser: str, timeout: float = 300) -> dict[str, Any
             f"the page did not answer within {timeout} s; the browser ended: {process.poll()}"
         ) from None
     finally:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         server.shutdown()
         server.server_close()

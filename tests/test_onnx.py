@@ -298,3 +298,59 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     ):
         assert main(["export", *arguments]) == 2
         assert message in capsys.readouterr().err and not list(tmp_path.glob("x.*"))
+
+
+def with_strays(n: int, seed: int = 0) -> Floats:
+    """A sphere, a chain and a patch of five points beside it, and strays: alone, in pairs, in fours, far away."""
+    rng = np.random.default_rng([n, seed])
+    sphere = rng.standard_normal((n, 3))
+    sphere /= np.linalg.norm(sphere, axis=1, keepdims=True)
+    gap = 4 / n**0.5  # a little more than the distance between neighbours
+    chain = [[1 + gap * i, 0, 0] for i in range(12)]
+    groups = [
+        center + gap / 2 * rng.standard_normal((size, 3))
+        for size, center in zip((1, 2, 3, 4, 5, 1), 3 * rng.standard_normal((6, 3)), strict=True)
+    ]
+    points = np.concatenate([sphere, chain, *groups, [[1e3, 0, 0]], sphere[:20]])
+    return points[rng.permutation(len(points))].astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "strays"])
+@pytest.mark.parametrize("n", [10, 31, 32, 40, 400, 2500])
+def test_outliers(kind: str, n: int) -> None:
+    """The points that the graph leaves out are those of pa3d."""
+    from pa3d.onnx_export.graph import Graph
+    from pa3d.onnx_export.outliers import keep_points
+    from pa3d.ops import find_outliers
+
+    for factor in (1.0, 3.0):
+        g = Graph()
+        g.output("keep", keep_points(g, g.input("points", np.float32, "N", 3), factor), np.bool_, "N")
+        opened = session(g.model({}))
+        for seed in range(3):
+            points = with_strays(n, seed) if kind == "strays" else cloud(kind, n, seed)
+            assert np.array_equal(run(opened, points=points)["keep"], ~find_outliers(points, factor))
+
+
+@pytest.mark.parametrize("inputs", ["points", "centers"])
+def test_outliers_and_levels(inputs: str) -> None:
+    """A checkpoint with both: its centres are those without the strays, and its names are levelled."""
+    from pa3d.ops import find_outliers
+
+    bank = np.random.default_rng(2).integers(-127, 128, (200, TINY.text_dim)).astype(np.int8)
+    checkpoint = replace(random_checkpoint(TINY), outliers=3.0, bank=bank)
+    segmenter, points = Segmenter(checkpoint, precision="fp32"), with_strays(600)
+    outlier = find_outliers(points, 3.0)
+    assert 5 < outlier.sum() < 20
+    vectors = unit_rows(len(NAMES), TINY.text_dim)
+    encoded = segmenter.encode(points)
+    members = np.flatnonzero(~outlier)[encoded.members]
+    more = {} if inputs == "points" else {"centers": encoded.centers, "members": members}
+    out = run(build_model(checkpoint, inputs=inputs, scores=True), points=points, text_vectors=vectors, **more)
+    shown = segmenter.segment(points, NAMES, text_vectors=vectors, sample=None)
+    assert inputs == "centers" or np.array_equal(out["centers"], encoded.centers)
+    assert np.abs(out["features"] - encoded.features).max() <= FEATURE_TOLERANCE
+    assert np.abs(out["scores"] - shown.scores).max() < 1e-3
+    assert (out["labels"] == shown.labels).mean() >= LABELS_EQUAL and len(out["labels"]) == len(points)
+    plain = run(build_model(replace(checkpoint, bank=None), scores=True), points=points, text_vectors=vectors)
+    assert np.abs(out["scores"] - plain["scores"]).max() > 0.01

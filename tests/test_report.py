@@ -42,6 +42,8 @@ class Result:
     timings: dict[str, float] = field(default_factory=lambda: {"load": 0.25, "encode": 1 / 3})
     model: str = "a model"
     settings: dict[str, Any] = field(default_factory=lambda: {"seed": 0, "none": None})
+    presence: np.ndarray | None = None
+    found: np.ndarray | None = None
 
 
 def one_hot(labels: np.ndarray, k: int, sure: float = 0.8) -> np.ndarray:
@@ -122,6 +124,25 @@ def test_summary() -> None:
     assert facts["model"] == "a model" and facts["settings"] == {"seed": 0, "none": None}
     assert facts["versions"].keys() == {"pa3d", "python", "numpy", "machine"}
     assert summary(cloud())["shape"].keys() >= {"points"} and summary(cloud())["count_of"] == "points"
+
+
+def test_presence() -> None:
+    """A part is found when its presence suffices and some of the shape belongs to it."""
+    plain = summary(ball())
+    assert plain["not_found"] == [] and all(part["presence"] is part["found"] is None for part in plain["parts"])
+    result = replace(ball(), presence=np.float32([0.9, 0.2, 0.8]), found=np.array([True, False, True]))
+    assert [(row.presence, row.found) for row in part_rows(result)] == [
+        (pytest.approx(0.9), True),
+        (pytest.approx(0.2), False),
+        (pytest.approx(0.8), False),
+        (None, None),
+    ]
+    facts = json.loads(json.dumps(summary(result)))
+    assert facts["not_found"] == ["right half", "never"] and facts["parts"][1]["presence"] == 0.2
+    data = data_of(page := parts_html(result))
+    assert [part["found"] for part in data["parts"]] == [True, False, False, None]
+    assert "not found: right half, never" in page and "not found: right half" not in parts_html(ball())
+    assert parts_png(result) != parts_png(ball())  # the legend says it
 
 
 def test_confidence() -> None:

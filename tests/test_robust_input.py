@@ -75,6 +75,27 @@ def test_far_coordinates_of_every_entry(segmenter: Segmenter, points: NDArray[np
     assert np.abs(found - UTM - expected).max() < 1e-3
 
 
+def test_a_stray_point_does_not_cost_the_precision_of_the_others() -> None:
+    """A scan in metres far from zero, whose missing returns are (0, 0, 0)."""
+    scan = np.random.default_rng(0).random((3000, 3)) * [40, 30, 10] + [500_000, 5_400_000, 300]
+    dirty = scan.copy()
+    dirty[[5, 800, 801]] = 0
+    clean, shape = Shape(scan), Shape(dirty)
+    kept = np.delete(np.arange(3000), [5, 800, 801])
+    assert np.abs(shape.points + shape.origin - dirty)[kept].max() < 1e-5
+    assert np.abs(shape.points + shape.origin - dirty).max() < 1
+    assert np.array_equal(clean.origin, Shape(scan).origin) and np.abs(shape.origin - clean.origin).max() <= 64
+    # Shapes without such points stay as they were: the origin is that of the middle.
+    assert not Shape(scan - scan.mean(axis=0)).origin.any()
+
+
+def test_missing_returns_at_zero_change_hardly_a_label(segmenter: Segmenter, points: NDArray[np.float64]) -> None:
+    clean = segmenter.segment(points + UTM, PARTS)
+    dirty = segmenter.segment(np.concatenate([points + UTM, np.zeros((3, 3))]), PARTS)
+    assert (dirty.labels[: len(points)] == clean.labels).mean() > 0.99 and dirty.settings["outliers"] == 3
+    assert dirty.presence is not None and np.allclose(dirty.presence, clean.presence, atol=0.02)
+
+
 def test_origin_by_hand() -> None:
     shape = Shape(np.array([[1000.25, 2000.5, 10.0], [1001.25, 2000.75, 10.0]]))
     assert shape.points.dtype == np.float32

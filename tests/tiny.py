@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pa3d.checkpoint import Checkpoint, save
+from pa3d.checkpoint import Checkpoint, PresenceFit, save
 from pa3d.config import EncoderConfig
 
 TINY = EncoderConfig(
@@ -36,6 +36,14 @@ def random_checkpoint(config: EncoderConfig, seed: int = 0, text_space: str = "a
             x = 1 + 0.2 * x
         tensors[name] = x.astype(np.float32)
     return Checkpoint(config, tensors, text_space, 0.07, name="tiny")
+
+
+def calibrated_checkpoint(config: EncoderConfig = TINY) -> Checkpoint:
+    """With all that scripts/calibrate_names.py adds; names have levels from 1 to about 2."""
+    rng = np.random.default_rng(7)
+    bank = rng.integers(-127, 128, (60, config.text_dim)).astype(np.int8)
+    fit = PresenceFit(0.4, -0.3, 0.5)
+    return replace(random_checkpoint(config), outliers=3.0, bank=bank, presence=fit, assign="smooth")
 
 
 def write_tiny(path: Path, *, text_space: str = "all-MiniLM-L6-v2", text_dim: int = 384) -> Path:

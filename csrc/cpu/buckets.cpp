@@ -29,10 +29,6 @@ void radix_sort(std::vector<uint64_t>& pairs) {
 }  // namespace
 
 Buckets make_buckets(const float* points, int64_t n, int64_t size) {
-  Buckets out;
-  out.n = n;
-  out.size = size;
-  out.count = (n + size - 1) / size;
   float low[3], high[3];
   for (int a = 0; a < 3; ++a) low[a] = high[a] = points[a];
   for (int64_t i = 0; i < n; ++i)
@@ -42,14 +38,21 @@ Buckets make_buckets(const float* points, int64_t n, int64_t size) {
     }
   double extent = 0;
   for (int a = 0; a < 3; ++a) extent = std::max(extent, static_cast<double>(high[a]) - low[a]);
-  const double scale = extent > 0 ? 1023.0 / extent : 0;
+  return make_buckets(points, n, size, {{low[0], low[1], low[2]}, extent});
+}
 
+Buckets make_buckets(const float* points, int64_t n, int64_t size, const Cube& cube) {
+  Buckets out;
+  out.n = n;
+  out.size = size;
+  out.count = (n + size - 1) / size;
+  const double scale = cube.extent > 0 ? 1023.0 / cube.extent : 0;
   std::vector<uint64_t> order(n);
   for (int64_t i = 0; i < n; ++i) {
     uint32_t key = 0;
     for (int a = 0; a < 3; ++a) {
-      const double cell = (static_cast<double>(points[3 * i + a]) - low[a]) * scale;
-      key |= expand_bits(static_cast<uint32_t>(std::min(cell, 1023.0))) << a;
+      const double cell = (static_cast<double>(points[3 * i + a]) - cube.low[a]) * scale;
+      key |= expand_bits(static_cast<uint32_t>(std::max(0.0, std::min(cell, 1023.0)))) << a;
     }
     order[i] = static_cast<uint64_t>(key) << 32 | static_cast<uint64_t>(i);
   }

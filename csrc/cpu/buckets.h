@@ -17,7 +17,13 @@ struct Buckets {
   int64_t padded_count() const { return (count + 15) & ~int64_t{15}; }
 };
 
-// size: points per bucket, a multiple of 16. n < 2^31, finite coordinates.
+// The cube whose 1024^3 cells give the order of the points; what lies outside counts to the cells at its border.
+struct Cube {
+  double low[3], extent;
+};
+
+// size: points per bucket, a multiple of 16. n < 2^31, finite coordinates. cube: without it, that of all points.
 Buckets make_buckets(const float* points, int64_t n, int64_t size);
+Buckets make_buckets(const float* points, int64_t n, int64_t size, const Cube& cube);
 
 }  // namespace pa3d

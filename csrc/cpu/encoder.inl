@@ -64,8 +64,6 @@ struct Block {
 // With this many rows per thread or more, it is faster that every task reads all weights than that threads wait for
 // each other (bench/bench_segment.py).
 constexpr int64_t kMinRowsPerThread = 48;
-// So that a thread which the system stops in a task leaves little work undone.
-constexpr int64_t kTasksPerThread = 3;
 
 template <class T>
 class EncoderOf : public Encoder {
@@ -170,12 +168,13 @@ class EncoderOf : public Encoder {
     // With enough rows, a task takes its rows from one attention to the next. Otherwise tasks divide the columns, which
     // reads the weights once.
     const bool by_rows = num_threads == 1 || num_tokens >= kMinRowsPerThread * num_threads;
-    const Chunks rows(num_tokens, num_threads == 1 ? 1 : kTasksPerThread * num_threads, kMR);
+    const int64_t wanted_tasks = num_threads == 1 ? 1 : kTasksPerThread * num_threads;
+    const Chunks rows(num_tokens, wanted_tasks, kMR);
     const auto for_rows = [&](const auto& body) {
       team.run(rows.count, [&](int64_t task, int) { body(rows.begin(task), rows.end(task)); });
     };
     const auto for_columns = [&](const PackedWeight<T>& w, const auto& body) {
-      const Chunks panels(w.panels, kTasksPerThread * num_threads, 1);
+      const Chunks panels(w.panels, wanted_tasks, 1);
       team.run(panels.count, [&](int64_t task, int) { body(panels.begin(task), panels.end(task)); });
     };
     const auto before_attention = [&](const Block<T>& block, int64_t begin, int64_t end) {
@@ -252,7 +251,7 @@ class EncoderOf : public Encoder {
     }
     const auto blocks_done = Clock::now();
 
-    const Chunks patches(g, num_threads == 1 ? 1 : kTasksPerThread * num_threads, kMR);
+    const Chunks patches(g, wanted_tasks, kMR);
     team.run(patches.count, [&](int64_t task, int) {
       const int64_t from = patches.begin(task), to = patches.end(task);
       layer_norm_rows<AttnType>(s.x.data() + ld, ld, dim, from, to, norm_.gamma.data(), norm_.beta.data(), c_.norm_eps,

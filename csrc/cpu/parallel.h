@@ -8,6 +8,11 @@
 
 namespace pa3d {
 
+// Into how many tasks per thread a call divides its work, so that a thread which the system stops in a task leaves
+// little undone. In builds that took turns, encoding 2,048 points on two threads took 1 to 5 % longer with 2 tasks than
+// with 3, and no less time with 5.
+constexpr int64_t kTasksPerThread = 3;
+
 // The range [from, to) of n items for part `index` of `parts`.
 inline void partition(int64_t n, int64_t index, int64_t parts, int64_t* from, int64_t* to) {
   *from = n * index / parts;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 #include "interpolate.h"
@@ -14,13 +15,14 @@ namespace {
 constexpr int64_t kPointsPerTask = 4096;
 
 // Sixteen partial sums, then their sum in order: fast, and the order does not depend on the compiler.
-float dot(const float* a, const float* b, int64_t n) {
+template <class T>
+float dot(const T* a, const float* b, int64_t n) {
   constexpr int kLanes = 16;
   float lane[kLanes] = {}, total = 0;
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes)
-    for (int l = 0; l < kLanes; ++l) lane[l] += a[i + l] * b[i + l];
-  for (int l = 0; i + l < n; ++l) lane[l] += a[i + l] * b[i + l];
+    for (int l = 0; l < kLanes; ++l) lane[l] += static_cast<float>(a[i + l]) * b[i + l];
+  for (int l = 0; i + l < n; ++l) lane[l] += static_cast<float>(a[i + l]) * b[i + l];
   for (float sum : lane) total += sum;
   return total;
 }
@@ -45,13 +47,25 @@ float exp_nonpositive(float v) {
   return p * scale;
 }
 
-int32_t label_of(const float* logits, const float* scores, int64_t num_parts, float none) {
+// When a point belongs to none of the parts.
+struct None {
+  float threshold;
+  const float* presence;  // (num_parts), or null
+};
+
+int32_t label_of(const float* logits, const float* scores, int64_t num_parts, const None& none) {
   const int64_t best = std::max_element(logits, logits + num_parts) - logits;
-  return *std::max_element(scores, scores + num_parts) < none ? -1 : static_cast<int32_t>(best);
+  float probability = *std::max_element(scores, scores + num_parts);
+  if (none.presence) {
+    const float logit = logits[best];  // that of "none of them" is 0
+    const float odds = logit > 0 ? exp_nonpositive(-logit) : 1 / exp_nonpositive(logit);
+    probability = probability / (1 + probability * odds) * none.presence[best];
+  }
+  return probability < none.threshold ? -1 : static_cast<int32_t>(best);
 }
 
 // Labels and scores of points that share rows of logits: computed once per row, then copied to the points.
-void label_by_index(const int32_t* index, int64_t n, std::vector<float> logits, int64_t num_parts, float none,
+void label_by_index(const int32_t* index, int64_t n, std::vector<float> logits, int64_t num_parts, const None& none,
                     int threads, int32_t* labels, float* scores) {
   const int64_t rows = static_cast<int64_t>(logits.size()) / num_parts;
   std::vector<float> probability(logits);
@@ -108,8 +122,11 @@ Normalization normalization(const float* points, int64_t n) {
 void normalize(const float* points, int64_t n, const Normalization& norm, const int axes[3], int threads, float* out) {
   parallel_for(n, kPointsPerTask, threads, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
-      for (int a = 0; a < 3; ++a)
-        out[3 * i + a] = static_cast<float>((points[3 * i + axes[a]] - norm.center[axes[a]]) / norm.radius);
+      for (int a = 0; a < 3; ++a) {
+        const int axis = axes[a] < 0 ? ~axes[a] : axes[a];
+        const float value = static_cast<float>((points[3 * i + axis] - norm.center[axis]) / norm.radius);
+        out[3 * i + a] = axes[a] < 0 ? -value : value;
+      }
   });
 }
 
@@ -133,11 +150,52 @@ void unit_mean(const float* rows, int64_t n, int64_t dim, float* out) {
   unit_rows(mean.data(), 1, dim, out);
 }
 
+void name_levels(const int8_t* bank, int64_t bank_rows, const float* vectors, int64_t num_parts, int64_t dim,
+                 int threads, float* levels) {
+  std::vector<float> cosine(bank_rows * num_parts);
+  parallel_for(bank_rows, 64, threads, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int8_t* row = bank + i * dim;
+      int64_t sq_norm = 0;
+      for (int64_t j = 0; j < dim; ++j) sq_norm += int64_t{row[j]} * row[j];
+      const float norm = std::sqrt(static_cast<float>(sq_norm));
+      for (int64_t j = 0; j < num_parts; ++j) cosine[j * bank_rows + i] = dot(row, vectors + j * dim, dim) / norm;
+    }
+  });
+  const int64_t rank = (bank_rows - 1) * 95 / 100;
+  for (int64_t j = 0; j < num_parts; ++j) {
+    float* const row = cosine.data() + j * bank_rows;
+    std::nth_element(row, row + rank, row + bank_rows);
+    levels[j] = 1 + 10 * std::max(0.0f, row[rank]);
+  }
+}
+
 void cosine_logits(const float* features, int64_t num_centers, const float* vectors, int64_t num_parts, int64_t dim,
-                   float temperature, float* out) {
+                   float temperature, float* out, const float* levels) {
   for (int64_t i = 0; i < num_centers; ++i)
-    for (int64_t j = 0; j < num_parts; ++j)
-      out[i * num_parts + j] = dot(features + i * dim, vectors + j * dim, dim) / temperature;
+    for (int64_t j = 0; j < num_parts; ++j) {
+      const float logit = dot(features + i * dim, vectors + j * dim, dim) / temperature;
+      out[i * num_parts + j] = levels ? logit / levels[j] : logit;
+    }
+}
+
+void presence(const float* logits, int64_t num_centers, int64_t num_parts, double slope, double offset, float* out) {
+  std::vector<double> log_odds(num_parts, -std::numeric_limits<double>::infinity()), term(num_parts);
+  for (int64_t i = 0; i < num_centers; ++i, logits += num_parts) {
+    const int64_t first = std::max_element(logits, logits + num_parts) - logits;
+    const double largest = std::max(0.0f, logits[first]);
+    double others = std::exp(-largest);  // of the first; the sum of all minus its term would cancel
+    for (int64_t j = 0; j < num_parts; ++j) {
+      term[j] = std::exp(logits[j] - largest);
+      if (j != first) others += term[j];
+    }
+    for (int64_t j = 0; j < num_parts; ++j) {
+      const double rest = j == first ? others : others + term[first] - term[j];
+      log_odds[j] = std::max(log_odds[j], logits[j] - largest - std::log(std::max(rest, 1e-300)));
+    }
+  }
+  for (int64_t j = 0; j < num_parts; ++j)
+    out[j] = static_cast<float>(1 / (1 + std::exp(-(slope * log_odds[j] + offset))));
 }
 
 void softmax(float* rows, int64_t n, int64_t num_parts) {
@@ -150,7 +208,8 @@ void softmax(float* rows, int64_t n, int64_t num_parts) {
 }
 
 void label_points(const float* query_points, int64_t n, const Patches& p, const float* logits, int64_t num_parts,
-                  Assign assign, float none, int threads, int32_t* labels, float* scores) {
+                  Assign assign, float threshold, int threads, int32_t* labels, float* scores, const float* presence) {
+  const None none{threshold, threshold > 0 ? presence : nullptr};
   if (assign == Assign::smooth) {
     std::vector<float> buffer;
     if (scores == nullptr) buffer.resize(n * num_parts);

@@ -14,16 +14,26 @@ struct Normalization {
 // That of points (n, 3): center 0 and radius 1 if the points are already normalised up to rounding; radius 0 if all
 // points are equal.
 Normalization normalization(const float* points, int64_t n);
-// out (n, 3): column a is axis axes[a] of (points - center) / radius.
+// out (n, 3): column a is axis axes[a] of (points - center) / radius; an axis of ~i is minus axis i.
 void normalize(const float* points, int64_t n, const Normalization& norm, const int axes[3], int threads, float* out);
 
 // Divides rows (n, dim) by their norms. Returns false if a row is zero or not finite.
 bool unit_rows(const float* in, int64_t n, int64_t dim, float* out);
 // The mean of the normalised rows (n, dim), normalised again: out (dim). It makes a part's vector from its prompts.
 void unit_mean(const float* rows, int64_t n, int64_t dim, float* out);
-// out (num_centers, num_parts) = features (num_centers, dim) @ vectors (num_parts, dim)^T / temperature
+// Some names lie near the features of almost every patch and would win where they should not. The level of a name says
+// by how much: levels (num_parts) = 1 + 10 max(0, q). q is the cosine of vectors (num_parts, dim) that 95 % of the rows
+// of bank (bank_rows, dim) do not exceed; the bank holds features of patches of many shapes. No row of it is zero.
+void name_levels(const int8_t* bank, int64_t bank_rows, const float* vectors, int64_t num_parts, int64_t dim,
+                 int threads, float* levels);
+// out (num_centers, num_parts) = features (num_centers, dim) @ vectors (num_parts, dim)^T / temperature / levels
+// (num_parts). levels may be null, for ones.
 void cosine_logits(const float* features, int64_t num_centers, const float* vectors, int64_t num_parts, int64_t dim,
-                   float temperature, float* out);
+                   float temperature, float* out, const float* levels = nullptr);
+// How sure it is that a part occurs at all: presence (num_parts), 0 to 1, from logits (num_centers, num_parts) of the
+// patches. The candidates at a patch are the names and "none of them", whose logit is 0. With the odds of a name at the
+// patch where they are highest, presence = 1 / (1 + exp(-(slope * log(odds) + offset))).
+void presence(const float* logits, int64_t num_centers, int64_t num_parts, double slope, double offset, float* out);
 
 // softmax over each of rows (n, num_parts), in place.
 void softmax(float* rows, int64_t n, int64_t num_parts);
@@ -43,12 +53,14 @@ struct Patches {
 
 // Labels (n) and scores (n, num_parts) at query_points (n, 3), from the logits (num_centers, num_parts) of the patches.
 // A label is the part with the largest logit, the first if several are equal, or -1 if its probability is below `none`.
-// labels or scores may be null. The logits of a point are
+// With presence (num_parts), this is the probability among the names and "none of them", whose logit is 0, times the
+// presence of the name. labels, scores and presence may be null. The logits of a point are
 //   nearest: those of the nearest centre
 //   membership: the mean over the patches that contain the encoded point nearest to it; if there are none, those of
 //     the centre nearest to that encoded point
 //   smooth: those of the three nearest centres, weighted by inverse distance
 void label_points(const float* query_points, int64_t n, const Patches& patches, const float* logits, int64_t num_parts,
-                  Assign assign, float none, int threads, int32_t* labels, float* scores);
+                  Assign assign, float none, int threads, int32_t* labels, float* scores,
+                  const float* presence = nullptr);
 
 }  // namespace pa3d

@@ -165,7 +165,6 @@ class TextEncoderOf : public TextEncoder {
 
  private:
   static constexpr int64_t kBatchTokens = 512;  // bounds the memory of long lists
-  static constexpr int64_t kTasksPerThread = 3;
 
   void encode_batch(const int32_t* ids, const int64_t* lengths, int64_t n, int64_t tokens, int64_t longest,
                     int n_threads, TextWorkspace& s, float* out) const {

@@ -72,9 +72,10 @@ struct Team::Session {
   static int64_t next(uint64_t word) { return static_cast<int64_t>(word & kTaskMask); }
   static int64_t count(uint64_t word) { return static_cast<int64_t>(word >> kTaskBits & kTaskMask); }
 
-  // What a phase runs. Written while no task is left and read after a task was taken.
+  // What a phase runs, and the number of its first task. Written while no task is left and read after a task was taken.
   Function function = nullptr;
   const void* context = nullptr;
+  int64_t first = 0;
   std::atomic<int64_t> done{0};
 
   std::mutex mutex;
@@ -96,7 +97,7 @@ struct Team::Session {
       if (!word.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
       const int64_t tasks = count(seen);
       try {
-        function(context, next(seen), slot);
+        function(context, first + next(seen), slot);
       } catch (...) {
         const std::lock_guard<std::mutex> lock(mutex);
         if (!error) error = std::current_exception();
@@ -132,7 +133,9 @@ struct Team::Session {
     phase_began.notify_all();
   }
 
-  void run(int64_t tasks, Function f, const void* c) {
+  // Tasks [begin, begin + tasks).
+  void run(int64_t begin, int64_t tasks, Function f, const void* c) {
+    first = begin;
     function = f;
     context = c;
     done.store(0, std::memory_order_relaxed);
@@ -169,12 +172,12 @@ class ThreadPool {
   // The caller's part of the session is over. Threads that are still in it leave when they notice.
   void close(Team::Session* session) {
     session->publish(Team::Session::kClosed);
-    std::unique_lock<std::mutex> lock(mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     if (session->wanted > 0) {
       waiting_.erase(std::find(waiting_.begin(), waiting_.end(), session));
       waiting_size_.store(waiting_.size());
     }
-    leave(session, lock);
+    leave(session);
   }
 
  private:
@@ -220,12 +223,12 @@ class ThreadPool {
       lock.unlock();
       session->serve(slot);
       lock.lock();
-      leave(session, lock);
+      leave(session);
     }
   }
 
-  // Frees the session if this was its last user. `lock` holds the pool's mutex, before and after.
-  static void leave(Team::Session* session, std::unique_lock<std::mutex>&) {
+  // Frees the session if this was its last user. The caller holds the pool's mutex.
+  static void leave(Team::Session* session) {
     if (--session->users == 0) delete session;
   }
 
@@ -318,14 +321,10 @@ int count_default_threads() {
 
 }  // namespace
 
-int default_threads() {
-  static const int threads = count_default_threads();
-  return threads;
-}
-
 int resolve_threads(int threads) {
   if (in_task) return 1;
-  return threads > 0 ? threads : default_threads();
+  static const int by_default = count_default_threads();
+  return threads > 0 ? threads : by_default;
 }
 
 Team::Team(int threads) : size_(resolve_threads(threads)) {
@@ -349,21 +348,8 @@ void Team::run_tasks(int64_t tasks, Function function, const void* context) {
     ~Scope() { in_task = false; }
   } scope;
   constexpr int64_t kMost = Session::kTaskMask;
-  struct Shifted {
-    Function function;
-    const void* context;
-    int64_t first;
-  };
-  for (int64_t first = 0; first < tasks; first += kMost) {
-    const Shifted shifted{function, context, first};
-    session_->run(
-        std::min(kMost, tasks - first),
-        [](const void* c, int64_t task, int slot) {
-          const Shifted& s = *static_cast<const Shifted*>(c);
-          s.function(s.context, s.first + task, slot);
-        },
-        &shifted);
-  }
+  for (int64_t first = 0; first < tasks; first += kMost)
+    session_->run(first, std::min(kMost, tasks - first), function, context);
   if (session_->error) {
     std::exception_ptr error;
     std::swap(error, session_->error);

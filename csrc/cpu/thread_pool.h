@@ -8,18 +8,15 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 
 namespace pa3d {
 
 // Whether this process was forked from one that had this library loaded. Set in the child before fork returns.
 extern bool is_forked;
 
-// How many threads a call uses if it does not say: OMP_NUM_THREADS when the library was loaded; else the processors
-// that this process may use, by its affinity and the CPU quota of its cgroup.
-int default_threads();
-
-// `threads`, or the default if it is 0 or less. Inside a task it is 1: parts of a task are not divided again.
+// `threads`, or the default if it is 0 or less: OMP_NUM_THREADS at the first call; else the processors that this
+// process may use, by its affinity and the CPU quota of its cgroup. Inside a task it is 1: parts of a task are not
+// divided again.
 int resolve_threads(int threads);
 
 class Team {

@@ -54,7 +54,8 @@ def segment(
             min=0,
             max=1,
             metavar="T",
-            help="Threshold from 0 to 1: points whose best probability is below T get label -1, none of the parts.  "
+            help="Threshold from 0 to 1: points whose best probability is below T get label -1, none of the parts. The "
+            "embedded model takes the probability among the names and 'none of them', times the presence of the name.  "
             "[default: every point gets a part]",
         ),
     ] = None,
@@ -155,12 +156,16 @@ def print_result(result: Segmentation, folder: Path, files: dict[str, Path]) -> 
     block = "\u2588\u2588 " if writes_unicode() else "## "
     table.add_column("share of " + ("surface" if shape.is_mesh else "points"), justify="right")
     table.add_column("confidence", justify="right")
+    if result.presence is not None:
+        table.add_column("presence", justify="right")
     for row in part_rows(without_missing(result)):
         if row.label < 0 and row.count == 0:
             continue
         confidence = "" if row.mean_confidence is None else f"{row.mean_confidence:.2f}"
         name = Text.assemble((block, row.color), row.name)
-        table.add_row(name, f"{100 * row.share:.1f} %", confidence)
+        presence = "" if row.presence is None else f"{row.presence:.2f}" if row.found else "not found"
+        cells = (confidence, presence) if result.presence is not None else (confidence,)
+        table.add_row(name, f"{100 * row.share:.1f} %", *cells)
     stages = {stage: seconds for stage, seconds in result.timings.items() if "." not in stage}
     out = Console(highlight=False, soft_wrap=True)
     out.print(Text(f"{shape.name}: {size_text(shape)}"))

@@ -140,6 +140,8 @@ class SegmenterMethod:
         if self._segmenter is None:
             given = self.checkpoint
             checkpoint = given if isinstance(given, Checkpoint) else load_pretrained(given).checkpoint
+            if self.zero_column:  # which is compared with cosines as they are
+                checkpoint = replace(checkpoint, bank=None)
             self._segmenter = Segmenter(
                 checkpoint, precision=self.precision, device=self.device, threads=1, patches=self.patches
             )
@@ -150,6 +152,7 @@ class SegmenterMethod:
         self.prompts = protocol.prompts  # type: ignore[assignment]
         self.assign = self._assign_option or protocol.assign  # type: ignore[assignment]
         self.zero_column = protocol.unlabelled == "zero"
+        self._segmenter = None
 
     def prepare(self, label_sets: Mapping[str, Sequence[str]]) -> None:
         """Encode the names of the dataset, so that worker processes need no text encoder."""
@@ -166,6 +169,9 @@ class SegmenterMethod:
         digest = hashlib.sha256(f"{checkpoint.config}{checkpoint.temperature!r}{checkpoint.text_space}".encode())
         for name in sorted(checkpoint.tensors):
             digest.update(name.encode() + np.ascontiguousarray(checkpoint.tensors[name]).tobytes())
+        if checkpoint.outliers or checkpoint.bank is not None:
+            digest.update(f"{checkpoint.outliers!r}".encode())
+            digest.update(b"" if checkpoint.bank is None else checkpoint.bank.tobytes())
         return {
             "name": checkpoint.name or "segmenter",
             "sha256": digest.hexdigest(),
@@ -267,6 +273,7 @@ class PatchCeiling:
 
     def configure(self, protocol: EvaluationProtocol) -> None:
         self.zero_column = protocol.unlabelled == "zero"
+        self._segmenter = None
 
     def identity(self) -> dict[str, Any]:
         return {"name": "oracle", "patches": self.config.patches, "patch_size": self.config.patch_size}

@@ -29,6 +29,7 @@ from pa3d.errors import InputError
 from pa3d.frames import TO_MODEL_AXES, UP_AXES
 from pa3d.onnx_export.graph import OPSET, Graph
 from pa3d.onnx_export.network import Encoder
+from pa3d.onnx_export.outliers import keep_points
 from pa3d.onnx_export.points import label_points, normalize_points, patch_logits, sample_and_group
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ __all__ = ["ASSIGN", "INPUTS", "OPSET", "build_model", "export_onnx"]
 INPUTS = ("points", "centers")
 ASSIGN = ("nearest", "smooth")  # the rules of pa3d.ops.label_points that the graph has
 # What the graph takes from a checkpoint, or does not depend on. A field that is not here is refused if it is set.
+# (presence changes labels only where there is a threshold, which the graph does not have.)
 _HANDLED = {"config", "tensors", "text_space", "temperature", "prompts", "provenance", "name", "precisions", "assign"}
+_HANDLED |= {"outliers", "bank", "presence"}
 
 
 def export_onnx(
@@ -96,18 +99,22 @@ def build_model(
     if scores := scores or vectors is not None:
         _check_assign(assign_rule)
     g, c = Graph(), checkpoint.config
-    points = normalize_points(g, g.input("points", np.float32, "N", 3), TO_MODEL_AXES[up])
+    raw = g.input("points", np.float32, "N", 3)
+    keep = keep_points(g, raw, checkpoint.outliers) if checkpoint.outliers else None
+    points = normalize_points(g, raw, TO_MODEL_AXES[up], keep)
     if inputs == "points":
-        centers, members = sample_and_group(g, points, c.patches, c.patch_size, c.min_sq_norm)
+        seen = points if keep is None else g.add("Compress", points, keep, axis=0)
+        centers, members = sample_and_group(g, seen, c.patches, c.patch_size, c.min_sq_norm)
         g.output("centers", centers, np.float32, c.patches, 3)
     else:
         centers = g.input("centers", np.float32, "G", 3)
         members = g.input("members", np.int64, "G", "M")
-    features = Encoder(g, checkpoint).features(points, centers, members)
+        seen = points
+    features = Encoder(g, checkpoint).features(seen, centers, members)
     g.output("features", features, np.float32, c.patches if inputs == "points" else "G", c.text_dim)
     if scores:
         text = g.input("text_vectors", np.float32, "K", c.text_dim, default=vectors)
-        logits = patch_logits(g, features, text, checkpoint.temperature)
+        logits = patch_logits(g, features, text, checkpoint.temperature, checkpoint.bank)
         label_points(g, points, centers, logits, assign_rule)
     metadata = {
         "model": checkpoint.name,

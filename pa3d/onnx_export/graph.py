@@ -56,8 +56,11 @@ class Graph:
         with np.errstate(over="ignore"):
             half = array.astype(np.float16)
         if array.ndim > 1 and np.array_equal(half.astype(np.float32), array):
-            self._weights[name] = self.onnx.numpy_helper.from_array(half, name)
-            return str(self.add("Cast", name, to=self.type(np.float32)))
+            return str(self.add("Cast", self.stored(name, half), to=self.type(np.float32)))
+        return self.stored(name, array)
+
+    def stored(self, name: str, array: NDArray[Any]) -> str:
+        """An array of the file, as it is."""
         self._weights[name] = self.onnx.numpy_helper.from_array(array, name)
         return name
 

@@ -6,16 +6,21 @@ Coordinates and distances are computed in the order and precision of pa3d.ops an
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pa3d.onnx_export.graph import Graph
 
 ALREADY_NORMALIZED = 1e-6  # csrc/cpu/segment.cpp: mean and radius of points that are normalised already
 
 
-def normalize_points(g: Graph, points: str, axes: tuple[int, int, int]) -> str:
-    """(N, 3) to the unit sphere and the model's axes, as pa3d.frames does, in float64."""
-    exact = g.add("Cast", points, to=g.type(np.float64))
-    count = g.add("Cast", g.add("Slice", g.add("Shape", points), g.ints(0), g.ints(1)), to=g.type(np.float64))
+def normalize_points(g: Graph, points: str, axes: tuple[int, int, int], keep: str | None = None) -> str:
+    """(N, 3) to the unit sphere and the model's axes, as pa3d.frames does, in float64.
+
+    keep (N,): which points decide about the sphere; None for all.
+    """
+    every = g.add("Cast", points, to=g.type(np.float64))
+    exact = every if keep is None else g.add("Compress", every, keep, axis=0)
+    count = g.add("Cast", g.add("Slice", g.add("Shape", exact), g.ints(0), g.ints(1)), to=g.type(np.float64))
     # A cumulative sum adds in the order of the points, as pa3d does; a ReduceSum may use any order.
     total = g.add("Gather", g.add("CumSum", exact, g.const(np.int64(0))), g.ints(-1), axis=0)
     center = g.add("Div", total, count)  # (1, 3)
@@ -27,7 +32,7 @@ def normalize_points(g: Graph, points: str, axes: tuple[int, int, int]) -> str:
     is_normalized = g.add("And", g.add("LessOrEqual", offset, tolerance), g.add("LessOrEqual", deviation, tolerance))
     center = g.add("Where", is_normalized, g.const(np.float64(0)), center)
     radius = g.add("Where", is_normalized, g.const(np.float64(1)), radius)
-    scaled = g.add("Cast", g.add("Div", g.add("Sub", exact, center), radius), to=g.type(np.float32))
+    scaled = g.add("Cast", g.add("Div", g.add("Sub", every, center), radius), to=g.type(np.float32))
     ordered = g.add("Gather", scaled, g.ints(*(axis if axis >= 0 else ~axis for axis in axes)), axis=1)
     if min(axes) >= 0:
         return ordered
@@ -36,8 +41,13 @@ def normalize_points(g: Graph, points: str, axes: tuple[int, int, int]) -> str:
 
 def squared_norm(g: Graph, difference: str, axis: int) -> str:
     """(x*x + y*y) + z*z; x, y and z are the three slices along the axis, which stays with size 1."""
-    x, y, z = g.add("Split", g.add("Mul", difference, difference), outputs=3, axis=axis)
-    return g.add("Add", g.add("Add", x, y), z)
+    return sum_of_squares(g, *g.add("Split", difference, outputs=3, axis=axis))
+
+
+def sum_of_squares(g: Graph, x: str, y: str, z: str) -> str:
+    """(x*x + y*y) + z*z, the order of every backend."""
+    xx, yy, zz = (g.add("Mul", d, d) for d in (x, y, z))
+    return str(g.add("Add", g.add("Add", xx, yy), zz))
 
 
 def sample_and_group(
@@ -75,11 +85,25 @@ def sample_and_group(
     return centers, g.add("Gather", g.add("Squeeze", neighbors, g.ints(1)), position, axis=1)
 
 
-def patch_logits(g: Graph, features: str, text_vectors: str, temperature: float) -> str:  # (G, D), (K, D) -> (G, K)
-    """Cosines divided by the temperature."""
+def patch_logits(
+    g: Graph, features: str, text_vectors: str, temperature: float, bank: NDArray[np.int8] | None = None
+) -> str:  # (G, D), (K, D) -> (G, K)
+    """Cosines divided by the temperature, and with a bank by the levels of the names."""
     unit = g.add("Div", text_vectors, g.add("ReduceL2", text_vectors, axes=[1], keepdims=1))
-    cosines = g.add("MatMul", features, g.add("Transpose", unit, perm=[1, 0]))
-    return g.add("Div", cosines, g.const(np.float32(temperature)))
+    by_name = g.add("Transpose", unit, perm=[1, 0])  # (D, K)
+    logits = g.add("Div", g.add("MatMul", features, by_name), g.const(np.float32(temperature)))
+    return logits if bank is None else str(g.add("Div", logits, _name_levels(g, by_name, bank)))
+
+
+def _name_levels(g: Graph, by_name: str, bank: NDArray[np.int8]) -> str:  # (D, K), (R, D) -> (1, K)
+    """1 + 10 max(0, q), where q is the cosine that 95 % of the rows of the bank do not exceed (csrc/cpu/segment.h)."""
+    norm = np.sqrt((bank.astype(np.int64) ** 2).sum(axis=1, keepdims=True).astype(np.float32))
+    rows = g.add("Cast", g.stored("bank", bank), to=g.type(np.float32))
+    cosines = g.add("Div", g.add("MatMul", rows, by_name), g.stored("bank.norm", norm))  # (R, K)
+    rank = (len(bank) - 1) * 95 // 100
+    largest, _ = g.add("TopK", cosines, g.ints(len(bank) - rank), outputs=2, axis=0, largest=1, sorted=1)
+    q = g.add("Max", g.add("Gather", largest, g.ints(-1), axis=0), g.const(np.float32(0)))
+    return str(g.add("Add", g.add("Mul", q, g.const(np.float32(10))), g.const(np.float32(1))))
 
 
 def label_points(g: Graph, points: str, centers: str, logits: str, assign: str) -> None:
@@ -92,8 +116,7 @@ def label_points(g: Graph, points: str, centers: str, logits: str, assign: str) 
             strict=True,
         )
     )
-    xx, yy, zz = (g.add("Mul", d, d) for d in (x, y, z))
-    sq_dist = g.add("Add", g.add("Add", xx, yy), zz)  # (N, G)
+    sq_dist = sum_of_squares(g, x, y, z)  # (N, G)
     k = g.ints(1)
     if assign == "smooth":
         k = g.add("Min", g.add("Slice", g.add("Shape", centers), g.ints(0), g.ints(1)), g.ints(3))

@@ -12,10 +12,13 @@ from pa3d.ops.group import group, sample_and_group, sample_and_group_reference
 from pa3d.ops.interpolate import interpolate, interpolate_reference
 from pa3d.ops.knn import knn, knn_reference
 from pa3d.ops.label_points import label_points, label_points_reference
+from pa3d.ops.outliers import find_outliers, find_outliers_reference
 
 __all__ = [
     "farthest_point_sample",
     "farthest_point_sample_reference",
+    "find_outliers",
+    "find_outliers_reference",
     "group",
     "interpolate",
     "interpolate_reference",

@@ -6,8 +6,9 @@
     smooth       of the three nearest centres, weighted by inverse distance
 
 Then scores = softmax(logits), and the label is the first of the largest logits, or -1 where its score is below the
-threshold `none`. The C interface runs the same code, so its labels equal Python's to the bit. numpy arrays only; not
-differentiable.
+threshold `none`. With the presence of the names, it is -1 where the probability among the names and "none of them",
+whose logit is 0, times the presence of the name is below `none`. The C interface runs the same code, so its labels
+equal Python's to the bit. numpy arrays only; not differentiable.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ def label_points(
     assign: str = "nearest",
     none: float = 0.0,
     threads: int = 0,
+    presence: Floats | None = None,  # (K,)
 ) -> tuple[NDArray[np.int32], Floats]:  # (N,), (N, K)
     """Labels and scores at the query points.
 
@@ -44,9 +46,11 @@ def label_points(
     """
     for name, array in (("query_points", query_points), ("centers", centers), ("points", points)):
         check_points(name, array, "N 3")
-    check("logits", logits, "G K")
+    sizes = check("logits", logits, "G K")
+    if presence is not None:
+        check("presence", presence, "K", sizes=sizes)
     backend = choose("label_points", query_points, logits)
-    return backend.label_points(query_points, centers, members, points, logits, assign, none, threads)
+    return backend.label_points(query_points, centers, members, points, logits, assign, none, threads, presence)
 
 
 @reference.kernel("label_points")
@@ -59,6 +63,7 @@ def label_points_reference(
     assign: str = "nearest",
     none: float = 0.0,
     threads: int = 0,
+    presence: Floats | None = None,  # (K,)
 ) -> tuple[NDArray[np.int32], Floats]:
     """The rule in plain array code; on one thread, whatever `threads` says."""
     if assign == "nearest":
@@ -81,5 +86,10 @@ def label_points_reference(
     scores = np.exp(values - values.max(axis=1, keepdims=True))
     scores /= scores.sum(axis=1, keepdims=True)
     labels = values.argmax(axis=1).astype(np.int32)
-    labels[scores.max(axis=1) < none] = -1
+    probability = scores.max(axis=1)
+    if presence is not None:
+        with np.errstate(over="ignore"):  # odds beyond float32 are infinite
+            odds = np.exp(-values.max(axis=1))
+        probability = probability / (1 + probability * odds) * presence[labels]
+    labels[probability < none] = -1
     return labels, scores

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa3d.report.files import to_y_up
-from pa3d.report.table import part_rows, size_text
+from pa3d.report.table import not_found, part_rows, size_text
 from pa3d.shape import compacted
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def parts_html(result: Segmentation) -> str:
                 "share": r.share,
                 "confidence": r.mean_confidence,
                 "label": r.label,
+                "presence": r.presence,
+                "found": r.found,
             }
             for r in rows
         ],
@@ -67,8 +69,14 @@ def parts_html(result: Segmentation) -> str:
         "labels": _base64(labels, "<i4"),
         "scores": _base64(np.rint(scores.T * 255), "u1"),
     }
+    absent = not_found(rows)
     facts = "  ·  ".join(
-        [size_text(shape), *([f"model {result.model}"] if result.model else []), *([note] if note else [])]
+        [
+            size_text(shape),
+            *([f"model {result.model}"] if result.model else []),
+            *([f"not found: {', '.join(absent)}"] if absent else []),
+            *([note] if note else []),
+        ]
     )
     # "<" is escaped, so that no name can end the script element.
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
@@ -203,13 +211,15 @@ function partTraces() {
     const trace = geometry(chosen);
     delete trace.used;
     const confidenceText = part.confidence === null ? "" : "<br>mean confidence " + part.confidence.toFixed(2);
+    const presenceText = part.presence === null ? ""
+      : "<br>presence " + part.presence.toFixed(2) + (part.found ? "" : ", not found");
     const share = percent(part.share) + " " + data.shareOf;
     return [{
       ...trace,
       ...(faces === null ? { marker: { ...marker, color: part.color } } : { color: part.color }),
       name: escape(part.name) + "   " + percent(part.share),
       showlegend: true,
-      hovertemplate: `<b>${escape(part.name)}</b><br>${share}${confidenceText}<extra></extra>`,
+      hovertemplate: `<b>${escape(part.name)}</b><br>${share}${confidenceText}${presenceText}<extra></extra>`,
     }];
   });
 }

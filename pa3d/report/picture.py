@@ -323,9 +323,11 @@ def _legend(draw: Any, rows: list[PartRow], is_mesh: bool, x: tuple[int, int], b
         y = top + 8 + i * pitch
         middle = y + size * 0.62
         draw.rounded_rectangle([left, middle - size / 2, left + size, middle + size / 2], 4, row.color)
-        present = row.count > 0
-        share = f"{100 * row.share:.1f} %" if present else "absent"
+        present = row.count > 0 and row.found is not False
+        share = f"{100 * row.share:.1f} %" if row.count else "not found"
         confidence = f"{row.mean_confidence:.2f}" if row.mean_confidence is not None and row.label >= 0 else "-"
+        if row.count and row.found is False:
+            confidence = "not found"
         small = _font(size - 2)
         draw.text((share_right - draw.textlength(share, small), y + 1), share, TEXT if present else MUTED, small)
         draw.text(

@@ -21,7 +21,9 @@ class PartRow:
     """One part of a result, or what belongs to none of the parts (label -1).
 
     share: of the surface of a mesh or of the points of a cloud, 0..1; mean_confidence: weighted in the same way, None
-    for an absent part; count: number of faces of a mesh or points of a cloud.
+    for an absent part; count: number of faces of a mesh or points of a cloud; presence: 0..1, how sure it is that the
+    shape has the part at all, and found: whether that is enough and some of the shape belongs to it, both None if the
+    checkpoint is not calibrated.
     """
 
     name: str
@@ -30,6 +32,8 @@ class PartRow:
     share: float
     mean_confidence: float | None
     count: int
+    presence: float | None = None
+    found: bool | None = None
 
 
 def part_rows(result: Segmentation) -> list[PartRow]:
@@ -41,6 +45,9 @@ def part_rows(result: Segmentation) -> list[PartRow]:
     weight = np.bincount(labels + 1, weights, n_parts + 1)
     confidence_sum = np.bincount(labels + 1, weights * confidence(scores, labels), n_parts + 1)
     count = np.bincount(labels + 1, minlength=n_parts + 1)
+    presence: Any = getattr(result, "presence", None)
+    found: Any = getattr(result, "found", None)
+    is_calibrated = presence is not None and found is not None
     names, colors = [*result.part_names, "none of these"], [*part_colors(n_parts), UNLABELED_COLOR]
     return [
         PartRow(
@@ -52,9 +59,16 @@ def part_rows(result: Segmentation) -> list[PartRow]:
             if weight[label + 1] > 0
             else None,
             count=int(count[label + 1]),
+            presence=round(float(presence[label]), 6) if is_calibrated and label >= 0 else None,
+            found=bool(found[label] and count[label + 1]) if is_calibrated and label >= 0 else None,
         )
         for name, color, label in zip(names, colors, [*range(n_parts), -1], strict=True)
     ]
+
+
+def not_found(rows: list[PartRow]) -> list[str]:
+    """The names of the parts that the shape does not seem to have; none without a calibrated checkpoint."""
+    return [row.name for row in rows if row.found is False]
 
 
 def without_missing(result: Segmentation) -> Segmentation:
@@ -101,6 +115,7 @@ def summary(result: Segmentation) -> dict[str, Any]:
         "share_of": "surface" if shape.is_mesh else "points",
         "count_of": "faces" if shape.is_mesh else "points",
         "parts": parts,
+        "not_found": [part["name"] for part in parts if part["found"] is False],
         "none": {key: unlabeled[key] for key in ("share", "count")},
         "seconds": {stage: round(seconds, 4) for stage, seconds in result.timings.items()},
         "versions": {

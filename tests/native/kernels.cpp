@@ -1,6 +1,7 @@
 // Every kernel at sizes around its edges, at every level of the processor and on several threads, compared with plain
 // loops where the rule is exact and with one thread elsewhere. A program of its own, so that sanitizers see nothing
 // else.
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cmath>
@@ -21,6 +22,7 @@
 #include "cpu/fps.h"
 #include "cpu/interpolate.h"
 #include "cpu/knn.h"
+#include "cpu/outliers.h"
 #include "cpu/parallel.h"
 #include "cpu/rasterize.h"
 #include "cpu/sample.h"
@@ -304,9 +306,41 @@ void labelling() {
       pa3d::normalize(raw.data(), n, to, axes, 2 * i + 1, at[i].data());
       pa3d::label_points(at[i].data(), n, patches, logits.data(), k, how, 0.4f, 2 * i + 1, labels[i].data(),
                          scores[i].data());
+      const float presence[3] = {0.9f, 0.5f, 0.1f};
+      pa3d::label_points(at[i].data(), n, patches, logits.data(), k, how, 0.4f, 2 * i + 1, labels[i].data(),
+                         scores[i].data(), presence);
     }
     check(at[0] == at[1] && labels[0] == labels[1] && scores[0] == scores[1], "labels depend on threads");
   }
+}
+
+void outliers() {
+  const int64_t n = 5000;
+  Floats points = cloud("random", n, 31);
+  for (int64_t i = 0; i < n; ++i) points[3 * i + 1] = 0;
+  for (int64_t i = 0; i < 3; ++i) points[3 * (7 + 100 * i)] = 1e6f * static_cast<float>(i + 1);  // three stray points
+  std::vector<uint8_t> found[2] = {std::vector<uint8_t>(n, 9), std::vector<uint8_t>(n, 9)};
+  int64_t count[2];
+  for (int i = 0; i < 2; ++i) count[i] = pa3d::find_outliers(points.data(), n, 3, 3 * i + 1, found[i].data());
+  check(count[0] == count[1] && found[0] == found[1], "outliers depend on threads");
+  check(found[0][7] == 1 && found[0][107] == 1 && found[0][207] == 1 && count[0] < 100, "find_outliers");
+  check(std::accumulate(found[0].begin(), found[0].end(), int64_t{0}) == count[0], "find_outliers counts");
+  uint8_t one = 9;
+  check(pa3d::find_outliers(points.data(), 1, 3, 1, &one) == 0 && one == 0, "a single point");
+}
+
+void names() {
+  const int64_t g = 37, k = 5, d = 33, r = 131;
+  const Floats features = cloud("random", g * d, 32), vectors = cloud("random", k * d, 33);
+  Random random(34);
+  std::vector<int8_t> bank(r * d);
+  for (int8_t& value : bank) value = static_cast<int8_t>(random.below(255) - 127);
+  Floats levels[2] = {Floats(k), Floats(k)}, logits(g * k), presence(k);
+  for (int i = 0; i < 2; ++i) pa3d::name_levels(bank.data(), r, vectors.data(), k, d, 2 * i + 1, levels[i].data());
+  check(levels[0] == levels[1] && *std::min_element(levels[0].begin(), levels[0].end()) >= 1, "name_levels");
+  pa3d::cosine_logits(features.data(), g, vectors.data(), k, d, 0.07f, logits.data(), levels[0].data());
+  pa3d::presence(logits.data(), g, k, 0.5, -0.1, presence.data());
+  for (float p : presence) check(p >= 0 && p <= 1, "presence is a probability");
 }
 
 void pictures() {
@@ -540,16 +574,10 @@ void teams() {
 
 int main() {
   teams();
-  const std::map<std::string, std::function<void()>> kernels = {{"sampling", sampling},
-                                                                {"neighbours", neighbours},
-                                                                {"interpolation", interpolation},
-                                                                {"encoding", encoding},
-                                                                {"text", text},
-                                                                {"surface", surface},
-                                                                {"labelling", labelling},
-                                                                {"pictures", pictures},
-                                                                {"backprojection", backprojection},
-                                                                {"training", training}};
+  const std::map<std::string, std::function<void()>> kernels = {
+      {"sampling", sampling}, {"neighbours", neighbours}, {"interpolation", interpolation},   {"encoding", encoding},
+      {"text", text},         {"surface", surface},       {"labelling", labelling},           {"outliers", outliers},
+      {"names", names},       {"pictures", pictures},     {"backprojection", backprojection}, {"training", training}};
   for (const char* level : {"generic", "avx2", "avx512", "avx512_bf16"}) {
     if (!pa3d::set_isa(level)) continue;
     for (const auto& [name, run] : kernels) run();

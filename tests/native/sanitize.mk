@@ -23,10 +23,10 @@ $(SANITIZE_OUT)/kernels-thread: $(THREAD_OBJECTS)
 
 $(SANITIZE_OUT)/address/%.o: %.cpp tests/native/sanitize.mk csrc/flags.mk
 	@mkdir -p $(@D)
-	$(CXX) -MMD $(SANITIZE_FLAGS) $(ADDRESS) -c $< -o $@
+	$(CXX) -MMD -MP $(SANITIZE_FLAGS) $(ADDRESS) -c $< -o $@
 
 $(SANITIZE_OUT)/thread/%.o: %.cpp tests/native/sanitize.mk csrc/flags.mk
 	@mkdir -p $(@D)
-	$(CXX) -MMD $(SANITIZE_FLAGS) $(THREAD) -c $< -o $@
+	$(CXX) -MMD -MP $(SANITIZE_FLAGS) $(THREAD) -c $< -o $@
 
 -include $(ADDRESS_OBJECTS:.o=.d) $(THREAD_OBJECTS:.o=.d)

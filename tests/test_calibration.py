@@ -1,0 +1,311 @@
+"""Outliers, levels of names and presence in a Segmenter, and the script that adds them to a checkpoint."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from clouds import cloud
+from test_segment import torus
+from tiny import TINY, calibrated_checkpoint, random_checkpoint
+
+from pa3d import _C
+from pa3d.checkpoint import Checkpoint, PresenceFit, load, save
+from pa3d.errors import InputError
+from pa3d.ops import label_points, label_points_reference
+from pa3d.segment import Segmenter
+from pa3d.shape import Shape
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+
+PARTS = ["seat", "back", "leg"]
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    return Segmenter(calibrated_checkpoint())
+
+
+def sheet(n: int) -> np.ndarray:  # (n, 3)
+    """A curved sheet: evenly random, so that no point of it is far from the others."""
+    u, v = np.random.default_rng(0).random((2, n))
+    return np.stack([u, v * (1 - v) + 0.2 * u, v], axis=1).astype(np.float32)
+
+
+# ---- outliers ----
+
+
+def test_stray_points_change_no_label(segmenter: Segmenter) -> None:
+    clean = sheet(1500)
+    strays = np.float32([[40, 0, 0], [0, -1e6, 0], [7, 7, 7]])
+    dirty = np.concatenate([clean[:700], strays, clean[700:]])
+    a, b = segmenter.segment(clean, PARTS), segmenter.segment(dirty, PARTS)
+    own = np.r_[0:700, 703:1503]
+    assert np.array_equal(a.labels, b.labels[own]) and np.array_equal(a.scores, b.scores[own])
+    assert np.array_equal(a.presence, b.presence)
+    assert (a.settings["outliers"], b.settings["outliers"]) == (0, 3)
+    assert (b.labels >= 0).all() and np.allclose(b.scores.sum(axis=1), 1, atol=1e-6)  # stray points have labels, too
+    nearest = np.abs(clean[:, None] - strays[None, 2:]).sum(axis=2).argmin()
+    assert b.labels[702] == a.labels[nearest]
+
+
+def test_encode_leaves_them_out(segmenter: Segmenter) -> None:
+    clean = sheet(1500)
+    dirty = np.concatenate([clean, np.float32([[40, 0, 0]])])
+    alone, dirty_alone = segmenter.encode(clean), segmenter.encode(dirty)
+    for name in ("centers", "members", "tokens", "features", "points"):
+        assert getattr(alone, name).tobytes() == getattr(dirty_alone, name).tobytes()
+    assert len(segmenter.encode(dirty, normalize=False).points) == 1501
+    both = segmenter.encode([dirty, clean])
+    assert all(f.features.tobytes() == alone.features.tobytes() for f in both)
+    features, center, radius = segmenter.encode_shape(Shape(dirty), sample=None)
+    assert features.features.tobytes() == alone.features.tobytes()
+    assert np.allclose(center, clean.mean(axis=0), atol=1e-6) and radius < 2
+
+
+def test_the_up_direction_does_not_depend_on_them(segmenter: Segmenter) -> None:
+    clean = sheet(600)
+    dirty = np.concatenate([clean, np.float32([[40, 0, 0]])])
+    a, b = (segmenter.segment(points, PARTS, up="auto") for points in (clean, dirty))
+    assert a.settings["up_found"] == b.settings["up_found"]
+    assert np.array_equal(a.labels, b.labels[:600])
+
+
+def test_a_stray_point_is_no_keypoint(segmenter: Segmenter) -> None:
+    clean = sheet(1500)
+    dirty = np.concatenate([clean, np.float32([[40, 0, 0]])])
+    for names in (["seat"], ["tip of the leg"], ["top of the leg"]):
+        a, b = (segmenter.keypoints(points, names, sample=None).found[0] for points in (clean, dirty))
+        assert np.array_equal(a.position, b.position)
+
+
+def test_without_the_field_all_points_are_used() -> None:
+    dirty = np.concatenate([sheet(1500), np.float32([[40, 0, 0]])])
+    plain = Segmenter(random_checkpoint(TINY))
+    result = plain.segment(dirty, PARTS)
+    assert len(plain.encode(dirty).points) == 1501 and "outliers" not in result.settings
+    assert result.presence is None and result.found is None
+
+
+# ---- levels ----
+
+
+@pytest.mark.parametrize(("r", "k", "d"), [(1, 1, 1), (19, 2, 15), (20, 3, 17), (300, 5, 384)])
+def test_levels_against_plain_code(r: int, k: int, d: int) -> None:
+    rng = np.random.default_rng(r)
+    bank = rng.integers(-127, 128, (r, d)).astype(np.int8)
+    bank[:, 0] = 127
+    vectors = _C.unit_rows(rng.standard_normal((k, d)).astype(np.float32))
+    exact = bank.astype(np.float64)
+    cosines = np.sort(exact @ vectors.T / np.linalg.norm(exact, axis=1, keepdims=True), axis=0)
+    expected = 1 + 10 * np.maximum(cosines[(r - 1) * 95 // 100], 0)
+    np.testing.assert_allclose(_C.name_levels(bank, vectors), expected, atol=1e-5)
+    assert _C.name_levels(bank, vectors, 3).tobytes() == _C.name_levels(bank, vectors, 1).tobytes()
+    alone = [_C.name_levels(bank, vectors[i : i + 1])[0] for i in range(k)]
+    assert alone == _C.name_levels(bank, vectors).tolist()
+
+
+def test_logits_are_divided_by_the_levels(segmenter: Segmenter) -> None:
+    features = segmenter.encode(sheet(1500))
+    text = segmenter.embed_text(PARTS)
+    levels = _C.name_levels(segmenter.checkpoint.bank, text)
+    assert levels.max() > 1.1 * levels.min() and levels.min() > 1
+    logits = features.features.astype(np.float64) @ text.T / 0.07 / levels
+    e = np.exp(logits - logits.max(axis=1, keepdims=True))
+    np.testing.assert_allclose(segmenter.query(features, PARTS), e / e.sum(axis=1, keepdims=True), atol=1e-5)
+
+
+def test_levels_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+
+    class Counted:
+        def __getattr__(self, name: str) -> Any:
+            kernel = getattr(_C, name)
+            if name != "name_levels":
+                return kernel
+            return lambda *arguments: calls.append(name) or kernel(*arguments)
+
+    monkeypatch.setattr("pa3d.segment._C", Counted())
+    monkeypatch.setattr("pa3d.segment.MAX_LEVELS", 2)
+    fresh = Segmenter(calibrated_checkpoint())
+    for parts in (PARTS, PARTS, ["seat"], PARTS, PARTS[::-1], PARTS[::-1]):
+        fresh.segment(sheet(300), parts)
+    assert len(calls) == 3
+
+
+# ---- presence ----
+
+
+@pytest.mark.parametrize(("g", "k", "size"), [(1, 1, 3.0), (5, 2, 30.0), (128, 7, 8.0), (20, 40, 200.0)])
+def test_presence_against_plain_code(g: int, k: int, size: float) -> None:
+    logits = (size * np.random.default_rng(g).standard_normal((g, k))).astype(np.float32)
+    terms = np.concatenate([logits, np.zeros((g, 1))], axis=1).astype(np.float64)
+    odds = []
+    for j in range(k):
+        others = np.delete(terms, j, axis=1)
+        most = others.max(axis=1)
+        odds.append((terms[:, j] - most - np.log(np.exp(others - most[:, None]).sum(axis=1))).max())
+    expected = 1 / (1 + np.exp(-(0.3 * np.array(odds) - 0.2)))
+    np.testing.assert_allclose(_C.presence(logits, 0.3, -0.2), expected, atol=1e-6)
+
+
+def test_presence_of_a_result(segmenter: Segmenter) -> None:
+    fit = segmenter.checkpoint.presence
+    assert fit is not None
+    for shape in (sheet(1500), torus()):
+        result = segmenter.segment(shape, PARTS)
+        assert result.presence is not None and result.found is not None
+        assert result.presence.shape == (3,) and result.presence.dtype == np.float32
+        assert ((result.presence > 0) & (result.presence < 1)).all()
+        assert np.array_equal(result.found, result.presence >= fit.threshold)
+
+
+@pytest.mark.parametrize("assign", ["nearest", "membership", "smooth"])
+def test_none_rests_on_presence(assign: str) -> None:
+    """Labels are the same for any threads, equal the reference, and become -1 the more, the higher the threshold."""
+    rng = np.random.default_rng(0)
+    points = cloud("random", 3000)
+    members = rng.integers(0, 3000, (60, 8))
+    centers = np.ascontiguousarray(points[members[:, 0]])
+    logits = (6 * rng.standard_normal((60, 4))).astype(np.float32)
+    presence = np.float32([0.9, 0.1, 0.5, 0.7])
+    given = (points, centers, members, points, logits, assign)
+    plain, scores = label_points(*given)
+    before = 0
+    for none in (0.0, 0.2, 0.4, 0.8):
+        labels, same_scores = label_points(*given, none, presence=presence)
+        expected, _ = label_points_reference(*given, none, presence=presence)
+        assert np.array_equal(same_scores, scores) and (labels != expected).mean() < 1e-3
+        assert np.array_equal(labels, label_points(*given, none, 3, presence)[0])
+        assert np.array_equal(labels[labels >= 0], plain[labels >= 0])
+        assert before <= (labels < 0).sum()
+        before = int((labels < 0).sum())
+        assert none == 0 or (labels[plain == 1] == -1).all()  # whose presence is 0.1
+    assert 0 < before <= 3000
+    with pytest.raises(ValueError, match="presence: expected shape"):
+        label_points(*given, 0.5, presence=presence[:3])
+
+
+def test_one_name_alone_is_no_longer_everywhere(segmenter: Segmenter) -> None:
+    """Its score is 1 at every point; none of them, whose logit is 0, competes with it."""
+    points = sheet(3000)
+    share = [(segmenter.segment(points, ["seat"], none=t).labels < 0).mean() for t in np.linspace(0, 1, 21)]
+    assert share[0] == 0 and share[-1] == 1 and sorted(share) == share
+    assert any(0 < s < 1 for s in share)
+
+
+# ---- checkpoints ----
+
+
+def test_a_checkpoint_keeps_it(tmp_path: Path, segmenter: Segmenter) -> None:
+    path = tmp_path / "calibrated.safetensors"
+    save(path, segmenter.checkpoint)
+    again = load(path)
+    assert again.outliers == 3.0 and again.presence == PresenceFit(0.4, -0.3, 0.5)
+    assert again.bank is not None and again.bank.dtype == np.int8
+    assert np.array_equal(again.bank, segmenter.checkpoint.bank)
+    assert again.tensors.keys() == TINY.shapes().keys()
+    expected = segmenter.segment(sheet(500), PARTS)
+    copies: list[Callable[[], Segmenter]] = [
+        lambda: Segmenter.from_pretrained(path),
+        lambda: pickle.loads(pickle.dumps(segmenter)),
+    ]
+    for copy in copies:
+        result = copy().segment(sheet(500), PARTS)
+        assert np.array_equal(result.scores, expected.scores) and np.array_equal(result.presence, expected.presence)
+
+
+def test_a_checkpoint_without_it_has_the_same_bytes_as_before(tmp_path: Path) -> None:
+    save(tmp_path / "plain.safetensors", random_checkpoint(TINY))
+    data = (tmp_path / "plain.safetensors").read_bytes()
+    assert not any(word in data[:20_000] for word in (b"outliers", b"presence", b"bank"))
+    again = load(tmp_path / "plain.safetensors")
+    assert (again.outliers, again.bank, again.presence) == (0.0, None, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"bank": np.zeros((3, 384), np.int8)},
+            "bank is empty or has a zero row; make it again with scripts/calibrate",
+        ),
+        ({"bank": np.zeros((0, 384), np.int8)}, "bank is empty"),
+        ({"bank": np.ones((3, 40), np.int8)}, r"bank is int8 \(3, 40\), expected int8 with rows of 384"),
+        ({"outliers": -1.0}, r"its metadata is damaged \(outliers -1.0\)"),
+        ({"presence": (1.0, 2.0)}, "its metadata is damaged"),
+        ({"presence": (1.0, 2.0, float("nan"))}, "its metadata is damaged .presence"),
+    ],
+)
+def test_a_damaged_calibration(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    save(tmp_path / "damaged.safetensors", replace(calibrated_checkpoint(), **change))
+    with pytest.raises(InputError, match=message):
+        load(tmp_path / "damaged.safetensors")
+
+
+def test_the_embedded_model_is_calibrated() -> None:
+    checkpoint = load()
+    assert checkpoint.outliers > 0 and checkpoint.presence is not None and checkpoint.bank is not None
+    assert checkpoint.bank.nbytes < 1_000_000 and checkpoint.bank.shape[1] == 384
+
+
+# ---- the script ----
+
+
+@pytest.fixture
+def script() -> Any:
+    """Its import registers families that other tests do without."""
+    from pa3d.data.procedural import CATEGORIES
+
+    before = set(CATEGORIES)
+    import calibrate_names
+
+    for name in set(CATEGORIES) - before:
+        del CATEGORIES[name]
+    return calibrate_names
+
+
+def test_the_script(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a few families: equal calls give equal checkpoints, and all the rest of the checkpoint stays."""
+    from pa3d.data.creatures import CREATURES
+    from pa3d.data.procedural import CATEGORIES
+
+    kinds = ["chair", "mug", "lamp", "table"]
+    monkeypatch.setattr(script, "CATEGORIES", {kind: CATEGORIES[kind] for kind in kinds})
+    monkeypatch.setattr(script, "CREATURES", {"cat": CREATURES["cat"]})
+    monkeypatch.setattr(script, "ROWS", 200)
+    before = random_checkpoint(TINY)
+    after, area = script.calibrate(before, 1, "all")
+    again, _ = script.calibrate(before, 1, "all")
+    assert isinstance(after, Checkpoint) and after.tensors is before.tensors
+    assert after.outliers == script.OUTLIERS and 0 <= area <= 1
+    assert after.bank is not None and again.bank is not None and after.bank.shape == (200, 384)
+    assert (np.abs(after.bank.astype(int)).max(axis=1) == 127).all() and np.array_equal(after.bank, again.bank)
+    assert after.presence == again.presence and np.isfinite(after.presence).all()
+
+
+def test_the_fit_recovers_a_calibration(script: Any) -> None:
+    rng = np.random.default_rng(0)
+    odds = 4 * rng.standard_normal(20_000)
+    present = rng.random(20_000) < 1 / (1 + np.exp(-(0.5 * odds)))  # as many present as absent
+    fit = script.fit_presence(odds, present)
+    assert fit.slope == pytest.approx(0.5, abs=0.03) and fit.offset == pytest.approx(0, abs=0.05)
+    found = 1 / (1 + np.exp(-(fit.slope * odds + fit.offset))) >= fit.threshold
+    assert found[present].mean() == pytest.approx(0.95, abs=0.001)
+    assert script.area_under_curve(np.array([3.0, 1, 2, 1]), np.array([True, True, False, False])) == 0.625
+
+
+def test_absent_names_are_no_names_of_the_category(script: Any, segmenter: Segmenter) -> None:
+    features = np.zeros((1, 384), np.float32)
+    shapes = [
+        script.Drawn(category, names, features)
+        for category, names in (("chair", ["seat", "leg"]), ("chair", ["back"]), ("car", ["wheel", "legs"]))
+    ]
+    absent = script.AbsentNames(shapes, segmenter)
+    assert absent.sample(shapes[0], 12, np.random.default_rng(0)) == ["wheel"]  # "legs" is close to "leg"
