@@ -39,8 +39,9 @@ build/browser/installed: Makefile
 	npm install --prefix $(@D) --no-save --silent onnxruntime-web@1.30.0
 	touch $@
 
-# On a quiet machine: writes docs/benchmarks.md.
+# On a quiet machine: writes docs/benchmarks.md. The extra has the runtimes that pa3d is compared with.
 bench: .venv-dev/installed
+	$(DEV)/python -m pip install -q -c constraints.txt -e '.[dev,bench]'
 	$(DEV)/python bench/report.py
 
 # Needs nvcc, no GPU: registers, spills and occupancy of every GPU kernel, into docs/gpu.md.

@@ -207,7 +207,7 @@ def test_info(capsys: Capture) -> None:
     assert facts["model"]["file"] == str(EMBEDDED) and (facts["model"]["problem"] is None) == EMBEDDED.exists()
     assert facts["extras"].keys() == {key for key, *_ in EXTRAS}
     declared = set(importlib.metadata.metadata("pa3d").get_all("Provides-Extra") or [])
-    assert {extra for _, _, extra, _ in EXTRAS} == declared - {"dev"}
+    assert {extra for _, _, extra, _ in EXTRAS} == declared - {"dev", "bench"}
     assert facts["gpu"].keys() == {"cuda", "triton"}
     assert pa3d("info") == 0
     out = capsys.readouterr().out
