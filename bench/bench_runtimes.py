@@ -1,8 +1,8 @@
 """The forward pass against OpenVINO and onnxruntime, which get the exported graph, in float32, bf16 and int8.
 
 The runtimes get the network alone: patch centres and members are inputs of their graph. pa3d samples and groups, too.
-int8 of OpenVINO is NNCF's post-training quantisation, calibrated on clouds of the same kind. Its largest difference from
-float32 is printed beside that of pa3d. Competitors that are not installed are left out: pip install 'pa3d[bench]'.
+int8 of OpenVINO is NNCF's post-training quantisation, calibrated on clouds of the same kind. Its largest difference
+from float32 is printed beside that of pa3d. Competitors that are not installed are left out: pip install 'pa3d[bench]'.
 """
 
 from __future__ import annotations
