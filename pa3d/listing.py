@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -49,16 +48,16 @@ def is_shape(path: Path) -> bool:
 
 
 def is_list(path: Path) -> bool:
-    """A .lst file, or a .txt one whose first entry is not a row of numbers."""
-    if path.suffix.lower() not in (".txt", ".lst"):
-        return False
-    first = first_entry(path)
-    return not all(re.fullmatch(r"[-+.\deE]+", word) for word in first.replace(",", " ").split())
-
-
-def first_entry(path: Path) -> str:
+    """A .lst file, or a .txt one whose first entry is a path: it exists, or ends like a shape."""
+    suffix = path.suffix.lower()
+    if suffix != ".txt":
+        return suffix == ".lst"
     with path.open(encoding="utf-8-sig", errors="replace") as file:
-        return next((line.strip() for line in file if line.strip() and not line.startswith("#")), "")
+        first = next(entries(file), "")
+    try:
+        return first != "" and (Path(first).suffix.lower() in SUFFIXES or (path.parent / first).exists())
+    except (OSError, ValueError):  # too long for a path, or with a null byte
+        return False
 
 
 def read_list(path: Path) -> list[Path]:
