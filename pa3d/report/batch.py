@@ -210,7 +210,7 @@ class _Results:
 
     def __init__(self, folder: Path, run: dict[str, Any], fresh: bool) -> None:
         self._folder, self._state = check_writable_folder(folder), folder / STATE
-        self._run, self._fresh = run, fresh
+        self._run, self._fresh = json.loads(_json(run)), fresh
         self.digest = hashlib.sha256(_json(run)).hexdigest()[:16]
         self._lock: IO[bytes] | None = None
 
@@ -321,7 +321,7 @@ class _Results:
         run, content = self._folder / RUN, _json(self._run)
         try:
             if run.is_file() and run.read_bytes() != content and not self._fresh:
-                different = _difference(json.loads(run.read_bytes()), json.loads(content))
+                different = _difference(json.loads(run.read_bytes()), self._run)
                 raise InputError(
                     f"{self._folder}: holds the results of another run ({different} differs); choose another folder, "
                     "or --overwrite to replace them"
@@ -400,10 +400,8 @@ def _difference(saved: Any, expected: Any) -> str:
     """The first field that differs, such as segment.none."""
     if not isinstance(saved, dict) or not isinstance(expected, dict):
         return ""
-    for key, value in expected.items():
-        if saved.get(key) != value:
-            return ".".join(filter(None, (key, _difference(saved.get(key), value))))
-    return "an option"
+    key = next(key for key in {**expected, **saved} if saved.get(key) != expected.get(key))
+    return ".".join(filter(None, (key, _difference(saved.get(key), expected.get(key)))))
 
 
 def _not_writable(folder: Path, error: OSError) -> InputError:
