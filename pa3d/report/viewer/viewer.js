@@ -106,6 +106,7 @@ function shade(color, number) {
 
 const VERTEX = `#version 300 es
 precision highp float;
+precision highp int;
 precision highp usampler2D;
 uniform mat4 camera;
 uniform mat3 turn;
@@ -114,7 +115,6 @@ uniform float pointSize;
 uniform int corners;  // of a face, 1 for points
 uniform usampler2D groups;
 uniform sampler2D look;  // colour of each group; alpha says whether it is shown
-uniform vec2 heat;  // 1 to colour by score
 layout(location = 0) in vec3 position;
 layout(location = 1) in vec3 normal;
 layout(location = 2) in float score;
@@ -135,11 +135,12 @@ void main() {
 }`;
 const FRAGMENT = `#version 300 es
 precision highp float;
+precision highp int;
 flat in vec4 color;
 flat in uint id;
 in float value;
 in vec3 toward;
-uniform vec2 heat;
+uniform bool heat;  // colour by score
 uniform int corners;
 uniform bool picking;
 uniform sampler2D ramp;
@@ -157,7 +158,7 @@ void main() {
     return;
   }
   if (n.z < 0.0) n = -n;
-  vec3 base = heat.x > 0.5 ? texture(ramp, vec2((value * 255.0 + 0.5) / 256.0, 0.5)).rgb : color.rgb;
+  vec3 base = heat ? texture(ramp, vec2((value * 255.0 + 0.5) / 256.0, 0.5)).rgb : color.rgb;
   float key = max(dot(n, normalize(vec3(-0.45, 0.65, 0.75))), 0.0);
   float rim = max(dot(n, normalize(vec3(0.85, 0.1, 0.45))), 0.0);
   pixel = vec4(base * (0.62 + 0.42 * key + 0.1 * rim), 1.0);
@@ -263,7 +264,7 @@ class Renderer {
   // part: whose scores colour the shape, or null for the colours of the groups.
   setHeat(part) {
     const { gl } = this;
-    gl.uniform2f(this.at("heat"), part === null ? 0 : 1, 0);
+    gl.uniform1i(this.at("heat"), part === null ? 0 : 1);
     if (part === null) return;
     const { points, faces, scores } = this.source;
     const start = (part * points.length) / 3;
@@ -526,7 +527,7 @@ async function start() {
       if (kind === "pointerup" && moved < 6 && event.pointerType !== "mouse") tell(...place(event));
     });
   }
-  canvas.addEventListener("pointerleave", () => { hover.hidden = true; });
+  canvas.addEventListener("pointerleave", (event) => { hover.hidden ||= event.pointerType === "mouse"; });
   canvas.addEventListener("contextmenu", (event) => event.preventDefault());
   canvas.addEventListener("wheel", (event) => {
     event.preventDefault();
@@ -556,6 +557,7 @@ async function start() {
 }
 
 start().catch((error) => {
+  console.error(error);
   const problem = document.getElementById("problem");
   problem.textContent = error.message;
   problem.hidden = false;
