@@ -20,7 +20,7 @@ from PIL import Image
 
 from pa3d.errors import InputError
 from pa3d.io import load
-from pa3d.report import part_rows, summary, write_outputs
+from pa3d.report import part_rows, presence_text, share_text, summary, write_outputs
 from pa3d.report.colors import UNLABELED_COLOR, part_colors, to_linear, to_rgb
 from pa3d.report.files import confidence, labels_npz, parts_glb, parts_ply, to_y_up
 from pa3d.report.page import parts_html, simplify
@@ -142,6 +142,10 @@ def test_presence() -> None:
     assert [part["found"] for part in data["parts"]] == [True, False, False, None]
     assert "not found: right half, never" in page and "not found: right half" not in parts_html(ball())
     assert parts_png(result) != parts_png(ball())  # the legend says it
+    assert [share_text(row) for row in part_rows(result)][1:3] == ["25.0 %", "not found"]
+    assert [presence_text(row) for row in part_rows(result)] == ["0.90", "0.20, not found", "0.80", ""]
+    assert [share_text(row) for row in part_rows(ball())][2] == "0.0 %"  # nothing is known of its presence
+    assert {presence_text(row) for row in part_rows(ball())} == {""}
 
 
 def test_confidence() -> None:

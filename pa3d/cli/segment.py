@@ -210,7 +210,7 @@ def print_result(result: Segmentation, folder: Path, files: dict[str, Path]) -> 
     from rich.table import Table
     from rich.text import Text
 
-    from pa3d.report import part_rows, size_text, without_missing
+    from pa3d.report import part_rows, presence_text, share_text, size_text, without_missing
 
     shape = result.shape
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -225,9 +225,8 @@ def print_result(result: Segmentation, folder: Path, files: dict[str, Path]) -> 
             continue
         confidence = "" if row.mean_confidence is None else f"{row.mean_confidence:.2f}"
         name = Text.assemble((block, row.color), row.name)
-        presence = "" if row.presence is None else f"{row.presence:.2f}" if row.found else "not found"
-        cells = (confidence, presence) if result.presence is not None else (confidence,)
-        table.add_row(name, f"{100 * row.share:.1f} %", *cells)
+        cells = (confidence, presence_text(row)) if result.presence is not None else (confidence,)
+        table.add_row(name, share_text(row), *cells)
     stages = {stage: seconds for stage, seconds in result.timings.items() if "." not in stage}
     out = Console(highlight=False, soft_wrap=True)
     out.print(Text(f"{shape.name}: {size_text(shape)}"))

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 
 from pa3d.atomic import check_writable_folder, write_files
 from pa3d.report.files import labels_npz, parts_glb, parts_ply
-from pa3d.report.table import PartRow, not_found, part_rows, size_text, summary, without_missing
+from pa3d.report.table import (
+    PartRow,
+    not_found,
+    part_rows,
+    presence_text,
+    share_text,
+    size_text,
+    summary,
+    without_missing,
+)
 
 if TYPE_CHECKING:
     from pa3d.segment import Segmentation
@@ -18,13 +27,14 @@ __all__ = [
     "PartRow",
     "not_found",
     "part_rows",
+    "presence_text",
     "result_files",
+    "share_text",
     "size_text",
     "summary",
     "without_missing",
     "write_outputs",
 ]
-
 
 OUTPUTS = ("labels.npz", "parts.glb", "parts.ply", "parts.png", "parts.html", "summary.json")
 
