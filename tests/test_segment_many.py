@@ -230,7 +230,13 @@ def test_what_is_resumed(tmp_path: Path, segmenter: Segmenter, monkeypatch: pyte
     run()
     assert not (out / "new.obj").exists() and (out / "0" / "000.obj").exists()
     (folder / "new.obj").unlink()
+    # Other files of the same names have results of their own.
+    made.clear()
+    other = named_shapes([shutil.copytree(folder, tmp_path / "other")], tmp_path)
+    assert segment_files(other, segmenter, PARTS, out, options)["new"] == 4
+    assert run()["new"] == 4
     # Other options, names or models are not mixed with these.
+    made.clear()
     before = content(out)
     for changes, field in (
         ({"options": FileOptions(segment={"none": 0.5, "seed": 0}, outputs=options.outputs)}, "segment.none"),
@@ -311,7 +317,7 @@ def fake_run(folder: Path, shapes: dict[str, Path], fresh: bool = False) -> None
                 failed[name] = "is damaged"
                 results.discard(name)
             elif not results.is_done(name, file):
-                shape = {"kind": "mesh", "vertices": 4, "faces": 4}
+                shape = {"kind": "mesh", "vertices": 4, "faces": 4, "source": str(file)}
                 summary = {"settings": {"run": results.digest}, "shape": shape, "parts": [], "not_found": []}
                 text = json.dumps({**summary, "none": {"share": 0.0, "count": 0}})
                 results.put(name, {"labels.npz": name.encode(), "split/a.glb": b"x", "summary.json": text.encode()})
@@ -382,10 +388,10 @@ def test_twenty_kills(tmp_path: Path) -> None:
     assert subprocess.run([*command, str(tmp_path / "whole")], stderr=subprocess.DEVNULL).returncode == 3
     out, rng, kills = tmp_path / "killed", random.Random(0), 0
     while kills < 20:
-        before = len(list(out.rglob("summary.json")))
+        before = finished(out)
         process = subprocess.Popen([*command, str(out)], stderr=subprocess.DEVNULL, start_new_session=True)
         target, delay = before + rng.randint(0, 6), 0.05 * rng.random()
-        while len(list(out.rglob("summary.json"))) < target and process.poll() is None:
+        while finished(out) < target and process.poll() is None:
             time.sleep(0.005)
         time.sleep(delay)
         assert process.poll() is None, f"ended by itself after {kills} kills"
@@ -399,6 +405,10 @@ def test_twenty_kills(tmp_path: Path) -> None:
     assert subprocess.run([*command, str(out)], stderr=subprocess.DEVNULL).returncode == 3
     assert content(out) == content(tmp_path / "whole")
     assert len((out / "results.jsonl").read_text().splitlines()) == 205
+
+
+def finished(out: Path) -> int:
+    return len(list(out.glob("[012]/*/summary.json")))
 
 
 def children(pid: int) -> list[int]:

@@ -239,11 +239,13 @@ class _Results:
             self._lock = None
 
     def is_done(self, name: str, file: Path) -> bool:
-        """Whether this run, or an earlier one like it, made the result since the file was last changed."""
-        path = self._folder / name / "summary.json"
+        """Whether this run, or an earlier one like it, made the result from this file since it was last changed."""
+        path, source = self._folder / name / "summary.json", os.path.abspath(file)
         try:
-            is_new = path.stat().st_mtime_ns >= file.stat().st_mtime_ns
-            return is_new and self._summary(name)["settings"].get("run") == self.digest
+            made, changed, summary = path.stat(), file.stat(), self._summary(name)
+            same = summary["shape"]["source"] in (source, os.fsencode(source).decode("utf-8", "replace"))
+            is_new = made.st_mtime_ns >= max(changed.st_mtime_ns, changed.st_ctime_ns)
+            return is_new and same and summary["settings"].get("run") == self.digest
         except (OSError, ValueError, KeyError):
             return False
 
