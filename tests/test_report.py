@@ -422,6 +422,16 @@ def test_page_holds_the_result() -> None:
     assert len(page) - len(data["blob"]) < 60_000  # what the page weighs beside the geometry
 
 
+def test_page_takes_the_instances_of_a_result() -> None:
+    result: Any = ball()
+    assert "instances" not in arrays_of(parts_html(result))
+    result.element_instances = np.where(result.face_labels < 0, -1, np.arange(1280) % 2)
+    expected = np.maximum(result.element_instances, 0)
+    np.testing.assert_array_equal(arrays_of(parts_html(result))["instances"], expected)
+    result.element_instances = np.arange(1280) * 100  # noise, not instances
+    assert "instances" not in arrays_of(parts_html(result))
+
+
 def test_page_needs_no_network_and_escapes_names() -> None:
     result = replace(ball(), part_names=["</script><b>", "@SCRIPT@", 'a "quoted" & b'])
     result.shape.name = "<img src=x>.glb"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # With more than these the page grows by megabytes.
 MAX_FACES = 150_000
 MAX_POINTS = 120_000
+MAX_GROUPS = 65_000  # instances of parts; more would be noise
 
 VIEWER = Path(__file__).with_name("viewer")
 
@@ -38,10 +39,12 @@ def parts_html(
 ) -> str:
     """The page of a result.
 
-    instances: the number of the instance of its part that each face of a mesh, or point of a cloud, belongs to; None
-        shows parts only.
+    instances: the number of the instance of its part that each face of a mesh, or point of a cloud, belongs to. None
+        takes those of the result, if it has any.
     """
     shape = result.shape
+    if instances is None:
+        instances = getattr(result, "element_instances", None)
     points, labels, scores, faces = to_y_up(shape.points, shape.up), result.labels, result.scores, shape.faces
     note = ""
     if faces is not None and result.face_labels is not None:
@@ -63,7 +66,7 @@ def parts_html(
     rows = part_rows(result)
     low, extent = points.min(axis=0).astype(np.float64), np.ptp(points.astype(np.float64), axis=0)
     unit = (points - low) / np.where(extent > 0, extent, 1)
-    # What belongs to none of the parts has the last row. 65,535 of everything is more than a page can show.
+    # What belongs to none of the parts has the last row.
     arrays: dict[str, NDArray[Any]] = {
         "points": np.rint(unit * 65535).astype("<u2"),
         "labels": np.where(labels < 0, len(rows) - 1, labels).astype("<u2"),
@@ -71,8 +74,8 @@ def parts_html(
     }
     if faces is not None:
         arrays["faces"] = faces.astype("<u4" if len(points) > 65535 else "<u2")
-    if instances is not None:
-        arrays["instances"] = instances.astype("<u2")
+    if instances is not None and instances.max(initial=0) < MAX_GROUPS // len(rows):
+        arrays["instances"] = np.maximum(instances, 0).astype("<u2")
     data = {
         "shareOf": "of the surface" if shape.is_mesh else "of the points",
         "size": (extent / extent.max()).round(6).tolist(),
