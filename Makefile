@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.inl') setup.py pyproject.toml
-PACKAGE := $(NATIVE) $(shell find pa3d -name '*.py' -o -name '*.pyi' -o -path 'pa3d/weights/*' -type f)
+PACKAGE := $(NATIVE) $(shell find pa3d -name '*.py' -o -name '*.pyi' -o -path 'pa3d/weights/*' -type f -o -path 'pa3d/report/viewer/*' -type f)
 FORMATTED := $(shell find csrc/*.cpp csrc/*.h csrc/cpu tests/native tests/fuzz -name '*.cpp' -o -name '*.h' -o -name '*.inl')
 EXAMPLES := $(wildcard examples/*.glb examples/*.ply)
 DEV := .venv-dev/bin

@@ -86,6 +86,19 @@ def _one_process_at_a_time(folder: Path) -> Iterator[None]:
             os.close(descriptor)
 
 
+def lock(path: str | os.PathLike[str]) -> IO[bytes] | None:
+    """A new file that this process holds locked until it closes it or ends; None if another process holds it."""
+    import fcntl
+
+    file = open(path, "wb")  # noqa: SIM115
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    return file
+
+
 @contextmanager
 def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
     """A new folder to fill, which takes the place of `target` when the block ends without an error.

@@ -6,6 +6,7 @@ sets may be pickles, too; pa3d.evaluate.plain_pickle reads those.)
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass, field, replace
@@ -76,6 +77,16 @@ class Checkpoint:
         if isinstance(patches, bool) or not isinstance(patches, int) or not 1 <= patches <= MAX_PATCHES:
             raise InputError(f"patches is {patches!r}; expected an integer from 1 to {MAX_PATCHES}, or None")
         return replace(self, config=replace(self.config, patches=patches), precisions=())
+
+    def sha256(self) -> str:
+        """A hash of what patch features and logits depend on; presence, prompts and provenance are not part of it."""
+        digest = hashlib.sha256(f"{self.config}{self.temperature!r}{self.text_space}".encode())
+        for name in sorted(self.tensors):
+            digest.update(name.encode() + np.ascontiguousarray(self.tensors[name]).tobytes())
+        if self.outliers or self.bank is not None:
+            digest.update(f"{self.outliers!r}".encode())
+            digest.update(b"" if self.bank is None else self.bank.tobytes())
+        return digest.hexdigest()
 
 
 def save(path: str | Path, checkpoint: Checkpoint, *, half: bool = False) -> None:

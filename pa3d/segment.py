@@ -11,7 +11,7 @@ point takes the logits of the patches near it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -342,6 +342,24 @@ class Segmenter:
         results = labels, scores, face_labels, face_scores
         found = None if presence is None or fit is None else presence >= fit.threshold
         return Segmentation(shape, names, *results, clock.seconds, model, settings, presence, found)
+
+    def segment_many(
+        self,
+        shapes: Iterable[str | Path | Shape | ArrayLike],
+        parts: Sequence[str],
+        *,
+        workers: int = 0,
+        return_exceptions: bool = False,
+        **options: Any,
+    ) -> Iterator[Segmentation]:
+        """The results of many files or shapes, in their order, with the options of `segment`; see pa3d.many.
+
+        workers: processes of one thread each; 0 uses this process. A script then needs `if __name__ == "__main__":`.
+        return_exceptions: give the exception in place of a result, and go on; otherwise it is raised.
+        """
+        from pa3d.many import segment_many
+
+        return segment_many(self, shapes, parts, workers=workers, return_exceptions=return_exceptions, **options)
 
     def query(
         self,

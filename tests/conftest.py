@@ -32,6 +32,24 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """Two nodes of one processor each, which import pa3d and the tests from here."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    root = Path(__file__).resolve().parents[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(root), str(root / "tests")]))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        cluster.add_node(num_cpus=1)
+        try:
+            yield cluster.address
+        finally:
+            cluster.shutdown()
+
+
 LEVELS = ("generic", "avx2", "avx512", "avx512_bf16")
 
 

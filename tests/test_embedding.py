@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import threading
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from browser import chromium
 
 from pa3d.cli import main
 from pa3d.io import load
@@ -90,7 +90,6 @@ def test_onnx(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 # The browser.
 
-CHROMIUM = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 # Waits for the results of the page and sends them to the server of the test.
 REPORT = """
 <script>
@@ -114,13 +113,6 @@ def node_modules() -> Path:
     if not (folder / "onnxruntime-web").is_dir():
         pytest.skip("onnxruntime-web is not installed: make browser")
     return folder
-
-
-def chromium() -> str:
-    found = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(f"Chromium is not installed: none of {', '.join(CHROMIUM)}")
-    return found
 
 
 def open_page(folder: Path, browser: str, timeout: float = 300) -> dict[str, Any]:

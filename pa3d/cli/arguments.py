@@ -69,6 +69,7 @@ def parse(function: Callable[..., Any], words: Sequence[str]) -> dict[str, Any] 
     """
     options: dict[str, tuple[str, type, dict[str, Any]]] = {}
     positions: list[tuple[str, type, dict[str, Any]]] = []
+    several: tuple[str, type, dict[str, Any]] | None = None  # the argument that takes every other word
     required = set()
     hints = get_type_hints(function, include_extras=True)
     for name, parameter in inspect.signature(function).parameters.items():
@@ -80,6 +81,9 @@ def parse(function: Callable[..., Any], words: Sequence[str]) -> dict[str, Any] 
         kind = _without_none(hint)
         if parameter.default is inspect.Parameter.empty:
             required.add(name)
+        if isinstance(declared, Argument) and get_origin(kind) is list and get_args(kind)[0] in _READERS:
+            several = (name, get_args(kind)[0], declared.settings)
+            continue
         if kind not in (bool, *_READERS):
             continue  # an option that is rarely used, such as one that may be repeated
         if isinstance(declared, Argument):
@@ -98,6 +102,13 @@ def parse(function: Callable[..., Any], words: Sequence[str]) -> dict[str, Any] 
         elif positions:
             name, kind, settings = positions.pop(0)
             value = _read(kind, word, settings)
+        elif several is not None:
+            name, kind, settings = several
+            value = _read(kind, word, settings)
+            if value is None:
+                return None
+            found.setdefault(name, []).append(value)
+            continue
         else:
             return None
         if value is None or name in found:

@@ -10,7 +10,6 @@ key "oracle".
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import os
 import sys
@@ -166,15 +165,9 @@ class SegmenterMethod:
     def identity(self) -> dict[str, Any]:
         """The checkpoint by name and content, and the settings. The path of the file is not part of it."""
         checkpoint = self.segmenter.checkpoint
-        digest = hashlib.sha256(f"{checkpoint.config}{checkpoint.temperature!r}{checkpoint.text_space}".encode())
-        for name in sorted(checkpoint.tensors):
-            digest.update(name.encode() + np.ascontiguousarray(checkpoint.tensors[name]).tobytes())
-        if checkpoint.outliers or checkpoint.bank is not None:
-            digest.update(f"{checkpoint.outliers!r}".encode())
-            digest.update(b"" if checkpoint.bank is None else checkpoint.bank.tobytes())
         return {
             "name": checkpoint.name or "segmenter",
-            "sha256": digest.hexdigest(),
+            "sha256": checkpoint.sha256(),
             "text_space": checkpoint.text_space,
             "temperature": checkpoint.temperature,
             "precision": self.segmenter.precision,

@@ -9,13 +9,32 @@ from typing import TYPE_CHECKING
 
 from pa3d.atomic import check_writable_folder, write_files
 from pa3d.report.files import labels_npz, parts_glb, parts_ply
-from pa3d.report.table import PartRow, not_found, part_rows, size_text, summary, without_missing
+from pa3d.report.table import (
+    PartRow,
+    not_found,
+    part_rows,
+    presence_text,
+    share_text,
+    size_text,
+    summary,
+    without_missing,
+)
 
 if TYPE_CHECKING:
     from pa3d.segment import Segmentation
 
-__all__ = ["PartRow", "not_found", "part_rows", "size_text", "summary", "without_missing", "write_outputs"]
-
+__all__ = [
+    "PartRow",
+    "not_found",
+    "part_rows",
+    "presence_text",
+    "result_files",
+    "share_text",
+    "size_text",
+    "summary",
+    "without_missing",
+    "write_outputs",
+]
 
 OUTPUTS = ("labels.npz", "parts.glb", "parts.ply", "parts.png", "parts.html", "summary.json")
 
@@ -31,6 +50,15 @@ def write_outputs(
     (summary.json). Raises InputError when the folder cannot be written.
     """
     target = check_writable_folder(folder)
+    contents = result_files(result, pictures=pictures, html=html)
+    obsolete = [name for name in OUTPUTS if name not in contents]  # what an earlier run left would show another shape
+    written = write_files(target, contents, obsolete)
+    kinds = {"labels.npz": "labels", "parts.png": "picture", "parts.html": "page", "summary.json": "summary"}
+    return {kinds.get(name, "parts"): path for name, path in written.items()}
+
+
+def result_files(result: Segmentation, *, pictures: bool = True, html: bool = True) -> dict[str, bytes]:
+    """The files that write_outputs writes, by name."""
     contents = {"labels.npz": labels_npz(result)}
     if result.shape.is_mesh:
         contents["parts.glb"] = parts_glb(result)
@@ -45,8 +73,4 @@ def write_outputs(
 
         contents["parts.html"] = parts_html(without_missing(result)).encode()
     contents["summary.json"] = (json.dumps(summary(result), indent=2, ensure_ascii=False, default=str) + "\n").encode()
-
-    obsolete = [name for name in OUTPUTS if name not in contents]  # what an earlier run left would show another shape
-    written = write_files(target, contents, obsolete)
-    kinds = {"labels.npz": "labels", "parts.png": "picture", "parts.html": "page", "summary.json": "summary"}
-    return {kinds.get(name, "parts"): path for name, path in written.items()}
+    return contents

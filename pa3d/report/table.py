@@ -71,6 +71,21 @@ def not_found(rows: list[PartRow]) -> list[str]:
     return [row.name for row in rows if row.found is False]
 
 
+def share_text(row: PartRow) -> str:
+    """The share of a part in percent, or "not found" if none of the shape belongs to a part that it may lack.
+
+    Without a calibrated checkpoint nothing is known of that, and the share is zero.
+    """
+    return "not found" if row.found is False and not row.count else f"{100 * row.share:.1f} %"
+
+
+def presence_text(row: PartRow) -> str:
+    """The presence of a part, and that it is too low, if some of the shape belongs to it nevertheless."""
+    if row.presence is None:
+        return ""
+    return f"{row.presence:.2f}" + (", not found" if row.found is False and row.count else "")
+
+
 def without_missing(result: Segmentation) -> Segmentation:
     """The result for the points that have coordinates."""
     missing = result.shape.missing()
