@@ -10,7 +10,7 @@ EXAMPLES := $(wildcard examples/*.glb examples/*.ply)
 DEV := .venv-dev/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow test-triton lint format bench browser sanitize fuzz cuda-report clean python
+.PHONY: wheel demo test test-slow test-triton lint format bench browser sanitize fuzz cuda-report clean python
 
 demo: .venv/installed
 	@rm -rf out/demo && mkdir -p out/demo
@@ -59,8 +59,18 @@ format: .venv-dev/installed
 	$(DEV)/ruff format .
 	$(DEV)/clang-format -i $(FORMATTED)
 
+# dist/: the source distribution, and the wheel for Linux with Python 3.11 and later. auditwheel gives it the oldest
+# manylinux tag that this machine's C library allows. What an earlier build left in build/lib would get into the wheel.
+wheel: .venv-dev/installed
+	rm -rf dist build/dist build/lib* build/bdist* *.egg-info
+	PA3D_CUDA=0 $(DEV)/python -m build --sdist --wheel --outdir build/dist .
+	PATH="$(abspath $(DEV)):$$PATH" $(DEV)/python -m auditwheel repair --wheel-dir dist build/dist/*.whl
+	cp build/dist/*.tar.gz dist/
+	$(DEV)/python -m auditwheel show dist/*.whl
+	@ls -l dist
+
 clean:
-	rm -rf .venv .venv-dev build out *.egg-info .pytest_cache .mypy_cache .ruff_cache pa3d/_C.*.so
+	rm -rf .venv .venv-dev build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache pa3d/_C.*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp in each environment, so that a second call does nothing. Without torch, as users install it:

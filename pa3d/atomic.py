@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,7 +23,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
     path = Path(path)
     if mode not in ("wb", "w"):
         raise ValueError(f"mode {mode!r} is not 'wb' or 'w'")
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    beside = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     encoding = None if mode == "wb" else "utf-8"
     try:
         with open(beside, mode.replace("w", "x"), encoding=encoding, newline=encoding and "\n") as file:
@@ -48,7 +47,7 @@ def write_files(
     Returns the path of each file. Raises InputError.
     """
     folder = Path(folder)
-    staging = folder / f".{secrets.token_hex(4)}.tmp"
+    staging = folder / f".{os.urandom(4).hex()}.tmp"
     name = ""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +107,7 @@ def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
     Raises InputError when a folder cannot be written there.
     """
     target = Path(target)
-    temporary = target.absolute().parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
+    temporary = target.absolute().parent / f".{target.name}.{os.urandom(4).hex()}.tmp"
     try:
         try:
             temporary.mkdir(parents=True)

@@ -24,7 +24,7 @@ from pa3d.checkpoint import Checkpoint, load
 from pa3d.config import ASSIGN
 from pa3d.encoder_input import EncoderInput, encoder_input, sample_shape, subsample, without_outliers
 from pa3d.errors import InputError
-from pa3d.frames import TO_MODEL_AXES, UP_AXES, apply_normalization
+from pa3d.frames import TO_MODEL_AXES, UP_AXES, apply_normalization, ordered_columns
 from pa3d.inputs import as_points, as_shape
 from pa3d.orient import best_direction, directions, negative_entropy
 from pa3d.profiling import Stopwatch, table
@@ -226,7 +226,7 @@ class Segmenter:
         Raises InputError for points that are not (N, 3), empty, not finite or all equal.
         """
         if up not in UP_AXES:
-            raise InputError(f"up is {up!r}; expected x, y or z")
+            raise InputError(f"up is {up!r}; expected one of {', '.join(UP_AXES)}")
         if not _is_list_of_clouds(points):
             return self._encode([self._prepare(points, sample, up, normalize, seed)])[0]
         clouds = []
@@ -466,7 +466,7 @@ class Segmenter:
     ) -> NDArray[np.float32]:  # (N, 3) in the model's axes
         cloud = as_points(points, centered=normalize)
         used = cloud[subsample(len(cloud), sample, seed)]
-        return self._input(used, up).points if normalize else np.ascontiguousarray(used[:, TO_MODEL_AXES[up]])
+        return self._input(used, up).points if normalize else ordered_columns(used, TO_MODEL_AXES[up])
 
     def _encode(self, clouds: list[NDArray[np.float32]]) -> list[PatchFeatures]:  # each (N, 3) in the model's axes
         outputs = self._encoder.encode_batch(clouds) if len(clouds) > 1 else [self._encoder(cloud) for cloud in clouds]

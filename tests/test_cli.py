@@ -135,7 +135,7 @@ def test_presence_of_a_calibrated_model(here: Path, capsys: Capture) -> None:
     assert pa3d(*common, "--model", "calibrated.safetensors") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split()[-2:] == ["confidence", "presence"]
-    assert all(line.endswith("not found") for line in lines[2:4])
+    assert all("not found" in line for line in lines[2:4])
     save(here / "calibrated.safetensors", replace(checkpoint, presence=PresenceFit(0.4, -0.3, 0.0)))
     assert pa3d(*common, "--model", "calibrated.safetensors", "--json") == 0
     summary = json.loads(capsys.readouterr().out)
@@ -316,7 +316,18 @@ def test_help_and_info_import_little(here: Path) -> None:
     assert not {"numpy", "rich", "torch", "plotly"} & imported("--help")
     assert not {"torch", "open_clip", "trimesh", "plotly", "PIL", "tokenizers"} & imported("info")
     heavy = {"torch", "open_clip", "trimesh", "plotly", "PIL", "scipy"}
-    assert not heavy & imported(*SEGMENT, "--quiet", "--no-pictures", cwd=here)
+    slow = {
+        "typer",
+        "click",
+        "rich",
+        "tokenizers",
+        "safetensors",
+        "pydantic",
+        "tempfile",
+        "secrets",
+        "importlib.metadata",
+    }
+    assert not (heavy | slow) & imported(*SEGMENT, "--quiet", "--no-pictures", cwd=here)
 
 
 def test_no_torch_for_pictures(here: Path) -> None:

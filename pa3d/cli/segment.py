@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from pa3d.cli.arguments import Argument, Option, echo
 from pa3d.cli.options import (
     Assign,
     Category,
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 def segment(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(
+        Argument(
             metavar="FILES",
             help="A mesh (GLB, OBJ, PLY, STL ...) or a point cloud (PLY, PCD, XYZ, NPY ...): see docs/files.md. Or "
             "many: files, folders, which are searched with all subfolders, and lists (.txt, .lst) with one path per "
@@ -50,7 +49,7 @@ def segment(
     parts: PartNames,
     out: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "-o",
             "--out",
             metavar="FOLDER",
@@ -60,7 +59,7 @@ def segment(
     category: Category = None,
     none: Annotated[
         float | None,
-        typer.Option(
+        Option(
             min=0,
             max=1,
             metavar="T",
@@ -71,15 +70,15 @@ def segment(
     ] = None,
     up: Annotated[
         str | None,
-        typer.Option(
-            metavar="x|y|z|auto",
-            help="Which axis of the file points up. auto tries 26 directions and takes the one in which the names "
-            "fit best; the encoder runs 26 times.  [default: y]",
+        Option(
+            metavar="AXIS|auto",
+            help="Which axis of the file points up: x, y, z, -x, -y or -z. auto tries 26 directions and takes the "
+            "one in which the names fit best; the encoder runs 26 times.  [default: y]",
         ),
     ] = None,
     nan: Annotated[
         str,
-        typer.Option(
+        Option(
             metavar="skip|error",
             help="Points of a cloud with NaN or infinite coordinates: label them -1, or refuse the file.",
         ),
@@ -94,26 +93,22 @@ def segment(
     precision: Precision = "auto",
     device: Device = "cpu",
     threads: Threads = None,
-    no_pictures: Annotated[bool, typer.Option("--no-pictures", help="Do not write parts.png and parts.html.")] = False,
+    no_pictures: Annotated[bool, Option("--no-pictures", help="Do not write parts.png and parts.html.")] = False,
     list_file: Annotated[
         str | None,
-        typer.Option("--list", metavar="FILE", help="A list of files with one path per line; - reads it from stdin."),
+        Option("--list", metavar="FILE", help="A list of files with one path per line; - reads it from stdin."),
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(
-            min=1, metavar="N", help="For many files: processes of one thread each.  [default: one per processor]"
-        ),
+        Option(min=1, metavar="N", help="For many files: processes of one thread each.  [default: one per processor]"),
     ] = None,
     ray: Annotated[
         str | None,
-        typer.Option(
-            metavar="ADDRESS", help="For many files: the Ray cluster that does the work, or auto; needs pa3d[ray]."
-        ),
+        Option(metavar="ADDRESS", help="For many files: the Ray cluster that does the work, or auto; needs pa3d[ray]."),
     ] = None,
     fresh: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--overwrite",
             "--fresh",
             help="For many files: replace the results that an earlier run left in the folder.  [default: resume]",
@@ -122,7 +117,7 @@ def segment(
     quiet: Quiet = False,
     json: Json = False,
     debug: Debug = False,
-) -> None:
+) -> int:
     """Name the parts of a mesh or a point cloud, or of many.
 
     Writes labels.npz, parts.glb (parts.ply for a point cloud), parts.png, parts.html and summary.json.
@@ -152,12 +147,11 @@ def segment(
         from pa3d.cli.segment_many import segment_many
 
         options = load_options, segment_options, output_options
-        segment_many(
+        return segment_many(
             given, names, out, options, model, model_options,
             list_file=list_file, text_vectors=text_vectors, workers=workers, ray=ray, fresh=fresh,
             quiet=quiet, json=json,
         )  # fmt: skip
-        return
     if fresh:
         raise InputError("--overwrite is for many files; the results of one file always replace earlier ones")
     (file,) = given
@@ -186,11 +180,12 @@ def segment(
     missing = shape.missing()
     if missing is not None:
         count = f"{missing.sum():,} of {len(missing):,} points"
-        typer.echo(f"{shape.name}: {count} have no finite coordinates; their label is -1", err=True)
+        echo(f"{shape.name}: {count} have no finite coordinates; their label is -1", err=True)
     if json:
         print_json({**summary(result), "files": {kind: str(path) for kind, path in paths.items()}})
     elif not quiet:
         print_result(result, folder, paths)
+    return 0
 
 
 def _is_many(path: Path) -> bool:

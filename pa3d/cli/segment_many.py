@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
-
+from pa3d.cli.arguments import echo
 from pa3d.cli.output import check_can_write, print_files, print_json
 from pa3d.cli.progress import progress_with_rate
 from pa3d.errors import InputError
@@ -32,8 +31,8 @@ def segment_many(
     fresh: bool,
     quiet: bool,
     json: bool,
-) -> None:
-    """Ends with exit code 3 if some files failed. Raises InputError if all did, and for what cannot be used.
+) -> int:
+    """The exit code: 3 if some files failed. Raises InputError if all did, and for what cannot be used.
 
     options: those of loading, segmenting and writing (pa3d.report.batch.FileOptions).
     """
@@ -59,9 +58,9 @@ def segment_many(
         )  # fmt: skip
     failed = report["failed"]
     for row in failed[:LISTED]:
-        typer.echo(f"failed: {row['file']}: {row['reason']}", err=True)
+        echo(f"failed: {row['file']}: {row['reason']}", err=True)
     if len(failed) > LISTED:
-        typer.echo(f"failed: {len(failed) - LISTED} more, listed in {out / ROWS}", err=True)
+        echo(f"failed: {len(failed) - LISTED} more, listed in {out / ROWS}", err=True)
     if json:
         print_json(report)
     elif not quiet:
@@ -71,7 +70,8 @@ def segment_many(
         first = f"{failed[0]['file']}: {failed[0]['reason']}"
         raise InputError(f"none of {len(shapes)} files could be segmented; the first: {first}")
     if failed:
-        raise typer.Exit(SOME_FAILED)
+        return SOME_FAILED
+    return 0
 
 
 def find_shapes(given: Sequence[Path], list_file: str | None, out: Path) -> dict[str, Path]:

@@ -281,7 +281,7 @@ class PatchCeiling:
         if self.sample is not None and self.sample < n:
             sampled = sample_indices(n, self.sample, self.seed)
         center, radius = normalization(shape.points[sampled])
-        points = apply_normalization(shape.points, center, radius)[:, TO_MODEL_AXES[shape.up]]
+        points = apply_normalization(shape.points, center, radius, TO_MODEL_AXES[shape.up])
         encoder_points = np.ascontiguousarray(points[sampled])
         centers, members = sample_and_group(encoder_points, c.patches, c.patch_size, min_sq_norm=c.min_sq_norm)
         votes = np.zeros((len(members), len(parts) + 1), np.int64)

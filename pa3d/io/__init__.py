@@ -49,7 +49,7 @@ def load(
     """
     path = Path(path)
     if up is not None and up not in UP_AXES:
-        raise InputError(f"up axis {up!r} is unknown; give one of x, y, z")
+        raise InputError(f"up axis {up!r} is unknown; give one of {', '.join(UP_AXES)}")
     reader = _format_of(path)
     chosen = _column_list(columns)
     if chosen and reader.table is None:

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.io._common import CorruptFileError
+from pa3d.io._common import WITHIN, CorruptFileError
 from pa3d.io._gltf_compression import DRACO, MESHOPT, DracoMesh, decode_draco, decode_meshopt
 
 COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
@@ -192,6 +192,9 @@ class GltfFile:
             # A name may have been written without percent-encoding, although it should have been.
             names = dict.fromkeys((unquote(uri), uri))
             found = next((p for p in (self.folder / name for name in names) if p.is_file()), self.folder / unquote(uri))
+            limit = WITHIN.get()
+            if limit is not None and not found.resolve().is_relative_to(limit):
+                raise OSError
             return found.read_bytes()
         except (OSError, ValueError):  # ValueError: a zero byte in the name
             raise CorruptFileError(

@@ -49,7 +49,10 @@ _NAMED = (".glb", ".gltf", ".obj", ".ac", ".xml", ".fbx")
 _Y_UP = (*(suffix for format in formats() if format.up == "y" for suffix in format.suffixes), ".ac", ".xml", ".sh3f")
 _SAME_FACES = 0.99  # two faces back to back have one centre
 # By up axis: the columns, and their signs, that make a shape y-up. Each is a rotation by a quarter turn, or none.
-_TO_Y_UP = {"x": ((1, 0, 2), (-1, 1, 1)), "y": ((0, 1, 2), (1, 1, 1)), "z": ((0, 2, 1), (1, 1, -1))}
+_TO_Y_UP = {
+    **{"x": ((1, 0, 2), (-1, 1, 1)), "y": ((0, 1, 2), (1, 1, 1)), "z": ((0, 2, 1), (1, 1, -1))},
+    **{"-x": ((1, 0, 2), (1, -1, 1)), "-y": ((0, 1, 2), (1, -1, -1)), "-z": ((0, 2, 1), (1, -1, 1))},
+}
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def read_source(source: Source, *, up: str = "y", grey: bool = False) -> RenderI
     pa3d.data.official instead.
     """
     if up not in UP_AXES:
-        raise InputError(f"up axis {up!r} is unknown; give one of x, y, z")
+        raise InputError(f"up axis {up!r} is unknown; give one of {', '.join(UP_AXES)}")
     if source.kind == "member":
         render_input = _read_member(source)
     else:

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 FLOAT, UNSIGNED_SHORT, UNSIGNED_INT = 5126, 5123, 5125  # component types of glTF
 # Rotations of each up axis to glTF's y, as quaternions (x, y, z, w).
-TO_Y_UP = {"x": [0, 0, 0.5**0.5, 0.5**0.5], "z": [-(0.5**0.5), 0, 0, 0.5**0.5]}
+TO_Y_UP = {
+    **{"x": [0, 0, 0.5**0.5, 0.5**0.5], "z": [-(0.5**0.5), 0, 0, 0.5**0.5]},
+    **{"-x": [0, 0, -(0.5**0.5), 0.5**0.5], "-y": [1, 0, 0, 0], "-z": [0.5**0.5, 0, 0, 0.5**0.5]},
+}
 
 
 def labels_npz(result: Segmentation) -> bytes:
@@ -113,7 +116,11 @@ def parts_glb(result: Segmentation) -> bytes:
 def to_y_up(points: NDArray[Any], up: str) -> NDArray[Any]:  # (N, 3) -> (N, 3)
     """Points rotated so that their up axis becomes y."""
     x, y, z = np.asarray(points).T
-    return np.stack({"x": (-y, x, z), "y": (x, y, z), "z": (x, z, -y)}[up], axis=1)
+    turned = {
+        **{"x": (-y, x, z), "y": (x, y, z), "z": (x, z, -y)},
+        **{"-x": (y, -x, z), "-y": (x, -y, -z), "-z": (x, -z, y)},
+    }
+    return np.stack(turned[up], axis=1)
 
 
 def parts_ply(result: Segmentation) -> bytes:

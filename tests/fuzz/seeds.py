@@ -177,7 +177,9 @@ def checkpoint() -> bytes:
 
 
 def text_vectors() -> bytes:
-    return TextVectors(("seat", "left leg"), np.eye(2, 4, dtype=np.float32), "all-MiniLM-L6-v2", "chair").to_bytes()
+    return TextVectors(
+        ("seat", "left leg"), np.eye(2, TINY.text_dim, dtype=np.float32), "all-MiniLM-L6-v2", "chair"
+    ).to_bytes()
 
 
 def names() -> list[bytes]:
@@ -449,6 +451,7 @@ def write_capi(folder: Path) -> None:
     """What capi.cpp starts from: a tiny model, the text encoder, and a tokenizer of few words."""
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(checkpoint())
+    (folder / "vectors.safetensors").write_bytes(text_vectors())
     shutil.copy(WEIGHTS / "minilm-l6-v2.safetensors", folder / "weights.safetensors")
     tokenizer = json.loads((WEIGHTS / "minilm-tokenizer.json").read_bytes())
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
