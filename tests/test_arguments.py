@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import pytest
 import typer
 
-from pa3d.cli.arguments import Option, for_typer, parse
+from pa3d.cli.arguments import Argument, Option, for_typer, parse
 
 COMMANDS = ("segment", "keypoints", "profile", "info")
 WORDS = {
@@ -55,7 +55,8 @@ def by_typer(function: Any, words: list[str]) -> dict[str, Any] | None:
         assert hasattr(error, "format_message") or type(error).__name__ == "Exit", error
         return None
     paths = {name for name, hint in get_type_hints(function).items() if Path in (hint, *get_args(hint))}
-    found = {k: None if v == () else v for k, v in found.items()}  # no value of an option that may be repeated
+    found = {k: None if v == () else v for k, v in found.items()}  # no value of what may be repeated
+    found = {k: [Path(word) for word in v] if isinstance(v, list | tuple) else v for k, v in found.items()}
     return {k: Path(v) if k in paths and v is not None else v for k, v in found.items()}
 
 
@@ -71,7 +72,9 @@ def spellings(function: Any) -> list[tuple[list[str], type]]:
         if get_origin(hint) is Annotated:
             kind, declared = get_args(hint)
             names = (declared.names or [f"--{name.replace('_', '-')}"]) if isinstance(declared, Option) else []
-            if not get_args(kind) or list not in map(get_origin, get_args(kind)):
+            if isinstance(declared, Argument) and list in map(get_origin, get_args(kind)):
+                found.append(([], Path))
+            elif not get_args(kind) or list not in map(get_origin, get_args(kind)):
                 kind = next(k for k in (bool, Path, str, int, float) if k in (kind, *get_args(kind)))
                 found.append((list(names), kind))
     return found
@@ -116,7 +119,7 @@ def test_other_lines_are_never_parsed_otherwise(name: str) -> None:
         [],
         ["a.glb"],
         ["a.glb", "--parts"],
-        ["a.glb", "", "--parts", "x"],
+        ["a.glb", "b.glb", "", "--parts", "x"],
         ["a.glb", "--parts", "x", "--parts", "y"],
         ["a.glb", "--parts=x"],
         ["a.glb", "--part", "x"],
@@ -131,3 +134,8 @@ def test_other_lines_are_never_parsed_otherwise(name: str) -> None:
 )
 def test_typer_decides(words: list[str]) -> None:
     assert parse(command("segment"), words) is None
+
+
+def test_several_files() -> None:
+    found = parse(command("segment"), ["a.glb", "--parts", "x", "b.glb", "c"])
+    assert found == {"files": [Path("a.glb"), Path("b.glb"), Path("c")], "parts": "x"}

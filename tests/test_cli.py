@@ -135,7 +135,7 @@ def test_presence_of_a_calibrated_model(here: Path, capsys: Capture) -> None:
     assert pa3d(*common, "--model", "calibrated.safetensors") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split()[-2:] == ["confidence", "presence"]
-    assert all(line.endswith("not found") for line in lines[2:4])
+    assert all("not found" in line for line in lines[2:4])
     save(here / "calibrated.safetensors", replace(checkpoint, presence=PresenceFit(0.4, -0.3, 0.0)))
     assert pa3d(*common, "--model", "calibrated.safetensors", "--json") == 0
     summary = json.loads(capsys.readouterr().out)

@@ -69,7 +69,7 @@ def parse(function: Callable[..., Any], words: Sequence[str]) -> dict[str, Any] 
     """
     options: dict[str, tuple[str, type, dict[str, Any]]] = {}
     positions: list[tuple[str, type, dict[str, Any]]] = []
-    several: tuple[str, type, dict[str, Any]] | None = None  # the argument that takes every other word
+    several: tuple[str, type, dict[str, Any]] | None = None  # an argument that takes all words that are left
     required = set()
     hints = get_type_hints(function, include_extras=True)
     for name, parameter in inspect.signature(function).parameters.items():
@@ -104,8 +104,7 @@ def parse(function: Callable[..., Any], words: Sequence[str]) -> dict[str, Any] 
             value = _read(kind, word, settings)
         elif several is not None:
             name, kind, settings = several
-            value = _read(kind, word, settings)
-            if value is None:
+            if (value := _read(kind, word, settings)) is None:
                 return None
             found.setdefault(name, []).append(value)
             continue
