@@ -44,17 +44,24 @@ class Cut:
         self.part_names = list(part_names)
         self.labels, self.scores, self.weights = labels, scores, weights
         self.confidence = confidence(scores, labels) if scores.shape[1] and len(scores) else None
-        key = np.stack([labels, np.full(len(labels), -1) if instances is None else instances], axis=1)
-        rows, self.numbers = np.unique(key.astype(np.int64), axis=0, return_inverse=True)
-        self.numbers = self.numbers.reshape(-1)
-        order = sorted(range(len(rows)), key=lambda row: (rows[row, 0] < 0, *rows[row]))
-        self.numbers = np.argsort(order)[self.numbers]
-        several = np.bincount(rows[rows[:, 1] >= 0, 0].clip(0), minlength=len(self.part_names) + 1) > 1
+        # Each pair of label and instance is a piece; both begin at -1, and label -1 comes last.
+        of_label = np.where(labels >= 0, labels, len(self.part_names)).astype(np.int64)
+        number = np.zeros(len(labels), np.int64) if instances is None else np.where(labels >= 0, instances + 1, 0)
+        width = int(number.max(initial=0)) + 1
+        pair = of_label * width + number
+        pairs = np.flatnonzero(np.bincount(pair, minlength=(len(self.part_names) + 1) * width))
+        place = np.zeros((len(self.part_names) + 1) * width, np.int64)
+        place[pairs] = np.arange(len(pairs))
+        self.numbers = place[pair]
+        several = np.bincount(pairs // width, minlength=len(self.part_names) + 1) > 1
         self.pieces: list[CutPiece] = []
-        for label, instance in rows[order].tolist():
-            part = self.part_names[label] if label >= 0 else NONE
-            numbered = label >= 0 and instance >= 0 and several[label]
-            self.pieces.append(CutPiece(f"{part} {instance + 1}" if numbered else part, part, label, instance))
+        for label, instance in zip((pairs // width).tolist(), (pairs % width - 1).tolist(), strict=True):
+            if label == len(self.part_names):
+                self.pieces.append(CutPiece(NONE, NONE, -1, -1))
+                continue
+            part = self.part_names[label]
+            name = f"{part} {instance + 1}" if several[label] and instance >= 0 else part
+            self.pieces.append(CutPiece(name, part, label, instance))
 
     @classmethod
     def of(cls, result: Segmentation) -> Cut:

@@ -190,7 +190,7 @@ class _Splitter:
         primitive = source.primitive
         original: Json = self.originals[mesh]["primitives"][primitive.number]
         numbers = self.cut.numbers[source.elements]
-        found = np.unique(numbers).tolist()
+        found = np.flatnonzero(np.bincount(numbers)).tolist()
         for piece in found:
             own = numbers == piece
             new: Json = {**original, "attributes": dict(original["attributes"])}
