@@ -539,7 +539,7 @@ def test_ply_keeps_everything(tmp_path: Path, encoding: str, mesh: bool, mixed: 
 
     source = ply(encoding, mesh, mixed=mixed)
     result = labelled(load(write(tmp_path, "a.ply", source)))
-    found = asset_files(result, scores)["parts.ply"]
+    found = asset_files(result, scores=scores)["parts.ply"]
 
     def columns(data: bytes) -> dict[str, Any]:
         kind, elements, at = parse_header(data)
@@ -596,7 +596,7 @@ def test_a_cloud_of_another_format(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", rng.random((40, 3)) + [4.5e5, 5.4e6, 300])
     result = labelled(load(tmp_path / "a.npy"))
     result.labels[3] = -1
-    again = load(write(tmp_path, "b.ply", asset_files(result, True)["parts.ply"]))
+    again = load(write(tmp_path, "b.ply", asset_files(result, scores=True)["parts.ply"]))
     np.testing.assert_array_equal(again.points + again.origin, result.shape.points + result.shape.origin)
     assert asset_files(labelled(again))["parts.ply"].count(b"property int part") == 1
 
@@ -636,3 +636,82 @@ def test_a_mesh_of_no_file(up: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(after.points + after.origin, to_y_up(points + shape.origin, up), atol=1e-5)
     np.testing.assert_array_equal(labels_in(data, after), np.sort(result.face_labels))
     assert [node["name"] for node in document_of(data)["nodes"]] == ["it", *PARTS]
+
+
+# --- a file for each part ---
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_split_gltf(tmp_path: Path, name: str) -> None:
+    """Each file has the triangles of one part, and no vertex, mesh, material or texture that it does not use."""
+    before = load(write(tmp_path, "a.glb", MODELS[name]()))
+    result = labelled(before)
+    files = {n: data for n, data in asset_files(result, split=True).items() if n.startswith("split/")}
+    assert list(files) == ["split/low-end.glb", "split/middle.glb", "split/high-end.glb"]
+    found = []
+    for label, data in enumerate(files.values()):
+        after = load(write(tmp_path, "b.glb", data))
+        labels = labels_in(data, after)
+        assert (labels == label).all()
+        found += triangles(after, labels)
+        gltf, document = Gltf(data), document_of(data)
+        used = {node["mesh"] for node in document["nodes"] if "mesh" in node}
+        assert used == set(range(len(document["meshes"])))
+        for mesh in document["meshes"]:
+            for primitive in mesh["primitives"]:
+                indices = gltf.file.accessor(primitive["indices"])[:, 0] if "indices" in primitive else None
+                count = len(gltf.file.accessor(primitive["attributes"]["POSITION"]))
+                assert indices is None or set(indices.tolist()) <= set(range(count))
+                assert indices is None or len(set(indices.tolist())) == count or name == "shared_mesh"
+        views = document["bufferViews"]
+        assert sum(view["byteLength"] for view in views) + 16 * len(views) >= document["buffers"][0]["byteLength"]
+        assert document.get("animations") is None or len(document["animations"]) == len(
+            document_of(MODELS[name]())["animations"]
+        )
+    assert sorted(found) == triangles(before, result.face_labels)
+
+
+def test_split_keeps_what_a_part_uses(tmp_path: Path) -> None:
+    result = labelled(load(write(tmp_path, "a.glb", gltf_models.textured())))
+    data = asset_files(result, split=True)["split/middle.glb"]
+    document, before = document_of(data), document_of(gltf_models.textured())
+    assert document["materials"] == before["materials"] and len(document["images"]) == 2
+    for number in range(2):
+        assert Gltf(data).file.image_bytes(number) == Gltf(gltf_models.textured()).file.image_bytes(number)
+
+
+def test_split_of_other_formats(tmp_path: Path) -> None:
+    points, _, faces = gltf_models.tube()
+    mesh = Shape(points, faces.astype(np.int32))
+    rows = np.zeros(len(faces), [("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
+    rows["corners"] = points[faces]
+    stl = load(write(tmp_path, "a.stl", bytes(80) + struct.pack("<I", len(faces)) + rows.tobytes()))
+    cloud = Shape(points)
+    for shape, kind in ((mesh, "glb"), (stl, "stl"), (cloud, "ply")):
+        result = labelled(shape)
+        files = {n: d for n, d in asset_files(result, split=True).items() if n.startswith("split/")}
+        assert list(files) == [f"split/{name}.{kind}" for name in ("low-end", "middle", "high-end")]
+        shapes = [load(write(tmp_path, f"b.{kind}", data)) for data in files.values()]
+        if shape.faces is None:
+            assert [len(s.points) for s in shapes] == np.bincount(result.labels).tolist()
+            continue
+        found = [t for label, s in enumerate(shapes) for t in triangles(s, np.full(len(s.faces), label))]
+        assert sorted(found) == triangles(shape, result.face_labels)
+
+
+def test_names_of_files_of_parts() -> None:
+    from pa3d.report.asset.single import _file_names
+
+    names = ["leg", "Leg", "../up", "a/b", "a b", "*", "", "\u5ea7"]
+    assert _file_names(names) == ["leg", "Leg-2", "up", "a-b", "a-b-2", "part", "part-2", "\u5ea7"]
+
+
+def test_a_folder_of_single_parts_is_of_one_run(tmp_path: Path) -> None:
+    result = labelled(load(write(tmp_path, "a.glb", gltf_models.sparse())))
+    write_outputs(result, tmp_path / "out", pictures=False, html=False, split=True)
+    assert len(list((tmp_path / "out" / "split").iterdir())) == 3
+    result.part_names = ["x", "y", "z"]
+    write_outputs(result, tmp_path / "out", pictures=False, html=False, split=True)
+    assert sorted(p.name for p in (tmp_path / "out" / "split").iterdir()) == ["x.glb", "y.glb", "z.glb"]
+    write_outputs(result, tmp_path / "out", pictures=False, html=False)
+    assert not list((tmp_path / "out" / "split").iterdir())

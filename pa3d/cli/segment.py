@@ -86,13 +86,18 @@ def segment(
     device: Device = "cpu",
     threads: Threads = None,
     no_pictures: Annotated[bool, typer.Option("--no-pictures", help="Do not write parts.png and parts.html.")] = False,
+    split: Annotated[bool, typer.Option("--split", help="Also write a file for each part.")] = False,
+    scores: Annotated[
+        bool, typer.Option("--scores", help="Also write the score of each part in the PLY files.")
+    ] = False,
     quiet: Quiet = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Name the parts of a mesh or a point cloud.
 
-    Writes labels.npz, parts.glb (parts.ply for a point cloud), parts.png, parts.html and summary.json.
+    Writes parts.glb (parts.ply for a point cloud), the file itself in named parts; painted.glb (painted.ply), in their
+    colours; labels.npz, parts.png, parts.html and summary.json.
     """
     from pa3d.inputs import NAN
     from pa3d.io import load
@@ -131,7 +136,8 @@ def segment(
         from pa3d.report import summary, write_outputs
 
         with timer("write"):
-            files = write_outputs(result, folder, pictures=not no_pictures, html=not no_pictures)
+            shown = not no_pictures
+            files = write_outputs(result, folder, pictures=shown, html=shown, split=split, scores=scores)
         result.timings = {**result.timings, "write": timer.seconds["write"]}
     missing = shape.missing()
     if missing is not None:

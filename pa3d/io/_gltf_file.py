@@ -68,6 +68,10 @@ class GltfFile:
 
     def accessor(self, number: Any) -> NDArray[Any]:  # (count, width)
         """An accessor's values in their own type; normalised integers come as float64 in [-1, 1] or [0, 1]."""
+        return self._normalized(self.entry("accessors", number), self.stored_values(number))
+
+    def stored_values(self, number: Any) -> NDArray[Any]:  # (count, width)
+        """An accessor's values as they are stored."""
         accessor = self.entry("accessors", number)
         kind, width = COMPONENTS.get(non_negative_int(accessor, "componentType")), WIDTHS.get(str(accessor.get("type")))
         if kind is None or width is None:
@@ -81,7 +85,7 @@ class GltfFile:
             raise CorruptFileError(f"is damaged: accessor {number} declares {count} values but has no data")
         if "sparse" in accessor:
             values = self._with_sparse(values, mapping(accessor, "sparse"), number)
-        return self._normalized(accessor, values)
+        return values
 
     def image_bytes(self, number: int) -> bytes:
         """The file of an image. Raises CorruptFileError or OSError when it is not there."""

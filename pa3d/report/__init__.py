@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pa3d.atomic import check_writable_folder, write_files
-from pa3d.report.asset import NAMES, asset_files
+from pa3d.report.asset import NAMES, SPLIT, asset_files
 from pa3d.report.files import labels_npz, painted_glb, painted_ply
 from pa3d.report.table import PartRow, not_found, part_rows, size_text, summary, without_missing
 
@@ -34,11 +34,13 @@ def write_outputs(
     *,
     pictures: bool = True,
     html: bool = True,
+    split: bool = False,
     scores: bool = False,
 ) -> dict[str, Path]:
     """Write a result to a folder, which is created if needed. All files appear or none.
-    Files of OUTPUTS that an earlier run wrote and this one does not are removed.
+    Files of OUTPUTS, and of the folder "split", that an earlier run wrote and this one does not are removed.
 
+    split: also write a file for each part, in the folder "split".
     scores: also write the score of each part at each vertex, face and point, where the format has a place for it.
 
     Returns the path of each file by kind: "labels" (labels.npz, byte-equal for equal results), "parts" (the shape in
@@ -48,12 +50,27 @@ def write_outputs(
     Raises InputError when the folder cannot be written.
     """
     target = check_writable_folder(folder)
+    contents = result_files(result, pictures=pictures, html=html, split=split, scores=scores)
+    parts = next(name for name in contents if name in NAMES)
+    # Files that belong to the asset, such as textures, are there already where the folder is its own.
+    contents = {name: data for name, data in contents.items() if not _same_file(target / name, result.shape.file, name)}
+    obsolete = {name for name in OUTPUTS if name not in contents}  # what an earlier run left would show another shape
+    obsolete |= {f"{path.parent.name}/{path.name}" for path in target.glob(f"{SPLIT}/*")} - contents.keys()
+    written = write_files(target, contents, sorted(obsolete))
+    kinds = {parts: "parts", **KINDS}
+    return {kinds.get(name, name): path for name, path in written.items()}
+
+
+def result_files(
+    result: Segmentation, *, pictures: bool = True, html: bool = True, split: bool = False, scores: bool = False
+) -> dict[str, bytes]:
+    """The files that write_outputs writes, by name."""
     contents = {"labels.npz": labels_npz(result)}
-    asset = asset_files(result, scores)
-    for name, content in asset.items():
-        # Of what belongs to the file, such as textures: not where it is already, and nothing in the place of results.
-        if name in NAMES or (name not in OUTPUTS and not _same_file(target / name, result.shape.file, name)):
-            contents[name] = content
+    contents |= {
+        name: data
+        for name, data in asset_files(result, split=split, scores=scores).items()
+        if name in NAMES or name not in OUTPUTS  # a material library may have any name
+    }
     if result.shape.is_mesh:
         contents["painted.glb"] = painted_glb(result)
     else:
@@ -67,16 +84,12 @@ def write_outputs(
 
         contents["parts.html"] = parts_html(without_missing(result)).encode()
     contents["summary.json"] = (json.dumps(summary(result), indent=2, ensure_ascii=False, default=str) + "\n").encode()
-
-    obsolete = [name for name in OUTPUTS if name not in contents]  # what an earlier run left would show another shape
-    written = write_files(target, contents, obsolete)
-    kinds = {next(iter(asset)): "parts", **KINDS}
-    return {kinds.get(name, name): path for name, path in written.items()}
+    return contents
 
 
 def _same_file(path: Path, file: Path | None, name: str) -> bool:
-    """Whether a path is the file of this name beside another."""
+    """Whether a path is the file of this name beside another, and not one of OUTPUTS."""
     try:
-        return file is not None and os.path.samefile(path, file.parent / name)
+        return file is not None and name not in OUTPUTS and os.path.samefile(path, file.parent / name)
     except OSError:
         return False

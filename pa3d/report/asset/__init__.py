@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 
 # What this module can write; a run removes those that an earlier one left.
 NAMES = ("parts.glb", "parts.obj", "parts.ply", "parts.3mf")
+SPLIT = "split"  # the folder of files of single parts
 
 
-def asset_files(result: Segmentation, scores: bool = False) -> dict[str, bytes]:
+def asset_files(result: Segmentation, *, split: bool = False, scores: bool = False) -> dict[str, bytes]:
     """The contents of the files that hold the shape in named parts, by their names.
 
     parts.glb of a mesh, or parts.ply of a cloud, comes first.
     Where the file that was segmented is no longer there, or holds another shape now, they are made from the shape.
-    scores: also write the score of each part at each vertex, face and point, where the format has a place for it.
+    split: also a file for each part, in the folder "split". scores: also the score of each part at each vertex, face
+    and point, where the format has a place for it.
     """
     cut = Cut.of(result)
     suffix = "" if result.shape.file is None else result.shape.file.suffix.lower()
@@ -42,6 +44,10 @@ def asset_files(result: Segmentation, scores: bool = False) -> dict[str, bytes]:
         from pa3d.report.asset.cloud import cloud_ply
 
         found = {"parts.ply": cloud_ply(result.shape, cut, scores)}
+    if split:
+        from pa3d.report.asset.single import split_files
+
+        found |= split_files(result.shape, cut, scores)
     return found
 
 

@@ -91,6 +91,11 @@ class Cut:
         names = ["score_" + "_".join(name.split()) for name in self.part_names]
         return {name: self.scores[:, i].astype("<f4") for i, name in enumerate(names)}
 
+    def select(self, chosen: NDArray[np.bool_]) -> Cut:
+        """The same for some of the elements."""
+        instances = np.array([piece.instance for piece in self.pieces], np.int32)[self.numbers[chosen]]
+        return Cut(self.part_names, self.labels[chosen], self.scores[chosen], self.weights[chosen], instances)
+
     def of_polygons(self, polygon: NDArray[np.int32] | None, count: int) -> Cut:
         """The same for polygons, of which each face was cut from one (F,): each has the label of most of its area."""
         if polygon is None:

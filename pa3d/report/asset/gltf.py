@@ -31,8 +31,11 @@ class _Source(NamedTuple):
     elements: slice
 
 
-def parts_glb(gltf: Gltf, cut: Cut) -> bytes | None:
-    """A file with its primitives split; None where it has other elements than the cut."""
+def parts_glb(gltf: Gltf, cut: Cut, only: int | None = None) -> bytes | None:
+    """A file with its primitives split; None where it has other elements than the cut.
+
+    only: a label, of a part whose pieces alone are kept, with their vertices, materials and textures.
+    """
     placed: dict[int, dict[int, list[_Source]]] = {}  # by node and instance
     count = 0
     instances = list(gltf.primitive_instances())
@@ -43,12 +46,14 @@ def parts_glb(gltf: Gltf, cut: Cut) -> bytes | None:
         count += size
     if count != len(cut.numbers):
         return None
-    return _Splitter(gltf, cut, placed).split()
+    return _Splitter(gltf, cut, placed, only).split()
 
 
 class _Splitter:
-    def __init__(self, gltf: Gltf, cut: Cut, placed: dict[int, dict[int, list[_Source]]]) -> None:
-        self.gltf, self.cut, self.placed = gltf, cut, placed
+    def __init__(
+        self, gltf: Gltf, cut: Cut, placed: dict[int, dict[int, list[_Source]]], only: int | None = None
+    ) -> None:
+        self.gltf, self.cut, self.placed, self.only = gltf, cut, placed, only
         self.document = GltfDocument(gltf.file)
         self.document.decode_draco()
         self.nodes, self.meshes = self.document.entries("nodes"), self.document.entries("meshes")
@@ -66,6 +71,12 @@ class _Splitter:
             self._split_node(number, copies)
         self._write_indices()
         self._write_labels()
+        if self.only is not None:
+            for number in range(len(self.gltf.nodes)):
+                if number not in self.placed:  # of other scenes
+                    self.nodes[number].pop("mesh", None)
+                    self.nodes[number].pop("skin", None)
+            self.document.drop_unused()
         return self.document.pack()
 
     def _split_node(self, number: int, copies: dict[int, list[_Source]]) -> None:
@@ -129,7 +140,7 @@ class _Splitter:
         """Take the primitives that were split from a node: what is left are lines and points."""
         node, original = self.nodes[number], self.originals[mesh]
         left = [primitive for i, primitive in enumerate(original["primitives"]) if i not in split]
-        if left:
+        if left and self.only is None:
             key = mesh, "left"
             if key not in self.in_place:
                 self.in_place[key] = self._new_mesh(mesh, {**original, "primitives": left})
@@ -149,13 +160,17 @@ class _Splitter:
         said: list[tuple[bytes, str]] = []  # equal for nodes whose meshes become the same
         for number, primitive in enumerate(original["primitives"]):
             if number not in by_number:
-                primitives.append(primitive)
+                primitives += [primitive] if self.only is None else []
                 continue
             for piece, new, own in self._pieces(mesh, by_number[number]):
                 extras = {"name": self.cut.pieces[piece].name, **self.cut.extras(piece, own)}
                 new["extras"] = _joined(new, extras)
                 primitives.append(new)
                 said.append((self.cut.numbers[by_number[number].elements].tobytes(), str(extras)))
+        if not primitives:
+            for name in ("mesh", "skin", "weights"):
+                node.pop(name, None)
+            return
         key = mesh, str(said)
         if key not in self.in_place:
             self.in_place[key] = self._new_mesh(mesh, {**original, "primitives": primitives})
@@ -192,8 +207,11 @@ class _Splitter:
         numbers = self.cut.numbers[source.elements]
         found = np.flatnonzero(np.bincount(numbers)).tolist()
         for piece in found:
+            if self.only is not None and self.cut.pieces[piece].label != self.only:
+                continue
             own = numbers == piece
             new: Json = {**original, "attributes": dict(original["attributes"])}
+            count = len(primitive.vertices)
             if len(found) > 1:
                 key = mesh, primitive.number, own.tobytes()
                 if key not in self.indices:
@@ -202,9 +220,27 @@ class _Splitter:
                 new.pop("indices", None)
                 if original.get("mode", TRIANGLES) not in (TRIANGLES, POINTS):
                     new["mode"] = TRIANGLES
-            label = self.cut.pieces[piece].label
-            self.labelled.append((new["attributes"], label, len(primitive.vertices)))
+                if self.only is not None:
+                    count = self._select_vertices(new, key)
+            self.labelled.append((new["attributes"], self.cut.pieces[piece].label, count))
             yield piece, new, source.elements.start + np.flatnonzero(own)
+
+    def _select_vertices(self, primitive: Json, key: tuple[int, int, bytes]) -> int:
+        """Give a primitive only the vertices that its indices use; returns how many these are."""
+        indices = self.indices[key]
+        rows = indices.rows
+        if rows is None:
+            rows, values = np.unique(indices.values, return_inverse=True)
+            kind, dtype = index_type(len(rows))
+            self.indices[key] = _Indices(values.reshape(-1).astype(dtype), kind, None, indices.users, rows)
+
+        def selected(group: Json) -> Json:
+            return {name: self.document.select_vertices(number, rows) for name, number in group.items()}
+
+        primitive["attributes"] = selected(primitive["attributes"])
+        if "targets" in primitive:
+            primitive["targets"] = [selected(target) for target in primitive["targets"]]
+        return len(rows)
 
     def _indices(self, original: Json, primitive: Primitive, own: NDArray[np.bool_]) -> _Indices:
         before = original.get("indices")
@@ -283,3 +319,4 @@ class _Indices(NamedTuple):
     kind: int
     before: int | None
     users: list[Json]
+    rows: NDArray[np.int64] | None = None  # the vertices that they select

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import PurePosixPath
@@ -38,6 +39,8 @@ class GltfDocument:
         self._check()
         self._binary = bytearray()
         self._data: dict[int, bytes] = {}  # of buffer views that are new
+        self._decoded: dict[int, NDArray[Any]] = {}  # of accessors that were compressed
+        self._selected: dict[tuple[int, bytes], int] = {}  # accessors with some rows of others
         self._join_buffers()
         self._embed_images()
 
@@ -88,7 +91,7 @@ class GltfDocument:
 
     def unused_accessors(self, numbers: set[int]) -> list[int]:
         """Those of some accessors that nothing refers to."""
-        return sorted(numbers - set(_accessor_references(self.json)))
+        return sorted(numbers - {place[key] for place, key in _accessor_places(self.json)})
 
     def decode_draco(self) -> None:
         """Store uncompressed what is compressed with Draco: an index of another part needs the vertices as they are."""
@@ -129,8 +132,65 @@ class GltfDocument:
         else:
             view = self.add_view(stored.tobytes(), target, 0, slot)
         accessor |= {"bufferView": view, "byteOffset": 0, "count": len(stored)}
-        if "min" in accessor and len(stored):
-            accessor |= {"min": stored.min(axis=0).tolist(), "max": stored.max(axis=0).tolist()}
+        for key, value in (("min", stored.min), ("max", stored.max)):
+            if key in accessor and len(stored):
+                accessor[key] = value(axis=0).tolist()
+        self._decoded[number] = stored
+
+    def select_vertices(self, number: int, rows: NDArray[np.int64]) -> int:
+        """A new accessor with some rows of another one."""
+        key = number, rows.tobytes()
+        if key not in self._selected:
+            values = self._decoded[number] if number in self._decoded else self.file.stored_values(number)
+            kept = ("componentType", "type", "normalized", "min", "max", "name", "extras")
+            entry = self.entries("accessors")[number]
+            new = self.add("accessors", {name: entry[name] for name in kept if name in entry})
+            self._store(new, values[rows], VERTICES, None)
+            self._selected[key] = new
+        return self._selected[key]
+
+    def drop_unused(self) -> None:
+        """Leave out meshes, materials, textures, images, accessors and buffer views that nothing refers to."""
+        self.json = json.loads(json.dumps(self.json))  # where objects were shared, each is now one of its own
+        kept = {node["mesh"] for node in self.entries("nodes") if "mesh" in node}
+        self._renumber("meshes", kept, [(self.json["nodes"], "mesh")])
+        if "KHR_animation_pointer" not in self.json.get("extensionsUsed", []):  # which names materials by number
+            meshes = self.json["meshes"]
+            self._renumber("materials", set(_values(meshes, "material")), [(meshes, "material")])
+            infos = list(_texture_infos(self.json.get("materials", [])))
+            self._renumber("textures", {info["index"] for info in infos}, [(infos, "index")])
+            textures = self.json.get("textures", [])
+            self._renumber("images", set(_values(textures, "source")), [(textures, "source")])
+        places = list(_accessor_places(self.json))
+        numbers = sorted({place[key] for place, key in places})
+        new = {number: i for i, number in enumerate(numbers)}
+        self.json["accessors"] = [self.json["accessors"][number] for number in numbers]
+        for place, key in places:
+            place[key] = new[place[key]]
+        used = set(_values(self.json, "bufferView"))
+        self._data = {number: self._view_data(number) for number in sorted(used)}
+        order = {number: i for i, number in enumerate(sorted(used))}
+        self._renumber("bufferViews", used, [(self.json, "bufferView")])
+        self._data = {order[number]: data for number, data in self._data.items()}
+        self._binary = bytearray()
+
+    def _renumber(self, kind: str, kept: set[int], references: list[tuple[Any, str]]) -> None:
+        """Leave out entries; references: where the others are named, and by which key."""
+        if kind not in self.json:
+            return
+        new = {number: i for i, number in enumerate(sorted(kept))}
+        self.json[kind] = [self.json[kind][number] for number in sorted(kept)]
+        for place, key in references:
+            _replace(place, key, new)
+        if not self.json[kind]:
+            del self.json[kind]
+
+    def _view_data(self, number: int) -> bytes:
+        """The bytes of a buffer view, compressed as they are."""
+        view = self.json["bufferViews"][number]
+        place = (_packed(view) or [view])[0]
+        start = place.get("byteOffset", 0)
+        return self._data.get(number, bytes(self._binary[start : start + place["byteLength"]]))
 
     def _drop_extension(self, name: str) -> None:
         for key in ("extensionsUsed", "extensionsRequired"):
@@ -194,7 +254,8 @@ class GltfDocument:
         ends = [place.get("byteOffset", 0) + place["byteLength"] for place in places if place["buffer"] == 0]
         del self._binary[max(ends, default=0) :]
         for number in sorted(self._data):
-            self.json["bufferViews"][number] |= {"byteOffset": self._append(self._data[number])}
+            view = self.json["bufferViews"][number]
+            (_packed(view) or [view])[0]["byteOffset"] = self._append(self._data[number])
         self.json["buffers"][0]["byteLength"] = len(self._binary)
         others = {kind: data for kind, data in self.file.chunks.items() if kind not in (b"JSON", b"BIN\0")}
         return pack_glb(self.json, bytes(self._binary), others)
@@ -220,8 +281,33 @@ def _values(entry: Any, key: str) -> Iterator[int]:
                 yield from _values(value, key)
 
 
-def _accessor_references(document: Json) -> Iterator[int]:
-    """The numbers of accessors that a document uses, also in extensions as far as they name them as glTF does."""
+def _replace(entry: Any, key: str, new: dict[int, int]) -> None:
+    """Replace all integers under a key, anywhere in a document."""
+    if isinstance(entry, dict):
+        for name, value in entry.items():
+            if name == key and isinstance(value, int):
+                entry[name] = new[value]
+            else:
+                _replace(value, key, new)
+    elif isinstance(entry, list):
+        for value in entry:
+            _replace(value, key, new)
+
+
+def _texture_infos(entry: Any) -> Iterator[Json]:
+    """Whatever names a texture, in materials and their extensions."""
+    if isinstance(entry, dict):
+        for name, value in entry.items():
+            if name.endswith("Texture") and isinstance(value, dict) and isinstance(value.get("index"), int):
+                yield value
+            yield from _texture_infos(value)
+    elif isinstance(entry, list):
+        for value in entry:
+            yield from _texture_infos(value)
+
+
+def _accessor_places(document: Json) -> Iterator[tuple[Json, str]]:
+    """Where a document names accessors, also in extensions as far as they do it as glTF does: object and key."""
     stack: list[Any] = [document]
     while stack:
         entry = stack.pop()
@@ -229,6 +315,8 @@ def _accessor_references(document: Json) -> Iterator[int]:
             stack += entry
         elif isinstance(entry, dict):
             stack += entry.values()
-            yield from (entry[key] for key in _ACCESSOR_KEYS if isinstance(entry.get(key), int))
+            yield from ((entry, key) for key in _ACCESSOR_KEYS if isinstance(entry.get(key), int))
             groups = [entry.get("attributes"), *(entry["targets"] if isinstance(entry.get("targets"), list) else [])]
-            yield from (v for group in groups if isinstance(group, dict) for v in group.values() if isinstance(v, int))
+            for group in groups:
+                if isinstance(group, dict):
+                    yield from ((group, key) for key, value in group.items() if isinstance(value, int))
