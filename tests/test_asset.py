@@ -638,6 +638,160 @@ def test_a_mesh_of_no_file(up: str, tmp_path: Path) -> None:
     assert [node["name"] for node in document_of(data)["nodes"]] == ["it", *PARTS]
 
 
+# --- LAS, PCD, USD ---
+
+
+@pytest.mark.parametrize("suffix", [".las", ".laz"])
+def test_las_keeps_everything(tmp_path: Path, suffix: str) -> None:
+    laspy = pytest.importorskip("laspy")
+    header = laspy.LasHeader(point_format=3, version="1.4")
+    header.offsets, header.scales = np.array([4.5e5, 5.4e6, 0]), np.full(3, 0.001)
+    header.add_extra_dim(laspy.ExtraBytesParams("mine", np.float32))
+    las = laspy.LasData(header)
+    rng = np.random.default_rng(0)
+    las.xyz = rng.random((60, 3)) * [1, 5, 1] + [4.5e5, 5.4e6, 0]
+    las.intensity, las.classification, las["mine"] = np.arange(60), np.arange(60) % 5, rng.random(60)
+    path = tmp_path / f"a{suffix}"
+    las.write(path)
+    result = labelled(load(path))
+    for data in (files := asset_files(result, scores=True)).values():
+        assert data
+    assert list(files) == ["parts.ply", f"parts{suffix}"]
+    after = laspy.read(io.BytesIO(files[f"parts{suffix}"]))
+    for name in las.point_format.dimension_names:
+        np.testing.assert_array_equal(after[name], las[name])
+    np.testing.assert_array_equal(after["part"], result.labels)
+    np.testing.assert_allclose(after["score_middle"], result.scores[:, 1])
+    assert after.header.version == las.header.version and (after.header.scales == las.header.scales).all()
+    again = load(write(tmp_path, f"b{suffix}", files[f"parts{suffix}"]))
+    assert len(asset_files(labelled(again))[f"parts{suffix}"]) <= len(files[f"parts{suffix}"]) + 64
+
+
+@pytest.mark.parametrize("scores", [False, True])
+@pytest.mark.parametrize("encoding", ["ascii", "binary", "binary_compressed"])
+def test_pcd_keeps_everything(tmp_path: Path, encoding: str, scores: bool) -> None:
+    from pa3d.io.pcd import lzf_decompress
+    from pa3d.report.asset.pcd import lzf_store
+
+    rng = np.random.default_rng(0)
+    rows = np.zeros(37, [("x", "<f4"), ("y", "<f8"), ("z", "<f4"), ("n", "<i2", 3), ("rgb", "<u4")])
+    for name in ("x", "y", "z"):
+        rows[name] = rng.random(37).round(3) * (5 if name == "y" else 1)
+    rows["n"], rows["rgb"] = rng.integers(-99, 99, (37, 3)), 0x112233
+    header = "# mine\nVERSION 0.7\nFIELDS x y z n rgb\nSIZE 4 8 4 2 4\nTYPE F F F I U\nCOUNT 1 1 1 3 1\n"
+    header += f"WIDTH 37\nHEIGHT 1\nVIEWPOINT 0 0 0 1 0 0 0\nPOINTS 37\nDATA {encoding}\n"
+    columns = b"".join(np.ascontiguousarray(rows[name]).tobytes() for name in rows.dtype.names)
+    packed = lzf_store(columns)
+    assert lzf_decompress(packed, len(columns)) == columns
+    lines = [" ".join(f"{v:.6g}" for v in np.hstack([np.ravel(row[n]) for n in rows.dtype.names])) for row in rows]
+    body = {
+        "ascii": "\n".join([*lines, ""]).encode(),
+        "binary": rows.tobytes(),
+        "binary_compressed": np.array([len(packed), len(columns)], "<u4").tobytes() + packed,
+    }[encoding]
+    result = labelled(load(write(tmp_path, "a.pcd", header.encode() + body)))
+    found = asset_files(result, scores=scores)["parts.pcd"]
+    again = load(write(tmp_path, "b.pcd", found))
+    np.testing.assert_array_equal(again.points, result.shape.points)
+    np.testing.assert_array_equal(again.colors, result.shape.colors)
+    head, data = found.split(f"DATA {encoding}\n".encode())
+    added = ["score_low_end", "score_middle", "score_high_end"] if scores else []
+    assert head.decode().split("\n")[:3] == ["# mine", "VERSION 0.7", " ".join(["FIELDS x y z n rgb part", *added])]
+    new = np.dtype([*rows.dtype.descr, ("part", "<i4"), *((name, "<f4") for name in added)])
+    if encoding == "ascii":
+        table = np.array(data.split(), np.float64).reshape(37, -1)
+        np.testing.assert_array_equal(table[:, 7], result.labels)
+        np.testing.assert_array_equal(table[:, 3:6], rows["n"])
+    elif encoding == "binary":
+        table = np.frombuffer(data, new)
+        for name in rows.dtype.names:
+            np.testing.assert_array_equal(table[name], rows[name])
+        np.testing.assert_array_equal(table["part"], result.labels)
+    else:
+        plain = lzf_decompress(data[8:], int.from_bytes(data[4:8], "little"))
+        assert plain.startswith(columns)
+        np.testing.assert_array_equal(np.frombuffer(plain, "<i4", 37, len(columns)), result.labels)
+    # Again: the field is there, and gets new values.
+    result = labelled(again)
+    result.labels[:] = 2
+    assert len(asset_files(result, scores=scores)["parts.pcd"]) == len(found)
+
+
+USDA = """#usda 1.0
+(
+    defaultPrim = "World"
+    upAxis = "Z"
+)
+def Xform "World"
+{
+    def "Held" (
+        instanceable = true
+        references = @./things/wedge.usda@</Wedge>
+    )
+    {
+        double3 xformOp:translate = (0, 0, 3)
+        uniform token[] xformOpOrder = ["xformOp:translate"]
+    }
+    def Sphere "Ball"
+    {
+        double3 xformOp:translate = (20, 0, 0)
+        uniform token[] xformOpOrder = ["xformOp:translate"]
+    }
+}
+"""
+WEDGE = """#usda 1.0
+def Xform "Wedge"
+{
+    def Mesh "Body"
+    {
+        int[] faceVertexCounts = [4, 4, 3, 4, 4]
+        int[] faceVertexIndices = [0, 1, 5, 4, 1, 2, 6, 5, 0, 4, 1, 2, 3, 7, 6, 0, 1, 2, 3]
+        int[] holeIndices = [2]
+        point3f[] points = [(0, 0, 0), (1, 0, 0), (2, 0, 0), (3, 0, 0), (0, 1, 0), (1, 1, 0), (2, 1, 0), (3, 1, 0)]
+        def GeomSubset "middle"
+        {
+            uniform token elementType = "face"
+            int[] indices = [1]
+        }
+    }
+}
+"""
+
+
+def test_usd_subsets_and_labels(tmp_path: Path) -> None:
+    pytest.importorskip("pxr")
+    from pxr import Usd, UsdGeom, UsdSemantics
+
+    (tmp_path / "in" / "things").mkdir(parents=True)
+    write(tmp_path / "in" / "things", "wedge.usda", WEDGE)
+    result = labelled(load(write(tmp_path / "in", "a.usda", USDA)))
+    body = [number for number, piece in enumerate(result.shape.pieces) if piece.node == "Body"]
+    own = np.isin(result.shape.face_piece, body)
+    assert own.sum() == 8  # without the hole
+    result.face_labels[own] = [0, 0, 1, 1, 2, 2, 2, 2]
+    result.face_labels[~own] = 1
+    written = write_outputs(result, tmp_path / "out", pictures=False, html=False)
+    assert {"parts", "parts.usda", "asset/a.usda", "asset/things/wedge.usda"} <= written.keys()
+    assert written["asset/a.usda"].read_text() == USDA
+    stage = Usd.Stage.Open(str(written["parts.usda"]))
+    assert stage.GetDefaultPrim().GetName() == "World" and UsdGeom.GetStageUpAxis(stage) == "Z"
+    mesh = stage.GetPrimAtPath("/World/Held/Body")
+    found = {}
+    for child in mesh.GetChildren():
+        subset = UsdGeom.Subset(child)
+        if subset.GetFamilyNameAttr().Get() == "parts":
+            said = list(UsdSemantics.LabelsAPI(child, "part").GetLabelsAttr().Get())
+            found[child.GetName()] = list(subset.GetIndicesAttr().Get()), said, child.GetCustomDataByKey("label")
+    assert found == {
+        "low_end": ([0], ["low end"], 0),
+        "middle_2": ([1], ["middle"], 1),
+        "high_end": ([3, 4], ["high end"], 2),
+    }
+    assert list(UsdSemantics.LabelsAPI(stage.GetPrimAtPath("/World/Ball"), "part").GetLabelsAttr().Get()) == ["middle"]
+    again = load(written["parts.usda"])
+    np.testing.assert_allclose(again.points, result.shape.points, atol=1e-6)
+
+
 # --- a file for each part ---
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pa3d.segment import Segmentation
 
 # What this module can write; a run removes those that an earlier one left.
-NAMES = ("parts.glb", "parts.obj", "parts.ply", "parts.3mf")
+NAMES = ("parts.glb", "parts.obj", "parts.ply", "parts.3mf", "parts.usda", "parts.las", "parts.laz", "parts.pcd")
 SPLIT = "split"  # the folder of files of single parts
 
 
@@ -40,10 +40,10 @@ def asset_files(result: Segmentation, *, split: bool = False, scores: bool = Fal
         from pa3d.report.asset.mesh import mesh_glb
 
         found = {"parts.glb": mesh_glb(result.shape, cut), **found}
-    if not found:
+    if not result.shape.is_mesh and not {"parts.glb", "parts.ply"} & found.keys():
         from pa3d.report.asset.cloud import cloud_ply
 
-        found = {"parts.ply": cloud_ply(result.shape, cut, scores)}
+        found = {"parts.ply": cloud_ply(result.shape, cut, scores), **found}
     if split:
         from pa3d.report.asset.single import split_files
 
@@ -97,6 +97,28 @@ def _stl(result: Segmentation, cut: Cut, scores: bool) -> dict[str, bytes]:
     return {"parts.3mf": parts_3mf(result.shape, cut)}
 
 
+def _usd(result: Segmentation, cut: Cut, scores: bool) -> dict[str, bytes]:
+    from pa3d.report.asset.usd import parts_usda
+
+    return parts_usda(result.shape, cut) if result.shape.is_mesh else {}
+
+
+def _las(result: Segmentation, cut: Cut, scores: bool) -> dict[str, bytes]:
+    from pa3d.report.asset.cloud import parts_las
+
+    assert result.shape.file is not None
+    content = parts_las(result.shape.file, cut, scores)
+    return {} if content is None else {f"parts{result.shape.file.suffix.lower()}": content}
+
+
+def _pcd(result: Segmentation, cut: Cut, scores: bool) -> dict[str, bytes]:
+    from pa3d.report.asset.pcd import parts_pcd
+
+    assert result.shape.file is not None
+    content = parts_pcd(result.shape.file.read_bytes(), cut, scores)
+    return {} if content is None else {"parts.pcd": content}
+
+
 def _polygons(result: Segmentation, cut: Cut, count: int) -> Cut:
     """The cut of the file's polygons."""
     return cut.of_polygons(result.shape.face_polygon, count)
@@ -108,4 +130,7 @@ _WRITERS: dict[str, Callable[[Segmentation, Cut, bool], dict[str, bytes]]] = {
     ".obj": _obj,
     ".ply": _ply,
     ".stl": _stl,
+    **dict.fromkeys((".usd", ".usda", ".usdc", ".usdz"), _usd),
+    **dict.fromkeys((".las", ".laz"), _las),
+    ".pcd": _pcd,
 }

@@ -1,9 +1,13 @@
-"""parts.ply of a cloud whose file is no PLY: its coordinates and colours, and the part of each point."""
+"""Clouds: parts.ply of one whose file is no PLY, with coordinates, colours and parts, and parts.las of a LAS."""
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
+
 import numpy as np
 
+from pa3d.io._common import CorruptFileError, first_line
 from pa3d.report.asset.cut import Cut
 from pa3d.shape import Shape
 
@@ -29,3 +33,26 @@ def cloud_ply(shape: Shape, cut: Cut, scores: bool = False) -> bytes:
     header.append(f"element vertex {len(rows)}")
     header += [f"property {types[values.dtype.str]} {name}" for name, values in columns.items()]
     return "\n".join([*header, "end_header"]).encode() + b"\n" + rows.tobytes()
+
+
+def parts_las(path: Path, cut: Cut, scores: bool = False) -> bytes | None:
+    """A LAS or LAZ file with the extra dimension `part`, and score_NAME if asked; None where it has other points."""
+    from laspy import ExtraBytesParams, LaspyException
+
+    from pa3d.io.las import parse
+
+    las = parse(path)
+    try:
+        columns = {"part": cut.labels.astype(np.int32), **(cut.score_columns() if scores else {})}
+        columns = {name[:32]: values for name, values in columns.items()}
+        if len(las.points) != len(cut.labels):
+            return None
+        las.remove_extra_dims([name for name in las.point_format.extra_dimension_names if name in columns])
+        las.add_extra_dims([ExtraBytesParams(name, values.dtype) for name, values in columns.items()])
+        for name, values in columns.items():
+            las[name] = values
+        out = io.BytesIO()
+        las.write(out, do_compress=path.suffix.lower() == ".laz")
+    except (LaspyException, ValueError) as error:
+        raise CorruptFileError(f"cannot be written with parts ({first_line(error)})") from error
+    return out.getvalue()
