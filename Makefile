@@ -10,7 +10,7 @@ EXAMPLES := $(wildcard examples/*.glb examples/*.ply)
 DEV := .venv-dev/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: wheel demo test test-slow test-triton lint format bench browser sanitize fuzz cuda-report clean python
+.PHONY: wheel demo test test-slow test-triton lint format bench browser blender sanitize fuzz cuda-report clean python
 
 demo: .venv/installed
 	@rm -rf out/demo && mkdir -p out/demo
@@ -31,12 +31,21 @@ test-slow: .venv-dev/installed
 test-triton: .venv-dev/installed
 	TRITON_INTERPRET=1 $(DEV)/python -m pytest tests/interpreted
 
-# onnxruntime-web for the test of docs/embedding.md in a browser, by npm. Chromium must be there, too.
+# By npm, what tests in a browser need: onnxruntime-web for docs/embedding.md, and for parts.glb three.js and the validator
+# of Khronos. Chromium must be there, too.
 browser: build/browser/installed
 
 build/browser/installed: Makefile
 	mkdir -p $(@D)
-	npm install --prefix $(@D) --no-save --silent onnxruntime-web@1.30.0
+	npm install --prefix $(@D) --no-save --silent onnxruntime-web@1.30.0 three@0.180.0 gltf-validator@2.0.0-dev.3.10
+	touch $@
+
+# Blender as a package, for the test that it opens parts.glb; in an environment of its own, because it pins numpy.
+blender: build/blender/installed
+
+build/blender/installed: Makefile | python
+	$(call environment,build/blender)
+	build/blender/bin/python -m pip install 'bpy>=4.5,<5'
 	touch $@
 
 # On a quiet machine: writes docs/benchmarks.md. The extra has the runtimes that pa3d is compared with.

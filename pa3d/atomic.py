@@ -43,6 +43,7 @@ def write_files(
     """Write files into a folder, which is created if needed: all of them or, where one cannot be written, none.
 
     Of two processes that write into one folder at once, the later one's files remain, not some of each.
+    contents: by name, which may have folders in it: "textures/wood.png".
     obsolete: names of files that are removed, because they belong to what was there before.
     Returns the path of each file. Raises InputError.
     """
@@ -55,9 +56,11 @@ def write_files(
         for name, content in contents.items():
             if os.path.isdir(folder / name):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            (staging / name).parent.mkdir(parents=True, exist_ok=True)
             (staging / name).write_bytes(content)
         with _one_process_at_a_time(folder):
             for name in contents:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 os.replace(staging / name, folder / name)
             for old in obsolete:
                 with suppress(OSError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,27 @@ _STRAY = 1000  # times the extent of most points: what lies farther away is no p
 _EXPECTED = "expected numbers of shape (N, 3), or a mesh or point cloud of trimesh or open3d"
 
 
+@dataclass(frozen=True)
+class Piece:
+    """A piece of a mesh as its author made it: what one node shows with one material.
+
+    node: name of the node of glTF, FBX, COLLADA or 3MF, of the prim of USD, of the group of OBJ. mesh: name of the
+        mesh, or of the object of OBJ. material: its name. "" for what the file does not name or does not have.
+    parents: names of the nodes above, nearest first.
+    node_index, mesh_index, primitive_index: where it is in a glTF file: number of the node, of its mesh, and of the
+        primitive within the mesh. instance_index: which of the instances of EXT_mesh_gpu_instancing. -1 for none.
+    """
+
+    node: str = ""
+    mesh: str = ""
+    material: str = ""
+    parents: tuple[str, ...] = ()
+    node_index: int = -1
+    mesh_index: int = -1
+    primitive_index: int = -1
+    instance_index: int = -1
+
+
 @dataclass
 class Shape:
     """A triangle mesh or a point cloud in the units and axes of its source.
@@ -31,6 +53,10 @@ class Shape:
     up: the axis that points upwards in the source.
     origin: (3,) float64, added to points to get world coordinates; not zero only where float32 would lose
         precision (georeferenced scans).
+    pieces: the file's own structure, in the file's order; () where it has none (STL, PLY, clouds).
+    face_piece: (F,) int32, the piece of each face; None without pieces.
+    face_polygon: (F,) int32, the polygon of the file that each face was cut from; None where every face is one.
+    file: the file that it was read from, whose name need not be text as `source` is; None if from memory.
     """
 
     points: NDArray[np.float32]
@@ -40,6 +66,10 @@ class Shape:
     name: str = "shape"
     source: str | None = None
     origin: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
+    pieces: tuple[Piece, ...] = field(default=(), repr=False)
+    face_piece: NDArray[np.int32] | None = field(default=None, repr=False)
+    face_polygon: NDArray[np.int32] | None = field(default=None, repr=False)
+    file: Path | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         source: Any = self.points
@@ -108,6 +138,12 @@ class Shape:
                 raise InputError(f"{self.name}: faces refer to vertices outside 0..{len(pts) - 1}; the file is damaged")
             if not self.face_areas().sum() > 0:
                 raise InputError(f"{self.name}: every face has zero area; a shape needs a surface")
+            if self.face_piece is not None and (
+                self.face_piece.shape != (len(faces),)
+                or self.face_piece.min() < 0
+                or self.face_piece.max() >= len(self.pieces)
+            ):
+                raise InputError(f"{self.name}: face_piece does not say for each face which of the pieces it is in")
         return self
 
     def face_areas(self) -> NDArray[np.float64]:  # (F,)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pa3d.io._common import CorruptFileError, Geometry
+from pa3d.shape import Piece
 
 
 def parse(path: Path) -> Geometry:
@@ -25,4 +26,5 @@ def parse(path: Path) -> Geometry:
         raise CorruptFileError("is damaged: this and that", "mend it")
     if what == "bug":
         raise TypeError("a bug")
-    return Geometry(np.eye(3), np.array([[0, 1, 2]]), np.full((3, 3), 7, np.uint8), (("one", 1),))
+    pieces = (Piece("one", parents=("above", "top")),)
+    return Geometry(np.eye(3), np.array([[0, 1, 2]]), np.full((3, 3), 7, np.uint8), pieces, np.zeros(1, np.int64))

@@ -54,7 +54,7 @@ def test_segment(here: Path, capsys: Capture) -> None:
     shares = [float(line.split("%")[0].split()[-1]) for line in lines[2:4]]
     assert sum(shares) == pytest.approx(100, abs=0.2)
     assert all(stage in lines[4] for stage in ("load", "model", "text", "points", "encode", "label", "write"))
-    names = ["labels.npz", "parts.glb", "parts.png", "parts.html", "summary.json"]
+    names = ["labels.npz", "parts.glb", "parts.ply", "painted.glb", "parts.png", "parts.html", "summary.json"]
     assert lines[5] == "out/: " + ", ".join(names) and len(lines) == 6
     assert sorted(os.listdir("out")) == sorted(names)
 
@@ -91,7 +91,7 @@ def test_the_files_hold_what_the_api_returns(here: Path) -> None:
 def test_the_same_command_twice_gives_equal_bytes(here: Path) -> None:
     for out, threads in (("one", 1), ("two", 1), ("three", 2)):
         assert pa3d(*SEGMENT, "-o", out, "--quiet", "--no-pictures", "--threads", threads) == 0
-    for name in ("labels.npz", "parts.glb"):
+    for name in ("labels.npz", "parts.glb", "parts.ply", "painted.glb"):
         assert len({Path(out, name).read_bytes() for out in ("one", "two", "three")}) == 1
 
 
@@ -110,7 +110,7 @@ def test_json(here: Path, capsys: Capture) -> None:
 def test_quiet(here: Path, capsys: Capture) -> None:
     assert pa3d(*SEGMENT, "--quiet", "--no-pictures") == 0
     assert capsys.readouterr() == ("", "")
-    assert sorted(os.listdir("ring-parts")) == ["labels.npz", "parts.glb", "summary.json"]
+    assert sorted(os.listdir("ring-parts")) == ["labels.npz", "painted.glb", "parts.glb", "parts.ply", "summary.json"]
 
 
 def test_none_of_these_has_a_row_where_it_happens(here: Path, capsys: Capture) -> None:

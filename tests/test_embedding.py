@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
@@ -115,7 +116,9 @@ def node_modules() -> Path:
     return folder
 
 
-def open_page(folder: Path, browser: str, timeout: float = 300) -> dict[str, Any]:
+def open_page(
+    folder: Path, browser: str, timeout: float = 300, options: Sequence[str] = ("--disable-gpu",)
+) -> dict[str, Any]:
     """What index.html of the folder reports."""
     results: Queue[dict[str, Any]] = Queue()
 
@@ -136,7 +139,7 @@ def open_page(folder: Path, browser: str, timeout: float = 300) -> dict[str, Any
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_address[1]}/index.html"
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-port=0"]
+    options = [*options, "--headless", "--no-sandbox", "--disable-dev-shm-usage", "--remote-debugging-port=0"]
     profile = f"--user-data-dir={folder / 'profile'}"
     # A session of its own: the command may be a shell script, whose end would leave the browser behind.
     process = subprocess.Popen(

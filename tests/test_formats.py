@@ -21,6 +21,7 @@ from pa3d.errors import InputError
 from pa3d.io import _isolated, load, read_geometry
 from pa3d.io._common import CorruptFileError, Geometry
 from pa3d.io._isolated import read_isolated
+from pa3d.shape import Piece
 
 DATA = Path(__file__).parent / "data"
 # A wedge without symmetries: any wrong axis, sign or order shows.
@@ -37,8 +38,14 @@ def check(geometry: Geometry, points: np.ndarray, faces: np.ndarray, names: list
     np.testing.assert_allclose(geometry.points, points, atol=1e-6 * np.abs(points).max())
     np.testing.assert_array_equal(geometry.faces, faces)
     if names is not None:
-        assert [name for name, _ in geometry.objects] == names
-        assert sum(count for _, count in geometry.objects) == len(faces)
+        assert [name for name, _ in objects(geometry)] == names
+        assert sum(count for _, count in objects(geometry)) == len(faces)
+
+
+def objects(geometry: Geometry) -> list[tuple[str, int]]:
+    """The node of each piece, and how many faces it has."""
+    counts = np.bincount(geometry.face_piece, minlength=len(geometry.pieces))
+    return [(piece.node, int(count)) for piece, count in zip(geometry.pieces, counts, strict=True)]
 
 
 def write(folder: Path, name: str, text: str | bytes) -> Path:
@@ -431,8 +438,8 @@ def test_3mf_units_components_transforms_and_names(tmp_path: Path, same_locale: 
 def test_step_units_and_names(tmp_path: Path) -> None:
     """A box of 10 x 20 x 30 at (1, 2, 3) and a pin of radius 5 and height 40 at (50, 0, 0), in millimetres."""
     geometry = read_geometry(DATA / "parts.step")
-    assert [name for name, _ in geometry.objects] == ["box", "pin"]
-    assert geometry.objects[0][1] == 12
+    assert [name for name, _ in objects(geometry)] == ["box", "pin"]
+    assert objects(geometry)[0][1] == 12
     box, pin = (geometry.points[np.unique(faces)] for faces in (geometry.faces[:12], geometry.faces[12:]))
     np.testing.assert_allclose(
         [box.min(axis=0), box.max(axis=0)], [[0.001, 0.002, 0.003], [0.011, 0.022, 0.033]], atol=1e-9
@@ -488,7 +495,7 @@ def test_draco(tmp_path: Path) -> None:
     # Draco orders vertices and faces as it likes; 14 bits of 4 units are 0.00024.
     found = {frozenset(tuple(p) for p in triangle) for triangle in geometry.points[geometry.faces].round(2).tolist()}
     assert found == {frozenset(tuple(p) for p in triangle) for triangle in POINTS[FACES].tolist()}
-    assert len(geometry.points) == 5 and geometry.objects == (("a", 6),)
+    assert len(geometry.points) == 5 and objects(geometry) == [("a", 6)]
     for broken in (draco_gltf(data[:-20]), draco_gltf(b"DRACO" + bytes(50)), draco_gltf(data, attribute=3)):
         with pytest.raises(InputError, match="Draco data"):
             load(write(tmp_path, "a.gltf", broken))
@@ -630,6 +637,7 @@ def test_what_comes_back_from_a_process(tmp_path: Path, monkeypatch: pytest.Monk
     geometry = read_isolated(write(tmp_path, "a", "well"), "failing_reader", "TEST")
     check(geometry, np.eye(3), np.array([[0, 1, 2]]), ["one"])
     np.testing.assert_array_equal(geometry.colors, np.full((3, 3), 7))
+    assert geometry.pieces == (Piece("one", parents=("above", "top")),)
     with pytest.raises(RuntimeError, match="TypeError: a bug"):
         read_isolated(write(tmp_path, "a", "bug"), "failing_reader", "TEST")
 

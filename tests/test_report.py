@@ -22,7 +22,7 @@ from pa3d.errors import InputError
 from pa3d.io import load
 from pa3d.report import part_rows, presence_text, share_text, summary, write_outputs
 from pa3d.report.colors import UNLABELED_COLOR, part_colors, to_linear, to_rgb
-from pa3d.report.files import confidence, labels_npz, parts_glb, parts_ply, to_y_up
+from pa3d.report.files import confidence, labels_npz, painted_glb, painted_ply, to_y_up
 from pa3d.report.page import parts_html, simplify
 from pa3d.report.picture import _ambient_occlusion, _blur, corner_normals, parts_png, point_normals
 from pa3d.shape import Shape
@@ -207,7 +207,7 @@ def test_labels_npz() -> None:
 @pytest.mark.parametrize("up", ["x", "y", "z"])
 def test_parts_glb(tmp_path: Path, up: str) -> None:
     result = ball(up, origin=(1000, 20, -3))
-    (tmp_path / "a.glb").write_bytes(parts_glb(result))
+    (tmp_path / "a.glb").write_bytes(painted_glb(result))
     shape = load(tmp_path / "a.glb")
     assert shape.faces is not None and result.face_labels is not None and result.shape.faces is not None
     world = to_y_up(result.shape.points + result.shape.origin, up)
@@ -242,19 +242,19 @@ def test_parts_glb_of_many_vertices(tmp_path: Path) -> None:
     result = Result(
         Shape(points, faces), ["a", "b"], np.zeros(n, np.int32), np.zeros((n, 2)), labels, one_hot(labels, 2)
     )
-    (tmp_path / "a.glb").write_bytes(parts_glb(result))
+    (tmp_path / "a.glb").write_bytes(painted_glb(result))
     shape = load(tmp_path / "a.glb")
     np.testing.assert_array_equal(shape.points, points)
     np.testing.assert_array_equal(shape.faces, faces[::-1])
-    with pytest.raises(TypeError, match="the shape is a cloud; write parts_ply instead"):
-        parts_glb(cloud())
+    with pytest.raises(TypeError, match="the shape is a cloud; write painted_ply instead"):
+        painted_glb(cloud())
 
 
 @pytest.mark.parametrize("origin", [(0, 0, 0), (4.5e5, 5.4e6, 312.5)])
 def test_parts_ply(tmp_path: Path, origin: tuple[float, float, float]) -> None:
     result = cloud(origin=origin)
     result.labels[7] = -1
-    (tmp_path / "a.ply").write_bytes(parts_ply(result))
+    (tmp_path / "a.ply").write_bytes(painted_ply(result))
     shape = load(tmp_path / "a.ply")
     np.testing.assert_allclose(
         shape.points + shape.origin, result.shape.points + result.shape.origin, atol=1e-7, rtol=0
@@ -479,6 +479,7 @@ def test_write_outputs(tmp_path: Path) -> None:
     names = {
         "labels": "labels.npz",
         "parts": "parts.glb",
+        "painted": "painted.glb",
         "picture": "parts.png",
         "page": "parts.html",
         "summary": "summary.json",
@@ -489,8 +490,8 @@ def test_write_outputs(tmp_path: Path) -> None:
     assert load(written["parts"]).is_mesh and Image.open(written["picture"]).size == (1616, 1052)
 
     written = write_outputs(cloud(), tmp_path / "cloud", pictures=False, html=False)
-    assert sorted(os.listdir(tmp_path / "cloud")) == ["labels.npz", "parts.ply", "summary.json"]
-    assert written["parts"].name == "parts.ply" and written.keys() == {"labels", "parts", "summary"}
+    assert sorted(os.listdir(tmp_path / "cloud")) == ["labels.npz", "painted.ply", "parts.ply", "summary.json"]
+    assert written["parts"].name == "parts.ply" and written.keys() == {"labels", "parts", "painted", "summary"}
 
 
 def test_write_outputs_where_it_cannot(tmp_path: Path) -> None:

@@ -332,7 +332,7 @@ def test_a_used_folder_keeps_nothing_of_the_old_shape(
     write_outputs(segmenter.segment(chair, PARTS), tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
     write_outputs(segmenter.segment(points, PARTS), tmp_path, pictures=False, html=False)
-    assert sorted(os.listdir(tmp_path)) == ["labels.npz", "notes.txt", "parts.ply", "summary.json"]
+    assert sorted(os.listdir(tmp_path)) == ["labels.npz", "notes.txt", "painted.ply", "parts.ply", "summary.json"]
 
 
 # --- pictures and colours ---

@@ -94,6 +94,8 @@ def segment(
     device: Device = "cpu",
     threads: Threads = None,
     no_pictures: Annotated[bool, Option("--no-pictures", help="Do not write parts.png and parts.html.")] = False,
+    split: Annotated[bool, Option("--split", help="Also write a file for each part.")] = False,
+    scores: Annotated[bool, Option("--scores", help="Also write the score of each part in the PLY files.")] = False,
     list_file: Annotated[
         str | None,
         Option("--list", metavar="FILE", help="A list of files with one path per line; - reads it from stdin."),
@@ -120,7 +122,8 @@ def segment(
 ) -> int:
     """Name the parts of a mesh or a point cloud, or of many.
 
-    Writes labels.npz, parts.glb (parts.ply for a point cloud), parts.png, parts.html and summary.json.
+    Writes parts.glb (parts.ply for a point cloud), the file itself in named parts; painted.glb (painted.ply), in their
+    colours; labels.npz, parts.png, parts.html and summary.json.
 
     Of many files (a folder, a list, several files, or --workers or --ray), each has these in a folder of its own, named
     by its path relative to the folder that was given, else to the current one or that of the list. results.jsonl and
@@ -140,7 +143,7 @@ def segment(
         "up": "auto" if up == "auto" else None,
         "seed": seed,
     }
-    output_options = {"pictures": not no_pictures, "html": not no_pictures}
+    output_options = {"pictures": not no_pictures, "html": not no_pictures, "split": split, "scores": scores}
     model_options = {"precision": precision, "device": device, "threads": threads, "patches": patches}
     given = list(files or [])
     if list_file is not None or workers or ray or len(given) != 1 or _is_many(given[0]):

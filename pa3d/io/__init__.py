@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pa3d.errors import InputError
 from pa3d.frames import UP_AXES
@@ -143,13 +144,21 @@ def _to_shape(geometry: Geometry, path: Path, up: str) -> Shape:
         colors = None
     return Shape(
         points=local,
-        faces=None if faces is None else np.ascontiguousarray(faces, np.int32),
+        faces=_int32(faces),
         colors=colors,
         up=up,
         name=_printable(path.name),
         source=_printable(str(path)),
         origin=origin,
+        pieces=geometry.pieces if geometry.face_piece is not None else (),
+        face_piece=_int32(geometry.face_piece),
+        face_polygon=_int32(geometry.face_polygon),
+        file=path,
     )
+
+
+def _int32(numbers: NDArray[Any] | None) -> NDArray[np.int32] | None:
+    return None if numbers is None else np.ascontiguousarray(numbers, np.int32)
 
 
 def _printable(name: str) -> str:

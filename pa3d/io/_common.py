@@ -16,18 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa3d.errors import InputError
+from pa3d.shape import Piece
 
 
 class Geometry(NamedTuple):
     """What a file holds, before float32 and checks. faces is None for a cloud.
 
-    objects: for formats with named objects, the name of each and how many of the faces are its own, in their order.
+    pieces, face_piece, face_polygon: as in Shape.
     """
 
     points: NDArray[np.float64]  # (N, 3)
     faces: NDArray[np.int64] | None = None  # (F, 3)
     colors: NDArray[np.uint8] | None = None  # (N, 3)
-    objects: tuple[tuple[str, int], ...] = ()
+    pieces: tuple[Piece, ...] = ()
+    face_piece: NDArray[np.integer[Any]] | None = None  # (F,)
+    face_polygon: NDArray[np.integer[Any]] | None = None  # (F,)
 
 
 class Format(NamedTuple):
@@ -133,6 +136,11 @@ def polygon_of_triangles(counts: NDArray[Any]) -> NDArray[np.int64]:  # (F,)
     """The polygon that each triangle of `triangulate` comes from."""
     counts = np.asarray(counts, np.int64)
     return np.repeat(np.arange(len(counts)), np.maximum(counts - 2, 0))
+
+
+def polygons_or_none(counts: NDArray[Any]) -> NDArray[np.int64] | None:  # (F,)
+    """`polygon_of_triangles` where any polygon is not a triangle; None where each gives one."""
+    return None if (np.asarray(counts) == 3).all() else polygon_of_triangles(counts)
 
 
 def strip_triangles(corners: NDArray[Any]) -> NDArray[np.int64]:  # (n,) -> (n - 2, 3)

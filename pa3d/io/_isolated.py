@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa3d.io._common import FOREIGN_DATA_ERRORS, CorruptFileError, Geometry, first_line
+from pa3d.shape import Piece
 
 # What a process may take, and more for large files: seconds of processor time, and bytes of address space.
 SECONDS, SECONDS_PER_MEGABYTE = 9, 60
@@ -90,9 +92,10 @@ def main(module: str, seconds: int, memory: int) -> None:
 
 
 def _encoded(geometry: Geometry) -> bytes:
-    arrays = {"points": geometry.points, "faces": geometry.faces, "colors": geometry.colors}
-    there = {name: array for name, array in arrays.items() if array is not None}
-    return _saved({"arrays": list(there), "objects": geometry.objects}, *there.values())
+    fields = geometry._asdict()
+    pieces = [asdict(piece) for piece in fields.pop("pieces")]
+    there = {name: array for name, array in fields.items() if array is not None}
+    return _saved({"arrays": list(there), "pieces": pieces}, *there.values())
 
 
 def _saved(header: dict[str, Any], *arrays: NDArray[Any]) -> bytes:
@@ -107,7 +110,8 @@ def _decoded(answer: IO[bytes]) -> Geometry:
     if "problem" in header:
         raise CorruptFileError(header["problem"], header["hint"])
     arrays = {name: np.load(answer) for name in header["arrays"]}
-    return Geometry(**arrays, objects=tuple((name, count) for name, count in header["objects"]))
+    pieces = (Piece(**fields | {"parents": tuple(fields["parents"])}) for fields in header["pieces"])
+    return Geometry(**arrays, pieces=tuple(pieces))
 
 
 def _limit(resource_name: str, limit: int) -> None:

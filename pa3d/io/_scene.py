@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa3d.io._common import CorruptFileError, Geometry, check_faces, join_colors
+from pa3d.shape import Piece
 
 # For each up axis of a file, the rotation to y up, right-handed, that COLLADA 1.4 (asset, up_axis) and USD define.
 TO_Y_UP = {
@@ -19,15 +20,30 @@ TO_Y_UP = {
 
 
 class SceneObject(NamedTuple):
-    """A mesh where it stands in the scene. faces: None for points. colors: of the vertices, None for none.
+    """A mesh where it stands in the scene. name: of its node. faces: None for points. colors: of the vertices.
 
-    vertices_of: equal for objects that share the same vertices at the same place, as the materials of one mesh do.
+    parents: names of the nodes above, nearest first. materials: names, which face_material indexes; -1 and None for
+    no material. face_polygon: which of its polygons each face was cut from; None where all are triangles.
     """
 
     name: str
     points: NDArray[np.float64]  # (N, 3)
     faces: NDArray[np.int64] | None  # (F, 3)
     colors: NDArray[np.uint8] | None = None  # (N, 3)
+    mesh: str = ""
+    parents: tuple[str, ...] = ()
+    materials: tuple[str, ...] = ()
+    face_material: NDArray[np.int64] | None = None  # (F,)
+    face_polygon: NDArray[np.int64] | None = None  # (F,)
+
+    def pieces(self) -> tuple[list[Piece], NDArray[np.int64]]:  # P, (F,)
+        """What it shows of each material that it uses, and which of these pieces each face is in."""
+        count = 0 if self.faces is None else len(self.faces)
+        numbers = np.full(count, -1) if self.face_material is None else self.face_material
+        numbers = np.where((numbers >= 0) & (numbers < len(self.materials)), numbers, -1)
+        used, face_piece = np.unique(numbers, return_inverse=True)
+        names = [self.materials[number] if number >= 0 else "" for number in used]
+        return [Piece(self.name, self.mesh, name, self.parents) for name in names], face_piece.reshape(-1)
 
 
 def placed(
@@ -56,9 +72,29 @@ def join_objects(objects: Sequence[SceneObject], up: str = "y", metres: float = 
         raise CorruptFileError("has no triangles and no points in its scene", "export its meshes, too")
     starts = np.cumsum([0, *(len(o.points) for o in chosen)])
     faces = [o.faces + start for o, start in zip(chosen, starts, strict=False) if o.faces is not None]
+    structure = [o.pieces() for o in meshes]
+    first_pieces = np.cumsum([0, *(len(pieces) for pieces, _ in structure)])
     return Geometry(
         np.concatenate([o.points for o in chosen]) @ (metres * TO_Y_UP[up]).T,
         np.concatenate(faces) if meshes else None,
         join_colors([o.points for o in chosen], [o.colors for o in chosen]),
-        tuple((o.name, len(o.faces)) for o in meshes if o.faces is not None),
+        tuple(piece for pieces, _ in structure for piece in pieces),
+        np.concatenate([own + first for (_, own), first in zip(structure, first_pieces, strict=False)])
+        if meshes
+        else None,
+        _join_polygons(meshes),
     )
+
+
+def _join_polygons(meshes: Sequence[SceneObject]) -> NDArray[np.int64] | None:  # (F,)
+    """The polygons of all meshes, numbered on from mesh to mesh; None where all are triangles."""
+    if all(mesh.face_polygon is None for mesh in meshes):
+        return None
+    joined: list[NDArray[np.int64]] = []
+    first = 0
+    for mesh in meshes:
+        if mesh.faces is not None:
+            own = np.arange(len(mesh.faces)) if mesh.face_polygon is None else mesh.face_polygon
+            joined.append(own + first)
+            first += int(own.max(initial=-1)) + 1
+    return np.concatenate(joined)

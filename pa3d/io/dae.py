@@ -20,6 +20,7 @@ from pa3d.io._common import (
     byte_colors,
     first_line,
     missing_package,
+    polygons_or_none,
     triangulate,
 )
 from pa3d.io._scene import SceneObject, join_objects, placed
@@ -116,29 +117,21 @@ def _tag(element: Element) -> str:
     return str(element.tag).rpartition("}")[2]
 
 
-class _Node(NamedTuple):
-    """A node, where it stands, and the ids of the nodes from the top to it."""
-
-    node: Any
-    world: Matrix
-    ids: tuple[str, ...]
-
-
 def _objects(scene: Any) -> Iterator[SceneObject]:
-    nodes = [node for top in scene.nodes for node in _nodes(top, np.eye(4), ())]
+    nodes = [node for top in scene.nodes for node in _nodes(top, np.eye(4), (), ())]
     for place in nodes:
         for child in getattr(place.node, "children", ()):
             controller = getattr(child, "controller", None)
             if hasattr(child, "geometry"):
-                yield from _meshes(place.name, child.geometry, place.world, None)
+                yield from _meshes(place, child.geometry, place.world, None)
             elif controller is not None and hasattr(controller, "target_list"):
-                yield from _meshes(place.name, controller.source_geometry, place.world, partial(_morphed, controller))
+                yield from _meshes(place, controller.source_geometry, place.world, partial(_morphed, controller))
             elif controller is not None:
                 # A skin places the mesh; the node's own transform is ignored.
-                yield from _meshes(place.name, controller.geometry, np.eye(4), _pose(child, nodes))
+                yield from _meshes(place, controller.geometry, np.eye(4), _pose(child, nodes))
 
 
-def _nodes(node: Any, parent: Matrix, ids: tuple[str, ...]) -> Iterator[_Place]:
+def _nodes(node: Any, parent: Matrix, ids: tuple[str, ...], parents: tuple[str, ...]) -> Iterator[_Place]:
     """A node and those under it, also where they are instances of nodes elsewhere."""
     if not hasattr(node, "matrix"):
         return
@@ -147,12 +140,15 @@ def _nodes(node: Any, parent: Matrix, ids: tuple[str, ...]) -> Iterator[_Place]:
     node = getattr(node, "node", node)  # of an instance
     ids = (*ids, str(node.id))
     world = parent @ np.asarray(node.matrix, np.float64)
-    yield _Place(node, world, ids)
+    place = _Place(node, world, ids, parents)
+    yield place
     for child in node.children:
-        yield from _nodes(child, world, ids)
+        yield from _nodes(child, world, ids, (place.name, *parents))
 
 
-def _meshes(name: str, geometry: Any, matrix: Matrix, pose: Callable[[Points], Points] | None) -> Iterator[SceneObject]:
+def _meshes(
+    place: _Place, geometry: Any, matrix: Matrix, pose: Callable[[Points], Points] | None
+) -> Iterator[SceneObject]:
     """The polygons of a geometry: one mesh for those that share their vertices, as several materials do."""
     sharing: dict[int, list[Any]] = {}
     for primitive in geometry.primitives:
@@ -160,19 +156,30 @@ def _meshes(name: str, geometry: Any, matrix: Matrix, pose: Callable[[Points], P
             sharing.setdefault(id(primitive.vertex), []).append(primitive)
     for primitives in sharing.values():
         points = np.asarray(primitives[0].vertex, np.float64)
-        faces = np.concatenate([_faces(primitive) for primitive in primitives])
+        counts = [_corner_counts(primitive) for primitive in primitives]
+        corners = [np.ravel(primitive.vertex_index) for primitive in primitives]
+        faces = [triangulate(own, indices) for own, indices in zip(counts, corners, strict=True)]
         colors = _colors(primitives, len(points))
-        yield placed(name or geometry.name, pose(points) if pose else points, faces, matrix, colors)
+        name, mesh = place.name, str(geometry.name or "")
+        found = placed(name or mesh, pose(points) if pose else points, np.concatenate(faces), matrix, colors)
+        yield found._replace(
+            mesh=mesh,
+            parents=place.parents,
+            materials=tuple(str(primitive.material or "") for primitive in primitives),
+            face_material=np.repeat(np.arange(len(primitives)), [len(own) for own in faces]),
+            face_polygon=polygons_or_none(np.concatenate(counts)),
+        )
 
 
-def _faces(primitive: Any) -> NDArray[np.int64]:  # (F, 3)
+def _corner_counts(primitive: Any) -> NDArray[np.int64]:  # (P,)
+    """How many corners each polygon has."""
     corners = np.asarray(primitive.vertex_index, np.int64)
     if corners.ndim == 2:
-        return corners
+        return np.full(len(corners), corners.shape[1])
     counts = np.asarray(primitive.vcounts, np.int64)
     if (counts < 0).any() or counts.sum() != len(corners):
         raise CorruptFileError("is damaged: its polygons do not fit their list of corners")
-    return triangulate(counts, corners)
+    return counts
 
 
 def _colors(primitives: Sequence[Any], count: int) -> NDArray[np.uint8] | None:  # (N, 3)
@@ -238,11 +245,12 @@ def _pose(instance: Any, nodes: Sequence[_Place]) -> Callable[[Points], Points]:
 
 
 class _Place(NamedTuple):
-    """A node, where it stands, and the ids of the nodes from the top to it."""
+    """A node, where it stands, the ids of the nodes from the top to it, and the names of those above, nearest first."""
 
     node: Any
     world: Matrix
     ids: tuple[str, ...]
+    parents: tuple[str, ...]
 
     @property
     def name(self) -> str:

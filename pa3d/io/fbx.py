@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.io._common import CorruptFileError, Format, Geometry, byte_colors, missing_package, triangulate
+from pa3d.io._common import (
+    CorruptFileError,
+    Format,
+    Geometry,
+    byte_colors,
+    missing_package,
+    polygon_of_triangles,
+    polygons_or_none,
+    triangulate,
+)
 from pa3d.io._isolated import read_isolated
 from pa3d.io._scene import SceneObject, join_objects, placed
 
@@ -54,7 +64,22 @@ def _object(node: Any, mesh: Any) -> SceneObject:
     # Polygons need not follow each other in the list of corners.
     order = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
     faces = triangulate(counts, corners[order])
-    return placed(name, vertices, faces, matrix, _colors(mesh, corners))
+    found = placed(name, vertices, faces, matrix, _colors(mesh, corners))
+    polygon = polygon_of_triangles(counts)
+    materials = np.fromiter(mesh.face_material, np.int64)
+    return found._replace(
+        mesh=mesh.name,
+        parents=tuple(_parents(node)),
+        materials=tuple(material.name for material in mesh.materials),
+        face_material=materials[polygon] if len(materials) == len(counts) else None,
+        face_polygon=polygons_or_none(counts),
+    )
+
+
+def _parents(node: Any) -> Iterator[str]:
+    """Names of the nodes above, nearest first, without the scene's root."""
+    while (node := node.parent) is not None and node.parent is not None:
+        yield node.name
 
 
 def _rows(values: Any, width: int) -> NDArray[np.float64]:  # (N, width)

@@ -30,8 +30,10 @@ from pa3d.io._common import (
 )
 from pa3d.io._gltf_file import GltfFile, Json, mapping, non_negative_int, non_negative_ints, vector
 from pa3d.rotations import quaternion_rotation
+from pa3d.shape import Piece
 
 POINTS, TRIANGLES, STRIP, FAN = 0, 4, 5, 6
+INSTANCING = "EXT_mesh_gpu_instancing"
 
 Matrix = NDArray[np.float64]  # (4, 4)
 
@@ -72,12 +74,13 @@ class Material(NamedTuple):
 class Primitive:
     """The triangles, or the points, of one primitive of a mesh, in the mesh's own frame, morph targets applied.
 
-    faces: (F, 3) indices into vertices, None for points. material: index, -1 for none. What costs more is read when
-    it is asked for. Raises CorruptFileError for data that do not fit together.
+    faces: (F, 3) indices into vertices, None for points. material: index, -1 for none. number: which of the mesh's
+    primitives. What costs more is read when it is asked for. Raises CorruptFileError for data that do not fit together.
     """
 
-    def __init__(self, gltf: Gltf, entry: Json, weights: list[float]) -> None:
+    def __init__(self, gltf: Gltf, entry: Json, weights: list[float], number: int = 0) -> None:
         self._gltf = gltf
+        self.number = number
         self.attributes = mapping(entry, "attributes")
         material = entry.get("material")
         self.material = material if isinstance(material, int) else -1
@@ -166,7 +169,8 @@ class Primitive:
 class PrimitiveInstance(NamedTuple):
     """A primitive where it stands. faces: those of the primitive, flipped where the transform mirrors.
 
-    vertices_key: equal for instances that have the same vertices at the same place.
+    vertices_key: equal for instances that have the same vertices at the same place. instance: of
+    EXT_mesh_gpu_instancing, -1 for none.
     """
 
     node: int
@@ -174,6 +178,7 @@ class PrimitiveInstance(NamedTuple):
     vertices: NDArray[np.float64]  # (V, 3)
     faces: NDArray[np.int64] | None  # (F, 3)
     vertices_key: tuple[Any, ...]
+    instance: int = -1
 
 
 class Gltf:
@@ -228,12 +233,12 @@ class Gltf:
         if not isinstance(weights, list) or not all(isinstance(w, (int, float)) for w in weights):
             raise CorruptFileError("is damaged: the weights of morph targets are not numbers")
         found = []
-        for entry in self.json_objects(mesh, "primitives"):
+        for number, entry in enumerate(self.json_objects(mesh, "primitives")):
             mode = non_negative_int(entry, "mode", TRIANGLES)
             attributes = mapping(entry, "attributes")
             if mode not in (POINTS, TRIANGLES, STRIP, FAN) or "POSITION" not in attributes:
                 continue
-            found.append(Primitive(self, entry, weights))
+            found.append(Primitive(self, entry, weights, number))
         return found
 
     def primitive_instances(self) -> Iterator[PrimitiveInstance]:
@@ -245,7 +250,9 @@ class Gltf:
             joint_matrices = self._joint_matrices(node.skin) if node.skin >= 0 else None
             primitives = self.primitives(number)
             # A skin places the mesh; the node's own transform and instances are ignored (glTF 2.0, 3.7.3.3).
-            for matrix in self._instance_matrices(node) if joint_matrices is None else [node.world_matrix]:
+            matrices = self._instance_matrices(node) if joint_matrices is None else [node.world_matrix]
+            instanced = joint_matrices is None and INSTANCING in mapping(node.json, "extensions")
+            for copy, matrix in enumerate(matrices):
                 mirrored = np.linalg.det(matrix[:3, :3]) < 0
                 for primitive in primitives:
                     faces = primitive.faces
@@ -258,7 +265,7 @@ class Gltf:
                     # A mirroring transform turns triangles inside out unless their winding is flipped, too.
                     flipped = faces[:, ::-1] if mirrored and faces is not None else faces
                     key = (matrix.tobytes(), primitive.vertices_key)
-                    yield PrimitiveInstance(number, primitive, vertices, flipped, key)
+                    yield PrimitiveInstance(number, primitive, vertices, flipped, key, copy if instanced else -1)
 
     def triangle_instances(self) -> list[PrimitiveInstance]:
         """The instances that have triangles."""
@@ -285,12 +292,25 @@ class Gltf:
         if not points:
             raise CorruptFileError("has no triangles and no points in its default scene", "export its meshes, too")
         joined = join_colors(points, colors)
-        names = tuple((self._instance_name(i), len(i.faces)) for i in meshes if i.faces is not None)
-        return Geometry(np.concatenate(points), np.concatenate(faces) if meshes else None, joined, names)
+        if not meshes:
+            return Geometry(np.concatenate(points), None, joined)
+        pieces = tuple(self.piece(instance) for instance in meshes)
+        face_piece = np.repeat(np.arange(len(pieces)), [len(own) for own in faces])
+        return Geometry(np.concatenate(points), np.concatenate(faces), joined, pieces, face_piece)
 
-    def _instance_name(self, instance: PrimitiveInstance) -> str:
+    def piece(self, instance: PrimitiveInstance) -> Piece:
+        """What an instance is in the file."""
         node = self.nodes[instance.node]
-        return node.name or self.mesh_name(node.mesh)
+        return Piece(
+            node.name,
+            self.mesh_name(node.mesh),
+            self.material_name(instance.primitive.material),
+            tuple(self.nodes[above].name for above in self.ancestors(instance.node)),
+            instance.node,
+            node.mesh,
+            instance.primitive.number,
+            instance.instance,
+        )
 
     @staticmethod
     def json_objects(entry: Json, key: str) -> list[Json]:
@@ -329,7 +349,7 @@ class Gltf:
 
     def _instance_matrices(self, node: Node) -> list[Matrix]:
         """Where a node's mesh stands: once, or as often as EXT_mesh_gpu_instancing says."""
-        extension = mapping(mapping(node.json, "extensions"), "EXT_mesh_gpu_instancing")
+        extension = mapping(mapping(node.json, "extensions"), INSTANCING)
         if not extension:
             return [node.world_matrix]
         defaults = {"TRANSLATION": (0.0, 0, 0), "ROTATION": (0.0, 0, 0, 1), "SCALE": (1.0, 1, 1)}

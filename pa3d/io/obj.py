@@ -8,6 +8,7 @@ buffers splits vertices at texture seams and groups faces by material; here labe
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,10 +24,14 @@ from pa3d.io._common import (
     check_faces,
     numbers,
     polygon_of_triangles,
+    polygons_or_none,
     table,
     text_lines,
     triangulate,
 )
+from pa3d.shape import Piece
+
+_TEXTURE = re.compile(r"map_\w+|bump|disp|decal|refl|norm")  # statements of a material library that name an image
 
 
 @dataclass
@@ -39,7 +44,8 @@ class Material:
 
 @dataclass
 class Obj:
-    """A parsed file. faces: the triangles of its polygons; face_name_index: (F,) index into names.
+    """A parsed file. faces: the triangles of its polygons; face_name_index: (F,) index into names; counts: corners of
+    each polygon.
 
     names: (group, object, material) as the lines before the faces say, "" where they do not. libraries: of materials.
     Raises CorruptFileError, also when a property is read that is damaged.
@@ -51,6 +57,7 @@ class Obj:
     face_name_index: NDArray[np.int64]  # (F,)
     names: list[tuple[str, str, str]]
     libraries: list[str]
+    counts: NDArray[np.int64]  # (P,)
     _polygons: list[bytes] = field(repr=False)
     _uv: list[bytes] = field(repr=False)
     _uv_starts: list[int] = field(repr=False)
@@ -81,7 +88,13 @@ class Obj:
 
 def read(path: Path) -> Geometry:
     obj = parse(path.read_bytes())
-    return Geometry(obj.points, obj.faces if len(obj.names) else None, obj.colors)
+    if not obj.names:
+        return Geometry(obj.points, None, obj.colors)
+    polygons = polygons_or_none(obj.counts)
+    pieces = tuple(Piece(group, object_name, material) for group, object_name, material in obj.names)
+    if pieces == (Piece(),):
+        return Geometry(obj.points, obj.faces, obj.colors, face_polygon=polygons)
+    return Geometry(obj.points, obj.faces, obj.colors, pieces, obj.face_name_index, polygons)
 
 
 def parse(data: bytes) -> Obj:
@@ -136,7 +149,7 @@ def parse(data: bytes) -> Obj:
     run = np.searchsorted(name_starts, polygon_of_triangles(counts), side="right") - 1
     face_name_index = np.array(name_runs, np.int64)[run]
     faces = triangulate(counts, corners)
-    return Obj(points, colors, faces, face_name_index, list(names), libraries, polygons, uv, uv_starts)
+    return Obj(points, colors, faces, face_name_index, list(names), libraries, counts, polygons, uv, uv_starts)
 
 
 def parse_mtl(path: Path) -> dict[str, Material]:
@@ -155,10 +168,24 @@ def parse_mtl(path: Path) -> dict[str, Material]:
             if rgb.shape == (3,) and np.isfinite(rgb).all():
                 material.color = np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
         elif key == "map_Kd":
-            # Options come first, each a word that begins with "-" and its numbers; the name may hold blanks.
-            name = re.sub(r"^(-\w+(\s+(on|off|[-+.\d]+))*\s+)*", "", value).replace("\\", "/")
-            material.texture = path.parent / name
+            material.texture = path.parent / _texture_name(value)
     return found
+
+
+def texture_files(lines: Iterable[bytes]) -> list[str]:
+    """The images that a material library names."""
+    found = dict.fromkeys(
+        _texture_name(value) for key, value in map(_named, map(bytes.strip, lines)) if _TEXTURE.fullmatch(key.lower())
+    )
+    return [name for name in found if name]
+
+
+def _texture_name(value: str) -> str:
+    """The file of a statement such as map_Kd.
+
+    Options come first, each a word that begins with "-" and its values; the name may hold blanks.
+    """
+    return re.sub(r"^(-\w+(\s+(on|off|[rgbmlz]|sphere|cube_\w+|[-+.\d]+))*\s+)*", "", value).replace("\\", "/")
 
 
 def _named(line: bytes) -> tuple[str, str]:

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from pa3d.io._common import CorruptFileError, Format, Geometry, byte_colors, numbers, text_lines, triangulate
+from pa3d.io._common import (
+    CorruptFileError,
+    Format,
+    Geometry,
+    byte_colors,
+    numbers,
+    polygons_or_none,
+    text_lines,
+    triangulate,
+)
 
 
 def read(path: Path) -> Geometry:
@@ -47,7 +56,9 @@ def read(path: Path) -> Geometry:
     indices = numbers(b" ".join(corners), np.int64)
     if len(indices) != len(corners):
         raise CorruptFileError("is damaged: a face has vertex numbers that are not whole")
-    return Geometry(values[:, :3], triangulate(counts, indices) if n_faces else None, colors)
+    if not n_faces:
+        return Geometry(values[:, :3], None, colors)
+    return Geometry(values[:, :3], triangulate(counts, indices), colors, face_polygon=polygons_or_none(counts))
 
 
 FORMAT = Format("OFF", (".off",), read, "meshes, clouds", note="also COFF, NOFF, CNOFF; without faces a cloud")

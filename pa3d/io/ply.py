@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.io._common import CorruptFileError, Format, Geometry, byte_colors, numbers, strip_triangles, triangulate
+from pa3d.io._common import (
+    CorruptFileError,
+    Format,
+    Geometry,
+    byte_colors,
+    numbers,
+    polygons_or_none,
+    strip_triangles,
+    triangulate,
+)
 
 # The letters are those of the struct module; numpy knows them, too.
 TYPES = {
@@ -63,13 +73,13 @@ Columns = dict[str, Column]
 
 def read(path: Path) -> Geometry:
     data = path.read_bytes()
-    encoding, elements, at = _header(data)
+    encoding, elements, at = parse_header(data)
     columns: dict[str, Columns] = {}
     if encoding == "ascii":
         columns = _text_columns(elements, data[at:].removeprefix(BYTE_ORDER_MARK))
         elements = []
     for element in elements:
-        columns[element.name], at = _rows(element, data, at, BYTE_ORDERS[encoding])
+        columns[element.name], at = element_rows(element, data, at, BYTE_ORDERS[encoding])
         if "vertex" in columns and {"face", "tristrips"} & columns.keys():
             break
     vertex = {name: column.values for name, column in columns.get("vertex", {}).items()}
@@ -79,7 +89,8 @@ def read(path: Path) -> Geometry:
     channels = next(([vertex[c] for c in names] for names in COLOR_NAMES if vertex.keys() >= set(names)), None)
     if channels and encoding == "ascii" and max(channel.max() for channel in channels) > 1:
         channels = [channel.astype(np.int64) for channel in channels]
-    return Geometry(points, _faces(columns), byte_colors(channels) if channels else None)
+    colors = byte_colors(channels) if channels else None
+    return Geometry(points, _faces(columns), colors, face_polygon=_polygons(columns))
 
 
 def _text_columns(elements: list[Element], text: bytes) -> dict[str, Columns]:
@@ -91,7 +102,7 @@ def _text_columns(elements: list[Element], text: bytes) -> dict[str, Columns]:
         data, at, columns = values.astype("<f8").tobytes(), 0, {}
         try:
             for element in elements:
-                columns[element.name], at = _rows(element, data, at, "<")
+                columns[element.name], at = element_rows(element, data, at, "<")
         except CorruptFileError:
             if trimmed:
                 raise
@@ -104,17 +115,20 @@ def _text_columns(elements: list[Element], text: bytes) -> dict[str, Columns]:
 
 def _trimmed(elements: list[Element], text: bytes) -> bytes:
     """Text without what lines hold beyond the properties of their element. Raises CorruptFileError."""
-    lines = iter([words for line in text.splitlines() if (words := line.split())])
-    kept: list[bytes] = []
+    return b" ".join(word for _, words in text_rows(elements, text.splitlines()) for word in words)
+
+
+def text_rows(elements: list[Element], lines: Iterable[bytes]) -> Iterator[tuple[Element, list[bytes]]]:
+    """The words of each row of text, without what its line holds beyond the properties. Raises CorruptFileError."""
+    rows = (words for line in lines if (words := line.split()))
     for element in elements:
         for _ in range(element.count if element.properties else 0):  # rows of nothing take no lines
-            words, needed = next(lines, []), 0
+            words, needed = next(rows, []), 0
             for p in element.properties:
                 needed += 1 + (_length(float(words[needed]), element) if p.length_type and needed < len(words) else 0)
             if len(words) < needed:
                 raise _truncated(element)
-            kept += words[:needed]
-    return b" ".join(kept)
+            yield element, words[:needed]
 
 
 def _length(value: float, element: Element) -> int:
@@ -127,10 +141,9 @@ def _length(value: float, element: Element) -> int:
 def _faces(elements: dict[str, Columns]) -> NDArray[np.int64] | None:  # (F, 3)
     name = "face" if elements.get("face") else "tristrips"
     columns = elements.get(name, {})
-    lists = [name for name in (*INDEX_NAMES, *columns) if name in columns and columns[name].lengths is not None]
-    if not lists:
+    index = index_column(columns)
+    if index is None:
         return None
-    index = columns[lists[0]]
     if index.values.dtype.kind == "f" and (index.values != np.rint(index.values)).any():
         raise CorruptFileError("is damaged: a face has vertex numbers that are not whole")
     lengths = np.asarray(index.lengths)
@@ -142,7 +155,19 @@ def _faces(elements: dict[str, Columns]) -> NDArray[np.int64] | None:  # (F, 3)
     return np.concatenate([strip_triangles(run) for run in runs])
 
 
-def _header(data: bytes) -> tuple[str, list[Element], int]:
+def _polygons(elements: dict[str, Columns]) -> NDArray[np.int64] | None:  # (F,)
+    """The row of each face of `_faces`; None where every row is one, and for strips."""
+    index = index_column(elements.get("face", {}))
+    return None if index is None else polygons_or_none(np.asarray(index.lengths))
+
+
+def index_column(columns: Columns) -> Column | None:
+    """The list of vertex numbers among the columns of faces or strips; None where there is no list."""
+    lists = [name for name in (*INDEX_NAMES, *columns) if name in columns and columns[name].lengths is not None]
+    return columns[lists[0]] if lists else None
+
+
+def parse_header(data: bytes) -> tuple[str, list[Element], int]:
     """Encoding, elements, and where the data begin."""
     start = len(BYTE_ORDER_MARK) if data.startswith(BYTE_ORDER_MARK) else 0
     first = re.compile(rb"ply[ \t]*(\r\n|\n|\r)").match(data, start)
@@ -176,7 +201,7 @@ def _header(data: bytes) -> tuple[str, list[Element], int]:
     return encoding, elements, last.end()
 
 
-def _rows(element: Element, data: bytes, at: int, order: str) -> tuple[Columns, int]:
+def element_rows(element: Element, data: bytes, at: int, order: str) -> tuple[Columns, int]:
     """The columns of an element that begins at byte ``at``, and where the next one begins."""
     smallest_row = sum(struct.calcsize(order + (p.length_type or p.type)) for p in element.properties)
     if element.count * smallest_row > len(data) - at:

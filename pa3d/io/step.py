@@ -7,6 +7,7 @@ from pathlib import Path
 from pa3d.io._common import CorruptFileError, Format, Geometry, missing_package
 from pa3d.io._isolated import read_isolated
 from pa3d.io.gltf import Gltf
+from pa3d.shape import Piece
 
 
 def read(path: Path) -> Geometry:
@@ -26,12 +27,10 @@ def parse(path: Path) -> Geometry:
     glb = cascadio.load(path.read_bytes(), file_type="step", use_parallel=False)
     if not glb:
         raise CorruptFileError("is damaged or not a STEP file: Open CASCADE finds no shape in it")
-    gltf = Gltf(glb)
-    # Objects are named as products: the nodes only number their occurrences (NAUO1).
-    instances = gltf.triangle_instances()
-    names = [gltf.mesh_name(gltf.nodes[i.node].mesh) or gltf.nodes[i.node].name for i in instances]
-    counts = [len(i.faces) for i in instances if i.faces is not None]
-    return gltf.geometry()._replace(objects=tuple(zip(names, counts, strict=True)))
+    geometry = Gltf(glb).geometry()
+    # Pieces are named as products: the nodes only number their occurrences (NAUO1).
+    pieces = tuple(Piece(piece.mesh or piece.node, piece.mesh, piece.material) for piece in geometry.pieces)
+    return geometry._replace(pieces=pieces)
 
 
 FORMAT = Format(

@@ -47,24 +47,24 @@ def _objects(model: Any) -> Iterator[SceneObject]:
     items = model.GetBuildItems()
     while items.MoveNext():
         item = items.GetCurrent()
-        yield from _under(item.GetObjectResource(), _matrix(item) if item.HasObjectTransform() else np.eye(4), 0)
+        yield from _under(item.GetObjectResource(), _matrix(item) if item.HasObjectTransform() else np.eye(4), ())
 
 
-def _under(resource: Any, matrix: NDArray[np.float64], depth: int) -> Iterator[SceneObject]:
+def _under(resource: Any, matrix: NDArray[np.float64], parents: tuple[str, ...]) -> Iterator[SceneObject]:
     """The mesh of an object, or those of its components."""
-    if depth > _DEEPEST:
+    if len(parents) > _DEEPEST:
         raise CorruptFileError("is damaged: its components are too deep")
     if int(resource.GetType()) in SUPPORTS:
         return
     if resource.IsMeshObject():
         points = _rows(resource.GetVertices(), np.float32)
         faces = _rows(resource.GetTriangleIndices(), np.uint32).astype(np.int64)
-        yield placed(resource.GetName(), points, faces, matrix)
+        yield placed(resource.GetName(), points, faces, matrix)._replace(parents=parents)
     elif resource.IsComponentsObject():
         for number in range(resource.GetComponentCount()):
             part = resource.GetComponent(number)
             inner = _matrix(part) if part.HasTransform() else np.eye(4)
-            yield from _under(part.GetObjectResource(), matrix @ inner, depth + 1)
+            yield from _under(part.GetObjectResource(), matrix @ inner, (resource.GetName(), *parents))
 
 
 def _rows(structures: list[Any], dtype: type) -> NDArray[Any]:  # (N, 3)

@@ -22,6 +22,7 @@ from pa3d.io._common import (
     byte_colors,
     missing_package,
     polygon_of_triangles,
+    polygons_or_none,
     triangulate,
 )
 from pa3d.io._isolated import read_isolated
@@ -62,15 +63,22 @@ def _read(stage: Any) -> Geometry:
     return join_objects(list(_Stage(stage).objects()), up, UsdGeom.GetStageMetersPerUnit(stage))
 
 
+def first_time(stage: Any) -> Any:
+    """The time code at which a stage is read."""
+    from pxr import Usd
+
+    first = Usd.TimeCode(stage.GetStartTimeCode())
+    return first if stage.HasAuthoredTimeCodeRange() else Usd.TimeCode.EarliestTime()
+
+
 class _Stage:
     """A walk over a stage. time: its first, for attributes with samples; others have one value."""
 
     def __init__(self, stage: Any) -> None:
-        from pxr import Usd, UsdGeom, UsdSkel
+        from pxr import UsdGeom, UsdSkel
 
         self.stage = stage
-        first = Usd.TimeCode(stage.GetStartTimeCode())
-        self.time = first if stage.HasAuthoredTimeCodeRange() else Usd.TimeCode.EarliestTime()
+        self.time = first_time(stage)
         self.transforms = UsdGeom.XformCache(self.time)
         self.skeletons = UsdSkel.Cache()
         self.skins: dict[Any, tuple[Any, Any]] = {}  # of a mesh's path: queries of its skeleton and of its skin
@@ -133,16 +141,43 @@ class _Stage:
         from pxr import UsdGeom
 
         faces: NDArray[np.int64] | None
+        polygons = None
         if prim.IsA(UsdGeom.PointBased) and (prim.IsA(UsdGeom.Mesh) or prim.IsA(UsdGeom.Points)):
             points, stands = self._points(prim)
-            faces = self._faces(UsdGeom.Mesh(prim)) if prim.IsA(UsdGeom.Mesh) else None
+            faces, polygons = self._faces(UsdGeom.Mesh(prim)) if prim.IsA(UsdGeom.Mesh) else (None, None)
             colors = self._colors(prim, len(points))
         else:
             solid = self._solid(prim)
             if solid is None:
                 return
             (points, faces), stands, colors = solid, prim, None
-        yield placed(prim.GetName(), points, faces, to_scene @ self._matrix(stands, frame), colors)
+        found = placed(prim.GetName(), points, faces, to_scene @ self._matrix(stands, frame), colors)
+        path = str(prim.GetPath()).strip("/").split("/")
+        materials, face_material = self._materials(prim, faces, polygons)
+        yield found._replace(
+            parents=tuple(path[-2::-1]),
+            materials=materials,
+            face_material=face_material,
+            face_polygon=polygons,
+        )
+
+    def _materials(
+        self, prim: Any, faces: NDArray[np.int64] | None, polygons: NDArray[np.int64] | None
+    ) -> tuple[tuple[str, ...], NDArray[np.int64] | None]:  # names, (F,)
+        """Names of the materials that are bound to a prim or to subsets of its faces, and which each face has."""
+        from pxr import UsdGeom, UsdShade
+
+        if faces is None:
+            return (), None
+        names = [UsdShade.MaterialBindingAPI(prim).GetDirectBinding().GetMaterialPath().name]
+        numbers = np.full(len(faces), 0 if names[0] else -1)
+        polygons = np.arange(len(faces)) if polygons is None else polygons
+        subsets = UsdShade.MaterialBindingAPI(prim).GetMaterialBindSubsets() if prim.IsA(UsdGeom.Mesh) else ()
+        for subset in subsets:
+            binding = UsdShade.MaterialBindingAPI(subset.GetPrim()).GetDirectBinding()
+            numbers[np.isin(polygons, _numbers(subset.GetIndicesAttr().Get(self.time), np.int64))] = len(names)
+            names.append(binding.GetMaterialPath().name or subset.GetPrim().GetName())
+        return tuple(names), numbers
 
     def _points(self, prim: Any) -> tuple[NDArray[np.float64], Any]:  # (N, 3)
         """Points, posed by their skin, and the prim in whose frame they are: a skin's skeleton."""
@@ -175,7 +210,8 @@ class _Stage:
         blend = ((weights / np.where(total > 0, total, 1))[:, None] @ columns.reshape(-1, 16)[joints]).reshape(-1, 4, 4)
         return np.asarray(np.einsum("nij,nj->ni", blend[:, :3, :3], points) + blend[:, :3, 3])
 
-    def _faces(self, mesh: Any) -> NDArray[np.int64]:  # (F, 3)
+    def _faces(self, mesh: Any) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:  # (F, 3), (F,)
+        """Triangles, and the polygon of each; None where every polygon is one."""
         from pxr import UsdGeom
 
         counts = _numbers(mesh.GetFaceVertexCountsAttr().Get(self.time), np.int64)
@@ -183,11 +219,13 @@ class _Stage:
         holes = _numbers(mesh.GetHoleIndicesAttr().Get(self.time), np.int64)
         if (counts < 0).any() or counts.sum() != len(corners) or (holes.size and not 0 <= holes.max() < len(counts)):
             raise CorruptFileError("is damaged: the faces of a mesh do not fit its list of corners")
-        faces = triangulate(counts, corners)
+        faces, polygons = triangulate(counts, corners), polygons_or_none(counts)
         if holes.size:
-            faces = faces[~np.isin(polygon_of_triangles(counts), holes)]
+            polygons = polygon_of_triangles(counts)
+            kept = ~np.isin(polygons, holes)
+            faces, polygons = faces[kept], polygons[kept]
         left_handed = mesh.GetOrientationAttr().Get(self.time) == UsdGeom.Tokens.leftHanded
-        return faces[:, ::-1] if left_handed else faces
+        return (faces[:, ::-1] if left_handed else faces), polygons
 
     def _colors(self, prim: Any, count: int) -> NDArray[np.uint8] | None:  # (N, 3)
         """displayColor, where it is one colour for each vertex."""

@@ -166,7 +166,7 @@ def _segmenter() -> Segmenter:
 def _segment(path: Path) -> str:
     """Any shape with any names and options, to the files that pa3d segment writes, which are then read again."""
     from pa3d.report import summary
-    from pa3d.report.files import labels_npz, parts_glb, parts_ply
+    from pa3d.report.files import labels_npz, painted_glb, painted_ply
 
     data = path.read_bytes()
     if len(data) < 7:
@@ -192,7 +192,7 @@ def _segment(path: Path) -> str:
     assert result.labels.min() >= -1 and result.labels.max() < k and np.isfinite(result.scores).all()
     summary(result)
     labels_npz(result)
-    written = parts_glb(result) if result.shape.is_mesh else parts_ply(result)
+    written = painted_glb(result) if result.shape.is_mesh else painted_ply(result)
     again = path.with_name("again.glb" if result.shape.is_mesh else "again.ply")
     again.write_bytes(written)
     shape = io.load(again, up=result.shape.up, nan="skip")
