@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from levels import LEVELS
 
 
 @pytest.fixture(scope="session")
@@ -30,9 +31,6 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PA3D_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
-
-
-LEVELS = ("generic", "avx2", "avx512", "avx512_bf16")
 
 
 @contextmanager
@@ -58,7 +56,7 @@ def training_kernels() -> Iterator[None]:
     """A level with kernels of training, which the generic level leaves to torch; PA3D_ISA may have chosen that one."""
     from pa3d import _C
 
-    with pinned("avx2" if _C.isa() == "generic" else _C.isa()):
+    with pinned(LEVELS[1] if _C.isa() == "generic" else _C.isa()):
         yield
 
 
