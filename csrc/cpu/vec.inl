@@ -50,8 +50,9 @@ static inline uint32_t mask_equal(vf a, vf b) {
   return _mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_EQ_OQ));
 }
 #elif PA3D_NEON >= 1
-// If the first number is NaN, the result is the second, as on x86. Of zeros with different signs x86 returns the
-// second; this returns +0 for vmax and -0 for vmin. No kernel that must be exact sees the difference.
+// If one number is NaN, the result is the other; on x86 and at the generic level it is always the second. They also
+// return the second of two zeros, where these return +0 as the maximum and -0 as the minimum. Exact kernels compare no
+// NaN, and square results that may be zero.
 static inline vf vmin(vf a, vf b) { return (vf)vminnmq_f32((float32x4_t)a, (float32x4_t)b); }
 static inline vf vmax(vf a, vf b) { return (vf)vmaxnmq_f32((float32x4_t)a, (float32x4_t)b); }
 static inline uint32_t to_mask(uint32x4_t lanes) {
