@@ -10,7 +10,7 @@ EXAMPLES := $(wildcard examples/*.glb examples/*.ply)
 DEV := .venv-dev/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: wheel demo test test-slow test-triton lint format bench browser blender sanitize fuzz cuda-report clean python
+.PHONY: wheel demo test test-slow test-triton arm lint format bench browser blender sanitize fuzz cuda-report clean python
 
 demo: .venv/installed
 	@rm -rf out/demo && mkdir -p out/demo
@@ -25,11 +25,15 @@ test: .venv-dev/installed
 	$(DEV)/python -m pytest -m "not slow" -n auto
 
 test-slow: .venv-dev/installed
-	$(DEV)/python -m pytest -m slow
+	$(DEV)/python -m pytest -m slow --ignore tests/test_arm.py
 
 # On Triton's interpreter, which must be chosen before the first import: a process of its own.
 test-triton: .venv-dev/installed
 	TRITON_INTERPRET=1 $(DEV)/python -m pytest tests/interpreted
+
+# The kernels and the C interface on 64-bit Arm, in qemu. From Debian: g++-aarch64-linux-gnu qemu-user.
+arm: .venv-dev/installed
+	$(DEV)/python -m pytest -m slow tests/test_arm.py
 
 # By npm, what tests in a browser need: onnxruntime-web for docs/embedding.md, and for parts.glb three.js and the validator
 # of Khronos. Chromium must be there, too.
@@ -111,6 +115,9 @@ include csrc/capi.mk
 
 # make sanitize: the kernels under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer.
 include tests/native/sanitize.mk
+
+# make arm-programs: what make arm runs.
+include tests/native/arm.mk
 
 # make fuzz SECONDS=60: damaged input for every reader and for the C interface.
 include tests/fuzz/fuzz.mk

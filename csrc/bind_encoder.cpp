@@ -136,6 +136,9 @@ PA3D_BINDINGS(m) {
   using namespace pa3d::py::literals;
   m.def(
       "supports", [](const std::string& precision) { return pa3d::supports(precision_of(precision)); }, "precision"_a);
+  m.def(
+      "requirement", [](const std::string& precision) { return pa3d::requirement(precision_of(precision)); },
+      "precision"_a);
   py::class_<Engine>(m, "Engine")
       .def(py::init<const py::dict&, const std::string&, const py::dict&>(), "config"_a, "precision"_a, "weights"_a)
       .def("forward", &Engine::forward, "points"_a, "threads"_a = 0)
@@ -144,6 +147,7 @@ PA3D_BINDINGS(m) {
 
 /* pa3d/_C.pyi:
 def supports(precision: str) -> bool: ...
+def requirement(precision: str) -> str: ...  # what a processor needs for it, for messages
 
 class Engine:
     def __init__(self, config: dict[str, Any], precision: str, weights: dict[str, Floats]) -> None: ...

@@ -15,7 +15,7 @@
  * most `threads` threads: its own, and others of a pool that all calls in the process share. 0 means OMP_NUM_THREADS,
  * or the processors that the process may use. Results do not depend on the number of threads. A forked process has a
  * pool of its own. By default the best instruction set (ISA) of the processor is used. The environment variable
- * PA3D_ISA (generic, avx2, avx512, avx512_bf16) selects a lower one.
+ * PA3D_ISA (generic, avx2, avx512, avx512_bf16; on Arm generic, neon, neon_dotprod, neon_bf16) selects a lower one.
  *
  * Arrays are contiguous and row-major. Strings are NUL-terminated UTF-8. On one machine, labels and scores equal those
  * of Segmenter.segment in the Python package, with the same points and options, to the bit.
@@ -57,7 +57,8 @@ typedef struct pa3d_text pa3d_text;   /* the text encoder that comes with pa3d, 
 
 /* path: a .safetensors checkpoint as pa3d writes it. precision: "fp32", "bf16", "int8" or "auto"; NULL means "auto":
  * the fastest that runs here among those that the checkpoint was verified at, or fp32. bf16 and int8 give
- * PA3D_UNSUPPORTED if the processor lacks AVX-512 with BF16 and VNNI. */
+ * PA3D_UNSUPPORTED if the processor lacks AVX-512 with BF16 and VNNI; on Arm, bf16 needs BF16 and I8MM, and int8 needs
+ * the dot product. */
 PA3D_API pa3d_status pa3d_model_load(const char* path, const char* precision, pa3d_model** model);
 PA3D_API void pa3d_model_free(pa3d_model* model); /* NULL is fine */
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from levels import LEVELS
 
 
 @pytest.fixture(scope="session")
@@ -50,9 +51,6 @@ def ray_address() -> Iterator[str]:
             cluster.shutdown()
 
 
-LEVELS = ("generic", "avx2", "avx512", "avx512_bf16")
-
-
 @contextmanager
 def pinned(level: str) -> Iterator[None]:
     from pa3d import _C
@@ -76,7 +74,7 @@ def training_kernels() -> Iterator[None]:
     """A level with kernels of training, which the generic level leaves to torch; PA3D_ISA may have chosen that one."""
     from pa3d import _C
 
-    with pinned("avx2" if _C.isa() == "generic" else _C.isa()):
+    with pinned(LEVELS[1] if _C.isa() == "generic" else _C.isa()):
         yield
 
 

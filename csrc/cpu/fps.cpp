@@ -1,9 +1,5 @@
 #include "fps.h"
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 #include <algorithm>
 #include <cstring>
 #include <limits>
@@ -12,6 +8,7 @@
 #include "buckets.h"
 #include "buffer.h"
 #include "cpuid.h"
+#include "intrinsics.h"
 #include "knn.h"
 
 #define PA3D_SOURCE "fps.inl"

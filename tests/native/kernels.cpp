@@ -1,6 +1,7 @@
 // Every kernel at sizes around its edges, at every level of the processor and on several threads, compared with plain
-// loops where the rule is exact and with one thread elsewhere. A program of its own, so that sanitizers see nothing
-// else.
+// loops where the rule is exact and with one thread elsewhere. What exact kernels return is the same at every level;
+// the digest that is printed is the same on every kind of processor (tests/test_arm.py). A program of its own, so that
+// sanitizers see nothing else.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -44,6 +45,22 @@ void check(bool good, const std::string& what) {
   std::fprintf(stderr, "%s: %s\n", pa3d::isa_name(pa3d::isa()), what.c_str());
   std::exit(1);
 }
+
+// FNV-1a of everything that exact kernels return at one level.
+class Digest {
+ public:
+  template <class T>
+  void add(const std::vector<T>& values) {
+    const auto* bytes = reinterpret_cast<const unsigned char*>(values.data());
+    for (size_t i = 0; i < values.size() * sizeof(T); ++i) state_ = (state_ ^ bytes[i]) * 0x100000001b3u;
+  }
+  uint64_t value() const { return state_; }
+
+ private:
+  uint64_t state_ = 0xcbf29ce484222325u;
+};
+
+Digest exact;
 
 // splitmix64, uniform in [-1, 1).
 class Random {
@@ -123,6 +140,8 @@ void sampling() {
         check(index == expected, std::string("farthest_point_sample, ") + kind + ", " + std::to_string(n));
         pa3d::sample_and_group(points.data(), n, k, m, n / 2, near, again.data(), members.data(), nullptr);
         check(again == expected, std::string("sample_and_group, centres, ") + kind + ", " + std::to_string(n));
+        exact.add(index);
+        exact.add(members);
         for (int64_t g : {int64_t{0}, k - 1}) {
           const Indices row(members.begin() + g * m, members.begin() + (g + 1) * m);
           check(row == plain_neighbours(&points[3 * index[g]], points, m), "sample_and_group, members");
@@ -142,6 +161,8 @@ void neighbours() {
             Indices index(q * k);
             Floats far(q * k);
             pa3d::knn(queries.data(), q, points.data(), n, k, threads, index.data(), far.data());
+            exact.add(index);
+            exact.add(far);
             for (int64_t i : {int64_t{0}, q - 1}) {
               const Indices row(index.begin() + i * k, index.begin() + (i + 1) * k);
               check(row == plain_neighbours(&queries[3 * i], points, k),
@@ -168,6 +189,9 @@ void interpolation() {
           pa3d::nearest_centers(points.data(), n, centers.data(), g, k, 3, index.data(), far.data());
           const Indices last = plain_neighbours(&points[3 * (n - 1)], centers, k);
           check(std::equal(last.begin(), last.end(), index.begin() + (n - 1) * k), "nearest_centers");
+          exact.add(one);
+          exact.add(index);
+          exact.add(far);
         }
 }
 
@@ -280,6 +304,8 @@ void surface() {
           "sample_surface finds an area");
     check(std::is_sorted(face.begin(), face.end()) && (count == 0 || (face.front() >= 0 && face.back() < n_faces)),
           "sample_surface takes faces in order");
+    exact.add(points);
+    exact.add(face);
   }
   std::fill(faces.begin(), faces.end(), 7);
   float point[3];
@@ -325,6 +351,7 @@ void outliers() {
   check(count[0] == count[1] && found[0] == found[1], "outliers depend on threads");
   check(found[0][7] == 1 && found[0][107] == 1 && found[0][207] == 1 && count[0] < 100, "find_outliers");
   check(std::accumulate(found[0].begin(), found[0].end(), int64_t{0}) == count[0], "find_outliers counts");
+  exact.add(found[0]);
   uint8_t one = 9;
   check(pa3d::find_outliers(points.data(), 1, 3, 1, &one) == 0 && one == 0, "a single point");
 }
@@ -367,6 +394,10 @@ void pictures() {
   }
   check(id[0] == id[1] && depth[0] == depth[1] && weights[0] == weights[1] && dots[0] == dots[1],
         "pictures depend on threads");
+  exact.add(id[0]);
+  exact.add(depth[0]);
+  exact.add(weights[0]);
+  exact.add(dots[0]);
 }
 
 // The weights of one axis for bilinear interpolation, in the plainest way.
@@ -415,6 +446,8 @@ void backprojection() {
           pa3d::backproject(grids, pixels, n, mode, per_view, 2 * i + 1, sum[i].data(), count[i].data());
         }
         check(sum[0] == sum[1] && count[0] == count[1], "backproject depends on threads");
+        exact.add(sum[0]);
+        exact.add(count[0]);
         if (mode != pa3d::Upsampling::bilinear || per_view) continue;
         check(count[0] == seen, "backproject, counts");
         double error = 0;
@@ -572,16 +605,33 @@ void teams() {
   check(sum == kTasks * (kTasks - 1) / 2, "a task of many did not run once");
 }
 
-int main() {
-  teams();
+// Arguments: names of levels and of kernels to run; without any of a kind, all of it. Levels that the processor lacks
+// are left out.
+int main(int argc, char** argv) {
+  const std::vector<std::string> wanted(argv + 1, argv + argc);
+  const auto runs = [&](const std::string& name, const auto& all) {
+    const auto is_wanted = [&](const std::string& x) {
+      return std::find(wanted.begin(), wanted.end(), x) != wanted.end();
+    };
+    return is_wanted(name) || std::none_of(std::begin(all), std::end(all), is_wanted);
+  };
   const std::map<std::string, std::function<void()>> kernels = {
       {"sampling", sampling}, {"neighbours", neighbours}, {"interpolation", interpolation},   {"encoding", encoding},
       {"text", text},         {"surface", surface},       {"labelling", labelling},           {"outliers", outliers},
       {"names", names},       {"pictures", pictures},     {"backprojection", backprojection}, {"training", training}};
-  for (const char* level : {"generic", "avx2", "avx512", "avx512_bf16"}) {
-    if (!pa3d::set_isa(level)) continue;
-    for (const auto& [name, run] : kernels) run();
-    std::printf("%s: %lld checks\n", level, static_cast<long long>(checks.load()));
+  std::vector<std::string> known{"teams"};
+  for (const auto& kernel : kernels) known.push_back(kernel.first);
+  if (runs("teams", known)) teams();
+  uint64_t first = 0;
+  for (const char* level : pa3d::kIsaNames) {
+    if (!runs(level, pa3d::kIsaNames) || !pa3d::set_isa(level)) continue;
+    exact = {};
+    for (const auto& [name, run] : kernels)
+      if (runs(name, known)) run();
+    if (first == 0) first = exact.value();
+    check(exact.value() == first, "exact kernels differ from those of another level");
+    std::printf("%s: %lld checks, exact results %016llx\n", level, static_cast<long long>(checks.load()),
+                static_cast<unsigned long long>(exact.value()));
     std::fflush(stdout);
   }
 }
