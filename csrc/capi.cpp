@@ -24,6 +24,7 @@
 #include "cpu/pool.h"
 #include "cpu/prompts.h"
 #include "cpu/safetensors.h"
+#include "cpu/refine.h"
 #include "cpu/sample.h"
 #include "cpu/segment.h"
 #include "cpu/text.h"
@@ -240,6 +241,33 @@ pa3d_status pa3d_segment_batch(const pa3d_model* model, const pa3d_shape* shapes
     std::vector<float> unit;
     use_vectors(*model, vectors, count, unit);
     segment_batch(*model, shapes, n_shapes, unit.data(), count, o, results);
+  });
+}
+
+pa3d_status pa3d_refine(const float* points, int64_t n, const int32_t* faces, int64_t n_faces, int64_t count,
+                        int threads, int32_t* labels, float* scores, int32_t* face_labels, float* face_scores) {
+  return guarded([&] {
+    const Shape shape{points, n, faces, n_faces, faces != nullptr};
+    check_shape(shape);
+    require(n < INT32_MAX, "n is " + std::to_string(n) + "; expected fewer than 2^31 points");
+    require(n_faces < (int64_t{1} << 29), "n_faces is " + std::to_string(n_faces) + "; expected fewer than 2^29");
+    require(count >= 1 && count < INT32_MAX, "count is " + std::to_string(count) + "; expected at least one part");
+    require(threads >= 0 && threads <= kMaxThreads, "threads is " + std::to_string(threads) + "; expected 0 to 4096");
+    float* const table = faces ? face_scores : scores;
+    require_given(table, faces ? "face_scores" : "scores");
+    const int64_t rows = faces ? n_faces : n;
+    require(std::all_of(table, table + rows * count, [](float p) { return p >= 0 && std::isfinite(p); }),
+            "the scores have negative, NaN or infinite values; expected probabilities");
+    pa3d::RefineInput in{};
+    in.points = points, in.n = n, in.faces = faces, in.n_faces = n_faces, in.reach = pa3d::kRefineReach;
+    pa3d::refine(in, table, count, threads);
+    if (faces && scores) pa3d::mean_at_vertices(points, n, faces, n_faces, face_scores, count, scores);
+    const auto best = [&](const float* row, int64_t size, int32_t* out) {
+      for (int64_t i = 0; i < size && out && row; ++i)
+        out[i] = static_cast<int32_t>(std::max_element(row + i * count, row + (i + 1) * count) - (row + i * count));
+    };
+    best(scores, n, labels);
+    if (faces) best(face_scores, n_faces, face_labels);
   });
 }
 

@@ -18,7 +18,8 @@
  * PA3D_ISA (generic, avx2, avx512, avx512_bf16; on Arm generic, neon, neon_dotprod, neon_bf16) selects a lower one.
  *
  * Arrays are contiguous and row-major. Strings are NUL-terminated UTF-8. On one machine, labels and scores equal those
- * of Segmenter.segment in the Python package, with the same points and options, to the bit.
+ * of Segmenter.segment in the Python package, with the same points and options, refine=False and structure=False, to
+ * the bit. pa3d_refine does what refine=True does; the structure of a file is for Python only.
  */
 #ifndef PA3D_H
 #define PA3D_H
@@ -213,6 +214,14 @@ typedef struct pa3d_result {
 PA3D_API pa3d_status pa3d_segment_batch(const pa3d_model* model, const pa3d_shape* shapes, int64_t n_shapes,
                                         const float* vectors, int64_t count, const pa3d_options* options,
                                         const pa3d_result* results);
+
+/* Cleans the borders of parts, as the Python package does by default: the functions above label every point and face
+ * for itself. points (n, 3) and faces (n_faces, 3) of the shape that was segmented; faces is NULL for a cloud. The
+ * scores, as those functions give them, are replaced: of a cloud, scores (n, count); of a mesh, face_scores (n_faces,
+ * count), and scores (n, count) of the vertices become the mean of the scores of their faces, unless scores is NULL.
+ * labels and face_labels may be NULL; they become the index of the largest score, without a threshold. */
+PA3D_API pa3d_status pa3d_refine(const float* points, int64_t n, const int32_t* faces, int64_t n_faces, int64_t count,
+                                 int threads, int32_t* labels, float* scores, int32_t* face_labels, float* face_scores);
 
 #ifdef __cplusplus
 }

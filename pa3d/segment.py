@@ -21,18 +21,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from pa3d import _C
 from pa3d.checkpoint import Checkpoint, load
-from pa3d.config import ASSIGN
 from pa3d.encoder_input import EncoderInput, encoder_input, sample_shape, subsample, without_outliers
 from pa3d.errors import InputError
 from pa3d.frames import TO_MODEL_AXES, UP_AXES, apply_normalization, ordered_columns
 from pa3d.inputs import as_points, as_shape
+from pa3d.labelling import check_options, label_shape, scatter_rows
 from pa3d.orient import best_direction, directions, negative_entropy
 from pa3d.profiling import Stopwatch, table
 from pa3d.rotations import rotate, rotation_to_y
+from pa3d.segmentation import Segmentation
 from pa3d.shape import Shape
 
 if TYPE_CHECKING:
     from pa3d.keypoints import Keypoints
+    from pa3d.structure import Structure
     from pa3d.text.vectors import TextVectors
 
 Assign = Literal["nearest", "membership", "smooth"]
@@ -56,33 +58,6 @@ class PatchFeatures:
     features: NDArray[np.float32]
     points: NDArray[np.float32]
     timings: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass
-class Segmentation:
-    """Parts of a shape.
-
-    labels (N,) int32: index into part_names for every point of a cloud or vertex of a mesh, -1 for none of the parts.
-    scores (N, K) float32: probabilities; each row sums to one, but is 0 for a point without finite coordinates.
-    face_labels (F,), face_scores (F, K): the same for the faces of a mesh, computed at their centroids; None for a
-        cloud.
-    timings: seconds per stage: load (reading the shape), text, upright (with up="auto"), points (sampling and
-        normalising), encode, label (from patches to points and faces). Parts of a stage are named "encode.embed".
-    presence (K,) float32: from 0 to 1, how sure it is that the shape has the part at all; found (K,) bool: whether
-        that is enough. Both are None if the checkpoint is not calibrated.
-    """
-
-    shape: Shape
-    part_names: list[str]
-    labels: NDArray[np.int32]
-    scores: NDArray[np.float32]
-    face_labels: NDArray[np.int32] | None = None
-    face_scores: NDArray[np.float32] | None = None
-    timings: dict[str, float] = field(default_factory=dict)
-    model: str = ""
-    settings: dict[str, Any] = field(default_factory=dict)
-    presence: NDArray[np.float32] | None = None
-    found: NDArray[np.bool_] | None = None
 
 
 class Segmenter:
@@ -250,6 +225,8 @@ class Segmenter:
         up: str | None = None,
         nan: str = "skip",
         seed: int = 0,
+        refine: bool = True,
+        structure: bool = True,
         profile: bool = False,
     ) -> Segmentation:
         """Name the parts of a mesh or cloud: a file, a Shape, an array (N, 3), or an object of trimesh or open3d.
@@ -272,6 +249,9 @@ class Segmenter:
             then runs 26 times, and settings["up_found"] is the direction, a unit vector in the axes of the shape.
         nan: points of a cloud with NaN or infinite coordinates; scanners mark with them what was not measured. "skip"
             gives these points the label -1 and the scores 0; "error" raises InputError.
+        refine: clean the borders of parts: let them follow concave edges (pa3d.ops.refine).
+        structure: take pieces of a mesh that are small, and names of its nodes and materials, as evidence
+            (pa3d.structure). What was used is settings["structure"], None if there is none.
         profile: print the milliseconds of each stage; the timings of the result have them in any case.
         Raises InputError for an argument that cannot be used.
         """
@@ -298,12 +278,16 @@ class Segmenter:
         with clock("encode"):
             encoded = self._encode([used.points])[0]
         clock.split("encode", encoded.timings)
+        with clock("structure"):
+            known = self._structure(upright, names, vectors, text_vectors is None, category) if structure else None
         with clock("label"):
             logits = self._logits(encoded, vectors)
             fit = self.checkpoint.presence
             presence = None if fit is None else _C.presence(logits, fit.slope, fit.offset)
 
-            def label(points: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+            def label(
+                points: NDArray[np.float32], logits: NDArray[np.float32], none: float, presence: Any
+            ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
                 axes = TO_MODEL_AXES[upright.up]
                 normalized = apply_normalization(points, used.center, used.radius, axes, self._threads)
                 if not (np.abs(normalized) < MAX_COORDINATE).all():
@@ -312,15 +296,16 @@ class Segmenter:
                         "scale; remove outliers or give a larger sample"
                     )
                 patches = encoded.centers, encoded.members, encoded.points
-                return label_points(normalized, *patches, logits, assign_rule, none or 0.0, self._threads, presence)
+                return label_points(normalized, *patches, logits, assign_rule, none, self._threads, presence)
 
-            labels, scores = label(upright.points)
+            pieces = None if known is None else known.pieces
+            options: Any = {"none": none or 0.0, "refined": refine, "pieces": pieces, "threads": self._threads}
+            results = label_shape(upright, label, logits, presence, **options)
             if missing is not None:
-                labels, scores = _scatter_rows(labels, ~missing, -1), _scatter_rows(scores, ~missing, 0)
-            face_labels = face_scores = None
-            if upright.faces is not None:
-                centroids = upright.points[upright.faces].mean(axis=1, dtype=np.float64).astype(np.float32)
-                face_labels, face_scores = label(centroids)
+                labels, scores = (
+                    scatter_rows(rows, ~missing, fill) for rows, fill in zip(results[:2], (-1, 0), strict=True)
+                )
+                results = results._replace(labels=labels, scores=scores)
         settings: dict[str, Any] = {
             "category": category,
             "sample": sample,
@@ -331,6 +316,8 @@ class Segmenter:
             "patches": self.config.patches,
             "precision": self.precision,
             "device": self.device,
+            "refine": refine,
+            "structure": None if known is None else known.summary(),
         }
         if self.checkpoint.outliers:
             settings["outliers"] = used.outliers
@@ -339,7 +326,6 @@ class Segmenter:
         if profile:
             print(table({"time": clock.seconds}))
         model = self.checkpoint.name
-        results = labels, scores, face_labels, face_scores
         found = None if presence is None or fit is None else presence >= fit.threshold
         return Segmentation(shape, names, *results, clock.seconds, model, settings, presence, found)
 
@@ -415,16 +401,15 @@ class Segmenter:
 
         Raises InputError for names that the text encoder cannot read, or cannot tell apart.
         """
-        from pa3d.text import check_distinct, check_names, check_readable, embed_parts, text_encoder
+        from pa3d.text import check_distinct, check_names, check_readable, embed_parts
 
         check_names(parts)
         if self._vocabulary is not None and self._vocabulary.has(parts, category):
             return self._vocabulary.select(parts, category)
-        if self._text is None:
-            self._text = text_encoder(self.checkpoint.text_space, threads=self._threads or None)
+        encoder = self._text_encoder()
         mode: Any = self.checkpoint.prompts
-        check_readable(self._text, parts, category)
-        vectors = embed_parts(self._text, parts, category, mode)
+        check_readable(encoder, parts, category)
+        vectors = embed_parts(encoder, parts, category, mode)
         # Not checked by encoder.dim, which imports OpenCLIP: cached vectors do not need it.
         if vectors.shape[1] != self.config.text_dim:
             raise InputError(
@@ -447,6 +432,26 @@ class Segmenter:
         from pa3d.text.vectors import part_vectors
 
         return part_vectors(text_vectors, parts, category, self.checkpoint.text_space, self.config.text_dim)
+
+    def _structure(
+        self, shape: Shape, names: list[str], vectors: NDArray[np.float32], by_name: bool, category: str | None
+    ) -> Structure | None:
+        from pa3d.structure import find_structure
+        from pa3d.text import EMBEDDED, embed_parts
+
+        def embed(texts: list[str]) -> NDArray[np.float32]:
+            return embed_parts(self._text_encoder(), texts, None, "part")
+
+        # Only with the encoder that is at hand: names of nodes are not worth loading a large one.
+        by_name = by_name and self.checkpoint.text_space == EMBEDDED
+        return find_structure(shape, names, vectors, embed if by_name else None, category)
+
+    def _text_encoder(self) -> Any:
+        from pa3d.text import text_encoder
+
+        if self._text is None:
+            self._text = text_encoder(self.checkpoint.text_space, threads=self._threads or None)
+        return self._text
 
     def _find_up(self, points: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float64]:  # (3,)
         """The up direction in which these names fit the points best."""
@@ -491,21 +496,6 @@ class Segmenter:
                 self._levels = {}  # of another thread, too: it computes them again
             self._levels[key] = levels = _C.name_levels(self.checkpoint.bank, vectors, self._threads)
         return levels
-
-
-def check_options(assign: str | None, none: float | None) -> None:
-    """Raise InputError for an unknown assign, or a threshold that is not a probability."""
-    if assign is not None and assign not in ASSIGN:
-        raise InputError(f"assign is {assign!r}; expected one of {', '.join(ASSIGN)}")
-    if none is not None and not 0 <= none <= 1:
-        raise InputError(f"none is {none!r}; expected a probability between 0 and 1")
-
-
-def _scatter_rows(values: NDArray[Any], mask: NDArray[np.bool_], fill_value: int) -> NDArray[Any]:
-    """The rows of values where the mask is true, fill_value elsewhere."""
-    out = np.full((len(mask), *values.shape[1:]), fill_value, values.dtype)
-    out[mask] = values
-    return out
 
 
 def _is_list_of_clouds(points: Any) -> bool:

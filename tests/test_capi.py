@@ -33,6 +33,8 @@ from pa3d.text.minilm import WEIGHTS, MiniLM
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ["Seat", "back_rest", "leg", "колесо"]
 OK, INVALID, FILE, UNSUPPORTED = range(4)
+# What pa3d_segment does; pa3d_refine does the rest.
+ALONE: dict[str, Any] = {"refine": False, "structure": False}
 
 pytestmark = [
     pytest.mark.slow,  # compiles the kernels again, without Python
@@ -210,7 +212,7 @@ def test_the_program_gives_the_labels_of_python(built: Path, tmp_path: Path) -> 
     points.tofile(tmp_path / "points.f32")
     for precision in precisions():
         segmenter = Segmenter.from_pretrained(model, precision=precision, threads=1)
-        expected = segmenter.segment(points, PARTS).labels
+        expected = segmenter.segment(points, PARTS, **ALONE).labels
         assert len(set(expected.tolist())) > 1
         for threads in ("1", "3"):
             run = subprocess.run(
@@ -260,6 +262,7 @@ def test_every_option_equals_python(library: c.CDLL, files: Path, file: str) -> 
                         r = segmenter.segment(
                             *(points, PARTS),
                             **{"category": "chair", "sample": None, "assign": assign, "up": up, "none": none},
+                            **ALONE,
                         )
                         labels, scores = native.segment(
                             points, PARTS, "chair", assign=i, up=j, none=none, threads=1 + j % 3
@@ -272,7 +275,7 @@ def test_a_million_points(library: c.CDLL, files: Path) -> None:
     path = files / "tiny.safetensors"
     with Native(library, path) as native:
         labels, scores = native.segment(points, PARTS, sample=0)
-    r = Segmenter.from_pretrained(path).segment(points, PARTS, sample=None)
+    r = Segmenter.from_pretrained(path).segment(points, PARTS, sample=None, **ALONE)
     assert same(labels, r.labels) and same(scores, r.scores)
 
 
@@ -303,7 +306,7 @@ def test_dirty_clouds_and_presence_equal_python(library: c.CDLL, files: Path, fi
             points = np.concatenate([cloud("planar", n), rng.uniform(-9, 9, (n // 20, 3)).astype(np.float32)])
             points = points[rng.permutation(len(points))]
             for sample, none in ((0, 0.0), (2048, 0.0), (2048, 0.35)):
-                r = segmenter.segment(points, parts, sample=sample or None, none=none)
+                r = segmenter.segment(points, parts, sample=sample or None, none=none, **ALONE)
                 labels, scores = native.segment(points, parts, sample=sample, none=none)
                 assert same(labels, r.labels) and same(scores, r.scores)
                 assert same(native.presence(points, parts, sample=sample), r.presence)
@@ -315,7 +318,7 @@ def test_dirty_clouds_and_presence_equal_python(library: c.CDLL, files: Path, fi
             assert n < 100 or len(kept) < len(chosen)
             assert same(members, kept[given.members])
         points, faces = cloud("random", 500), rng.integers(0, 500, (900, 3)).astype(np.int32)
-        r = segmenter.segment(Shape(points, faces), PARTS)
+        r = segmenter.segment(Shape(points, faces), PARTS, **ALONE)
         assert same(native.presence(points, PARTS, faces, sample=2048), r.presence)
 
 
@@ -349,14 +352,14 @@ def test_default_options_equal_those_of_python(library: c.CDLL, n: int) -> None:
     faces = np.random.default_rng(n).integers(0, n, (2 * n, 3)).astype(np.int32)
     segmenter = Segmenter.from_pretrained()
     with Native(library, EMBEDDED, "auto") as native:
-        r = segmenter.segment(points, PARTS)
+        r = segmenter.segment(points, PARTS, **ALONE)
         labels, scores = np.full(n, -7, np.int32), np.full((n, len(PARTS)), np.nan, np.float32)
         head, tail = (native.model, native.text), (strings(PARTS), c.c_int64(len(PARTS)), None, None)
         out = (pointer(labels), pointer(scores))
         native.check(library.pa3d_segment(*head, *cloud_of(points), *tail, *out))
         assert same(labels, r.labels) and same(scores, r.scores)
 
-        r = segmenter.segment(Shape(points, faces), PARTS)
+        r = segmenter.segment(Shape(points, faces), PARTS, **ALONE)
         labels[:], scores[:] = -7, np.nan
         face_labels = np.full(len(faces), -7, np.int32)
         face_scores = np.full((len(faces), len(PARTS)), np.nan, np.float32)
@@ -364,6 +367,32 @@ def test_default_options_equal_those_of_python(library: c.CDLL, n: int) -> None:
         native.check(library.pa3d_segment_mesh(*head, *cloud_of(points), *cloud_of(faces), *tail, *out))
         assert same(labels, r.labels) and same(scores, r.scores)
         assert same(face_labels, r.face_labels) and same(face_scores, r.face_scores)
+
+
+@pytest.mark.parametrize("is_mesh", [False, True])
+def test_refine_equals_python(library: c.CDLL, files: Path, is_mesh: bool) -> None:
+    path, n = files / "tiny.safetensors", 900
+    points, rng = cloud("sphere", n), np.random.default_rng(3)
+    faces = rng.integers(0, n, (700, 3)).astype(np.int32) if is_mesh else None
+    segmenter, shape = Segmenter.from_pretrained(path), Shape(points, faces)
+    alone, expected = (segmenter.segment(shape, PARTS, refine=refine, structure=False) for refine in (False, True))
+    scores, labels = alone.scores.copy(), np.full(n, -7, np.int32)
+    face_scores = None if alone.face_scores is None else alone.face_scores.copy()
+    face_labels = np.full(len(faces), -7, np.int32) if faces is not None else None
+    mesh = (None, c.c_int64(0)) if faces is None else cloud_of(faces)
+    with Native(library, path) as native:
+        head = (*cloud_of(points), *mesh, c.c_int64(len(PARTS)))
+        for threads in (1, 2):
+            scores[:], face_scores = alone.scores, None if face_scores is None else alone.face_scores.copy()
+            results = (pointer(labels), pointer(scores), pointer(face_labels), pointer(face_scores))
+            native.check(library.pa3d_refine(*head, c.c_int(threads), *results))
+            assert same(labels, expected.labels) and same(scores, expected.scores)
+            if face_labels is not None and face_scores is not None:
+                assert same(face_labels, expected.face_labels) and same(face_scores, expected.face_scores)
+        bad = np.full((n, len(PARTS)), -1, np.float32)
+        results = (pointer(labels), pointer(bad), None, pointer(bad))
+        assert library.pa3d_refine(*head, c.c_int(0), *results) == INVALID
+        assert b"negative, NaN or infinite" in library.pa3d_error_message()
 
 
 def test_meshes_with_every_option(library: c.CDLL, files: Path) -> None:
@@ -378,6 +407,7 @@ def test_meshes_with_every_option(library: c.CDLL, files: Path) -> None:
                 r = segmenter.segment(
                     *(Shape(points, faces, up="z"), ["a", "b", "c"]),
                     **{"text_vectors": vectors, "assign": assign, "sample": sample, "seed": seed, "none": 0.4},
+                    **ALONE,
                 )
                 options = native.options(up=2, assign=i, none=0.4, sample=sample or 0, seed=seed)
                 labels, face_labels = np.full(n, -7, np.int32), np.full(len(faces), -7, np.int32)
@@ -431,7 +461,9 @@ def test_own_vectors(library: c.CDLL, tmp_path: Path) -> None:
     points = cloud("random", 500)
     vectors = np.random.default_rng(0).standard_normal((3, 40)).astype(np.float32) * 9
     with Native(library, path) as native:
-        expected = Segmenter.from_pretrained(path).segment(points, PARTS[:3], text_vectors=vectors, sample=None)
+        expected = Segmenter.from_pretrained(path).segment(
+            points, PARTS[:3], text_vectors=vectors, sample=None, **ALONE
+        )
         assert same(native.segment_vectors(points, vectors), expected.labels)
         with pytest.raises(RuntimeError, match="text space open_clip/ViT-B-32/openai of 40 dimensions"):
             native.segment(points, PARTS)

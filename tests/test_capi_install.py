@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from pa3d.text.vectors import TextVectors
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ["seat", "back", "leg"]
+ALONE: dict[str, Any] = {"refine": False, "structure": False}  # what pa3d_segment does
 
 pytestmark = [
     pytest.mark.slow,  # compiles the kernels again, without Python
@@ -69,7 +71,7 @@ def test_cmake_builds_the_example_of_the_docs(prefix: Path, tmp_path: Path) -> N
     run("cmake", "--build", build)
     clouds, paths = write_clouds(tmp_path)
     segmenter = Segmenter.from_pretrained()
-    expected = [counts(segmenter.segment(points, PARTS, category="chair").labels) for points in clouds]
+    expected = [counts(segmenter.segment(points, PARTS, category="chair", **ALONE).labels) for points in clouds]
     for threads in ("1", "2", "5"):
         assert run(build / "chairs", *paths, OMP_NUM_THREADS=threads).decode().splitlines() == expected
     np.zeros(30, np.float32).tofile(tmp_path / "bad.f32")
@@ -103,7 +105,9 @@ def test_pkg_config_builds_the_c_program(prefix: Path, tmp_path: Path) -> None:
     segmenter = Segmenter.from_pretrained(precision="fp32")
     for points, path in zip(clouds, paths, strict=True):
         given = (tmp_path / "segment", model, weights, path, "fp32", *PARTS)
-        assert run(*given, LD_LIBRARY_PATH=f"{prefix}/lib") == segmenter.segment(points, PARTS).labels.tobytes()
+        assert (
+            run(*given, LD_LIBRARY_PATH=f"{prefix}/lib") == segmenter.segment(points, PARTS, **ALONE).labels.tobytes()
+        )
 
 
 def test_the_rust_program(prefix: Path, tmp_path: Path) -> None:
@@ -116,7 +120,7 @@ def test_the_rust_program(prefix: Path, tmp_path: Path) -> None:
     model = WEIGHTS / "pa3d-embedded.safetensors"
     for points, path in zip(clouds, paths, strict=True):
         given = (program, model, WEIGHTS, path, "fp32", *PARTS)
-        assert run(*given, **library) == segmenter.segment(points, PARTS).labels.tobytes()
+        assert run(*given, **library) == segmenter.segment(points, PARTS, **ALONE).labels.tobytes()
     bad = subprocess.run(
         [program, model, WEIGHTS, tmp_path / "no", "fp32", "a"], capture_output=True, env=os.environ | library
     )
@@ -208,7 +212,8 @@ def test_a_batch_equals_python(batch: Path, tmp_path: Path, calibrated: bool) ->
     chair, points, vectors = write_batch(tmp_path)
     segmenter = Segmenter.from_pretrained(model, precision="fp32")
     one, other = (
-        segmenter.segment(shape, PARTS, text_vectors=vectors[1:], sample=300) for shape in (chair, Shape(points))
+        segmenter.segment(shape, PARTS, text_vectors=vectors[1:], sample=300, **ALONE)
+        for shape in (chair, Shape(points))
     )
     presence = one.presence.tobytes() if calibrated else b""
     mesh = (

@@ -93,6 +93,12 @@ def segment(
     precision: Precision = "auto",
     device: Device = "cpu",
     threads: Threads = None,
+    no_refine: Annotated[
+        bool, Option("--no-refine", help="Do not clean the borders of parts: label every face and point alone.")
+    ] = False,
+    no_structure: Annotated[
+        bool, Option("--no-structure", help="Do not use the pieces of the mesh and the names of nodes and materials.")
+    ] = False,
     no_pictures: Annotated[bool, Option("--no-pictures", help="Do not write parts.png and parts.html.")] = False,
     split: Annotated[bool, Option("--split", help="Also write a file for each part.")] = False,
     scores: Annotated[bool, Option("--scores", help="Also write the score of each part in the PLY files.")] = False,
@@ -142,6 +148,8 @@ def segment(
         "none": none,
         "up": "auto" if up == "auto" else None,
         "seed": seed,
+        "refine": not no_refine,
+        "structure": not no_structure,
     }
     output_options = {"pictures": not no_pictures, "html": not no_pictures, "split": split, "scores": scores}
     model_options = {"precision": precision, "device": device, "threads": threads, "patches": patches}

@@ -107,6 +107,8 @@ class SegmenterMethod:
     A pickle of it holds the path or the tensors of the checkpoint, not the Segmenter.
     """
 
+    takes_meshes = True  # where the protocol has refine
+
     def __init__(
         self,
         checkpoint: str | Path | Checkpoint | None = None,
@@ -127,6 +129,7 @@ class SegmenterMethod:
         self.assign, self._assign_option = assign, assign
         self.prompts: PromptMode = "auto"
         self.zero_column = False
+        self.refine = False
         self._segmenter: Segmenter | None = None
         self._text_encoder: TextEncoder | None = None
         self._vectors: dict[tuple[str, str | None, PromptMode], NDArray[np.float32]] = {}
@@ -151,6 +154,7 @@ class SegmenterMethod:
         self.prompts = protocol.prompts  # type: ignore[assignment]
         self.assign = self._assign_option or protocol.assign  # type: ignore[assignment]
         self.zero_column = protocol.unlabelled == "zero"
+        self.refine = protocol.refine
         self._segmenter = None
 
     def prepare(self, label_sets: Mapping[str, Sequence[str]]) -> None:
@@ -175,6 +179,7 @@ class SegmenterMethod:
             "sample": self.sample,
             "assign": self.assign,
             "seed": self.seed,
+            "refine": self.refine,
         }
 
     def segment(self, shape: Shape, parts: Sequence[str], category: str | None = None) -> Segmentation:
@@ -191,7 +196,14 @@ class SegmenterMethod:
             names.append(f"no {parts[0]}")
             vectors = np.concatenate([vectors, -vectors[:1]])
         result = segmenter.segment(
-            shape, names, text_vectors=vectors, sample=self.sample, assign=self.assign, seed=self.seed
+            shape,
+            names,
+            text_vectors=vectors,
+            sample=self.sample,
+            assign=self.assign,
+            seed=self.seed,
+            refine=self.refine,
+            structure=self.refine,
         )
         result.timings = {**result.timings, **clock.seconds}
         if self.zero_column:

@@ -67,6 +67,8 @@ class Protocol:
             "other", "background", or the category of the shape. If a part already has this name, they are ignored.
         "zero": a further class with the constant logit 0 competes with the parts and stands for them. They count in
             unions, but the class is not averaged.
+    refine: whether a Segmenter cleans borders and uses the structure of meshes, as it does by default. It then gets the
+        mesh itself, and a scored point has the label of its face; other methods get the points.
     averaging: the headline figure: "shapes" (mIoU), "categories" (cIoU), or "parts", as in PartSLIP: each part over its
         shapes, then over the parts of a category, then over categories.
     seed: of all random draws. What is drawn for a shape depends only on the seed and the shape's id.
@@ -87,6 +89,7 @@ class Protocol:
     offered: str = "category"
     absent: Absent = "skip"
     unlabelled: Unlabelled = "ignored"
+    refine: bool = False
     averaging: str = "shapes"
     seed: int = 0
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -111,6 +114,7 @@ PROTOCOLS = {
             "pa3d",
             "Every point is given and scored: all of a cloud, 10,000 of a mesh's surface drawn by area.",
             assign="smooth",
+            refine=True,
         ),
         Protocol(
             "patchalign3d",
@@ -171,6 +175,8 @@ class PreparedShape:
     given_truth: the same for the given points, as indices into offered.
     nearest: (P,) the given point nearest to each scored point; None when they are the same points.
     points: (P, 3) the scored points.
+    mesh: what the given points were drawn from, and face: (len(cloud.points),) the face of each. None where points are
+        given by the rules of the protocol, or the shape is a cloud.
     """
 
     cloud: Shape
@@ -182,6 +188,8 @@ class PreparedShape:
     given_truth: NDArray[np.int32]
     nearest: NDArray[np.int64] | None
     points: NDArray[np.float32]
+    mesh: Shape | None = None
+    face: NDArray[np.int32] | None = None
 
 
 def prepare(shape: LabelledShape, protocol: Protocol, dataset: Dataset) -> PreparedShape:
@@ -189,7 +197,7 @@ def prepare(shape: LabelledShape, protocol: Protocol, dataset: Dataset) -> Prepa
 
     Raises InputError when no point can be scored, or the dataset has no names to offer.
     """
-    points, part = _points(shape, protocol)
+    points, part, face = _points(shape, protocol)
     part, classes = _with_unlabelled(part, shape, protocol)
     offered, class_of = _offered(classes, len(shape.part_names), protocol, dataset)
     given_indices = draw(len(points), protocol.points, shape.id, protocol.seed)
@@ -209,6 +217,9 @@ def prepare(shape: LabelledShape, protocol: Protocol, dataset: Dataset) -> Prepa
         if class_index >= 0:
             class_to_label[class_index] = number
     category = None if protocol.prompts == "part" else category_words(shape.category)
+    mesh = None
+    if protocol.refine and face is not None and protocol.normalize == "none" and nearest is None:
+        mesh, face = replace(shape.shape, up=up, name=shape.id), face[given_indices]
     return PreparedShape(
         Shape(cloud, up=up, name=shape.id),
         category,
@@ -219,6 +230,8 @@ def prepare(shape: LabelledShape, protocol: Protocol, dataset: Dataset) -> Prepa
         class_to_label[given_truth],
         nearest,
         np.ascontiguousarray(scored),
+        mesh,
+        None if mesh is None else face,
     )
 
 
@@ -234,9 +247,11 @@ def shape_seed(key: str, seed: int) -> int:
     return zlib.crc32(f"{seed}/{key}".encode())
 
 
-def _points(shape: LabelledShape, protocol: Protocol) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """All points that the protocol may give or score, and the part of each."""
-    points, part = shape.shape.points, shape.labels
+def _points(
+    shape: LabelledShape, protocol: Protocol
+) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32] | None]:
+    """All points that the protocol may give or score, the part of each, and the face if they were drawn from a mesh."""
+    points, part, face = shape.shape.points, shape.labels, None
     if shape.shape.is_mesh and protocol.mesh == "surface":
         count = protocol.surface if protocol.points is None or protocol.scored == "all" else protocol.points
         points, face = shape.shape.sample(count, shape_seed(shape.id, protocol.seed))
@@ -245,7 +260,7 @@ def _points(shape: LabelledShape, protocol: Protocol) -> tuple[NDArray[np.float3
         part = labels_of_vertices(shape.shape, shape.labels)
     elif shape.scene is not None and not protocol.scene:
         points, part = points[~shape.scene], part[~shape.scene]
-    return points, part
+    return points, part, face
 
 
 def _with_unlabelled(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -88,13 +88,14 @@ def predict(method: Any, prepared: PreparedShape, rotation: NDArray[np.float64] 
 
     Raises InputError when the method does not return labels and scores that fit the shape.
     """
-    cloud = prepared.cloud
+    mesh = prepared.mesh if getattr(method, "takes_meshes", False) else None
+    given = prepared.cloud if mesh is None else mesh
     if rotation is not None:
-        rotated = (cloud.points.astype(np.float64) @ rotation.T).astype(np.float32)
-        cloud = Shape(np.ascontiguousarray(rotated), up=cloud.up, name=cloud.name)
+        rotated = (given.points.astype(np.float64) @ rotation.T).astype(np.float32)
+        given = replace(given, points=np.ascontiguousarray(rotated), colors=None)
     truth = {"truth": prepared.given_truth} if getattr(method, "needs_ground_truth", False) else {}
-    result = method.segment(cloud, prepared.offered, category=prepared.category, **truth)
-    labels, scores = _checked(result, cloud, len(prepared.offered))
+    result = method.segment(given, prepared.offered, category=prepared.category, **truth)
+    labels, scores = _checked(result, prepared.cloud, len(prepared.offered), None if mesh is None else prepared.face)
     label_score = scores[np.arange(len(labels)), np.maximum(labels, 0)].astype(np.float64)
     confidence = np.where(labels >= 0, label_score, 1 - scores.sum(axis=1, dtype=np.float64))
     predicted = np.append(prepared.class_of, -1)[labels].astype(np.int32)
@@ -103,8 +104,11 @@ def predict(method: Any, prepared: PreparedShape, rotation: NDArray[np.float64] 
     return Prediction(predicted, np.clip(confidence, 0, 1), getattr(result, "timings", {}))
 
 
-def _checked(result: Any, cloud: Shape, k: int) -> tuple[NDArray[np.integer], NDArray[np.floating]]:
-    """The labels (N,) and scores (N, K) that a method returned. Raises InputError when they cannot be scored."""
+def _checked(
+    result: Any, cloud: Shape, k: int, face: NDArray[np.int32] | None
+) -> tuple[NDArray[np.integer], NDArray[np.floating]]:
+    """The labels (N,) and scores (N, K) that a method returned for the points of the cloud, or for the faces (N,) that
+    they lie on. Raises InputError when they cannot be scored."""
     if not (hasattr(result, "labels") and hasattr(result, "scores")):
         raise InputError(
             f"{cloud.name}: the method returned {type(result).__name__}; expected an object with labels and scores, "
@@ -112,6 +116,8 @@ def _checked(result: Any, cloud: Shape, k: int) -> tuple[NDArray[np.integer], ND
         )
     n = len(cloud.points)
     labels, scores = np.asarray(result.labels), np.asarray(result.scores)
+    if face is not None:
+        labels, scores = np.asarray(result.face_labels)[face], np.asarray(result.face_scores)[face]
     if labels.shape != (n,) or scores.shape != (n, k) or labels.min() < -1 or labels.max() >= k:
         raise InputError(
             f"{cloud.name}: the method gave labels {labels.shape} and scores {scores.shape} for {n} "

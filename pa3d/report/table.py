@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pa3d.report.colors import UNLABELED_COLOR, part_colors
 from pa3d.report.files import confidence
@@ -64,6 +65,34 @@ def part_rows(result: Segmentation) -> list[PartRow]:
         )
         for name, color, label in zip(names, colors, [*range(n_parts), -1], strict=True)
     ]
+
+
+def instance_rows(result: Segmentation) -> list[dict[str, Any]]:
+    """The instances of all parts, ready for JSON: part, number from 0, share, area of a mesh, mean score, centroid, and
+    the oriented box with its center, axes (one per row) and extents, in the units and axes of the shape."""
+    rows = []
+    for instance in result.instances:
+        box = instance.obb
+        rows.append(
+            {
+                "part": instance.part,
+                "number": instance.number,
+                "share": round(instance.share, 6),
+                **({} if instance.area is None else {"area": float(f"{instance.area:.6g}")}),
+                "mean_confidence": round(instance.score, 6) if np.isfinite(instance.score) else None,
+                "centroid": _rounded(instance.centroid),
+                "box": {
+                    "center": _rounded(box.center),
+                    "axes": [_rounded(axis) for axis in box.axes],
+                    "extents": _rounded(box.extents),
+                },
+            }
+        )
+    return rows
+
+
+def _rounded(values: NDArray[np.float64]) -> list[float]:
+    return [float(f"{value:.6g}") for value in values]
 
 
 def not_found(rows: list[PartRow]) -> list[str]:
@@ -130,6 +159,7 @@ def summary(result: Segmentation) -> dict[str, Any]:
         "share_of": "surface" if shape.is_mesh else "points",
         "count_of": "faces" if shape.is_mesh else "points",
         "parts": parts,
+        "instances": instance_rows(measured),
         "not_found": [part["name"] for part in parts if part["found"] is False],
         "none": {key: unlabeled[key] for key in ("share", "count")},
         "seconds": {stage: round(seconds, 4) for stage, seconds in result.timings.items()},
