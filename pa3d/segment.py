@@ -12,7 +12,7 @@ point takes the logits of the patches near it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -29,7 +29,7 @@ from pa3d.labelling import check_options, label_shape, scatter_rows
 from pa3d.orient import best_direction, directions, negative_entropy
 from pa3d.profiling import Stopwatch, table
 from pa3d.rotations import rotate, rotation_to_y
-from pa3d.segmentation import Segmentation
+from pa3d.segmentation import PatchFeatures, Segmentation
 from pa3d.shape import Shape
 
 if TYPE_CHECKING:
@@ -41,23 +41,6 @@ Assign = Literal["nearest", "membership", "smooth"]
 DEFAULT_SAMPLE = 2048
 MAX_COORDINATE = 1e18  # of normalised points: float32 holds the squares of their distances
 MAX_LEVELS = 256  # sets of names whose levels a Segmenter keeps
-
-
-@dataclass
-class PatchFeatures:
-    """What the encoder computes for one shape.
-
-    centers (G, 3): patch centres in the model's axes, normalised; members (G, M): for each patch, indices into
-    `points`; tokens (G, C): encoder output after the final norm; features (G, D): unit vectors in the text space;
-    points (N, 3): the sampled points without outliers, in the model's axes, normalised; timings: seconds per stage.
-    """
-
-    centers: NDArray[np.float32]
-    members: NDArray[np.int64]
-    tokens: NDArray[np.float32]
-    features: NDArray[np.float32]
-    points: NDArray[np.float32]
-    timings: dict[str, float] = field(default_factory=dict)
 
 
 class Segmenter:
