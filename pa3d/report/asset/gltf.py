@@ -41,8 +41,9 @@ def parts_glb(gltf: Gltf, cut: Cut, only: int | None = None) -> bytes | None:
     instances = list(gltf.primitive_instances())
     for instance in [i for i in instances if i.faces is not None] or instances:
         size = len(instance.vertices if instance.faces is None else instance.faces)
-        source = _Source(instance.primitive, slice(count, count + size))
-        placed.setdefault(instance.node, {}).setdefault(instance.instance, []).append(source)
+        if size:
+            source = _Source(instance.primitive, slice(count, count + size))
+            placed.setdefault(instance.node, {}).setdefault(instance.instance, []).append(source)
         count += size
     if count != len(cut.numbers):
         return None
