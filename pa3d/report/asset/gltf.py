@@ -186,7 +186,8 @@ class _Splitter:
         return self.document.add("meshes", entry)
 
     def _adopt(self, number: int, children: list[int]) -> None:
-        self.nodes[number].setdefault("children", []).extend(children)
+        if children:
+            self.nodes[number].setdefault("children", []).extend(children)
 
     def _place_beside(self, number: int, others: list[int]) -> None:
         """Put nodes where a node of no parent is, and say there what its pieces are."""

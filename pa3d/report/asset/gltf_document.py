@@ -172,7 +172,8 @@ class GltfDocument:
             infos = list(_texture_infos(self.json.get("materials", [])))
             self._renumber("textures", {info["index"] for info in infos}, [(infos, "index")])
             textures = self.json.get("textures", [])
-            self._renumber("images", set(_values(textures, "source")), [(textures, "source")])
+            for kind, key in (("images", "source"), ("samplers", "sampler")):
+                self._renumber(kind, set(_values(textures, key)), [(textures, key)])
         places = list(_accessor_places(self.json))
         numbers = sorted({place[key] for place, key in places})
         new = {number: i for i, number in enumerate(numbers)}
