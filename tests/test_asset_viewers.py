@@ -51,6 +51,9 @@ PUBLIC: dict[str, tuple[str, list[Path]]] = {
         "animated nodes, texture transform",
         [SHARED / "cc0_game_packs/kenney_platformer/character.glb"],
     ),
+    "Horse (Quaternius)": ("a skin, 13 animations", [SHARED / "quaternius_rigged/animals_pack/Horse.glb"]),
+    "Frog (Quaternius)": ("a skin, four animations", [SHARED / "quaternius_rigged/easy_enemies_pack/Frog.glb"]),
+    "Trex (Quaternius)": ("a skin, six animations", [SHARED / "quaternius_rigged/dinosaurs_pack/Trex.glb"]),
     "Spider (Quaternius)": ("a skin, five animations", [SHARED / "quaternius_rigged/easy_enemies_pack/Spider.glb"]),
 }
 

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from pa3d.io._common import text_lines
 from pa3d.io.obj import decoded, texture_files
-from pa3d.report.asset.cut import Cut
+from pa3d.report.asset.cut import Cut, members
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -77,8 +77,8 @@ def group_name(name: str) -> str:
 
 
 def _descriptions(cut: Cut) -> Iterator[str]:
-    for number, piece in enumerate(cut.pieces):
-        extras = cut.extras(number, cut.numbers == number)
+    for number, elements in members(cut.numbers).items():
+        piece, extras = cut.pieces[number], cut.extras(number, elements)
         score = f", score {extras['score']:.3f}" if "score" in extras else ""
         yield f"g {group_name(piece.name)}: part {' '.join(piece.part.split())}{score}"
 

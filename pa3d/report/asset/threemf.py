@@ -12,7 +12,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.report.asset.cut import Cut
+from pa3d.report.asset.cut import Cut, members
 from pa3d.report.colors import UNLABELED_COLOR, part_colors
 from pa3d.shape import Shape, compacted
 
@@ -43,8 +43,9 @@ def parts_3mf(shape: Shape, cut: Cut) -> bytes:
     model.append("</basematerials>")
     items = []
     points, vertex = _unique(shape.points + np.float32(0))  # of two zeros, one
-    for number, piece in enumerate(cut.pieces):
-        faces = vertex[shape.faces[cut.numbers == number]].astype(np.int32)
+    for number, elements in members(cut.numbers).items():
+        piece = cut.pieces[number]
+        faces = vertex[shape.faces[elements]].astype(np.int32)
         faces = faces[(faces != np.roll(faces, 1, axis=1)).all(axis=1)]
         if not len(faces):
             continue
