@@ -457,6 +457,14 @@ def test_obj_line_for_line(tmp_path: Path, newline: str) -> None:
     np.testing.assert_array_equal(again.points, result.shape.points)
 
 
+def test_obj_with_several_libraries(tmp_path: Path) -> None:
+    for name in ("a.mtl", "b.mtl"):
+        write(tmp_path, name, "newmtl x\n")
+    text = "mtllib\ta.mtl b.mtl\nmtllib ../c.mtl\nmtllib gone.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"
+    files = asset_files(labelled(load(write(tmp_path, "a.obj", text))))
+    assert list(files) == ["parts.glb", "parts.obj", "a.mtl", "b.mtl"]
+
+
 def test_a_polygon_belongs_to_one_part(tmp_path: Path) -> None:
     """To the part that most of its area has."""
     result = obj_result(tmp_path)

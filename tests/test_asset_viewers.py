@@ -51,6 +51,9 @@ PUBLIC: dict[str, tuple[str, list[Path]]] = {
         "animated nodes, texture transform",
         [SHARED / "cc0_game_packs/kenney_platformer/character.glb"],
     ),
+    "Horse (Quaternius)": ("a skin, 13 animations", [SHARED / "quaternius_rigged/animals_pack/Horse.glb"]),
+    "Frog (Quaternius)": ("a skin, four animations", [SHARED / "quaternius_rigged/easy_enemies_pack/Frog.glb"]),
+    "Trex (Quaternius)": ("a skin, six animations", [SHARED / "quaternius_rigged/dinosaurs_pack/Trex.glb"]),
     "Spider (Quaternius)": ("a skin, five animations", [SHARED / "quaternius_rigged/easy_enemies_pack/Spider.glb"]),
 }
 
@@ -114,6 +117,23 @@ def test_khronos_validator(pairs: dict[str, tuple[Path, Path]], name: str) -> No
     before, after = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     assert set(after["codes"]) <= set(before["codes"])
     assert after["animations"] == before["animations"]
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_khronos_validator_of_single_parts(pairs: dict[str, tuple[Path, Path]], tmp_path: Path, name: str) -> None:
+    """Nothing new but that nodes may be empty, which held other parts."""
+    modules = node_modules()
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed")
+    files = asset_files(labelled(load(pairs[name][0])), split=True)
+    paths = [tmp_path / Path(file).name for file in files if file.startswith("split/")]
+    for path in paths:
+        path.write_bytes(files[f"split/{path.name}"])
+    command = ["node", "-e", VALIDATE, str(modules), *map(str, (pairs[name][0], *paths))]
+    before, *after = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    for found in after:
+        assert set(found["codes"]) <= {*before["codes"], "2 NODE_EMPTY"}
+        assert found["animations"] == before["animations"]
 
 
 def channels(path: Path) -> list[list[tuple[int, str]]]:

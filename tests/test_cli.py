@@ -113,6 +113,14 @@ def test_quiet(here: Path, capsys: Capture) -> None:
     assert sorted(os.listdir("ring-parts")) == ["labels.npz", "painted.glb", "parts.glb", "parts.ply", "summary.json"]
 
 
+def test_split_and_scores(here: Path) -> None:
+    assert pa3d(*SEGMENT, "--quiet", "--no-pictures", "--split", "--scores") == 0
+    with np.load("ring-parts/labels.npz") as arrays:
+        found = np.unique(arrays["face_labels"]).tolist()
+    assert sorted(os.listdir("ring-parts/split")) == [("inner-side.glb", "outer-side.glb")[label] for label in found]
+    assert b"property float score_inner_side\n" in Path("ring-parts/parts.ply").read_bytes()
+
+
 def test_none_of_these_has_a_row_where_it_happens(here: Path, capsys: Capture) -> None:
     assert pa3d(*SEGMENT, "--no-pictures") == 0
     assert "none of these" not in capsys.readouterr().out

@@ -231,6 +231,14 @@ def mapping(entry: Json, key: str) -> Json:
     return value
 
 
+def objects(entry: Json, key: str) -> list[Json]:
+    """A list of JSON objects within another; [] where there is none."""
+    value = entry.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(x, dict) for x in value):
+        raise CorruptFileError(f"is damaged: {key} is not an array of JSON objects")
+    return value
+
+
 def non_negative_int(entry: Json, key: str, default: int | None = None) -> int:
     """An integer of at least 0."""
     value = entry.get(key, default)

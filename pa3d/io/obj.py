@@ -189,13 +189,17 @@ def _texture_name(value: str) -> str:
 
 
 def _named(line: bytes) -> tuple[str, str]:
-    """The keyword of a line and the rest, which is text in UTF-8 or, where that does not fit, Latin-1."""
-    try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError:
-        text = line.decode("latin-1")
-    key, *rest = text.split(None, 1)[:2] or [""]
+    """The keyword of a line and the rest."""
+    key, *rest = decoded(line).split(None, 1)[:2] or [""]
     return key, rest[0].strip() if rest else ""
+
+
+def decoded(text: bytes) -> str:
+    """Text in UTF-8 or, where that does not fit, Latin-1."""
+    try:
+        return text.decode("utf-8")
+    except UnicodeDecodeError:
+        return text.decode("latin-1")
 
 
 def _vertices(lines: list[bytes]) -> tuple[NDArray[np.float64], NDArray[np.uint8] | None]:

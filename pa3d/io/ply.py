@@ -115,20 +115,25 @@ def _text_columns(elements: list[Element], text: bytes) -> dict[str, Columns]:
 
 def _trimmed(elements: list[Element], text: bytes) -> bytes:
     """Text without what lines hold beyond the properties of their element. Raises CorruptFileError."""
-    return b" ".join(word for _, words in text_rows(elements, text.splitlines()) for word in words)
+    rows = text_rows(elements, text.splitlines())
+    return b" ".join(word for _, words, needed in rows for word in words[:needed])
 
 
-def text_rows(elements: list[Element], lines: Iterable[bytes]) -> Iterator[tuple[Element, list[bytes]]]:
-    """The words of each row of text, without what its line holds beyond the properties. Raises CorruptFileError."""
+def text_rows(elements: list[Element], lines: Iterable[bytes]) -> Iterator[tuple[Element, list[bytes], int]]:
+    """The words of each row of text, and how many of them its properties have. Raises CorruptFileError."""
     rows = (words for line in lines if (words := line.split()))
     for element in elements:
+        width, lists = len(element.properties), any(p.length_type for p in element.properties)
         for _ in range(element.count if element.properties else 0):  # rows of nothing take no lines
-            words, needed = next(rows, []), 0
-            for p in element.properties:
-                needed += 1 + (_length(float(words[needed]), element) if p.length_type and needed < len(words) else 0)
+            words, needed = next(rows, []), width
+            if lists:
+                needed = 0
+                for p in element.properties:
+                    has_length = p.length_type and needed < len(words)
+                    needed += 1 + (_length(float(words[needed]), element) if has_length else 0)
             if len(words) < needed:
                 raise _truncated(element)
-            yield element, words[:needed]
+            yield element, words, needed
 
 
 def _length(value: float, element: Element) -> int:

@@ -61,16 +61,16 @@ def _gltf(result: Segmentation, cut: Cut, scores: bool) -> dict[str, bytes]:
 
 
 def _obj(result: Segmentation, cut: Cut, scores: bool) -> dict[str, bytes]:
-    from pa3d.io.obj import parse
-    from pa3d.report.asset.obj import companions, parts_obj
+    from pa3d.report.asset.obj import ObjLines, companions, parts_obj
 
     file = result.shape.file
     if file is None or not result.shape.is_mesh:
         return {}
-    data = file.read_bytes()
-    obj = parse(data)
-    content = parts_obj(data, _polygons(result, cut, len(obj.counts)))
-    return {} if content is None else {"parts.obj": content, **companions(file, obj.libraries)}
+    lines = ObjLines(file.read_bytes())
+    polygons = _polygons(result, cut, lines.polygons)
+    if polygons is None:
+        return {}
+    return {"parts.obj": parts_obj(lines, polygons), **companions(file, lines.libraries)}
 
 
 def _ply(result: Segmentation, cut: Cut, scores: bool) -> dict[str, bytes]:
@@ -87,7 +87,8 @@ def _ply(result: Segmentation, cut: Cut, scores: bool) -> dict[str, bytes]:
 
         count = next((e.count for e in parse_header(data)[1] if e.name == "face"), 0)
         vertices = Cut(result.part_names, result.labels, result.scores, np.ones(len(result.labels)))
-        content = parts_ply(data, vertices, _polygons(result, cut, count) if count else None, scores)
+        polygons = _polygons(result, cut, count) if count else None
+        content = parts_ply(data, vertices, polygons, scores) if polygons or not count else None
     return {} if content is None else {"parts.ply": content}
 
 
@@ -119,9 +120,11 @@ def _pcd(result: Segmentation, cut: Cut, scores: bool) -> dict[str, bytes]:
     return {} if content is None else {"parts.pcd": content}
 
 
-def _polygons(result: Segmentation, cut: Cut, count: int) -> Cut:
-    """The cut of the file's polygons."""
-    return cut.of_polygons(result.shape.face_polygon, count)
+def _polygons(result: Segmentation, cut: Cut, count: int) -> Cut | None:
+    """The cut of the file's polygons; None where the file has fewer of them now."""
+    polygon = result.shape.face_polygon
+    fits = len(cut.numbers) == count if polygon is None else int(polygon.max(initial=-1)) < count
+    return cut.of_polygons(polygon, count) if fits else None
 
 
 _WRITERS: dict[str, Callable[[Segmentation, Cut, bool], dict[str, bytes]]] = {

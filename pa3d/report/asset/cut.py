@@ -26,6 +26,15 @@ class CutPiece(NamedTuple):
     instance: int
 
 
+def members(numbers: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:  # (E,)
+    """For each number that occurs, from the smallest: where it does."""
+    # Numbers of 16 bits are sorted by their digits, in time that does not grow with how many there are.
+    small = numbers.astype(np.uint16) if numbers.max(initial=0) < 1 << 16 else numbers
+    order = np.argsort(small, kind="stable")
+    found, first = np.unique(small[order], return_index=True)
+    return dict(zip(found.tolist(), np.split(order, first[1:]), strict=True))
+
+
 class Cut:
     """A result as the writers of assets take it. An element is a face of a mesh or a point of a cloud.
 

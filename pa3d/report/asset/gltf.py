@@ -9,6 +9,7 @@ and other extensions set, belong to the node and to the mesh.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from pa3d.io._gltf_file import COMPONENTS, Json, mapping
 from pa3d.io.gltf import INSTANCING, POINTS, TRIANGLES, Gltf, Primitive
-from pa3d.report.asset.cut import Cut
+from pa3d.report.asset.cut import Cut, members
 from pa3d.report.asset.gltf_document import GltfDocument
 from pa3d.report.glb import FLOAT, INDICES, VERTICES, index_type
 
@@ -41,8 +42,9 @@ def parts_glb(gltf: Gltf, cut: Cut, only: int | None = None) -> bytes | None:
     instances = list(gltf.primitive_instances())
     for instance in [i for i in instances if i.faces is not None] or instances:
         size = len(instance.vertices if instance.faces is None else instance.faces)
-        source = _Source(instance.primitive, slice(count, count + size))
-        placed.setdefault(instance.node, {}).setdefault(instance.instance, []).append(source)
+        if size:
+            source = _Source(instance.primitive, slice(count, count + size))
+            placed.setdefault(instance.node, {}).setdefault(instance.instance, []).append(source)
         count += size
     if count != len(cut.numbers):
         return None
@@ -58,10 +60,10 @@ class _Splitter:
         self.document.decode_draco()
         self.nodes, self.meshes = self.document.entries("nodes"), self.document.entries("meshes")
         self.originals = [dict(mesh) for mesh in self.meshes]
-        users = [node.mesh for node in gltf.nodes if node.mesh >= 0]
-        split = [gltf.nodes[number].mesh for number in placed]
+        users = Counter(node.mesh for node in gltf.nodes if node.mesh >= 0)
+        split = Counter(gltf.nodes[number].mesh for number in placed)
         # Meshes that only nodes use which are split: their entries are free for pieces.
-        self.free = {mesh for mesh in split if users.count(mesh) == split.count(mesh)}
+        self.free = {mesh for mesh, count in split.items() if users[mesh] == count}
         self.in_place: dict[tuple[int, str], int] = {}  # meshes that are split in place, by what they became
         self.indices: dict[tuple[int, int, bytes], _Indices] = {}
         self.labelled: list[tuple[Json, int, int]] = []  # attributes, label, number of vertices
@@ -185,18 +187,20 @@ class _Splitter:
         return self.document.add("meshes", entry)
 
     def _adopt(self, number: int, children: list[int]) -> None:
-        self.nodes[number].setdefault("children", []).extend(children)
+        if children:
+            self.nodes[number].setdefault("children", []).extend(children)
 
     def _place_beside(self, number: int, others: list[int]) -> None:
         """Put nodes where a node of no parent is, and say there what its pieces are."""
         node = self.nodes[number]
-        for scene in self.document.entries("scenes"):
+        for scene in self.document.json.get("scenes", []):
             if number in scene.get("nodes", []):
                 scene["nodes"] += others
-        for key in ("translation", "rotation", "scale", "matrix"):
-            if key in node:
-                for other in others:
-                    self.nodes[other][key] = node[key]
+        visibility = mapping(node, "extensions").get("KHR_node_visibility")
+        for other in others:
+            self.nodes[other] |= {k: node[k] for k in ("translation", "rotation", "scale", "matrix") if k in node}
+            if visibility is not None:
+                self.nodes[other]["extensions"] = {"KHR_node_visibility": visibility}
         if isinstance(node.setdefault("extras", {}), dict):
             node["extras"]["parts"] = [self.nodes[other]["name"] for other in others]
 
@@ -204,18 +208,16 @@ class _Splitter:
         """For each piece of a primitive: its number, the primitive, and its elements of the cut."""
         primitive = source.primitive
         original: Json = self.originals[mesh]["primitives"][primitive.number]
-        numbers = self.cut.numbers[source.elements]
-        found = np.flatnonzero(np.bincount(numbers)).tolist()
-        for piece in found:
+        found = members(self.cut.numbers[source.elements])
+        for piece, rows in found.items():
             if self.only is not None and self.cut.pieces[piece].label != self.only:
                 continue
-            own = numbers == piece
             new: Json = {**original, "attributes": dict(original["attributes"])}
             count = len(primitive.vertices)
             if len(found) > 1:
-                key = mesh, primitive.number, own.tobytes()
+                key = mesh, primitive.number, rows.tobytes()
                 if key not in self.indices:
-                    self.indices[key] = self._indices(original, primitive, own)
+                    self.indices[key] = self._indices(original, primitive, rows)
                 self.indices[key].users.append(new)
                 new.pop("indices", None)
                 if original.get("mode", TRIANGLES) not in (TRIANGLES, POINTS):
@@ -223,7 +225,7 @@ class _Splitter:
                 if self.only is not None:
                     count = self._select_vertices(new, key)
             self.labelled.append((new["attributes"], self.cut.pieces[piece].label, count))
-            yield piece, new, source.elements.start + np.flatnonzero(own)
+            yield piece, new, source.elements.start + rows
 
     def _select_vertices(self, primitive: Json, key: tuple[int, int, bytes]) -> int:
         """Give a primitive only the vertices that its indices use; returns how many these are."""
@@ -242,15 +244,15 @@ class _Splitter:
             primitive["targets"] = [selected(target) for target in primitive["targets"]]
         return len(rows)
 
-    def _indices(self, original: Json, primitive: Primitive, own: NDArray[np.bool_]) -> _Indices:
+    def _indices(self, original: Json, primitive: Primitive, rows: NDArray[np.int64]) -> _Indices:
         before = original.get("indices")
         if primitive.faces is not None:
-            values = primitive.faces[own].reshape(-1)
+            values = primitive.faces[rows].reshape(-1)
         elif before is None:
-            values = np.flatnonzero(own)
+            values = rows
         else:
             values = self.gltf.file.accessor(before)[:, 0].astype(np.int64)
-            values = values[own[values]]
+            values = values[np.isin(values, rows)]
         if before is None:
             kind, _ = index_type(len(primitive.vertices))
         else:
@@ -270,12 +272,12 @@ class _Splitter:
             accessors[number] = {}
         free_views = self.document.unused_views({view for view in groups if view >= 0})
         for view, group in groups.items():
-            offsets, data = [], b""
+            offsets, data = [], bytearray()
             for new in group:
                 offsets.append(len(data))
                 data += new.values.tobytes()
                 data += bytes(-len(data) % 4)
-            number = self.document.add_view(data, INDICES, slot=view if view in free_views else None)
+            number = self.document.add_view(bytes(data), INDICES, slot=view if view in free_views else None)
             for new, offset in zip(group, offsets, strict=True):
                 entry: Json = {"bufferView": number, "byteOffset": offset, "componentType": new.kind}
                 entry |= {"count": len(new.values), "type": "SCALAR"}

@@ -14,12 +14,16 @@ from numpy.typing import NDArray
 
 from pa3d.io._common import CorruptFileError
 from pa3d.io._gltf_compression import DRACO, MESHOPT
-from pa3d.io._gltf_file import COMPONENTS, GltfFile, Json, mapping, non_negative_int, non_negative_ints
+from pa3d.io._gltf_file import COMPONENTS, GltfFile, Json, mapping, non_negative_int, non_negative_ints, objects
 from pa3d.report.glb import INDICES, VERTICES, pack_glb
 
 ALIGNMENT = 16  # of what is appended, in bytes; no type of glTF needs more
 # Where a document refers to accessors, besides the attributes of primitives and of extensions.
 _ACCESSOR_KEYS = ("indices", "input", "output", "inverseBindMatrices", "accessor")
+_KINDS = (
+    *("buffers", "bufferViews", "accessors", "meshes", "nodes"),
+    *("scenes", "materials", "textures", "images"),
+)
 _MIME_TYPES = {
     b"\x89PNG": "image/png",
     b"\xff\xd8\xff": "image/jpeg",
@@ -46,17 +50,25 @@ class GltfDocument:
 
     def _check(self) -> None:
         """Raise CorruptFileError where what is changed here is not as glTF wants it."""
-        for kind in ("buffers", "bufferViews", "accessors", "meshes", "nodes", "scenes", "images"):
+        for kind in _KINDS:
             self.file.entries(kind)
         for view in self.json.get("bufferViews", []):
             for place in (view, *_packed(view)):
-                place["buffer"] = non_negative_int(place, "buffer")
-                self.file.entry("buffers", place["buffer"])
-                for key in ("byteOffset", "byteLength"):
-                    if key in place:
-                        place[key] = non_negative_int(place, key)
+                self.file.entry("buffers", place.get("buffer"))
+                _check_integers(place, "buffer", "byteOffset", "byteLength")
+                non_negative_int(place, "byteLength")
         for buffer in self.json.get("buffers", []):
             buffer["byteLength"] = non_negative_int(buffer, "byteLength")
+        for accessor in self.json.get("accessors", []):
+            _check_integers(accessor, "bufferView", "byteOffset", "componentType", "count")
+        for mesh in self.json.get("meshes", []):
+            for primitive in objects(mesh, "primitives"):
+                _check_integers(primitive, "indices", "material", "mode")
+                for group in (mapping(primitive, "attributes"), *objects(primitive, "targets")):
+                    _check_integers(group, *group)
+        for node in self.json.get("nodes", []):
+            _check_integers(node, "mesh", "skin")
+            mapping(node, "extensions")
         for scene in self.json.get("scenes", []):
             non_negative_ints(scene, "nodes")
 
@@ -98,7 +110,7 @@ class GltfDocument:
         tasks: dict[int, tuple[NDArray[Any], int]] = {}  # of accessors: values, target
         packed: set[int] = set()
         for mesh, copy in zip(self.file.entries("meshes"), self.entries("meshes"), strict=True):
-            for primitive, new in zip(mesh.get("primitives", []), copy.get("primitives", []), strict=True):
+            for primitive, new in zip(objects(mesh, "primitives"), objects(copy, "primitives"), strict=True):
                 if DRACO not in mapping(primitive, "extensions"):
                     continue
                 extension = new["extensions"].pop(DRACO)
@@ -160,7 +172,8 @@ class GltfDocument:
             infos = list(_texture_infos(self.json.get("materials", [])))
             self._renumber("textures", {info["index"] for info in infos}, [(infos, "index")])
             textures = self.json.get("textures", [])
-            self._renumber("images", set(_values(textures, "source")), [(textures, "source")])
+            for kind, key in (("images", "source"), ("samplers", "sampler")):
+                self._renumber(kind, set(_values(textures, key)), [(textures, key)])
         places = list(_accessor_places(self.json))
         numbers = sorted({place[key] for place, key in places})
         new = {number: i for i, number in enumerate(numbers)}
@@ -259,6 +272,13 @@ class GltfDocument:
         self.json["buffers"][0]["byteLength"] = len(self._binary)
         others = {kind: data for kind, data in self.file.chunks.items() if kind not in (b"JSON", b"BIN\0")}
         return pack_glb(self.json, bytes(self._binary), others)
+
+
+def _check_integers(entry: Json, *keys: str) -> None:
+    """Raise CorruptFileError where an entry has other values; 3.0, as some exporters write, becomes 3."""
+    for key in keys:
+        if key in entry:
+            entry[key] = non_negative_int(entry, key)
 
 
 def _packed(view: Json) -> list[Json]:

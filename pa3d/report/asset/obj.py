@@ -12,39 +12,63 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from pa3d.io._common import text_lines
-from pa3d.io.obj import texture_files
-from pa3d.report.asset.cut import Cut
+from pa3d.io.obj import decoded, texture_files
+from pa3d.report.asset.cut import Cut, members
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def parts_obj(data: bytes, cut: Cut) -> bytes | None:
-    """The file with groups; None where it has another number of polygons than the cut."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        data = data.decode("utf-16", "replace").encode()
-    mark = BYTE_ORDER_MARK if data.startswith(BYTE_ORDER_MARK) else b""
-    lines = data.removeprefix(mark).splitlines(keepends=True)
-    end = next((line[len(line.rstrip(b"\r\n")) :] for line in lines if line[-1:] in (b"\r", b"\n")), b"\n")
-    out = [mark, *(b"# " + text.encode() + end for text in _descriptions(cut))]
-    group, polygon = -1, 0
-    continued = False
-    for line in lines:
-        words = b"" if continued else line.strip()
-        continued = line.rstrip(b"\r\n").endswith(b"\\")
-        start = words[:2]
-        if start in (b"f ", b"f\t", b"f\\"):
-            if polygon >= len(cut.numbers):
-                return None
-            if cut.numbers[polygon] != group:
-                group = int(cut.numbers[polygon])
-                out.append(b"g " + group_name(cut.pieces[group].name).encode() + end)
-            polygon += 1
-        elif start in (b"g ", b"g\t", b"g"):
+class ObjLines:
+    """The lines of a file as they are, what each of them is, and the material libraries that they name.
+
+    kinds: "f" for a polygon, "g" for groups, "o" for an object, "" for anything else.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            data = data.decode("utf-16", "replace").encode()
+        self.mark = BYTE_ORDER_MARK if data.startswith(BYTE_ORDER_MARK) else b""
+        self.lines = data.removeprefix(self.mark).splitlines(keepends=True)
+        self.kinds: list[str] = []
+        self.libraries: list[str] = []
+        continued = False
+        for line in self.lines:
+            kind = ""
+            if not continued:
+                start = line[:2] if line[:1] in b"vfgo" else line.lstrip()[:2]
+                if start in (b"f ", b"f\t"):
+                    kind = "f"
+                elif start[:1] == b"g" and start.strip() == b"g":
+                    kind = "g"
+                elif start in (b"o ", b"o\t"):
+                    kind = "o"
+                elif start == b"mt":
+                    key, *value = line.strip().split(None, 1)
+                    self.libraries += [decoded(name) for name in value] if key == b"mtllib" else []
+            self.kinds.append(kind)
+            continued = line[-3:].rstrip(b"\r\n")[-1:] == b"\\"
+        self.polygons = self.kinds.count("f")
+
+
+def parts_obj(file: ObjLines, cut: Cut) -> bytes:
+    """The file with groups; cut: of its polygons."""
+    end = next((line[len(line.rstrip(b"\r\n")) :] for line in file.lines if line[-1:] in (b"\r", b"\n")), b"\n")
+    out = [file.mark, *(b"# " + text.encode() + end for text in _descriptions(cut))]
+    groups = [b"g " + group_name(piece.name).encode() + end for piece in cut.pieces]
+    numbers = iter(cut.numbers.tolist())
+    group = -1
+    for line, kind in zip(file.lines, file.kinds, strict=True):
+        if kind == "f":
+            number = next(numbers)
+            if number != group:
+                group = number
+                out.append(groups[group])
+        elif kind == "g":
             line = b"# " + line
-        elif start in (b"o ", b"o\t"):
+        elif kind == "o":
             group = -1  # an object begins without a group
         out.append(line)
-    return b"".join(out) if polygon == len(cut.numbers) else None
+    return b"".join(out)
 
 
 def group_name(name: str) -> str:
@@ -53,8 +77,8 @@ def group_name(name: str) -> str:
 
 
 def _descriptions(cut: Cut) -> Iterator[str]:
-    for number, piece in enumerate(cut.pieces):
-        extras = cut.extras(number, cut.numbers == number)
+    for number, elements in members(cut.numbers).items():
+        piece, extras = cut.pieces[number], cut.extras(number, elements)
         score = f", score {extras['score']:.3f}" if "score" in extras else ""
         yield f"g {group_name(piece.name)}: part {' '.join(piece.part.split())}{score}"
 
@@ -65,7 +89,9 @@ def companions(path: Path, libraries: list[str]) -> dict[str, bytes]:
     What cannot be read, or does not lie in the folder of the file, is left out.
     """
     found: dict[str, bytes] = {}
-    for name in libraries:
+    # A line may name several; but one name may have blanks.
+    names = [word for name in libraries for word in ([name] if (path.parent / name).is_file() else name.split())]
+    for name in names:
         library = _inside(name)
         if library is None:
             continue

@@ -115,20 +115,26 @@ def _text(text: bytes, elements: list[Element], new: dict[str, list[Column]]) ->
         return _text(b"\n".join(_one_row_per_line(elements, words)), elements, new)
     filled = [line for line in lines if line.strip()]
     end = lines[0][len(lines[0].rstrip(b"\r\n")) :] or b"\n"
+    added = {name: _words(columns) for name, columns in new.items()}
+    replaced = {e.name: {p.name for p in e.properties} & dict(new[e.name]).keys() for e in elements if e.name in new}
     out: list[bytes] = []
     number, before = 0, ""
-    for (element, words), line in zip(rows, filled, strict=False):
+    for (element, words, needed), line in zip(rows, filled, strict=False):
         number = number + 1 if element.name == before else 0
         before = element.name
         if element.name not in new:
             out.append(line)
             continue
-        added = [b"%d" % v[number] if v.dtype.kind == "i" else b"%.6g" % v[number] for _, v in new[element.name]]
-        replaced = dict(new[element.name]).keys() & {p.name for p in element.properties}
-        if replaced or len(words) != len(line.split()):
-            line = b" ".join(_without(words, element, replaced))
-        out.append(line.rstrip() + b" " + b" ".join(added) + end)
+        if replaced[element.name] or len(words) != needed:
+            line = b" ".join(_without(words[:needed], element, replaced[element.name]))
+        out.append(line.rstrip() + added[element.name][number] + end)
     return b"".join([*out, *filled[len(rows) :]])
+
+
+def _words(columns: list[Column]) -> list[bytes]:
+    """What is added to each row."""
+    texts = [[(b" %d" if v.dtype.kind == "i" else b" %.6g") % x for x in v.tolist()] for _, v in columns]
+    return texts[0] if len(texts) == 1 else [b"".join(row) for row in zip(*texts, strict=True)]
 
 
 def _without(words: list[bytes], element: Element, names: set[str]) -> list[bytes]:

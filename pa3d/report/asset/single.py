@@ -29,16 +29,15 @@ def split_files(shape: Shape, cut: Cut, scores: bool = False) -> dict[str, bytes
     labels = sorted({piece.label for piece in cut.pieces}, key=lambda label: (label < 0, label))
     names = _file_names([cut.part_names[label] if label >= 0 else NONE for label in labels])
     kind = ".ply" if shape.faces is None else ".stl" if suffix == ".stl" else ".glb"
-    found: dict[str, bytes] = {}
-    gltf = None
     if shape.file is not None and suffix in (".glb", ".gltf"):
         with suppress(CorruptFileError, OSError, *FOREIGN_DATA_ERRORS):  # changed since it was read
             gltf = Gltf.load(shape.file)
+            contents = {f"split/{n}.glb": parts_glb(gltf, cut, label) for n, label in zip(names, labels, strict=True)}
+            found = {name: data for name, data in contents.items() if data is not None}
+            if len(found) == len(contents):
+                return found
+    found = {}
     for name, label in zip(names, labels, strict=True):
-        data = None if gltf is None else parts_glb(gltf, cut, label)
-        if data is not None:
-            found[f"split/{name}.glb"] = data
-            continue
         chosen = cut.labels == label
         part = _selected(shape, chosen)
         if part.faces is None:

@@ -12,7 +12,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.report.asset.cut import Cut
+from pa3d.report.asset.cut import Cut, members
 from pa3d.report.colors import UNLABELED_COLOR, part_colors
 from pa3d.shape import Shape, compacted
 
@@ -42,9 +42,10 @@ def parts_3mf(shape: Shape, cut: Cut) -> bytes:
     model += [f"<base name={quoteattr(n)} displaycolor={quoteattr(c)}/>" for n, c in zip(names, colors, strict=True)]
     model.append("</basematerials>")
     items = []
-    points, vertex = np.unique(shape.points, axis=0, return_inverse=True)
-    for number, piece in enumerate(cut.pieces):
-        faces = vertex.reshape(-1)[shape.faces[cut.numbers == number]].astype(np.int32)
+    points, vertex = _unique(shape.points + np.float32(0))  # of two zeros, one
+    for number, elements in members(cut.numbers).items():
+        piece = cut.pieces[number]
+        faces = vertex[shape.faces[elements]].astype(np.int32)
         faces = faces[(faces != np.roll(faces, 1, axis=1)).all(axis=1)]
         if not len(faces):
             continue
@@ -67,6 +68,18 @@ def parts_3mf(shape: Shape, cut: Cut) -> bytes:
             info.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(info, text.encode(), compresslevel=1)
     return out.getvalue()
+
+
+def _unique(points: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:  # (N, 3)
+    """The different points, and which of them each is. Sorts a hash, which takes a tenth of the time of the rows."""
+    factors = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)
+    key = (np.ascontiguousarray(points).view(np.uint32).astype(np.uint64) * factors).sum(axis=1, dtype=np.uint64)
+    _, first, vertex = np.unique(key, return_index=True, return_inverse=True)
+    vertex = vertex.reshape(-1)
+    if (points[first][vertex] != points).any():  # two points have one hash
+        found, vertex = np.unique(points, axis=0, return_inverse=True)
+        return found, vertex.reshape(-1)
+    return points[first], vertex
 
 
 def _lines(rows: NDArray[np.generic], form: str) -> str:
