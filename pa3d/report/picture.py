@@ -232,7 +232,7 @@ def _light(shape: Drawable, camera: Cameras) -> NDArray[np.float32]:  # (F, 3) o
     normals[behind] *= -1
     half = KEY / np.linalg.norm(KEY) + np.array([0, 0, -1.0])  # between the light and the eye
     key, rim, specular = (
-        np.maximum(normals @ (towards / np.linalg.norm(towards)).astype(np.float32), 0) for towards in (KEY, RIM, half)
+        np.clip(normals @ (towards / np.linalg.norm(towards)).astype(np.float32), 0, 1) for towards in (KEY, RIM, half)
     )
     light = AMBIENT + KEY_LIGHT * key + RIM_LIGHT * rim + SPECULAR * specular**24 - SKY_LIGHT * normals[..., 1]
     return np.asarray(light, np.float32)

@@ -52,6 +52,7 @@ function groupsOf(labels, instances) {
 }
 
 // Unit normals at the corners of faces, as bytes: smooth over shared positions, flat at edges sharper than 40 degrees.
+// A face counts by its angle at the corner, so that it does not matter how polygons are cut into triangles.
 function cornerNormals(points, faces, size) {
   const welded = new Uint32Array(points.length / 3);
   const seen = new Map();
@@ -61,27 +62,33 @@ function cornerNormals(points, faces, size) {
     welded[i] = seen.get(key);
   }
   const sum = new Float32Array(3 * seen.size);
-  const flat = new Float32Array(faces.length);
+  const flat = new Float32Array(faces.length);  // unit normals of faces
+  const edges = [new Float64Array(3), new Float64Array(3), new Float64Array(3)];  // edge k starts at corner k
   for (let f = 0; f < faces.length; f += 3) {
-    const [a, b, c] = [3 * faces[f], 3 * faces[f + 1], 3 * faces[f + 2]];
-    const u = [0, 1, 2].map((k) => (points[b + k] - points[a + k]) * size[k]);
-    const v = [0, 1, 2].map((k) => (points[c + k] - points[a + k]) * size[k]);
     for (let k = 0; k < 3; k++) {
-      const n = u[(k + 1) % 3] * v[(k + 2) % 3] - u[(k + 2) % 3] * v[(k + 1) % 3];
-      flat[f + k] = n;
-      for (let corner = 0; corner < 3; corner++) sum[3 * welded[faces[f + corner]] + k] += n;
+      const [from, to] = [3 * faces[f + k], 3 * faces[f + (k + 1) % 3]];
+      for (let axis = 0; axis < 3; axis++) edges[k][axis] = (points[to + axis] - points[from + axis]) * size[axis];
+    }
+    const [u, , w] = edges;
+    const normal = [0, 1, 2].map((a) => u[(a + 2) % 3] * w[(a + 1) % 3] - u[(a + 1) % 3] * w[(a + 2) % 3]);
+    const length = Math.hypot(...normal) || 1;
+    for (let axis = 0; axis < 3; axis++) flat[f + axis] = normal[axis] / length;
+    for (let k = 0; k < 3; k++) {
+      const [out, back] = [edges[k], edges[(k + 2) % 3]];
+      const cosine = -(out[0] * back[0] + out[1] * back[1] + out[2] * back[2]) / (Math.hypot(...out) * Math.hypot(...back));
+      const angle = Math.acos(Math.max(-1, Math.min(1, cosine || 0)));
+      const at = 3 * welded[faces[f + k]];
+      for (let axis = 0; axis < 3; axis++) sum[at + axis] += flat[f + axis] * angle;
     }
   }
   const out = new Int8Array(4 * faces.length);
   for (let f = 0; f < faces.length; f += 3) {
-    const length = Math.hypot(flat[f], flat[f + 1], flat[f + 2]) || 1;
-    for (let corner = 0; corner < 3; corner++) {
-      const w = 3 * welded[faces[f + corner]];
-      const smooth = Math.hypot(sum[w], sum[w + 1], sum[w + 2]) || 1;
-      const cosine = (sum[w] * flat[f] + sum[w + 1] * flat[f + 1] + sum[w + 2] * flat[f + 2]) / (smooth * length);
-      for (let k = 0; k < 3; k++) {
-        const n = cosine > 0.766 ? sum[w + k] / smooth : flat[f + k] / length;
-        out[4 * (f + corner) + k] = Math.round(127 * n);
+    for (let k = 0; k < 3; k++) {
+      const at = 3 * welded[faces[f + k]];
+      const length = Math.hypot(sum[at], sum[at + 1], sum[at + 2]) || 1;
+      const cosine = (sum[at] * flat[f] + sum[at + 1] * flat[f + 1] + sum[at + 2] * flat[f + 2]) / length;
+      for (let axis = 0; axis < 3; axis++) {
+        out[4 * (f + k) + axis] = Math.round(127 * (cosine > 0.766 ? sum[at + axis] / length : flat[f + axis]));
       }
     }
   }
@@ -157,7 +164,7 @@ void main() {
     pixel = vec4(float(id & 255u), float((id >> 8) & 255u), float((id >> 16) & 255u), 255.0) / 255.0;
     return;
   }
-  if (n.z < 0.0) n = -n;
+  if (!gl_FrontFacing) n = -n;
   vec3 base = heat ? texture(ramp, vec2((value * 255.0 + 0.5) / 256.0, 0.5)).rgb : color.rgb;
   float key = max(dot(n, normalize(vec3(-0.45, 0.65, 0.75))), 0.0);
   float rim = max(dot(n, normalize(vec3(0.85, 0.1, 0.45))), 0.0);
