@@ -40,7 +40,8 @@ class Segmentation:
         is that of the largest score, or -1.
     face_labels (F,), face_scores (F, K): the same for the faces of a mesh; None for a cloud.
     timings: seconds per stage: load (reading the shape), text, upright (with up="auto"), points (sampling and
-        normalising), encode, label (from patches to points and faces). Parts of a stage are named "encode.embed".
+        normalising), encode, structure, label (from patches to points and faces, and clean borders). Parts of a stage
+        are named "encode.embed".
     presence (K,) float32: from 0 to 1, how sure it is that the shape has the part at all; found (K,) bool: whether
         that is enough. Both are None if the checkpoint is not calibrated.
 

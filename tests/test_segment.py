@@ -96,7 +96,7 @@ def test_a_file(segmenter: Segmenter, tmp_path: Path) -> None:
 
 def test_faces_are_labelled_at_their_centroids(segmenter: Segmenter) -> None:
     shape = torus()
-    r = segmenter.segment(shape, PARTS, assign="nearest")
+    r = segmenter.segment(shape, PARTS, assign="nearest", refine=False)
     centroids = shape.points[shape.faces].mean(axis=1, dtype=np.float64).astype(np.float32)
     used = shape.sample(2048, 0)[0]
     center = used.mean(axis=0, dtype=np.float64)
@@ -288,7 +288,7 @@ def test_text_vector_errors(segmenter: Segmenter, given: Any, message: str) -> N
 def test_assign_modes(segmenter: Segmenter, vectors: np.ndarray, assign: Any, n: int) -> None:
     """Each way to assign, computed again from the patches in float64."""
     points = cloud("random", n)
-    r = segmenter.segment(points, PARTS, text_vectors=vectors, assign=assign, sample=None)
+    r = segmenter.segment(points, PARTS, text_vectors=vectors, assign=assign, sample=None, refine=False)
     f = segmenter.encode(points)
     logits = f.features.astype(np.float64) @ vectors.T.astype(np.float64) / 0.07
     distance = np.linalg.norm(f.points[:, None].astype(np.float64) - f.centers, axis=2)
@@ -332,8 +332,8 @@ def test_coordinates_of_any_size(segmenter: Segmenter) -> None:
 
 def test_every_vertex_of_a_mesh(segmenter: Segmenter) -> None:
     shape = torus()
-    r = segmenter.segment(shape, PARTS, sample=None)
-    assert np.array_equal(r.labels, segmenter.segment(shape.points, PARTS, sample=None).labels)
+    r = segmenter.segment(shape, PARTS, sample=None, refine=False)
+    assert np.array_equal(r.labels, segmenter.segment(shape.points, PARTS, sample=None, refine=False).labels)
 
 
 def test_a_million_points(segmenter: Segmenter) -> None:

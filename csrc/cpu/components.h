@@ -5,8 +5,8 @@
 
 namespace pa3d {
 
-// component (m), of m = n_faces faces or, if faces is null, m = n points: its number, counted from 0 in the order of the
-// first members; -1 where labels (m) is negative. Returns how many there are.
+// component (m), of m = n_faces faces or, if faces is null, m = n points: its number, counted from 0 in the order of
+// the first members; -1 where labels (m) is negative. Returns how many there are.
 //
 // Two faces with the same label are connected if they have a vertex in common; vertices with equal coordinates are one.
 // Two points with the same label are connected if they have the same coordinates, or if the place of one is among the

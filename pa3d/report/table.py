@@ -71,7 +71,7 @@ def instance_rows(result: Segmentation) -> list[dict[str, Any]]:
     """The instances of all parts, ready for JSON: part, number from 0, share, area of a mesh, mean score, centroid, and
     the oriented box with its center, axes (one per row) and extents, in the units and axes of the shape."""
     rows = []
-    for instance in result.instances:
+    for instance in getattr(result, "instances", ()):
         box = instance.obb
         rows.append(
             {
