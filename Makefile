@@ -33,7 +33,8 @@ test-triton: .venv-dev/installed
 
 # The kernels and the C interface on 64-bit Arm, in qemu. From Debian: g++-aarch64-linux-gnu qemu-user.
 arm: .venv-dev/installed
-	$(DEV)/python -m pytest -m slow tests/test_arm.py
+	if command -v $(lastword $(ARM_CXX)); then $(MAKE) -j 2 arm-programs; fi
+	$(DEV)/python -m pytest -m slow -n auto tests/test_arm.py
 
 # onnxruntime-web for the test of docs/embedding.md in a browser, by npm. Chromium must be there, too.
 browser: build/browser/installed
