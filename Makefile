@@ -33,7 +33,8 @@ test-triton: .venv-dev/installed
 
 # The kernels and the C interface on 64-bit Arm, in qemu. From Debian: g++-aarch64-linux-gnu qemu-user.
 arm: .venv-dev/installed
-	$(DEV)/python -m pytest -m slow tests/test_arm.py
+	if command -v $(lastword $(ARM_CXX)); then $(MAKE) -j 2 arm-programs; fi
+	$(DEV)/python -m pytest -m slow -n auto tests/test_arm.py
 
 # By npm, what tests in a browser need: onnxruntime-web for docs/embedding.md, and for parts.glb three.js and the validator
 # of Khronos. Chromium must be there, too.

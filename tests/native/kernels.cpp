@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <functional>
 #include <limits>
 #include <map>
@@ -415,10 +416,19 @@ void backprojection() {
     Random random(static_cast<uint64_t>(channels));
     const int64_t views = 2, rows = 5, columns = scattered ? 120 : 7, height = scattered ? 61 : 31, width = 18, n = 40;
     Floats tokens(views * rows * columns * channels);
-    for (float& x : tokens) x = random();
+    std::vector<uint16_t> bf16(tokens.size());
+    for (size_t i = 0; i < tokens.size(); ++i) {  // numbers that bf16 has, too: the upper half of their bits
+      const float x = random();
+      uint32_t bits;
+      std::memcpy(&bits, &x, 4);
+      bf16[i] = static_cast<uint16_t>(bits >> 16);
+      bits &= 0xffff0000u;
+      std::memcpy(&tokens[i], &bits, 4);
+    }
     std::vector<int32_t> ids(views * height * width);
     for (int32_t& id : ids) id = static_cast<int32_t>(random.below(n + 3)) - 2;  // two are none, one is beyond
-    const pa3d::TokenGrids grids = {tokens.data(), false, views, rows, columns, channels};
+    const pa3d::TokenGrids grids[2] = {{tokens.data(), false, views, rows, columns, channels},
+                                       {bf16.data(), true, views, rows, columns, channels}};
     const pa3d::PixelMap pixels = {ids.data(), false, height, width};
 
     std::vector<double> expected(n * channels);
@@ -443,9 +453,9 @@ void backprojection() {
         for (int i = 0; i < 2; ++i) {
           sum[i].resize(n * channels);
           count[i].resize(n);
-          pa3d::backproject(grids, pixels, n, mode, per_view, 2 * i + 1, sum[i].data(), count[i].data());
+          pa3d::backproject(grids[i], pixels, n, mode, per_view, 2 * i + 1, sum[i].data(), count[i].data());
         }
-        check(sum[0] == sum[1] && count[0] == count[1], "backproject depends on threads");
+        check(sum[0] == sum[1] && count[0] == count[1], "backproject depends on threads or the type of tokens");
         exact.add(sum[0]);
         exact.add(count[0]);
         if (mode != pa3d::Upsampling::bilinear || per_view) continue;
