@@ -14,7 +14,7 @@ from browser import Browser, Page
 from numpy.typing import NDArray
 
 from pa3d import Segmentation, Shape
-from pa3d.report.colors import UNLABELED_COLOR, part_colors, to_rgb
+from pa3d.colors import UNLABELED_COLOR, part_colors, to_rgb
 from pa3d.report.page import VIEWER, parts_html
 
 SIZES = {"desktop": (1280, 800, False), "phone": (390, 844, True)}
