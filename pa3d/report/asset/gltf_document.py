@@ -22,7 +22,7 @@ ALIGNMENT = 16  # of what is appended, in bytes; no type of glTF needs more
 _ACCESSOR_KEYS = ("indices", "input", "output", "inverseBindMatrices", "accessor")
 _KINDS = (
     *("buffers", "bufferViews", "accessors", "meshes", "nodes"),
-    *("scenes", "materials", "textures", "images"),
+    *("scenes", "materials", "textures", "samplers", "images"),
 )
 _MIME_TYPES = {
     b"\x89PNG": "image/png",
