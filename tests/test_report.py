@@ -18,10 +18,10 @@ import pytest
 import trimesh
 from PIL import Image
 
+from pa3d.colors import UNLABELED_COLOR, part_colors, to_linear, to_rgb
 from pa3d.errors import InputError
 from pa3d.io import load
 from pa3d.report import part_rows, presence_text, share_text, summary, write_outputs
-from pa3d.report.colors import UNLABELED_COLOR, part_colors, to_linear, to_rgb
 from pa3d.report.files import confidence, labels_npz, painted_glb, painted_ply, to_y_up
 from pa3d.report.page import parts_html, simplify
 from pa3d.report.picture import _ambient_occlusion, _blur, corner_normals, parts_png, point_normals

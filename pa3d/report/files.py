@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.report.colors import UNLABELED_COLOR, part_colors, to_linear, to_rgb
+from pa3d.colors import UNLABELED_COLOR, part_colors, to_linear, to_rgb
 from pa3d.report.glb import INDICES, VERTICES, index_type, join_views, pack_glb, position_accessor
 
 if TYPE_CHECKING:

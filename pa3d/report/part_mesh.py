@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pa3d.colors import UNLABELED_COLOR, part_colors, to_rgb
 from pa3d.data.parts import PartMesh
-from pa3d.report.colors import UNLABELED_COLOR, part_colors, to_rgb
 from pa3d.report.files import painted_glb
 from pa3d.segment import Segmentation
 from pa3d.shape import Shape, triangle_areas

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.report.colors import UNLABELED_COLOR, part_colors, to_rgb
+from pa3d.colors import UNLABELED_COLOR, part_colors, to_rgb
 from pa3d.report.files import to_y_up
 from pa3d.report.table import PartRow, part_rows, share_text, size_text
 from pa3d.shape import compacted

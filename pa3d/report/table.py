@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.report.colors import UNLABELED_COLOR, part_colors
+from pa3d.colors import UNLABELED_COLOR, part_colors
 from pa3d.report.files import confidence
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from numpy.typing import NDArray
 
+from pa3d.colors import UNLABELED_COLOR, part_colors
 from pa3d.report.asset.cut import Cut, members
-from pa3d.report.colors import UNLABELED_COLOR, part_colors
 from pa3d.shape import Shape, compacted
 
 CORE = "http://schemas.microsoft.com/3dmanufacturing/core/2015/02"
