@@ -132,16 +132,23 @@ def test_what_was_there_keeps_its_number_and_its_bytes(tmp_path: Path, name: str
             assert pieces
 
 
+def as_one(result: Segmentation) -> Segmentation:
+    """The same result, whose parts are one instance each, however many pieces they have."""
+    result.__dict__["element_instances"] = np.minimum(result.element_labels, 0)
+    return result
+
+
 def test_pieces_are_named_nodes_and_meshes(tmp_path: Path) -> None:
     before = load(write(tmp_path, "a.glb", gltf_models.variants()))
-    document = document_of(asset_files(labelled(before))["parts.glb"])
+    document = document_of(asset_files(as_one(labelled(before)))["parts.glb"])
     node = document["nodes"][0]
     assert node["name"] == "n" and "mesh" not in node
     for child, part in zip(node["children"], PARTS, strict=True):
         piece = document["nodes"][child]
         mesh = document["meshes"][piece["mesh"]]
         assert piece["name"] == mesh["name"] == part
-        assert piece["extras"] == {"part": part, "label": PARTS.index(part), "score": pytest.approx(0.8)}
+        score = pytest.approx(0.8)
+        assert piece["extras"] == {"part": part, "label": PARTS.index(part), "instance": 0, "score": score}
         assert mesh["extras"] == {"of": "the mesh", **piece["extras"]}
         assert mesh["primitives"][0]["extras"] == {"of": "the primitive"}
 
@@ -181,7 +188,7 @@ def test_a_morphing_mesh_stays_one_mesh(tmp_path: Path) -> None:
     """Its weights are those of its node and its mesh, and animations name the node."""
     source = gltf_models.morph()
     shape = load(write(tmp_path, "a.glb", source))
-    document = document_of(asset_files(labelled(shape))["parts.glb"])
+    document = document_of(asset_files(as_one(labelled(shape)))["parts.glb"])
     assert len(document["nodes"]) == len(document["meshes"]) == 1
     (mesh,) = document["meshes"]
     assert mesh["weights"] == [0.2, 0] and len(mesh["primitives"]) > 2
@@ -192,7 +199,7 @@ def test_a_morphing_mesh_stays_one_mesh(tmp_path: Path) -> None:
 
 def test_instances_that_are_cut_differently(tmp_path: Path) -> None:
     shape = load(write(tmp_path, "a.glb", gltf_models.instances()))
-    document = document_of(asset_files(labelled(shape))["parts.glb"])
+    document = document_of(asset_files(as_one(labelled(shape)))["parts.glb"])
     row, pair = document["nodes"][:2]
     names = [document["nodes"][i]["name"] for i in row["children"]]
     assert names == ["row 1", "row 2", "row 3"] and "extensions" not in row
@@ -363,7 +370,7 @@ def test_a_cloud_in_gltf(tmp_path: Path) -> None:
     ]
     builder.json |= {"meshes": [{"primitives": primitives}], "nodes": [{"mesh": 0}], "scenes": [{"nodes": [0]}]}
     shape = load(write(tmp_path, "a.glb", builder.pack()))
-    result = labelled(shape)
+    result = as_one(labelled(shape))
     files = asset_files(result)
     gltf = Gltf(files["parts.glb"])
     for label, node in enumerate(gltf.nodes[1:]):
@@ -473,7 +480,7 @@ def test_a_polygon_belongs_to_one_part(tmp_path: Path) -> None:
     assert first[0] == second[0] and first[1] != second[1] and first[2] != second[2]
     labels = result.face_labels.reshape(3, 2)
     expected = [int(labels[i, 0] if first[i] >= second[i] else labels[i, 1]) for i in range(3)]
-    text = asset_files(result)["parts.obj"].decode()
+    text = asset_files(as_one(result))["parts.obj"].decode()
     again = load(write(tmp_path, "b.obj", text))
     names = ["low_end", "middle", "high_end"]
     assert [names.index(again.pieces[i].node) for i in again.face_piece[::2]] == expected

@@ -184,7 +184,7 @@ def test_without_presence_nothing_is_said_of_it(browser: Browser, tmp_path: Path
     result = replace(boxes()[0], presence=None, found=None)
     (tmp_path / "a.html").write_text(parts_html(result))
     text = Page(browser, tmp_path / "a.html", 1280, 800).evaluate("document.body.innerText")
-    assert "presence" not in text and "not found" not in text and "instance" not in text and "wing\n0.0 %" in text
+    assert "presence" not in text and "not found" not in text and "wing\n0.0 %" in text
 
 
 def test_what_is_under_the_pointer_is_named(page: Page) -> None:
