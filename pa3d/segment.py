@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 Assign = Literal["nearest", "membership", "smooth"]
 DEFAULT_SAMPLE = 2048
 MAX_COORDINATE = 1e18  # of normalised points: float32 holds the squares of their distances
+MAX_WORDS = 4096  # vectors of names of nodes and materials that a Segmenter keeps
 MAX_LEVELS = 256  # sets of names whose levels a Segmenter keeps
 
 
@@ -71,6 +72,7 @@ class Segmenter:
         self._threads = threads or 0
         self._text: Any = None
         self._levels: dict[bytes, NDArray[np.float32]] = {}
+        self._words: dict[str, NDArray[np.float32]] = {}  # vectors of names of nodes and materials
         self._encoder: Any = self._make_encoder()
         self.precision: str = self._encoder.precision
 
@@ -89,7 +91,7 @@ class Segmenter:
 
         The encoder is built again where the copy arrives, so "auto" is the fastest precision of that processor.
         """
-        state = {**self.__dict__, "_text": None, "_levels": {}}
+        state = {**self.__dict__, "_text": None, "_levels": {}, "_words": {}}
         del state["_encoder"]
         if self._embedded:
             state["checkpoint"] = None
@@ -422,8 +424,13 @@ class Segmenter:
         from pa3d.structure import find_structure
         from pa3d.text import EMBEDDED, embed_parts
 
-        def embed(texts: list[str]) -> NDArray[np.float32]:
-            return embed_parts(self._text_encoder(), texts, None, "part")
+        def embed(texts: list[str]) -> NDArray[np.float32]:  # (len(texts), D)
+            known = {text: self._words[text] for text in texts if text in self._words}
+            fresh = [text for text in texts if text not in known]
+            if fresh:
+                known |= zip(fresh, embed_parts(self._text_encoder(), fresh, None, "part"), strict=True)
+                self._words = known if len(self._words) > MAX_WORDS else self._words | known
+            return np.stack([known[text] for text in texts])
 
         # Only with the encoder that is at hand: names of nodes are not worth loading a large one.
         by_name = by_name and self.checkpoint.text_space == EMBEDDED

@@ -29,7 +29,7 @@ from pa3d.shape import Piece, Shape
 
 SMALL = 0.2  # of the surface
 BOND = 1.0
-NAMED_BOND, LARGE_NAMED_BOND = 3.0, 0.3  # of units with a name, small and large
+NAMED_BOND, LARGE_NAMED_BOND = 3.0, 1.0  # of units with a name, small and large
 TEMPERATURE = 0.1  # of the cosines between names
 NEAR, SURE = 0.6, 0.9  # cosines of the nearest part name at which a name begins to weigh, and at which it weighs most
 NAME_WEIGHT = 2.0

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "cpu/backproject.h"
+#include "cpu/components.h"
 #include "cpu/cpuid.h"
 #include "cpu/encoder.h"
 #include "cpu/fps.h"
@@ -27,6 +28,7 @@
 #include "cpu/outliers.h"
 #include "cpu/parallel.h"
 #include "cpu/rasterize.h"
+#include "cpu/refine.h"
 #include "cpu/sample.h"
 #include "cpu/segment.h"
 #include "cpu/text.h"
@@ -341,6 +343,45 @@ void labelling() {
   }
 }
 
+// Random faces over few places, so that edges have many faces and faces have twins; clouds with copies of points.
+void borders() {
+  for (const int64_t n : {1, 2, 9, 17, 300, 9000}) {
+    const int64_t m = 2 * n, pieces = 3, k = n % 2 ? 3 : 9;
+    Random random(static_cast<uint64_t>(n));
+    Floats points(3 * n);
+    for (float& x : points) x = std::round(random() * 8);
+    std::vector<int32_t> faces(3 * m), labels(m), piece(m);
+    for (int32_t& v : faces) v = static_cast<int32_t>(random.below(n));
+    for (int32_t& l : labels) l = static_cast<int32_t>(random.below(3)) - 1;
+    for (int32_t& p : piece) p = static_cast<int32_t>(random.below(pieces + 1)) - 1;
+    for (const bool mesh : {true, false}) {
+      const int64_t rows = mesh ? m : n;
+      std::vector<int32_t> component[2] = {std::vector<int32_t>(m), std::vector<int32_t>(m)};
+      Floats scores[2] = {Floats(rows * k, 1.0f / static_cast<float>(k)), {}};
+      for (float& p : scores[0]) p += 0.1f * std::fabs(random());
+      scores[1] = scores[0];
+      const Floats bond(pieces, 1), weight(pieces, 2), evidence(pieces * k, -1);
+      const int32_t* const triangles = mesh ? faces.data() : nullptr;
+      for (int i = 0; i < 2; ++i) {
+        pa3d::components(points.data(), n, triangles, m, labels.data(), 2 * i + 1, component[i].data());
+        pa3d::RefineInput in{};
+        in.points = points.data(), in.n = n, in.faces = triangles, in.n_faces = m, in.reach = pa3d::kRefineReach;
+        in.piece = piece.data(), in.num_pieces = pieces, in.bond = bond.data();
+        in.evidence = evidence.data(), in.weight = weight.data();
+        pa3d::refine(in, scores[i].data(), k, 2 * i + 1);
+      }
+      check(component[0] == component[1], "components depend on threads");
+      check(scores[0] == scores[1], "refine depends on threads");
+      for (int64_t i = 0; i < rows; ++i)
+        check(std::fabs(std::accumulate(&scores[0][i * k], &scores[0][i * k] + k, 0.0f) - 1) < 1e-4, "refine: a sum");
+      if (!mesh) continue;
+      Floats vertex(n * k, 0.5f);
+      pa3d::mean_at_vertices(points.data(), n, triangles, m, scores[0].data(), k, vertex.data());
+      check(std::all_of(vertex.begin(), vertex.end(), [](float p) { return p >= 0 && p <= 1.0001f; }), "at vertices");
+    }
+  }
+}
+
 void outliers() {
   const int64_t n = 5000;
   Floats points = cloud("random", n, 31);
@@ -625,10 +666,19 @@ int main(int argc, char** argv) {
     };
     return is_wanted(name) || std::none_of(std::begin(all), std::end(all), is_wanted);
   };
-  const std::map<std::string, std::function<void()>> kernels = {
-      {"sampling", sampling}, {"neighbours", neighbours}, {"interpolation", interpolation},   {"encoding", encoding},
-      {"text", text},         {"surface", surface},       {"labelling", labelling},           {"outliers", outliers},
-      {"names", names},       {"pictures", pictures},     {"backprojection", backprojection}, {"training", training}};
+  const std::map<std::string, std::function<void()>> kernels = {{"sampling", sampling},
+                                                                {"neighbours", neighbours},
+                                                                {"interpolation", interpolation},
+                                                                {"encoding", encoding},
+                                                                {"text", text},
+                                                                {"surface", surface},
+                                                                {"labelling", labelling},
+                                                                {"outliers", outliers},
+                                                                {"borders", borders},
+                                                                {"names", names},
+                                                                {"pictures", pictures},
+                                                                {"backprojection", backprojection},
+                                                                {"training", training}};
   std::vector<std::string> known{"teams"};
   for (const auto& kernel : kernels) known.push_back(kernel.first);
   if (runs("teams", known)) teams();
