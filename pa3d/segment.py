@@ -425,11 +425,12 @@ class Segmenter:
         from pa3d.text import EMBEDDED, embed_parts
 
         def embed(texts: list[str]) -> NDArray[np.float32]:  # (len(texts), D)
-            known = {text: self._words[text] for text in texts if text in self._words}
+            words = self._words  # another thread may replace it
+            known = {text: words[text] for text in texts if text in words}
             fresh = [text for text in texts if text not in known]
             if fresh:
                 known |= zip(fresh, embed_parts(self._text_encoder(), fresh, None, "part"), strict=True)
-                self._words = known if len(self._words) > MAX_WORDS else self._words | known
+                self._words = known if len(words) > MAX_WORDS else words | known
             return np.stack([known[text] for text in texts])
 
         # Only with the encoder that is at hand: names of nodes are not worth loading a large one.
