@@ -4,13 +4,13 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.inl') setup.py pyproject.toml
-PACKAGE := $(NATIVE) $(shell find pa3d -name '*.py' -o -name '*.pyi' -o -path 'pa3d/weights/*' -type f)
+PACKAGE := $(NATIVE) $(shell find pa3d -name '*.py' -o -name '*.pyi' -o -path 'pa3d/weights/*' -type f -o -path 'pa3d/report/viewer/*' -type f)
 FORMATTED := $(shell find csrc/*.cpp csrc/*.h csrc/cpu tests/native tests/fuzz -name '*.cpp' -o -name '*.h' -o -name '*.inl')
 EXAMPLES := $(wildcard examples/*.glb examples/*.ply)
 DEV := .venv-dev/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow test-triton lint format bench browser sanitize fuzz cuda-report clean python
+.PHONY: wheel demo test test-slow test-triton arm lint format bench browser blender sanitize fuzz cuda-report clean python
 
 demo: .venv/installed
 	@rm -rf out/demo && mkdir -p out/demo
@@ -25,22 +25,37 @@ test: .venv-dev/installed
 	$(DEV)/python -m pytest -m "not slow" -n auto
 
 test-slow: .venv-dev/installed
-	$(DEV)/python -m pytest -m slow
+	$(DEV)/python -m pytest -m slow --ignore tests/test_arm.py
 
 # On Triton's interpreter, which must be chosen before the first import: a process of its own.
 test-triton: .venv-dev/installed
 	TRITON_INTERPRET=1 $(DEV)/python -m pytest tests/interpreted
 
-# onnxruntime-web for the test of docs/embedding.md in a browser, by npm. Chromium must be there, too.
+# The kernels and the C interface on 64-bit Arm, in qemu. From Debian: g++-aarch64-linux-gnu qemu-user.
+arm: .venv-dev/installed
+	if command -v $(lastword $(ARM_CXX)); then $(MAKE) -j 2 arm-programs; fi
+	$(DEV)/python -m pytest -m slow -n auto tests/test_arm.py
+
+# By npm, what tests in a browser need: onnxruntime-web for docs/embedding.md, and for parts.glb three.js and the validator
+# of Khronos. Chromium must be there, too.
 browser: build/browser/installed
 
 build/browser/installed: Makefile
 	mkdir -p $(@D)
-	npm install --prefix $(@D) --no-save --silent onnxruntime-web@1.30.0
+	npm install --prefix $(@D) --no-save --silent onnxruntime-web@1.30.0 three@0.180.0 gltf-validator@2.0.0-dev.3.10
 	touch $@
 
-# On a quiet machine: writes docs/benchmarks.md.
+# Blender as a package, for the test that it opens parts.glb; in an environment of its own, because it pins numpy.
+blender: build/blender/installed
+
+build/blender/installed: Makefile | python
+	$(call environment,build/blender)
+	build/blender/bin/python -m pip install 'bpy>=4.5,<5'
+	touch $@
+
+# On a quiet machine: writes docs/benchmarks.md. The extra has the runtimes that pa3d is compared with.
 bench: .venv-dev/installed
+	$(DEV)/python -m pip install -q -c constraints.txt -e '.[dev,bench]'
 	$(DEV)/python bench/report.py
 
 # Needs nvcc, no GPU: registers, spills and occupancy of every GPU kernel, into docs/gpu.md.
@@ -59,8 +74,18 @@ format: .venv-dev/installed
 	$(DEV)/ruff format .
 	$(DEV)/clang-format -i $(FORMATTED)
 
+# dist/: the source distribution, and the wheel for Linux with Python 3.11 and later. auditwheel gives it the oldest
+# manylinux tag that this machine's C library allows. What an earlier build left in build/lib would get into the wheel.
+wheel: .venv-dev/installed
+	rm -rf dist build/dist build/lib* build/bdist* *.egg-info
+	PA3D_CUDA=0 $(DEV)/python -m build --sdist --wheel --outdir build/dist .
+	PATH="$(abspath $(DEV)):$$PATH" $(DEV)/python -m auditwheel repair --wheel-dir dist build/dist/*.whl
+	cp build/dist/*.tar.gz dist/
+	$(DEV)/python -m auditwheel show dist/*.whl
+	@ls -l dist
+
 clean:
-	rm -rf .venv .venv-dev build out *.egg-info .pytest_cache .mypy_cache .ruff_cache pa3d/_C.*.so
+	rm -rf .venv .venv-dev build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache pa3d/_C.*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp in each environment, so that a second call does nothing. Without torch, as users install it:
@@ -91,6 +116,9 @@ include csrc/capi.mk
 
 # make sanitize: the kernels under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer.
 include tests/native/sanitize.mk
+
+# make arm-programs: what make arm runs.
+include tests/native/arm.mk
 
 # make fuzz SECONDS=60: damaged input for every reader and for the C interface.
 include tests/fuzz/fuzz.mk

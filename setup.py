@@ -16,7 +16,6 @@ import sys
 import sysconfig
 from pathlib import Path
 
-import pybind11
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
@@ -26,6 +25,9 @@ SOURCES += sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("csrc/cpu/*.cpp"))
 
 FLAGS = dict(re.findall(r"^FLAGS_(\w+) := (.*)$", (ROOT / "csrc" / "flags.mk").read_text(), re.M))
 CUDA_LIBRARY = "libpa3d_cuda.so"
+
+# The extension uses the stable ABI of Python 3.11 (csrc/abi3.h). Python without the GIL has none.
+STABLE_ABI = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 
 def _write_stub() -> None:
@@ -52,6 +54,8 @@ class NinjaBuild(build_ext):
             self._build_cuda(nvcc, out.parent / CUDA_LIBRARY)
 
     def copy_extensions_to_source(self) -> None:
+        for old in (ROOT / "pa3d").glob("_C.*.so"):  # one with another suffix would be imported instead
+            old.unlink()
         super().copy_extensions_to_source()
         built = Path(self.build_lib) / "pa3d" / CUDA_LIBRARY
         if built.is_file():
@@ -82,7 +86,7 @@ class NinjaBuild(build_ext):
 
     def _rules(self, ext: Extension, out: Path) -> str:
         cxx = os.environ.get("CXX", "c++")
-        include = [sysconfig.get_paths()["include"], pybind11.get_include(), str(ROOT / "csrc")]
+        include = [sysconfig.get_paths()["include"], str(ROOT / "csrc")]
         flags = [FLAGS[name] for name in ("OPTIMIZE", "STANDARD", "SHARED", "WARNINGS")]
         flags += os.environ.get("PA3D_CXXFLAGS", "").split()
         link = ["-shared", *os.environ.get("PA3D_LDFLAGS", "").split()]
@@ -145,6 +149,7 @@ setup(
     # The Triton sources lie beside csrc/, but a package called kernels would collide: they go in as pa3d.kernels.
     packages=[*find_packages(include=["pa3d*"]), "pa3d.kernels"],
     package_dir={"pa3d.kernels": "kernels"},
-    ext_modules=[Extension("pa3d._C", SOURCES)],
+    ext_modules=[Extension("pa3d._C", SOURCES, py_limited_api=STABLE_ABI)],
     cmdclass={"build_ext": NinjaBuild},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if STABLE_ABI else {},
 )

@@ -26,6 +26,7 @@ BENCHES = sorted((ROOT / "bench").glob("bench_*.py"))  # one file per kernel or 
 FPSAMPLE = tuple(f"fpsample h={h}" for h in (3, 5, 7, 9))
 EAGER, SCIPY = (("torch eager fp32",),), (("scipy cKDTree",),)
 ENCODE = "encode 2048 points, batch 1"
+RUNTIMES = "encode 2048 points, runtimes"
 UNITS = {"fp32": ("GFLOP/s", "float32"), "bf16": ("GFLOP/s", "bf16"), "copy": ("GB/s", "copy")}
 
 METHOD = """\
@@ -92,6 +93,11 @@ LINES = (
         (("torch reference path",),), "the reference path in torch", 10,
     ),
     Line("10", "encode, float32 at the AVX2 level", ENCODE, "pa3d fp32, AVX2", EAGER, "torch, eager float32", 1),
+    *(
+        Line("11", f"encode, {name}", RUNTIMES, f"pa3d {name}", ((f"openvino {name}",),), f"OpenVINO {name}", 1, 2)
+        for name in ("fp32", "bf16", "int8")
+    ),
+    Line("12", "encode, fp32", RUNTIMES, "pa3d fp32", (("onnxruntime fp32",),), "onnxruntime fp32", 1),
 )  # fmt: skip
 
 

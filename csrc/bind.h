@@ -3,26 +3,27 @@
 // binds; setup.py joins these comments into the stub file.
 #pragma once
 
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-
 #include <cstdint>
 #include <string>
 
+#include "abi3.h"
+#include "abi3_array.h"
+#include "abi3_function.h"
+
 namespace pa3d {
 
-using Floats = pybind11::array_t<float, pybind11::array::c_style>;
-using Doubles = pybind11::array_t<double, pybind11::array::c_style>;
-using Ids = pybind11::array_t<int32_t, pybind11::array::c_style>;
-using Indices = pybind11::array_t<int64_t, pybind11::array::c_style>;
+using Floats = py::array_t<float, py::array::c_style>;
+using Doubles = py::array_t<double, py::array::c_style>;
+using Ids = py::array_t<int32_t, py::array::c_style>;
+using Indices = py::array_t<int64_t, py::array::c_style>;
 
 // Registers a function that adds bindings to the module when Python imports it.
 struct Binding {
-  explicit Binding(void (*define)(pybind11::module_&));
+  explicit Binding(void (*define)(py::module_&));
 };
 
 inline void require(bool good, const std::string& message) {
-  if (!good) throw pybind11::value_error(message);
+  if (!good) throw py::value_error(message);
 }
 
 // Python has checked the points already; this protects memory from a direct call.
@@ -34,13 +35,13 @@ inline void require_points(const Floats& a, int rank, const char* name) {
 inline void require_faces(const Ids& a, int64_t n_points) {
   require(a.ndim() == 2 && a.shape(0) >= 1 && a.shape(1) == 3, "faces: expected a non-empty int32 array (F, 3)");
   require(a.shape(0) < (int64_t{1} << 29), "faces: expected fewer than 2^29");
-  for (pybind11::ssize_t i = 0; i < a.size(); ++i)
+  for (py::ssize_t i = 0; i < a.size(); ++i)
     require(a.data()[i] >= 0 && a.data()[i] < n_points, "faces: an index lies outside the points");
 }
 
 }  // namespace pa3d
 
 #define PA3D_BINDINGS(m)                                 \
-  static void define_bindings(pybind11::module_& m);     \
+  static void define_bindings(pa3d::py::module_& m);     \
   static const pa3d::Binding binding_(&define_bindings); \
-  static void define_bindings(pybind11::module_& m)
+  static void define_bindings(pa3d::py::module_& m)

@@ -1,7 +1,4 @@
 // Python bindings of cpu/backproject.h.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-
 #include <cstdint>
 #include <cstdlib>
 #include <new>
@@ -11,7 +8,7 @@
 #include "bind.h"
 #include "cpu/backproject.h"
 
-namespace py = pybind11;
+namespace py = pa3d::py;
 using pa3d::require;
 
 namespace {

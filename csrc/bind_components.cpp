@@ -1,14 +1,10 @@
 // Python bindings of cpu/components.h.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
-
 #include <optional>
 
 #include "bind.h"
 #include "cpu/components.h"
 
-namespace py = pybind11;
+namespace py = pa3d::py;
 using pa3d::Floats;
 using pa3d::Ids;
 using pa3d::require;
@@ -36,8 +32,8 @@ Ids components(const Floats& points, const std::optional<Ids>& faces, const Ids&
 }  // namespace
 
 PA3D_BINDINGS(m) {
-  using namespace pybind11::literals;
-  m.def("components", &::components, py::arg("points").noconvert(), py::arg("faces").noconvert().none(true),
+  using namespace pa3d::py::literals;
+  m.def("components", &::components, py::arg("points").noconvert(), py::arg("faces").noconvert(),
         py::arg("labels").noconvert(), "threads"_a = 0);
 }
 

@@ -1,8 +1,4 @@
 // Python bindings of cpu/encoder.h.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
-
 #include <algorithm>
 #include <memory>
 #include <string>
@@ -13,7 +9,7 @@
 #include "cpu/parallel.h"
 #include "cpu/pool.h"
 
-namespace py = pybind11;
+namespace py = pa3d::py;
 using pa3d::Floats;
 using pa3d::require;
 using pa3d::require_points;
@@ -123,10 +119,10 @@ class Engine {
 
   static py::tuple result(const Call& call) {
     py::dict seconds;
-    seconds["sample"] = call.seconds.sample;
-    seconds["embed"] = call.seconds.embed;
-    seconds["blocks"] = call.seconds.blocks;
-    seconds["project"] = call.seconds.project;
+    seconds.set("sample", call.seconds.sample);
+    seconds.set("embed", call.seconds.embed);
+    seconds.set("blocks", call.seconds.blocks);
+    seconds.set("project", call.seconds.project);
     return py::make_tuple(call.center_idx, call.members, call.tokens, call.features, seconds);
   }
 
@@ -137,9 +133,12 @@ class Engine {
 }  // namespace
 
 PA3D_BINDINGS(m) {
-  using namespace pybind11::literals;
+  using namespace pa3d::py::literals;
   m.def(
       "supports", [](const std::string& precision) { return pa3d::supports(precision_of(precision)); }, "precision"_a);
+  m.def(
+      "requirement", [](const std::string& precision) { return pa3d::requirement(precision_of(precision)); },
+      "precision"_a);
   py::class_<Engine>(m, "Engine")
       .def(py::init<const py::dict&, const std::string&, const py::dict&>(), "config"_a, "precision"_a, "weights"_a)
       .def("forward", &Engine::forward, "points"_a, "threads"_a = 0)
@@ -148,6 +147,7 @@ PA3D_BINDINGS(m) {
 
 /* pa3d/_C.pyi:
 def supports(precision: str) -> bool: ...
+def requirement(precision: str) -> str: ...  # what a processor needs for it, for messages
 
 class Engine:
     def __init__(self, config: dict[str, Any], precision: str, weights: dict[str, Floats]) -> None: ...

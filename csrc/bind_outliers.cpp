@@ -1,11 +1,8 @@
 // Python bindings of cpu/outliers.h.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-
 #include "bind.h"
 #include "cpu/outliers.h"
 
-namespace py = pybind11;
+namespace py = pa3d::py;
 using pa3d::Floats;
 using pa3d::require;
 
@@ -30,7 +27,7 @@ py::array_t<bool> find_outliers(const Floats& points, float factor, int threads)
 }  // namespace
 
 PA3D_BINDINGS(m) {
-  using namespace pybind11::literals;
+  using namespace pa3d::py::literals;
   m.def("find_outliers", &::find_outliers, py::arg("points").noconvert(), "factor"_a, "threads"_a = 0);
 }
 

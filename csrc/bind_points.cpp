@@ -1,6 +1,5 @@
 // Python bindings of cpu/fps.h, cpu/knn.h and cpu/interpolate.h.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
+#include <cstdlib>
 
 #include "bind.h"
 #include "cpu/fps.h"
@@ -8,7 +7,7 @@
 #include "cpu/knn.h"
 #include "cpu/parallel.h"
 
-namespace py = pybind11;
+namespace py = pa3d::py;
 using pa3d::Floats;
 using pa3d::require;
 using pa3d::require_points;
@@ -29,6 +28,31 @@ py::array_t<int64_t> farthest_point_sample(const Floats& points, int64_t num_cen
     pa3d::parallel_for(batch, 1, threads, [&](int64_t begin, int64_t end) {
       for (int64_t b = begin; b < end; ++b)
         pa3d::farthest_point_sample(in + b * n * 3, n, num_centers, start, min_sq_norm, out + b * num_centers);
+    });
+  }
+  return index;
+}
+
+// Checks and call in one, because in Python the checks of a small cloud would take longer than the call. Returns None
+// if an argument is not as farthest_point_sample of pa3d/ops/fps.py wants it, or if PA3D_BACKEND forces a backend; that
+// function goes on from there.
+py::object farthest_point_sample_checked(const py::array& points, int64_t k, int64_t start, float min_sq_norm) {
+  const char* const forced = std::getenv("PA3D_BACKEND");
+  if (forced != nullptr && *forced != 0) return py::none();
+  const py::ssize_t rank = points.ndim();
+  if (!points.has_type<float>() || (rank != 2 && rank != 3) || points.shape(rank - 1) != 3) return py::none();
+  const int64_t n = points.shape(rank - 2), batch = rank == 3 ? points.shape(0) : 1;
+  if (batch < 1 || n < 1 || n >= INT32_MAX || k < 1 || start < 0 || start >= n || !(min_sq_norm >= 0))
+    return py::none();
+  const float* const in = static_cast<const float*>(points.data());
+  if (!pa3d::all_finite(in, batch * n * 3)) return py::none();
+  py::array_t<int64_t> index(rank == 3 ? std::vector<py::ssize_t>{batch, k} : std::vector<py::ssize_t>{k});
+  int64_t* const out = index.mutable_data();
+  {
+    py::gil_scoped_release release;
+    pa3d::parallel_for(batch, 1, 0, [&](int64_t begin, int64_t end) {
+      for (int64_t b = begin; b < end; ++b)
+        pa3d::farthest_point_sample(in + b * n * 3, n, k, start, min_sq_norm, out + b * k);
     });
   }
   return index;
@@ -110,9 +134,10 @@ py::tuple nearest_centers(const Floats& points, const Floats& centers, int64_t k
 }  // namespace
 
 PA3D_BINDINGS(m) {
-  using namespace pybind11::literals;
+  using namespace pa3d::py::literals;
   m.def("farthest_point_sample", &farthest_point_sample, "points"_a, "num_centers"_a, "start"_a, "min_sq_norm"_a,
         "threads"_a = 0);
+  m.def("farthest_point_sample_checked", &farthest_point_sample_checked, "points"_a, "k"_a, "start"_a, "min_sq_norm"_a);
   m.def("knn", &knn, "queries"_a, "points"_a, "k"_a, "threads"_a = 0);
   m.def("sample_and_group", &sample_and_group, "points"_a, "num_centers"_a, "group_size"_a, "start"_a, "min_sq_norm"_a,
         "threads"_a = 0);
@@ -128,6 +153,12 @@ def farthest_point_sample(
     min_sq_norm: float,
     threads: int = 0,
 ) -> Indices: ...  # (B, G), G = num_centers
+def farthest_point_sample_checked(
+    points: Any,
+    k: int,
+    start: int,
+    min_sq_norm: float,
+) -> Indices | None: ...  # (B, k) or (k,); None if an argument cannot be used
 def knn(
     queries: Floats,  # (B, Q, 3)
     points: Floats,  # (B, N, 3)

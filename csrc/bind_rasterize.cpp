@@ -1,8 +1,4 @@
 // Python bindings of cpu/rasterize.h.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
-
 #include <cmath>
 #include <optional>
 #include <string>
@@ -10,7 +6,7 @@
 #include "bind.h"
 #include "cpu/rasterize.h"
 
-namespace py = pybind11;
+namespace py = pa3d::py;
 using pa3d::Floats;
 
 namespace {

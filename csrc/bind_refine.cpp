@@ -1,15 +1,11 @@
 // Python bindings of cpu/refine.h.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
-
 #include <algorithm>
 #include <optional>
 
 #include "bind.h"
 #include "cpu/refine.h"
 
-namespace py = pybind11;
+namespace py = pa3d::py;
 using pa3d::Floats;
 using pa3d::Ids;
 using pa3d::require;
@@ -81,10 +77,10 @@ Floats mean_at_vertices(const Floats& points, const Ids& faces, const Floats& fa
 }  // namespace
 
 PA3D_BINDINGS(m) {
-  using namespace pybind11::literals;
-  m.def("refine", &::refine, py::arg("points").noconvert(), py::arg("faces").noconvert().none(true),
-        py::arg("scores").noconvert(), "piece"_a = py::none(), "bond"_a = py::none(), "evidence"_a = py::none(),
-        "weight"_a = py::none(), "reach"_a = pa3d::kRefineReach, "threads"_a = 0);
+  using namespace pa3d::py::literals;
+  m.def("refine", &::refine, py::arg("points").noconvert(), py::arg("faces").noconvert(), py::arg("scores").noconvert(),
+        "piece"_a = py::none(), "bond"_a = py::none(), "evidence"_a = py::none(), "weight"_a = py::none(),
+        "reach"_a = pa3d::kRefineReach, "threads"_a = 0);
   m.def("mean_at_vertices", &::mean_at_vertices, py::arg("points").noconvert(), py::arg("faces").noconvert(),
         py::arg("face_scores").noconvert(), py::arg("scores").noconvert());
 }

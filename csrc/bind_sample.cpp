@@ -1,11 +1,8 @@
 // Python bindings of cpu/sample.h.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-
 #include "bind.h"
 #include "cpu/sample.h"
 
-namespace py = pybind11;
+namespace py = pa3d::py;
 using pa3d::Floats;
 using pa3d::Ids;
 using pa3d::Indices;
@@ -66,7 +63,7 @@ py::object surface_points(const Floats& vertices, const Ids& faces, const pa3d::
 }  // namespace
 
 PA3D_BINDINGS(m) {
-  using namespace pybind11::literals;
+  using namespace pa3d::py::literals;
   m.def("sample_indices", &::sample_indices, "n"_a, "count"_a, "seed"_a);
   m.def("sample_surface", &::sample_surface, py::arg("vertices").noconvert(), py::arg("faces").noconvert(), "count"_a,
         "seed"_a);

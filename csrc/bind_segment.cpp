@@ -1,8 +1,4 @@
 // Python bindings of cpu/segment.h.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
-
 #include <algorithm>
 #include <array>
 #include <optional>
@@ -11,7 +7,7 @@
 #include "bind.h"
 #include "cpu/segment.h"
 
-namespace py = pybind11;
+namespace py = pa3d::py;
 using pa3d::Floats;
 using pa3d::require;
 
@@ -41,7 +37,7 @@ py::tuple normalization(const Floats& points) {
 Floats normalize(const Floats& points, const std::array<double, 3>& center, double radius,
                  const std::array<int, 3>& axes, int threads) {
   require_points(points, "points: expected shape (N, 3), N >= 1");
-  for (int axis : axes) require(axis >= 0 && axis < 3, "axes: expected 0, 1 or 2");
+  for (int axis : axes) require(axis >= -3 && axis < 3, "axes: expected 0, 1, 2, or ~0, ~1, ~2 for negative ones");
   const pa3d::Normalization norm{{center[0], center[1], center[2]}, radius};
   Floats out({points.shape(0), py::ssize_t{3}});
   const float* const in = points.data();
@@ -149,7 +145,7 @@ py::tuple label_points(const Floats& query_points, const Floats& centers, const 
 }  // namespace
 
 PA3D_BINDINGS(m) {
-  using namespace pybind11::literals;
+  using namespace pa3d::py::literals;
   m.def("normalization", &::normalization, py::arg("points").noconvert());
   m.def("normalize", &::normalize, py::arg("points").noconvert(), "center"_a, "radius"_a, "axes"_a, "threads"_a = 0);
   m.def("unit_rows", &::unit_rows, py::arg("rows").noconvert());

@@ -1,8 +1,4 @@
 // Python bindings of cpu/text.h, cpu/wordpiece.h and cpu/prompts.h.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
-
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,7 +11,7 @@
 #include "cpu/text.h"
 #include "cpu/wordpiece.h"
 
-namespace py = pybind11;
+namespace py = pa3d::py;
 using pa3d::Floats;
 
 namespace {
@@ -58,10 +54,8 @@ class TextEngine {
   template <class T>
   const T* find(const std::string& name, int64_t count) const {
     if (!weights_.contains(name.c_str())) throw py::value_error("weights: no tensor named " + name);
-    const py::object value = weights_[name.c_str()];
-    if (!py::isinstance<py::array_t<T, py::array::c_style>>(value))
-      throw py::value_error("weights: " + name + " has another type");
-    const auto array = py::reinterpret_borrow<py::array>(value);
+    const auto array = weights_[name.c_str()].cast<py::array>();
+    if (!py::isinstance<py::array_t<T>>(array)) throw py::value_error("weights: " + name + " has another type");
     if (array.size() != count)
       throw py::value_error("weights: " + name + " has " + std::to_string(array.size()) + " values, expected " +
                             std::to_string(count));
@@ -76,7 +70,7 @@ class TextEngine {
 }  // namespace
 
 PA3D_BINDINGS(m) {
-  using namespace pybind11::literals;
+  using namespace pa3d::py::literals;
   py::register_exception<pa3d::FileError>(m, "FileError", PyExc_ValueError);
   py::class_<TextEngine>(m, "TextEngine")
       .def(py::init<const py::dict&, int>(), "weights"_a, "threads"_a = 0)
@@ -111,7 +105,7 @@ class TextEngine:
     ) -> Floats: ...  # (N, 384)
 
 class WordPiece:
-    def __init__(self, path: str) -> None: ...
+    def __init__(self, path: str | bytes) -> None: ...
     def encode(self, text: str) -> list[int]: ...
     def size(self) -> int: ...
 */

@@ -1,9 +1,5 @@
 // Python bindings of cpu/train_embed.h and cpu/train_block.h. The callers in pa3d/ops have already checked what users
 // can get wrong, such as dtypes. Here only the size of every array is checked against what the kernels read or write.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -16,8 +12,8 @@
 #include "cpu/train_block.h"
 #include "cpu/train_embed.h"
 
-namespace py = pybind11;
-using namespace pybind11::literals;
+namespace py = pa3d::py;
+using namespace pa3d::py::literals;
 
 namespace {
 
@@ -265,8 +261,8 @@ PA3D_BINDINGS(m) {
   py::class_<BlockStep>(m, "BlockTrainer")
       .def(py::init<const std::string&>(), "precision"_a)
       .def("new_activations", &BlockStep::new_activations)
-      .def("forward", &BlockStep::forward, "weights"_a, "heads"_a, "eps"_a, "x"_a, "pos"_a,
-           "drop_path_scale"_a.none(true), "saved"_a, "threads"_a = 0)
+      .def("forward", &BlockStep::forward, "weights"_a, "heads"_a, "eps"_a, "x"_a, "pos"_a, "drop_path_scale"_a,
+           "saved"_a, "threads"_a = 0)
       .def("backward", &BlockStep::backward, "weights"_a, "heads"_a, "eps"_a, "dy"_a, "saved"_a, "weight_grads"_a,
            "threads"_a = 0);
 }

@@ -7,9 +7,9 @@ constexpr const char* kTextSpace = "all-MiniLM-L6-v2";
 constexpr int64_t kFormat = 1;
 constexpr int kMaxThreads = 4096;
 
-// One row per up axis: which of the caller's axes become the model's x, y and z. The official code swaps y and z of its
-// y-up data.
-constexpr int kModelAxes[3][3] = {{1, 2, 0}, {0, 2, 1}, {0, 1, 2}};
+// One row per up axis: which of the caller's axes become the model's x, y and z; ~i is minus axis i. As TO_MODEL_AXES
+// in pa3d/frames.py.
+constexpr int kModelAxes[6][3] = {{1, 2, 0}, {0, 2, 1}, {0, 1, 2}, {~1, 2, ~0}, {0, ~2, ~1}, {0, ~1, ~2}};
 // Of normalised points: float32 holds the squares of their distances.
 constexpr float kMaxCoordinate = 1e18f;
 
@@ -57,6 +57,11 @@ void require_given(const void* pointer, const char* name) {
 constexpr std::pair<const char*, pa3d::Precision> kPrecisions[] = {
     {"fp32", pa3d::Precision::fp32}, {"bf16", pa3d::Precision::bf16}, {"int8", pa3d::Precision::int8}};
 
+pa3d::Precision precision_of(const std::string& name) {
+  return std::find_if(std::begin(kPrecisions), std::end(kPrecisions), [&](const auto& p) { return name == p.first; })
+      ->second;
+}
+
 // verified: the precisions at which the checkpoint's labels were checked, fastest first. "auto" takes the first one
 // that runs on this processor, or fp32.
 std::string resolve_precision(const std::string& name, const std::vector<std::string>& verified) {
@@ -71,14 +76,9 @@ std::string resolve_precision(const std::string& name, const std::vector<std::st
   require(name == "fp32" || name == "bf16" || name == "int8",
           "precision '" + name + "' is not one of auto, fp32, bf16, int8");
   if (!runs(name))
-    throw Unsupported("precision " + name + " needs AVX-512 with BF16 and VNNI; the instruction set in use is " +
-                      pa3d::isa_name(pa3d::isa()) + "; use fp32 or auto");
+    throw Unsupported("precision " + name + " needs " + pa3d::requirement(precision_of(name)) +
+                      "; the instruction set in use is " + pa3d::isa_name(pa3d::isa()) + "; use fp32 or auto");
   return name;
-}
-
-pa3d::Precision precision_of(const std::string& name) {
-  return std::find_if(std::begin(kPrecisions), std::end(kPrecisions), [&](const auto& p) { return name == p.first; })
-      ->second;
 }
 
 pa3d::EncoderConfig parse_config(const pa3d::Json& json) {
@@ -128,8 +128,7 @@ struct pa3d_model {
   pa3d_model(const std::string& path, const std::string& wanted) {
     if (const char* rejected = pa3d::rejected_isa())
       throw Unsupported(std::string("PA3D_ISA=") + rejected + ": this processor has " +
-                        pa3d::isa_name(pa3d::best_isa()) +
-                        "; expected generic, avx2, avx512 or avx512_bf16, not above that");
+                        pa3d::isa_name(pa3d::best_isa()) + "; expected " + pa3d::kIsaChoices + ", not above that");
     const pa3d::SafeTensors file(path);
     if (!file.has_metadata("pa3d")) file.fail("safetensors, but not a checkpoint of pa3d");
     std::vector<std::string> verified;

@@ -15,10 +15,11 @@
  * most `threads` threads: its own, and others of a pool that all calls in the process share. 0 means OMP_NUM_THREADS,
  * or the processors that the process may use. Results do not depend on the number of threads. A forked process has a
  * pool of its own. By default the best instruction set (ISA) of the processor is used. The environment variable
- * PA3D_ISA (generic, avx2, avx512, avx512_bf16) selects a lower one.
+ * PA3D_ISA (generic, avx2, avx512, avx512_bf16; on Arm generic, neon, neon_dotprod, neon_bf16) selects a lower one.
  *
  * Arrays are contiguous and row-major. Strings are NUL-terminated UTF-8. On one machine, labels and scores equal those
- * of Segmenter.segment in the Python package, with the same points and options, to the bit.
+ * of Segmenter.segment in the Python package, with the same points and options, refine=False and structure=False, to
+ * the bit. pa3d_refine does what refine=True does; the structure of a file is for Python only.
  */
 #ifndef PA3D_H
 #define PA3D_H
@@ -44,16 +45,21 @@ typedef enum pa3d_status {
 PA3D_API const char* pa3d_error_message(void);
 
 #define PA3D_VERSION "0.1.0"
+#define PA3D_VERSION_NUMBER 100 /* 10000 * major + 100 * minor + patch, for #if */
 
 /* PA3D_VERSION of the library that is loaded. */
 PA3D_API const char* pa3d_version(void);
+
+/* How many threads a call with threads = 0 may use: OMP_NUM_THREADS, or the processors of this process. */
+PA3D_API int pa3d_thread_count(void);
 
 typedef struct pa3d_model pa3d_model; /* an encoder of shapes, trained for the vectors of one text encoder */
 typedef struct pa3d_text pa3d_text;   /* the text encoder that comes with pa3d, all-MiniLM-L6-v2 */
 
 /* path: a .safetensors checkpoint as pa3d writes it. precision: "fp32", "bf16", "int8" or "auto"; NULL means "auto":
  * the fastest that runs here among those that the checkpoint was verified at, or fp32. bf16 and int8 give
- * PA3D_UNSUPPORTED if the processor lacks AVX-512 with BF16 and VNNI. */
+ * PA3D_UNSUPPORTED if the processor lacks AVX-512 with BF16 and VNNI; on Arm, bf16 needs BF16 and I8MM, and int8 needs
+ * the dot product. */
 PA3D_API pa3d_status pa3d_model_load(const char* path, const char* precision, pa3d_model** model);
 PA3D_API void pa3d_model_free(pa3d_model* model); /* NULL is fine */
 
@@ -79,7 +85,14 @@ typedef struct pa3d_info {
 PA3D_API pa3d_status pa3d_model_info(const pa3d_model* model, pa3d_info* info);
 
 /* The axis of the caller's coordinates that points up. */
-typedef enum pa3d_up { PA3D_UP_X = 0, PA3D_UP_Y = 1, PA3D_UP_Z = 2 } pa3d_up;
+typedef enum pa3d_up {
+  PA3D_UP_X = 0,
+  PA3D_UP_Y = 1,
+  PA3D_UP_Z = 2,
+  PA3D_UP_MINUS_X = 3,
+  PA3D_UP_MINUS_Y = 4,
+  PA3D_UP_MINUS_Z = 5
+} pa3d_up;
 
 /* How a point gets its logits from those of the patches. */
 typedef enum pa3d_assign {
@@ -114,6 +127,30 @@ PA3D_API pa3d_status pa3d_center(const double* points, int64_t n, float* centere
  * words). The encoder was trained on English; names in scripts that it cannot read are not reported. */
 PA3D_API pa3d_status pa3d_embed_text(const pa3d_text* text, const char* const* parts, int64_t count,
                                      const char* category, const char* prompts, int threads, float* vectors);
+
+/* Text vectors in a file, which `pa3d embed-text` writes: for a fixed list of names, without a text encoder. */
+typedef struct pa3d_vectors pa3d_vectors;
+
+PA3D_API pa3d_status pa3d_vectors_load(const char* path, pa3d_vectors** vectors);
+PA3D_API void pa3d_vectors_free(pa3d_vectors* vectors); /* NULL is fine */
+
+/* The strings are owned by the vectors. */
+typedef struct pa3d_vectors_info {
+  int64_t count;          /* how many names */
+  int64_t width;          /* D */
+  const char* text_space; /* name of the text encoder that made them */
+  const char* category;   /* what the prompts said that the object is, or NULL */
+} pa3d_vectors_info;
+
+PA3D_API pa3d_status pa3d_vectors_get_info(const pa3d_vectors* vectors, pa3d_vectors_info* info);
+/* The name of row i, owned by the vectors; NULL if there is none. */
+PA3D_API const char* pa3d_vectors_name(const pa3d_vectors* vectors, int64_t i);
+
+/* out (count, D): the vectors of these names for this model, for pa3d_segment_vectors and pa3d_segment_batch. Names are
+ * compared in lower case and without punctuation. Fails with PA3D_INVALID if a name is missing, if the model uses
+ * another text space, or if the vectors were made for another category. */
+PA3D_API pa3d_status pa3d_vectors_select(const pa3d_vectors* vectors, const pa3d_model* model, const char* const* parts,
+                                         int64_t count, const char* category, float* out);
 
 /* points (n, 3) in any units, finite, not all equal; float holds seven digits (see pa3d_center). Only up, sample, seed
  * and threads of the options are used. Any result may be NULL.
@@ -153,6 +190,30 @@ PA3D_API pa3d_status pa3d_segment_mesh_vectors(const pa3d_model* model, const fl
 PA3D_API pa3d_status pa3d_presence(const pa3d_model* model, const pa3d_text* text, const float* points, int64_t n,
                                    const int32_t* faces, int64_t n_faces, const char* const* parts, int64_t count,
                                    const char* category, const pa3d_options* options, float* presence);
+
+/* A mesh, or a cloud if faces is NULL. */
+typedef struct pa3d_shape {
+  const float* points; /* (n, 3): vertices or points */
+  int64_t n;
+  const int32_t* faces; /* (n_faces, 3) or NULL */
+  int64_t n_faces;
+} pa3d_shape;
+
+/* Where the results of a shape go. Each may be NULL. */
+typedef struct pa3d_result {
+  int32_t* labels;      /* (n) */
+  float* scores;        /* (n, count) */
+  int32_t* face_labels; /* (n_faces); only of meshes */
+  float* face_scores;   /* (n_faces, count); only of meshes */
+  float* presence;      /* (count); only of models with a calibration */
+} pa3d_result;
+
+/* shapes (n_shapes) of any sizes, each with the same parts, vectors (count, D); results (n_shapes). The same results,
+ * to the bit, as one call per shape. With at least as many shapes as threads, each shape gets one thread. If shapes
+ * cannot be used, the call fails, and the message names the first of them. */
+PA3D_API pa3d_status pa3d_segment_batch(const pa3d_model* model, const pa3d_shape* shapes, int64_t n_shapes,
+                                        const float* vectors, int64_t count, const pa3d_options* options,
+                                        const pa3d_result* results);
 
 /* Cleans the borders of parts, as the Python package does by default: the functions above label every point and face
  * for itself. points (n, 3) and faces (n_faces, 3) of the shape that was segmented; faces is NULL for a cloud. The

@@ -13,6 +13,7 @@ _PUBLIC = {
     "PatchFeatures": "pa3d.segment",
     "Shape": "pa3d.shape",
     "InputError": "pa3d.errors",
+    "from_depth": "pa3d.inputs",
     "load": "pa3d.io",
 }
 
@@ -20,6 +21,7 @@ __all__ = [*_PUBLIC, "__version__"]
 
 if TYPE_CHECKING:
     from pa3d.errors import InputError as InputError
+    from pa3d.inputs import from_depth as from_depth
     from pa3d.io import load as load
     from pa3d.segment import PatchFeatures as PatchFeatures
     from pa3d.segment import Segmentation as Segmentation

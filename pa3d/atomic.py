@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,7 +23,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
     path = Path(path)
     if mode not in ("wb", "w"):
         raise ValueError(f"mode {mode!r} is not 'wb' or 'w'")
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    beside = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     encoding = None if mode == "wb" else "utf-8"
     try:
         with open(beside, mode.replace("w", "x"), encoding=encoding, newline=encoding and "\n") as file:
@@ -44,11 +43,12 @@ def write_files(
     """Write files into a folder, which is created if needed: all of them or, where one cannot be written, none.
 
     Of two processes that write into one folder at once, the later one's files remain, not some of each.
+    contents: by name, which may have folders in it: "textures/wood.png".
     obsolete: names of files that are removed, because they belong to what was there before.
     Returns the path of each file. Raises InputError.
     """
     folder = Path(folder)
-    staging = folder / f".{secrets.token_hex(4)}.tmp"
+    staging = folder / f".{os.urandom(4).hex()}.tmp"
     name = ""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -56,9 +56,11 @@ def write_files(
         for name, content in contents.items():
             if os.path.isdir(folder / name):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            (staging / name).parent.mkdir(parents=True, exist_ok=True)
             (staging / name).write_bytes(content)
         with _one_process_at_a_time(folder):
             for name in contents:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 os.replace(staging / name, folder / name)
             for old in obsolete:
                 with suppress(OSError):
@@ -87,6 +89,19 @@ def _one_process_at_a_time(folder: Path) -> Iterator[None]:
             os.close(descriptor)
 
 
+def lock(path: str | os.PathLike[str]) -> IO[bytes] | None:
+    """A new file that this process holds locked until it closes it or ends; None if another process holds it."""
+    import fcntl
+
+    file = open(path, "wb")  # noqa: SIM115
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    return file
+
+
 @contextmanager
 def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
     """A new folder to fill, which takes the place of `target` when the block ends without an error.
@@ -95,7 +110,7 @@ def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
     Raises InputError when a folder cannot be written there.
     """
     target = Path(target)
-    temporary = target.absolute().parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
+    temporary = target.absolute().parent / f".{target.name}.{os.urandom(4).hex()}.tmp"
     try:
         try:
             temporary.mkdir(parents=True)

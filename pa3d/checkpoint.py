@@ -6,7 +6,9 @@ sets may be pickles, too; pa3d.evaluate.plain_pickle reads those.)
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pa3d import _C
 from pa3d.config import ASSIGN, EncoderConfig
 from pa3d.errors import InputError
 
@@ -75,6 +78,16 @@ class Checkpoint:
             raise InputError(f"patches is {patches!r}; expected an integer from 1 to {MAX_PATCHES}, or None")
         return replace(self, config=replace(self.config, patches=patches), precisions=())
 
+    def sha256(self) -> str:
+        """A hash of what patch features and logits depend on; presence, prompts and provenance are not part of it."""
+        digest = hashlib.sha256(f"{self.config}{self.temperature!r}{self.text_space}".encode())
+        for name in sorted(self.tensors):
+            digest.update(name.encode() + np.ascontiguousarray(self.tensors[name]).tobytes())
+        if self.outliers or self.bank is not None:
+            digest.update(f"{self.outliers!r}".encode())
+            digest.update(b"" if self.bank is None else self.bank.tobytes())
+        return digest.hexdigest()
+
 
 def save(path: str | Path, checkpoint: Checkpoint, *, half: bool = False) -> None:
     """Write atomically; half stores float16, which is read back as float32."""
@@ -114,20 +127,18 @@ def load(path: str | Path | None = None) -> Checkpoint:
         raise InputError(f"{path}: a pickle; convert it first: pa3d convert {path} model.safetensors")
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint; expected a .safetensors file written by pa3d")
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(str(path), framework="numpy") as file:
-            header = (file.metadata() or {}).get("pa3d")
-            if header is None:
-                raise InputError(
-                    f"{path}: safetensors, but not a checkpoint of pa3d; use pa3d convert for the official one"
-                )
-            names = set(file.keys())
-            bank = file.get_tensor(BANK) if BANK in names else None
-            tensors = {k: file.get_tensor(k).astype(np.float32) for k in sorted(names - {BANK})}
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error}); download or convert it again") from error
+        file = _C.SafeTensors(os.fsencode(path))
+        header = file.metadata("pa3d")
+        if header is None:
+            raise InputError(
+                f"{path}: safetensors, but not a checkpoint of pa3d; use pa3d convert for the official one"
+            )
+        tensors = {name: file.read(name) for name in file.names()}
+        bank = tensors.pop(BANK, None)
+    except _C.FileError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise InputError(f"{path}: not a readable safetensors file ({reason}); download or convert it again") from error
     try:
         meta = json.loads(header)
         if meta["format"] != FORMAT:

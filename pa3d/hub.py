@@ -20,7 +20,6 @@ import json
 import logging
 import os
 import re
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -85,7 +84,9 @@ def save_pretrained(
     text_vectors = None
     if parts is not None and vectors is not None:
         text_vectors = TextVectors(tuple(parts), vectors, checkpoint.text_space, category)
-    with tempfile.TemporaryDirectory() as temporary:
+    from tempfile import TemporaryDirectory  # here, because its import takes long
+
+    with TemporaryDirectory() as temporary:
         file = Path(temporary) / MODEL
         save(file, checkpoint, half=_is_exact_in_half(checkpoint))
         contents = {MODEL: file.read_bytes()}
@@ -125,7 +126,9 @@ def _converted(pickle: Path) -> Checkpoint:
     with suppress(RuntimeError, InputError):  # no home folder; not there, or damaged
         kept = cache_folder() / "models" / f"{digest[:40]}.safetensors"
         return load(kept)
-    with tempfile.TemporaryDirectory() as temporary:
+    from tempfile import TemporaryDirectory  # here, because its import takes long
+
+    with TemporaryDirectory() as temporary:
         converted = Path(temporary) / MODEL
         checkpoint = convert_official(pickle, converted)
         if kept is not None:

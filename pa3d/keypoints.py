@@ -333,7 +333,7 @@ def _example(example: Example) -> _AnnotatedShape:
         raise InputError(f"{where}: has no file or no keypoints; {expected}")
     up = data.get("up")
     if up is not None and up not in UP_AXES:
-        raise InputError(f"{where}: up is {up!r}; expected x, y or z")
+        raise InputError(f"{where}: up is {up!r}; expected one of {', '.join(UP_AXES)}")
     names, positions = [], []
     for number, point in enumerate(data["keypoints"] if isinstance(data["keypoints"], list) else [None]):
         try:

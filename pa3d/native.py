@@ -35,7 +35,7 @@ def resolve_precision(precision: str, verified: tuple[str, ...] = ()) -> str:
         return next((p for p in verified if p in PRECISIONS and _C.supports(p)), "fp32")
     if not _C.supports(precision):
         raise InputError(
-            f"precision {precision} needs AVX-512 with BF16 and VNNI; the instruction set in use is {_C.isa()}; "
+            f"precision {precision} needs {_C.requirement(precision)}; the instruction set in use is {_C.isa()}; "
             "use fp32 or auto"
         )
     return precision
@@ -49,7 +49,7 @@ class NativeEncoder:
         if unsupported is not None:
             raise InputError(
                 f"PA3D_ISA={unsupported}: this processor has {_C.best_isa()}; "
-                "expected generic, avx2, avx512 or avx512_bf16, not above that"
+                f"expected {_C.isa_choices()}, not above that"
             )
         self.precision = resolve_precision(precision, checkpoint.precisions)
         self.threads = threads or 0

@@ -11,8 +11,8 @@ point takes the logits of the patches near it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -23,13 +23,13 @@ from pa3d import _C
 from pa3d.checkpoint import Checkpoint, load
 from pa3d.encoder_input import EncoderInput, encoder_input, sample_shape, subsample, without_outliers
 from pa3d.errors import InputError
-from pa3d.frames import TO_MODEL_AXES, UP_AXES, apply_normalization
+from pa3d.frames import TO_MODEL_AXES, UP_AXES, apply_normalization, ordered_columns
 from pa3d.inputs import as_points, as_shape, is_list_of_clouds
 from pa3d.labelling import check_options, label_shape, scatter_rows
 from pa3d.orient import best_direction, directions, negative_entropy
 from pa3d.profiling import Stopwatch, table
 from pa3d.rotations import rotate, rotation_to_y
-from pa3d.segmentation import Segmentation
+from pa3d.segmentation import PatchFeatures, Segmentation
 from pa3d.shape import Shape
 
 if TYPE_CHECKING:
@@ -40,24 +40,8 @@ if TYPE_CHECKING:
 Assign = Literal["nearest", "membership", "smooth"]
 DEFAULT_SAMPLE = 2048
 MAX_COORDINATE = 1e18  # of normalised points: float32 holds the squares of their distances
+MAX_WORDS = 4096  # vectors of names of nodes and materials that a Segmenter keeps
 MAX_LEVELS = 256  # sets of names whose levels a Segmenter keeps
-
-
-@dataclass
-class PatchFeatures:
-    """What the encoder computes for one shape.
-
-    centers (G, 3): patch centres in the model's axes, normalised; members (G, M): for each patch, indices into
-    `points`; tokens (G, C): encoder output after the final norm; features (G, D): unit vectors in the text space;
-    points (N, 3): the sampled points without outliers, in the model's axes, normalised; timings: seconds per stage.
-    """
-
-    centers: NDArray[np.float32]
-    members: NDArray[np.int64]
-    tokens: NDArray[np.float32]
-    features: NDArray[np.float32]
-    points: NDArray[np.float32]
-    timings: dict[str, float] = field(default_factory=dict)
 
 
 class Segmenter:
@@ -88,6 +72,7 @@ class Segmenter:
         self._threads = threads or 0
         self._text: Any = None
         self._levels: dict[bytes, NDArray[np.float32]] = {}
+        self._words: dict[str, NDArray[np.float32]] = {}  # vectors of names of nodes and materials
         self._encoder: Any = self._make_encoder()
         self.precision: str = self._encoder.precision
 
@@ -106,7 +91,7 @@ class Segmenter:
 
         The encoder is built again where the copy arrives, so "auto" is the fastest precision of that processor.
         """
-        state = {**self.__dict__, "_text": None, "_levels": {}}
+        state = {**self.__dict__, "_text": None, "_levels": {}, "_words": {}}
         del state["_encoder"]
         if self._embedded:
             state["checkpoint"] = None
@@ -201,7 +186,7 @@ class Segmenter:
         Raises InputError for points that are not (N, 3), empty, not finite or all equal.
         """
         if up not in UP_AXES:
-            raise InputError(f"up is {up!r}; expected x, y or z")
+            raise InputError(f"up is {up!r}; expected one of {', '.join(UP_AXES)}")
         if not is_list_of_clouds(points):
             return self._encode([self._prepare(points, sample, up, normalize, seed)])[0]
         clouds = []
@@ -329,6 +314,24 @@ class Segmenter:
         found = None if presence is None or fit is None else presence >= fit.threshold
         return Segmentation(shape, names, *results, clock.seconds, model, settings, presence, found)
 
+    def segment_many(
+        self,
+        shapes: Iterable[str | Path | Shape | ArrayLike],
+        parts: Sequence[str],
+        *,
+        workers: int = 0,
+        return_exceptions: bool = False,
+        **options: Any,
+    ) -> Iterator[Segmentation]:
+        """The results of many files or shapes, in their order, with the options of `segment`; see pa3d.many.
+
+        workers: processes of one thread each; 0 uses this process. A script then needs `if __name__ == "__main__":`.
+        return_exceptions: give the exception in place of a result, and go on; otherwise it is raised.
+        """
+        from pa3d.many import segment_many
+
+        return segment_many(self, shapes, parts, workers=workers, return_exceptions=return_exceptions, **options)
+
     def query(
         self,
         features: PatchFeatures,
@@ -421,8 +424,14 @@ class Segmenter:
         from pa3d.structure import find_structure
         from pa3d.text import EMBEDDED, embed_parts
 
-        def embed(texts: list[str]) -> NDArray[np.float32]:
-            return embed_parts(self._text_encoder(), texts, None, "part")
+        def embed(texts: list[str]) -> NDArray[np.float32]:  # (len(texts), D)
+            words = self._words  # another thread may replace it
+            known = {text: words[text] for text in texts if text in words}
+            fresh = [text for text in texts if text not in known]
+            if fresh:
+                known |= zip(fresh, embed_parts(self._text_encoder(), fresh, None, "part"), strict=True)
+                self._words = known if len(words) > MAX_WORDS else words | known
+            return np.stack([known[text] for text in texts])
 
         # Only with the encoder that is at hand: names of nodes are not worth loading a large one.
         by_name = by_name and self.checkpoint.text_space == EMBEDDED
@@ -453,7 +462,7 @@ class Segmenter:
     ) -> NDArray[np.float32]:  # (N, 3) in the model's axes
         cloud = as_points(points, centered=normalize)
         used = cloud[subsample(len(cloud), sample, seed)]
-        return self._input(used, up).points if normalize else np.ascontiguousarray(used[:, TO_MODEL_AXES[up]])
+        return self._input(used, up).points if normalize else ordered_columns(used, TO_MODEL_AXES[up])
 
     def _encode(self, clouds: list[NDArray[np.float32]]) -> list[PatchFeatures]:  # each (N, 3) in the model's axes
         outputs = self._encoder.encode_batch(clouds) if len(clouds) > 1 else [self._encoder(cloud) for cloud in clouds]

@@ -1,4 +1,4 @@
-"""Segmentation: the parts of a shape, as Segmenter.segment returns them."""
+"""What a Segmenter returns: Segmentation, the parts of a shape, and PatchFeatures, what the encoder computes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,23 @@ from numpy.typing import NDArray
 from pa3d.errors import InputError
 from pa3d.instances import Instance, Part, element_weights, number_instances
 from pa3d.shape import Shape
+
+
+@dataclass
+class PatchFeatures:
+    """What the encoder computes for one shape.
+
+    centers (G, 3): patch centres in the model's axes, normalised; members (G, M): for each patch, indices into
+    `points`; tokens (G, C): encoder output after the final norm; features (G, D): unit vectors in the text space;
+    points (N, 3): the sampled points without outliers, in the model's axes, normalised; timings: seconds per stage.
+    """
+
+    centers: NDArray[np.float32]
+    members: NDArray[np.int64]
+    tokens: NDArray[np.float32]
+    features: NDArray[np.float32]
+    points: NDArray[np.float32]
+    timings: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(eq=False, repr=False)

@@ -123,7 +123,7 @@ class Shape:
                 )
             pts = valid
         if self.up not in UP_AXES:
-            raise InputError(f"{self.name}: up axis {self.up!r} is not one of x, y, z")
+            raise InputError(f"{self.name}: up axis {self.up!r} is not one of {', '.join(UP_AXES)}")
         if (pts == pts[0]).all():
             raise InputError(f"{self.name}: all {len(pts)} points are equal; a shape needs an extent")
         if self.faces is not None:

@@ -15,6 +15,12 @@ def cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def thread_count() -> int:
+    """Threads that this process should use: OMP_NUM_THREADS, or one per processor."""
+    value = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return int(value) if value.isdecimal() and int(value) > 0 else cpu_count()
+
+
 @contextmanager
 def one_thread_in_children() -> Iterator[None]:
     """Processes started within the block use one thread each; the environment is as before at its end."""

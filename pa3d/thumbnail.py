@@ -27,7 +27,7 @@ def thumbnail(shape: Shape, labels: NDArray[np.int32], count: int) -> bytes:
     """
     kept: NDArray[np.bool_] = np.asarray(np.isfinite(shape.points).all(axis=1))
     finite = np.where(kept[:, None], shape.points, 0).astype(np.float64)
-    axis = np.eye(3)["xyz".index(shape.up)]
+    axis = np.eye(3)["xyz".index(shape.up[-1])] * (-1 if shape.up.startswith("-") else 1)
     points = rotate((finite - finite[kept].mean(axis=0)).astype(np.float32), rotation_to_y(axis))
     points = (points / (np.linalg.norm(points[kept], axis=1).max() * 1.03)).astype(np.float32)
     colors = to_rgb([*part_colors(count), UNLABELED_COLOR])  # -1 is the last

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from pa3d.atomic import atomic_write
+from pa3d.colors import part_colors
 from pa3d.data.creatures import CREATURES
 from pa3d.data.harvest import harvest_with_rigs
 from pa3d.data.parts import PartMesh
@@ -34,7 +35,6 @@ from pa3d.evaluate.methods import Majority, SegmenterMethod
 from pa3d.evaluate.pages import side_by_side
 from pa3d.evaluate.protocols import PreparedShape, prepare, resolve
 from pa3d.evaluate.score import count_confusion, predict
-from pa3d.report.colors import part_colors
 from pa3d.shape import Shape
 
 COUNT = 20

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from levels import LEVELS
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +33,22 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-LEVELS = ("generic", "avx2", "avx512", "avx512_bf16")
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """Two nodes of one processor each, which import pa3d and the tests from here."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    root = Path(__file__).resolve().parents[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(root), str(root / "tests")]))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        cluster.add_node(num_cpus=1)
+        try:
+            yield cluster.address
+        finally:
+            cluster.shutdown()
 
 
 @contextmanager
@@ -58,7 +74,7 @@ def training_kernels() -> Iterator[None]:
     """A level with kernels of training, which the generic level leaves to torch; PA3D_ISA may have chosen that one."""
     from pa3d import _C
 
-    with pinned("avx2" if _C.isa() == "generic" else _C.isa()):
+    with pinned(LEVELS[1] if _C.isa() == "generic" else _C.isa()):
         yield
 
 

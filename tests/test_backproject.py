@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from levels import LEVELS
 
 from pa3d import _C
 from pa3d.ops.backproject import backproject, backproject_reference
@@ -99,7 +100,7 @@ def test_threads_and_isa_change_nothing(size: tuple[int, ...]) -> None:
     before = _C.isa()
     try:
         first = None
-        for level in ("generic", "avx2", "avx512"):
+        for level in LEVELS:
             if not _C.set_isa(level):
                 continue
             for threads in (1, 2, 5):

@@ -459,7 +459,7 @@ def test_convert_without_torch(refused: Refused, monkeypatch: pytest.MonkeyPatch
         (["--seed", "-1"], "Invalid value for '--seed'"),
         (["--sample", "0"], "--sample 0: expected an integer of at least 1, or all"),
         (["--sample", "some"], "--sample some: expected an integer"),
-        (["--up", "w"], "up axis 'w' is unknown; give one of x, y, z"),
+        (["--up", "w"], "up axis 'w' is unknown; give one of x, y, z, -x, -y, -z"),
         (["--assign", "best"], "assign is 'best'; expected one of nearest, membership, smooth"),
         (["--precision", "fp8"], "precision 'fp8' is not one of auto, fp32, bf16"),
         (["--device", "abacus"], "device 'abacus'"),

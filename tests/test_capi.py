@@ -23,6 +23,7 @@ import pa3d
 from pa3d import _C
 from pa3d.checkpoint import EMBEDDED, save
 from pa3d.config import ASSIGN, EncoderConfig
+from pa3d.frames import UP_AXES
 from pa3d.sampling import sample_indices
 from pa3d.segment import Segmenter
 from pa3d.shape import Shape
@@ -256,15 +257,15 @@ def test_every_option_equals_python(library: c.CDLL, files: Path, file: str) -> 
             for n in (2, 20, 3000):
                 points = cloud("random", n) * 3 + 5
                 for i, assign in enumerate(ASSIGN):
-                    for j, up in enumerate("xyz"):
-                        none = [0.0, 0.3, 1.0][j]
+                    for j, up in enumerate(UP_AXES):
+                        none = [0.0, 0.3, 1.0][j % 3]
                         r = segmenter.segment(
                             *(points, PARTS),
                             **{"category": "chair", "sample": None, "assign": assign, "up": up, "none": none},
                             **ALONE,
                         )
                         labels, scores = native.segment(
-                            points, PARTS, "chair", assign=i, up=j, none=none, threads=1 + j
+                            points, PARTS, "chair", assign=i, up=j, none=none, threads=1 + j % 3
                         )
                         assert same(labels, r.labels) and same(scores, r.scores)
 
@@ -505,7 +506,7 @@ def test_wrong_arguments(library: c.CDLL, files: Path) -> None:
             (good, [], {}, "count is 0; expected at least one part"),
             (good, ["leg", "Leg"], {}, "part name 'leg' is given twice; give every name once"),
             (good, ["?!"], {}, r"part name '\?!' is empty without its punctuation"),
-            (good, PARTS, {"up": 3}, "up is not one of"),
+            (good, PARTS, {"up": 6}, "up is not one of"),
             (good, PARTS, {"assign": -1}, "assign is not one of"),
             (good, PARTS, {"none": 1.5}, "none is 1.5"),
             (good, PARTS, {"none": float("nan")}, "none is"),

@@ -7,16 +7,17 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
 import numpy as np
 import pytest
+from browser import chromium
 
 from pa3d.cli import main
 from pa3d.io import load
@@ -92,7 +93,6 @@ def test_onnx(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 # The browser.
 
-CHROMIUM = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 # Waits for the results of the page and sends them to the server of the test.
 REPORT = """
 <script>
@@ -118,14 +118,9 @@ def node_modules() -> Path:
     return folder
 
 
-def chromium() -> str:
-    found = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(f"Chromium is not installed: none of {', '.join(CHROMIUM)}")
-    return found
-
-
-def open_page(folder: Path, browser: str, timeout: float = 300) -> dict[str, Any]:
+def open_page(
+    folder: Path, browser: str, timeout: float = 300, options: Sequence[str] = ("--disable-gpu",)
+) -> dict[str, Any]:
     """What index.html of the folder reports."""
     results: Queue[dict[str, Any]] = Queue()
 
@@ -146,7 +141,7 @@ def open_page(folder: Path, browser: str, timeout: float = 300) -> dict[str, Any
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_address[1]}/index.html"
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-port=0"]
+    options = [*options, "--headless", "--no-sandbox", "--disable-dev-shm-usage", "--remote-debugging-port=0"]
     profile = f"--user-data-dir={folder / 'profile'}"
     # A session of its own: the command may be a shell script, whose end would leave the browser behind.
     process = subprocess.Popen(

@@ -837,7 +837,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
         match=r"a\.blend: unsupported suffix '\.blend'; expected one of \.dae, \.zae, \.fbx, \.glb, \.gltf, \.npy",
     ):
         load(write(tmp_path, "a.blend", b"x"))
-    with pytest.raises(InputError, match="up axis 'w' is unknown; give one of x, y, z"):
+    with pytest.raises(InputError, match="up axis 'w' is unknown; give one of x, y, z, -x, -y, -z"):
         load(write(tmp_path, "a.obj", obj_bytes()), up="w")
     os.mkfifo(tmp_path / "pipe.ply")
     with pytest.raises(InputError, match="is not a regular file"):

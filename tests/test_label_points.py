@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from clouds import KINDS, cloud
+from levels import LEVELS
 
 from pa3d import _C
 from pa3d.config import ASSIGN
@@ -79,7 +80,7 @@ def test_the_same_bits_everywhere(assign: str) -> None:
     c = case("random", 20_000, 3000, 128, 5)
     before = _C.isa()
     results = []
-    for level in ("generic", "avx2", "avx512", "avx512_bf16"):
+    for level in LEVELS:
         if not _C.set_isa(level):
             continue
         for threads in (1, 2, 5):

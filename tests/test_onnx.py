@@ -142,7 +142,7 @@ def test_points_with_many_ties(n: int) -> None:
     pair("tiny").check(lattice)
 
 
-@pytest.mark.parametrize("up", ["x", "y", "z"])
+@pytest.mark.parametrize("up", ["x", "y", "z", "-x", "-y", "-z"])
 def test_up_axes(up: str) -> None:
     checkpoint = random_checkpoint(TINY)
     segmenter = Segmenter(checkpoint, precision="fp32")

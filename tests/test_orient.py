@@ -90,7 +90,7 @@ def test_few_points_and_flat_ones_have_an_answer(segmenter: Segmenter) -> None:
 
 
 def test_an_unknown_axis_is_refused(segmenter: Segmenter) -> None:
-    with pytest.raises(InputError, match="up is 'sideways'; expected x, y, z or auto"):
+    with pytest.raises(InputError, match="up is 'sideways'; expected x, y, z, -x, -y, -z or auto"):
         segmenter.segment(Shape(np.eye(3, dtype=np.float32)), ["top"], up="sideways")
 
 

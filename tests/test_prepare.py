@@ -14,6 +14,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,8 +36,9 @@ from pa3d.multiview.job import PrepareResult  # noqa: E402
 from pa3d.multiview.prepare import PrepareOptions, prepare  # noqa: E402
 from pa3d.multiview.store import Store  # noqa: E402
 from pa3d.multiview.targets import RenderInput, ViewOptions, add_targets, prepare_shape, sample_points  # noqa: E402
-from pa3d.multiview.worker import WorkerPool, prepare_source, tar_entries  # noqa: E402
+from pa3d.multiview.worker import PrepareTask, prepare_source, tar_entries  # noqa: E402
 from pa3d.ops import farthest_point_sample, knn  # noqa: E402
+from pa3d.workers import Died  # noqa: E402
 
 SMALL = ViewOptions(views="4", size=64, points=400, patches=16, patch_size=8)
 COMMAND = ("--views", "4", "--size", "64", "--points", "400", "--patches", "16", "--patch-size", "8")
@@ -74,11 +76,11 @@ def content(folder: Path) -> dict[str, bytes]:
 class InProcess:
     """The pool's work in this process: what a run does without starting workers, which takes them seconds each."""
 
-    def __init__(self, workers: int, options: PrepareOptions, folder: str) -> None:
-        self._options, self._folder = options, folder
+    def __init__(self, function: PrepareTask, workers: int) -> None:
+        self._function = function
 
-    def run(self, work: list[tuple[int, Source]]) -> Iterator[PrepareResult]:
-        return (prepare_source(index, source, self._options, self._folder) for index, source in work)
+    def run(self, tasks: list[tuple[int, Source]]) -> Iterator[tuple[int, PrepareResult]]:
+        return enumerate(map(self._function, tasks))
 
 
 @pytest.fixture
@@ -499,37 +501,16 @@ def test_two_runs_at_once(tmp_path: Path) -> None:
         pass
 
 
-def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
-    """Every source comes out once, though a worker is killed in the midst of one."""
-    sources = list_sources(shapes(tmp_path, 4))
-    pool = WorkerPool(2, PrepareOptions(SMALL), "")
-    found: dict[int, PrepareResult] = {}
-    for result in pool.run(list(enumerate(sources))):
-        assert result.index not in found
-        found[result.index] = result
-        if len(found) == 1:
-            busy = next(process for process, task in pool._busy.values() if task is not None)
-            os.kill(busy.pid, signal.SIGKILL)
-    assert sorted(found) == list(range(4)) and not any(result.error for result in found.values())
-    options = PrepareOptions(SMALL)
-    assert all(found[i].data == prepare_source(i, sources[i], options, "").data for i in range(4))
+def test_a_shape_whose_worker_dies_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dies(InProcess):
+        def run(self, tasks: list[tuple[int, Source]]) -> Iterator[tuple[int, Any]]:
+            return ((i, Died("ended its worker") if i == 1 else result) for i, result in super().run(tasks))
 
-
-def test_a_shape_that_kills_its_workers(tmp_path: Path) -> None:
-    sources = list_sources(shapes(tmp_path, 1))
-    pool = WorkerPool(1, PrepareOptions(SMALL), "")
-    results = pool.run(list(enumerate(sources)))
-    start, killed = pool._start, []
-
-    def kill(waiting: object) -> None:
-        start(waiting)  # type: ignore[arg-type]
-        process = next(iter(pool._busy.values()))[0]
-        killed.append(process.pid)
-        os.kill(process.pid, signal.SIGKILL)
-
-    pool._start = kill  # type: ignore[method-assign]
-    (result,) = results
-    assert len(killed) == worker.ATTEMPTS and "killed its worker 3 times (SIGKILL" in result.error
+    monkeypatch.setattr(module, "WorkerPool", Dies)
+    folder = shapes(tmp_path / "in", 3)
+    result = prepare(folder, tmp_path / "out", PrepareOptions(SMALL))
+    assert result["shapes"] == 2
+    assert [row["reason"] for row in result["failed"]] == [f"{sorted(folder.iterdir())[1]}: ended its worker"]
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from levels import LEVELS
 
 from pa3d import _C
 from pa3d.cameras import Cameras
@@ -15,17 +16,6 @@ from pa3d.ops.rasterize import (
 )
 
 pytestmark = pytest.mark.skipif(not hasattr(_C, "rasterize"), reason="the extension was built without rasterize")
-
-ISAS = ("generic", "avx2", "avx512")
-
-
-@pytest.fixture(params=ISAS)
-def isa(request):
-    before = _C.isa()
-    if not _C.set_isa(request.param):
-        pytest.skip(f"this processor has no {request.param}")
-    yield request.param
-    _C.set_isa(before)
 
 
 def pixel_camera(size: int) -> Cameras:
@@ -147,7 +137,7 @@ def test_thread_count_and_isa_change_nothing():
     first = native(vertices, faces, cameras, size, 1)
     before = _C.isa()
     try:
-        for name in ISAS:
+        for name in LEVELS:
             if not _C.set_isa(name):
                 continue
             for threads in (1, 2, 5):

@@ -7,9 +7,8 @@ import io
 import json
 import os
 import re
-import shutil
-import subprocess
 import zipfile
+import zlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,11 @@ import pytest
 import trimesh
 from PIL import Image
 
+from pa3d.colors import UNLABELED_COLOR, part_colors, to_linear, to_rgb
 from pa3d.errors import InputError
 from pa3d.io import load
-from pa3d.report import part_rows, summary, write_outputs
-from pa3d.report.colors import UNLABELED_COLOR, part_colors, to_linear, to_rgb
-from pa3d.report.files import confidence, labels_npz, parts_glb, parts_ply, to_y_up
+from pa3d.report import part_rows, presence_text, share_text, summary, write_outputs
+from pa3d.report.files import confidence, labels_npz, painted_glb, painted_ply, to_y_up
 from pa3d.report.page import parts_html, simplify
 from pa3d.report.picture import _ambient_occlusion, _blur, corner_normals, parts_png, point_normals
 from pa3d.shape import Shape
@@ -143,6 +142,10 @@ def test_presence() -> None:
     assert [part["found"] for part in data["parts"]] == [True, False, False, None]
     assert "not found: right half, never" in page and "not found: right half" not in parts_html(ball())
     assert parts_png(result) != parts_png(ball())  # the legend says it
+    assert [share_text(row) for row in part_rows(result)][1:3] == ["25.0 %", "not found"]
+    assert [presence_text(row) for row in part_rows(result)] == ["0.90", "0.20, not found", "0.80", ""]
+    assert [share_text(row) for row in part_rows(ball())][2] == "0.0 %"  # nothing is known of its presence
+    assert {presence_text(row) for row in part_rows(ball())} == {""}
 
 
 def test_confidence() -> None:
@@ -204,7 +207,7 @@ def test_labels_npz() -> None:
 @pytest.mark.parametrize("up", ["x", "y", "z"])
 def test_parts_glb(tmp_path: Path, up: str) -> None:
     result = ball(up, origin=(1000, 20, -3))
-    (tmp_path / "a.glb").write_bytes(parts_glb(result))
+    (tmp_path / "a.glb").write_bytes(painted_glb(result))
     shape = load(tmp_path / "a.glb")
     assert shape.faces is not None and result.face_labels is not None and result.shape.faces is not None
     world = to_y_up(result.shape.points + result.shape.origin, up)
@@ -239,19 +242,19 @@ def test_parts_glb_of_many_vertices(tmp_path: Path) -> None:
     result = Result(
         Shape(points, faces), ["a", "b"], np.zeros(n, np.int32), np.zeros((n, 2)), labels, one_hot(labels, 2)
     )
-    (tmp_path / "a.glb").write_bytes(parts_glb(result))
+    (tmp_path / "a.glb").write_bytes(painted_glb(result))
     shape = load(tmp_path / "a.glb")
     np.testing.assert_array_equal(shape.points, points)
     np.testing.assert_array_equal(shape.faces, faces[::-1])
-    with pytest.raises(TypeError, match="the shape is a cloud; write parts_ply instead"):
-        parts_glb(cloud())
+    with pytest.raises(TypeError, match="the shape is a cloud; write painted_ply instead"):
+        painted_glb(cloud())
 
 
 @pytest.mark.parametrize("origin", [(0, 0, 0), (4.5e5, 5.4e6, 312.5)])
 def test_parts_ply(tmp_path: Path, origin: tuple[float, float, float]) -> None:
     result = cloud(origin=origin)
     result.labels[7] = -1
-    (tmp_path / "a.ply").write_bytes(parts_ply(result))
+    (tmp_path / "a.ply").write_bytes(painted_ply(result))
     shape = load(tmp_path / "a.ply")
     np.testing.assert_allclose(
         shape.points + shape.origin, result.shape.points + result.shape.origin, atol=1e-7, rtol=0
@@ -389,50 +392,69 @@ def data_of(page: str) -> dict[str, Any]:
     return json.loads(match[1])  # type: ignore[no-any-return]
 
 
-def own_scripts(page: str) -> str:
-    """The page without plotly."""
-    first, _, rest = page.partition("<script>")
-    return first + rest.partition('<script type="application/json"')[2]
-
-
-def array_of(text: str, dtype: str) -> np.ndarray:
-    return np.frombuffer(base64.b64decode(text), dtype)
+def arrays_of(page: str) -> dict[str, np.ndarray]:
+    data = data_of(page)
+    content, out = zlib.decompress(base64.b64decode(data["blob"])), {}
+    for name, dtype, size in data["arrays"]:
+        array = np.frombuffer(content, f"<{dtype}", size)
+        out[name], content = array, content[array.nbytes :]
+    assert not content
+    return out
 
 
 def test_page_holds_the_result() -> None:
     result = ball("z")
-    page = parts_html(result)
-    data = data_of(page)
+    page = parts_html(result, np.arange(1280) % 3)
+    data, arrays = data_of(page), arrays_of(page)
     x, y, z = result.shape.points.T
-    np.testing.assert_array_equal(array_of(data["points"], "<f4").reshape(-1, 3), np.stack([x, y, z], 1))
-    np.testing.assert_array_equal(array_of(data["faces"], "<i4").reshape(-1, 3), result.shape.faces)
-    np.testing.assert_array_equal(array_of(data["labels"], "<i4"), result.face_labels)
-    scores = array_of(data["scores"], "u1").reshape(3, -1).T / 255
+    low, high = result.shape.points.min(axis=0), result.shape.points.max(axis=0)
+    assert np.allclose(data["size"], 1) and data["shareOf"] == "of the surface"
+    points = arrays["points"].reshape(-1, 3) / 65535
+    expected = np.stack([x - low[0], z - low[2], high[1] - y], 1) / (high - low)[[0, 2, 1]]
+    assert np.abs(points - expected).max() < 0.51 / 65535
+    np.testing.assert_array_equal(arrays["faces"].reshape(-1, 3), result.shape.faces)
+    np.testing.assert_array_equal(arrays["labels"], np.where(result.face_labels < 0, 3, result.face_labels))
+    np.testing.assert_array_equal(arrays["instances"], np.arange(1280) % 3)
+    scores = arrays["scores"].reshape(3, -1).T / 255
     np.testing.assert_allclose(scores, result.scores, atol=0.5 / 255 + 1e-6)
     assert [part["name"] for part in data["parts"]] == ["cap", "right half", "never", "none of these"]
-    assert "642 vertices, 1,280 faces" in page and "Plotly.react" in page
+    assert "642 vertices, 1,280 faces" in page
+    assert len(page) - len(data["blob"]) < 60_000  # what the page weighs beside the geometry
+
+
+def test_page_takes_the_instances_of_a_result() -> None:
+    result: Any = ball()
+    assert "instances" not in arrays_of(parts_html(result))
+    result.element_instances = np.where(result.face_labels < 0, -1, np.arange(1280) % 2)
+    expected = np.maximum(result.element_instances, 0)
+    np.testing.assert_array_equal(arrays_of(parts_html(result))["instances"], expected)
+    result.element_instances = np.arange(1280) * 100  # noise, not instances
+    assert "instances" not in arrays_of(parts_html(result))
 
 
 def test_page_needs_no_network_and_escapes_names() -> None:
-    result = replace(ball(), part_names=["</script><b>", "@PLOTLY@", 'a "quoted" & b'])
+    result = replace(ball(), part_names=["</script><b>", "@SCRIPT@", 'a "quoted" & b'])
     result.shape.name = "<img src=x>.glb"
     page = parts_html(result)
-    own = own_scripts(page)
-    assert (
-        "http" not in own and "src=" not in own.replace("&lt;img src=x&gt;", "") and "@" not in data_of(page)["points"]
-    )
+    assert not re.search(r"https?:|@import|<(script|link|img)[^>]+(src|href)=\"(?!data:)", page)
+    assert "default-src 'none'" in page and "<img" not in page
     assert [part["name"] for part in data_of(page)["parts"]][:3] == result.part_names
-    assert page.count("</html>") == 1 and "<img" not in own and not re.search(r"<(script|link)[^>]+(src|href)=", own)
+    assert page.count("</html>") == 1 and page.count("</script>") == 2
 
 
 def test_page_is_simplified_when_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pa3d.report.page.MAX_FACES", 500)
     monkeypatch.setattr("pa3d.report.page.MAX_POINTS", 400)
-    page = parts_html(ball())
-    faces = array_of(data_of(page)["faces"], "<i4").reshape(-1, 3)
+    result = ball()
+    assert result.face_labels is not None
+    page = parts_html(result, result.face_labels + 5)
+    arrays = arrays_of(page)
+    faces = arrays["faces"].reshape(-1, 3)
     assert 100 < len(faces) <= 500 and f"Simplified for this page to {len(faces)} of 1,280 faces." in page
+    labels = np.where(arrays["labels"] == 3, -1, arrays["labels"].astype(int))
+    np.testing.assert_array_equal(arrays["instances"], labels + 5)
     page = parts_html(cloud())
-    assert len(array_of(data_of(page)["labels"], "<i4")) == 400
+    assert len(arrays_of(page)["labels"]) == 400 and "faces" not in arrays_of(page)
     assert "Subsampled for this page to 400 of 3,000 points." in page
 
 
@@ -440,62 +462,12 @@ def test_simplify() -> None:
     mesh = trimesh.creation.icosphere(subdivisions=5)
     points, faces = np.float32(mesh.vertices), np.int32(mesh.faces)
     labels = np.where(points[faces].mean(axis=1)[:, 1] > 0, 0, 1).astype(np.int32)
-    few, corners, kept_labels, kept = simplify(points, faces, labels, 3000)
+    few, corners, chosen, kept = simplify(points, faces, 3000)
     assert 1000 < len(corners) <= 3000 and corners.max() < len(few) == len(kept)
     assert np.abs(np.linalg.norm(few, axis=1) - 1).max() < 0.02
     assert np.abs(few - points[kept]).max() < 0.2
     upper = few[corners].mean(axis=1)[:, 1] > 0
-    assert (upper == (kept_labels == 0)).mean() > 0.97
-
-
-NODE_HARNESS = """
-const fs = require("fs");
-const page = fs.readFileSync(process.argv[2], "utf8");
-const scripts = [...page.matchAll(/<script>([^]*?)<\\/script>/g)].map((match) => match[1]);
-const json = page.match(/id="data">([^]*?)<\\/script>/)[1];
-const options = [];
-const select = { value: "parts", add: (option) => options.push(option), addEventListener: () => {} };
-globalThis.document = { getElementById: (id) => (id === "data" ? { textContent: json } : select) };
-globalThis.Option = function (text, value) { this.text = text; this.value = value; };
-const drawn = [];
-globalThis.Plotly = { react: (id, traces, layout) => drawn.push([traces, layout]) };
-(0, eval)(scripts[scripts.length - 1] + ";globalThis.again = show;");
-select.value = "1";
-again();
-const brief = (t) => ({
-  name: t.name, color: t.color, points: t.x.length, faces: t.i ? t.i.length : 0,
-  last: t.i ? Math.max(...t.i, ...t.j, ...t.k) : -1,
-  heat: Array.from(t.intensity ?? t.marker?.color ?? []).slice(0, 5),
-});
-console.log(JSON.stringify({
-  traces: drawn.map(([traces]) => traces.map(brief)),
-  options: options.map((option) => option.text),
-  ratio: drawn[0][1].scene.aspectratio,
-}));
-"""
-
-
-@pytest.mark.skipif(shutil.which("node") is None, reason="needs node to run the page's script")
-@pytest.mark.parametrize("kind", ["mesh", "cloud"])
-def test_page_script_draws_the_parts(tmp_path: Path, kind: str) -> None:
-    result = ball() if kind == "mesh" else cloud()
-    result.shape.points *= np.float32([1, 2, 0.5])
-    (tmp_path / "a.html").write_text(parts_html(result))
-    (tmp_path / "harness.js").write_text(NODE_HARNESS)
-    command = ["node", str(tmp_path / "harness.js"), str(tmp_path / "a.html")]
-    done = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    parts, (heat,) = done["traces"]
-    assert done["options"] == ["parts", *(f"score of {name}" for name in result.part_names)]
-    assert done["ratio"] == pytest.approx({"x": 0.5, "y": 0.25, "z": 1}, abs=0.01)
-    present = [row for row in part_rows(result) if row.count]
-    assert [trace["name"] for trace in parts] == [f"{row.name}   {100 * row.share:.1f} %" for row in present]
-    if kind == "mesh":
-        assert [trace["faces"] for trace in parts] == [row.count for row in present] and heat["faces"] == 1280
-        assert [trace["color"] for trace in parts] == [row.color for row in present]
-        assert all(trace["last"] == trace["points"] - 1 for trace in (*parts, heat))
-    else:
-        assert [trace["points"] for trace in parts] == [row.count for row in present] and heat["points"] == 3000
-        np.testing.assert_allclose(heat["heat"], result.scores[:5, 1], atol=0.5 / 255 + 1e-6)
+    assert (upper == (labels[chosen] == 0)).mean() > 0.97
 
 
 # --- all together ---
@@ -507,6 +479,7 @@ def test_write_outputs(tmp_path: Path) -> None:
     names = {
         "labels": "labels.npz",
         "parts": "parts.glb",
+        "painted": "painted.glb",
         "picture": "parts.png",
         "page": "parts.html",
         "summary": "summary.json",
@@ -517,8 +490,8 @@ def test_write_outputs(tmp_path: Path) -> None:
     assert load(written["parts"]).is_mesh and Image.open(written["picture"]).size == (1616, 1052)
 
     written = write_outputs(cloud(), tmp_path / "cloud", pictures=False, html=False)
-    assert sorted(os.listdir(tmp_path / "cloud")) == ["labels.npz", "parts.ply", "summary.json"]
-    assert written["parts"].name == "parts.ply" and written.keys() == {"labels", "parts", "summary"}
+    assert sorted(os.listdir(tmp_path / "cloud")) == ["labels.npz", "painted.ply", "parts.ply", "summary.json"]
+    assert written["parts"].name == "parts.ply" and written.keys() == {"labels", "parts", "painted", "summary"}
 
 
 def test_write_outputs_where_it_cannot(tmp_path: Path) -> None:

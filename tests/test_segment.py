@@ -352,7 +352,7 @@ def test_a_million_points(segmenter: Segmenter) -> None:
         ({"assign": "best"}, "assign is 'best'; expected one of nearest, membership, smooth"),
         ({"none": 1.5}, "none is 1.5; expected a probability between 0 and 1"),
         ({"none": float("nan")}, "none is nan"),
-        ({"up": "w"}, "up is 'w'; expected x, y, z or auto"),
+        ({"up": "w"}, "up is 'w'; expected x, y, z, -x, -y, -z or auto"),
         ({"parts": []}, "no part names; give at least one"),
         ({"parts": "seat"}, "part names are a string"),
         ({"parts": ["seat", "Seat"]}, "part name 'seat' is given twice"),

@@ -187,14 +187,16 @@ def test_repr_is_short() -> None:
     assert re.fullmatch(r"<Segmentation of table, 84 faces: top \d+\.\d %, leg \d+\.\d %, drawer 0\.0 %>", text)
 
 
+@pytest.mark.parametrize("up", ["y", "-y", "z"])
 @pytest.mark.parametrize("mesh", [True, False])
-def test_html_has_a_picture(mesh: bool) -> None:
+def test_html_has_a_picture(mesh: bool, up: str) -> None:
     result = replace(table(), part_names=["top", "<leg>", "drawer"])
+    result = replace(result, shape=replace(result.shape, up=up))
     if not mesh:
         points = np.random.default_rng(0).random((500, 3)).astype(np.float32)
         points[3] = np.nan
         labels = np.random.default_rng(0).integers(-1, 3, 500).astype(np.int32)
-        result = Segmentation(Shape(points), result.part_names, labels, np.zeros((500, 3), np.float32))
+        result = Segmentation(Shape(points, up=up), result.part_names, labels, np.zeros((500, 3), np.float32))
     html = result._repr_html_()
     assert "&lt;leg&gt;" in html and "<leg>" not in html
     found = re.search(r"data:image/png;base64,([^\"]+)", html)

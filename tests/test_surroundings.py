@@ -128,6 +128,7 @@ def test_several_runs_into_one_folder(tmp_path: Path) -> None:
     assert codes == [0] * 4
     assert sorted(os.listdir(tmp_path / "out")) == [
         "labels.npz",
+        "painted.glb",
         "parts.glb",
         "parts.html",
         "parts.png",

@@ -27,10 +27,11 @@ static inline uint32_t load_packed_lane(const typename T::Activation* row, int64
   return lane;
 }
 
-#if PA3D_LEVEL >= 2
-// Transposes 16 x 16 lanes of 32 bits. The input rows are `stride` bytes apart; rows from `count` on are read as zeros.
-// The rows of `out` are out_stride bytes apart.
-static inline void transpose_16x16(const char* rows, int64_t stride, int64_t count, char* out, int64_t out_stride) {
+// transpose_block transposes kBlockLanes x kBlockLanes lanes of 32 bits. The input rows are `stride` bytes apart; rows
+// from `count` on are read as zeros. The rows of `out` are out_stride bytes apart.
+#if PA3D_AVX >= 2
+constexpr int64_t kBlockLanes = 16;
+static inline void transpose_block(const char* rows, int64_t stride, int64_t count, char* out, int64_t out_stride) {
   __m512i r[16], t[16];
 #pragma GCC unroll 16
   for (int i = 0; i < 16; ++i) r[i] = i < count ? _mm512_loadu_si512(rows + i * stride) : _mm512_setzero_si512();
@@ -57,6 +58,19 @@ static inline void transpose_16x16(const char* rows, int64_t stride, int64_t cou
     _mm512_storeu_si512(out + (12 + j) * out_stride, _mm512_shuffle_i32x4(odd0, odd1, 0xdd));
   }
 }
+#elif PA3D_NEON >= 1
+constexpr int64_t kBlockLanes = 4;
+static inline void transpose_block(const char* rows, int64_t stride, int64_t count, char* out, int64_t out_stride) {
+  vi r[4];
+  for (int i = 0; i < 4; ++i) r[i] = i < count ? load(reinterpret_cast<const int32_t*>(rows + i * stride)) : vi{};
+  const int32x4_t even_low = vzip1q_s32((int32x4_t)r[0], (int32x4_t)r[2]);
+  const int32x4_t even_high = vzip2q_s32((int32x4_t)r[0], (int32x4_t)r[2]);
+  const int32x4_t odd_low = vzip1q_s32((int32x4_t)r[1], (int32x4_t)r[3]);
+  const int32x4_t odd_high = vzip2q_s32((int32x4_t)r[1], (int32x4_t)r[3]);
+  const int32x4_t columns[4] = {vzip1q_s32(even_low, odd_low), vzip2q_s32(even_low, odd_low),
+                                vzip1q_s32(even_high, odd_high), vzip2q_s32(even_high, odd_high)};
+  for (int i = 0; i < 4; ++i) store(reinterpret_cast<int32_t*>(out + i * out_stride), (vi)columns[i]);
+}
 #endif
 
 // Packs rows (tokens, head_dim) as the panels of gemm.inl: the weight of a product with their transpose. Zeros past the
@@ -65,14 +79,15 @@ template <class T>
 static inline void pack_transposed(const typename T::Activation* rows, int64_t stride, int64_t tokens, int64_t head_dim,
                                    typename T::Activation* out) {
   const int64_t padded = (tokens + kNR - 1) / kNR * kNR, lanes = (head_dim + T::kPack - 1) / T::kPack;
-#if PA3D_LEVEL >= 2
-  if (head_dim % (16 * T::kPack) == 0) {
+#if PA3D_AVX >= 2 || PA3D_NEON >= 1
+  if (head_dim % (kBlockLanes * T::kPack) == 0) {
     constexpr int64_t kLine = kNR * 4;
     const int64_t row = stride * static_cast<int64_t>(sizeof(typename T::Activation));
-    for (int64_t t = 0; t < padded; t += 16) {
+    for (int64_t t = 0; t < padded; t += kBlockLanes) {
       char* panel = reinterpret_cast<char*>(out) + t / kNR * lanes * kLine + t % kNR * 4;
       const char* from = reinterpret_cast<const char*>(rows) + t * row;
-      for (int64_t i = 0; i < lanes; i += 16) transpose_16x16(from + 4 * i, row, tokens - t, panel + i * kLine, kLine);
+      for (int64_t i = 0; i < lanes; i += kBlockLanes)
+        transpose_block(from + 4 * i, row, tokens - t, panel + i * kLine, kLine);
     }
     return;
   }

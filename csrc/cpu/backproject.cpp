@@ -1,9 +1,5 @@
 #include "backproject.h"
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -14,6 +10,7 @@
 
 #include "buffer.h"
 #include "cpuid.h"
+#include "intrinsics.h"
 #include "parallel.h"
 #include "pool.h"
 

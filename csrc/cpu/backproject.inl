@@ -9,8 +9,12 @@ typedef uint16_t vh_unaligned __attribute__((vector_size(PA3D_W * 2), aligned(2)
 
 static inline vf load_token(const float* p) { return load(p); }
 static inline vf load_token(const uint16_t* p) {
+#if PA3D_NEON >= 1
+  return (vf)vshll_n_u16(vld1_u16(p), 16);  // g++ 12 would convert one number at a time
+#else
   const vi wide = __builtin_convertvector(*reinterpret_cast<const vh_unaligned*>(p), vi);
   return (vf)(wide << 16);
+#endif
 }
 
 // Interpolates the band's rows down the grid: out (band rows, columns + taps, kBlock). Channels beyond `valid` are

@@ -4,11 +4,14 @@
 #include <cstdlib>
 #include <cstring>
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
+
 namespace pa3d {
 namespace {
-
-// Below, an index is that of a name here, and the value of the Isa.
-constexpr const char* kNames[] = {"generic", "avx2", "avx512", "avx512_bf16"};
 
 Isa detect() {
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -20,14 +23,37 @@ Isa detect() {
   if (!avx512) return Isa::avx2;
   const bool bf16_and_vnni = __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
   return bf16_and_vnni ? Isa::avx512_bf16 : Isa::avx512;
+#elif defined(__aarch64__)
+  bool dotprod = false, bf16 = false, i8mm = false;
+#if defined(PA3D_NEON_EXTENSIONS) && defined(__linux__)
+  const unsigned long first = getauxval(AT_HWCAP), second = getauxval(AT_HWCAP2);
+  dotprod = first >> 20 & 1;  // the bits are those of HWCAP_ASIMDDP, HWCAP2_I8MM and HWCAP2_BF16 in Linux
+  i8mm = second >> 13 & 1;
+  bf16 = second >> 14 & 1;
+#elif defined(PA3D_NEON_EXTENSIONS) && defined(__APPLE__)
+  const auto has = [](const char* feature) {
+    int value = 0;
+    size_t size = sizeof value;
+    return sysctlbyname(feature, &value, &size, nullptr, 0) == 0 && value != 0;
+  };
+  dotprod = has("hw.optional.arm.FEAT_DotProd");
+  i8mm = has("hw.optional.arm.FEAT_I8MM");
+  bf16 = has("hw.optional.arm.FEAT_BF16");
+#endif
+  if (!dotprod) return Isa::neon;
+  return bf16 && i8mm ? Isa::neon_bf16 : Isa::neon_dotprod;
 #else
   return Isa::generic;
 #endif
 }
 
+// The index of a name in kIsaNames, which is the value of its Isa, or -1.
 int parse(const char* name) {
-  for (int i = 0; i < 4; ++i)
-    if (std::strcmp(name, kNames[i]) == 0) return i;
+  int index = 0;
+  for (const char* known : kIsaNames) {
+    if (std::strcmp(name, known) == 0) return index;
+    ++index;
+  }
   return -1;
 }
 
@@ -64,7 +90,7 @@ bool set_isa(const char* name) {
   return true;
 }
 
-const char* isa_name(Isa isa) { return kNames[static_cast<int>(isa)]; }
+const char* isa_name(Isa isa) { return kIsaNames[static_cast<int>(isa)]; }
 
 const char* rejected_isa() {
   isa();

@@ -1,10 +1,6 @@
 // flags: fast
 #include "encoder.h"
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -19,6 +15,7 @@
 #include "buffer.h"
 #include "cpuid.h"
 #include "fps.h"
+#include "intrinsics.h"
 #include "parallel.h"
 
 namespace pa3d {
@@ -33,15 +30,33 @@ double seconds(Clock::time_point from, Clock::time_point to) {
 }  // namespace
 }  // namespace pa3d
 
-#if defined(__x86_64__)
 #define PA3D_WITH_BF16
-#endif
+#define PA3D_WITH_INT8
 #define PA3D_SOURCE "encoder.inl"
 #include "foreach_isa.h"
 
 namespace pa3d {
 
-bool supports(Precision precision) { return precision == Precision::fp32 || isa() >= Isa::avx512_bf16; }
+bool supports(Precision precision) {
+  if (precision == Precision::fp32) return true;
+#if defined(__x86_64__)
+  return isa() >= Isa::avx512_bf16;
+#elif defined(__aarch64__)
+  return isa() >= (precision == Precision::int8 ? Isa::neon_dotprod : Isa::neon_bf16);
+#else
+  return false;
+#endif
+}
+
+const char* requirement(Precision precision) {
+#if defined(__x86_64__)
+  return precision == Precision::fp32 ? "nothing" : "AVX-512 with BF16 and VNNI";
+#else
+  constexpr const char* kNeeds[] = {"nothing", "an Arm processor with BF16 and I8MM",
+                                    "an Arm processor with dot products"};
+  return kNeeds[static_cast<int>(precision)];
+#endif
+}
 
 std::unique_ptr<Encoder> make_encoder(const EncoderConfig& c, Precision precision, const WeightSource& weights) {
   for (int64_t size : {c.patches, c.patch_size, c.dim, c.depth, c.heads, c.mlp_hidden, c.embed[0], c.embed[1],
@@ -50,21 +65,19 @@ std::unique_ptr<Encoder> make_encoder(const EncoderConfig& c, Precision precisio
   if (c.dim % c.heads != 0)
     throw std::invalid_argument("encoder configuration: dim " + std::to_string(c.dim) + " is not a multiple of heads " +
                                 std::to_string(c.heads));
-  if (precision != Precision::fp32) {
+  if (!supports(precision))
+    throw std::invalid_argument(std::string("precision ") + (precision == Precision::bf16 ? "bf16" : "int8") +
+                                " needs " + requirement(precision) + "; the instruction set in use is " +
+                                isa_name(isa()) + "; use fp32 or auto");
 #if defined(__x86_64__)
-    if (supports(precision))
-      return precision == Precision::bf16 ? avx512_bf16::encoder_bf16(c, weights)
-                                          : avx512_bf16::encoder_int8(c, weights);
+  if (precision == Precision::bf16) return avx512_bf16::encoder_bf16(c, weights);
+  if (precision == Precision::int8) return avx512_bf16::encoder_int8(c, weights);
+#elif defined(PA3D_NEON_EXTENSIONS)
+  if (precision == Precision::bf16) return neon_bf16::encoder_bf16(c, weights);
+  if (precision == Precision::int8)
+    return isa() >= Isa::neon_bf16 ? neon_bf16::encoder_int8(c, weights) : neon_dotprod::encoder_int8(c, weights);
 #endif
-    throw std::invalid_argument(
-        std::string("precisions bf16 and int8 need AVX-512 with BF16 and VNNI; the instruction set in use is ") +
-        isa_name(isa()) + "; use fp32 or auto");
-  }
-#if defined(__x86_64__)
-  if (isa() >= Isa::avx512) return avx512::encoder_fp32(c, weights);
-  if (isa() >= Isa::avx2) return avx2::encoder_fp32(c, weights);
-#endif
-  return generic::encoder_fp32(c, weights);
+  return PA3D_DISPATCH(encoder_fp32)(c, weights);
 }
 
 }  // namespace pa3d

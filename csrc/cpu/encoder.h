@@ -49,5 +49,7 @@ class Encoder {
 std::unique_ptr<Encoder> make_encoder(const EncoderConfig& config, Precision precision, const WeightSource& weights);
 // Whether the instruction set in use supports the precision.
 bool supports(Precision precision);
+// What a processor needs for the precision, for messages.
+const char* requirement(Precision precision);
 
 }  // namespace pa3d

@@ -89,7 +89,7 @@ class EncoderOf : public Encoder {
 
  private:
   typedef typename Activations<T>::Stored Stored;
-#if PA3D_LEVEL >= 3
+#if PA3D_HAS_BF16
   typedef std::conditional_t<std::is_same_v<T, F32>, F32, BF16> AttnType;  // operands of attention's products
 #else
   typedef F32 AttnType;
@@ -304,16 +304,18 @@ class EncoderOf : public Encoder {
       proj_;  // never int8: its rounding error would go straight into the features, and the product is small
 };
 
-#if PA3D_LEVEL < 3
-static std::unique_ptr<Encoder> encoder_fp32(const EncoderConfig& c, const WeightSource& weights) {
-  return std::make_unique<EncoderOf<F32>>(c, weights);
+#if PA3D_HAS_INT8
+static std::unique_ptr<Encoder> encoder_int8(const EncoderConfig& c, const WeightSource& weights) {
+  return std::make_unique<EncoderOf<I8>>(c, weights);
 }
-#else
+#if PA3D_HAS_BF16
 static std::unique_ptr<Encoder> encoder_bf16(const EncoderConfig& c, const WeightSource& weights) {
   return std::make_unique<EncoderOf<BF16>>(c, weights);
 }
-static std::unique_ptr<Encoder> encoder_int8(const EncoderConfig& c, const WeightSource& weights) {
-  return std::make_unique<EncoderOf<I8>>(c, weights);
+#endif
+#else
+static std::unique_ptr<Encoder> encoder_fp32(const EncoderConfig& c, const WeightSource& weights) {
+  return std::make_unique<EncoderOf<F32>>(c, weights);
 }
 #endif
 

@@ -1,9 +1,5 @@
 #include "fps.h"
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 #include <algorithm>
 #include <cstring>
 #include <limits>
@@ -12,6 +8,7 @@
 #include "buckets.h"
 #include "buffer.h"
 #include "cpuid.h"
+#include "intrinsics.h"
 #include "knn.h"
 
 #define PA3D_SOURCE "fps.inl"
@@ -25,6 +22,17 @@ namespace {
 constexpr int64_t kLargeCloud = 8192;
 
 }  // namespace
+
+bool all_finite(const float* values, int64_t count) {
+  constexpr uint32_t kExponent = 0x7f800000;  // all of these bits are set in NaN and infinity
+  uint32_t found = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    uint32_t bits;
+    std::memcpy(&bits, &values[i], sizeof bits);
+    found |= (bits & kExponent) == kExponent;
+  }
+  return found == 0;
+}
 
 void farthest_point_sample(const float* points, int64_t n, int64_t num_centers, int64_t start, float min_sq_norm,
                            int64_t* index) {

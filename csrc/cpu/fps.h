@@ -12,6 +12,9 @@ namespace pa3d {
 void farthest_point_sample(const float* points, int64_t n, int64_t num_centers, int64_t start, float min_sq_norm,
                            int64_t* index);
 
+// Whether no value is NaN or infinite.
+bool all_finite(const float* values, int64_t count);
+
 // The same, and members (num_centers, group_size): the points nearest to every centre (the centre among them),
 // ascending by distance, then index. sq_dists: their squared distances, of the same shape, or null. Requires 1 <=
 // group_size <= n.

@@ -14,7 +14,7 @@ constexpr int64_t kPointsPerBlock = 128;
 // a - b as the fused multiply-add a * one - b. The result is the same, but it runs on execution ports that are less
 // busy than those for additions. `one` is 1, hidden from the compiler, which would otherwise simplify it away.
 static inline vf subtract_by_fma(vf a, vf b, vf one) {
-#if PA3D_LEVEL >= 2
+#if PA3D_AVX >= 2
   return (vf)_mm512_fmsub_ps((__m512)a, (__m512)one, (__m512)b);
 #else
   (void)one;
@@ -28,7 +28,7 @@ template <bool kStoreDistances>
 static inline vf update_sq_dists(const float* x, const float* y, const float* z, float* sq_dist, float* row,
                                  int64_t begin, int64_t end, vf cx, vf cy, vf cz) {
   vf max_sq_dist = splat(-1.0f), one = splat(1.0f);
-#if PA3D_LEVEL >= 2
+#if PA3D_AVX >= 2
   asm("" : "+v"(one));
 #endif
   for (int64_t i = begin; i < end; i += 8 * PA3D_W) {
@@ -64,7 +64,7 @@ static int64_t find_first_equal(const float* d, int64_t begin, int64_t end, floa
 // points (n, 3) to three arrays: a structure of arrays.
 static void to_soa(const float* points, int64_t n, float* const (&axes)[3]) {
   int64_t i = 0;
-#if PA3D_LEVEL >= 2
+#if PA3D_AVX >= 2
   // Picks every third of 48 numbers: first from two vectors, then from that result and the third vector.
   alignas(64) int32_t near[3][16], far[3][16];
   for (int a = 0; a < 3; ++a)
@@ -80,6 +80,11 @@ static void to_soa(const float* points, int64_t n, float* const (&axes)[3]) {
       const __m512 part = _mm512_permutex2var_ps(v0, _mm512_load_si512(near[a]), v1);
       _mm512_storeu_ps(axes[a] + i, _mm512_permutex2var_ps(part, _mm512_load_si512(far[a]), v2));
     }
+  }
+#elif PA3D_NEON >= 1
+  for (; i + 4 <= n; i += 4) {
+    const float32x4x3_t xyz = vld3q_f32(points + 3 * i);
+    for (int a = 0; a < 3; ++a) vst1q_f32(axes[a] + i, xyz.val[a]);
   }
 #endif
   for (; i < n; ++i)

@@ -9,12 +9,20 @@
 //
 // int8: weights are rounded to [-127, 127] with one scale per column. Activations are rounded to [0, 255] with a scale
 // and a zero point per row, computed from the row itself. The sums of the weight columns remove the zero point again.
+// Arm multiplies signed by signed numbers, so there 128 is subtracted from activations and zero points. Products are
+// integers, so the results are the same.
+//
+// Tiles fit the registers. Of 32 on AVX-512, 12 x 2 hold sums; of 16 on AVX2, 6 x 2. NEON also has 32, but an operand
+// of its multiply_add may be one lane of a register. So four steps of eight rows are loaded at once, in 8 registers; 8
+// x 2 hold sums and two weights, 26 in all. That takes one load per four products; 12 x 2 sums with one element of A
+// loaded per product would take more than one per two. 16 sums are also enough to hide the latency of multiply-add on
+// four pipes, which is four cycles.
 //
 // Included inside foreach_isa.h, after vec.inl and math.inl.
 
 constexpr int kNV = 2;
 constexpr int kNR = kNV * PA3D_W;
-constexpr int kMR = PA3D_LEVEL >= 2 ? 12 : PA3D_LEVEL == 1 ? 6 : 4;
+constexpr int kMR = PA3D_AVX >= 2 ? 12 : PA3D_AVX == 1 ? 6 : PA3D_NEON >= 1 ? 8 : 4;
 
 // Rows of activations start at multiples of this many elements. Elements past the width are zero.
 constexpr int64_t kRowAlign = 64;
@@ -36,6 +44,13 @@ struct F32 {
   static constexpr int kPack = 1;  // elements of k in one 32-bit lane
   static constexpr bool kQuantized = false;
   static inline void multiply_add(vf& acc, const float* a, const float* w) { acc += splat(*a) * load(w); }
+#if PA3D_NEON >= 1
+  // acc plus the products of one step. The lane of `a` that belongs to the step is broadcast.
+  template <int kLane>
+  static inline vf multiply_add_lane(vf acc, vi a, vi w) {
+    return (vf)vfmaq_laneq_f32((float32x4_t)acc, (float32x4_t)w, (float32x4_t)a, kLane);
+  }
+#endif
   static inline void store_f32(float* p, vf v) { store(p, v); }
   // Interleaves kPack rows of a matrix into one step of a panel: lane c holds element c of each row.
   static inline void interleave(const float* row, int64_t, float* out) {
@@ -44,7 +59,16 @@ struct F32 {
   static inline float from_f32(float v) { return v; }
 };
 
-#if PA3D_LEVEL >= 3
+#if PA3D_HAS_BF16
+// The bf16 number nearest to a finite v.
+static inline uint16_t to_bf16(float v) {
+  uint32_t bits;
+  std::memcpy(&bits, &v, 4);
+  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+#endif
+
+#if PA3D_AVX >= 3
 struct BF16 {
   typedef uint16_t Activation;
   typedef uint16_t Weight;
@@ -67,11 +91,7 @@ struct BF16 {
     _mm512_storeu_si512(out, _mm512_permutex2var_epi16(a, low, b));
     _mm512_storeu_si512(out + 32, _mm512_permutex2var_epi16(a, high, b));
   }
-  static inline uint16_t from_f32(float v) {
-    uint32_t bits;
-    std::memcpy(&bits, &v, 4);
-    return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-  }
+  static inline uint16_t from_f32(float v) { return to_bf16(v); }
 };
 
 struct I8 {
@@ -86,9 +106,46 @@ struct I8 {
     acc = (vi)_mm512_dpbusd_epi32((__m512i)acc, _mm512_set1_epi32(quad), _mm512_loadu_si512(w));
   }
 };
+#elif PA3D_NEON >= 2
+#if PA3D_HAS_BF16
+struct BF16 {
+  typedef uint16_t Activation;
+  typedef uint16_t Weight;
+  typedef vf Sum;
+  static constexpr int kPack = 2;
+  static constexpr bool kQuantized = false;
+  // acc (2, 2) plus the products of two rows of a with two rows of w, each of 8 bytes.
+  static inline vf multiply_add_2x2(vf acc, vi a, vi w) {
+    return (vf)vbfmmlaq_f32((float32x4_t)acc, (bfloat16x8_t)a, (bfloat16x8_t)w);
+  }
+  static inline void store_f32(uint16_t* p, vf v) { vst1_u16(p, (uint16x4_t)vcvt_bf16_f32((float32x4_t)v)); }
+  static inline void interleave(const uint16_t* row, int64_t stride, uint16_t* out) {
+    vst2q_u16(out, (uint16x8x2_t{{vld1q_u16(row), vld1q_u16(row + stride)}}));
+  }
+  static inline uint16_t from_f32(float v) { return to_bf16(v); }
+};
 #endif
 
-#if PA3D_LEVEL >= 3
+struct I8 {
+  typedef int8_t Activation;
+  typedef int8_t Weight;
+  typedef vi Sum;
+  static constexpr int kPack = 4;
+  static constexpr bool kQuantized = true;
+#if PA3D_NEON >= 3
+  static inline vi multiply_add_2x2(vi acc, vi a, vi w) {
+    return (vi)vmmlaq_s32((int32x4_t)acc, (int8x16_t)a, (int8x16_t)w);
+  }
+#else
+  template <int kLane>
+  static inline vi multiply_add_lane(vi acc, vi a, vi w) {
+    return (vi)vdotq_laneq_s32((int32x4_t)acc, (int8x16_t)w, (int8x16_t)a, kLane);
+  }
+#endif
+};
+#endif
+
+#if PA3D_HAS_INT8
 // Quantizes one float32 row to an int8 operand: value = scale * (q - zero_point). Zero is represented exactly.
 static inline void quantize_row(const float* row, int64_t width, const ActivationView<I8>& out) {
   vf low = vf{}, high = vf{};
@@ -101,11 +158,23 @@ static inline void quantize_row(const float* row, int64_t width, const Activatio
   *out.scale = scale;
   *out.zero_point = static_cast<int32_t>(zero_point);
   const vf factor = splat(1.0f / scale), shift = splat(zero_point);
+#if PA3D_NEON >= 2
+  *out.zero_point -= 128;
+  for (int64_t i = 0; i < width; i += 16) {
+    int16x4_t q[4];
+    for (int j = 0; j < 4; ++j) {
+      const vf value = load(row + i + 4 * j) * factor + shift;
+      q[j] = vqmovn_s32(vsubq_s32(vcvtnq_s32_f32((float32x4_t)value), vdupq_n_s32(128)));
+    }
+    vst1q_s8(out.data + i, vcombine_s8(vqmovn_s16(vcombine_s16(q[0], q[1])), vqmovn_s16(vcombine_s16(q[2], q[3]))));
+  }
+#else
   for (int64_t i = 0; i < width; i += PA3D_W) {
     const __m512i q = _mm512_cvtps_epi32((__m512)(load(row + i) * factor + shift));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(out.data + i),
                      _mm512_cvtusepi32_epi8(_mm512_max_epi32(q, _mm512_setzero_si512())));
   }
+#endif
 }
 #endif
 
@@ -194,12 +263,14 @@ struct PackedWeight {
 };
 
 // Bytes that a tile prefetches in each of its k / kPack steps. A panel is longer than what the hardware prefetches.
-// With this, it is loaded completely while the tiles of the previous panel are multiplied.
-constexpr int64_t kPrefetchBytes = 32;
+// With this, it is loaded completely while the tiles of the previous panel are multiplied. On NEON a panel has 32 bytes
+// per step, so two tiles suffice.
+constexpr int64_t kPrefetchBytes = PA3D_NEON >= 1 ? 16 : 32;
 
 // tile (kRows, kNR) = A (kRows, k) times one panel. Sums have 32 bits: integers for int8, otherwise float32. Rows of
 // the tile are `tile_stride` apart. kStep: bytes from one lane of a row of A to the next. It is 4 (contiguous rows)
 // unless A is itself a panel (gemm_tn.inl).
+#if PA3D_NEON == 0
 template <class T, int kRows, int kStep = 4>
 static __attribute__((noinline)) void microkernel(const typename T::Activation* a, int64_t stride,
                                                   const typename T::Weight* w, int64_t k, void* tile,
@@ -235,6 +306,9 @@ static __attribute__((noinline)) void microkernel(const typename T::Activation* 
 #pragma GCC unroll 2
     for (int j = 0; j < kNV; ++j) std::memcpy(out + 4 * j * PA3D_W, &acc[i][j], sizeof(Sum));
 }
+#else
+#include "gemm_neon.inl"
+#endif
 
 // The same for `rows` <= kRows rows. By default it prefetches what follows the panel.
 template <class T, int kRows>
@@ -250,7 +324,7 @@ static inline void microkernel_rows(int rows, const typename T::Activation* a, i
   }
 }
 
-#if PA3D_LEVEL >= 3
+#if PA3D_HAS_INT8
 // Integer sums to floats, in place.
 static inline void dequantize(const PackedWeight<I8>& w, const float* row_scale, const int32_t* row_zero_point,
                               int rows, int64_t column, float* tile) {

@@ -2,11 +2,13 @@
 // operands are packed as the panels of gemm.inl, with rows in the place of k, so the microkernel is the same. A weight
 // matrix W packed this way is the operand of a product with W instead of W^T. Included after gemm.inl.
 
-#if PA3D_LEVEL >= 3
+#if PA3D_AVX >= 3
 static inline vf load(const uint16_t* p) {
   const __m256i bf16 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(bf16), 16);
 }
+#elif PA3D_HAS_BF16
+static inline vf load(const uint16_t* p) { return (vf)vshll_n_u16(vld1_u16(p), 16); }
 #endif
 
 // Stores one vector of columns of two consecutive rows, interleaved as in RowPanels.
@@ -16,11 +18,14 @@ static inline void store_row_pair(typename T::Activation* out, vf first, vf seco
     store(out, first);
     store(out + kNR, second);
   } else {
-#if PA3D_LEVEL >= 3
+#if PA3D_AVX >= 3
     const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
                                            21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
     const __m512i both = (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
     _mm512_storeu_si512(out, _mm512_permutexvar_epi16(order, both));
+#elif PA3D_HAS_BF16
+    vst2_u16(out, (uint16x4x2_t{{(uint16x4_t)vcvt_bf16_f32((float32x4_t)first),
+                                 (uint16x4_t)vcvt_bf16_f32((float32x4_t)second)}}));
 #endif
   }
 }

@@ -1,9 +1,5 @@
 #include "interpolate.h"
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -11,6 +7,7 @@
 #include <vector>
 
 #include "cpuid.h"
+#include "intrinsics.h"
 #include "knn.h"
 #include "parallel.h"
 

@@ -36,6 +36,7 @@ class Json {
   double number(const char* what) const;
   int64_t integer(const char* what) const;  // a whole number from -2^53 to 2^53
   bool boolean(const char* what) const;
+  bool is_null() const { return std::holds_alternative<std::nullptr_t>(value_); }
   bool is_string() const { return std::holds_alternative<std::string>(value_); }
 
  private:

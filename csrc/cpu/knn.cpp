@@ -1,15 +1,12 @@
 #include "knn.h"
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 #include <algorithm>
 #include <cstring>
 #include <limits>
 #include <vector>
 
 #include "cpuid.h"
+#include "intrinsics.h"
 #include "parallel.h"
 
 #define PA3D_SOURCE "knn.inl"

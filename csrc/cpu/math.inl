@@ -3,8 +3,10 @@
 
 // The nearest integer.
 static inline vf vround(vf v) {
-#if PA3D_LEVEL >= 2
+#if PA3D_AVX >= 2
   return (vf)_mm512_roundscale_ps((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#elif PA3D_NEON >= 1
+  return (vf)vrndnq_f32((float32x4_t)v);
 #else
   const vf round_bias = splat(12582912.0f);  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
   return (v + round_bias) - round_bias;
@@ -13,7 +15,7 @@ static inline vf vround(vf v) {
 
 // v * 2^n for an integer n in [-126, 127].
 static inline vf vldexp(vf v, vf n) {
-#if PA3D_LEVEL >= 2
+#if PA3D_AVX >= 2
   return (vf)_mm512_scalef_ps((__m512)v, (__m512)n);
 #else
   const vi exponent = (__builtin_convertvector(n, vi) + 127) << 23;

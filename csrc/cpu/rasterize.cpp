@@ -1,15 +1,12 @@
 #include "rasterize.h"
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
 
 #include "cpuid.h"
+#include "intrinsics.h"
 #include "parallel.h"
 
 namespace pa3d {

@@ -3,7 +3,7 @@ namespace PA3D_NS {
 
 // Draws kLanes columns of `rows` rows. e: the edge functions at the first pixel. Lanes beyond the triangle fail the
 // edge tests. Lanes beyond the image are in the padding of the rows.
-#if PA3D_LEVEL >= 2
+#if PA3D_AVX >= 2
 constexpr int64_t kLanes = 8;
 
 static inline __m512d broadcast(double x) { return _mm512_set1_pd(x); }
@@ -38,7 +38,7 @@ static inline void draw_columns(const TriangleSetup& t, const double* e, int64_t
     id += stride;
   }
 }
-#elif PA3D_LEVEL == 1
+#elif PA3D_AVX == 1
 constexpr int64_t kLanes = 4;
 
 static inline __m256d broadcast(double x) { return _mm256_set1_pd(x); }
@@ -74,6 +74,46 @@ static inline void draw_columns(const TriangleSetup& t, const double* e, int64_t
     e0 = _mm256_add_pd(e0, down0);
     e1 = _mm256_add_pd(e1, down1);
     e2 = _mm256_add_pd(e2, down2);
+    key += stride;
+    id += stride;
+  }
+}
+#elif PA3D_NEON >= 1
+constexpr int64_t kLanes = 4;
+
+static inline void draw_columns(const TriangleSetup& t, const double* e, int64_t rows, int32_t face, float* key,
+                                int32_t* id, int64_t stride) {
+  const float64x2_t lanes[2] = {{0, 1}, {2, 3}};
+  float64x2_t edge[3][2], down[3], min_edge[3];
+  for (int i = 0; i < 3; ++i) {
+    down[i] = vdupq_n_f64(t.step_y[i]);
+    min_edge[i] = vdupq_n_f64(t.min_edge[i]);
+    for (int half = 0; half < 2; ++half)
+      edge[i][half] = vaddq_f64(vdupq_n_f64(e[i]), vmulq_f64(lanes[half], vdupq_n_f64(t.step_x[i])));
+  }
+  const int32x4_t faces = vdupq_n_s32(face);
+  for (;;) {
+    uint64x2_t inside[2];
+    for (int half = 0; half < 2; ++half)
+      inside[half] = vandq_u64(vandq_u64(vcgeq_f64(edge[0][half], min_edge[0]), vcgeq_f64(edge[1][half], min_edge[1])),
+                               vcgeq_f64(edge[2][half], min_edge[2]));
+    const uint32x4_t lanes_inside = vcombine_u32(vmovn_u64(inside[0]), vmovn_u64(inside[1]));
+    if (vmaxvq_u32(lanes_inside) != 0) {
+      float32x2_t halves[2];
+      for (int half = 0; half < 2; ++half) {
+        const float64x2_t sum =
+            vaddq_f64(vaddq_f64(vmulq_n_f64(edge[0][half], t.q[0]), vmulq_n_f64(edge[1][half], t.q[1])),
+                      vmulq_n_f64(edge[2][half], t.q[2]));
+        halves[half] = vcvt_f32_f64(vmulq_n_f64(sum, t.inverse_area));
+      }
+      const float32x4_t inverse_depth = vcombine_f32(halves[0], halves[1]), old = vld1q_f32(key);
+      const uint32x4_t nearer = vandq_u32(lanes_inside, vcgtq_f32(inverse_depth, old));
+      vst1q_f32(key, vbslq_f32(nearer, inverse_depth, old));
+      vst1q_s32(id, vbslq_s32(nearer, faces, vld1q_s32(id)));
+    }
+    if (--rows == 0) return;
+    for (int i = 0; i < 3; ++i)
+      for (int half = 0; half < 2; ++half) edge[i][half] = vaddq_f64(edge[i][half], down[i]);
     key += stride;
     id += stride;
   }

@@ -122,8 +122,11 @@ Normalization normalization(const float* points, int64_t n) {
 void normalize(const float* points, int64_t n, const Normalization& norm, const int axes[3], int threads, float* out) {
   parallel_for(n, kPointsPerTask, threads, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
-      for (int a = 0; a < 3; ++a)
-        out[3 * i + a] = static_cast<float>((points[3 * i + axes[a]] - norm.center[axes[a]]) / norm.radius);
+      for (int a = 0; a < 3; ++a) {
+        const int axis = axes[a] < 0 ? ~axes[a] : axes[a];
+        const float value = static_cast<float>((points[3 * i + axis] - norm.center[axis]) / norm.radius);
+        out[3 * i + a] = axes[a] < 0 ? -value : value;
+      }
   });
 }
 

@@ -14,7 +14,7 @@ struct Normalization {
 // That of points (n, 3): center 0 and radius 1 if the points are already normalised up to rounding; radius 0 if all
 // points are equal.
 Normalization normalization(const float* points, int64_t n);
-// out (n, 3): column a is axis axes[a] of (points - center) / radius.
+// out (n, 3): column a is axis axes[a] of (points - center) / radius; an axis of ~i is minus axis i.
 void normalize(const float* points, int64_t n, const Normalization& norm, const int axes[3], int threads, float* out);
 
 // Divides rows (n, dim) by their norms. Returns false if a row is zero or not finite.

@@ -3,8 +3,13 @@
 
 // How many distances are <= bound.
 static inline int count_up_to(const float* d, int64_t padded, float bound) {
-  int count = 0;
   const vf limit = splat(bound);
+#if PA3D_NEON >= 1
+  vi counts = {};
+  for (int64_t i = 0; i < padded; i += PA3D_W) counts -= load(d + i) <= limit;  // a comparison that holds gives -1
+  return vaddvq_s32((int32x4_t)counts);
+#endif
+  int count = 0;
   for (int64_t i = 0; i < padded; i += PA3D_W) count += __builtin_popcount(mask_less_equal(load(d + i), limit));
   return count;
 }
@@ -34,7 +39,7 @@ static inline void write_smallest(uint64_t* keys, int64_t m, int64_t k, int64_t*
     index[rank] = static_cast<int64_t>(key & 0xffffffffu);
     if (sq_dist) std::memcpy(sq_dist + rank, &bits, 4);
   };
-#if PA3D_LEVEL >= 2
+#if PA3D_AVX >= 2
   // With few candidates: the rank of a key is the number of smaller keys. No two keys are equal, because their indices
   // differ.
   if (m <= 128) {

@@ -1,10 +1,6 @@
 // flags: fast
 #include "text.h"
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -15,6 +11,7 @@
 
 #include "buffer.h"
 #include "cpuid.h"
+#include "intrinsics.h"
 #include "parallel.h"
 
 #define PA3D_SOURCE "text.inl"

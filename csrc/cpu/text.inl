@@ -8,6 +8,14 @@ namespace PA3D_NS {
 
 typedef int16_t vs_unaligned __attribute__((vector_size(PA3D_W * 2), aligned(2), may_alias));
 
+static inline vf load_int16(const int16_t* p) {
+#if PA3D_NEON >= 1
+  return (vf)vcvtq_f32_s32(vmovl_s16(vld1_s16(p)));  // g++ 12 would convert one number at a time
+#else
+  return __builtin_convertvector(*reinterpret_cast<const vs_unaligned*>(p), vf);
+#endif
+}
+
 // An int16 matrix (n, k) with a scale per row, in the panels that gemm.inl has for float32. A panel is converted to
 // float32 right before its product. So loading, storing and streaming the weights takes half the memory.
 struct PackedInt16 {
@@ -31,8 +39,7 @@ struct PackedInt16 {
   }
   void dequantize_panel(int64_t panel, float* out) const {
     const int16_t* in = data.data() + panel * k * kNR;
-    for (int64_t i = 0; i < k * kNR; i += PA3D_W)
-      store(out + i, __builtin_convertvector(*reinterpret_cast<const vs_unaligned*>(in + i), vf));
+    for (int64_t i = 0; i < k * kNR; i += PA3D_W) store(out + i, load_int16(in + i));
   }
 };
 
@@ -231,8 +238,7 @@ class TextEncoderOf : public TextEncoder {
     const float* position_row = position_embedding_ + position * c_.width;
     const vf scale = splat(token_scale_[id]);
     for (int64_t i = 0; i < c_.width; i += PA3D_W)
-      store(row + i, __builtin_convertvector(*reinterpret_cast<const vs_unaligned*>(embedding + i), vf) * scale +
-                         load(position_row + i));
+      store(row + i, load_int16(embedding + i) * scale + load(position_row + i));
     embedding_norm_.normalize(row, c_.width, c_.norm_eps);
   }
 

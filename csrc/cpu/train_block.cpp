@@ -1,10 +1,6 @@
 // flags: fast
 #include "train_block.h"
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -14,11 +10,10 @@
 
 #include "buffer.h"
 #include "cpuid.h"
+#include "intrinsics.h"
 #include "parallel.h"
 
-#if defined(__x86_64__)
 #define PA3D_WITH_BF16
-#endif
 #define PA3D_SOURCE "train_block.inl"
 #include "foreach_isa.h"
 
@@ -27,6 +22,8 @@ namespace pa3d {
 std::unique_ptr<BlockTrainer> make_block_trainer(Precision precision) {
 #if defined(__x86_64__)
   if (precision == Precision::bf16 && supports(precision)) return avx512_bf16::block_trainer_bf16();
+#elif defined(PA3D_NEON_EXTENSIONS)
+  if (precision == Precision::bf16 && supports(precision)) return neon_bf16::block_trainer_bf16();
 #endif
   if (precision != Precision::fp32)
     throw std::invalid_argument("training kernels take fp32, and bf16 on processors that have it");

@@ -429,7 +429,7 @@ class BlockTrainerOf : public BlockTrainer {
   std::vector<WeightGrads> weight_grads_;  // of the groups
 };
 
-#if PA3D_LEVEL < 3
+#if !PA3D_HAS_BF16
 static std::unique_ptr<BlockTrainer> block_trainer_fp32() { return std::make_unique<BlockTrainerOf<F32>>(); }
 #else
 static std::unique_ptr<BlockTrainer> block_trainer_bf16() { return std::make_unique<BlockTrainerOf<BF16>>(); }

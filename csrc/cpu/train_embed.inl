@@ -407,7 +407,7 @@ class EmbedTrainerOf : public EmbedTrainer {
   std::vector<Workspace> workspaces_;
 };
 
-#if PA3D_LEVEL < 3
+#if !PA3D_HAS_BF16
 static std::unique_ptr<EmbedTrainer> embed_trainer_fp32() { return std::make_unique<EmbedTrainerOf<F32>>(); }
 #else
 static std::unique_ptr<EmbedTrainer> embed_trainer_bf16() { return std::make_unique<EmbedTrainerOf<BF16>>(); }

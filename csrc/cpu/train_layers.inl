@@ -1,8 +1,8 @@
 // The layers of a transformer block in training, forward and backward: products over many rows, LayerNorm, attention.
 // Included inside foreach_isa.h, after gemm.inl, gemm_tn.inl and attention.inl.
 
-// Rows that stay in the cache while all panels are multiplied; a multiple of every kMR.
-constexpr int64_t kRowsPerStep = 132;
+// Rows that stay in the cache while all panels are multiplied; a multiple of kMR.
+constexpr int64_t kRowsPerStep = 132 / kMR * kMR;
 
 // gemm() over contiguous rows, kRowsPerStep at a time.
 template <class T, class Prologue, class Epilogue>

@@ -1,7 +1,8 @@
 """The command line. One module per command; options, output and progress are what they share.
 
-Only typer is imported at the top, so that help and wrong options answer at once. A command imports numpy, the engine,
-the report and rich when it runs. torch is imported only
+Little is imported at the top, so that help and wrong options answer at once. typer is imported for them, but not for a
+command that pa3d.cli.arguments can parse. A command imports numpy, the engine, the report and rich when it runs. torch
+is imported only
 
 - by `convert`, `prepare` and `train`, by `eval` for labels in .pt files, and for `--model` with the published pickle
 - for a `--device` other than cpu
@@ -19,11 +20,13 @@ import threading
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
+from pa3d.cli.arguments import Option, echo, for_typer, parse
 from pa3d.errors import InputError
+
+if TYPE_CHECKING:
+    import typer
 
 # The commands, in the order in which help lists them. Each is a function of that name, with _ for -, in its module of
 # pa3d.cli.
@@ -39,6 +42,7 @@ COMMANDS = (
     "harvest",
     "synth",
     "prepare",
+    "serve",
 )
 # Commands with commands of their own: the module that has them as `app`.
 GROUPS = {"train": "train", "eval": "evaluate"}
@@ -46,6 +50,8 @@ GROUPS = {"train": "train", "eval": "evaluate"}
 
 def make_app(commands: Sequence[str] = (*COMMANDS, *GROUPS)) -> typer.Typer:
     """The command line with these commands only, because building all takes time (scripts/compare_startup.py)."""
+    import typer
+
     app = typer.Typer(
         add_completion=False,
         rich_markup_mode=None,
@@ -53,24 +59,26 @@ def make_app(commands: Sequence[str] = (*COMMANDS, *GROUPS)) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
         help="Name the parts of 3D shapes from free text.",
     )
-    app.callback(invoke_without_command=True)(root)
+    app.callback(invoke_without_command=True)(for_typer(root))
     for name in commands:
         function = name.replace("-", "_")
         module = import_module(f"pa3d.cli.{GROUPS.get(name, function)}")
         if name in GROUPS:
             app.add_typer(module.app, name=name)
         else:
-            app.command()(getattr(module, function))
+            app.command()(for_typer(getattr(module, function)))
     return app
 
 
 def root(
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+    version: Annotated[bool, Option("--version", help="Show the version and exit.")] = False,
 ) -> None:
     if version:
+        import typer
+
         from pa3d import __version__
 
-        typer.echo(f"pa3d {__version__}")
+        echo(f"pa3d {__version__}")
         raise typer.Exit
 
 
@@ -78,7 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code.
 
     0: success. 1: standard output could not be written (full disk, closed pipe), or a bug of pa3d. 2: invalid input,
-    output files that cannot be written, or not enough memory. 130: interrupted by Ctrl-C. 143: ended by SIGTERM.
+    output files that cannot be written, or not enough memory. 3: some of many files could not be segmented. 130:
+    interrupted by Ctrl-C. 143: ended by SIGTERM.
     """
     args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     _prepare_streams()
@@ -86,14 +95,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.showwarning = _show_warning
     debug = "--debug" in args  # read here, because it also holds for errors in the options
     try:
-        wanted = args[0] if args[0] in (*COMMANDS, *GROUPS) else None
-        app = make_app((wanted,)) if wanted else make_app()
-        code = app(args, prog_name="pa3d", standalone_mode=False)
+        code = _run(args)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except KeyboardInterrupt:
-        return 130
-    except typer.Abort:
         return 130
     except _Terminated:
         return 128 + signal.SIGTERM
@@ -112,6 +117,24 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _report(error, f"{error.format_message().rstrip('.')}; see pa3d --help", 2, debug)
         what = f"{type(error).__name__}: {error}"
         return _report(error, f"{what}; this is a bug of pa3d, --debug shows where", 1, debug)
+
+
+def _run(args: list[str]) -> Any:
+    """Run a command by pa3d.cli.arguments if it is spelled plainly, else by typer."""
+    name = args[0]
+    if name in COMMANDS:
+        function = name.replace("-", "_")
+        command = getattr(import_module(f"pa3d.cli.{function}"), function)
+        arguments = parse(command, args[1:])
+        if arguments is not None:
+            return command(**arguments)
+    import typer
+
+    app = make_app((name,) if name in (*COMMANDS, *GROUPS) else (*COMMANDS, *GROUPS))
+    try:
+        return app(args, prog_name="pa3d", standalone_mode=False)
+    except typer.Abort:
+        return 130
 
 
 class _Terminated(BaseException):

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from pa3d.cli.arguments import for_typer
 from pa3d.cli.options import Debug, Device, Fresh, Json, Model, Patches, Precision, Quiet
 from pa3d.cli.output import print_files, print_json
 from pa3d.cli.progress import progress_bar
@@ -36,6 +37,7 @@ app = typer.Typer(
 
 
 @app.command()
+@for_typer
 def run(
     dataset: Annotated[
         str, typer.Argument(metavar="DATASET", help=f"One of {', '.join(LAYOUTS)}.", show_default=False)
@@ -58,7 +60,7 @@ def run(
     split: Annotated[
         str | None, typer.Option(metavar="NAME", help="The split.  [default: the one that papers report]")
     ] = None,
-    up: Annotated[str, typer.Option(metavar="x|y|z", help="Which axis of the dataset points up.")] = "y",
+    up: Annotated[str, typer.Option(metavar="AXIS", help="Which axis of the dataset points up.")] = "y",
     method: Annotated[
         str,
         typer.Option(
@@ -175,6 +177,7 @@ def run(
 
 
 @app.command()
+@for_typer
 def compare(
     a: Annotated[
         Path, typer.Argument(metavar="A.json", help="results.json of the first evaluation.", show_default=False)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import typer
-
+from pa3d.cli.arguments import echo
 from pa3d.cli.options import Debug, Json
 from pa3d.cli.output import print_json
 from pa3d.errors import InputError
@@ -39,7 +38,7 @@ def info(json: Json = False, debug: Debug = False) -> None:
         print_json(facts)
         return
     for name, text in describe(facts):
-        typer.echo(f"{name:<14}{text}")
+        echo(f"{name:<14}{text}")
 
 
 def installation() -> dict[str, Any]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from pa3d.cli.arguments import Option, echo
 from pa3d.cli.options import (
     Category,
     Columns,
@@ -29,11 +28,11 @@ def keypoints(
     file: ShapeFile,
     names: Annotated[
         str | None,
-        typer.Option("--names", metavar="NAMES", help='What to find, such as "tip of the leg, seat".'),
+        Option("--names", metavar="NAMES", help='What to find, such as "tip of the leg, seat".'),
     ] = None,
     like: Annotated[
         list[Path] | None,
-        typer.Option(
+        Option(
             "--like",
             metavar="JSON",
             help="An annotated shape: find the points that are like its points, instead of names. May be repeated.",
@@ -41,11 +40,11 @@ def keypoints(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", metavar="FOLDER", help="Where the files go.  [default: ./NAME-keypoints]"),
+        Option("-o", "--out", metavar="FOLDER", help="Where the files go.  [default: ./NAME-keypoints]"),
     ] = None,
     category: Category = None,
     count: Annotated[
-        int, typer.Option("-n", "--count", min=1, metavar="N", help="How many keypoints to find for each name.")
+        int, Option("-n", "--count", min=1, metavar="N", help="How many keypoints to find for each name.")
     ] = 1,
     up: Up = None,
     columns: Columns = None,
@@ -87,5 +86,5 @@ def keypoints(
         width = max(len(name) for name in result.names)
         for keypoint in result.found:
             position = ", ".join(f"{value:.4g}" for value in keypoint.position)
-            typer.echo(f"{keypoint.name:<{width}}  {keypoint.score:.2f}  ({position})")
+            echo(f"{keypoint.name:<{width}}  {keypoint.score:.2f}  ({position})")
         print_files(folder, ", ".join(path.name for path in files.values()))

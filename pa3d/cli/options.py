@@ -1,4 +1,4 @@
-"""Options that several commands share, and the parsing of their values. Imports only typer."""
+"""Options that several commands share, and the parsing of their values. Imports no typer."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from pa3d.cli.arguments import Argument, Option
 from pa3d.errors import InputError
 
 # Commas and semicolons: Latin, Arabic, N'Ko, Ethiopic, Mongolian, Chinese and Japanese, Lisu, Vai, Bamum.
@@ -16,55 +15,57 @@ SEPARATORS = re.compile(
     "[,;\n\r\u060c\u061b\u07f8\u1363\u1364\u1802\u1808\u3001\ua4fe\ua60d\ua6f5\ua6f6\ufe10\ufe11\ufe14\ufe50\ufe51\ufe54\uff0c\uff1b\uff64]"
 )
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing unless something goes wrong.")]
-Json = Annotated[bool, typer.Option("--json", help="Print a summary as JSON and nothing else.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Quiet = Annotated[bool, Option("--quiet", "-q", help="Print nothing unless something goes wrong.")]
+Json = Annotated[bool, Option("--json", help="Print a summary as JSON and nothing else.")]
+Debug = Annotated[bool, Option("--debug", help="Show the traceback of an error.")]
 Fresh = Annotated[
     bool,
-    typer.Option("--fresh", help="Discard what an earlier run left in the folder, and start over.  [default: resume]"),
+    Option("--fresh", help="Discard what an earlier run left in the folder, and start over.  [default: resume]"),
 ]
 
-ShapeFile = Annotated[Path, typer.Argument(metavar="FILE", help="A mesh or a point cloud.", show_default=False)]
+ShapeFile = Annotated[Path, Argument(metavar="FILE", help="A mesh or a point cloud.", show_default=False)]
 PartNames = Annotated[
     str,
-    typer.Option(
+    Option(
         "--parts",
         metavar="NAMES",
         help='Part names: "seat, back, leg", or a text file with one name per line.',
         show_default=False,
     ),
 ]
-Category = Annotated[
-    str | None, typer.Option(metavar="WORD", help='What the object is, if you know it, such as "chair".')
-]
+Category = Annotated[str | None, Option(metavar="WORD", help='What the object is, if you know it, such as "chair".')]
 Up = Annotated[
     str | None,
-    typer.Option(metavar="x|y|z", help="Which axis of the file points up.  [default: y]", show_default=False),
+    Option(
+        metavar="AXIS",
+        help="Which axis of the file points up: x, y, z, -x, -y or -z.  [default: y]",
+        show_default=False,
+    ),
 ]
 Columns = Annotated[
     str | None,
-    typer.Option(
+    Option(
         metavar="X,Y,Z",
         help="Which columns of a table are x, y and z: names from its header, or numbers from 1.  [default: those "
         "named x, y, z, or the first three]",
         show_default=False,
     ),
 ]
-Sample = Annotated[str, typer.Option(metavar="N|all", help="How many surface points the encoder sees.")]
+Sample = Annotated[str, Option(metavar="N|all", help="How many surface points the encoder sees.")]
 Assign = Annotated[
     str | None,
-    typer.Option(
+    Option(
         metavar="smooth|nearest|membership",
         help="How points get their scores from patches. nearest: from the nearest patch centre; smooth: from the three "
         "nearest centres, weighted by inverse distance; membership: the mean of the patches that contain the nearest "
         "sampled point.  [default: as the checkpoint says]",
     ),
 ]
-SampleSeed = Annotated[int, typer.Option(min=0, metavar="N", help="Random seed of the surface samples.")]
+SampleSeed = Annotated[int, Option(min=0, metavar="N", help="Random seed of the surface samples.")]
 
 Model = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--model",
         metavar="MODEL",
         help="Used instead of the embedded model: a .safetensors checkpoint of pa3d, a folder written by "
@@ -73,25 +74,25 @@ Model = Annotated[
 ]
 TextVectorsFile = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--text-vectors",
         metavar="FILE",
         help="Take the vectors of the names from a file that pa3d embed-text wrote. The text encoder is not needed.",
     ),
 ]
 Precision = Annotated[
-    str, typer.Option(metavar="auto|fp32|bf16|int8", help="Compute precision: the number format of the encoder.")
+    str, Option(metavar="auto|fp32|bf16|int8", help="Compute precision: the number format of the encoder.")
 ]
 Device = Annotated[
-    str, typer.Option(metavar="DEVICE", help="cpu, which does not need torch, or a torch device such as cuda.")
+    str, Option(metavar="DEVICE", help="cpu, which does not need torch, or a torch device such as cuda.")
 ]
 Threads = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Threads of the encoder.  [default: OMP_NUM_THREADS, or all processors]"),
+    Option(min=1, metavar="N", help="Threads of the encoder.  [default: OMP_NUM_THREADS, or all processors]"),
 ]
 Patches = Annotated[
     int | None,
-    typer.Option(
+    Option(
         min=1,
         metavar="N",
         help="How many patches (groups of neighbouring points) a shape is divided into. More patches find smaller "

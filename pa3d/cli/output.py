@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import typer
-
+from pa3d.cli.arguments import echo
 from pa3d.errors import InputError
 
 
@@ -18,7 +17,7 @@ def print_json(value: dict[str, Any]) -> None:
     """Print a value as JSON. Paths and other objects become their text."""
     import json
 
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=not writes_unicode(), default=str))
+    echo(json.dumps(value, indent=2, ensure_ascii=not writes_unicode(), default=str))
 
 
 def writes_unicode() -> bool:
@@ -34,21 +33,24 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 def print_files(folder: Path, what: str) -> None:
     """The last line of a command: the folder, and what is in it now."""
-    typer.echo(f"{folder}{os.sep}: {what}")
+    echo(f"{folder}{os.sep}: {what}")
 
 
 def check_can_write(folder: Path) -> None:
     """Raise InputError unless the folder can be written to, or can be created. Leaves nothing behind."""
-    from tempfile import TemporaryFile
-
     from pa3d.atomic import check_writable_folder
 
     check_writable_folder(folder)
     existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+    # Permissions are not enough: for root every folder looks writable, even those of /proc. Not by tempfile, whose
+    # import takes longer than a short command has.
+    probe = existing / f".{os.urandom(4).hex()}.tmp"
     try:
-        # Permissions are not enough: for root every folder looks writable, even those of /proc.
-        with TemporaryFile(dir=existing) as file:
-            file.write(b"pa3d")
+        try:
+            with open(probe, "xb") as file:
+                file.write(b"pa3d")
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another output folder") from error
 

@@ -53,7 +53,7 @@ def prepare(
     ] = 128,
     patch_size: Annotated[int, typer.Option(metavar="N", help="Points per patch.")] = 32,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Random seed of the points.")] = 0,
-    up: Annotated[str, typer.Option(metavar="x|y|z", help="Which axis points up, for files that do not say.")] = "y",
+    up: Annotated[str, typer.Option(metavar="AXIS", help="Which axis points up, for files that do not say.")] = "y",
     grey: Annotated[bool, typer.Option("--grey", help="Draw the views without colours and textures.")] = False,
     shard_size: Annotated[int, typer.Option(metavar="N", help="Shapes per shard.")] = 500,
     layout: Annotated[

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
+from pa3d.cli.arguments import Option, echo
 from pa3d.cli.options import (
     Assign,
     Columns,
@@ -28,7 +27,7 @@ from pa3d.cli.output import print_json
 def profile(
     file: ShapeFile,
     parts: PartNames,
-    calls: Annotated[int, typer.Option("-n", "--calls", min=1, metavar="N", help="How many calls are timed.")] = 50,
+    calls: Annotated[int, Option("-n", "--calls", min=1, metavar="N", help="How many calls are timed.")] = 50,
     columns: Columns = None,
     sample: Sample = "2048",
     assign: Assign = None,
@@ -68,6 +67,6 @@ def profile(
         facts = {"name": shape.name, "points": len(shape.points), "parts": len(names), "calls": calls}
         print_json({**facts, "precision": segmenter.precision, "once": timer.seconds, "stages": stages})
         return
-    typer.echo(f"{shape.name}: {len(shape.points):,} points, {segmenter.precision}, {calls} calls")
-    typer.echo(table({p: {stage: found[p] for stage, found in stages.items()} for p in ("p50", "p90", "p99")}))
-    typer.echo("once: " + ", ".join(f"{stage} {1e3 * spent:.1f} ms" for stage, spent in timer.seconds.items()))
+    echo(f"{shape.name}: {len(shape.points):,} points, {segmenter.precision}, {calls} calls")
+    echo(table({p: {stage: found[p] for stage, found in stages.items()} for p in ("p50", "p90", "p99")}))
+    echo("once: " + ", ".join(f"{stage} {1e3 * spent:.1f} ms" for stage, spent in timer.seconds.items()))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from pa3d.cli.arguments import Argument, Option, echo
 from pa3d.cli.options import (
     Assign,
     Category,
@@ -29,29 +28,38 @@ from pa3d.cli.options import (
 )
 from pa3d.cli.output import check_can_write, print_files, print_json, writes_unicode
 from pa3d.cli.progress import spinner
+from pa3d.errors import InputError
 
 if TYPE_CHECKING:
     from pa3d.segment import Segmentation
 
 
 def segment(
-    file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE",
-            help="A mesh (GLB, OBJ, PLY, STL ...) or a point cloud (PLY, PCD, XYZ, NPY ...): see docs/files.md.",
+    files: Annotated[
+        list[Path] | None,
+        Argument(
+            metavar="FILES",
+            help="A mesh (GLB, OBJ, PLY, STL ...) or a point cloud (PLY, PCD, XYZ, NPY ...): see docs/files.md. Or "
+            "many: files, folders, which are searched with all subfolders, and lists (.txt, .lst) with one path per "
+            "line.",
             show_default=False,
         ),
-    ],
+    ] = None,
+    *,
     parts: PartNames,
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", metavar="FOLDER", help="Where the files go.  [default: ./NAME-parts]"),
+        Option(
+            "-o",
+            "--out",
+            metavar="FOLDER",
+            help="Where the files go. Of many, each has a folder here, named by its path.  [default: ./NAME-parts]",
+        ),
     ] = None,
     category: Category = None,
     none: Annotated[
         float | None,
-        typer.Option(
+        Option(
             min=0,
             max=1,
             metavar="T",
@@ -62,15 +70,15 @@ def segment(
     ] = None,
     up: Annotated[
         str | None,
-        typer.Option(
-            metavar="x|y|z|auto",
-            help="Which axis of the file points up. auto tries 26 directions and takes the one in which the names "
-            "fit best; the encoder runs 26 times.  [default: y]",
+        Option(
+            metavar="AXIS|auto",
+            help="Which axis of the file points up: x, y, z, -x, -y or -z. auto tries 26 directions and takes the "
+            "one in which the names fit best; the encoder runs 26 times.  [default: y]",
         ),
     ] = None,
     nan: Annotated[
         str,
-        typer.Option(
+        Option(
             metavar="skip|error",
             help="Points of a cloud with NaN or infinite coordinates: label them -1, or refuse the file.",
         ),
@@ -86,30 +94,82 @@ def segment(
     device: Device = "cpu",
     threads: Threads = None,
     no_refine: Annotated[
-        bool, typer.Option("--no-refine", help="Do not clean the borders of parts: label every face and point alone.")
+        bool, Option("--no-refine", help="Do not clean the borders of parts: label every face and point alone.")
     ] = False,
     no_structure: Annotated[
-        bool,
-        typer.Option("--no-structure", help="Do not use the pieces of the mesh and the names of nodes and materials."),
+        bool, Option("--no-structure", help="Do not use the pieces of the mesh and the names of nodes and materials.")
     ] = False,
-    no_pictures: Annotated[bool, typer.Option("--no-pictures", help="Do not write parts.png and parts.html.")] = False,
+    no_pictures: Annotated[bool, Option("--no-pictures", help="Do not write parts.png and parts.html.")] = False,
+    split: Annotated[bool, Option("--split", help="Also write a file for each part.")] = False,
+    scores: Annotated[bool, Option("--scores", help="Also write the score of each part in the PLY files.")] = False,
+    list_file: Annotated[
+        str | None,
+        Option("--list", metavar="FILE", help="A list of files with one path per line; - reads it from stdin."),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        Option(min=1, metavar="N", help="For many files: processes of one thread each.  [default: one per processor]"),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        Option(metavar="ADDRESS", help="For many files: the Ray cluster that does the work, or auto; needs pa3d[ray]."),
+    ] = None,
+    fresh: Annotated[
+        bool,
+        Option(
+            "--overwrite",
+            "--fresh",
+            help="For many files: replace the results that an earlier run left in the folder.  [default: resume]",
+        ),
+    ] = False,
     quiet: Quiet = False,
     json: Json = False,
     debug: Debug = False,
-) -> None:
-    """Name the parts of a mesh or a point cloud.
+) -> int:
+    """Name the parts of a mesh or a point cloud, or of many.
 
-    Writes labels.npz, parts.glb (parts.ply for a point cloud), parts.png, parts.html and summary.json.
+    Writes parts.glb (parts.ply for a point cloud), the file itself in named parts; painted.glb (painted.ply), in their
+    colours; labels.npz, parts.png, parts.html and summary.json.
+
+    Of many files (a folder, a list, several files, or --workers or --ray), each has these in a folder of its own, named
+    by its path relative to the folder that was given, else to the current one or that of the list. results.jsonl and
+    results.csv list all. The same command continues a run that was stopped, and makes what is new or has changed.
     """
     from pa3d.inputs import NAN
-    from pa3d.io import load
 
     names = part_names(parts)
     points = sample_size(sample)
     check_choice("nan", nan, NAN)
+    load_options = {"up": None if up == "auto" else up, "nan": nan, "columns": columns}
+    segment_options = {
+        "category": category,
+        "sample": points,
+        "assign": assign,
+        "none": none,
+        "up": "auto" if up == "auto" else None,
+        "seed": seed,
+        "refine": not no_refine,
+        "structure": not no_structure,
+    }
+    output_options = {"pictures": not no_pictures, "html": not no_pictures, "split": split, "scores": scores}
+    model_options = {"precision": precision, "device": device, "threads": threads, "patches": patches}
+    given = list(files or [])
+    if list_file is not None or workers or ray or len(given) != 1 or _is_many(given[0]):
+        from pa3d.cli.segment_many import segment_many
+
+        options = load_options, segment_options, output_options
+        return segment_many(
+            given, names, out, options, model, model_options,
+            list_file=list_file, text_vectors=text_vectors, workers=workers, ray=ray, fresh=fresh,
+            quiet=quiet, json=json,
+        )  # fmt: skip
+    if fresh:
+        raise InputError("--overwrite is for many files; the results of one file always replace earlier ones")
+    (file,) = given
     folder = out if out is not None else Path(f"{file.stem}-parts")
     check_can_write(folder)
     with spinner(f"segmenting {file.name}", enabled=not (quiet or json)):
+        from pa3d.io import load
         from pa3d.profiling import Stopwatch
         from pa3d.segment import Segmenter, check_options
         from pa3d.text import check_names
@@ -118,38 +178,36 @@ def segment(
         check_names(names)
         timer = Stopwatch()
         with timer("load"):
-            shape = load(file, up=None if up == "auto" else up, nan=nan, columns=columns)
+            shape = load(file, **load_options)  # type: ignore[arg-type]
         with timer("model"):
-            segmenter = Segmenter.from_pretrained(
-                model, precision=precision, device=device, threads=threads, patches=patches
-            )
-        result = segmenter.segment(
-            shape,
-            names,
-            category=category,
-            text_vectors=text_vectors,
-            sample=points,
-            assign=assign,  # type: ignore[arg-type]
-            none=none,
-            up="auto" if up == "auto" else None,
-            seed=seed,
-            refine=not no_refine,
-            structure=not no_structure,
-        )
+            segmenter = Segmenter.from_pretrained(model, **model_options)  # type: ignore[arg-type]
+        result = segmenter.segment(shape, names, text_vectors=text_vectors, **segment_options)  # type: ignore[arg-type]
         result.timings = {**timer.seconds, **{k: v for k, v in result.timings.items() if k != "load"}}
         from pa3d.report import summary, write_outputs
 
         with timer("write"):
-            files = write_outputs(result, folder, pictures=not no_pictures, html=not no_pictures)
+            paths = write_outputs(result, folder, **output_options)
         result.timings = {**result.timings, "write": timer.seconds["write"]}
     missing = shape.missing()
     if missing is not None:
         count = f"{missing.sum():,} of {len(missing):,} points"
-        typer.echo(f"{shape.name}: {count} have no finite coordinates; their label is -1", err=True)
+        echo(f"{shape.name}: {count} have no finite coordinates; their label is -1", err=True)
     if json:
-        print_json({**summary(result), "files": {kind: str(path) for kind, path in files.items()}})
+        print_json({**summary(result), "files": {kind: str(path) for kind, path in paths.items()}})
     elif not quiet:
-        print_result(result, folder, files)
+        print_result(result, folder, paths)
+    return 0
+
+
+def _is_many(path: Path) -> bool:
+    """Whether a path holds more than one shape: a folder or a list."""
+    if path.is_dir():
+        return True
+    if path.suffix.lower() not in (".txt", ".lst") or not path.is_file():
+        return False
+    from pa3d.listing import is_list
+
+    return is_list(path)
 
 
 def print_result(result: Segmentation, folder: Path, files: dict[str, Path]) -> None:
@@ -158,7 +216,7 @@ def print_result(result: Segmentation, folder: Path, files: dict[str, Path]) -> 
     from rich.table import Table
     from rich.text import Text
 
-    from pa3d.report import part_rows, size_text, without_missing
+    from pa3d.report import part_rows, presence_text, share_text, size_text, without_missing
 
     shape = result.shape
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -173,9 +231,8 @@ def print_result(result: Segmentation, folder: Path, files: dict[str, Path]) -> 
             continue
         confidence = "" if row.mean_confidence is None else f"{row.mean_confidence:.2f}"
         name = Text.assemble((block, row.color), row.name)
-        presence = "" if row.presence is None else f"{row.presence:.2f}" if row.found else "not found"
-        cells = (confidence, presence) if result.presence is not None else (confidence,)
-        table.add_row(name, f"{100 * row.share:.1f} %", *cells)
+        cells = (confidence, presence_text(row)) if result.presence is not None else (confidence,)
+        table.add_row(name, share_text(row), *cells)
     stages = {stage: seconds for stage, seconds in result.timings.items() if "." not in stage}
     out = Console(highlight=False, soft_wrap=True)
     out.print(Text(f"{shape.name}: {size_text(shape)}"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pa3d.cli.arguments import for_typer
 from pa3d.cli.options import Debug, Fresh, Json, Quiet
 from pa3d.cli.output import print_json
 from pa3d.errors import InputError
@@ -119,7 +120,7 @@ def _add_command(stage: Stage, description: str) -> None:
         else:
             log(f"{folder}{os.sep}: {LAST}, {BEST}, log.jsonl")
 
-    app.command(stage, help=f"{description} The same command resumes a run that was interrupted.")(command)
+    app.command(stage, help=f"{description} The same command resumes a run that was interrupted.")(for_typer(command))
 
 
 _add_command("stage1", "Train patches on the 2D features that pa3d prepare made.")

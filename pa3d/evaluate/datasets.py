@@ -124,7 +124,7 @@ def open_dataset(name: str, root: str | Path, *, split: str | None = None, up: s
     if name not in LAYOUTS:
         raise InputError(f"dataset {name!r} is unknown; expected one of {', '.join(LAYOUTS)}")
     if up not in UP_AXES:
-        raise InputError(f"up axis {up!r} is unknown; give one of x, y, z")
+        raise InputError(f"up axis {up!r} is unknown; give one of {', '.join(UP_AXES)}")
     folder = Path(root)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected {name} laid out as {LAYOUTS[name]}")

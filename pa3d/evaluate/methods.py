@@ -10,7 +10,6 @@ key "oracle".
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import os
 import sys
@@ -170,15 +169,9 @@ class SegmenterMethod:
     def identity(self) -> dict[str, Any]:
         """The checkpoint by name and content, and the settings. The path of the file is not part of it."""
         checkpoint = self.segmenter.checkpoint
-        digest = hashlib.sha256(f"{checkpoint.config}{checkpoint.temperature!r}{checkpoint.text_space}".encode())
-        for name in sorted(checkpoint.tensors):
-            digest.update(name.encode() + np.ascontiguousarray(checkpoint.tensors[name]).tobytes())
-        if checkpoint.outliers or checkpoint.bank is not None:
-            digest.update(f"{checkpoint.outliers!r}".encode())
-            digest.update(b"" if checkpoint.bank is None else checkpoint.bank.tobytes())
         return {
             "name": checkpoint.name or "segmenter",
-            "sha256": digest.hexdigest(),
+            "sha256": checkpoint.sha256(),
             "text_space": checkpoint.text_space,
             "temperature": checkpoint.temperature,
             "precision": self.segmenter.precision,
@@ -300,7 +293,7 @@ class PatchCeiling:
         if self.sample is not None and self.sample < n:
             sampled = sample_indices(n, self.sample, self.seed)
         center, radius = normalization(shape.points[sampled])
-        points = apply_normalization(shape.points, center, radius)[:, TO_MODEL_AXES[shape.up]]
+        points = apply_normalization(shape.points, center, radius, TO_MODEL_AXES[shape.up])
         encoder_points = np.ascontiguousarray(points[sampled])
         centers, members = sample_and_group(encoder_points, c.patches, c.patch_size, min_sq_norm=c.min_sq_norm)
         votes = np.zeros((len(members), len(parts) + 1), np.int64)

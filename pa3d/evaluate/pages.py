@@ -99,7 +99,7 @@ def side_by_side(prepared: PreparedShape, predicted: NDArray[np.int32]) -> bytes
     """Truth and prediction of a shape, each from two sides, as PNG."""
     from PIL import Image
 
-    from pa3d.report.colors import UNLABELED_COLOR, part_colors, to_rgb
+    from pa3d.colors import UNLABELED_COLOR, part_colors, to_rgb
     from pa3d.report.files import to_y_up
     from pa3d.report.picture import Drawable, draw_views, point_normals
 
@@ -120,7 +120,7 @@ def side_by_side(prepared: PreparedShape, predicted: NDArray[np.int32]) -> bytes
 
 
 def _caption(rank: str, record: Record) -> str:
-    from pa3d.report.colors import part_colors
+    from pa3d.colors import part_colors
 
     parts = "".join(
         f'<span class="key" style="background:{color}"></span>{escape(name)} {percent(iou)}'

@@ -12,24 +12,22 @@ import json
 import os
 import pickle
 import platform
-import signal
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pa3d.atomic import atomic_write, check_writable_folder
-from pa3d.errors import InputError
+from pa3d.errors import InputError, failure_reason
 from pa3d.evaluate.datasets import Dataset
 from pa3d.evaluate.labels import category_words
 from pa3d.evaluate.methods import Method, as_method, baselines, configure, identity
 from pa3d.evaluate.protocols import Protocol, resolve
 from pa3d.evaluate.score import EvalTask, rotation_matrices, score_shape
 from pa3d.evaluate.summary import categories, summarize
-from pa3d.threads import one_thread_in_children
+from pa3d.workers import Died, WorkerPool
 
 FORMAT = "pa3d-eval-1"
 
@@ -202,60 +200,36 @@ def _label_sets(task: EvalTask) -> dict[str, list[str]]:
 
 def _score_all(task: EvalTask, indices: list[int], workers: int) -> Iterator[Row]:
     """The row of every shape, in any order."""
+    scorer = _Scorer(task)
     if workers == 0 or not indices:
-        _start(task)
-        for index in indices:
-            yield _score(index)
+        yield from map(scorer, indices)
         return
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-
     try:
         pickle.dumps(task.method)
     except Exception as error:  # whatever the method's own code raises
         name, reason = identity(task.method)["name"], f"{type(error).__name__}: {error}"
         raise InputError(f"{name} cannot be sent to other processes ({reason}); make it picklable") from error
-    with one_thread_in_children():
-        count = min(workers, len(indices))
-        others = set(active_children())
-        pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(task,))
-        ended = False
+    for number, row in WorkerPool(scorer, min(workers, len(indices))).run(indices):
+        index = indices[number]
+        died = isinstance(row, Died)
+        yield {"index": index, "error": f"{task.dataset.ids[index]}: {row.reason}"} if died else row
+
+
+class _Scorer:
+    """The row of one shape: the function of a worker."""
+
+    def __init__(self, task: EvalTask) -> None:
+        self._task, self._is_cold = task, True
+
+    def __call__(self, index: int) -> Row:
+        is_cold, self._is_cold = self._is_cold, False
+        start = time.process_time()
         try:
-            for future in as_completed([pool.submit(_score, index) for index in indices]):
-                yield future.result()
-            ended = True
-        finally:
-            if not ended:  # interrupted: what they compute is not wanted
-                for child in set(active_children()) - others:
-                    child.kill()
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-_task: EvalTask | None = None
-_is_cold = True
-
-
-def _start_worker(task: EvalTask) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles an interrupt
-    _start(task)
-
-
-def _start(task: EvalTask) -> None:
-    global _task, _is_cold
-    _task, _is_cold = task, True
-
-
-def _score(index: int) -> Row:
-    global _is_cold
-    if _task is None:
-        raise RuntimeError("a worker was asked to score before it was given its task")
-    is_cold, _is_cold = _is_cold, False
-    start = time.process_time()
-    try:
-        record, seconds = score_shape(_task, index)
-    except InputError as error:
-        return {"index": index, "error": " ".join(str(error).split())}
-    cpu_seconds = time.process_time() - start
-    return {"index": index, "record": record, "seconds": seconds, "cpu": cpu_seconds, "first": is_cold}
+            record, seconds = score_shape(self._task, index)
+        except InputError as error:
+            return {"index": index, "error": failure_reason(error, self._task.dataset.ids[index])}
+        cpu_seconds = time.process_time() - start
+        return {"index": index, "record": record, "seconds": seconds, "cpu": cpu_seconds, "first": is_cold}
 
 
 def _evenly_spaced(n: int, limit: int | None) -> list[int]:

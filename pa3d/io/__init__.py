@@ -2,8 +2,8 @@
 
 A format is a module of this folder that declares FORMAT (pa3d.io._common.Format): its suffixes, its reader and, if the
 specification defines it, its up axis. `load`, `pa3d segment` and `pa3d prepare` find it there. Only suffixes whose
-files often hold other data than shapes, such as .csv, are also named in pa3d/multiview/inputs.py, which skips them in
-folders. `python -m pa3d.io` prints the table of formats.
+files often hold other data than shapes, such as .csv, are also named in pa3d/listing.py, which skips them in folders.
+`python -m pa3d.io` prints the table of formats.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def load(
     """
     path = Path(path)
     if up is not None and up not in UP_AXES:
-        raise InputError(f"up axis {up!r} is unknown; give one of x, y, z")
+        raise InputError(f"up axis {up!r} is unknown; give one of {', '.join(UP_AXES)}")
     reader = _format_of(path)
     chosen = _column_list(columns)
     if chosen and reader.table is None:

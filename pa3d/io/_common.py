@@ -8,6 +8,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,6 +50,9 @@ class Format(NamedTuple):
     note: str = ""
     table: Callable[[Path, Sequence[str | int]], Geometry] | None = None
 
+
+# The folder that a file may not refer out of, None for no limit. The server sets it for the files of its clients.
+WITHIN: ContextVar[Path | None] = ContextVar("WITHIN", default=None)
 
 COLUMNS_OPTION = "--columns x,y,z or load(..., columns=...)"  # for messages
 

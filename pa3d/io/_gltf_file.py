@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.io._common import CorruptFileError
+from pa3d.io._common import WITHIN, CorruptFileError
 from pa3d.io._gltf_compression import DRACO, MESHOPT, DracoMesh, decode_draco, decode_meshopt
 
 COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
@@ -35,7 +35,9 @@ class GltfFile:
 
     def __init__(self, data: bytes, folder: Path | None = None) -> None:
         self.folder = folder
-        document, self._binary = _glb_chunks(data) if data[:4] == b"glTF" else (_parse_json(data), b"")
+        self.chunks = _glb_chunks(data) if data[:4] == b"glTF" else {}  # of a GLB, by kind
+        self._binary = self.chunks.get(b"BIN\0", b"")
+        document = _parse_json(self.chunks[b"JSON"] if self.chunks else data)
         if not isinstance(document, dict) or not isinstance(document.get("asset"), dict):
             raise CorruptFileError("is JSON but not glTF 2.0: it has no 'asset'")
         self.document: Json = document
@@ -66,6 +68,10 @@ class GltfFile:
 
     def accessor(self, number: Any) -> NDArray[Any]:  # (count, width)
         """An accessor's values in their own type; normalised integers come as float64 in [-1, 1] or [0, 1]."""
+        return self._normalized(self.entry("accessors", number), self.stored_values(number))
+
+    def stored_values(self, number: Any) -> NDArray[Any]:  # (count, width)
+        """An accessor's values as they are stored."""
         accessor = self.entry("accessors", number)
         kind, width = COMPONENTS.get(non_negative_int(accessor, "componentType")), WIDTHS.get(str(accessor.get("type")))
         if kind is None or width is None:
@@ -79,7 +85,7 @@ class GltfFile:
             raise CorruptFileError(f"is damaged: accessor {number} declares {count} values but has no data")
         if "sparse" in accessor:
             values = self._with_sparse(values, mapping(accessor, "sparse"), number)
-        return self._normalized(accessor, values)
+        return values
 
     def image_bytes(self, number: int) -> bytes:
         """The file of an image. Raises CorruptFileError or OSError when it is not there."""
@@ -93,15 +99,11 @@ class GltfFile:
 
         Where the file holds the same uncompressed, too, that is taken.
         """
-        extension = mapping(mapping(primitive, "extensions"), DRACO)
-        attributes = mapping(primitive, "attributes")
-        position = self.entry("accessors", attributes.get("POSITION"))
-        if not extension or {"bufferView", "sparse"} & position.keys():
+        mesh = self.draco_mesh(primitive)
+        if mesh is None:
             return {}
-        number = non_negative_int(extension, "bufferView")
-        if number not in self._draco:
-            self._draco[number] = decode_draco(self._view_bytes(self.entry("bufferViews", number)))
-        mesh, found = self._draco[number], {}
+        extension, attributes = mapping(mapping(primitive, "extensions"), DRACO), mapping(primitive, "attributes")
+        found = {}
         for name in mapping(extension, "attributes").keys() & attributes.keys():
             values = mesh.attributes.get(non_negative_int(mapping(extension, "attributes"), name))
             accessor = self.entry("accessors", attributes[name])
@@ -112,6 +114,17 @@ class GltfFile:
             found["indices"] = mesh.faces.reshape(-1, 1)
         return found
 
+    def draco_mesh(self, primitive: Json) -> DracoMesh | None:
+        """What `draco` takes its values from, as they are stored."""
+        extension = mapping(mapping(primitive, "extensions"), DRACO)
+        position = self.entry("accessors", mapping(primitive, "attributes").get("POSITION"))
+        if not extension or {"bufferView", "sparse"} & position.keys():
+            return None
+        number = non_negative_int(extension, "bufferView")
+        if number not in self._draco:
+            self._draco[number] = decode_draco(self._view_bytes(self.entry("bufferViews", number)))
+        return self._draco[number]
+
     @staticmethod
     def _normalized(accessor: Json, values: NDArray[Any]) -> NDArray[Any]:
         if accessor.get("normalized") and values.dtype.kind in "iu":
@@ -120,7 +133,7 @@ class GltfFile:
 
     def _view_bytes(self, view: Json) -> bytes:
         start, size = non_negative_int(view, "byteOffset", 0), non_negative_int(view, "byteLength")
-        return self._buffer(view.get("buffer"))[start : start + size]
+        return self.buffer(view.get("buffer"))[start : start + size]
 
     def _meshopt(self, number: Any) -> bytes | None:
         """What a buffer view holds that is compressed with meshopt; None where the file holds it uncompressed."""
@@ -160,7 +173,7 @@ class GltfFile:
         if buffer is not None:
             size = len(buffer)
         else:
-            buffer, start = self._buffer(view.get("buffer")), non_negative_int(view, "byteOffset", 0)
+            buffer, start = self.buffer(view.get("buffer")), non_negative_int(view, "byteOffset", 0)
             size = non_negative_int(view, "byteLength")
         needed = offset + stride * (count - 1) + dtype.itemsize * width if count else 0
         if needed > size or start + size > len(buffer):
@@ -169,7 +182,8 @@ class GltfFile:
             return np.empty((0, width), dtype)
         return np.ndarray((count, width), dtype, buffer, start + offset, (stride, dtype.itemsize))
 
-    def _buffer(self, number: Any) -> bytes:
+    def buffer(self, number: Any) -> bytes:
+        """The bytes of a buffer: the file's own, those of another file, or within the document."""
         entry = self.entry("buffers", number)
         if number not in self._buffers:
             if "uri" in entry:
@@ -192,6 +206,9 @@ class GltfFile:
             # A name may have been written without percent-encoding, although it should have been.
             names = dict.fromkeys((unquote(uri), uri))
             found = next((p for p in (self.folder / name for name in names) if p.is_file()), self.folder / unquote(uri))
+            limit = WITHIN.get()
+            if limit is not None and not found.resolve().is_relative_to(limit):
+                raise OSError
             return found.read_bytes()
         except (OSError, ValueError):  # ValueError: a zero byte in the name
             raise CorruptFileError(
@@ -211,6 +228,14 @@ def mapping(entry: Json, key: str) -> Json:
     value = entry.get(key, {})
     if not isinstance(value, dict):
         raise CorruptFileError(f"is damaged: {key} is not a JSON object")
+    return value
+
+
+def objects(entry: Json, key: str) -> list[Json]:
+    """A list of JSON objects within another; [] where there is none."""
+    value = entry.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(x, dict) for x in value):
+        raise CorruptFileError(f"is damaged: {key} is not an array of JSON objects")
     return value
 
 
@@ -248,8 +273,8 @@ def _parse_json(data: bytes) -> Any:
         raise CorruptFileError("is damaged or not a glTF file: its JSON cannot be read") from None
 
 
-def _glb_chunks(data: bytes) -> tuple[Any, bytes]:
-    """The JSON document and the binary chunk of a GLB."""
+def _glb_chunks(data: bytes) -> dict[bytes, bytes]:
+    """The chunks of a GLB by their kind, of which JSON is always there."""
     if len(data) < 20:
         raise CorruptFileError("is truncated: it has no JSON chunk")
     version, length = struct.unpack_from("<II", data, 4)
@@ -267,4 +292,4 @@ def _glb_chunks(data: bytes) -> tuple[Any, bytes]:
         offset += 8 + size
     if b"JSON" not in chunks:
         raise CorruptFileError("is damaged: it has no JSON chunk")
-    return _parse_json(chunks[b"JSON"]), chunks.get(b"BIN\0", b"")
+    return chunks

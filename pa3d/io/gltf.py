@@ -28,7 +28,7 @@ from pa3d.io._common import (
     strip_triangles,
     triangulate,
 )
-from pa3d.io._gltf_file import GltfFile, Json, mapping, non_negative_int, non_negative_ints, vector
+from pa3d.io._gltf_file import GltfFile, Json, mapping, non_negative_int, non_negative_ints, objects, vector
 from pa3d.rotations import quaternion_rotation
 from pa3d.shape import Piece
 
@@ -88,7 +88,7 @@ class Primitive:
         positions = self._values("POSITION")
         if positions.shape[1] != 3:
             raise CorruptFileError("is damaged: its vertex positions are not three numbers")
-        targets = zip(gltf.json_objects(entry, "targets"), weights, strict=False)
+        targets = zip(objects(entry, "targets"), weights, strict=False)
         morph_deltas = [(target["POSITION"], weight) for target, weight in targets if weight and "POSITION" in target]
         # Equal for primitives whose vertices are equal.
         compression = entry.get("extensions") if self._decoded else None
@@ -233,7 +233,7 @@ class Gltf:
         if not isinstance(weights, list) or not all(isinstance(w, (int, float)) for w in weights):
             raise CorruptFileError("is damaged: the weights of morph targets are not numbers")
         found = []
-        for number, entry in enumerate(self.json_objects(mesh, "primitives")):
+        for number, entry in enumerate(objects(mesh, "primitives")):
             mode = non_negative_int(entry, "mode", TRIANGLES)
             attributes = mapping(entry, "attributes")
             if mode not in (POINTS, TRIANGLES, STRIP, FAN) or "POSITION" not in attributes:
@@ -311,14 +311,6 @@ class Gltf:
             instance.primitive.number,
             instance.instance,
         )
-
-    @staticmethod
-    def json_objects(entry: Json, key: str) -> list[Json]:
-        """A list of JSON objects; [] where there is none."""
-        value = entry.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(x, dict) for x in value):
-            raise CorruptFileError(f"is damaged: {key} is not an array of JSON objects")
-        return value
 
     def _tree(self) -> tuple[list[Node], list[int]]:
         """All nodes with their transforms, and the default scene."""

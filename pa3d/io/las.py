@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,14 @@ LARGEST_LAZ_RATIO, MOST_UNPACKED = 5_000, 1 << 28
 
 
 def read(path: Path) -> Geometry:
+    las = parse(path)
+    points = np.asarray(las.xyz, np.float64)
+    channels = [np.asarray(las[name]) for name in ("red", "green", "blue") if name in las.point_format.dimension_names]
+    return Geometry(points, None, byte_colors(channels) if len(channels) == 3 else None)
+
+
+def parse(path: Path) -> Any:
+    """Everything of a file, as laspy gives it. Raises CorruptFileError."""
     try:
         import laspy
     except ImportError:
@@ -23,18 +32,13 @@ def read(path: Path) -> Geometry:
     try:
         # The parallel decompressor also ends the process where a chunk lies about its size.
         one_thread = laspy.LazBackend.Lazrs
-        las = laspy.read(path, **({"laz_backend": one_thread} if one_thread.is_available() else {}))
-        points = np.asarray(las.xyz, np.float64)
-        channels = [
-            np.asarray(las[name]) for name in ("red", "green", "blue") if name in las.point_format.dimension_names
-        ]
+        return laspy.read(path, **({"laz_backend": one_thread} if one_thread.is_available() else {}))
     except (MemoryError, KeyboardInterrupt, SystemExit):
         raise
     # laspy lists no errors of its own, and a panic of its decompressor in Rust is not an Exception. No code of pa3d
     # runs in this block.
     except BaseException as error:
         raise CorruptFileError(f"is damaged or not a LAS file ({first_line(error)})") from error
-    return Geometry(points, None, byte_colors(channels) if len(channels) == 3 else None)
 
 
 def _check_header(path: Path) -> None:

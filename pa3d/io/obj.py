@@ -8,6 +8,7 @@ buffers splits vertices at texture seams and groups faces by material; here labe
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,8 @@ from pa3d.io._common import (
     triangulate,
 )
 from pa3d.shape import Piece
+
+_TEXTURE = re.compile(r"map_\w+|bump|disp|decal|refl|norm")  # statements of a material library that name an image
 
 
 @dataclass
@@ -165,20 +168,38 @@ def parse_mtl(path: Path) -> dict[str, Material]:
             if rgb.shape == (3,) and np.isfinite(rgb).all():
                 material.color = np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
         elif key == "map_Kd":
-            # Options come first, each a word that begins with "-" and its numbers; the name may hold blanks.
-            name = re.sub(r"^(-\w+(\s+(on|off|[-+.\d]+))*\s+)*", "", value).replace("\\", "/")
-            material.texture = path.parent / name
+            material.texture = path.parent / _texture_name(value)
     return found
 
 
+def texture_files(lines: Iterable[bytes]) -> list[str]:
+    """The images that a material library names."""
+    found = dict.fromkeys(
+        _texture_name(value) for key, value in map(_named, map(bytes.strip, lines)) if _TEXTURE.fullmatch(key.lower())
+    )
+    return [name for name in found if name]
+
+
+def _texture_name(value: str) -> str:
+    """The file of a statement such as map_Kd.
+
+    Options come first, each a word that begins with "-" and its values; the name may hold blanks.
+    """
+    return re.sub(r"^(-\w+(\s+(on|off|[rgbmlz]|sphere|cube_\w+|[-+.\d]+))*\s+)*", "", value).replace("\\", "/")
+
+
 def _named(line: bytes) -> tuple[str, str]:
-    """The keyword of a line and the rest, which is text in UTF-8 or, where that does not fit, Latin-1."""
-    try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError:
-        text = line.decode("latin-1")
-    key, *rest = text.split(None, 1)[:2] or [""]
+    """The keyword of a line and the rest."""
+    key, *rest = decoded(line).split(None, 1)[:2] or [""]
     return key, rest[0].strip() if rest else ""
+
+
+def decoded(text: bytes) -> str:
+    """Text in UTF-8 or, where that does not fit, Latin-1."""
+    try:
+        return text.decode("utf-8")
+    except UnicodeDecodeError:
+        return text.decode("latin-1")
 
 
 def _vertices(lines: list[bytes]) -> tuple[NDArray[np.float64], NDArray[np.uint8] | None]:

@@ -25,8 +25,8 @@ Columns = dict[str, NDArray[Any]]
 
 def read(path: Path) -> Geometry:
     data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    header, offset = _header(data)
-    count, layout = _layout(header)
+    header, offset = parse_header(data)
+    count, layout = parse_layout(header)
     encoding = " ".join(header["DATA"]).lower()
     decoders = {"ascii": _ascii, "binary": _binary, "binary_compressed": _compressed}
     if encoding not in decoders:
@@ -36,7 +36,7 @@ def read(path: Path) -> Geometry:
     return Geometry(points, None, _unpack_colors(columns))
 
 
-def _header(data: bytes) -> tuple[dict[str, list[str]], int]:
+def parse_header(data: bytes) -> tuple[dict[str, list[str]], int]:
     """Words by key, and where the data begin."""
     header: dict[str, list[str]] = {}
     # Lines end as the first one does: behind the last one, binary data may begin with any byte.
@@ -57,7 +57,7 @@ def _header(data: bytes) -> tuple[dict[str, list[str]], int]:
     return header, offset
 
 
-def _layout(header: dict[str, list[str]]) -> tuple[int, Layout]:
+def parse_layout(header: dict[str, list[str]]) -> tuple[int, Layout]:
     """Number of points, and what one point consists of."""
     try:
         names, types = [word.lower() for word in header["FIELDS"]], [word.upper() for word in header["TYPE"]]

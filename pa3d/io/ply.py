@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,13 +73,13 @@ Columns = dict[str, Column]
 
 def read(path: Path) -> Geometry:
     data = path.read_bytes()
-    encoding, elements, at = _header(data)
+    encoding, elements, at = parse_header(data)
     columns: dict[str, Columns] = {}
     if encoding == "ascii":
         columns = _text_columns(elements, data[at:].removeprefix(BYTE_ORDER_MARK))
         elements = []
     for element in elements:
-        columns[element.name], at = _rows(element, data, at, BYTE_ORDERS[encoding])
+        columns[element.name], at = element_rows(element, data, at, BYTE_ORDERS[encoding])
         if "vertex" in columns and {"face", "tristrips"} & columns.keys():
             break
     vertex = {name: column.values for name, column in columns.get("vertex", {}).items()}
@@ -101,7 +102,7 @@ def _text_columns(elements: list[Element], text: bytes) -> dict[str, Columns]:
         data, at, columns = values.astype("<f8").tobytes(), 0, {}
         try:
             for element in elements:
-                columns[element.name], at = _rows(element, data, at, "<")
+                columns[element.name], at = element_rows(element, data, at, "<")
         except CorruptFileError:
             if trimmed:
                 raise
@@ -114,17 +115,25 @@ def _text_columns(elements: list[Element], text: bytes) -> dict[str, Columns]:
 
 def _trimmed(elements: list[Element], text: bytes) -> bytes:
     """Text without what lines hold beyond the properties of their element. Raises CorruptFileError."""
-    lines = iter([words for line in text.splitlines() if (words := line.split())])
-    kept: list[bytes] = []
+    rows = text_rows(elements, text.splitlines())
+    return b" ".join(word for _, words, needed in rows for word in words[:needed])
+
+
+def text_rows(elements: list[Element], lines: Iterable[bytes]) -> Iterator[tuple[Element, list[bytes], int]]:
+    """The words of each row of text, and how many of them its properties have. Raises CorruptFileError."""
+    rows = (words for line in lines if (words := line.split()))
     for element in elements:
+        width, lists = len(element.properties), any(p.length_type for p in element.properties)
         for _ in range(element.count if element.properties else 0):  # rows of nothing take no lines
-            words, needed = next(lines, []), 0
-            for p in element.properties:
-                needed += 1 + (_length(float(words[needed]), element) if p.length_type and needed < len(words) else 0)
+            words, needed = next(rows, []), width
+            if lists:
+                needed = 0
+                for p in element.properties:
+                    has_length = p.length_type and needed < len(words)
+                    needed += 1 + (_length(float(words[needed]), element) if has_length else 0)
             if len(words) < needed:
                 raise _truncated(element)
-            kept += words[:needed]
-    return b" ".join(kept)
+            yield element, words, needed
 
 
 def _length(value: float, element: Element) -> int:
@@ -163,7 +172,7 @@ def index_column(columns: Columns) -> Column | None:
     return columns[lists[0]] if lists else None
 
 
-def _header(data: bytes) -> tuple[str, list[Element], int]:
+def parse_header(data: bytes) -> tuple[str, list[Element], int]:
     """Encoding, elements, and where the data begin."""
     start = len(BYTE_ORDER_MARK) if data.startswith(BYTE_ORDER_MARK) else 0
     first = re.compile(rb"ply[ \t]*(\r\n|\n|\r)").match(data, start)
@@ -197,7 +206,7 @@ def _header(data: bytes) -> tuple[str, list[Element], int]:
     return encoding, elements, last.end()
 
 
-def _rows(element: Element, data: bytes, at: int, order: str) -> tuple[Columns, int]:
+def element_rows(element: Element, data: bytes, at: int, order: str) -> tuple[Columns, int]:
     """The columns of an element that begins at byte ``at``, and where the next one begins."""
     smallest_row = sum(struct.calcsize(order + (p.length_type or p.type)) for p in element.properties)
     if element.count * smallest_row > len(data) - at:

@@ -63,15 +63,22 @@ def _read(stage: Any) -> Geometry:
     return join_objects(list(_Stage(stage).objects()), up, UsdGeom.GetStageMetersPerUnit(stage))
 
 
+def first_time(stage: Any) -> Any:
+    """The time code at which a stage is read."""
+    from pxr import Usd
+
+    first = Usd.TimeCode(stage.GetStartTimeCode())
+    return first if stage.HasAuthoredTimeCodeRange() else Usd.TimeCode.EarliestTime()
+
+
 class _Stage:
     """A walk over a stage. time: its first, for attributes with samples; others have one value."""
 
     def __init__(self, stage: Any) -> None:
-        from pxr import Usd, UsdGeom, UsdSkel
+        from pxr import UsdGeom, UsdSkel
 
         self.stage = stage
-        first = Usd.TimeCode(stage.GetStartTimeCode())
-        self.time = first if stage.HasAuthoredTimeCodeRange() else Usd.TimeCode.EarliestTime()
+        self.time = first_time(stage)
         self.transforms = UsdGeom.XformCache(self.time)
         self.skeletons = UsdSkel.Cache()
         self.skins: dict[Any, tuple[Any, Any]] = {}  # of a mesh's path: queries of its skeleton and of its skin

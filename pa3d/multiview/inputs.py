@@ -35,6 +35,7 @@ from pa3d.errors import InputError
 from pa3d.frames import UP_AXES
 from pa3d.io import SUFFIXES, formats, load
 from pa3d.io._common import CorruptFileError, raise_as_input_error
+from pa3d.listing import SKIPPED_IN_FOLDERS, files_below, is_list, read_list
 from pa3d.multiview.materials import read_materials
 from pa3d.multiview.shade import Texture
 from pa3d.multiview.targets import RenderInput
@@ -44,13 +45,14 @@ from pa3d.shape import Shape
 Kind = Literal["file", "member", "official"]
 
 _NAMED = (".glb", ".gltf", ".obj", ".ac", ".xml", ".fbx")
-# Files of these suffixes may hold anything, so those in a folder are skipped. A path that is given or listed is read.
-_SKIPPED_IN_FOLDERS = (".txt", ".csv", ".asc", ".npy")
 # y-up by the specification of their format, or because their reader turns them.
 _Y_UP = (*(suffix for format in formats() if format.up == "y" for suffix in format.suffixes), ".ac", ".xml", ".sh3f")
 _SAME_FACES = 0.99  # two faces back to back have one centre
 # By up axis: the columns, and their signs, that make a shape y-up. Each is a rotation by a quarter turn, or none.
-_TO_Y_UP = {"x": ((1, 0, 2), (-1, 1, 1)), "y": ((0, 1, 2), (1, 1, 1)), "z": ((0, 2, 1), (1, 1, -1))}
+_TO_Y_UP = {
+    **{"x": ((1, 0, 2), (-1, 1, 1)), "y": ((0, 1, 2), (1, 1, 1)), "z": ((0, 2, 1), (1, 1, -1))},
+    **{"-x": ((1, 0, 2), (1, -1, 1)), "-y": ((0, 1, 2), (1, -1, -1)), "-z": ((0, 2, 1), (1, -1, 1))},
+}
 
 
 @dataclass(frozen=True)
@@ -77,15 +79,15 @@ def list_sources(where: str | Path, *, split: str = "train") -> list[Source]:
         raise InputError(f"{path}: no such file or folder; give shapes, a folder of them, or a list of paths")
     if path.is_dir() and is_official(path):
         return [Source(str(path), entry, "official") for entry in dict.fromkeys(official_entries(path, split))]
-    paths = _listed(path) if path.is_file() and _is_list(path) else [path]
+    paths = read_list(path) if path.is_file() and is_list(path) else [path]
     sources: dict[Source, None] = {}
     for entry in paths:
         if not entry.exists():
             raise InputError(f"{path}: lists {entry}, which does not exist; correct the list")
-        files = sorted(p for p in entry.rglob("*") if _is_shape(p)) if entry.is_dir() else [entry]
+        files = [file for file in files_below(entry) if _is_shape(file)] if entry.is_dir() else [entry]
         sources |= dict.fromkeys(source for file in files for source in _sources(file))
     if not sources:
-        expected = ", ".join(sorted({*SUFFIXES, *_NAMED, *ARCHIVES} - {*_SKIPPED_IN_FOLDERS}))
+        expected = ", ".join(sorted({*SUFFIXES, *_NAMED, *ARCHIVES} - {*SKIPPED_IN_FOLDERS}))
         raise InputError(f"{path}: no shapes here; expected files such as {expected}")
     return list(sources)
 
@@ -99,7 +101,7 @@ def read_source(source: Source, *, up: str = "y", grey: bool = False) -> RenderI
     pa3d.data.official instead.
     """
     if up not in UP_AXES:
-        raise InputError(f"up axis {up!r} is unknown; give one of x, y, z")
+        raise InputError(f"up axis {up!r} is unknown; give one of {', '.join(UP_AXES)}")
     if source.kind == "member":
         render_input = _read_member(source)
     else:
@@ -113,26 +115,9 @@ def read_source(source: Source, *, up: str = "y", grey: bool = False) -> RenderI
     return render_input
 
 
-def _is_list(path: Path) -> bool:
-    """A .lst file, or a .txt one whose first entry is not a row of numbers."""
-    if path.suffix.lower() not in (".txt", ".lst"):
-        return False
-    with path.open(encoding="utf-8", errors="replace") as file:
-        first = next((line for line in file if line.strip() and not line.startswith("#")), "")
-    return not all(re.fullmatch(r"[-+.\deE]+", word) for word in first.replace(",", " ").split())
-
-
-def _listed(path: Path) -> list[Path]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: is not UTF-8 text; give a list with one path per line") from None
-    return [path.parent / line.strip() for line in lines if line.strip() and not line.startswith("#")]
-
-
 def _is_shape(path: Path) -> bool:
     suffix = path.suffix.lower()
-    if suffix in _SKIPPED_IN_FOLDERS or suffix not in (*SUFFIXES, *_NAMED, *ARCHIVES) or not path.is_file():
+    if suffix in SKIPPED_IN_FOLDERS or suffix not in (*SUFFIXES, *_NAMED, *ARCHIVES):
         return False
     if suffix != ".xml":
         return True

@@ -1,7 +1,7 @@
 """`pa3d prepare`: shapes to shards of training records. Resumable, and the same bytes every time.
 
-`worker` prepares one source, in processes of this machine or, through `cluster`, on a Ray cluster. `store` keeps what
-is done and writes the shards.
+`worker` prepares one source, in processes of this machine (pa3d.workers) or on a Ray cluster (pa3d.cluster). `store`
+keeps what is done and writes the shards.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pa3d.cluster import ray_results
 from pa3d.errors import InputError
-from pa3d.multiview.cluster import ray_results
 from pa3d.multiview.inputs import Source, list_sources
 from pa3d.multiview.job import PrepareOptions, PrepareResult
 from pa3d.multiview.store import Store
-from pa3d.multiview.worker import WorkerPool
+from pa3d.multiview.worker import PrepareTask
+from pa3d.workers import Died, WorkerPool
 
 __all__ = ["PrepareOptions", "Progress", "prepare"]
 
@@ -63,15 +64,14 @@ def prepare(
             results.append(replace(result, data=b""))
             if progress:
                 progress(store.num_done(), store.num_failed(), len(sources))
-        for index in store.pending():  # the cluster gave up on these
-            store.add(PrepareResult(index, error=f"{sources[index]}: its worker died each time it was tried"))
         return store.finish(results, time.perf_counter() - began, workers if ray is None else 0)
 
 
 def _run_all(
     work: Sequence[tuple[int, Source]], options: PrepareOptions, store: Store, workers: int, ray: str | None
 ) -> Iterator[PrepareResult]:
-    folder = str(store.folder.absolute())
-    if ray is not None:
-        return ray_results(work, options, folder, ray)
-    return WorkerPool(min(workers, len(work)), options, folder).run(work)
+    task = PrepareTask(options, str(store.folder.absolute()))
+    pool = WorkerPool(task, min(workers, len(work)))
+    for number, result in pool.run(work) if ray is None else ray_results(task, work, ray):
+        index, source = work[number]
+        yield PrepareResult(index, error=f"{source}: {result.reason}") if isinstance(result, Died) else result

@@ -20,18 +20,17 @@ complete or absent. The next run makes what is absent, and nothing twice.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import tarfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
-from pa3d.atomic import atomic_write, check_writable_folder
+from pa3d.atomic import atomic_write, check_writable_folder, lock
 from pa3d.data.official import write_split
 from pa3d.errors import InputError
 from pa3d.multiview.inputs import Source
@@ -66,14 +65,16 @@ class Store:
         self._fresh = fresh
         self._failed: dict[int, str] = {}
         self._pending: set[int] = set(range(len(sources)))
-        self._lock: io.BufferedWriter | None = None
+        self._lock: IO[bytes] | None = None
 
     def __enter__(self) -> Store:
         try:
             self._work.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{self.folder}: cannot be created ({error.strerror}); choose another folder") from error
-        self._take_lock()
+        self._lock = lock(self._work / "lock")
+        if self._lock is None:
+            raise InputError(f"{self.folder}: another pa3d prepare writes to it; wait for it or stop it")
         try:
             self._open()
         except BaseException:
@@ -218,18 +219,6 @@ class Store:
     def _write(self, path: Path, data: bytes) -> None:
         with atomic_write(path) as file:
             file.write(data)
-
-    def _take_lock(self) -> None:
-        """Lock the folder. The system releases the lock of a run that was killed."""
-        import fcntl
-
-        self._lock = open(self._work / "lock", "wb")  # noqa: SIM115
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            self._lock = None
-            raise InputError(f"{self.folder}: another pa3d prepare writes to it; wait for it or stop it") from None
 
 
 def timings(results: Sequence[PrepareResult], wall_seconds: float, workers: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The work of `pa3d prepare` on one source, and a pool of processes that do it.
+"""The work of `pa3d prepare` on one source.
 
 A worker turns a source into the bytes of its tar entries. It writes no file, apart from the folders of the official
 layout: only the process that runs the whole job writes shards.
@@ -7,38 +7,41 @@ layout: only the process that runs the whole job writes shards.
 from __future__ import annotations
 
 import io
-import multiprocessing
 import re
 import resource
-import signal
 import sys
 import tarfile
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pa3d.data.official import OfficialRecord, OfficialViews, read_entry, read_views, write_entry
 from pa3d.data.parts import PartCloud, record_members
-from pa3d.errors import InputError
+from pa3d.errors import InputError, failure_reason
 from pa3d.multiview.backbones import Backbone, load_backbone
 from pa3d.multiview.inputs import Source, read_source
 from pa3d.multiview.job import PrepareOptions, PrepareResult
 from pa3d.multiview.targets import add_targets, extract_tokens, prepare_shape
 from pa3d.profiling import Stopwatch
-from pa3d.threads import one_thread_in_children
-
-ATTEMPTS = 3  # for a source whose worker dies, before it counts as broken
 
 
 class BackboneError(InputError):
     """The backbone cannot be loaded."""
+
+
+@dataclass(frozen=True)
+class PrepareTask:
+    """prepare_source for an index and a source, with what is the same for all: the function of a worker."""
+
+    options: PrepareOptions
+    folder: str
+
+    def __call__(self, task: tuple[int, Source]) -> PrepareResult:
+        return prepare_source(*task, self.options, self.folder)
 
 
 def prepare_source(index: int, source: Source, options: PrepareOptions, folder: str) -> PrepareResult:
@@ -59,12 +62,8 @@ def prepare_source(index: int, source: Source, options: PrepareOptions, folder: 
                 data = tar_entries(f"{index:07d}", record)
     except BackboneError as error:
         return PrepareResult(index, error=str(error), fatal=True)
-    except InputError as error:
-        return PrepareResult(index, error=" ".join(str(error).split()))
-    except MemoryError:
-        return PrepareResult(index, error=f"{source}: needs more memory than there is; simplify the shape")
-    except Exception as error:  # a damaged file can make a library raise anything
-        return PrepareResult(index, error=f"{source}: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+    except Exception as error:
+        return PrepareResult(index, error=failure_reason(error, source))
     seconds = {**clock.seconds, "all": time.perf_counter() - start}
     return PrepareResult(index, data, seconds=seconds, peak_bytes=peak_memory())
 
@@ -142,76 +141,3 @@ def tar_entries(key: str, record: PartCloud) -> bytes:
         out.write(data)
         out.write(bytes(-len(data) % tarfile.BLOCKSIZE))
     return out.getvalue()
-
-
-class WorkerPool:
-    """Worker processes that get one source at a time. One that dies is replaced, and its source is tried again."""
-
-    def __init__(self, workers: int, options: PrepareOptions, folder: str) -> None:
-        self._workers, self._options, self._folder = workers, options, folder
-        self._context = multiprocessing.get_context("spawn")
-        self._busy: dict[Connection, tuple[Any, tuple[int, Source] | None]] = {}
-
-    def run(self, work: Iterable[tuple[int, Source]]) -> Iterator[PrepareResult]:
-        """The result of every source, in any order. work: index and source."""
-        waiting = deque(work)
-        attempts: dict[int, int] = {}
-        try:
-            for _ in range(min(self._workers, len(waiting))):
-                self._start(waiting)
-            while any(task is not None for _, task in self._busy.values()):
-                for pipe in wait([pipe for pipe, (_, task) in self._busy.items() if task is not None]):
-                    assert isinstance(pipe, Connection)
-                    process, task = self._busy[pipe]
-                    assert task is not None
-                    try:
-                        result: PrepareResult = pipe.recv()
-                    except (EOFError, OSError):
-                        process.join()
-                        del self._busy[pipe]
-                        attempts[task[0]] = attempts.get(task[0], 0) + 1
-                        if attempts[task[0]] < ATTEMPTS:
-                            waiting.appendleft(task)
-                        else:
-                            yield PrepareResult(task[0], error=f"{task[1]}: {_death(process.exitcode)}")
-                        if waiting:
-                            self._start(waiting)
-                        continue
-                    self._send_next(pipe, process, waiting)
-                    yield result
-        finally:
-            for process, _ in self._busy.values():
-                process.kill()
-            for pipe, (process, _) in self._busy.items():
-                process.join()
-                pipe.close()
-
-    def _start(self, waiting: deque[tuple[int, Source]]) -> None:
-        parent_end, child_end = self._context.Pipe()
-        process = self._context.Process(target=_worker_loop, args=(child_end, self._options, self._folder), daemon=True)
-        with one_thread_in_children():
-            process.start()
-        child_end.close()
-        self._send_next(parent_end, process, waiting)
-
-    def _send_next(self, pipe: Connection, process: Any, waiting: deque[tuple[int, Source]]) -> None:
-        task = waiting.popleft() if waiting else None
-        self._busy[pipe] = (process, task)
-        if task is not None:
-            with suppress(OSError):  # it has died; recv will say so
-                pipe.send(task)
-
-
-def _worker_loop(pipe: Connection, options: PrepareOptions, folder: str) -> None:
-    """The loop of a worker, until its parent closes the pipe or dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles an interrupt
-    with suppress(EOFError, OSError):
-        while True:
-            index, source = pipe.recv()
-            pipe.send(prepare_source(index, source, options, folder))
-
-
-def _death(code: int | None) -> str:
-    if code is not None and code < 0:
-        return f"killed its worker {ATTEMPTS} times ({signal.Signals(-code).name}; it may need too much memory)"
-    return f"ended its worker {ATTEMPTS} times (exit code {code})"

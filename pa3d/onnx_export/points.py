@@ -33,7 +33,10 @@ def normalize_points(g: Graph, points: str, axes: tuple[int, int, int], keep: st
     center = g.add("Where", is_normalized, g.const(np.float64(0)), center)
     radius = g.add("Where", is_normalized, g.const(np.float64(1)), radius)
     scaled = g.add("Cast", g.add("Div", g.add("Sub", every, center), radius), to=g.type(np.float32))
-    return g.add("Gather", scaled, g.ints(*axes), axis=1)
+    ordered = g.add("Gather", scaled, g.ints(*(axis if axis >= 0 else ~axis for axis in axes)), axis=1)
+    if min(axes) >= 0:
+        return ordered
+    return g.add("Mul", ordered, g.const(np.array([1 if axis >= 0 else -1 for axis in axes], np.float32)))
 
 
 def squared_norm(g: Graph, difference: str, axis: int) -> str:

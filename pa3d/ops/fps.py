@@ -11,6 +11,9 @@ PatchAlign3D (arXiv 2601.02457). Not differentiable: the result is indices.
 
 from __future__ import annotations
 
+import numpy as np
+
+from pa3d import _C
 from pa3d.ops._dispatch import choose
 from pa3d.ops._library import register_op
 from pa3d.ops.arrays import Array, array_namespace, is_traced
@@ -32,6 +35,10 @@ def farthest_point_sample(
     k may exceed N: once every point coincides with a chosen one, the lowest eligible index repeats.
     Raises TypeError for a wrong kind or dtype, ValueError for a wrong shape, layout, k, start or NaN, infinite values.
     """
+    if type(points) is np.ndarray and (type(k), type(start), type(min_sq_norm)) == (int, int, float):
+        sampled = _C.farthest_point_sample_checked(points, k, start, min_sq_norm)
+        if sampled is not None:
+            return sampled
     if is_traced(points):
         from pa3d.ops import _torch
 

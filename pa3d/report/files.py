@@ -1,24 +1,26 @@
-"""labels.npz, parts.glb and parts.ply. Equal results give equal bytes."""
+"""labels.npz, painted.glb and painted.ply. Equal results give equal bytes."""
 
 from __future__ import annotations
 
 import io
-import json
-import struct
 import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.report.colors import UNLABELED_COLOR, part_colors, to_linear, to_rgb
+from pa3d.colors import UNLABELED_COLOR, part_colors, to_linear, to_rgb
+from pa3d.report.glb import INDICES, VERTICES, index_type, join_views, pack_glb, position_accessor
 
 if TYPE_CHECKING:
     from pa3d.segment import Segmentation
+    from pa3d.shape import Shape
 
-FLOAT, UNSIGNED_SHORT, UNSIGNED_INT = 5126, 5123, 5125  # component types of glTF
 # Rotations of each up axis to glTF's y, as quaternions (x, y, z, w).
-TO_Y_UP = {"x": [0, 0, 0.5**0.5, 0.5**0.5], "z": [-(0.5**0.5), 0, 0, 0.5**0.5]}
+TO_Y_UP = {
+    **{"x": [0, 0, 0.5**0.5, 0.5**0.5], "z": [-(0.5**0.5), 0, 0, 0.5**0.5]},
+    **{"-x": [0, 0, -(0.5**0.5), 0.5**0.5], "-y": [1, 0, 0, 0], "-z": [0.5**0.5, 0, 0, 0.5**0.5]},
+}
 
 
 def labels_npz(result: Segmentation) -> bytes:
@@ -43,7 +45,7 @@ def labels_npz(result: Segmentation) -> bytes:
     return out.getvalue()
 
 
-def parts_glb(result: Segmentation) -> bytes:
+def painted_glb(result: Segmentation) -> bytes:
     """The mesh as binary glTF, with one node, mesh and material per part, each named after the part.
 
     All meshes share the vertices of the input; each has its own faces. Both keep their order. Nodes have the part, its
@@ -52,21 +54,12 @@ def parts_glb(result: Segmentation) -> bytes:
     """
     shape, labels = result.shape, result.face_labels
     if shape.faces is None or labels is None:
-        raise TypeError("parts_glb: the shape is a cloud; write parts_ply instead")
+        raise TypeError("painted_glb: the shape is a cloud; write painted_ply instead")
     points = np.ascontiguousarray(shape.points, "<f4")
-    index_component_type, index_type = (UNSIGNED_INT, "<u4") if len(points) > 65535 else (UNSIGNED_SHORT, "<u2")
-    blobs = [points.tobytes()]
-    accessors: list[dict[str, Any]] = [
-        {
-            **{"bufferView": 0, "componentType": FLOAT, "count": len(points), "type": "VEC3"},
-            **{"min": points.min(axis=0).tolist(), "max": points.max(axis=0).tolist()},
-        }
-    ]
-    root: dict[str, Any] = {"name": shape.name, "children": []}
-    if shape.up in TO_Y_UP:
-        root["rotation"] = TO_Y_UP[shape.up]
-    if shape.origin.any():
-        root["translation"] = to_y_up(shape.origin[None], shape.up)[0].tolist()
+    component_type, dtype = index_type(len(points))
+    blobs: list[tuple[bytes, dict[str, Any]]] = [(points.tobytes(), {"target": VERTICES})]
+    accessors = [position_accessor(points)]
+    root: dict[str, Any] = {**root_node(shape), "children": []}
     nodes, meshes, materials = [root], [], []
     names = [*result.part_names, "none"]
     colors = to_linear(to_rgb([*part_colors(len(result.part_names)), UNLABELED_COLOR]))
@@ -75,9 +68,9 @@ def parts_glb(result: Segmentation) -> bytes:
         faces = shape.faces[labels == code]
         if len(faces) == 0:
             continue
-        blobs.append(faces.astype(index_type).tobytes())
+        blobs.append((faces.astype(dtype).tobytes(), {"target": INDICES}))
         accessors.append(
-            {"bufferView": len(blobs) - 1, "componentType": index_component_type, "count": faces.size, "type": "SCALAR"}
+            {"bufferView": len(blobs) - 1, "componentType": component_type, "count": faces.size, "type": "SCALAR"}
         )
         look = {
             "baseColorFactor": [*color.round(6).tolist(), 1.0],
@@ -95,28 +88,36 @@ def parts_glb(result: Segmentation) -> bytes:
         extras = {"part": name, "label": code, "faces": len(faces)}
         nodes.append({"name": name, "mesh": len(meshes) - 1, "extras": extras})
 
-    binary, views = b"", []
-    for i, blob in enumerate(blobs):
-        views.append({"buffer": 0, "byteOffset": len(binary), "byteLength": len(blob), "target": 34963 if i else 34962})
-        binary += blob + b"\0" * (-len(blob) % 4)
+    binary, views = join_views(blobs)
     document = {
         **{"asset": {"version": "2.0", "generator": "pa3d"}, "scene": 0, "scenes": [{"nodes": [0]}]},
         **{"nodes": nodes, "meshes": meshes, "materials": materials},
         **{"accessors": accessors, "bufferViews": views, "buffers": [{"byteLength": len(binary)}]},
     }
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 4)
-    chunks = struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(binary), b"BIN\0") + binary
-    return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
+    return pack_glb(document, binary)
+
+
+def root_node(shape: Shape) -> dict[str, Any]:
+    """A node of glTF that turns a shape's up axis to y and restores its origin."""
+    root: dict[str, Any] = {"name": shape.name}
+    if shape.up in TO_Y_UP:
+        root["rotation"] = TO_Y_UP[shape.up]
+    if shape.origin.any():
+        root["translation"] = to_y_up(shape.origin[None], shape.up)[0].tolist()
+    return root
 
 
 def to_y_up(points: NDArray[Any], up: str) -> NDArray[Any]:  # (N, 3) -> (N, 3)
     """Points rotated so that their up axis becomes y."""
     x, y, z = np.asarray(points).T
-    return np.stack({"x": (-y, x, z), "y": (x, y, z), "z": (x, z, -y)}[up], axis=1)
+    turned = {
+        **{"x": (-y, x, z), "y": (x, y, z), "z": (x, z, -y)},
+        **{"-x": (y, -x, z), "-y": (x, -y, -z), "-z": (x, -z, y)},
+    }
+    return np.stack(turned[up], axis=1)
 
 
-def parts_ply(result: Segmentation) -> bytes:
+def painted_ply(result: Segmentation) -> bytes:
     """The cloud as binary PLY: x y z, red green blue, label, confidence. x y z are double if there is an origin."""
     shape, labels = result.shape, np.asarray(result.labels)
     has_origin = bool(shape.origin.any())

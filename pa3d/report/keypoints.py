@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pa3d.atomic import write_files
-from pa3d.report.files import parts_ply
+from pa3d.report.files import painted_ply
 from pa3d.segment import Segmentation
 from pa3d.shape import Shape
 
@@ -31,7 +31,7 @@ def write_keypoints(result: Keypoints, folder: Path) -> dict[str, Path]:
     facts["file"] = str(Path(facts["file"]).absolute())
     contents = {
         "keypoints": ("keypoints.json", (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode()),
-        "points": ("keypoints.ply", parts_ply(Segmentation(cloud, result.names, labels, scores))),
+        "points": ("keypoints.ply", painted_ply(Segmentation(cloud, result.names, labels, scores))),
     }
     paths = write_files(folder, dict(contents.values()))
     return {kind: paths[name] for kind, (name, _) in contents.items()}

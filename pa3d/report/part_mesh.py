@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pa3d.colors import UNLABELED_COLOR, part_colors, to_rgb
 from pa3d.data.parts import PartMesh
-from pa3d.report.colors import UNLABELED_COLOR, part_colors, to_rgb
-from pa3d.report.files import parts_glb
+from pa3d.report.files import painted_glb
 from pa3d.segment import Segmentation
 from pa3d.shape import Shape, triangle_areas
 
@@ -34,7 +34,7 @@ def part_mesh_glb(mesh: PartMesh) -> bytes:
     shape = Shape(mesh.vertices, mesh.faces, name=re.sub(r"\W+", "-", mesh.id or mesh.category) or "shape")
     scores = np.zeros((0, len(names)), np.float32)
     labels = np.zeros(len(mesh.vertices), np.int32)
-    return parts_glb(Segmentation(shape, names, labels, scores, mesh.face_parts.astype(np.int32), scores))
+    return painted_glb(Segmentation(shape, names, labels, scores, mesh.face_parts.astype(np.int32), scores))
 
 
 def contact_sheet(meshes: Sequence[PartMesh]) -> bytes:

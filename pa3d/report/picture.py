@@ -8,7 +8,6 @@ then averaged down.
 from __future__ import annotations
 
 import io
-import os
 from bisect import bisect_right
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.report.colors import UNLABELED_COLOR, part_colors, to_rgb
+from pa3d.colors import UNLABELED_COLOR, part_colors, to_rgb
 from pa3d.report.files import to_y_up
-from pa3d.report.table import PartRow, part_rows, size_text
+from pa3d.report.table import PartRow, part_rows, share_text, size_text
 from pa3d.shape import compacted
+from pa3d.threads import thread_count
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -71,7 +71,7 @@ def parts_png(result: Segmentation) -> bytes:
 def draw_views(shape: Drawable) -> list[NDArray[np.uint8]]:  # (H, W, 3) each
     cameras, tile = _frame(shape.points)
     # numpy releases the interpreter lock in the long loops over pixels, so the views are drawn in parallel threads.
-    with ThreadPoolExecutor(min(len(cameras), os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(len(cameras), thread_count())) as pool:
         return list(pool.map(lambda i: _draw(shape, cameras[i], tile), range(len(cameras))))
 
 
@@ -232,7 +232,7 @@ def _light(shape: Drawable, camera: Cameras) -> NDArray[np.float32]:  # (F, 3) o
     normals[behind] *= -1
     half = KEY / np.linalg.norm(KEY) + np.array([0, 0, -1.0])  # between the light and the eye
     key, rim, specular = (
-        np.maximum(normals @ (towards / np.linalg.norm(towards)).astype(np.float32), 0) for towards in (KEY, RIM, half)
+        np.clip(normals @ (towards / np.linalg.norm(towards)).astype(np.float32), 0, 1) for towards in (KEY, RIM, half)
     )
     light = AMBIENT + KEY_LIGHT * key + RIM_LIGHT * rim + SPECULAR * specular**24 - SKY_LIGHT * normals[..., 1]
     return np.asarray(light, np.float32)
@@ -324,7 +324,7 @@ def _legend(draw: Any, rows: list[PartRow], is_mesh: bool, x: tuple[int, int], b
         middle = y + size * 0.62
         draw.rounded_rectangle([left, middle - size / 2, left + size, middle + size / 2], 4, row.color)
         present = row.count > 0 and row.found is not False
-        share = f"{100 * row.share:.1f} %" if row.count else "not found"
+        share = share_text(row)
         confidence = f"{row.mean_confidence:.2f}" if row.mean_confidence is not None and row.label >= 0 else "-"
         if row.count and row.found is False:
             confidence = "not found"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.report.colors import UNLABELED_COLOR, part_colors
+from pa3d.colors import UNLABELED_COLOR, part_colors
 from pa3d.report.files import confidence
 
 if TYPE_CHECKING:
@@ -98,6 +98,21 @@ def _rounded(values: NDArray[np.float64]) -> list[float]:
 def not_found(rows: list[PartRow]) -> list[str]:
     """The names of the parts that the shape does not seem to have; none without a calibrated checkpoint."""
     return [row.name for row in rows if row.found is False]
+
+
+def share_text(row: PartRow) -> str:
+    """The share of a part in percent, or "not found" if none of the shape belongs to a part that it may lack.
+
+    Without a calibrated checkpoint nothing is known of that, and the share is zero.
+    """
+    return "not found" if row.found is False and not row.count else f"{100 * row.share:.1f} %"
+
+
+def presence_text(row: PartRow) -> str:
+    """The presence of a part, and that it is too low, if some of the shape belongs to it nevertheless."""
+    if row.presence is None:
+        return ""
+    return f"{row.presence:.2f}" + (", not found" if row.found is False and row.count else "")
 
 
 def without_missing(result: Segmentation) -> Segmentation:

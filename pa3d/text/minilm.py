@@ -12,20 +12,18 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import unicodedata
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pa3d import _C
 from pa3d.errors import InputError
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 LAYERS, WIDTH, HEADS = 6, 384, 12
@@ -85,7 +83,7 @@ class MiniLM:
         return np.stack(rows) if rows else np.empty((0, WIDTH))
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        return [self._tokenizer.encode(text).ids for text in texts]
+        return [self._tokenizer.encode(text) for text in texts]
 
     @cached_property
     def _engine(self) -> Any:
@@ -125,13 +123,12 @@ class MiniLM:
         return tensors, revision
 
     @cached_property
-    def _tokenizer(self) -> Tokenizer:
-        from tokenizers import Tokenizer
-
+    def _tokenizer(self) -> _C.WordPiece:
         path = self._folder / "minilm-tokenizer.json"
-        if not path.is_file():
-            raise InputError(f"{path}: the embedded tokenizer is missing; install pa3d again")
-        return Tokenizer.from_file(str(path))
+        try:
+            return _C.WordPiece(os.fsencode(path))
+        except _C.FileError as error:
+            raise InputError(f"{path}: the embedded tokenizer is missing or damaged; install pa3d again") from error
 
 
 def _encode_reference(weights: dict[str, NDArray[Any]], ids: list[int]) -> NDArray[np.float64]:  # (T,) -> (384,)

@@ -3,8 +3,8 @@
 //
 //     capi FOLDER SECONDS SEED
 //
-// FOLDER has model.safetensors (tiny), tokenizer.json, weights.safetensors, and gets current: the input that runs,
-// which remains when the process dies. The first byte of an input says what it is.
+// FOLDER has model.safetensors (tiny), tokenizer.json, weights.safetensors, vectors.safetensors, and gets current: the
+// input that runs, which remains when the process dies. The first byte of an input says what it is.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -157,6 +157,34 @@ void fuzz_arguments(Source in) {
   for (int64_t i = 0; i < n * count; ++i) check(std::isfinite(scores[i]), "a score is not finite");
 }
 
+// Loads text vectors and segments a cloud and a mesh by all their names.
+void fuzz_vectors(const std::string& path) {
+  pa3d_vectors* bank = nullptr;
+  if (noted("vectors", pa3d_vectors_load(path.c_str(), &bank)) == PA3D_OK) {
+    pa3d_vectors_info info;
+    check(pa3d_vectors_get_info(bank, &info) == PA3D_OK && info.count > 0 && info.width > 0, "no info of vectors");
+    check(pa3d_vectors_name(bank, info.count) == nullptr, "a name after the last");
+    std::vector<const char*> names;
+    for (int64_t i = 0; i < info.count; ++i) names.push_back(pa3d_vectors_name(bank, i));
+    std::vector<float> rows(info.count * g_info.text_width);
+    if (noted("select", pa3d_vectors_select(bank, g_model, names.data(), info.count, info.category, rows.data())) ==
+        PA3D_OK) {
+      const float points[] = {0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1};
+      const int32_t faces[] = {0, 1, 2, 1, 2, 3};
+      const pa3d_shape shapes[] = {{points, 4, nullptr, 0}, {points, 4, faces, 2}};
+      int32_t labels[4], more[4], of_faces[2];
+      const pa3d_result results[] = {{labels, nullptr, nullptr, nullptr, nullptr},
+                                     {more, nullptr, of_faces, nullptr, nullptr}};
+      check(pa3d_segment_batch(g_model, shapes, 2, rows.data(), info.count, nullptr, results) == PA3D_OK,
+            pa3d_error_message());
+      for (int32_t label : labels) check(label >= 0 && label < info.count, "a label is no part");
+    }
+  } else {
+    check(bank == nullptr, "vectors in spite of a failure");
+  }
+  pa3d_vectors_free(bank);
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -184,6 +212,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     check(noted("text", pa3d_text_load(weights.c_str(), tokens.c_str(), &text)) != PA3D_OK, "loaded without weights");
     check(text == nullptr, "an encoder in spite of a failure");
     pa3d_text_free(text);
+  } else if (data[0] == 'V') {
+    write_file(path, data + 1, size - 1);
+    fuzz_vectors(path);
   } else {
     fuzz_arguments({data + 1, size - 1});
   }
@@ -292,7 +323,8 @@ int main(int argc, char** argv) {
     return LLVMFuzzerTestOneInput(data.data(), data.size());
   }
   Bytes tokens = read_file(folder + "tokens-small.json"), small = read_file(folder + "model.safetensors");
-  std::vector<Bytes> corpus = {seed('M', small), seed('W', small), seed('T', tokens)};
+  const Bytes vectors = read_file(folder + "vectors.safetensors");
+  std::vector<Bytes> corpus = {seed('M', small), seed('W', small), seed('T', tokens), seed('V', vectors)};
   for (int kind = 0; kind < 256; ++kind) {
     Bytes data{'A', static_cast<uint8_t>(kind), 1, 2};
     while (data.size() < 400) data.push_back(static_cast<uint8_t>(rng() % 7));
@@ -301,7 +333,8 @@ int main(int argc, char** argv) {
   }
   for (int copies = 0; copies < 40; ++copies)
     for (int i = 0; i < 2; ++i) corpus.push_back(corpus[i]);
-  for (int copies = 0; copies < 8; ++copies) corpus.push_back(corpus[2]);
+  for (int copies = 0; copies < 8; ++copies)
+    for (int i = 2; i < 4; ++i) corpus.push_back(corpus[i]);
 
   const size_t most = 1 << 20;
   const int file = open((folder + "current").c_str(), O_RDWR | O_CREAT, 0644);

@@ -6,7 +6,7 @@ FUZZ_OBJECTS := $(SANITIZE_OUT)/address/csrc/capi.o $(SANITIZE_OUT)/address/test
 
 .PHONY: fuzz
 fuzz: .venv-dev/installed $(SANITIZE_OUT)/fuzz-capi
-	GOMP_SPINCOUNT=0 $(DEV)/python tests/fuzz --seconds $(SECONDS) --capi $(SANITIZE_OUT)/fuzz-capi
+	$(DEV)/python tests/fuzz --seconds $(SECONDS) --capi $(SANITIZE_OUT)/fuzz-capi
 
 $(SANITIZE_OUT)/fuzz-capi: $(FUZZ_OBJECTS)
 	$(CXX) $^ $(ADDRESS) -pthread -o $@

@@ -22,7 +22,7 @@ from pa3d.config import EncoderConfig
 from pa3d.data.parts import PartCloud, record_members
 from pa3d.io import formats
 from pa3d.io._common import Format
-from pa3d.report.files import labels_npz, parts_glb, parts_ply
+from pa3d.report.files import labels_npz, painted_glb, painted_ply
 from pa3d.segment import Segmentation
 from pa3d.shape import Shape
 from pa3d.text.minilm import WEIGHTS
@@ -177,7 +177,9 @@ def checkpoint() -> bytes:
 
 
 def text_vectors() -> bytes:
-    return TextVectors(("seat", "left leg"), np.eye(2, 4, dtype=np.float32), "all-MiniLM-L6-v2", "chair").to_bytes()
+    return TextVectors(
+        ("seat", "left leg"), np.eye(2, TINY.text_dim, dtype=np.float32), "all-MiniLM-L6-v2", "chair"
+    ).to_bytes()
 
 
 def names() -> list[bytes]:
@@ -273,14 +275,14 @@ def shape_files() -> dict[str, list[bytes]]:
     tables = text_tables()
     colored = np.concatenate([CORNERS.astype(np.float64), COLORS], axis=1)
     found = {
-        ".glb": [glb(*rich_gltf()), parts_glb(result(True)), exported("glb")],
+        ".glb": [glb(*rich_gltf()), painted_glb(result(True)), exported("glb")],
         ".gltf": [gltf()],
         ".npy": [npy(CORNERS), npy(colored), npy(np.ones((3, 70)))],
         ".npz": [npz(points=CORNERS, colors=COLORS), npz(vertices=CORNERS, faces=TRIANGLES), labels_npz(result(True))],
         ".obj": [OBJ, exported("obj"), b"v 0 0 0 1 0 0\nv 1 0 0 0 1 0\nv 0 1 0 0 0 1\n"],
         ".off": [exported("off"), b"COFF3 1 0\n0 0 0 1 2 3\n1 0 0 1 2 3\n0 1 0 1 2 3\n3 0 1 2\n", OFF_CLOUD],
         ".ply": [
-            parts_ply(result(False)), exported("ply"), exported("ply", encoding="ascii"), ply_strips(),
+            painted_ply(result(False)), exported("ply"), exported("ply", encoding="ascii"), ply_strips(),
             exported("ply").replace(b"little", b"big"),
         ],
         ".stl": [exported("stl"), STL_TEXT + b"endsolid a\n"],
@@ -449,6 +451,7 @@ def write_capi(folder: Path) -> None:
     """What capi.cpp starts from: a tiny model, the text encoder, and a tokenizer of few words."""
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(checkpoint())
+    (folder / "vectors.safetensors").write_bytes(text_vectors())
     shutil.copy(WEIGHTS / "minilm-l6-v2.safetensors", folder / "weights.safetensors")
     tokenizer = json.loads((WEIGHTS / "minilm-tokenizer.json").read_bytes())
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))

@@ -28,7 +28,7 @@ from pa3d.evaluate import paired
 from pa3d.evaluate.plain_pickle import load_pickled_dict
 from pa3d.evaluate.run import FORMAT
 from pa3d.keypoints import _example
-from pa3d.segment import Segmenter
+from pa3d.segment import Segmentation, Segmenter
 from pa3d.shape import Shape
 from pa3d.text import check_names
 from pa3d.text.minilm import MiniLM
@@ -67,6 +67,9 @@ def targets() -> Iterator[Target]:
     for suffix in io.SUFFIXES:
         kind = BY_SUFFIX.get(suffix, "text")
         yield Target(suffix[1:], "x" + suffix, _load, lambda s=suffix: seeds.of_suffix(s), kind)
+    for suffix in (".glb", ".gltf", ".obj", ".ply", ".pcd"):  # written by pa3d itself, from the bytes of the file
+        kind = BY_SUFFIX.get(suffix, "text")
+        yield Target(f"asset-{suffix[1:]}", "x" + suffix, _asset, lambda s=suffix: seeds.of_suffix(s), kind)
     for suffix in READERS:
         if suffix not in (".gltf", ".fbx"):
             kind = BY_SUFFIX.get(suffix, "text")
@@ -104,6 +107,27 @@ def _load(path: Path) -> str:
     missing = shape.missing()
     assert (missing is None or not shape.is_mesh) and shape.validate("skip") is shape
     return f"{'mesh' if shape.is_mesh else 'cloud'}, colours {shape.colors is not None}, missing {missing is not None}"
+
+
+def _asset(path: Path) -> str:
+    """A shape that can be read comes back in parts, and can be read again."""
+    from pa3d.report.asset import asset_files
+
+    shape = io.load(path, nan="skip")
+
+    def labels(n: int) -> tuple[np.ndarray, np.ndarray]:
+        return (np.arange(n) % 3 - 1).astype(np.int32), np.full((n, 2), 0.5, np.float32)
+
+    faces = (None, None) if shape.faces is None else labels(len(shape.faces))
+    files = asset_files(Segmentation(shape, ["a", "b"], *labels(len(shape.points)), *faces), split=True)
+    for name in ("parts.glb", "parts.obj", "parts.ply", "parts.pcd"):
+        if name in files:
+            again = path.with_name(f"again{Path(name).suffix}")
+            again.write_bytes(files[name])
+            found = io.load(again, nan="skip")
+            assert len(found.points) == len(shape.points), name
+            assert shape.faces is None or found.faces is None or len(found.faces) == len(shape.faces), name
+    return ", ".join(files)
 
 
 def _harvest(path: Path) -> str:
@@ -166,7 +190,7 @@ def _segmenter() -> Segmenter:
 def _segment(path: Path) -> str:
     """Any shape with any names and options, to the files that pa3d segment writes, which are then read again."""
     from pa3d.report import summary
-    from pa3d.report.files import labels_npz, parts_glb, parts_ply
+    from pa3d.report.files import labels_npz, painted_glb, painted_ply
 
     data = path.read_bytes()
     if len(data) < 7:
@@ -192,7 +216,7 @@ def _segment(path: Path) -> str:
     assert result.labels.min() >= -1 and result.labels.max() < k and np.isfinite(result.scores).all()
     summary(result)
     labels_npz(result)
-    written = parts_glb(result) if result.shape.is_mesh else parts_ply(result)
+    written = painted_glb(result) if result.shape.is_mesh else painted_ply(result)
     again = path.with_name("again.glb" if result.shape.is_mesh else "again.ply")
     again.write_bytes(written)
     shape = io.load(again, up=result.shape.up, nan="skip")

@@ -1,12 +1,14 @@
 // Every kernel at sizes around its edges, at every level of the processor and on several threads, compared with plain
-// loops where the rule is exact and with one thread elsewhere. A program of its own, so that sanitizers see nothing
-// else.
+// loops where the rule is exact and with one thread elsewhere. What exact kernels return is the same at every level;
+// the digest that is printed is the same on every kind of processor (tests/test_arm.py). A program of its own, so that
+// sanitizers see nothing else.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <functional>
 #include <limits>
 #include <map>
@@ -46,6 +48,22 @@ void check(bool good, const std::string& what) {
   std::fprintf(stderr, "%s: %s\n", pa3d::isa_name(pa3d::isa()), what.c_str());
   std::exit(1);
 }
+
+// FNV-1a of everything that exact kernels return at one level.
+class Digest {
+ public:
+  template <class T>
+  void add(const std::vector<T>& values) {
+    const auto* bytes = reinterpret_cast<const unsigned char*>(values.data());
+    for (size_t i = 0; i < values.size() * sizeof(T); ++i) state_ = (state_ ^ bytes[i]) * 0x100000001b3u;
+  }
+  uint64_t value() const { return state_; }
+
+ private:
+  uint64_t state_ = 0xcbf29ce484222325u;
+};
+
+Digest exact;
 
 // splitmix64, uniform in [-1, 1).
 class Random {
@@ -125,6 +143,8 @@ void sampling() {
         check(index == expected, std::string("farthest_point_sample, ") + kind + ", " + std::to_string(n));
         pa3d::sample_and_group(points.data(), n, k, m, n / 2, near, again.data(), members.data(), nullptr);
         check(again == expected, std::string("sample_and_group, centres, ") + kind + ", " + std::to_string(n));
+        exact.add(index);
+        exact.add(members);
         for (int64_t g : {int64_t{0}, k - 1}) {
           const Indices row(members.begin() + g * m, members.begin() + (g + 1) * m);
           check(row == plain_neighbours(&points[3 * index[g]], points, m), "sample_and_group, members");
@@ -144,6 +164,8 @@ void neighbours() {
             Indices index(q * k);
             Floats far(q * k);
             pa3d::knn(queries.data(), q, points.data(), n, k, threads, index.data(), far.data());
+            exact.add(index);
+            exact.add(far);
             for (int64_t i : {int64_t{0}, q - 1}) {
               const Indices row(index.begin() + i * k, index.begin() + (i + 1) * k);
               check(row == plain_neighbours(&queries[3 * i], points, k),
@@ -170,6 +192,9 @@ void interpolation() {
           pa3d::nearest_centers(points.data(), n, centers.data(), g, k, 3, index.data(), far.data());
           const Indices last = plain_neighbours(&points[3 * (n - 1)], centers, k);
           check(std::equal(last.begin(), last.end(), index.begin() + (n - 1) * k), "nearest_centers");
+          exact.add(one);
+          exact.add(index);
+          exact.add(far);
         }
 }
 
@@ -282,6 +307,8 @@ void surface() {
           "sample_surface finds an area");
     check(std::is_sorted(face.begin(), face.end()) && (count == 0 || (face.front() >= 0 && face.back() < n_faces)),
           "sample_surface takes faces in order");
+    exact.add(points);
+    exact.add(face);
   }
   std::fill(faces.begin(), faces.end(), 7);
   float point[3];
@@ -366,6 +393,7 @@ void outliers() {
   check(count[0] == count[1] && found[0] == found[1], "outliers depend on threads");
   check(found[0][7] == 1 && found[0][107] == 1 && found[0][207] == 1 && count[0] < 100, "find_outliers");
   check(std::accumulate(found[0].begin(), found[0].end(), int64_t{0}) == count[0], "find_outliers counts");
+  exact.add(found[0]);
   uint8_t one = 9;
   check(pa3d::find_outliers(points.data(), 1, 3, 1, &one) == 0 && one == 0, "a single point");
 }
@@ -408,6 +436,10 @@ void pictures() {
   }
   check(id[0] == id[1] && depth[0] == depth[1] && weights[0] == weights[1] && dots[0] == dots[1],
         "pictures depend on threads");
+  exact.add(id[0]);
+  exact.add(depth[0]);
+  exact.add(weights[0]);
+  exact.add(dots[0]);
 }
 
 // The weights of one axis for bilinear interpolation, in the plainest way.
@@ -425,10 +457,19 @@ void backprojection() {
     Random random(static_cast<uint64_t>(channels));
     const int64_t views = 2, rows = 5, columns = scattered ? 120 : 7, height = scattered ? 61 : 31, width = 18, n = 40;
     Floats tokens(views * rows * columns * channels);
-    for (float& x : tokens) x = random();
+    std::vector<uint16_t> bf16(tokens.size());
+    for (size_t i = 0; i < tokens.size(); ++i) {  // numbers that bf16 has, too: the upper half of their bits
+      const float x = random();
+      uint32_t bits;
+      std::memcpy(&bits, &x, 4);
+      bf16[i] = static_cast<uint16_t>(bits >> 16);
+      bits &= 0xffff0000u;
+      std::memcpy(&tokens[i], &bits, 4);
+    }
     std::vector<int32_t> ids(views * height * width);
     for (int32_t& id : ids) id = static_cast<int32_t>(random.below(n + 3)) - 2;  // two are none, one is beyond
-    const pa3d::TokenGrids grids = {tokens.data(), false, views, rows, columns, channels};
+    const pa3d::TokenGrids grids[2] = {{tokens.data(), false, views, rows, columns, channels},
+                                       {bf16.data(), true, views, rows, columns, channels}};
     const pa3d::PixelMap pixels = {ids.data(), false, height, width};
 
     std::vector<double> expected(n * channels);
@@ -453,9 +494,11 @@ void backprojection() {
         for (int i = 0; i < 2; ++i) {
           sum[i].resize(n * channels);
           count[i].resize(n);
-          pa3d::backproject(grids, pixels, n, mode, per_view, 2 * i + 1, sum[i].data(), count[i].data());
+          pa3d::backproject(grids[i], pixels, n, mode, per_view, 2 * i + 1, sum[i].data(), count[i].data());
         }
-        check(sum[0] == sum[1] && count[0] == count[1], "backproject depends on threads");
+        check(sum[0] == sum[1] && count[0] == count[1], "backproject depends on threads or the type of tokens");
+        exact.add(sum[0]);
+        exact.add(count[0]);
         if (mode != pa3d::Upsampling::bilinear || per_view) continue;
         check(count[0] == seen, "backproject, counts");
         double error = 0;
@@ -613,8 +656,16 @@ void teams() {
   check(sum == kTasks * (kTasks - 1) / 2, "a task of many did not run once");
 }
 
-int main() {
-  teams();
+// Arguments: names of levels and of kernels to run; without any of a kind, all of it. Levels that the processor lacks
+// are left out.
+int main(int argc, char** argv) {
+  const std::vector<std::string> wanted(argv + 1, argv + argc);
+  const auto runs = [&](const std::string& name, const auto& all) {
+    const auto is_wanted = [&](const std::string& x) {
+      return std::find(wanted.begin(), wanted.end(), x) != wanted.end();
+    };
+    return is_wanted(name) || std::none_of(std::begin(all), std::end(all), is_wanted);
+  };
   const std::map<std::string, std::function<void()>> kernels = {{"sampling", sampling},
                                                                 {"neighbours", neighbours},
                                                                 {"interpolation", interpolation},
@@ -628,10 +679,19 @@ int main() {
                                                                 {"pictures", pictures},
                                                                 {"backprojection", backprojection},
                                                                 {"training", training}};
-  for (const char* level : {"generic", "avx2", "avx512", "avx512_bf16"}) {
-    if (!pa3d::set_isa(level)) continue;
-    for (const auto& [name, run] : kernels) run();
-    std::printf("%s: %lld checks\n", level, static_cast<long long>(checks.load()));
+  std::vector<std::string> known{"teams"};
+  for (const auto& kernel : kernels) known.push_back(kernel.first);
+  if (runs("teams", known)) teams();
+  uint64_t first = 0;
+  for (const char* level : pa3d::kIsaNames) {
+    if (!runs(level, pa3d::kIsaNames) || !pa3d::set_isa(level)) continue;
+    exact = {};
+    for (const auto& [name, run] : kernels)
+      if (runs(name, known)) run();
+    if (first == 0) first = exact.value();
+    check(exact.value() == first, "exact kernels differ from those of another level");
+    std::printf("%s: %lld checks, exact results %016llx\n", level, static_cast<long long>(checks.load()),
+                static_cast<unsigned long long>(exact.value()));
     std::fflush(stdout);
   }
 }

@@ -88,7 +88,7 @@ def training_unsupported_reason(bf16: bool, *tensors: Any) -> str | None:
         if autocast != "bfloat16":
             return f"it takes bfloat16 under autocast, not {autocast}"
         return None if _C.supports("bf16") else "this processor has no bf16"
-    return "no AVX2; torch is faster" if _C.isa() == "generic" else None
+    return "the instruction set in use is generic; torch is faster" if _C.isa() == "generic" else None
 
 
 def _embed_unsupported_reason(patches: Any, *weights: Any, bf16: bool, widths: tuple[int, ...]) -> str | None:
