@@ -7,8 +7,8 @@ constexpr const char* kTextSpace = "all-MiniLM-L6-v2";
 constexpr int64_t kFormat = 1;
 constexpr int kMaxThreads = 4096;
 
-// One row per up axis: which of the caller's axes become the model's x, y and z; ~i is minus axis i. As TO_MODEL_AXES
-// in pa3d/frames.py.
+// One row per up axis: which of the caller's axes become the model's x, y and z; ~i is minus axis i. As TO_MODEL_AXES in
+// pa3d/frames.py.
 constexpr int kModelAxes[6][3] = {{1, 2, 0}, {0, 2, 1}, {0, 1, 2}, {~1, 2, ~0}, {0, ~2, ~1}, {0, ~1, ~2}};
 // Of normalised points: float32 holds the squares of their distances.
 constexpr float kMaxCoordinate = 1e18f;

@@ -260,6 +260,7 @@ const int fork_handler = pthread_atfork(nullptr, nullptr, [] {
 });
 #endif
 
+#if defined(__linux__)
 // ceil(quota / period) of a cgroup, or 0 where there is none.
 int quota_threads(double quota, double period) {
   return quota > 0 && period > 0 ? std::max(1, static_cast<int>((quota + period - 1) / period)) : 0;
@@ -294,6 +295,7 @@ int cgroup_threads() {
   }
   return smallest;
 }
+#endif
 
 int count_processors() {
   int processors = static_cast<int>(std::thread::hardware_concurrency());
