@@ -128,6 +128,7 @@ class SegmenterMethod:
         self.assign, self._assign_option = assign, assign
         self.prompts: PromptMode = "auto"
         self.zero_column = False
+        self.raw = False
         self._segmenter: Segmenter | None = None
         self._text_encoder: TextEncoder | None = None
         self._vectors: dict[tuple[str, str | None, PromptMode], NDArray[np.float32]] = {}
@@ -148,10 +149,12 @@ class SegmenterMethod:
         return self._segmenter
 
     def configure(self, protocol: EvaluationProtocol) -> None:
-        """Take prompts and the column of zeros from the protocol, and assign unless the constructor set it."""
+        """Take prompts, the column of zeros and whether to normalise from the protocol, and assign unless the
+        constructor set it."""
         self.prompts = protocol.prompts  # type: ignore[assignment]
         self.assign = self._assign_option or protocol.assign  # type: ignore[assignment]
         self.zero_column = protocol.unlabelled == "zero"
+        self.raw = protocol.normalize == "raw"
         self._segmenter = None
 
     def prepare(self, label_sets: Mapping[str, Sequence[str]]) -> None:
@@ -197,9 +200,12 @@ class SegmenterMethod:
             # is 1 / Z^2, and a column of zeros would have the probability exp(0) / Z.
             names.append(f"no {parts[0]}")
             vectors = np.concatenate([vectors, -vectors[:1]])
-        result = segmenter.segment(
-            shape, names, text_vectors=vectors, sample=self.sample, assign=self.assign, seed=self.seed
-        )
+        if self.raw:
+            result = self._segment_raw(shape, names, vectors)
+        else:
+            result = segmenter.segment(
+                shape, names, text_vectors=vectors, sample=self.sample, assign=self.assign, seed=self.seed
+            )
         result.timings = {**result.timings, **clock.seconds}
         if self.zero_column:
             count = len(parts)
@@ -211,6 +217,23 @@ class SegmenterMethod:
             result.part_names, result.labels = list(parts), labels.astype(np.int32)
             result.scores = (scores / total[:, None]).astype(np.float32)
         return result
+
+    def _segment_raw(self, shape: Shape, names: list[str], vectors: NDArray[np.float32]) -> Segmentation:
+        """A cloud as it is: neither moved nor scaled, and with its outliers."""
+        from pa3d.ops import label_points
+
+        segmenter, clock = self.segmenter, Stopwatch()
+        with clock("encode"):
+            encoded = segmenter.encode(shape.points, sample=self.sample, up=shape.up, normalize=False, seed=self.seed)
+        with clock("label"):
+            # A logit and the logarithm of its softmax differ by a constant for each patch, which changes no result.
+            probability = segmenter.query(encoded, names, text_vectors=vectors)
+            logits = np.log(np.maximum(probability, np.finfo(np.float32).tiny))
+            points = np.ascontiguousarray(shape.points[:, TO_MODEL_AXES[shape.up]])
+            patches = encoded.centers, encoded.members, encoded.points
+            assign = self.assign or segmenter.checkpoint.assign
+            labels, scores = label_points(points, *patches, logits, assign, 0.0, 1, None)
+        return Segmentation(shape, names, labels, scores, timings=clock.seconds, model=segmenter.checkpoint.name)
 
     def embed(self, parts: Sequence[str], category: str | None) -> NDArray[np.float32]:  # (K, D)
         """Unit vectors of part names, with the current prompts. Each name is encoded once."""

@@ -20,6 +20,7 @@ from pa3d.evaluate.datasets import Dataset, LabelledShape, labels_of_vertices
 from pa3d.evaluate.labels import category_words
 from pa3d.evaluate.metrics import ABSENT, Absent
 from pa3d.frames import apply_normalization, normalization
+from pa3d.rotations import random_rotation, rotate
 from pa3d.shape import Shape
 from pa3d.text import clean_name
 
@@ -27,8 +28,9 @@ Unlabelled = Literal["ignored", "other", "background", "category", "zero"]
 CHOICES: dict[str, tuple[Any, ...]] = {
     "mesh": ("surface", "vertices"),
     "scored": ("given", "all"),
-    "normalize": ("none", "sphere", "box"),
+    "normalize": ("none", "raw", "sphere", "box"),
     "axes": ("dataset", "y"),
+    "rotation": ("none", "any"),
     "prompts": ("part", "category", "ensemble"),
     "assign": ASSIGN,
     "offered": ("category", "dataset"),
@@ -46,14 +48,18 @@ class Protocol:
     names are those that the method may choose from.
 
     mesh: which points of a mesh are used: "surface", `surface` points drawn by area; or "vertices".
-    points: how many points are given, drawn at random without replacement. A cloud with fewer points is given whole.
-        None gives all. A mesh is sampled with this many points in the first place, unless `scored` is "all".
+    points: how many points are given, drawn at random. A cloud with fewer points is given whole. None gives all. A mesh
+        is sampled with this many points in the first place, unless `scored` is "all".
+    replacement: whether these points are drawn with replacement, so that some are given twice and others not at all.
+        Then exactly `points` are given, also of a cloud with fewer.
     scored: "given", the given points; or "all" points of the shape, where a point that was not given takes the label
         of the nearest given one.
+    scored_points: at most how many of these points are scored, drawn at random without replacement. None scores all.
     normalize: what is done to the given points: "sphere" (mean 0, largest norm 1), "box" (mean 0, largest coordinate
-        0.75) or "none", which leaves it to the method.
+        0.75); "none" leaves it to the method; "raw" does nothing, and the method must not do anything either.
     axes: "dataset" tells the method the up axis that `pa3d eval --up` named for the dataset (default y); "y" always
         says y. For an up axis of y, the encoder swaps y and z.
+    rotation: "any" turns each shape by a random rotation, uniform over all rotations, before the method gets it.
     scene: whether points of a scan that are not part of the object are given.
     prompts: "part", "category" or "ensemble", as in pa3d.text.prompts.
     assign: how points get their scores from patches, as in Segmenter.segment. It holds for methods with patches, unless
@@ -78,9 +84,12 @@ class Protocol:
     mesh: str = "surface"
     surface: int = 10_000
     points: int | None = None
+    replacement: bool = False
     scored: str = "given"
+    scored_points: int | None = None
     normalize: str = "none"
     axes: str = "dataset"
+    rotation: str = "none"
     scene: bool = False
     prompts: str = "part"
     assign: str = "nearest"
@@ -96,8 +105,13 @@ class Protocol:
             if getattr(self, name) not in choices:
                 expected = ", ".join(map(str, choices))
                 raise InputError(f"protocol {self.name}: {name} is {getattr(self, name)!r}; expected one of {expected}")
-        if self.surface < 1 or (self.points is not None and self.points < 1) or self.seed < 0:
-            raise InputError(f"protocol {self.name}: surface and points must be at least 1, seed at least 0")
+        counts = (self.surface, self.points, self.scored_points)
+        if any(count is not None and count < 1 for count in counts) or self.seed < 0:
+            raise InputError(
+                f"protocol {self.name}: surface, points and scored_points must be at least 1, seed at least 0"
+            )
+        if self.replacement and self.points is None:
+            raise InputError(f"protocol {self.name}: replacement needs points, the number of points to draw")
 
     def to_dict(self) -> dict[str, Any]:
         """All fields except overrides, which `resolve` has applied."""
@@ -115,25 +129,36 @@ PROTOCOLS = {
         Protocol(
             "patchalign3d",
             "PatchAlign3D (arXiv 2601.02457): 2,048 points in the unit sphere, y and z swapped, part-only "
-            "prompts, nearest centre; absent parts are skipped, on FAUST they count 1.",
+            "prompts, nearest centre; absent parts are skipped. On ShapeNetPart the points are drawn with replacement. "
+            "FAUST is not normalised, and absent parts count 1 there.",
             points=2048,
             normalize="sphere",
             axes="y",
-            overrides={"faust": {"absent": "one"}, "scanobjectnn": {"unlabelled": "background"}},
+            overrides={
+                "shapenetpart": {"replacement": True},
+                "faust": {"absent": "one", "normalize": "raw"},
+                "scanobjectnn": {"unlabelled": "background"},
+            },
         ),
         Protocol(
             "cops",
-            "COPS (Garosi et al., WACV 2025): all points, a mesh by its vertices; a part absent from both counts 1.",
+            "COPS (Garosi et al., WACV 2025): at most 100,000 points are given, a mesh by its vertices, and 2,048 of "
+            "them are scored; a part absent from both counts 1.",
             mesh="vertices",
+            points=100_000,
+            scored_points=2048,
             normalize="sphere",
             absent="one",
             overrides={"scanobjectnn": {"unlabelled": "background"}},
         ),
         Protocol(
             "find3d",
-            "Find3D (arXiv 2411.13550): 5,000 points are given, all are scored; prompts with the category, "
-            "unlabelled points are a column of logit 0, a part absent from both is skipped.",
+            "Find3D (arXiv 2411.13550): 5,000 points are given, drawn with replacement, and all are scored; prompts "
+            "with the category, unlabelled points are a column of logit 0, a part absent from both is skipped. "
+            "ShapeNetPart: 2,048 points, no such column. PartNetE and ShapeNetPart are rotated at random. Objaverse: "
+            "all points are given, and the mean is over shapes.",
             points=5000,
+            replacement=True,
             scored="all",
             normalize="box",
             axes="y",
@@ -141,6 +166,17 @@ PROTOCOLS = {
             absent="union",
             unlabelled="zero",
             averaging="categories",
+            overrides={
+                "shapenetpart": {
+                    "points": 2048,
+                    "replacement": False,
+                    "scored": "given",
+                    "rotation": "any",
+                    "unlabelled": "ignored",
+                },
+                "partnete": {"rotation": "any"},
+                "objaverse": {"points": None, "replacement": False, "averaging": "shapes"},
+            },
         ),
     )
 }
@@ -169,7 +205,7 @@ class PreparedShape:
     classes: names of the classes: the shape's parts, and one for unlabelled points if the protocol has it.
     truth: (P,) class of each scored point, -1 for none.
     given_truth: the same for the given points, as indices into offered.
-    nearest: (P,) the given point nearest to each scored point; None when they are the same points.
+    nearest: (P,) the given point whose label each scored point takes; None when they are the same points.
     points: (P, 3) the scored points.
     """
 
@@ -192,18 +228,24 @@ def prepare(shape: LabelledShape, protocol: Protocol, dataset: Dataset) -> Prepa
     points, part = _points(shape, protocol)
     part, classes = _with_unlabelled(part, shape, protocol)
     offered, class_of = _offered(classes, len(shape.part_names), protocol, dataset)
-    given_indices = draw(len(points), protocol.points, shape.id, protocol.seed)
-    if not (part[given_indices] >= 0).any():
-        raise InputError(f"{shape.id}: no labelled point among those that {protocol.name} draws; leave the shape out")
+    if protocol.rotation == "any":
+        points = rotate(points, random_rotation(np.random.default_rng([shape_seed(shape.id, protocol.seed), 1])))
+    given_indices = draw(len(points), protocol.points, shape.id, protocol.seed, protocol.replacement)
     cloud = np.ascontiguousarray(_normalized(points[given_indices], protocol.normalize))
     up = shape.shape.up if protocol.axes == "dataset" else "y"
     nearest, scored = None, points[given_indices]
     truth = given_truth = part[given_indices]
-    if protocol.scored == "all" and len(given_indices) < len(points):
+    if protocol.scored == "all" and (protocol.replacement or len(given_indices) < len(points)):
         from pa3d.ops import knn
 
         nearest, scored = knn(points, np.ascontiguousarray(points[given_indices]), 1)[0][:, 0], points
         truth = part
+    if protocol.scored_points is not None and protocol.scored_points < len(truth):
+        chosen = draw(len(truth), protocol.scored_points, shape.id, protocol.seed)
+        nearest = chosen if nearest is None else nearest[chosen]
+        scored, truth = scored[chosen], truth[chosen]
+    if not (given_truth >= 0).any() or not (truth >= 0).any():
+        raise InputError(f"{shape.id}: no labelled point among those that {protocol.name} draws; leave the shape out")
     class_to_label = np.full(len(classes) + 1, -1, np.int32)
     for number, class_index in enumerate(class_of):
         if class_index >= 0:
@@ -222,8 +264,13 @@ def prepare(shape: LabelledShape, protocol: Protocol, dataset: Dataset) -> Prepa
     )
 
 
-def draw(n: int, count: int | None, key: str, seed: int) -> NDArray[np.int64]:
-    """`count` of n indices without replacement, ascending; all of them if count is None or at least n."""
+def draw(n: int, count: int | None, key: str, seed: int, replacement: bool = False) -> NDArray[np.int64]:
+    """`count` of n indices, ascending, with or without replacement. Without it, all of them if count is at least n.
+
+    A count of None is all.
+    """
+    if replacement and count is not None:
+        return np.sort(np.random.default_rng(shape_seed(key, seed)).integers(n, size=count))
     if count is None or count >= n:
         return np.arange(n)
     return np.sort(np.random.default_rng(shape_seed(key, seed)).choice(n, count, replace=False))
@@ -278,7 +325,7 @@ def _offered(
 
 
 def _normalized(points: NDArray[np.float32], how: str) -> NDArray[np.float32]:
-    if how == "none":
+    if how in ("none", "raw"):
         return points
     center, radius = normalization(points)
     if how == "box":
