@@ -30,6 +30,8 @@ from pa3d.evaluate.protocols import Protocol as EvaluationProtocol
 from pa3d.evaluate.protocols import shape_seed
 from pa3d.frames import TO_MODEL_AXES, apply_normalization, normalization
 from pa3d.hub import load_pretrained
+from pa3d.methods import NAMES as PUBLISHED
+from pa3d.methods import load_method
 from pa3d.profiling import Stopwatch
 from pa3d.sampling import sample_indices
 from pa3d.segment import DEFAULT_SAMPLE, Assign, Segmentation, Segmenter, check_options
@@ -58,6 +60,9 @@ class Method(Protocol):
         is that of the default patches (PatchCeiling).
     identity(): a dict with "name" and the settings, which results.json holds. Without it the name is that of the class.
     needs_ground_truth: if true, segment also gets truth=, the true label (N,) of every point. Ceilings need it.
+    takes_mesh: if true, and the shape is a mesh, segment gets the mesh instead of points on it, and truth of its F
+    faces. The
+        result then also needs face_labels (F,) and face_scores (F, K), as a pa3d.Segmentation has.
 
     Worker processes receive a pickled copy of the method, after configure and prepare.
     """
@@ -333,7 +338,8 @@ def _one_hot(shape: Shape, parts: Sequence[str], labels: NDArray[np.int32]) -> S
     return Segmentation(shape, list(parts), labels, scores)
 
 
-METHODS = ("model", "ceiling", "majority", "random")
+METHODS = ("model", "ceiling", "majority", "random", *PUBLISHED)
+BY_BOXES = ("satr", "partslip")  # without a detector they get boxes from the true labels
 
 
 def make_method(
@@ -345,12 +351,17 @@ def make_method(
     sample: int | None = DEFAULT_SAMPLE,
     assign: Any = None,
     patches: int | None = None,
+    weights: Mapping[str, Any] | None = None,
+    form: str = "fair",
+    changes: Mapping[str, Any] | None = None,
 ) -> Method:
     """One of METHODS, or a class from outside as "package.module:Class", made without arguments.
 
-    "model" uses all options, as SegmenterMethod does. "ceiling", which may also be called "oracle", uses only patches.
-    "majority", "random" and classes from outside use none; options that a method does not use are ignored.
-    Raises InputError for an unknown name, or a class that cannot be used.
+    "model" uses the options up to patches, as SegmenterMethod does. "ceiling", which may also be called "oracle", uses
+    only patches. The methods of papers use weights, form and changes, as pa3d.methods.load_method does; "satr" and
+    "partslip" without weights get boxes from the true labels, which is a ceiling too. "majority", "random" and classes
+    from outside use none; options that a method does not use are ignored.
+    Raises InputError for an unknown name, a class that cannot be used, or weights that cannot be read.
     """
     if name == "model":
         return SegmenterMethod(model, precision=precision, device=device, sample=sample, assign=assign, patches=patches)
@@ -360,6 +371,11 @@ def make_method(
         return Majority()
     if name == "random":
         return Random()
+    if name in PUBLISHED:
+        given = dict(weights or {})
+        if name in BY_BOXES:
+            given.setdefault("detector", "truth")
+        return load_method(name, given, form=form, **dict(changes or {}))
     if ":" in name:
         return _outside_method(name)
     raise InputError(f"--method {name}: expected one of {', '.join(METHODS)}, or a class as package.module:Class")

@@ -207,6 +207,10 @@ class PreparedShape:
     given_truth: the same for the given points, as indices into offered.
     nearest: (P,) the given point whose label each scored point takes; None when they are the same points.
     points: (P, 3) the scored points.
+    mesh: the mesh that the given points are of, for methods that take meshes; None for a cloud. mesh_truth: (F,) the
+    true
+        label of its faces, as indices into offered. element: the face of each given point, or, unless on_faces, the
+        vertex that it is.
     """
 
     cloud: Shape
@@ -218,6 +222,10 @@ class PreparedShape:
     given_truth: NDArray[np.int32]
     nearest: NDArray[np.int64] | None
     points: NDArray[np.float32]
+    mesh: Shape | None = None
+    mesh_truth: NDArray[np.int32] | None = None
+    element: NDArray[np.integer] | None = None
+    on_faces: bool = False
 
 
 def prepare(shape: LabelledShape, protocol: Protocol, dataset: Dataset) -> PreparedShape:
@@ -225,11 +233,13 @@ def prepare(shape: LabelledShape, protocol: Protocol, dataset: Dataset) -> Prepa
 
     Raises InputError when no point can be scored, or the dataset has no names to offer.
     """
-    points, part = _points(shape, protocol)
+    points, part, element = _points(shape, protocol)
     part, classes = _with_unlabelled(part, shape, protocol)
     offered, class_of = _offered(classes, len(shape.part_names), protocol, dataset)
+    turn = np.eye(3)
     if protocol.rotation == "any":
-        points = rotate(points, random_rotation(np.random.default_rng([shape_seed(shape.id, protocol.seed), 1])))
+        turn = random_rotation(np.random.default_rng([shape_seed(shape.id, protocol.seed), 1]))
+        points = rotate(points, turn)
     given_indices = draw(len(points), protocol.points, shape.id, protocol.seed, protocol.replacement)
     cloud = np.ascontiguousarray(_normalized(points[given_indices], protocol.normalize))
     up = shape.shape.up if protocol.axes == "dataset" else "y"
@@ -251,8 +261,13 @@ def prepare(shape: LabelledShape, protocol: Protocol, dataset: Dataset) -> Prepa
         if class_index >= 0:
             class_to_label[class_index] = number
     category = None if protocol.prompts == "part" else category_words(shape.category)
+    colors = shape.shape.colors if shape.shape.colors is not None and not shape.shape.is_mesh else None
+    mesh, mesh_truth = None, None
+    if shape.shape.faces is not None:
+        mesh = Shape(rotate(shape.shape.points, turn), shape.shape.faces, up=up, name=shape.id)
+        mesh_truth = class_to_label[_with_unlabelled(shape.labels, shape, protocol)[0]]
     return PreparedShape(
-        Shape(cloud, up=up, name=shape.id),
+        Shape(cloud, colors=None if colors is None else colors[element[given_indices]], up=up, name=shape.id),
         category,
         offered,
         class_of,
@@ -261,6 +276,10 @@ def prepare(shape: LabelledShape, protocol: Protocol, dataset: Dataset) -> Prepa
         class_to_label[given_truth],
         nearest,
         np.ascontiguousarray(scored),
+        mesh,
+        mesh_truth,
+        element[given_indices],
+        protocol.mesh == "surface",
     )
 
 
@@ -281,18 +300,22 @@ def shape_seed(key: str, seed: int) -> int:
     return zlib.crc32(f"{seed}/{key}".encode())
 
 
-def _points(shape: LabelledShape, protocol: Protocol) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """All points that the protocol may give or score, and the part of each."""
+def _points(
+    shape: LabelledShape, protocol: Protocol
+) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.integer]]:
+    """All points that the protocol may give or score, the part of each, and its number in the shape: of the face that
+    it is on, of the vertex or of the point."""
     points, part = shape.shape.points, shape.labels
+    element: NDArray[np.integer] = np.arange(len(points))
     if shape.shape.is_mesh and protocol.mesh == "surface":
         count = protocol.surface if protocol.points is None or protocol.scored == "all" else protocol.points
-        points, face = shape.shape.sample(count, shape_seed(shape.id, protocol.seed))
-        part = shape.labels[face]
+        points, element = shape.shape.sample(count, shape_seed(shape.id, protocol.seed))
+        part = shape.labels[element]
     elif shape.shape.is_mesh:
         part = labels_of_vertices(shape.shape, shape.labels)
     elif shape.scene is not None and not protocol.scene:
-        points, part = points[~shape.scene], part[~shape.scene]
-    return points, part
+        points, part, element = points[~shape.scene], part[~shape.scene], element[~shape.scene]
+    return points, part, element
 
 
 def _with_unlabelled(

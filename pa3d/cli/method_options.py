@@ -1,0 +1,62 @@
+"""Options of the methods of papers, which `pa3d eval` and `pa3d segment` share. Imports only typer."""
+
+from __future__ import annotations
+
+import ast
+from typing import Annotated, Any
+
+import typer
+
+from pa3d.errors import InputError
+
+MethodWeights = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--weights",
+        metavar="ROLE=FILE",
+        help="Weights of a network of --method, such as clip=ViT-B-16.pt; may be given several times "
+        "(docs/methods.md).",
+        show_default=False,
+    ),
+]
+MethodForm = Annotated[
+    str,
+    typer.Option(
+        "--form",
+        metavar="fair|published",
+        help="For --method: without looking at the true labels and without errors, or what the authors ran.",
+    ),
+]
+MethodSetting = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Another value for a parameter of --method, such as views=5; may be given several times.",
+        show_default=False,
+    ),
+]
+
+
+def method_weights(given: list[str] | None) -> dict[str, str]:
+    """By role. Raises InputError for a value without "="."""
+    return dict(_pair(text, "--weights", "ROLE=FILE") for text in given or ())
+
+
+def method_settings(given: list[str] | None) -> dict[str, Any]:
+    """By name; a value is a Python number, tuple, True, False or None, and else text."""
+    return {name: _value(text) for name, text in (_pair(text, "--set", "NAME=VALUE") for text in given or ())}
+
+
+def _pair(text: str, option: str, expected: str) -> tuple[str, str]:
+    name, equal, value = text.partition("=")
+    if not (name and equal and value):
+        raise InputError(f"{option} {text!r}: expected {expected}")
+    return name, value
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
