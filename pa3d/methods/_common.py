@@ -162,13 +162,14 @@ def draw_discs(
 
 
 def pca_normals(points: NDArray[np.float32], radius: float, neighbors: int) -> NDArray[np.float64]:  # (N, 3)
-    """Unit normals of the planes through each point and its neighbours, at most so many and not farther than radius.
+    """Unit normals of the planes through each point and its neighbours, at most so many and not farther than radius,
+    but at least the 8 nearest.
 
-    They point away from the mean of all points. A point with fewer than two neighbours has (0, 0, 1).
+    They point away from the mean of all points. With fewer than three points they are (0, 0, 1).
     """
     near, sq_dist = knn(points, points, min(neighbors, len(points)))
     inside = sq_dist <= radius * radius
-    inside[:, 0] = True
+    inside[:, :8] = True
     count = inside.sum(axis=1)
     normals = np.empty((len(points), 3))
     for rows in np.array_split(np.arange(len(points)), max(1, len(points) // 4096)):  # this bounds the memory
