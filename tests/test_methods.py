@@ -209,3 +209,28 @@ def test_workers_and_interruptions_change_nothing(shapes: Path, tmp_path: Path, 
     (out / "records.jsonl").write_bytes(b"\n".join(lines[:2]) + b"\n")
     assert run(*command, *weights.get(name, [])).exit_code == 0
     assert (out / "results.json").read_bytes() == results[0]
+
+
+def test_a_file_by_another_method(tmp_path: Path) -> None:
+    from pa3d.cli import main
+
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "box.npy", (rng.random((400, 3)) * [2, 1, 0.3]).astype(np.float32))
+    command = [
+        "segment",
+        str(tmp_path / "box.npy"),
+        "--parts",
+        "left, right",
+        "--method",
+        "cops",
+        "--no-pictures",
+        "-q",
+    ]
+    command += ["--set", "restarts=2", "-o", str(tmp_path / "out")]
+    assert main(command) == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["model"] == "cops"
+    assert summary["settings"]["form"] == "fair, with restarts changed"
+    assert np.load(tmp_path / "out" / "labels.npz")["labels"].shape == (400,)
+    assert main([*command, "--form", "published"]) == 2
+    assert main([*command[:4], "--method", "satr", "--weights", "detector=truth"]) == 2

@@ -9,6 +9,15 @@ import typer
 
 from pa3d.errors import InputError
 
+Method = Annotated[
+    str | None,
+    typer.Option(
+        metavar="cops|find3d|partslip|pointclipv2|satr",
+        help="Use a method of a paper instead of the model, with weights that you have (docs/methods.md). The options "
+        "of the model, such as --sample and --none, then have no effect.",
+        show_default=False,
+    ),
+]
 MethodWeights = Annotated[
     list[str] | None,
     typer.Option(
@@ -36,6 +45,26 @@ MethodSetting = Annotated[
         show_default=False,
     ),
 ]
+
+
+class _ByMethod:
+    """A method of a paper, called as a Segmenter is."""
+
+    def __init__(self, method: Any) -> None:
+        self._method = method
+
+    def segment(self, shape: Any, parts: Any, *, category: str | None, **_: Any) -> Any:
+        return self._method.segment(shape, parts, category)
+
+
+def segment_by(name: str, weights: list[str] | None, form: str, setting: list[str] | None) -> Any:
+    """A method of a paper in the place of a Segmenter. Raises InputError, also where it needs true labels."""
+    from pa3d.methods import load_method
+
+    method = load_method(name, method_weights(weights), form=form, **method_settings(setting))
+    if getattr(method, "needs_ground_truth", False):
+        raise InputError(f"--method {name}: in this form it looks at true labels, which only pa3d eval has")
+    return _ByMethod(method)
 
 
 def method_weights(given: list[str] | None) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pa3d.cli.method_options import Method, MethodForm, MethodSetting, MethodWeights, segment_by
 from pa3d.cli.options import (
     Assign,
     Category,
@@ -85,6 +86,10 @@ def segment(
     precision: Precision = "auto",
     device: Device = "cpu",
     threads: Threads = None,
+    method: Method = None,
+    weights: MethodWeights = None,
+    form: MethodForm = "fair",
+    setting: MethodSetting = None,
     no_pictures: Annotated[bool, typer.Option("--no-pictures", help="Do not write parts.png and parts.html.")] = False,
     quiet: Quiet = False,
     json: Json = False,
@@ -113,8 +118,10 @@ def segment(
         with timer("load"):
             shape = load(file, up=None if up == "auto" else up, nan=nan, columns=columns)
         with timer("model"):
-            segmenter = Segmenter.from_pretrained(
-                model, precision=precision, device=device, threads=threads, patches=patches
+            segmenter = (
+                Segmenter.from_pretrained(model, precision=precision, device=device, threads=threads, patches=patches)
+                if method is None
+                else segment_by(method, weights, form, setting)
             )
         result = segmenter.segment(
             shape,

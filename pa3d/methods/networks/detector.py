@@ -28,7 +28,10 @@ class Boxes(NamedTuple):
 
 
 class Detector(Protocol):
-    """caption_of: joins phrases to a caption, from which `detect` tells them apart again. name: for reports."""
+    """name: for reports.
+
+    A caption is "phrase . phrase . phrase". The last may end with " of a category": the category is one more phrase.
+    """
 
     name: str
 
@@ -36,10 +39,9 @@ class Detector(Protocol):
 
 
 class TransformersDetector:
-    """A grounding detector of the library transformers, from a folder with its model and processor.
+    """A grounding detector of the library transformers.
 
-    The caption is "phrase. phrase. ..." or one phrase. A box belongs to the phrase with the largest probability over
-    its tokens, and this is its score, as in GLIP.
+    A box belongs to the phrase that has the token with the largest probability, and this is its score, as in GLIP.
     """
 
     def __init__(self, model: Any, processor: Any, name: str, *, shorter_side: int = 800) -> None:
@@ -49,57 +51,35 @@ class TransformersDetector:
     def detect(self, image: NDArray[np.uint8], caption: str) -> Boxes:
         import torch
 
-        phrases = [phrase.strip() for phrase in caption.replace(" . ", ".").split(".") if phrase.strip()]
-        text = ". ".join(phrases).lower() + "."
+        text = ". ".join(phrase.strip() for phrase in caption.lower().split(".") if phrase.strip()) + "."
         size = {"shortest_edge": self.shorter_side, "longest_edge": 10 * self.shorter_side}
         inputs = self.processor(images=image, text=text, return_tensors="pt", size=size)
-        spans = phrase_spans(text)
+        phrase = phrase_of_tokens(self.processor.tokenizer, inputs["input_ids"][0].tolist())
         with torch.inference_mode():
             out = self.model(**inputs)
-        probability = out.logits[0].sigmoid().numpy()  # (queries, tokens)
-        of_token = token_phrases(self.processor.tokenizer, inputs["input_ids"][0].tolist(), spans)
-        scores = np.stack(
-            [probability[:, : len(of_token)][:, of_token == p].max(axis=1, initial=0.0) for p in range(len(spans))],
-            axis=1,
-        )
-        center_x, center_y, width, height = out.pred_boxes[0].numpy().astype(np.float64).T
+        probability = out.logits[0].sigmoid().numpy()[:, : len(phrase)]  # (queries, tokens)
+        token = np.where(phrase >= 0, probability, -1).argmax(axis=1)
+        x, y, width, height = out.pred_boxes[0].numpy().astype(np.float64).T  # shares of the image, from its centre
+        corners = np.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2], axis=1)
         rows, columns = image.shape[:2]
-        boxes = np.stack(
-            [
-                (center_x - width / 2) * columns,
-                (center_y - height / 2) * rows,
-                (center_x + width / 2) * columns,
-                (center_y + height / 2) * rows,
-            ],
-            axis=1,
-        )
-        best = scores.argmax(axis=1)
-        return Boxes(boxes, scores[np.arange(len(best)), best], best)
+        return Boxes(corners * [columns, rows, columns, rows], probability[np.arange(len(token)), token], phrase[token])
 
 
-def phrase_spans(text: str) -> list[tuple[int, int]]:
-    """The characters (first, end) of each phrase in "phrase. phrase."."""
-    spans, start = [], 0
-    for end, ch in enumerate(text):
-        if ch == ".":
-            first = start + len(text[start:end]) - len(text[start:end].lstrip())
-            spans.append((first, end))
-            start = end + 1
-    return spans
-
-
-def token_phrases(tokenizer: Any, ids: Sequence[int], spans: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
-    """The phrase of each token, -1 for points and special tokens: a point ends a phrase."""
-    point = tokenizer.convert_tokens_to_ids(".")
-    special = set(tokenizer.all_special_ids)
-    out, phrase = [], 0
-    for token in ids:
-        if token == point:
-            out.append(-1)
+def phrase_of_tokens(tokenizer: Any, ids: Sequence[int]) -> NDArray[np.int64]:
+    """The phrase of each token, counted from 0; -1 for points, for the "of a" before a category at the end, and for
+    special tokens."""
+    words = tokenizer.convert_ids_to_tokens(list(ids))
+    special = set(tokenizer.all_special_ids) - {getattr(tokenizer, "unk_token_id", None)}
+    points = [i for i, word in enumerate(words) if word == "."]
+    last = points[-2] if len(points) > 1 else 0
+    of = max((i for i in range(last, len(words) - 1) if words[i] == "of" and words[i + 1] in ("a", "an")), default=-1)
+    out, phrase = np.full(len(words), -1, np.int64), 0
+    for i, word in enumerate(words):
+        if word == "." or i == of:
             phrase += 1
-        else:
-            out.append(-1 if token in special or phrase >= len(spans) else phrase)
-    return np.array(out, np.int64)
+        elif ids[i] not in special and (of < 0 or i != of + 1):
+            out[i] = phrase
+    return out
 
 
 def truth_boxes(label_of_pixel: NDArray[np.int32], part: int) -> NDArray[np.float64]:  # (H, W) -> (n, 4)
