@@ -19,7 +19,7 @@ from pa3d.errors import InputError
 from pa3d.evaluate.datasets import Dataset, LabelledShape, labels_of_vertices
 from pa3d.evaluate.labels import category_words
 from pa3d.evaluate.metrics import ABSENT, Absent
-from pa3d.frames import apply_normalization, normalization
+from pa3d.frames import apply_normalization, box_normalization, normalization
 from pa3d.rotations import random_rotation, rotate
 from pa3d.shape import Shape
 from pa3d.text import clean_name
@@ -350,8 +350,4 @@ def _offered(
 def _normalized(points: NDArray[np.float32], how: str) -> NDArray[np.float32]:
     if how in ("none", "raw"):
         return points
-    center, radius = normalization(points)
-    if how == "box":
-        center = points.mean(axis=0, dtype=np.float64)
-        radius = float(np.abs(points - center).max()) / 0.75
-    return apply_normalization(points, center, radius)
+    return apply_normalization(points, *(box_normalization(points) if how == "box" else normalization(points)))

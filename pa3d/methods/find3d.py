@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pa3d.frames import apply_normalization, box_normalization
 from pa3d.methods._common import CloudMethod, Labels, draw, one_torch_thread, part_prompts, pca_normals, upright
 from pa3d.ops import knn
 from pa3d.profiling import Stopwatch
@@ -102,9 +103,9 @@ class Find3D(CloudMethod):
 
 def boxed(points: NDArray[np.float32], box: float) -> NDArray[np.float32]:  # (N, 3)
     """Mean 0, and the largest coordinate `box`. Equal points move to 0."""
-    centered = points.astype(np.float64) - points.mean(axis=0, dtype=np.float64)
-    largest = np.abs(centered).max()
-    return (centered * (box / largest if largest > 0 else 0.0)).astype(np.float32)
+    if (points == points[:1]).all():
+        return np.zeros_like(points)
+    return apply_normalization(points, *box_normalization(points, box))
 
 
 def to_model_axes(points: NDArray[np.float32]) -> NDArray[np.float64]:  # (N, 3)

@@ -14,6 +14,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pa3d.errors import InputError
 from pa3d.evaluate.datasets.base import Dataset, LabelledShape, merge_equal_names
@@ -39,12 +40,14 @@ class PartNetMobility(Dataset):
         meta = folder / "meta.json"
         category = str(json.loads(meta.read_text()).get("model_cat", "object")) if meta.is_file() else "object"
         pieces = list(_links(folder) if self.split == "semantics" else _leaves(folder))
-        points, faces, part, names = [], [], [], []
+        names: list[str] = []
+        points: list[NDArray[np.float64]] = []
+        faces, part = [], []
         for name, file in pieces:
             piece = load(folder / "textured_objs" / file, up=self.up)
             if piece.faces is None:
                 continue
-            faces.append(piece.faces + sum(len(x) for x in points))
+            faces.append(piece.faces + sum(map(len, points)))
             points.append(piece.points + piece.origin)
             if name is not None and name not in names:
                 names.append(name)
