@@ -868,7 +868,7 @@ def test_methods_that_cannot_be_found(
     Path("broken_method.py").write_text("import missing_package")
     Path("wrong_method.py").write_text("1 / 0")
     for name, message in {
-        "median": "--method median: expected one of model, ceiling, majority, random, or a class",
+        "median": f"--method median: expected one of {', '.join(METHODS)}, or a class as package.module:Class",
         "a:b:C": "--method a:b:C: expected package.module:Class, such as",
         "no_such_package.module:C": "there is no module no_such_package; install it, or run pa3d in the folder",
         "outside_methods.more:C": "there is no module outside_methods.more;",

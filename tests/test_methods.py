@@ -171,7 +171,9 @@ def test_the_command_names_what_was_run_and_resumes(shapes: Path, tmp_path: Path
     (out / "records.jsonl").write_bytes(b"\n".join(lines[:2]) + b"\n" + lines[2][:20])
     assert run(*command).exit_code == 0
     assert (out / "results.json").read_bytes() == first
-    assert "published" in (out / "report.html").read_text()
+    title = "satr (published, with size, views changed, detector: true labels) on npz"
+    assert title in (out / "report.html").read_text()
+    assert (out / "table.txt").read_text().startswith(title)
     for wrong in (["--set", "views"], ["--weights", "detector"]):
         result = run(*command, *wrong)
         assert result.exit_code != 0

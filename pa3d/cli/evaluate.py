@@ -192,12 +192,13 @@ def compare(
 ) -> None:
     """Show how much B differs from A on the same shapes, with a 95 % interval."""
     from pa3d.evaluate.paired import compare as compare_results
+    from pa3d.evaluate.table import method_text
 
     comparison = compare_results(a, b)
     if json:
         print_json(comparison)
         return
-    names = f"{comparison['a']['name']} -> {comparison['b']['name']}"
+    names = f"{method_text(comparison['a'])} -> {method_text(comparison['b'])}"
     typer.echo(f"{names}, {comparison['shapes']} shapes, {comparison['protocol']}")
     if comparison["unpaired"]:
         typer.echo(f"{comparison['unpaired']} shapes are in only one of them and are left out")
