@@ -27,7 +27,7 @@ from pa3d.methods.cops import (
 from pa3d.ops import farthest_point_sample
 from pa3d.profiling import Stopwatch
 from pa3d.shape import Shape
-from tests.tiny_networks import ByHeight, TinyBackbone
+from tests.tiny_networks import ByHeight, TinyBackbone, TinyClip
 
 Array = np.ndarray
 FAIR = FORMS["fair"]
@@ -218,6 +218,26 @@ def test_odd_shapes(form: str) -> None:
         assert np.isfinite(scores).all()
     one = cops().segment(Shape(cloud(50)), ["only"])
     assert (one.labels == 0).all()
+
+
+def test_pointclipv2_names_the_clusters() -> None:
+    class Layers(TinyBackbone):
+        depth = 12
+
+        def __call__(self, images: Array, layer: int | None = None) -> Array:
+            self.layer = layer
+            return super().__call__(images)
+
+    backbone = Layers()
+    for form, transposed, layer in (("fair", False, None), ("published", True, 0)):
+        method = load_method("cops", {"backbone": backbone, "clip": TinyClip()}, form=form, restarts=2)
+        assert method.networks["naming"] == "pointclipv2, tiny clip"
+        assert method.naming.options.transposed is transposed  # type: ignore[attr-defined]
+        points = cloud(200)
+        truth = (points[:, 0] > 0).astype(np.int32)
+        result = method.segment(Shape(points), ["a", "b"], category="chair", truth=truth)
+        assert result.labels.shape == (200,)
+        assert backbone.layer == layer
 
 
 def test_what_it_is_made_of() -> None:

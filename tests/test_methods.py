@@ -18,6 +18,7 @@ from pa3d.evaluate.methods import METHODS, make_method
 from pa3d.evaluate.protocols import prepare, resolve
 from pa3d.evaluate.score import predict
 from pa3d.methods import NAMES, load_method
+from pa3d.methods._common import pca_normals
 from pa3d.methods.cops import FORMS, Cops
 from pa3d.methods.pointclipv2 import FORMS as POINTCLIP_FORMS
 from pa3d.methods.pointclipv2 import PointClipV2
@@ -236,3 +237,23 @@ def test_a_file_by_another_method(tmp_path: Path) -> None:
     assert np.load(tmp_path / "out" / "labels.npz")["labels"].shape == (400,)
     assert main([*command, "--form", "published"]) == 2
     assert main([*command[:4], "--method", "satr", "--weights", "detector=truth"]) == 2
+
+
+def test_normals_equal_a_plain_computation() -> None:
+    """Of points on a sphere, near the direction of the point; by eigenvectors of the neighbours within the radius."""
+    rng = np.random.default_rng(0)
+    points = rng.standard_normal((600, 3))
+    points = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
+    normals = pca_normals(points, 0.4, 30)
+    assert ((normals * points).sum(axis=1) > 0.97).all()
+    some = np.array([5, 77, 300])
+    np.testing.assert_array_equal(pca_normals(points, 0.4, 30, some), normals[some])
+    for i in some:
+        distance = np.linalg.norm(points - points[i], axis=1)
+        near = np.argsort(distance, kind="stable")[:30]
+        near = near[(distance[near] <= 0.4) | (np.arange(30) < 8)]
+        offsets = points[near].astype(np.float64) - points[near].mean(axis=0, dtype=np.float64)
+        expected = np.linalg.eigh(offsets.T @ offsets)[1][:, 0]
+        assert abs(expected @ normals[i]) == pytest.approx(1, abs=1e-6)
+    np.testing.assert_array_equal(pca_normals(points[:2], 0.4, 30), [[0, 0, 1.0 if z >= 0 else -1.0] for z in
+                                  points[:2, 2] - points[:2, 2].mean()])  # fmt: skip

@@ -161,24 +161,30 @@ def draw_discs(
     return np.stack(ids), np.stack(depth)
 
 
-def pca_normals(points: NDArray[np.float32], radius: float, neighbors: int) -> NDArray[np.float64]:  # (N, 3)
+def pca_normals(
+    points: NDArray[np.float32],  # (N, 3)
+    radius: float,
+    neighbors: int,
+    at: NDArray[np.int64] | None = None,  # (n,)
+) -> NDArray[np.float64]:  # (N, 3), or (n, 3)
     """Unit normals of the planes through each point and its neighbours, at most so many and not farther than radius,
-    but at least the 8 nearest.
+    but at least the 8 nearest. at: indices of the points whose normals are wanted; None for all.
 
     They point away from the mean of all points. With fewer than three points they are (0, 0, 1).
     """
-    near, sq_dist = knn(points, points, min(neighbors, len(points)))
-    inside = sq_dist <= radius * radius
-    inside[:, :8] = True
-    count = inside.sum(axis=1)
-    normals = np.empty((len(points), 3))
-    for rows in np.array_split(np.arange(len(points)), max(1, len(points) // 4096)):  # this bounds the memory
-        offsets = (points[near[rows]] - points[rows][:, None]).astype(np.float64) * inside[rows][..., None]
-        offsets -= (offsets.sum(axis=1) / count[rows][:, None])[:, None]
-        offsets *= inside[rows][..., None]
+    queries = points if at is None else np.ascontiguousarray(points[at])
+    normals = np.empty((len(queries), 3))
+    for rows in np.array_split(np.arange(len(queries)), max(1, len(queries) // 4096)):  # this bounds the memory
+        near, sq_dist = knn(np.ascontiguousarray(queries[rows]), points, min(neighbors, len(points)))
+        inside = sq_dist <= radius * radius
+        inside[:, :8] = True
+        offsets = (points[near] - queries[rows][:, None]).astype(np.float64) * inside[..., None]
+        offsets -= (offsets.sum(axis=1) / inside.sum(axis=1)[:, None])[:, None]
+        offsets *= inside[..., None]
         normals[rows] = np.linalg.eigh(np.einsum("nki,nkj->nij", offsets, offsets))[1][:, :, 0]
-    normals[count < 3] = (0, 0, 1)
-    outward = ((points - points.mean(axis=0, dtype=np.float64)) * normals).sum(axis=1)
+    if len(points) < 3:
+        normals[:] = (0, 0, 1)
+    outward = ((queries - points.mean(axis=0, dtype=np.float64)) * normals).sum(axis=1)
     return normals * np.where(outward < 0, -1.0, 1.0)[:, None]
 
 

@@ -82,10 +82,10 @@ class Find3D(CloudMethod):
         with clock("points"):
             points = boxed(upright(cloud.points, cloud.up), o.box)
             color = np.zeros((len(points), 3)) if cloud.colors is None else cloud.colors / 255.0 / 0.5 - 1
-            normal = pca_normals(np.ascontiguousarray(points / o.box), o.normal_radius, o.normal_neighbors)
             kept, grid = one_per_voxel(to_model_axes(points), o)
             # The network was trained on normals whose axes are not those of the coordinates.
-            inputs = np.concatenate([color, normal], axis=1)[kept].astype(np.float32)
+            normal = pca_normals(np.ascontiguousarray(points / o.box), o.normal_radius, o.normal_neighbors, kept)
+            inputs = np.concatenate([color[kept], normal], axis=1).astype(np.float32)
         with clock("encode"), one_torch_thread():
             shuffle = torch.Generator().manual_seed(o.seed) if o.shuffle else None
             features = self.network(torch.from_numpy(grid), torch.from_numpy(inputs), shuffle).numpy()
