@@ -31,6 +31,19 @@ def normalization(points: NDArray[np.float32]) -> tuple[NDArray[np.float64], flo
     return center, radius
 
 
+def box_normalization(points: NDArray[np.float32], largest: float = 0.75) -> tuple[NDArray[np.float64], float]:
+    """Mean (3,) and divisor that leave no coordinate larger than `largest`: Find3D's frame (arXiv 2411.13550), in which
+    the published weights of PatchAlign3D were trained too.
+
+    Raises InputError when all points are equal.
+    """
+    center = points.mean(axis=0, dtype=np.float64)
+    radius = float(np.abs(points - center).max()) / largest
+    if radius == 0:
+        raise InputError("all sampled points are equal; a shape needs an extent")
+    return center, radius
+
+
 def apply_normalization(
     points: NDArray[np.float32],  # (N, 3)
     center: NDArray[np.float64],  # (3,)

@@ -184,6 +184,22 @@ def test_dinov2_from_a_file(tmp_path: Path, suffix: str) -> None:
     assert backbone(image(0, (71, 83))).shape == (1, 5, 6, 128)  # resized to the nearest multiples
 
 
+def test_tokens_after_some_blocks() -> None:
+    """Layer 0 is the embedding of the patches with positions, before any block, and no norm follows."""
+    network = tiny_dinov2()
+    backbone = DinoV2Backbone(network.state_dict())
+    picture = image(0, (70, 70))
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    x = torch.from_numpy(((picture / 255 - mean) / std).astype(np.float32)).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        embedded = network._pos_embed(network.patch_embed(x))
+        once = network.blocks[0](embedded)
+    for layer, expected in ((0, embedded), (1, once)):
+        assert np.abs(backbone(picture, layer=layer) - expected[:, 1:].reshape(1, 5, 5, 128).numpy()).max() < 1e-4
+    with pytest.raises(ValueError, match="layer: expected 0 to 2, got 3"):
+        backbone(picture, layer=3)
+
+
 def test_dinov2_of_the_wrong_size_or_kind(tmp_path: Path) -> None:
     save_file(tiny_dinov2().state_dict(), tmp_path / "tiny.safetensors")
     with pytest.raises(InputError, match="width 128 and depth 2; dinov2-base has 768 and 12"):

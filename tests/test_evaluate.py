@@ -23,9 +23,10 @@ from pa3d.errors import InputError
 from pa3d.evaluate import compare, evaluate, open_dataset
 from pa3d.evaluate.methods import METHODS, Majority, PatchCeiling, Random, SegmenterMethod
 from pa3d.evaluate.pages import report_html
-from pa3d.evaluate.protocols import PROTOCOLS, Protocol, draw, prepare, resolve, shape_seed
+from pa3d.evaluate.protocols import PROTOCOLS, Protocol, prepare, resolve, shape_seed
 from pa3d.evaluate.score import predict, rotation_matrices
 from pa3d.evaluate.summary import categories, summarize
+from pa3d.rotations import random_rotation
 from pa3d.segment import Segmentation, Segmenter
 from pa3d.shape import Shape
 from pa3d.text import text_encoder
@@ -154,11 +155,12 @@ def plain_forward(points: Array, tensors: dict[str, Array]) -> tuple[Array, Arra
 
 
 def plain_ious(
-    points: Array, truth: Array, names: list[str], checkpoint: Checkpoint, absent: str
+    points: Array, truth: Array, names: list[str], checkpoint: Checkpoint, absent: str, normalize: bool = True
 ) -> list[float | None]:
-    points = points.astype(np.float64)
-    points = points - points.mean(axis=0)
-    points = (points / np.sqrt((points**2).sum(axis=1)).max()).astype(np.float32)
+    if normalize:
+        points = points.astype(np.float64)
+        points = points - points.mean(axis=0)
+        points = (points / np.sqrt((points**2).sum(axis=1)).max()).astype(np.float32)
     points = points[:, [0, 2, 1]]
     centers, features = plain_forward(points, checkpoint.tensors)
     encoder = text_encoder("all-MiniLM-L6-v2")
@@ -181,7 +183,8 @@ def plain_ious(
 
 
 def test_patchalign3d_equals_a_plain_computation_on_shapenetpart(tmp_path: Path, checkpoint: Checkpoint) -> None:
-    """Caps and tables with more and with fewer than 2,048 points; one table lacks its drawer."""
+    """Caps and tables with more and with fewer than 2,048 points, of which always 2,048 are drawn with replacement; one
+    table lacks its drawer."""
     rng = np.random.default_rng(2)
     (tmp_path / "train_test_split").mkdir()
     (tmp_path / "synsetoffset2category.txt").write_text("Cap\t1\nTable\t2\n")
@@ -198,8 +201,8 @@ def test_patchalign3d_equals_a_plain_computation_on_shapenetpart(tmp_path: Path,
     records = {record["id"]: record for record in results["shapes"]}
     for i, name in enumerate(shapes):
         shape = dataset.load(i)
-        used = draw(len(shape.labels), 2048, name, 0)
-        assert len(used) == min(2048, len(shape.labels))
+        used = np.sort(np.random.default_rng(shape_seed(name, 0)).integers(0, len(shape.labels), 2048))
+        assert len(np.unique(used)) < 0.7 * 2048
         expected = plain_ious(shape.shape.points[used], shape.labels[used], shape.part_names, checkpoint, "skip")
         assert records[name]["iou"] == pytest.approx(expected, abs=1e-6)
         mean = np.mean([iou for iou in expected if iou is not None])
@@ -213,7 +216,7 @@ def test_patchalign3d_equals_a_plain_computation_on_shapenetpart(tmp_path: Path,
 
 
 def test_patchalign3d_equals_a_plain_computation_on_faust(tmp_path: Path, checkpoint: Checkpoint) -> None:
-    """2,048 points of the surface; a part absent from both counts 1."""
+    """2,048 points of the surface, neither moved nor scaled; a part absent from both counts 1."""
     rng = np.random.default_rng(3)
     vertices = rng.standard_normal((60, 3)).astype(np.float32)
     faces = rng.permuted(np.tile(np.arange(60), (80, 1)), axis=1)[:, :3].astype(np.int32)
@@ -230,9 +233,14 @@ def test_patchalign3d_equals_a_plain_computation_on_faust(tmp_path: Path, checkp
     dataset = open_dataset("faust", tmp_path)
     results = evaluate(dataset, SegmenterMethod(checkpoint), "patchalign3d")
     points, face = dataset.load(0).shape.sample(2048, shape_seed("tr", 0))
-    expected = plain_ious(points, labels[face], list(names), checkpoint, "one")
+    expected = plain_ious(points, labels[face], list(names), checkpoint, "one", normalize=False)
     assert results["shapes"][0]["iou"] == pytest.approx(expected, abs=1e-6)
     assert results["shapes"][0]["points"] == 2048
+    # These rules differ from those that normalise.
+    other = evaluate(dataset, SegmenterMethod(checkpoint), "patchalign3d", normalize="sphere")
+    sphere = plain_ious(points, labels[face], list(names), checkpoint, "one")
+    assert other["shapes"][0]["iou"] == pytest.approx(sphere, abs=1e-6)
+    assert max(abs(a - b) for a, b in zip(expected, sphere, strict=True) if a is not None and b is not None) > 0.01
 
 
 # ---- protocols ----
@@ -280,10 +288,140 @@ def test_find3d_scores_points_that_the_method_never_saw(chairs: Path) -> None:
     assert np.abs(case.cloud.points).max() == pytest.approx(0.75)
     assert np.abs(case.cloud.points.mean(axis=0)).max() < 1e-6
     assert case.nearest is not None
-    given = draw(300, 50, shape.id, 0)
+    given = np.sort(np.random.default_rng(shape_seed(shape.id, 0)).integers(0, 300, 50))
+    assert len(np.unique(given)) < 50
     gap = np.linalg.norm(shape.shape.points[:, None] - shape.shape.points[given][None], axis=2)
     np.testing.assert_array_equal(case.nearest, gap.argmin(axis=1))
-    np.testing.assert_array_equal(case.nearest[given], np.arange(50))
+    more = prepare(shape, resolve("find3d", "npz"), dataset)  # 5,000 points of a cloud with 300
+    assert len(more.cloud.points) == 5000
+    np.testing.assert_array_equal(more.given_truth[more.nearest], shape.labels)
+
+
+class HeightsOrNone(Heights):
+    """The lowest points are none of the parts where the protocol has such a column."""
+
+    def configure(self, protocol: Protocol) -> None:
+        self.none = protocol.unlabelled == "zero"
+
+    def segment(self, shape: Shape, parts: Sequence[str], *, category: str | None) -> Segmentation:
+        result = super().segment(shape, parts, category=category)
+        if self.none:
+            y = shape.points[:, 1]
+            result.labels[y < y.min() + 0.1 * np.ptp(y)] = -1
+        return result
+
+
+def plain_heights(y: Array, parts: int, none: bool) -> Array:
+    low, high = y.min(), y.max()
+    labels = np.minimum((y - low) / (high - low + 1e-6) * parts, parts - 1).astype(int)
+    labels[(y < low + 0.1 * (high - low)) & none] = -1
+    return labels
+
+
+def test_find3d_equals_a_plain_computation_on_shapenetpart(tmp_path: Path) -> None:
+    """2,048 points are given and scored, under a random rotation; no column for none; a part absent from both is
+    skipped; the mean over categories."""
+    rng = np.random.default_rng(5)
+    (tmp_path / "train_test_split").mkdir()
+    (tmp_path / "synsetoffset2category.txt").write_text("Cap\t1\nTable\t2\n")
+    sizes = {"1/a": (6, 2600), "1/b": (6, 900), "2/c": (47, 2300)}
+    for name, (first, n) in sizes.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        points = rng.standard_normal((n, 3)) * [1, 0.5, 0.8]
+        part = first + (points[:, 1] > 0)
+        np.savetxt(tmp_path / f"{name}.txt", np.column_stack([points, np.zeros((n, 3)), part]), fmt="%.7f")
+    listed = [f"shape_data/{name}" for name in sizes]
+    (tmp_path / "train_test_split" / "shuffled_test_file_list.json").write_text(json.dumps(listed))
+    dataset = open_dataset("shapenetpart", tmp_path)
+    results = evaluate(dataset, HeightsOrNone(), "find3d")
+    means: dict[str, list[float]] = {"Cap": [], "Table": []}
+    for record, (name, (_, n)) in zip(results["shapes"], sizes.items(), strict=True):
+        shape = dataset.load(list(sizes).index(name))
+        turn = random_rotation(np.random.default_rng([shape_seed(name, 0), 1]))
+        points, truth = shape.shape.points @ turn.T, shape.labels
+        if n > 2048:
+            chosen = np.random.default_rng(shape_seed(name, 0)).choice(n, 2048, replace=False)
+            points, truth = points[chosen], truth[chosen]
+        predicted = plain_heights(points[:, 1], len(shape.part_names), none=False)
+        ious = []
+        for part in range(len(shape.part_names)):
+            union = ((predicted == part) | (truth == part)).sum()
+            if union:
+                ious.append(((predicted == part) & (truth == part)).sum() / union)
+        assert record["points"] == min(n, 2048)
+        assert record["miou"] == pytest.approx(np.mean(ious), abs=2e-3)  # a point on an edge may fall to either side
+        means[shape.category].append(np.mean(ious))
+    headline = results["summary"]["headline"]
+    assert headline["name"] == "ciou"
+    assert headline["value"] == pytest.approx(np.mean([np.mean(values) for values in means.values()]), abs=2e-3)
+
+
+def test_find3d_equals_a_plain_computation_on_partnete(tmp_path: Path) -> None:
+    """5,000 points drawn with replacement under a random rotation, in a box of 0.75; all points are scored, the
+    unlabelled ones in unions only; the mean over categories."""
+    rng = np.random.default_rng(6)
+    clouds = {"Bottle/1": 400, "Kettle/2": 6000}
+    for name, n in clouds.items():
+        (tmp_path / "test" / name).mkdir(parents=True)
+        points = (rng.standard_normal((n, 3)) * [1, 0.5, 0.8] + 3).astype(np.float32)
+        part = np.where(points[:, 0] > 3.5, 0, -1)
+        header = f"ply\nformat ascii 1.0\nelement vertex {n}\nproperty float x\nproperty float y\nproperty float z\n"
+        rows = "\n".join(" ".join(f"{x:.6f}" for x in row) for row in points)
+        (tmp_path / "test" / name / "pc.ply").write_text(f"{header}end_header\n{rows}\n")
+        np.save(tmp_path / "test" / name / "label.npy", {"semantic_seg": part}, allow_pickle=True)
+    dataset = open_dataset("partnete", tmp_path)
+    results = evaluate(dataset, HeightsOrNone(), "find3d")
+    for i, record in enumerate(results["shapes"]):
+        shape = dataset.load(i)
+        n, count = len(shape.labels), len(shape.part_names)
+        turn = random_rotation(np.random.default_rng([shape_seed(shape.id, 0), 1]))
+        points = (shape.shape.points.astype(np.float64) @ turn.T).astype(np.float32)
+        given = np.sort(np.random.default_rng(shape_seed(shape.id, 0)).integers(0, n, 5000))
+        cloud = prepare(shape, resolve("find3d", "partnete"), dataset).cloud.points
+        boxed = points[given] - points[given].mean(axis=0, dtype=np.float64)
+        np.testing.assert_allclose(cloud, boxed * (0.75 / np.abs(boxed).max()), atol=1e-6)
+        nearest = ((points[:, None] - points[given][None]) ** 2).sum(axis=2).argmin(axis=1)
+        predicted = plain_heights(cloud[:, 1], count, none=True)[nearest]
+        ious = []
+        for part in range(count):
+            union = ((predicted == part) | (shape.labels == part)).sum()
+            if union:
+                ious.append(((predicted == part) & (shape.labels == part)).sum() / union)
+        assert record["points"] == n
+        assert record["miou"] == pytest.approx(np.mean(ious), abs=1e-9)
+    values = [record["miou"] for record in results["shapes"]]
+    assert results["summary"]["headline"] == {**results["summary"]["ciou"], "name": "ciou"}
+    assert results["summary"]["headline"]["value"] == pytest.approx(np.mean(values))
+
+
+def test_find3d_on_objaverse_gives_all_points_and_averages_over_shapes() -> None:
+    rules = resolve("find3d", "objaverse")
+    assert (rules.points, rules.replacement, rules.averaging) == (None, False, "shapes")
+    assert (rules.unlabelled, rules.absent, rules.rotation) == ("zero", "union", "none")
+
+
+def test_cops_scores_2048_points_of_all_that_it_gives(tmp_path: Path) -> None:
+    """Against a plain computation: all points of a cloud are given; a part absent from both counts 1."""
+    rng = np.random.default_rng(7)
+    points = rng.random((5000, 3)).astype(np.float32)
+    part = np.where(points[:, 1] < 0.3, 0, 1).astype(np.int32)
+    names = np.array(["low", "high", "top", "never"])
+    np.savez(tmp_path / "c.npz", points=points, labels=part, part_names=names, category="x")
+
+    class Halves(Heights):
+        def segment(self, shape: Shape, parts: Sequence[str], *, category: str | None) -> Segmentation:
+            assert len(shape.points) == 5000
+            labels = (points[:, 1] > 0.5).astype(np.int32) + (points[:, 1] > 0.95)
+            return Segmentation(shape, list(parts), labels.astype(np.int32), np.full((5000, 4), 0.25, np.float32))
+
+    record = evaluate(open_dataset("npz", tmp_path), Halves(), "cops")["shapes"][0]
+    chosen = np.random.default_rng(shape_seed("c", 0)).choice(5000, 2048, replace=False)
+    y, truth = points[chosen, 1], part[chosen]
+    predicted = (y > 0.5).astype(int) + (y > 0.95)
+    expected = [((predicted == k) & (truth == k)).sum() / ((predicted == k) | (truth == k)).sum() for k in range(3)]
+    assert record["points"] == 2048
+    assert record["iou"] == pytest.approx([*expected, 1.0], abs=1e-12)
+    assert expected[2] == 0.0
 
 
 def test_scan_points_of_other_things_are_left_out_or_kept(tmp_path: Path) -> None:
@@ -730,7 +868,7 @@ def test_methods_that_cannot_be_found(
     Path("broken_method.py").write_text("import missing_package")
     Path("wrong_method.py").write_text("1 / 0")
     for name, message in {
-        "median": "--method median: expected one of model, ceiling, majority, random, or a class",
+        "median": f"--method median: expected one of {', '.join(METHODS)}, or a class as package.module:Class",
         "a:b:C": "--method a:b:C: expected package.module:Class, such as",
         "no_such_package.module:C": "there is no module no_such_package; install it, or run pa3d in the folder",
         "outside_methods.more:C": "there is no module outside_methods.more;",

@@ -154,3 +154,24 @@ def test_errors() -> None:
         point_features(tokens, ids, points * np.float32(np.nan))
     with pytest.raises(ValueError, match="point_of_pixel: expected -1 or indices from 0 to 0, got 1 to 1"):
         point_features(tokens, ids + 1, points[:1])
+
+
+def test_the_last_pixel_of_a_point_and_the_nearest_of_all_points() -> None:
+    """The published rules, worked out by hand: two views of 2 x 2 pixels with one token each pixel."""
+    tokens = np.arange(8, dtype=np.float32).reshape(2, 2, 2, 1)
+    shows = np.array([[[0, 0], [1, 0]], [[-1, 1], [-1, -1]]], np.int32)
+    points = np.array([[0, 0, 0], [1, 0, 0], [2, 0, 0], [9, 0, 0]], np.float32)
+    for as_kind in (np.asarray, torch.from_numpy):
+        given = as_kind(tokens), as_kind(shows), as_kind(points)
+        mean, seen = point_features(*given, mode="nearest", neighbors=2)
+        assert seen.tolist() == [True, True, False, False]
+        np.testing.assert_allclose(np.asarray(mean)[:2, 0], [(0 + 1 + 3) / 3, (2 + 5) / 2], rtol=1e-6)
+        last, _ = point_features(*given, mode="nearest", neighbors=2, pixels="last")
+        np.testing.assert_allclose(np.asarray(last)[:2, 0], [3, 3.5])
+        # The 2 nearest of all points of point 2 are itself and point 1; those of point 3 are itself and point 2.
+        of_all, _ = point_features(*given, mode="nearest", neighbors=2, pixels="last", fill="all")
+        np.testing.assert_allclose(np.asarray(of_all)[:, 0], [3, 3.5, 3.5, 0])
+        of_seen, _ = point_features(*given, mode="nearest", neighbors=2, pixels="last", fill="seen")
+        np.testing.assert_allclose(np.asarray(of_seen)[:, 0], [3, 3.5, 3.25, 3.25])
+    with pytest.raises(ValueError, match="pixels: expected mean or last"):
+        point_features(tokens, shows, points, pixels="first")  # type: ignore[arg-type]

@@ -138,6 +138,24 @@ def test_targets_worked_out_by_hand() -> None:
     assert np.allclose(record.patch_features, expected, atol=1e-6)
 
 
+def test_targets_by_the_released_rules() -> None:
+    """A point's last pixel counts; of the nearest of all points only the seen ones; centres start anywhere."""
+    points = np.array([[0, 0, 0], [1, 0, 0], [0.2, 0, 0], [9, 0, 0]], np.float32)
+    tokens = np.array([[[[3.0, 0.0], [0.0, 4.0]]]], np.float32)
+    point_of_pixel = np.array([[[0, 0]]], np.int32)
+    starts = set()
+    for name in "abcdefgh":
+        record = PartCloud(points, [], np.zeros((0, 3), bool), "", "", "", name)
+        add_targets(record, tokens, point_of_pixel, ViewOptions(points=4, patches=4, patch_size=1, rules="released"))
+        assert record.centers is not None and record.patch_features is not None
+        starts.add(float(record.centers[0, 0]))
+        # All points are among the 20 nearest of each: each takes the feature of the last pixel, (0, 4).
+        np.testing.assert_allclose(record.patch_features, np.tile([0.0, 1.0], (4, 1)), atol=1e-6)
+    assert len(starts) > 1
+    with pytest.raises(InputError, match="rules 'official': expected pa3d or released"):
+        ViewOptions(rules="official")
+
+
 def test_nothing_in_sight() -> None:
     record = PartCloud(np.eye(3, dtype=np.float32), [], np.zeros((0, 3), bool), "", "", "", "x")
     with pytest.raises(InputError, match="no view shows any of it"):

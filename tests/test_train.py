@@ -159,6 +159,7 @@ def test_the_official_configurations_are_those_of_the_paper() -> None:
     o = first.optimizer
     assert (o.lr, o.head_lr, o.weight_decay, o.batch, first.schedule.epochs) == (1e-4, 5e-4, 0.05, 32, 100)
     assert (first.freeze, second.freeze, second.loss.alignment) == ("none", "official", "released")
+    assert (first.data.frame, second.data.frame) == ("box", "box")
     a = second.augmentation
     assert (a.kind, a.probability, a.rotation, a.translation) == ("none", 0.9, 20.0, 0.02)
     assert (a.scale, a.jitter, a.jitter_clip) == ((0.9, 1.1), 0.01, 0.05)
@@ -347,6 +348,22 @@ def test_visual_targets_are_those_of_the_nearest_target_centre() -> None:
         taught = ((record.centers - middle) / radius)[:, [0, 2, 1]]
         distance = np.linalg.norm(batch.centers[i].numpy()[:, None] - taught, axis=2)
         np.testing.assert_array_equal(batch.visual_targets[i], record.patch_features[distance.argmin(axis=1)])
+
+
+def test_the_frame_of_the_released_code() -> None:
+    """The whole shape has mean 0 and largest coordinate 0.75, whichever points are drawn."""
+    for patches in ("cut", "precomputed"):
+        config = tiny_config("joint", data={"frame": "box", "patches": patches, "points": 64})
+        data = tiny_data(config)
+        builder = data.batch_builder(config)
+        batch = builder.batch(0, 0, 4)
+        for i in range(4):
+            record = builder._groups[0][[f"b{n}" for n in range(6)].index(batch.ids[i])]
+            moved = record.points - record.points.mean(axis=0, dtype=np.float64)
+            moved = (moved * (0.75 / np.abs(moved).max()))[:, [0, 2, 1]]
+            for center in batch.centers[i].numpy():
+                assert np.abs(moved - center).sum(axis=1).min() < 1e-5
+            assert not np.allclose(np.linalg.norm(moved, axis=1).max(), 1)
 
 
 def test_small_parts_keep_their_share() -> None:

@@ -125,6 +125,29 @@ def test_freezing_leaves_every_frozen_tensor_as_it_was() -> None:
         assert torch.equal(before[name], now) != name.startswith(moving), name
 
 
+def test_freezing_as_released_changes_statistics_and_no_other_frozen_tensor() -> None:
+    """The frozen layers normalise by the statistics of the batch, and keep a running mean of them; weight decay reaches
+    the temperature."""
+    official = replace(tiny_config(optimizer={"batch": 4}), freeze="official")
+    released = replace(official, freeze="as released")
+    one, other = trainer(released), trainer(official)
+    before = {k: v.clone() for k, v in one.model.state_dict().items()}
+    batch = tiny_data(released).batch_builder(released).batch(0, 0, 4)
+    one.model.train()
+    other.model.train()
+    a, b = (t.model(batch.patches, batch.centers).projected for t in (one, other))
+    assert (a - b).abs().max() > 1e-3
+    one.train_step(batch)
+    changed = {k for k, v in one.model.state_dict().items() if not torch.equal(before[k], v)}
+    statistics = {k for k in before if k.endswith(("running_mean", "running_var", "num_batches_tracked"))}
+    assert statistics and statistics <= changed
+    trainable = {name for name, parameter in one.model.named_parameters() if parameter.requires_grad}
+    assert changed - statistics <= trainable
+    assert trainable == {name for name, p in other.model.named_parameters() if p.requires_grad}
+    decay = [group["weight_decay"] for group in one.optimizer.param_groups if "logit_scale" in group["names"]]
+    assert decay == [0.05]
+
+
 def test_without_freezing_everything_moves() -> None:
     """But for biases that a normalisation takes away again: their gradients are 0 to the bit."""
     config = tiny_config()

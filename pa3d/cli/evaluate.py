@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from pa3d.cli.arguments import for_typer
+from pa3d.cli.method_options import MethodForm, MethodSetting, MethodWeights, method_settings, method_weights
 from pa3d.cli.options import Debug, Device, Fresh, Json, Model, Patches, Precision, Quiet
 from pa3d.cli.output import print_files, print_json
 from pa3d.cli.progress import progress_bar
@@ -64,11 +65,14 @@ def run(
     method: Annotated[
         str,
         typer.Option(
-            metavar="model|ceiling|majority|random|MODULE:CLASS",
-            help="What is measured: the model, its ceiling (true labels on its patches), a baseline, or a class of "
-            "your own (docs/results.md).",
+            metavar="model|ceiling|majority|random|cops|find3d|partslip|pointclipv2|satr|MODULE:CLASS",
+            help="What is measured: the model, its ceiling (true labels on its patches), a baseline, a method of a "
+            "paper (docs/methods.md), or a class of your own (docs/results.md).",
         ),
     ] = "model",
+    weights: MethodWeights = None,
+    form: MethodForm = "fair",
+    setting: MethodSetting = None,
     model: Model = None,
     patches: Patches = None,
     precision: Precision = "auto",
@@ -143,8 +147,9 @@ def run(
     from pa3d.evaluate.table import table_text
 
     measured_method = make_method(
-        method, model=model, precision=precision, device=device, sample=sample, assign=assign, patches=patches
-    )
+        method, model=model, precision=precision, device=device, sample=sample, assign=assign, patches=patches,
+        weights=method_weights(weights), form=form, changes=method_settings(setting),
+    )  # fmt: skip
     opened_dataset = open_dataset(dataset, root, split=split, up=up)
     changes = {"prompts": prompts, "absent": absent, "unlabelled": unlabelled, "offered": offered}
     folder = out if out is not None else Path(f"{dataset}-{protocol}")
@@ -190,12 +195,13 @@ def compare(
 ) -> None:
     """Show how much B differs from A on the same shapes, with a 95 % interval."""
     from pa3d.evaluate.paired import compare as compare_results
+    from pa3d.evaluate.table import method_text
 
     comparison = compare_results(a, b)
     if json:
         print_json(comparison)
         return
-    names = f"{comparison['a']['name']} -> {comparison['b']['name']}"
+    names = f"{method_text(comparison['a'])} -> {method_text(comparison['b'])}"
     typer.echo(f"{names}, {comparison['shapes']} shapes, {comparison['protocol']}")
     if comparison["unpaired"]:
         typer.echo(f"{comparison['unpaired']} shapes are in only one of them and are left out")

@@ -53,6 +53,14 @@ def prepare(
     ] = 128,
     patch_size: Annotated[int, typer.Option(metavar="N", help="Points per patch.")] = 32,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Random seed of the points.")] = 0,
+    rules: Annotated[
+        str,
+        typer.Option(
+            metavar="pa3d|released",
+            help="How points get features. pa3d: the mean of their pixels, and of the nearest points that a view "
+            "shows. released: as in PatchAlign3D's code (docs/methods.md).",
+        ),
+    ] = "pa3d",
     up: Annotated[str, typer.Option(metavar="AXIS", help="Which axis points up, for files that do not say.")] = "y",
     grey: Annotated[bool, typer.Option("--grey", help="Draw the views without colours and textures.")] = False,
     shard_size: Annotated[int, typer.Option(metavar="N", help="Shapes per shard.")] = 500,
@@ -80,7 +88,7 @@ def prepare(
     from pa3d.multiview.targets import ViewOptions
     from pa3d.threads import cpu_count
 
-    view_options = ViewOptions(views, size, points, patches, patch_size, seed)
+    view_options = ViewOptions(views, size, points, patches, patch_size, seed, rules)
     file = str(weights.absolute()) if weights is not None else None
     options = PrepareOptions(view_options, backbone, file, up, grey, shard_size, layout, split)
     count = workers or cpu_count()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pa3d.cli.arguments import Argument, Option, echo
+from pa3d.cli.method_options import Method, MethodForm, MethodSetting, MethodWeights, segment_by
 from pa3d.cli.options import (
     Assign,
     Category,
@@ -93,6 +94,10 @@ def segment(
     precision: Precision = "auto",
     device: Device = "cpu",
     threads: Threads = None,
+    method: Method = None,
+    weights: MethodWeights = None,
+    form: MethodForm = "fair",
+    setting: MethodSetting = None,
     no_refine: Annotated[
         bool, Option("--no-refine", help="Do not clean the borders of parts: label every face and point alone.")
     ] = False,
@@ -157,6 +162,8 @@ def segment(
     if list_file is not None or workers or ray or len(given) != 1 or _is_many(given[0]):
         from pa3d.cli.segment_many import segment_many
 
+        if method is not None:
+            raise InputError("--method takes one file; call it once for each")
         options = load_options, segment_options, output_options
         return segment_many(
             given, names, out, options, model, model_options,
@@ -180,7 +187,11 @@ def segment(
         with timer("load"):
             shape = load(file, **load_options)  # type: ignore[arg-type]
         with timer("model"):
-            segmenter = Segmenter.from_pretrained(model, **model_options)  # type: ignore[arg-type]
+            segmenter = (
+                Segmenter.from_pretrained(model, **model_options)  # type: ignore[arg-type]
+                if method is None
+                else segment_by(method, weights, form, setting)
+            )
         result = segmenter.segment(shape, names, text_vectors=text_vectors, **segment_options)  # type: ignore[arg-type]
         result.timings = {**timer.seconds, **{k: v for k, v in result.timings.items() if k != "load"}}
         from pa3d.report import summary, write_outputs

@@ -29,6 +29,8 @@ from pa3d.evaluate.protocols import Protocol as EvaluationProtocol
 from pa3d.evaluate.protocols import shape_seed
 from pa3d.frames import TO_MODEL_AXES, apply_normalization, normalization
 from pa3d.hub import load_pretrained
+from pa3d.methods import NAMES as PUBLISHED
+from pa3d.methods import load_method
 from pa3d.profiling import Stopwatch
 from pa3d.sampling import sample_indices
 from pa3d.segment import DEFAULT_SAMPLE, Assign, Segmentation, Segmenter, check_options
@@ -57,6 +59,9 @@ class Method(Protocol):
         is that of the default patches (PatchCeiling).
     identity(): a dict with "name" and the settings, which results.json holds. Without it the name is that of the class.
     needs_ground_truth: if true, segment also gets truth=, the true label (N,) of every point. Ceilings need it.
+    takes_mesh: if true, and the shape is a mesh, segment gets the mesh instead of points on it, and truth of its F
+    faces. The
+        result then also needs face_labels (F,) and face_scores (F, K), as a pa3d.Segmentation has.
 
     Worker processes receive a pickled copy of the method, after configure and prepare.
     """
@@ -107,8 +112,6 @@ class SegmenterMethod:
     A pickle of it holds the path or the tensors of the checkpoint, not the Segmenter.
     """
 
-    takes_meshes = True  # where the protocol has refine
-
     def __init__(
         self,
         checkpoint: str | Path | Checkpoint | None = None,
@@ -130,6 +133,7 @@ class SegmenterMethod:
         self.prompts: PromptMode = "auto"
         self.zero_column = False
         self.refine = False
+        self.raw = False
         self._segmenter: Segmenter | None = None
         self._text_encoder: TextEncoder | None = None
         self._vectors: dict[tuple[str, str | None, PromptMode], NDArray[np.float32]] = {}
@@ -149,12 +153,18 @@ class SegmenterMethod:
             )
         return self._segmenter
 
+    @property
+    def takes_mesh(self) -> bool:
+        return self.refine
+
     def configure(self, protocol: EvaluationProtocol) -> None:
-        """Take prompts and the column of zeros from the protocol, and assign unless the constructor set it."""
+        """Take prompts, the column of zeros and whether to normalise from the protocol, and assign unless the
+        constructor set it."""
         self.prompts = protocol.prompts  # type: ignore[assignment]
         self.assign = self._assign_option or protocol.assign  # type: ignore[assignment]
         self.zero_column = protocol.unlabelled == "zero"
         self.refine = protocol.refine
+        self.raw = protocol.normalize == "raw"
         self._segmenter = None
 
     def prepare(self, label_sets: Mapping[str, Sequence[str]]) -> None:
@@ -195,16 +205,19 @@ class SegmenterMethod:
             # is 1 / Z^2, and a column of zeros would have the probability exp(0) / Z.
             names.append(f"no {parts[0]}")
             vectors = np.concatenate([vectors, -vectors[:1]])
-        result = segmenter.segment(
-            shape,
-            names,
-            text_vectors=vectors,
-            sample=self.sample,
-            assign=self.assign,
-            seed=self.seed,
-            refine=self.refine,
-            structure=self.refine,
-        )
+        if self.raw:
+            result = self._segment_raw(shape, names, vectors)
+        else:
+            result = segmenter.segment(
+                shape,
+                names,
+                text_vectors=vectors,
+                sample=self.sample,
+                assign=self.assign,
+                seed=self.seed,
+                refine=self.refine,
+                structure=self.refine,
+            )
         result.timings = {**result.timings, **clock.seconds}
         if self.zero_column:
             count = len(parts)
@@ -216,6 +229,23 @@ class SegmenterMethod:
             result.part_names, result.labels = list(parts), labels.astype(np.int32)
             result.scores = (scores / total[:, None]).astype(np.float32)
         return result
+
+    def _segment_raw(self, shape: Shape, names: list[str], vectors: NDArray[np.float32]) -> Segmentation:
+        """A cloud as it is: neither moved nor scaled, and with its outliers."""
+        from pa3d.ops import label_points
+
+        segmenter, clock = self.segmenter, Stopwatch()
+        with clock("encode"):
+            encoded = segmenter.encode(shape.points, sample=self.sample, up=shape.up, normalize=False, seed=self.seed)
+        with clock("label"):
+            # A logit and the logarithm of its softmax differ by a constant for each patch, which changes no result.
+            probability = segmenter.query(encoded, names, text_vectors=vectors)
+            logits = np.log(np.maximum(probability, np.finfo(np.float32).tiny))
+            points = np.ascontiguousarray(shape.points[:, TO_MODEL_AXES[shape.up]])
+            patches = encoded.centers, encoded.members, encoded.points
+            assign = self.assign or segmenter.checkpoint.assign
+            labels, scores = label_points(points, *patches, logits, assign, 0.0, 1, None)
+        return Segmentation(shape, names, labels, scores, timings=clock.seconds, model=segmenter.checkpoint.name)
 
     def embed(self, parts: Sequence[str], category: str | None) -> NDArray[np.float32]:  # (K, D)
         """Unit vectors of part names, with the current prompts. Each name is encoded once."""
@@ -315,7 +345,8 @@ def _one_hot(shape: Shape, parts: Sequence[str], labels: NDArray[np.int32]) -> S
     return Segmentation(shape, list(parts), labels, scores)
 
 
-METHODS = ("model", "ceiling", "majority", "random")
+METHODS = ("model", "ceiling", "majority", "random", *PUBLISHED)
+BY_BOXES = ("satr", "partslip")  # without a detector they get boxes from the true labels
 
 
 def make_method(
@@ -327,12 +358,17 @@ def make_method(
     sample: int | None = DEFAULT_SAMPLE,
     assign: Any = None,
     patches: int | None = None,
+    weights: Mapping[str, Any] | None = None,
+    form: str = "fair",
+    changes: Mapping[str, Any] | None = None,
 ) -> Method:
     """One of METHODS, or a class from outside as "package.module:Class", made without arguments.
 
-    "model" uses all options, as SegmenterMethod does. "ceiling", which may also be called "oracle", uses only patches.
-    "majority", "random" and classes from outside use none; options that a method does not use are ignored.
-    Raises InputError for an unknown name, or a class that cannot be used.
+    "model" uses the options up to patches, as SegmenterMethod does. "ceiling", which may also be called "oracle", uses
+    only patches. The methods of papers use weights, form and changes, as pa3d.methods.load_method does; "satr" and
+    "partslip" without weights get boxes from the true labels, which is a ceiling too. "majority", "random" and classes
+    from outside use none; options that a method does not use are ignored.
+    Raises InputError for an unknown name, a class that cannot be used, or weights that cannot be read.
     """
     if name == "model":
         return SegmenterMethod(model, precision=precision, device=device, sample=sample, assign=assign, patches=patches)
@@ -342,6 +378,11 @@ def make_method(
         return Majority()
     if name == "random":
         return Random()
+    if name in PUBLISHED:
+        given = dict(weights or {})
+        if name in BY_BOXES:
+            given.setdefault("detector", "truth")
+        return load_method(name, given, form=form, **dict(changes or {}))
     if ":" in name:
         return _outside_method(name)
     raise InputError(f"--method {name}: expected one of {', '.join(METHODS)}, or a class as package.module:Class")

@@ -17,7 +17,7 @@ from pa3d.evaluate.methods import Method
 from pa3d.evaluate.protocols import PreparedShape, Protocol, prepare
 from pa3d.evaluate.score import predict
 from pa3d.evaluate.summary import BASELINES, Record
-from pa3d.evaluate.table import METRIC_NAMES, interval_text, percent
+from pa3d.evaluate.table import METRIC_NAMES, interval_text, method_text, percent
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1f2328;
@@ -55,7 +55,7 @@ def report_html(results: Results, timings: dict[str, Any] | None, pictures: Sequ
     timings: what timings.json holds. pictures: captions in HTML and PNGs, from `shape_pictures`.
     """
     head, summary, protocol = results["dataset"], results["summary"], results["protocol"]
-    title = f"{results['method']['name']} on {head['name']}"
+    title = f"{method_text(results['method'])} on {head['name']}"
     description = f"{summary['shapes']:,} shapes of split {head['split']}, protocol {protocol['name']}."
     sections = [
         f"<h1>{escape(title)}</h1><p>{escape(description)} {escape(protocol['description'])}</p>",

@@ -15,7 +15,7 @@ from pa3d.evaluate.datasets import Dataset
 from pa3d.evaluate.methods import Method
 from pa3d.evaluate.protocols import PreparedShape, Protocol, prepare
 from pa3d.profiling import Stopwatch
-from pa3d.rotations import quaternion_rotation
+from pa3d.rotations import quaternion_rotation, rotate
 from pa3d.shape import Shape
 
 BOUNDARY_POINTS = 2048  # drawn from larger shapes, so that a boundary is about equally wide on every shape
@@ -88,14 +88,19 @@ def predict(method: Any, prepared: PreparedShape, rotation: NDArray[np.float64] 
 
     Raises InputError when the method does not return labels and scores that fit the shape.
     """
-    mesh = prepared.mesh if getattr(method, "takes_meshes", False) else None
-    given = prepared.cloud if mesh is None else mesh
+    cloud, truth = prepared.cloud, prepared.given_truth
+    by_mesh = getattr(method, "takes_mesh", False) and prepared.mesh is not None
+    if by_mesh:
+        assert prepared.mesh is not None and prepared.mesh_truth is not None
+        cloud, truth = prepared.mesh, prepared.mesh_truth
     if rotation is not None:
-        rotated = (given.points.astype(np.float64) @ rotation.T).astype(np.float32)
-        given = replace(given, points=np.ascontiguousarray(rotated), colors=None)
-    truth = {"truth": prepared.given_truth} if getattr(method, "needs_ground_truth", False) else {}
-    result = method.segment(given, prepared.offered, category=prepared.category, **truth)
-    labels, scores = _checked(result, prepared.cloud, len(prepared.offered), None if mesh is None else prepared.face)
+        cloud = replace(cloud, points=rotate(cloud.points, rotation))
+    known = {"truth": truth} if getattr(method, "needs_ground_truth", False) else {}
+    result = method.segment(cloud, prepared.offered, category=prepared.category, **known)
+    kind = "faces" if by_mesh and prepared.on_faces else "points"
+    labels, scores = _checked(result, cloud, len(prepared.offered), kind)
+    if by_mesh:
+        labels, scores = labels[prepared.element], scores[prepared.element]
     label_score = scores[np.arange(len(labels)), np.maximum(labels, 0)].astype(np.float64)
     confidence = np.where(labels >= 0, label_score, 1 - scores.sum(axis=1, dtype=np.float64))
     predicted = np.append(prepared.class_of, -1)[labels].astype(np.int32)
@@ -104,24 +109,21 @@ def predict(method: Any, prepared: PreparedShape, rotation: NDArray[np.float64] 
     return Prediction(predicted, np.clip(confidence, 0, 1), getattr(result, "timings", {}))
 
 
-def _checked(
-    result: Any, cloud: Shape, k: int, face: NDArray[np.int32] | None
-) -> tuple[NDArray[np.integer], NDArray[np.floating]]:
-    """The labels (N,) and scores (N, K) that a method returned for the points of the cloud, or for the faces (N,) that
-    they lie on. Raises InputError when they cannot be scored."""
-    if not (hasattr(result, "labels") and hasattr(result, "scores")):
+def _checked(result: Any, cloud: Shape, k: int, kind: str) -> tuple[NDArray[np.integer], NDArray[np.floating]]:
+    """The labels (N,) and scores (N, K) of points, or those of faces, that a method returned. Raises InputError when
+    they cannot be scored."""
+    names = ("face_labels", "face_scores") if kind == "faces" else ("labels", "scores")
+    if any(getattr(result, name, None) is None for name in names):
         raise InputError(
-            f"{cloud.name}: the method returned {type(result).__name__}; expected an object with labels and scores, "
-            "such as a pa3d.Segmentation"
+            f"{cloud.name}: the method returned {type(result).__name__}; expected an object with {names[0]} and "
+            f"{names[1]}, such as a pa3d.Segmentation"
         )
-    n = len(cloud.points)
-    labels, scores = np.asarray(result.labels), np.asarray(result.scores)
-    if face is not None:
-        labels, scores = np.asarray(result.face_labels)[face], np.asarray(result.face_scores)[face]
+    n = len(cloud.faces) if kind == "faces" and cloud.faces is not None else len(cloud.points)
+    labels, scores = (np.asarray(getattr(result, name)) for name in names)
     if labels.shape != (n,) or scores.shape != (n, k) or labels.min() < -1 or labels.max() >= k:
         raise InputError(
             f"{cloud.name}: the method gave labels {labels.shape} and scores {scores.shape} for {n} "
-            f"points and {k} parts; expected one label in -1..parts-1 and a row of scores for every point"
+            f"{kind} and {k} parts; expected one label in -1..parts-1 and a row of scores for every {kind[:-1]}"
         )
     if labels.dtype.kind not in "iu" or scores.dtype.kind != "f" or not np.isfinite(scores).all():
         raise InputError(

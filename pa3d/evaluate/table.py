@@ -23,11 +23,19 @@ def interval_text(metric: dict[str, Any]) -> str:
     return f"{percent(interval[0])} to {percent(interval[1])}" if interval else ""
 
 
+def method_text(method: dict[str, Any]) -> str:
+    """The name of a method, and of one from a paper its form and its networks."""
+    if "form" not in method:
+        return str(method["name"])
+    networks = "".join(f", {role}: {what}" for role, what in method.get("networks", {}).items())
+    return f"{method['name']} ({method['form']}{networks})"
+
+
 def table_text(results: dict[str, Any]) -> str:
     """The summary of a results.json as text, in percent."""
     summary, head = results["summary"], results["dataset"]
     lines = [
-        f"{results['method']['name']} on {head['name']} ({head['split']}), protocol "
+        f"{method_text(results['method'])} on {head['name']} ({head['split']}), protocol "
         f"{results['protocol']['name']}: {summary['shapes']} shapes, {len(results['failed'])} left out",
         "",
     ]

@@ -30,6 +30,7 @@ from pa3d.ops import farthest_point_sample, knn
 from pa3d.ops.rasterize import rasterize, rasterize_points
 from pa3d.profiling import Stopwatch
 
+RULES = ("pa3d", "released")
 MAX_FACES = 400_000
 _MAX_DISCS = 65_536
 _PIXEL_STRIDE = 2
@@ -43,6 +44,9 @@ class ViewOptions:
         around10.
     size: pixels per side of a view. points: sampled from the surface. seed: of the sampling.
     patches, patch_size: number of patches, and points per patch.
+    rules: how points get features. "pa3d": the mean of their pixels, and, where no view shows them, of the nearest
+        points that one shows. "released", as in PatchAlign3D's code: the last of their pixels, and of the shown ones
+        among the nearest of all points, else 0; and the patch centres start at a random point.
     Raises InputError for a value that cannot be used.
     """
 
@@ -52,8 +56,11 @@ class ViewOptions:
     patches: int = 128
     patch_size: int = 32
     seed: int = 0
+    rules: str = "pa3d"
 
     def __post_init__(self) -> None:
+        if self.rules not in RULES:
+            raise InputError(f"rules {self.rules!r}: expected {' or '.join(RULES)}")
         if self.views not in PRESETS and not (self.views.isdecimal() and 1 <= int(self.views) <= 1000):
             raise InputError(f"views {self.views!r}: expected a number from 1 to 1000 or one of {', '.join(PRESETS)}")
         if not 32 <= self.size <= 4096:
@@ -173,13 +180,23 @@ def add_targets(
     """Set the record's patch centres and features. Raises InputError when no view shows any of its points."""
     clock = clock or Stopwatch()
     with clock("features"):
-        features, seen = point_features(tokens, point_of_pixel, record.points)
+        released = options.rules == "released"
+        features, seen = point_features(
+            tokens,
+            point_of_pixel,
+            record.points,
+            pixels="last" if released else "mean",
+            fill="all" if released else "seen",
+        )
     if not seen.any():
         raise InputError(f"{record.id}: no view shows any of it; check its scale and its faces")
     with clock("targets"):
         unit = _unit(features)
         patches, size = min(options.patches, len(unit)), min(options.patch_size, len(unit))
-        record.centers = record.points[farthest_point_sample(record.points[None], patches)[0]]
+        start = 0
+        if released:
+            start = int(np.random.default_rng([options.seed, zlib.crc32(record.id.encode())]).integers(len(unit)))
+        record.centers = record.points[farthest_point_sample(record.points[None], patches, start=start)[0]]
         members, _ = knn(record.centers, record.points, size)
         total = unit[members[:, 0]]
         for k in range(1, size):  # one member at a time: an array of G x C, not G x M x C

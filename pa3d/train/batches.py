@@ -19,7 +19,7 @@ from pa3d import _C
 from pa3d.config import EncoderConfig
 from pa3d.data.parts import PartCloud
 from pa3d.errors import InputError
-from pa3d.frames import TO_MODEL_AXES, apply_normalization, normalization
+from pa3d.frames import TO_MODEL_AXES, apply_normalization, box_normalization, normalization
 from pa3d.ops import knn
 from pa3d.text import clean_name
 from pa3d.train.augment import sample_transform
@@ -191,7 +191,7 @@ class BatchBuilder:
         Returns a cloud (N, 3) in the model's axes, its masks (L, N), its patches, and the y-up centers of the 2D
         features.
         """
-        masks, (center, radius) = record.masks, normalization(record.points)
+        masks, (center, radius) = record.masks, self._frame(record.points)
         points = apply_normalization(record.points, center, radius)
         transform = sample_transform(self._augmentation, points, rng)
         keep_mask, extra = transform.keep_mask, transform.extra_points
@@ -202,7 +202,7 @@ class BatchBuilder:
             masks = np.concatenate([masks, np.zeros((len(masks), len(extra)), bool)], axis=1)
         chosen = self._subsample(masks, candidates, num_points, rng)
         cloud = transform.jitter(transform.apply(points[chosen]), rng)
-        new_center, new_radius = normalization(cloud)
+        new_center, new_radius = self._frame(cloud)
         cloud = apply_normalization(cloud, new_center, new_radius)
         feature_centers = self._feature_centers(record)
         if feature_centers is not None:
@@ -221,7 +221,7 @@ class BatchBuilder:
             chosen = patches.points
         else:
             chosen = self._subsample(record.masks, np.arange(len(record.points)), num_points, rng)
-        center, radius = normalization(record.points[chosen])
+        center, radius = self._frame(record.points[chosen], record.points)
         cloud = apply_normalization(record.points[chosen], center, radius)
         transform = sample_transform(self._augmentation, cloud, rng)
         cloud = transform.jitter(transform.apply(cloud), rng)
@@ -231,6 +231,14 @@ class BatchBuilder:
         cloud = np.ascontiguousarray(cloud[:, AXES])
         patches = patches or self._group_patches(cloud, chosen, num_patches)
         return cloud, record.masks[:, chosen], patches, feature_centers
+
+    def _frame(
+        self, points: NDArray[np.float32], whole: NDArray[np.float32] | None = None
+    ) -> tuple[NDArray[np.float64], float]:
+        """Centre and divisor of a subsample of the points of a whole shape, by data.frame."""
+        if self._data.frame == "box":
+            return box_normalization(points if whole is None else whole)
+        return normalization(points)
 
     def _feature_centers(self, record: PartCloud) -> NDArray[np.float32] | None:
         return record.centers if self._visual_targets else None
@@ -253,7 +261,7 @@ class BatchBuilder:
         if cached is None:
             own_rng = numpy_generator(self._seed, Stream.VARIANT, *key, variant)
             chosen = self._subsample(record.masks, np.arange(len(record.points)), self._data.points, own_rng)
-            cloud = apply_normalization(record.points[chosen], *normalization(record.points[chosen]))
+            cloud = apply_normalization(record.points[chosen], *self._frame(record.points[chosen], record.points))
             patches = self._group_patches(np.ascontiguousarray(cloud[:, AXES]), chosen, self._encoder.patches)
             cached = tuple(a.astype(np.uint32) for a in (patches.points, patches.centers, patches.members))
             self._patch_cache[(*key, variant)] = cached

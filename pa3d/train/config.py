@@ -30,6 +30,8 @@ class DataConfig:
     densities: relative frequencies of pairs "points/patches". Each batch draws one pair, and all its shapes have so
         many points and patches, instead of `points` and encoder.patches. With {"2048/128" = 0.9, "4096/256" = 0.1} one
         batch in ten has 4,096 points in 256 patches. Empty: no batch differs.
+    frame: "sphere" moves the drawn points to mean 0 and largest norm 1, as at inference; "box" moves the whole shape to
+        mean 0 and largest coordinate 0.75, as the published weights were trained (and Find3D).
     subsample: how points are drawn: "random"; or "mask_aware", which divides half of them equally among the parts, so
         that small parts are not lost.
     max_parts: largest number of parts per shape; of more parts, so many are chosen at random. 0 takes all.
@@ -52,6 +54,7 @@ class DataConfig:
     weights: dict[str, float] = field(default_factory=dict)
     points: int = 2048
     densities: dict[str, float] = field(default_factory=dict)
+    frame: Literal["sphere", "box"] = "sphere"
     subsample: Literal["random", "mask_aware"] = "random"
     max_parts: int = 0
     category_prompts: float = 0.0
@@ -206,6 +209,8 @@ class TrainConfig:
     text_space: the text encoder of stage 2 and `joint`, by name (pa3d.text.text_encoder).
     freeze: "none" trains all weights. "official" trains the last block, the final norm, reduce_dim, the class token and
         its position, the projection and the temperature. All other weights and the batch statistics do not change.
+        "as released" trains the same weights, but the frozen layers stay in train mode, as in the authors' code: they
+        normalise by the statistics of the batch, and the running statistics change.
     precision: "fp32", or "bf16" for autocast.
     seed: the same seed, data and global batch give the same random numbers on any number of processes.
     Raises InputError for a value that is out of range.
@@ -213,7 +218,7 @@ class TrainConfig:
 
     stage: Stage = "stage2"
     text_space: str = OFFICIAL_SPACE
-    freeze: Literal["none", "official"] = "none"
+    freeze: Literal["none", "official", "as released"] = "none"
     precision: Literal["bf16", "fp32"] = "bf16"
     seed: int = 0
     encoder: EncoderConfig = field(default_factory=EncoderConfig)

@@ -47,7 +47,8 @@ class Features(NamedTuple):
 class TrainModel(PatchAligner):
     """
     visual_dim: width of a second head for 2D features; 0 for none.
-    freeze: "none", or "official": only the last block and TRAINABLE train.
+    freeze: "none"; or "official": only the last block and TRAINABLE train; or "as released": the same, but batch
+        normalizations stay in train mode.
     """
 
     def __init__(self, config: EncoderConfig, *, visual_dim: int = 0, freeze: str = "none") -> None:
@@ -59,7 +60,8 @@ class TrainModel(PatchAligner):
         self.encoder.blocks = TrainBlocks(config)
         self.encoder.blocks.load_state_dict(blocks.state_dict())
         self.visual = nn.Linear(config.dim, visual_dim) if visual_dim else None
-        if freeze == "official":
+        self._train_mode_everywhere = freeze == "as released"
+        if freeze != "none":
             trainable = (f"encoder.blocks.blocks.{config.depth - 1}.", *TRAINABLE)
             for name, parameter in self.named_parameters():
                 parameter.requires_grad_(name.startswith(trainable))
@@ -74,8 +76,11 @@ class TrainModel(PatchAligner):
         return Features(normalize(self.proj(tokens)), None if self.visual is None else normalize(self.visual(tokens)))
 
     def train(self, mode: bool = True) -> TrainModel:
-        """As nn.Module.train, but frozen batch normalizations stay in eval mode and keep their statistics."""
+        """As nn.Module.train, but frozen batch normalizations stay in eval mode and keep their statistics, unless
+        freeze is "as released"."""
         super().train(mode)
+        if self._train_mode_everywhere:
+            return self
         for norm in self.modules():
             if isinstance(norm, nn.BatchNorm1d) and not norm.weight.requires_grad:
                 norm.eval()

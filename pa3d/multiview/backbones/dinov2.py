@@ -75,8 +75,13 @@ class VisionTransformer:
             raise InputError(f"weights of DINOv2: unexpected or missing {', '.join(odd) or 'sizes'}; {expected}")
         self._state = {name: value.float() for name, value in tensors.items()}
 
-    def __call__(self, images: Tensor) -> Tensor:  # (B, 3, gh * patch, gw * patch) -> (B, gh, gw, C)
-        """Patch tokens after the last norm. images: RGB in 0..1, normalised by ImageNet's mean and deviation."""
+    def __call__(
+        self, images: Tensor, layer: int | None = None
+    ) -> Tensor:  # (B, 3, gh * patch, gw * patch) -> (B, gh, gw, C)
+        """Patch tokens after the last norm, or as they are after `layer` blocks.
+
+        images: RGB in 0..1, normalised by ImageNet's mean and deviation.
+        """
         import torch
         from torch.nn import functional as F
 
@@ -85,7 +90,7 @@ class VisionTransformer:
         batch, _, gh, gw = x.shape
         x = torch.cat([w["cls_token"].expand(batch, -1, -1), x.flatten(2).transpose(1, 2)], 1)
         x = x + self._positions(gh, gw)
-        for i in range(self.depth):
+        for i in range(self.depth if layer is None else layer):
             b = {name: w[f"blocks.{i}.{name}"] for name in _BLOCK}
             x += self._attention(self._norm(x, b["norm1.weight"], b["norm1.bias"]), b).mul_(b["ls1.gamma"])
             # Rows are views of x. The hidden layer of all tokens at once would be the largest array.
@@ -94,7 +99,9 @@ class VisionTransformer:
                     self._norm(rows, b["norm2.weight"], b["norm2.bias"]), b["mlp.fc1.weight"], b["mlp.fc1.bias"]
                 )
                 rows += F.linear(F.gelu(hidden), b["mlp.fc2.weight"], b["mlp.fc2.bias"]).mul_(b["ls2.gamma"])
-        return self._norm(x, w["norm.weight"], w["norm.bias"])[:, 1:].reshape(batch, gh, gw, self.dim)
+        if layer is None:
+            x = self._norm(x, w["norm.weight"], w["norm.bias"])
+        return x[:, 1:].reshape(batch, gh, gw, self.dim)
 
     def _attention(self, x: Tensor, b: Mapping[str, Tensor]) -> Tensor:  # (B, T, C)
         from torch.nn import functional as F
@@ -132,14 +139,19 @@ class DinoV2Backbone:
         self._network = VisionTransformer(state)
         self.name, self.dim, self.depth = name, self._network.dim, self._network.depth
 
-    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:  # (V, H, W, 3) -> (V, gh, gw, C)
+    def __call__(
+        self, images: NDArray[np.uint8], layer: int | None = None
+    ) -> NDArray[np.float32]:  # (V, H, W, 3) -> (V, gh, gw, C)
+        """layer: tokens after so many blocks, without the last norm; None for the output of the network."""
         import torch
 
         check_images(images)
+        if layer is not None and not 0 <= layer <= self.depth:
+            raise ValueError(f"layer: expected 0 to {self.depth}, got {layer}")
         patch = self._network.patch
         gh, gw = (max(round(n / patch), 1) for n in images.shape[1:3])
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (_IMAGENET_MEAN, _IMAGENET_STD))
-        return run_per_view(images, (gh * patch, gw * patch), lambda x: self._network((x / 255 - mean) / std)[0])
+        return run_per_view(images, (gh * patch, gw * patch), lambda x: self._network((x / 255 - mean) / std, layer)[0])
 
 
 def find_weights(name: str) -> Path:
