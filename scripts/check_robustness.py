@@ -71,6 +71,7 @@ class AutoUp(SegmenterMethod):
     def segment(self, shape: Shape, parts: Any, category: str | None = None) -> Segmentation:
         vectors = self.embed(parts, category)
         options: dict[str, Any] = {"sample": self.sample, "assign": self.assign, "seed": self.seed}
+        options |= {"refine": self.refine, "structure": self.refine}
         return self.segmenter.segment(shape, list(parts), text_vectors=vectors, up="auto", **options)
 
 
@@ -87,7 +88,9 @@ def mean(
     method: SegmenterMethod, found: list[PreparedShape], rotations: list[np.ndarray] | None = None
 ) -> tuple[float, float]:
     """Mean IoU and seconds per shape, over all shapes and rotations."""
-    protocol, begun, values = resolve("pa3d", "npz"), time.perf_counter(), []
+    protocol = resolve("pa3d", "npz")
+    method.configure(protocol)
+    begun, values = time.perf_counter(), []
     for case in found:
         for rotation in rotations or [None]:
             iou = mean_iou(case, predict(method, case, rotation), protocol)

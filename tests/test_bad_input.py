@@ -134,7 +134,7 @@ def test_unsupported_files(refused: Refused, model: Path, tmp_path: Path) -> Non
     message = r"shape\.blend: unsupported suffix '\.blend'; expected one of \.dae, \.zae, \.fbx, \.glb, \.gltf, \.npy"
     refused("segment", "shape.blend", *common, match=message)
     refused("segment", "shape", *common, match="shape: unsupported suffix ''; expected one of")
-    refused("segment", tmp_path, *common, match="is a folder; give a file")
+    refused("segment", tmp_path, *common, match="-o FOLDER is missing; many files need a folder")
     refused("segment", "/dev/null", *common, match="/dev/null: is not a regular file; give a file")
 
 
@@ -471,7 +471,7 @@ def test_options(refused: Refused, ring: Path, model: Path, options: list[str], 
 
 def test_missing_arguments(refused: Refused, ring: Path) -> None:
     refused("segment", ring, match="Missing option '--parts'; see pa3d --help")
-    refused("segment", "--parts", "a", match="Missing argument .*FILE.*; see pa3d --help")
+    refused("segment", "--parts", "a", match="no file was given; .*pa3d segment --help")
     refused("paint", match="No such command 'paint'")
 
 

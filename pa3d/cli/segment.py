@@ -159,6 +159,10 @@ def segment(
     output_options = {"pictures": not no_pictures, "html": not no_pictures, "split": split, "scores": scores}
     model_options = {"precision": precision, "device": device, "threads": threads, "patches": patches}
     given = list(files or [])
+    if not given and list_file is None:
+        raise InputError(
+            "no file was given; expected a mesh, a point cloud, a folder or --list: see pa3d segment --help"
+        )
     if list_file is not None or workers or ray or len(given) != 1 or _is_many(given[0]):
         from pa3d.cli.segment_many import segment_many
 
