@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import subprocess
 import sys
 import types
 from collections.abc import Iterator
@@ -49,6 +50,15 @@ def ray_address() -> Iterator[str]:
             yield cluster.address
         finally:
             cluster.shutdown()
+
+
+@pytest.fixture(scope="session")
+def capi_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with libpa3d.so, built by make: the kernels once more, without Python."""
+    out = tmp_path_factory.mktemp("capi")
+    make = ["make", "-s", "-j", str(os.cpu_count() or 1), "-f", "csrc/capi.mk", f"CAPI_OUT={out}", "capi"]
+    subprocess.run(make, cwd=Path(__file__).resolve().parents[1], check=True)
+    return out
 
 
 @contextmanager

@@ -62,11 +62,9 @@ class Info(c.Structure):
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(capi_build: Path) -> Path:
     """A folder with libpa3d.so and the example program."""
-    out = tmp_path_factory.mktemp("capi")
-    make = ["make", "-s", "-j", str(os.cpu_count() or 1), "-f", "csrc/capi.mk", f"CAPI_OUT={out}", "capi"]
-    subprocess.run(make, cwd=ROOT, check=True)
+    out = capi_build
     strict = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-Icsrc"]
     link = [f"-L{out}", "-lpa3d", f"-Wl,-rpath,{out}", "-o", str(out / "segment")]
     subprocess.run(["cc", *strict, "examples/embed/segment.c", *link], cwd=ROOT, check=True)

@@ -34,11 +34,10 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prefix(capi_build: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prefix")
-    build = ["make", "-s", "-j", str(os.cpu_count() or 1), "-f", "csrc/capi.mk"]
-    settings = [f"CAPI_OUT={tmp_path_factory.mktemp('build')}", f"PREFIX={folder}"]
-    subprocess.run([*build, *settings, "capi", "install"], cwd=ROOT, check=True)
+    settings = [f"CAPI_OUT={capi_build}", f"PREFIX={folder}"]
+    subprocess.run(["make", "-s", "-f", "csrc/capi.mk", *settings, "capi", "install"], cwd=ROOT, check=True)
     return folder
 
 
