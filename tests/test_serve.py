@@ -32,6 +32,7 @@ PARTS = ["seat", "back", "leg"]
 def serving(address: str, root: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     command = [sys.executable, "-m", "pa3d.cli", "serve", address, "--root", str(root), *options]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # a background job has it ignored
     process = subprocess.Popen(command, **pipes, env={**os.environ, "PA3D_CACHE": str(root.parent / "cache")})  # type: ignore[call-overload]
     try:
         line = process.stdout.readline()

@@ -28,6 +28,9 @@ EXTRAS = (
     ("ray", "ray", "ray", "prepare --ray"),
     ("tensorboard", "tensorboard", "train", "events of training"),
     ("matplotlib", "matplotlib", "train", "loss.png of training"),
+    ("transformers", "transformers", "methods", "detectors and texts of methods of papers"),
+    ("potpourri3d", "potpourri3d", "methods", "distances of the method satr"),
+    ("scipy", "scipy", "methods", "superpoints of the method partslip"),
 )
 
 
