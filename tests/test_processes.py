@@ -135,7 +135,7 @@ def test_ray() -> None:
     right = digest(segmenter)
     folders = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
     environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(folders)}}
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=environment)
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=environment)
     try:
         remote = ray.remote(digest)
         stored = ray.put(segmenter)

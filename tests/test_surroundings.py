@@ -176,8 +176,9 @@ def _parent(process: Path) -> int:
         return -1
 
 
-def interrupt(args: list[str], number: signal.Signals, children: int = 0) -> tuple[int, str]:
-    """Sends a signal when the process, or as many children of it, have loaded the engine; to all, as Ctrl-C does."""
+def interrupt(args: list[str], number: signal.Signals, children: int = 0, settle: float = 0.3) -> tuple[int, str]:
+    """Sends a signal `settle` seconds after the process, or as many children of it, have loaded the engine; to all, as
+    Ctrl-C does."""
     process = subprocess.Popen(
         args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=os.getcwd(),
         # Programs that a shell starts in the background ignore SIGINT, and so do those that they start.
@@ -189,7 +190,7 @@ def interrupt(args: list[str], number: signal.Signals, children: int = 0) -> tup
         if len(at_work) >= max(children, 1):
             break
         time.sleep(0.02)
-    time.sleep(0.3)
+    time.sleep(settle)
     below = children_of(process.pid)
     if number == signal.SIGINT:
         os.killpg(process.pid, number)
@@ -240,7 +241,7 @@ def test_prepare_is_interrupted(tmp_path: Path, number: signal.Signals, code: in
     for i in range(200):
         shutil.copy(CHAIR, tmp_path / "in" / f"{i}.glb")
     args = command("prepare", tmp_path / "in", "-o", tmp_path / "out", "--workers", 2)
-    found, err = interrupt(args, number, children=2)
+    found, err = interrupt(args, number, children=2, settle=1)  # workers import torch after the engine
     assert found == code and "Traceback" not in err, err
     assert not list((tmp_path / "out").rglob("*.tmp"))
 
