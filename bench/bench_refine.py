@@ -83,5 +83,5 @@ def refining(size: int) -> Race:
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_refine(benchmark: object, size: int, competitor: str) -> None:
     if competitor not in refining(size).runs:
-        pytest.skip("too slow")
+        pytest.skip("scipy's exact solver takes minutes at this size")
     measure(benchmark, refining(size), competitor)

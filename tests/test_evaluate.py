@@ -702,6 +702,7 @@ def test_limit_spreads_over_the_dataset(chairs: Path) -> None:
 @pytest.mark.parametrize("kind", ["yaw", "any"])
 def test_rotations_are_fixed_and_proper(kind: str) -> None:
     matrices = np.array(rotation_matrices(5, kind, "y", seed=0))
+    np.testing.assert_array_equal(matrices, rotation_matrices(5, kind, "-y", seed=0))
     np.testing.assert_array_equal(matrices, rotation_matrices(5, kind, "y", seed=0))
     np.testing.assert_allclose(
         matrices @ matrices.transpose(0, 2, 1), np.broadcast_to(np.eye(3), (5, 3, 3)), atol=1e-12

@@ -9,16 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny import TINY, random_checkpoint
 from typer.testing import CliRunner
 
 from pa3d.cli.evaluate import app
 from pa3d.errors import InputError
 from pa3d.evaluate import evaluate, open_dataset
-from pa3d.evaluate.methods import METHODS, make_method
+from pa3d.evaluate.methods import METHODS, SegmenterMethod, make_method
 from pa3d.evaluate.protocols import prepare, resolve
 from pa3d.evaluate.score import predict
+from pa3d.frames import UP_AXES
 from pa3d.methods import NAMES, load_method
-from pa3d.methods._common import pca_normals
+from pa3d.methods._common import pca_normals, upright
 from pa3d.methods.cops import FORMS, Cops
 from pa3d.methods.pointclipv2 import FORMS as POINTCLIP_FORMS
 from pa3d.methods.pointclipv2 import PointClipV2
@@ -257,3 +259,24 @@ def test_normals_equal_a_plain_computation() -> None:
         assert abs(expected @ normals[i]) == pytest.approx(1, abs=1e-6)
     np.testing.assert_array_equal(pca_normals(points[:2], 0.4, 30), [[0, 0, 1.0 if z >= 0 else -1.0] for z in
                                   points[:2, 2] - points[:2, 2].mean()])  # fmt: skip
+
+
+@pytest.mark.parametrize("up", UP_AXES)
+def test_every_up_axis_becomes_y(up: str) -> None:
+    axis = np.zeros((1, 3), np.float32)
+    axis[0, "xyz".index(up[-1])] = -1 if up[0] == "-" else 1
+    turned = upright(axis, up)
+    assert turned.dtype == np.float32
+    np.testing.assert_array_equal(turned, [[0, 1, 0]])
+
+
+def test_points_as_they_are_with_a_negative_up_axis() -> None:
+    method = SegmenterMethod(random_checkpoint(TINY))
+    method.configure(resolve("find3d", "npz"))
+    method.raw = True
+    points = np.random.default_rng(0).random((300, 3)).astype(np.float32)
+    one = method.segment(Shape(points, up="y"), ["a", "b"], "box")
+    other = method.segment(Shape(points * np.float32([1, -1, -1]), up="-y"), ["a", "b"], "box")
+    np.testing.assert_array_equal(one.scores, other.scores)
+    upside_down = method.segment(Shape(points, up="-y"), ["a", "b"], "box")
+    assert not np.array_equal(upside_down.scores, one.scores)

@@ -27,7 +27,7 @@ from pa3d.config import EncoderConfig
 from pa3d.errors import InputError
 from pa3d.evaluate.protocols import Protocol as EvaluationProtocol
 from pa3d.evaluate.protocols import shape_seed
-from pa3d.frames import TO_MODEL_AXES, apply_normalization, normalization
+from pa3d.frames import TO_MODEL_AXES, apply_normalization, normalization, ordered_columns
 from pa3d.hub import load_pretrained
 from pa3d.methods import NAMES as PUBLISHED
 from pa3d.methods import load_method
@@ -241,7 +241,7 @@ class SegmenterMethod:
             # A logit and the logarithm of its softmax differ by a constant for each patch, which changes no result.
             probability = segmenter.query(encoded, names, text_vectors=vectors)
             logits = np.log(np.maximum(probability, np.finfo(np.float32).tiny))
-            points = np.ascontiguousarray(shape.points[:, TO_MODEL_AXES[shape.up]])
+            points = ordered_columns(shape.points, TO_MODEL_AXES[shape.up])
             patches = encoded.centers, encoded.members, encoded.points
             assign = self.assign or segmenter.checkpoint.assign
             labels, scores = label_points(points, *patches, logits, assign, 0.0, 1, None)

@@ -186,7 +186,7 @@ def rotation_matrices(count: int, kind: str, up: str, seed: int) -> list[list[li
         if kind == "yaw":
             q = np.zeros(4)
             half = np.pi * rng.random()
-            q[0], q["xyz".index(up) + 1] = np.cos(half), np.sin(half)
+            q[0], q["xyz".index(up.removeprefix("-")) + 1] = np.cos(half), np.sin(half)
         else:
             u, a, b = rng.random(3) * [1, 2 * np.pi, 2 * np.pi]
             r, s = np.sqrt(1 - u), np.sqrt(u)

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,16 +16,16 @@ from pa3d.cameras import Cameras
 from pa3d.errors import InputError
 from pa3d.frames import apply_normalization, normalization
 from pa3d.inputs import as_shape
+from pa3d.labelling import scatter_rows
 from pa3d.ops import knn
 from pa3d.ops.rasterize import rasterize_points
 from pa3d.profiling import Stopwatch
-from pa3d.rotations import rotate, rotation_to_y
+from pa3d.report.files import to_y_up
 from pa3d.segment import Segmentation
 from pa3d.shape import Shape
 from pa3d.text import check_names
 
 SURFACE = 10_000  # points drawn from a mesh by methods that take clouds
-_UP = {"x": (1, 0, 0), "y": (0, 1, 0), "z": (0, 0, 1)}
 
 Labels = tuple[NDArray[np.int32], NDArray[np.float32]]  # (N,) and (N, K)
 
@@ -100,7 +101,7 @@ class CloudMethod(PublishedMethod):
             cloud = replace(shape, points=np.ascontiguousarray(shape.points[keep]), colors=colors)
             labels, scores = self.label_cloud(cloud, parts, category, None if truth is None else truth[keep], clock)
             if missing is not None:
-                labels, scores = _scattered(labels, ~missing, -1), _scattered(scores, ~missing, 0)
+                labels, scores = scatter_rows(labels, ~missing, -1), scatter_rows(scores, ~missing, 0)
             return Segmentation(shape, parts, labels, scores)
         with clock("points"):
             points, face = shape.sample(SURFACE, 0)
@@ -112,15 +113,9 @@ class CloudMethod(PublishedMethod):
         return Segmentation(shape, parts, labels[at_vertex], scores[at_vertex], labels[at_face], scores[at_face])
 
 
-def _scattered(values: NDArray[Any], mask: NDArray[np.bool_], fill: int) -> NDArray[Any]:
-    out = np.full((len(mask), *values.shape[1:]), fill, values.dtype)
-    out[mask] = values
-    return out
-
-
 def upright(points: NDArray[np.float32], up: str) -> NDArray[np.float32]:  # (N, 3)
     """Points turned so that y points up."""
-    return points if up == "y" else rotate(points, rotation_to_y(_UP[up]))
+    return points if up == "y" else to_y_up(points, up)
 
 
 def unit_sphere(points: NDArray[np.float32], up: str = "y") -> NDArray[np.float32]:  # (N, 3)
@@ -227,3 +222,12 @@ def require(module: str, what: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise InputError(f"{what} needs {module.split('.')[0]}; pip install 'pa3d[methods]' ({error})") from error
+
+
+def load_pretrained(what: str, folder: Path, *classes: Any) -> list[Any]:
+    """What these classes of transformers read from a folder. Raises InputError when one cannot."""
+    try:
+        return [kind.from_pretrained(folder, local_files_only=True) for kind in classes]
+    except Exception as error:  # many readers, each with errors of its own
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{what} {folder}: cannot be loaded ({reason})") from error

@@ -44,7 +44,7 @@ def parts_html(
     """
     shape = result.shape
     if instances is None:
-        instances = getattr(result, "element_instances", None)
+        instances = result.element_instances
     points, labels, scores, faces = to_y_up(shape.points, shape.up), result.labels, result.scores, shape.faces
     note = ""
     if faces is not None and result.face_labels is not None:

@@ -113,13 +113,9 @@ def load_detector(weights: str | Path | Detector | None, for_what: str) -> Detec
         raise InputError(
             f"detector {folder}: no config.json in it; give a folder that transformers' save_pretrained wrote"
         )
-    from pa3d.methods._common import require
+    from pa3d.methods._common import load_pretrained, require
 
     transformers = require("transformers", "a detector")
-    try:
-        processor = transformers.AutoProcessor.from_pretrained(folder, local_files_only=True)
-        model = transformers.AutoModelForZeroShotObjectDetection.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # many readers, each with errors of its own
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"detector {folder}: cannot be loaded ({reason})") from error
+    kinds = transformers.AutoProcessor, transformers.AutoModelForZeroShotObjectDetection
+    processor, model = load_pretrained("detector", folder, *kinds)
     return TransformersDetector(model, processor, f"{type(model).__name__}, {folder.name}")

@@ -58,16 +58,12 @@ def load_siglip(weights: str | Path | SiglipText | RandomText | None) -> SiglipT
         return weights
     if str(weights) == "random":
         return RandomText()
-    from pa3d.methods._common import require
+    from pa3d.methods._common import load_pretrained, require
 
     transformers = require("transformers", "the text encoder of Find3D")
     folder = Path(weights)
     if not (folder / "config.json").is_file():
         raise InputError(f"text encoder {folder}: no config.json in it; give a folder with SigLIP")
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = transformers.SiglipTextModel.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # many readers, each with errors of its own
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"text encoder {folder}: cannot be loaded ({reason})") from error
+    kinds = transformers.AutoTokenizer, transformers.SiglipTextModel
+    tokenizer, model = load_pretrained("text encoder", folder, *kinds)
     return SiglipText(model, tokenizer, f"SigLIP, {folder.name}")

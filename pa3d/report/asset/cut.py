@@ -74,7 +74,7 @@ class Cut:
 
     @classmethod
     def of(cls, result: Segmentation) -> Cut:
-        instances: Any = getattr(result, "element_instances", None)
+        instances: Any = result.element_instances
         if result.face_labels is None or result.face_scores is None:
             return cls(result.part_names, result.labels, result.scores, np.ones(len(result.labels)), instances)
         areas = result.shape.face_areas()
