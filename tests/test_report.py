@@ -9,7 +9,7 @@ import os
 import re
 import zipfile
 import zlib
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,24 +25,16 @@ from pa3d.report import part_rows, presence_text, share_text, summary, write_out
 from pa3d.report.files import confidence, labels_npz, painted_glb, painted_ply, to_y_up
 from pa3d.report.page import parts_html, simplify
 from pa3d.report.picture import _ambient_occlusion, _blur, corner_normals, parts_png, point_normals
+from pa3d.segmentation import Segmentation
 from pa3d.shape import Shape
 
 
-@dataclass
-class Result:
-    """The fields of a Segmentation."""
-
-    shape: Shape
-    part_names: list[str]
-    labels: np.ndarray
-    scores: np.ndarray
-    face_labels: np.ndarray | None = None
-    face_scores: np.ndarray | None = None
-    timings: dict[str, float] = field(default_factory=lambda: {"load": 0.25, "encode": 1 / 3})
-    model: str = "a model"
-    settings: dict[str, Any] = field(default_factory=lambda: {"seed": 0, "none": None})
-    presence: np.ndarray | None = None
-    found: np.ndarray | None = None
+def result_of(
+    shape: Shape, names: list[str], labels: np.ndarray, scores: np.ndarray, *faces: np.ndarray
+) -> Segmentation:
+    """With face labels and face scores for a mesh, and with timings and settings for the summary."""
+    timings, settings = {"load": 0.25, "encode": 1 / 3}, {"seed": 0, "none": None}
+    return Segmentation(shape, names, labels, scores, *faces, timings=timings, model="a model", settings=settings)
 
 
 def one_hot(labels: np.ndarray, k: int, sure: float = 0.8) -> np.ndarray:
@@ -53,7 +45,7 @@ def one_hot(labels: np.ndarray, k: int, sure: float = 0.8) -> np.ndarray:
     return scores
 
 
-def ball(up: str = "y", origin: tuple[float, float, float] = (0, 0, 0)) -> Result:
+def ball(up: str = "y", origin: tuple[float, float, float] = (0, 0, 0)) -> Segmentation:
     """A sphere: the upper half is 'cap', the right side of the lower one 'right half', the rest none."""
     mesh = trimesh.creation.icosphere(subdivisions=3)
     shape = Shape(
@@ -70,15 +62,15 @@ def ball(up: str = "y", origin: tuple[float, float, float] = (0, 0, 0)) -> Resul
 
     at_vertices, at_faces = labels(shape.points), labels(shape.points[mesh.faces].mean(axis=1))
     names = ["cap", "right half", "never"]
-    return Result(shape, names, at_vertices, one_hot(at_vertices, 3), at_faces, one_hot(at_faces, 3))
+    return result_of(shape, names, at_vertices, one_hot(at_vertices, 3), at_faces, one_hot(at_faces, 3))
 
 
-def cloud(n: int = 3000, origin: tuple[float, float, float] = (0, 0, 0)) -> Result:
+def cloud(n: int = 3000, origin: tuple[float, float, float] = (0, 0, 0)) -> Segmentation:
     points = np.random.default_rng(0).normal(size=(n, 3))
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     labels = np.where(points[:, 1] > 0, 0, 1).astype(np.int32)
     shape = Shape(np.float32(points), name="scan.ply", origin=np.array(origin, float))
-    return Result(shape, ["top", "bottom"], labels, one_hot(labels, 2))
+    return result_of(shape, ["top", "bottom"], labels, one_hot(labels, 2))
 
 
 # --- figures ---
@@ -91,7 +83,7 @@ def test_rows_by_hand() -> None:
     )
     faces = np.array([[0, 1, 2], [4, 5, 3], [0, 6, 7]], np.int32)
     face_scores = np.array([[0.1, 0.9, 0], [0.5, 0.5, 0], [0.4, 0.3, 0.3]], np.float32)
-    result = Result(
+    result = result_of(
         Shape(points, faces),
         ["a", "b", "c"],
         np.zeros(8, np.int32),
@@ -239,7 +231,7 @@ def test_parts_glb_of_many_vertices(tmp_path: Path) -> None:
     points = np.random.default_rng(0).random((n, 3), np.float32)
     faces = np.array([[0, 1, 2], [n - 3, n - 2, n - 1]], np.int32)
     labels = np.array([1, 0], np.int32)
-    result = Result(
+    result = result_of(
         Shape(points, faces), ["a", "b"], np.zeros(n, np.int32), np.zeros((n, 2)), labels, one_hot(labels, 2)
     )
     (tmp_path / "a.glb").write_bytes(painted_glb(result))
@@ -278,7 +270,7 @@ def test_parts_ply(tmp_path: Path, origin: tuple[float, float, float]) -> None:
 # --- picture ---
 
 
-def image_of(result: Result) -> np.ndarray:
+def image_of(result: Segmentation) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(parts_png(result))).convert("RGB")).astype(int)
 
 
@@ -325,7 +317,7 @@ def test_picture_is_repeatable() -> None:
 def test_picture_of_odd_results(kind: str) -> None:
     if kind == "two points":
         shape = Shape(np.array([[0, 0, 0], [0, 0, 1]], np.float32))
-        result = Result(shape, ["a"], np.zeros(2, np.int32), np.ones((2, 1), np.float32))
+        result = result_of(shape, ["a"], np.zeros(2, np.int32), np.ones((2, 1), np.float32))
     elif kind == "many parts":
         result = ball()
         names = [f"a part with quite a long name, number {i}" for i in range(70)]
@@ -423,13 +415,11 @@ def test_page_holds_the_result() -> None:
 
 
 def test_page_takes_the_instances_of_a_result() -> None:
-    result: Any = ball()
-    assert "instances" not in arrays_of(parts_html(result))
-    result.element_instances = np.where(result.face_labels < 0, -1, np.arange(1280) % 2)
+    result = ball()
     expected = np.maximum(result.element_instances, 0)
     np.testing.assert_array_equal(arrays_of(parts_html(result))["instances"], expected)
-    result.element_instances = np.arange(1280) * 100  # noise, not instances
-    assert "instances" not in arrays_of(parts_html(result))
+    noise = np.arange(1280) * 100
+    assert "instances" not in arrays_of(parts_html(result, noise))
 
 
 def test_page_needs_no_network_and_escapes_names() -> None:

@@ -40,7 +40,7 @@ def parts_html(
     """The page of a result.
 
     instances: the number of the instance of its part that each face of a mesh, or point of a cloud, belongs to. None
-        takes those of the result, if it has any.
+        takes those of the result.
     """
     shape = result.shape
     if instances is None:
@@ -55,14 +55,14 @@ def parts_html(
             total = len(faces)
             points, faces, chosen, merged = simplify(points, faces, MAX_FACES)
             labels, kept = labels[chosen], kept[merged]
-            instances = None if instances is None else instances[chosen]
+            instances = instances[chosen]
             note = f"Simplified for this page to {len(faces):,} of {total:,} faces."
         scores = scores[kept]
     elif len(points) > MAX_POINTS:
         kept = np.sort(np.random.default_rng(0).choice(len(points), MAX_POINTS, replace=False))
         note = f"Subsampled for this page to {len(kept):,} of {len(points):,} points."
         points, labels, scores = points[kept], labels[kept], scores[kept]
-        instances = None if instances is None else instances[kept]
+        instances = instances[kept]
     rows = part_rows(result)
     low, extent = points.min(axis=0).astype(np.float64), np.ptp(points.astype(np.float64), axis=0)
     unit = (points - low) / np.where(extent > 0, extent, 1)
@@ -74,7 +74,7 @@ def parts_html(
     }
     if faces is not None:
         arrays["faces"] = faces.astype("<u4" if len(points) > 65535 else "<u2")
-    if instances is not None and instances.max(initial=0) < MAX_GROUPS // len(rows):
+    if instances.max(initial=0) < MAX_GROUPS // len(rows):
         arrays["instances"] = np.maximum(instances, 0).astype("<u2")
     data = {
         "shareOf": "of the surface" if shape.is_mesh else "of the points",

@@ -46,9 +46,7 @@ def part_rows(result: Segmentation) -> list[PartRow]:
     weight = np.bincount(labels + 1, weights, n_parts + 1)
     confidence_sum = np.bincount(labels + 1, weights * confidence(scores, labels), n_parts + 1)
     count = np.bincount(labels + 1, minlength=n_parts + 1)
-    presence: Any = getattr(result, "presence", None)
-    found: Any = getattr(result, "found", None)
-    is_calibrated = presence is not None and found is not None
+    presence, found = result.presence, result.found
     names, colors = [*result.part_names, "none of these"], [*part_colors(n_parts), UNLABELED_COLOR]
     return [
         PartRow(
@@ -60,8 +58,8 @@ def part_rows(result: Segmentation) -> list[PartRow]:
             if weight[label + 1] > 0
             else None,
             count=int(count[label + 1]),
-            presence=round(float(presence[label]), 6) if is_calibrated and label >= 0 else None,
-            found=bool(found[label] and count[label + 1]) if is_calibrated and label >= 0 else None,
+            presence=round(float(presence[label]), 6) if presence is not None and label >= 0 else None,
+            found=bool(found[label] and count[label + 1]) if found is not None and label >= 0 else None,
         )
         for name, color, label in zip(names, colors, [*range(n_parts), -1], strict=True)
     ]
@@ -71,7 +69,7 @@ def instance_rows(result: Segmentation) -> list[dict[str, Any]]:
     """The instances of all parts, ready for JSON: part, number from 0, share, area of a mesh, mean score, centroid, and
     the oriented box with its center, axes (one per row) and extents, in the units and axes of the shape."""
     rows = []
-    for instance in getattr(result, "instances", ()):
+    for instance in result.instances:
         box = instance.obb
         rows.append(
             {
