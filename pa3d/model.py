@@ -65,12 +65,21 @@ class Encoder(nn.Module):
 
         drop_path_scale: what the branches of each block are multiplied with, in place of a draw of stochastic depth.
         """
+        return self.encode_shape(patches, centers, drop_path_scale)[:, 1:]
+
+    def encode_shape(
+        self,
+        patches: Tensor,  # (B, G, M, 3)
+        centers: Tensor,  # (B, G, 3)
+        drop_path_scale: Tensor | None = None,  # (depth, 2, B)
+    ) -> Tensor:  # (B, 1 + G, C)
+        """As encode_patches, with the class token before the patches."""
         b = len(patches)
         x = self.reduce_dim(self.encoder(patches))
         x = torch.cat([self.cls_token.expand(b, -1, -1).to(x.dtype), x], dim=1)
         pos = self.pos_embed(centers)
         pos = torch.cat([self.cls_pos.expand(b, -1, -1).to(pos.dtype), pos], dim=1)
-        return self.norm(self.blocks(x, pos, drop_path_scale))[:, 1:]
+        return self.norm(self.blocks(x, pos, drop_path_scale))
 
 
 class PatchAligner(nn.Module):

@@ -22,10 +22,11 @@ from pa3d.train.augment import IDENTITY, sample_transform, visible_points  # noq
 from pa3d.train.batches import part_fractions  # noqa: E402
 from pa3d.train.config import AugmentationConfig, TrainConfig, load_config, save_config, with_overrides  # noqa: E402
 from pa3d.train.loader import load_batches  # noqa: E402
-from pa3d.train.losses import alignment_loss, feature_distillation_loss  # noqa: E402
+from pa3d.train.losses import alignment_loss, category_loss, feature_distillation_loss  # noqa: E402
 from pa3d.train.records import MemoryRecords, ShardRecords, mask_rows_by_name, merge_names, open_groups, usable_group  # noqa: E402
 from pa3d.train.sampler import Sampler  # noqa: E402
 from pa3d.train.text_bank import NegativeNameSampler, Paraphrases, TextBank, text_keys  # noqa: E402
+from pa3d.train.trainer import Trainer  # noqa: E402
 from pa3d.train.training_data import TrainingData  # noqa: E402
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -132,6 +133,18 @@ def test_padding_changes_nothing() -> None:
     valid = torch.tensor([[True, True, False, False]])
     padded = alignment_loss(features, padded_text, padded_targets, valid, 3.0)
     assert float(bare.detach()) == float(padded.detach())
+
+
+def test_category_loss_by_hand() -> None:
+    """The second and third category are near each other, so neither is a negative of the other; -1 is no category."""
+    text = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]], dtype=torch.float64)
+    features = torch.tensor([[0.6, 0.8], [0.0, 1.0], [0.0, 1.0]], dtype=torch.float64, requires_grad=True)
+    first = math.log(math.exp(12) + math.exp(16) + math.exp(20)) - 12
+    second = math.log1p(math.exp(-20))
+    loss = category_loss(features, text, torch.tensor([0, 1, -1]))
+    assert math.isclose(float(loss.detach()), (first + second) / 3, rel_tol=1e-12)
+    loss.backward()
+    assert features.grad is not None and features.grad[0].any() and not features.grad[2].any()
 
 
 def test_unknown_loss() -> None:
@@ -603,3 +616,51 @@ def test_absent_names_have_targets_of_zero() -> None:
         assert name.startswith("b") and 0 < more - shape <= 3
         assert torch.equal(batch.targets[i, :, :shape], plain.targets[i, :, :shape])
         assert not batch.targets[i, :, shape:].any()
+
+
+def test_class_token_learns_categories() -> None:
+    """Two kinds of shapes that differ in form; names of too few shapes are not among the categories."""
+    config = tiny_config(
+        data={"points": 128, "category_min": 4},
+        loss={"category": 1.0},
+        optimizer={"batch": 8, "lr": 3e-3, "head_lr": 3e-3},
+    )
+
+    def stick(seed: int, category: str) -> PartCloud:
+        record = ball(seed)
+        return replace(
+            record, points=record.points * np.float32([0.05, 1, 0.05]), category=category, id=f"{category}{seed}"
+        )
+
+    records = [*map(ball, range(6)), *(stick(i, "stick") for i in range(6)), stick(9, "rare")]
+    data = TrainingData.from_groups(
+        config, [usable_group("all", MemoryRecords(records), names=True, features=False)], []
+    )
+    assert data.shape_categories == ["ball", "stick"]
+    vectors = data.category_vectors()
+    assert vectors is not None
+    trainer = Trainer(
+        config,
+        text_vectors=torch.from_numpy(data.text_bank.vectors),  # type: ignore[union-attr]
+        category_vectors=torch.from_numpy(vectors),
+        total_steps=40,
+    )
+    builder = data.batch_builder(config)
+    for step in range(40):
+        trainer.train_step(builder.batch(step, 0, 8))
+    batch = builder.batch(100, 0, 8)
+    assert batch.category_ids is not None
+    expected = [{"b": 0, "s": 1, "r": -1}[name[0]] for name in batch.ids]
+    assert batch.category_ids.tolist() == expected
+    shape = trainer.model(batch.patches, batch.centers).shape
+    assert shape is not None and shape.shape == (8, 384)
+    nearest = (shape @ torch.from_numpy(vectors).T).argmax(dim=1)
+    known = batch.category_ids >= 0
+    assert torch.equal(nearest[known], batch.category_ids[known])
+
+
+def test_without_the_loss_of_categories_there_are_none() -> None:
+    config = tiny_config(data={"category_min": 1})
+    data = tiny_data(config)
+    assert data.shape_categories == [] and data.category_vectors() is None
+    assert data.batch_builder(config).batch(0, 0, 4).category_ids is None

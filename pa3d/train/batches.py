@@ -42,6 +42,7 @@ class Batch:
         targets: the fraction of a patch's points that belong to a part.
         text_ids: row of a part's name in the text bank.
         valid: False for padding.
+        category_ids: index of a shape's category, -1 for none; only if there is a loss of categories.
     Stage 1:
         visual_targets: the 2D feature of each patch.
     """
@@ -52,6 +53,7 @@ class Batch:
     targets: Tensor | None = None  # (B, G, K)
     text_ids: Tensor | None = None  # (B, K) int64
     valid: Tensor | None = None  # (B, K) bool
+    category_ids: Tensor | None = None  # (B,) int64
     visual_targets: Tensor | None = None  # (B, G, D)
 
     def __len__(self) -> int:
@@ -80,6 +82,7 @@ class Example:
     targets: NDArray[np.float32] | None  # (G, K)
     text_ids: list[int]  # K
     visual_targets: NDArray[np.float32] | None  # (G, D)
+    category_id: int | None
 
 
 @dataclass
@@ -100,6 +103,8 @@ class BatchBuilder:
     batch_size: shapes of the global batch.
     text_bank: None for stage 1.
     categories: the categories that prompts may name.
+    shape_categories: the categories whose names the class token is compared with, in the order of their ids; empty if
+        it is compared with none.
     negative_names: needed where data.absent is not 0.
     visual_targets: whether the records' 2D features are targets.
     Raises InputError for weights of groups that do not exist, and for settings that exclude each other.
@@ -117,6 +122,7 @@ class BatchBuilder:
         text_bank: TextBank | None,
         paraphrases: Paraphrases | None = None,
         categories: frozenset[str] | set[str] = frozenset(),
+        shape_categories: Sequence[str] = (),
         negative_names: NegativeNameSampler | None = None,
         visual_targets: bool = False,
     ) -> None:
@@ -132,6 +138,7 @@ class BatchBuilder:
         self._seed, self._text_bank, self._visual_targets = seed, text_bank, visual_targets
         self._paraphrases, self._categories = paraphrases or Paraphrases({}), frozenset(categories)
         self._negative_names = negative_names
+        self._category_ids = {name: i for i, name in enumerate(shape_categories)}
         densities = {parse_density(text): weight for text, weight in data.densities.items() if weight > 0}
         densities = densities or {(data.points, encoder.patches): 1.0}
         self._densities = list(densities)
@@ -179,7 +186,8 @@ class BatchBuilder:
             if self._text_bank is not None:
                 targets, text_ids = self._text_targets(record, masks, patches.members, rng)
             relative = cloud[patches.members] - centers[:, None]
-            return Example(relative, centers, record.id, targets, text_ids, visual_targets)
+            category_id = self._category_ids.get(record.category, -1) if self._category_ids else None
+            return Example(relative, centers, record.id, targets, text_ids, visual_targets, category_id)
         except ValueError as error:
             raise InputError(f"{record.id}: cannot be used for training ({error})") from error
 
@@ -355,6 +363,9 @@ def collate(examples: Sequence[Example]) -> Batch:
             k = len(e.text_ids)
             targets[i, :, :k], text_ids[i, :k], valid[i, :k] = e.targets, e.text_ids, True
         batch.targets, batch.text_ids, batch.valid = map(torch.from_numpy, (targets, text_ids, valid))
+    category_ids = [e.category_id for e in examples if e.category_id is not None]
+    if category_ids:
+        batch.category_ids = torch.tensor(category_ids)
     visual_targets = [e.visual_targets for e in examples if e.visual_targets is not None]
     if visual_targets:
         widths = sorted({features.shape[1] for features in visual_targets})

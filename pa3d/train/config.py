@@ -123,10 +123,13 @@ class LossConfig:
     """alignment: the loss of stage 2, as in the "released" code or in the "paper" (pa3d.train.losses).
 
     visual: weight of the loss of stage 1 in `joint`.
+    category: weight of the loss that compares the class token with the names of categories, in stage 2 and `joint`; 0
+        for none. Only categories of at least data.category_min records take part.
     """
 
     alignment: Literal["released", "paper"] = "released"
     visual: float = 1.0
+    category: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -240,6 +243,7 @@ class TrainConfig:
             "run.validate_every": (r.validate_every, 0), "run.val_shapes": (r.val_shapes, 1), "seed": (self.seed, 0),
             "run.threads": (r.threads, 0), "optimizer.lr": (o.lr, 0), "optimizer.head_lr": (o.head_lr, 0),
             "optimizer.weight_decay": (o.weight_decay, 0), "optimizer.clip": (o.clip, 0),
+            "loss.visual": (self.loss.visual, 0), "loss.category": (self.loss.category, 0),
         }  # fmt: skip
         for name, (value, low) in at_least.items():
             if not value >= low:

@@ -85,10 +85,12 @@ def _train(
     data = data or TrainingData.open(config)
     batch_builder = data.batch_builder(config)
     epoch_steps = -(-batch_builder.sampler.num_records // batch_builder.sampler.batch_size)
+    category_vectors = data.category_vectors()
     trainer = Trainer(
         config,
         context=context,
         text_vectors=None if data.text_bank is None else torch.from_numpy(data.text_bank.vectors),
+        category_vectors=None if category_vectors is None else torch.from_numpy(category_vectors),
         feature_dim=data.feature_dim,
         init=init,
         total_steps=config.schedule.steps or config.schedule.epochs * epoch_steps,

@@ -10,12 +10,17 @@ cosine:
 
     released   mean_ij BCE(scale * s_ij, y_ij), positives weighted by max(1, K - 1), scale learned, at most 100
     paper      sum_ij softplus(-z_ij * (s_ij / 0.1 - 10)), z_ij = 2 y_ij - 1: the sigmoid loss of SigLIP
+
+Beyond the paper, the class token of a shape is compared with the names of all categories:
+
+    category   cross entropy of s_c / 0.05 over the categories c; those that mean nearly the same are left out
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -23,6 +28,8 @@ AlignmentLoss = Literal["released", "paper"]
 
 SIGLIP_TEMPERATURE = 0.1
 SIGLIP_BIAS = -10.0
+CATEGORY_TEMPERATURE = 0.05
+CATEGORY_MAX_COSINE = 0.7
 
 
 def feature_distillation_loss(
@@ -31,6 +38,22 @@ def feature_distillation_loss(
 ) -> Tensor:  # ()
     """1 - cosine, averaged over patches and shapes."""
     return (1 - F.cosine_similarity(features, targets, dim=-1)).mean()
+
+
+def category_loss(
+    features: Tensor,  # (B, D) unit
+    text: Tensor,  # (V, D) unit, the names of all categories
+    category_ids: Tensor,  # (B,) int64 index into text; -1 for a shape without a category
+) -> Tensor:  # ()
+    """Averaged over all B shapes; shapes without a category count as 0.
+
+    Categories whose vector has a cosine of at least CATEGORY_MAX_COSINE with that of the shape are no negatives.
+    """
+    own = category_ids.clamp(min=0)
+    related = text[own] @ text.T >= CATEGORY_MAX_COSINE
+    related.scatter_(1, own[:, None], False)
+    logits = (features @ text.T / CATEGORY_TEMPERATURE).masked_fill(related, -torch.inf)
+    return (F.cross_entropy(logits, own, reduction="none") * (category_ids >= 0)).mean()
 
 
 def alignment_loss(

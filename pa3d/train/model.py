@@ -38,20 +38,25 @@ class Features(NamedTuple):
 
     projected: (B, G, D), compared with text; in stage 1 with 2D features.
     visual: (B, G, V), the second head of `joint`, compared with 2D features; else None.
+    shape: (B, D), the class token by the same projection, compared with names of categories; None without that loss.
     """
 
     projected: Tensor
     visual: Tensor | None
+    shape: Tensor | None = None
 
 
 class TrainModel(PatchAligner):
     """
     visual_dim: width of a second head for 2D features; 0 for none.
+    class_token: whether the features of the class token are computed, too.
     freeze: "none"; or "official": only the last block and TRAINABLE train; or "as released": the same, but batch
         normalizations stay in train mode.
     """
 
-    def __init__(self, config: EncoderConfig, *, visual_dim: int = 0, freeze: str = "none") -> None:
+    def __init__(
+        self, config: EncoderConfig, *, visual_dim: int = 0, class_token: bool = False, freeze: str = "none"
+    ) -> None:
         super().__init__(config)
         point_net = self.encoder.encoder
         self.encoder.encoder = TrainPointNet(config.embed)
@@ -60,6 +65,7 @@ class TrainModel(PatchAligner):
         self.encoder.blocks = TrainBlocks(config)
         self.encoder.blocks.load_state_dict(blocks.state_dict())
         self.visual = nn.Linear(config.dim, visual_dim) if visual_dim else None
+        self._class_token = class_token
         self._train_mode_everywhere = freeze == "as released"
         if freeze != "none":
             trainable = (f"encoder.blocks.blocks.{config.depth - 1}.", *TRAINABLE)
@@ -72,8 +78,11 @@ class TrainModel(PatchAligner):
         centers: Tensor,  # (B, G, 3)
         drop_path_scale: Tensor | None = None,  # (depth, 2, B)
     ) -> Features:
-        tokens = self.encoder.encode_patches(patches, centers, drop_path_scale)
-        return Features(normalize(self.proj(tokens)), None if self.visual is None else normalize(self.visual(tokens)))
+        tokens = self.encoder.encode_shape(patches, centers, drop_path_scale)
+        shape = normalize(self.proj(tokens[:, 0])) if self._class_token else None
+        tokens = tokens[:, 1:]
+        visual = None if self.visual is None else normalize(self.visual(tokens))
+        return Features(normalize(self.proj(tokens)), visual, shape)
 
     def train(self, mode: bool = True) -> TrainModel:
         """As nn.Module.train, but frozen batch normalizations stay in eval mode and keep their statistics, unless

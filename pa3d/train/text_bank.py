@@ -125,8 +125,8 @@ class NegativeNameSampler:
         return chosen
 
 
-def prompt_categories(groups: Sequence[Group], min_count: int) -> set[str]:
-    """Categories of at least min_count records; prompts may name these."""
+def frequent_categories(groups: Sequence[Group], min_count: int) -> set[str]:
+    """Categories of at least min_count records; prompts and the loss of categories may name these."""
     counts = Counter(group.info(i).category for group in groups for i in range(len(group)))
     return {category for category, count in counts.items() if category.strip() and count >= min_count}
 

@@ -22,7 +22,7 @@ from pa3d.errors import InputError
 from pa3d.train.batches import Batch
 from pa3d.train.config import TrainConfig
 from pa3d.train.distributed import DistributedContext
-from pa3d.train.losses import SIGLIP_TEMPERATURE, alignment_loss, feature_distillation_loss
+from pa3d.train.losses import SIGLIP_TEMPERATURE, alignment_loss, category_loss, feature_distillation_loss
 from pa3d.train.model import Features, TrainModel
 from pa3d.train.optimizer import build_optimizer, lr_factor
 from pa3d.train.random_streams import Stream, torch_generator
@@ -52,12 +52,14 @@ class Trainer:
         *,
         context: DistributedContext | None = None,
         text_vectors: Tensor | None = None,
+        category_vectors: Tensor | None = None,
         feature_dim: int = 0,
         init: Checkpoint | None = None,
         total_steps: int | None = None,
     ) -> None:
         """
         text_vectors: (V, D), the vectors of the text bank; stage 1 needs none.
+        category_vectors: (U, D), the vectors of the categories; only loss.category needs them.
         feature_dim: width of the 2D features; stage 2 needs none.
         init: weights to start from.
         total_steps: default schedule.steps.
@@ -69,13 +71,16 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             visual_dim = feature_dim if config.stage == "joint" else 0
-            self.model = TrainModel(encoder, visual_dim=visual_dim, freeze=config.freeze)
+            self.model = TrainModel(
+                encoder, visual_dim=visual_dim, class_token=category_vectors is not None, freeze=config.freeze
+            )
         if config.stage == "stage1" or config.loss.alignment == "paper":
             self.model.logit_scale.requires_grad_(False)
         if init is not None:
             self._load_initial_weights(init)
         self.model.to(self.context.device)
         self.text_vectors = None if text_vectors is None else text_vectors.to(self.context.device)
+        self.category_vectors = None if category_vectors is None else category_vectors.to(self.context.device)
         self.optimizer = build_optimizer(self.model, config.optimizer, half=config.precision == "bf16")
         self.ema = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.wrapped_model: nn.Module = self.model
@@ -122,6 +127,9 @@ class Trainer:
         if c.stage == "joint":
             assert features.visual is not None and batch.visual_targets is not None
             loss = loss + c.loss.visual * feature_distillation_loss(features.visual, batch.visual_targets)
+        if features.shape is not None and batch.category_ids is not None:
+            assert self.category_vectors is not None
+            loss = loss + c.loss.category * category_loss(features.shape, self.category_vectors, batch.category_ids)
         return loss
 
     def train_step(self, batch: Batch) -> StepResult:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pa3d.data.official import is_official
 from pa3d.errors import InputError
 from pa3d.text import text_encoder
@@ -16,7 +19,7 @@ from pa3d.train.text_bank import (
     Paraphrases,
     TextBank,
     check_text_dim,
-    prompt_categories,
+    frequent_categories,
     text_keys,
 )
 
@@ -27,6 +30,7 @@ class TrainingData:
     train, val: groups of records; val is empty where there is no validation.
     text_bank: vectors of every text that a batch can ask for; None in stage 1.
     categories: the categories that prompts may name.
+    shape_categories: the categories whose names the class token is compared with, sorted; empty without that loss.
     feature_dim: width of the 2D features; 0 in stage 2.
     """
 
@@ -35,6 +39,7 @@ class TrainingData:
     text_bank: TextBank | None
     paraphrases: Paraphrases
     categories: set[str]
+    shape_categories: list[str]
     feature_dim: int
 
     @staticmethod
@@ -54,19 +59,22 @@ class TrainingData:
     def from_groups(config: TrainConfig, train: list[Group], val: list[Group]) -> TrainingData:
         """Encodes every text that the groups can ask for; raises InputError when its width is not encoder.text_dim."""
         paraphrases = Paraphrases.load(config.data.paraphrases)
-        categories = prompt_categories(train, config.data.category_min) if config.data.category_prompts > 0 else set()
+        common = frequent_categories(train, config.data.category_min)
+        categories = common if config.data.category_prompts > 0 else set()
+        shape_categories = sorted(common) if config.loss.category > 0 and config.stage != "stage1" else []
         text_bank = None
         if config.stage != "stage1":
             encoder = text_encoder(config.text_space)
             check_text_dim(encoder, config.encoder)
             keys = text_keys(train, paraphrases, categories) | text_keys(val, Paraphrases({}), set())
+            keys |= {(name, None) for name in shape_categories}
             text_bank = TextBank(encoder, keys)
         feature_dim = 0
         if config.stage != "stage2":
             features = train[0][0].patch_features
             assert features is not None
             feature_dim = features.shape[1]
-        return TrainingData(train, val, text_bank, paraphrases, categories, feature_dim)
+        return TrainingData(train, val, text_bank, paraphrases, categories, shape_categories, feature_dim)
 
     def batch_builder(self, config: TrainConfig) -> BatchBuilder:
         """The builder of the training batches."""
@@ -83,9 +91,16 @@ class TrainingData:
             text_bank=None if self.text_bank is None else self.text_bank.without_vectors(),
             paraphrases=self.paraphrases,
             categories=self.categories,
+            shape_categories=self.shape_categories,
             negative_names=negative_names,
             visual_targets=config.stage != "stage2",
         )
+
+    def category_vectors(self) -> NDArray[np.float32] | None:  # (V, D)
+        """The vectors of shape_categories; None if there are none."""
+        if self.text_bank is None or not self.shape_categories:
+            return None
+        return self.text_bank.vectors[self.text_bank.ids(self.shape_categories, None)]
 
     def record_counts(self) -> dict[str, int]:
         """Number of training records by group."""
