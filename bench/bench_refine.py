@@ -28,7 +28,7 @@ def bulges(count: int) -> tuple[np.ndarray, np.ndarray]:
     points = np.stack([r * np.sin(v) * np.cos(u), r * np.cos(v), r * np.sin(v) * np.sin(u)], axis=-1)
     i, j = np.meshgrid(np.arange(2 * n), np.arange(n - 1), indexing="ij")
     a, b = i * n + j, (i + 1) % (2 * n) * n + j
-    faces = np.stack([np.stack([a, b + 1, b], -1), np.stack([a, a + 1, b + 1], -1)], axis=2)
+    faces = np.stack([np.stack([a, b, b + 1], -1), np.stack([a, b + 1, a + 1], -1)], axis=2)
     return points.reshape(-1, 3).astype(np.float32), faces.reshape(-1, 3).astype(np.int32)
 
 

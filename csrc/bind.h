@@ -34,7 +34,7 @@ inline void require_points(const Floats& a, int rank, const char* name) {
 
 inline void require_faces(const Ids& a, int64_t n_points) {
   require(a.ndim() == 2 && a.shape(0) >= 1 && a.shape(1) == 3, "faces: expected a non-empty int32 array (F, 3)");
-  require(a.shape(0) < (int64_t{1} << 29), "faces: expected fewer than 2^29");
+  require(a.shape(0) < (int64_t{1} << 28), "faces: expected fewer than 2^28");
   for (py::ssize_t i = 0; i < a.size(); ++i)
     require(a.data()[i] >= 0 && a.data()[i] < n_points, "faces: an index lies outside the points");
 }

@@ -250,7 +250,7 @@ pa3d_status pa3d_refine(const float* points, int64_t n, const int32_t* faces, in
     const Shape shape{points, n, faces, n_faces, faces != nullptr};
     check_shape(shape);
     require(n < INT32_MAX, "n is " + std::to_string(n) + "; expected fewer than 2^31 points");
-    require(n_faces < (int64_t{1} << 29), "n_faces is " + std::to_string(n_faces) + "; expected fewer than 2^29");
+    require(n_faces < (int64_t{1} << 28), "n_faces is " + std::to_string(n_faces) + "; expected fewer than 2^28");
     require(count >= 1 && count < INT32_MAX, "count is " + std::to_string(count) + "; expected at least one part");
     require(threads >= 0 && threads <= kMaxThreads, "threads is " + std::to_string(threads) + "; expected 0 to 4096");
     float* const table = faces ? face_scores : scores;

@@ -11,7 +11,7 @@ from clouds import cloud
 from pa3d import _C
 from pa3d.ops import Pieces, refine, refine_reference
 
-# The kernel stops at a residual of half a percent; on these shapes no score is further from the exact one.
+# The kernel stops at a residual of 0.2 percent; on these shapes no score is further from the exact one.
 TOLERANCE = 0.02
 
 

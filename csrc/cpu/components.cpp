@@ -13,8 +13,8 @@ namespace {
 constexpr int64_t kNeighbors = 9;  // a place is the nearest to itself
 
 void join_faces(const float* points, int64_t n, const int32_t* faces, int64_t n_faces, const int32_t* labels,
-                Forest& forest) {
-  const std::vector<int32_t> place = first_of_place(points, n);
+                int threads, Forest& forest) {
+  const std::vector<int32_t> place = first_of_place(points, n, threads);
   std::vector<int32_t> order(n_faces);
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return labels[a] < labels[b]; });
@@ -30,7 +30,7 @@ void join_faces(const float* points, int64_t n, const int32_t* faces, int64_t n_
 }
 
 void join_points(const float* points, int64_t n, const int32_t* labels, int threads, Forest& forest) {
-  const Places places = distinct_places(points, n);
+  const Places places = distinct_places(points, n, threads);
   const int64_t count = places.count(), k = std::min(kNeighbors, count);
   std::vector<int64_t> index(count * k);
   knn(places.points.data(), count, places.points.data(), count, k, threads, index.data(), nullptr);
@@ -58,7 +58,7 @@ int64_t components(const float* points, int64_t n, const int32_t* faces, int64_t
   const int64_t m = faces ? n_faces : n;
   Forest forest(m);
   if (faces)
-    join_faces(points, n, faces, n_faces, labels, forest);
+    join_faces(points, n, faces, n_faces, labels, threads, forest);
   else
     join_points(points, n, labels, threads, forest);
   int32_t count = 0;

@@ -28,6 +28,22 @@ struct Chunks {
   int64_t end(int64_t chunk) const { return begin(chunk + 1); }
 };
 
+// A team for all calls of parallel_for that this thread makes while it lives: threads then wait for the next phase, and
+// need not be woken for each.
+class SharedTeam {
+ public:
+  explicit SharedTeam(int threads) : team_(threads), before_(current) { current = &team_; }
+  ~SharedTeam() { current = before_; }
+  SharedTeam(const SharedTeam&) = delete;
+  SharedTeam& operator=(const SharedTeam&) = delete;
+
+  static inline thread_local Team* current = nullptr;
+
+ private:
+  Team team_;
+  Team* before_;
+};
+
 // Calls body(begin, end) for chunks of [0, n), each of at least `grain` items. Results must not depend on the chunks.
 template <class Body>
 void parallel_for(int64_t n, int64_t grain, int threads, const Body& body) {
@@ -37,8 +53,10 @@ void parallel_for(int64_t n, int64_t grain, int threads, const Body& body) {
     return;
   }
   const int64_t chunk = std::max<int64_t>(grain, (n + 4 * workers - 1) / (4 * workers));
+  const auto run = [&](int64_t task, int) { body(task * chunk, std::min(n, (task + 1) * chunk)); };
+  if (SharedTeam::current != nullptr) return SharedTeam::current->run((n + chunk - 1) / chunk, run);
   Team team(static_cast<int>(workers));
-  team.run((n + chunk - 1) / chunk, [&](int64_t task, int) { body(task * chunk, std::min(n, (task + 1) * chunk)); });
+  team.run((n + chunk - 1) / chunk, run);
 }
 
 }  // namespace pa3d

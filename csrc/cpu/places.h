@@ -7,7 +7,7 @@
 namespace pa3d {
 
 // place (n): the first of points (n, 3) with the same coordinates; 0 and -0 are the same. n < 2^31, finite coordinates.
-std::vector<int32_t> first_of_place(const float* points, int64_t n);
+std::vector<int32_t> first_of_place(const float* points, int64_t n, int threads);
 
 // The distinct places of a cloud, in the order of their first points.
 struct Places {
@@ -17,7 +17,7 @@ struct Places {
   int64_t count() const { return static_cast<int64_t>(first.size()); }
 };
 
-Places distinct_places(const float* points, int64_t n);
+Places distinct_places(const float* points, int64_t n, int threads);
 
 // Sets that grow together. The root of a set is its smallest member.
 class Forest {

@@ -36,7 +36,7 @@ struct RefineInput {
   const float* points;             // (n, 3)
   int64_t n;                       // < 2^31
   const int32_t* faces;            // (n_faces, 3), or null for a cloud
-  int64_t n_faces;                 // < 2^29
+  int64_t n_faces;                 // < 2^28
   double reach = kRefineReach;     // s above, at least 0; 0 leaves only what pieces do
   const int32_t* piece = nullptr;  // of every face, or point of a cloud: -1 for none. Null if there are no pieces
   int64_t num_pieces = 0;
@@ -45,9 +45,9 @@ struct RefineInput {
   const float* weight = nullptr;    // (num_pieces), at least 0; null without evidence
 };
 
-// Replaces scores (m, num_parts), where m is n_faces or n, by the refined ones. Solved by conjugate gradients on a
-// hierarchy of coarser graphs, until the residual is half a percent or for a number of steps that depends on the number
-// of nodes alone; the result does not depend on the threads.
+// Replaces scores (m, num_parts), where m is n_faces or n, by the refined ones. Solved by conjugate gradients with a
+// multigrid cycle as preconditioner, until the residual is 0.2 percent or for a number of steps that depends on the
+// number of nodes alone. The result does not depend on the threads.
 void refine(const RefineInput& input, float* scores, int64_t num_parts, int threads);
 
 // scores (n, num_parts) of the vertices: the mean of the scores (n_faces, num_parts) of the faces that have the vertex,

@@ -17,8 +17,9 @@ what holds for vertices with equal coordinates, edges of more than two faces, tw
 out, clouds, and pieces.
 
 The minimum is unique, so this is the exact inference of a Gaussian field (Tappen et al., CVPR 2007; Grady's random
-walker, PAMI 2006, is the same system with other weights). The kernel approaches it by conjugate gradients on a
-hierarchy of coarser graphs; the reference solves it directly. numpy arrays only; not differentiable.
+walker, PAMI 2006, is the same system with other weights). The kernel approaches it by conjugate gradients, whose
+preconditioner is a multigrid cycle over groups of faces (Vanek et al., Computing 1996); the reference solves it
+directly. numpy arrays only; not differentiable.
 """
 
 from __future__ import annotations
