@@ -34,13 +34,13 @@ def main(folders: list[str]) -> None:
             shape = dataset.load(index)
             prepared = prepare(shape, protocol, dataset)
             present = np.unique(prepared.truth[prepared.truth >= 0])
-            if prepared.mesh is None or prepared.face is None or len(present) < 2:
+            if prepared.mesh is None or prepared.element is None or len(present) < 2:
                 continue
             for name, (refine, structure) in OPTIONS.items():
                 result = segmenter.segment(prepared.mesh, prepared.offered, refine=refine, structure=structure)
                 assert result.face_labels is not None and result.face_scores is not None
-                labels = result.face_labels[prepared.face]
-                confidence = result.face_scores[prepared.face].max(axis=1).astype(np.float64)
+                labels = result.face_labels[prepared.element]
+                confidence = result.face_scores[prepared.element].max(axis=1).astype(np.float64)
                 metrics = shape_metrics(prepared, Prediction(labels, confidence, {}), protocol)
                 rows[name].append((metrics["miou"], np.nan if metrics["boundary"] is None else metrics["boundary"]))
         means = {name: 100 * np.nanmean(np.array(values, float), axis=0) for name, values in rows.items()}
