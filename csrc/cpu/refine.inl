@@ -6,7 +6,6 @@ namespace PA3D_NS {
 
 constexpr float kScale = 0.02f;   // over which length angles count, in roots of the area
 constexpr float kConcave = 0.1f;  // sigma of points, radians
-constexpr float kLeast = 0.001f;  // what the sharpest edge lets through
 constexpr float kFloor = 0.01f;   // added to scores before the logarithm
 
 // log for positive v that are not denormal, with a relative error of 2e-7 where it is not near 0, and an absolute error
@@ -61,30 +60,32 @@ static inline vf vsqrt(vf v) {
   return out;
 }
 
-// exp(-angle max(1, kScale root_area / distance) / sigma) + kLeast.
-static inline vf crease(vf angle, vf distance, vf sigma, float root_area) {
+// exp(-angle max(1, kScale root_area / distance) / sigma).
+static inline vf openness(vf angle, vf distance, vf sigma, float root_area) {
   const vf over = vmax(splat(1.0f), splat(kScale * root_area) / vmax(distance, splat(1e-12f * root_area)));
-  return vexp(-angle * over / sigma) + splat(kLeast);
+  return vexp(-angle * over / sigma);
 }
 
 // The rest of the arrays, up to a whole vector, is computed too.
-void face_weights(const FacePairs& pairs, float* weight) {
+void face_weights(const FacePairs& pairs, float* weight, float* length, float* crease) {
   for (int64_t i = 0; i < pairs.count; i += PA3D_W) {
     const vf distance = vsqrt(load(pairs.sq_first + i)) + vsqrt(load(pairs.sq_second + i));
     const vf angle = vangle(vsqrt(load(pairs.sq_sine + i)), load(pairs.cosine + i));
-    const vf g = crease(angle, distance, load(pairs.sigma + i), pairs.root_area);
-    const vf length = vsqrt(load(pairs.sq_length + i));
-    store(weight + i, splat(pairs.unit) * g * length / vmax(distance, splat(1e-9f * pairs.root_area)));
+    const vf open = openness(angle, distance, load(pairs.sigma + i), pairs.root_area);
+    const vf edge = vsqrt(load(pairs.sq_length + i));
+    const vf ratio = edge / vmax(distance, splat(1e-9f * pairs.root_area));
+    store(weight + i, splat(pairs.unit) * (open + splat(kLeastOpenness)) * ratio);
+    store(length + i, edge * splat(1 / pairs.root_area));
+    store(crease + i, splat(1.0f) - open);
   }
 }
 
-void point_weights(const float* sine, const float* cosine, const float* distance, int64_t n, float root_area,
-                   float unit, float* weight) {
+void point_openness(const float* sine, const float* cosine, const float* distance, int64_t n, float root_area,
+                    float* open) {
   for (int64_t i = 0; i < n; i += PA3D_W) {
     const int64_t lanes = std::min<int64_t>(PA3D_W, n - i);
     const vf angle = vangle(load_lanes(sine + i, lanes, 0), load_lanes(cosine + i, lanes, 1));
-    const vf g = crease(angle, load_lanes(distance + i, lanes, 1), splat(kConcave), root_area);
-    store_lanes(weight + i, lanes, splat(unit) * g);
+    store_lanes(open + i, lanes, openness(angle, load_lanes(distance + i, lanes, 1), splat(kConcave), root_area));
   }
 }
 

@@ -258,7 +258,7 @@ Edges find_edges(const Surface& s, int64_t n, int threads) {
 // Pairs of faces, collected until there are enough to compute their weights together.
 class PairBatch {
  public:
-  PairBatch(float root_area, float unit, float* weights) : pairs_{}, weights_(weights) {
+  PairBatch(float root_area, float unit, Graph& graph) : pairs_{}, graph_(graph) {
     pairs_.root_area = root_area, pairs_.unit = unit;
   }
   ~PairBatch() { flush(); }
@@ -275,19 +275,23 @@ class PairBatch {
 
  private:
   void flush() {
-    float weight[FacePairs::kSize];
-    face_weights(pairs_, weight);
-    for (int64_t t = 0; t < pairs_.count; ++t) weights_[one_[t]] = weights_[other_[t]] = weight[t];
+    float weight[FacePairs::kSize], length[FacePairs::kSize], crease[FacePairs::kSize];
+    face_weights(pairs_, weight, length, crease);
+    for (int64_t t = 0; t < pairs_.count; ++t) graph_.weight[one_[t]] = graph_.weight[other_[t]] = weight[t];
+    for (int64_t t = 0; t < pairs_.count && graph_.length.size() > 0; ++t) {
+      graph_.length[one_[t]] = graph_.length[other_[t]] = length[t];
+      graph_.crease[one_[t]] = graph_.crease[other_[t]] = crease[t];
+    }
     pairs_.count = 0;
   }
   FacePairs pairs_;
-  float* weights_;
+  Graph& graph_;
   int32_t one_[FacePairs::kSize], other_[FacePairs::kSize];
 };
 
 }  // namespace
 
-Graph face_graph(const RefineInput& in, int threads, std::vector<int32_t>& node) {
+Graph face_graph(const RefineInput& in, int threads, std::vector<int32_t>& node, bool borders) {
   Surface s;
   const int64_t m = s.count = in.n_faces;
   const Buffer<Vec> point = in_cube(in.points, in.n, threads);
@@ -337,6 +341,10 @@ Graph face_graph(const RefineInput& in, int threads, std::vector<int32_t>& node)
   g.begin[count] = neighbors;
   g.next.resize_uninitialized(neighbors);
   g.weight.resize_uninitialized(neighbors);
+  if (borders) {
+    g.length.resize_uninitialized(neighbors);
+    g.crease.resize_uninitialized(neighbors);
+  }
   // In the row of a face, the neighbours come in the order of its edges, the face before it first.
   const auto slot_of = [&](int32_t corner, bool next) {
     const int32_t f = face_of(corner);
@@ -347,7 +355,7 @@ Graph face_graph(const RefineInput& in, int threads, std::vector<int32_t>& node)
   const float root_area = static_cast<float>(std::sqrt(total));
   const float unit = static_cast<float>(in.reach * in.reach * static_cast<double>(nodes));
   parallel_for(m, kRowsPerTask, threads, [&](int64_t from, int64_t to) {
-    PairBatch batch(root_area, unit, g.weight.data());
+    PairBatch batch(root_area, unit, g);
     for (int32_t c = static_cast<int32_t>(3 * from); c < 3 * to; ++c) {
       const int32_t other = edges.next[c];
       if (other < 0) continue;

@@ -75,7 +75,7 @@ Graph make_graph(const std::vector<float>& area, const std::vector<Pair>& pairs)
 
 }  // namespace
 
-Graph point_graph(const RefineInput& in, int threads, std::vector<int32_t>& node) {
+Graph point_graph(const RefineInput& in, int threads, std::vector<int32_t>& node, bool borders) {
   Places distinct = distinct_places(in.points, in.n, threads);
   const std::vector<float>& places = distinct.points;
   const int64_t m = distinct.count(), k = std::min(kNormalNeighbors, m);
@@ -116,16 +116,26 @@ Graph point_graph(const RefineInput& in, int threads, std::vector<int32_t>& node
   const float root_area = static_cast<float>(sorted[sorted.size() / 2] * std::sqrt(static_cast<double>(m)));
   const float unit = static_cast<float>(in.reach * in.reach * static_cast<double>(m) * kPointCoupling);
   parallel_for(static_cast<int64_t>(pairs.size()), kRowsPerTask, threads, [&](int64_t begin, int64_t end) {
-    std::vector<float> sine, cosine, weight(end - begin);
+    std::vector<float> sine, cosine, open(end - begin);
     for (int64_t t = begin; t < end; ++t) {
       const Vec ni = normal[pairs[t].a], nj = normal[pairs[t].b];
       sine.push_back(static_cast<float>(length(cross(ni, nj))));
       cosine.push_back(static_cast<float>(std::fabs(dot(ni, nj))));
     }
-    point_weights(sine.data(), cosine.data(), &distance[begin], end - begin, root_area, unit, weight.data());
-    for (int64_t t = begin; t < end; ++t) pairs[t].weight = weight[t - begin];
+    point_openness(sine.data(), cosine.data(), &distance[begin], end - begin, root_area, open.data());
+    for (int64_t t = begin; t < end; ++t) pairs[t].weight = unit * (open[t - begin] + kLeastOpenness);
   });
-  return make_graph(area, pairs);
+  Graph graph = make_graph(area, pairs);
+  if (borders) {
+    const int64_t count = graph.next.size();
+    graph.length.resize_uninitialized(count);
+    graph.crease.resize_uninitialized(count);
+    for (int64_t e = 0; e < count; ++e) {
+      graph.length[e] = static_cast<float>(kPointCoupling / std::sqrt(static_cast<double>(m)));
+      graph.crease[e] = 1 + kLeastOpenness - graph.weight[e] / unit;
+    }
+  }
+  return graph;
 }
 
 Graph with_pieces(const Graph& g, const RefineInput& in, const std::vector<int32_t>& node, std::vector<float>& table,

@@ -17,15 +17,18 @@ struct Graph {
   Buffer<int32_t> begin;
   Buffer<int32_t> next;
   Buffer<float> weight;
+  // If asked for: the length of each border in roots of the area, and 1 - exp(-angle max(1, ...) / sigma).
+  Buffer<float> length, crease;
   int64_t size() const { return area.size(); }
 };
 
 // The graph of a mesh's faces. Areas are relative to their mean, and weights are in the same unit. Faces with the same
 // three places, such as the two sides of a leaf, are one node: node (n_faces), or empty if there are no such faces.
-Graph face_graph(const RefineInput& in, int threads, std::vector<int32_t>& node);
+Graph face_graph(const RefineInput& in, int threads, std::vector<int32_t>& node, bool borders = false);
 
-// The graph of a cloud's places. node (n): the place of every point.
-Graph point_graph(const RefineInput& in, int threads, std::vector<int32_t>& node);
+// The graph of a cloud's places. node (n): the place of every point. All borders have the same length, that of a
+// regular grid.
+Graph point_graph(const RefineInput& in, int threads, std::vector<int32_t>& node, bool borders = false);
 
 // Adds a node for every piece to the graph, and the rows of their evidence to table (nodes, num_parts).
 Graph with_pieces(const Graph& g, const RefineInput& in, const std::vector<int32_t>& node, std::vector<float>& table,

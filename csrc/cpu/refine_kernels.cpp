@@ -15,11 +15,13 @@
 
 namespace pa3d {
 
-void face_weights(const FacePairs& pairs, float* weight) { PA3D_DISPATCH(face_weights)(pairs, weight); }
+void face_weights(const FacePairs& pairs, float* weight, float* length, float* crease) {
+  PA3D_DISPATCH(face_weights)(pairs, weight, length, crease);
+}
 
-void point_weights(const float* sine, const float* cosine, const float* distance, int64_t n, float root_area,
-                   float unit, float* weight) {
-  PA3D_DISPATCH(point_weights)(sine, cosine, distance, n, root_area, unit, weight);
+void point_openness(const float* sine, const float* cosine, const float* distance, int64_t n, float root_area,
+                    float* open) {
+  PA3D_DISPATCH(point_openness)(sine, cosine, distance, n, root_area, open);
 }
 
 void log_scores(const float* scores, int64_t n, float* out) { PA3D_DISPATCH(log_scores)(scores, n, out); }

@@ -7,6 +7,8 @@
 
 namespace pa3d {
 
+constexpr float kLeastOpenness = 0.001f;  // what the sharpest edge lets through
+
 // Pairs of faces: between their normals the square of the sine of the angle and its cosine; the squares of the
 // distances from the middle of the edge to both centroids, and of the edge's length.
 struct FacePairs {
@@ -16,12 +18,13 @@ struct FacePairs {
   float root_area, unit;
 };
 
-// weight[t] = unit g l / d of csrc/cpu/refine.h.
-void face_weights(const FacePairs& pairs, float* weight);
+// weight[t] = unit g l / d of csrc/cpu/refine.h; also length[t] = l / root_area and crease[t] = 1 - (g - 0.001). Each
+// has room for kSize numbers.
+void face_weights(const FacePairs& pairs, float* weight, float* length, float* crease);
 
-// weight[t] = unit g, with sigma = 0.1, for pairs of points with this sine, cosine and distance.
-void point_weights(const float* sine, const float* cosine, const float* distance, int64_t n, float root_area,
-                   float unit, float* weight);
+// open[t] = g - 0.001 of csrc/cpu/refine.h, with sigma = 0.1, for pairs of points with this sine, cosine and distance.
+void point_openness(const float* sine, const float* cosine, const float* distance, int64_t n, float root_area,
+                    float* open);
 
 // out[i] = log(scores[i] + 0.01).
 void log_scores(const float* scores, int64_t n, float* out);

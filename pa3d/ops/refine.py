@@ -118,8 +118,8 @@ def refine_reference(
     threads: int = 0,
 ) -> Floats:
     """The minimum by a dense system of equations, in float64; on one thread, whatever `threads` says."""
-    graph = _face_graph(points, faces) if faces is not None else _point_graph(points)
-    node, area, pairs, coupling = graph
+    graph = face_graph(points, faces) if faces is not None else point_graph(points)
+    node, area, pairs, coupling = graph.node, graph.area, graph.pairs, graph.coupling
     nodes, k = len(area), scores.shape[1]
     count = np.bincount(node, minlength=nodes)
     u = np.zeros((nodes, k))
@@ -143,18 +143,37 @@ def refine_reference(
     return (p / p.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-_Graph = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
+@dataclass
+class Graph:
+    """Neighbours among the faces of a mesh, or the places of a cloud, for references.
+
+    node: the node of each face or point. area (n,): of the nodes, mean 1. pairs (E, 2): of nodes that are neighbours.
+    openness (E,): exp(-angle max(1, ...) / sigma). ratio (E,): l / d. length (E,): l in roots of the surface's area.
+    """
+
+    node: NDArray[Any]
+    area: NDArray[Any]
+    pairs: NDArray[Any]
+    openness: NDArray[Any]
+    ratio: NDArray[Any]
+    length: NDArray[Any]
+
+    @property
+    def coupling(self) -> NDArray[Any]:
+        return (self.openness + LEAST) * self.ratio
 
 
-def _crease(
+_NO_PAIRS = (np.empty((0, 2), np.int64), np.empty(0), np.empty(0), np.empty(0))
+
+
+def _openness(
     angle: NDArray[np.float64], distance: NDArray[np.float64], sigma: NDArray[np.float64] | float, root_area: float
 ) -> NDArray[np.float64]:
     over = np.maximum(1, SCALE * root_area / np.maximum(distance, 1e-12 * root_area))
-    return np.exp(-angle * over / sigma) + LEAST
+    return np.exp(-angle * over / sigma)
 
 
-def _face_graph(points: Floats, faces: Ids) -> _Graph:
-    """Node of each face, areas of the nodes (mean 1), pairs (E, 2) of nodes and g l / d of each."""
+def face_graph(points: Floats, faces: Ids) -> Graph:
     first: dict[tuple[float, ...], int] = {}  # of each place; -0 and 0 are equal as keys
     place = np.array([first.setdefault(tuple(p), i) for i, p in enumerate(points.tolist())])
     corners = place[faces]
@@ -183,7 +202,7 @@ def _face_graph(points: Floats, faces: Ids) -> _Graph:
                 ends.append(edge)
                 flipped.append(forward == other)
     if not pairs:
-        return node, np.maximum(area / area.sum() * len(area), 1e-6), np.empty((0, 2), np.int64), np.empty(0)
+        return Graph(node, np.maximum(area / area.sum() * len(area), 1e-6), *_NO_PAIRS)
     i, j = np.array(pairs).T
     p, q = (points[np.array(ends)[:, end]].astype(np.float64) for end in range(2))
     other_normal = np.where(np.array(flipped)[:, None], -normal[j], normal[j])
@@ -192,10 +211,11 @@ def _face_graph(points: Floats, faces: Ids) -> _Graph:
     sine = np.linalg.norm(np.cross(normal[i], other_normal), axis=1)
     angle = np.arctan2(sine, (normal[i] * other_normal).sum(axis=1))
     concave = sign[i] * ((centroid[j] - centroid[i]) * (normal[i] - other_normal)).sum(axis=1) > 0
-    g = _crease(angle, distance, np.where(concave, CONCAVE, CONVEX), root_area)
+    openness = _openness(angle, distance, np.where(concave, CONCAVE, CONVEX), root_area)
     length = np.linalg.norm(p - q, axis=1)
-    coupling = g * length / np.maximum(distance, 1e-9 * root_area)
-    return node, np.maximum(area / area.sum() * len(area), 1e-6), np.array(pairs), coupling
+    ratio = length / np.maximum(distance, 1e-9 * root_area)
+    share = np.maximum(area / area.sum() * len(area), 1e-6)
+    return Graph(node, share, np.array(pairs), openness, ratio, length / root_area)
 
 
 def _orientation(
@@ -228,8 +248,7 @@ def _orientation(
     return sign
 
 
-def _point_graph(points: Floats) -> _Graph:
-    """The same for the places of a cloud."""
+def point_graph(points: Floats) -> Graph:
     first: dict[tuple[float, ...], int] = {}
     node = np.array([first.setdefault(tuple(p), len(first)) for p in points.tolist()])
     places = points[[int(np.flatnonzero(node == n)[0]) for n in range(len(first))]]
@@ -245,10 +264,12 @@ def _point_graph(points: Floats) -> _Graph:
     linked = {(min(i, j), max(i, j)) for i, row in enumerate(near[:, : POINT_NEIGHBORS + 1].tolist()) for j in row}
     pairs = np.array(sorted((i, j) for i, j in linked if i != j), np.int64).reshape(-1, 2)
     if len(pairs) == 0:
-        return node, area, pairs, np.empty(0)
+        return Graph(node, area, *_NO_PAIRS)
     own, other = pairs.T
     distance = np.linalg.norm(places[own].astype(np.float64) - places[other], axis=1)
     root_area = float(np.sort(distance)[len(distance) // 2] * np.sqrt(count))
     sine = np.linalg.norm(np.cross(normal[own], normal[other]), axis=1)
     angle = np.arctan2(sine, np.abs((normal[own] * normal[other]).sum(axis=1)))
-    return node, area, pairs, POINT_COUPLING * _crease(angle, distance, CONCAVE, root_area)
+    openness = _openness(angle, distance, CONCAVE, root_area)
+    ratio = np.full(len(pairs), POINT_COUPLING)
+    return Graph(node, area, pairs, openness, ratio, ratio / np.sqrt(count))
