@@ -135,8 +135,8 @@ def merge_regions_reference(
     while len(areas) > 1:
         if not borders or not merges:
             alive = sorted(areas)
-            near_places = np.float32([means[i][-3:] for i in alive])
-            near, sq_distance = (x[0] for x in knn_reference(near_places[None], near_places[None], min(9, len(alive))))
+            middle = np.array([means[i][-3:] for i in alive], np.float32)[None]
+            near, sq_distance = (x[0] for x in knn_reference(middle, middle, min(GAP_NEIGHBORS, len(alive))))
             for i, a in enumerate(alive):
                 for j, sq in zip(near[i], sq_distance[i], strict=True):
                     b = alive[j]
@@ -157,8 +157,7 @@ def merge_regions_reference(
         group = {i: group[a] if g == old else g for i, g in group.items()}
         for pair in [p for p in borders if a in p or b in p]:
             length, crease = borders.pop(pair)
-            (other,) = {*pair} - {a, b} or {None}
-            if other is not None:
+            for other in {*pair} - {a, b}:
                 add(other, new, length, crease / max(length, 1e-300))
     numbers = np.array(merges, np.int32).reshape(-1, 2)
     return node.astype(np.int32), numbers, np.array(costs, np.float32)

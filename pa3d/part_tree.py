@@ -1,0 +1,238 @@
+"""Parts without names: a shape is divided by what its patches look like and where its surface has creases.
+
+    tree = part_tree(seg, "chair.glb")
+    result = tree.segmentation(count=6)      # six parts, each with its likely name
+    coarser, finer = tree.cut(level=0.2), tree.cut(level=0.8)
+
+Regions of the surface are merged into ever larger ones (pa3d.ops.merge_regions), by the features of patches reduced to
+their main directions on this shape. Undoing the last merges divides the shape into any number of parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pa3d import _C
+from pa3d.checkpoint import Checkpoint
+from pa3d.config import EncoderConfig
+from pa3d.errors import InputError
+from pa3d.frames import TO_MODEL_AXES, apply_normalization
+from pa3d.inputs import as_shape
+from pa3d.instances import element_weights
+from pa3d.labelling import scatter_rows
+from pa3d.ops import MergeTree, interpolate, merge_regions
+from pa3d.profiling import Stopwatch
+from pa3d.segmentation import PatchFeatures, Segmentation
+from pa3d.shape import Shape
+
+DIRECTIONS = 16  # into which the features of patches are reduced
+MOST_PARTS = 64  # at level 1, and the most that a number of parts is looked for in
+MOST_NATURAL = 16
+NEIGHBORS = 3  # patch centres that give a place its features
+
+
+class Encoder(Protocol):
+    """What trees use of a Segmenter."""
+
+    checkpoint: Checkpoint
+    config: EncoderConfig
+    precision: str
+    device: str
+
+    def encode_shape(
+        self, shape: Shape, sample: int | None = ..., seed: int = ...
+    ) -> tuple[PatchFeatures, NDArray[np.float64], float]: ...
+
+    def query(self, features: PatchFeatures, parts: Sequence[str]) -> NDArray[np.float32]: ...  # (G, K)
+
+
+@dataclass
+class PartTree:
+    """The parts of a shape at every granularity. Elements are the faces of a mesh, or the points of a cloud that have
+    coordinates.
+
+    shape: what was divided. elements (E,): of a cloud, which points the elements are; None if all. tree: regions of the
+    elements. features (L, D): the feature at the middle of each leaf of the tree, a unit vector in the text space.
+    weights (L,): the area of each leaf, or its number of points. encoded: the patches.
+    """
+
+    shape: Shape
+    elements: NDArray[np.int64] | None
+    tree: MergeTree
+    features: NDArray[np.float32] = field(repr=False)
+    weights: NDArray[np.float64] = field(repr=False)
+    encoded: PatchFeatures = field(repr=False)
+    segmenter: Encoder = field(repr=False)
+    timings: dict[str, float] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def natural_count(self) -> int:
+        """The number of parts, from 2 to 16, after which one more part would change least.
+
+        That is where the cost of the next merge to be undone falls most. 1 for a shape of a single region.
+        """
+        costs = np.maximum(self.tree.costs[::-1].astype(np.float64), 1e-12)  # the last merge first
+        most = min(MOST_NATURAL, len(costs))
+        if most < 2:
+            return len(costs) + 1
+        # With c parts, c - 1 merges are undone: the last of them has costs[c - 2], the next one costs[c - 1].
+        falls = costs[: most - 1] / costs[1:most]
+        return int(falls.argmax()) + 2
+
+    def count_at(self, level: float) -> int:
+        """The number of parts at a level from 0 (two parts) to 1 (64), or of all regions if there are fewer."""
+        if not 0 <= level <= 1:
+            raise InputError(f"level is {level!r}; expected a number from 0 (coarse) to 1 (fine)")
+        return min(round(2 * (MOST_PARTS / 2) ** level), self.tree.num_leaves)
+
+    def cut(self, *, count: int | None = None, level: float | None = None) -> NDArray[np.int32]:  # (E,)
+        """The part of every element, numbered in the order of their first elements.
+
+        count: how many parts; or level, from 0 to 1. Without either, natural_count. There are fewer if the shape has
+        not so many regions. Raises InputError for a number that cannot be used.
+        """
+        return self.tree.cut(self._count(count, level))
+
+    def _count(self, count: int | None, level: float | None) -> int:
+        if count is not None and level is not None:
+            raise InputError("count and level were both given; expected one of them")
+        if level is not None:
+            return self.count_at(level)
+        if count is None:
+            return self.natural_count()
+        if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
+            raise InputError(f"count is {count!r}; expected a number of parts of at least 1")
+        return int(count)
+
+    def names(self, labels: NDArray[np.int32], vocabulary: Sequence[str] | None = None) -> list[str]:
+        """The likely name of each part of a cut.
+
+        Parts that look alike get the same name and a number: leg, leg 2, leg 3. vocabulary: the names to choose from;
+        the names that the embedded model was trained on if there are none.
+        """
+        words = list(vocabulary) if vocabulary is not None else default_vocabulary()
+        of_leaf = np.zeros(self.tree.num_leaves, np.int64)
+        of_leaf[self.tree.leaf] = labels
+        weighted = np.zeros((int(labels.max()) + 1, self.features.shape[1]))
+        np.add.at(weighted, of_leaf, self.features * self.weights[:, None])
+        norms = np.linalg.norm(weighted, axis=1, keepdims=True)
+        means = np.ascontiguousarray(weighted / np.maximum(norms, 1e-30), np.float32)
+        best = self.segmenter.query(replace(self.encoded, features=means), words).argmax(axis=1)
+        seen: dict[int, int] = {}
+        names = []
+        for word in best.tolist():
+            seen[word] = seen.get(word, 0) + 1
+            names.append(words[word] if seen[word] == 1 else f"{words[word]} {seen[word]}")
+        return names
+
+    def segmentation(
+        self,
+        *,
+        count: int | None = None,
+        level: float | None = None,
+        vocabulary: Sequence[str] | None = None,
+    ) -> Segmentation:
+        """A cut with likely names; every score is 1 for the part that an element belongs to."""
+        labels = self.cut(count=count, level=level)
+        names = self.names(labels, vocabulary)
+        scores = np.zeros((len(labels), len(names)), np.float32)
+        scores[np.arange(len(labels)), labels] = 1
+        settings = {**self.settings, "count": len(names), "level": level}
+        facts: Any = (dict(self.timings), self.segmenter.checkpoint.name, settings)
+        if self.shape.faces is None:
+            if self.elements is not None:
+                mask = np.zeros(len(self.shape.points), bool)
+                mask[self.elements] = True
+                labels, scores = scatter_rows(labels, mask, -1), scatter_rows(scores, mask, 0)
+            return Segmentation(self.shape, names, labels, scores, None, None, *facts)
+        point_labels, point_scores = vertex_labels(self.shape, labels, len(names))
+        return Segmentation(self.shape, names, point_labels, point_scores, labels, scores, *facts)
+
+
+def vertex_labels(
+    shape: Shape, labels: NDArray[np.int32], count: int
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:  # (N,), (N, K)
+    """For vertices, the part that most of the area of their faces belongs to; -1 for vertices without a face."""
+    assert shape.faces is not None
+    one_hot = np.zeros((len(labels), count), np.float32)
+    one_hot[np.arange(len(labels)), labels] = 1
+    mean = _C.mean_at_vertices(shape.points, shape.faces, one_hot, np.zeros((len(shape.points), count), np.float32))
+    # A vertex whose faces have no area takes the part of one of them.
+    corner_labels = np.full(len(shape.points), -1, np.int32)
+    corner_labels[shape.faces.ravel()] = np.repeat(labels, 3)
+    known = mean.any(axis=1)
+    result = np.where(known, mean.argmax(axis=1), corner_labels).astype(np.int32)
+    scores = np.zeros_like(mean)
+    inside = np.flatnonzero(result >= 0)
+    scores[inside, result[inside]] = 1
+    return result, scores
+
+
+def part_tree(
+    segmenter: Encoder,
+    path_or_shape_or_points: str | Path | Shape | ArrayLike,
+    *,
+    sample: int | None = 2048,
+    up: str | None = None,
+    nan: str = "skip",
+    seed: int = 0,
+) -> PartTree:
+    """The tree of a mesh or cloud: a file, a Shape, an array (N, 3), or an object of trimesh or open3d.
+
+    sample, up, nan and seed: as in Segmenter.segment, but up is not "auto". Raises InputError.
+    """
+    if up == "auto":
+        raise InputError("up is 'auto', which needs part names; expected an axis such as y or z")
+    clock = Stopwatch()
+    with clock("load"):
+        shape = as_shape(path_or_shape_or_points, up, nan)
+        missing = shape.missing()
+        elements = None if missing is None else np.flatnonzero(~missing)
+        used = shape if elements is None else replace(shape, points=shape.points[elements], colors=None)
+    with clock("encode"):
+        encoded, center, radius = segmenter.encode_shape(used, sample, seed)
+    with clock("divide"):
+        centers = used.points if used.faces is None else used.points[used.faces].mean(axis=1, dtype=np.float64)
+        places = apply_normalization(centers.astype(np.float32), center, radius, TO_MODEL_AXES[used.up])
+        near = min(NEIGHBORS, len(encoded.centers))
+        reduced = interpolate(places, encoded.centers, main_directions(encoded.features), near)
+        tree = merge_regions(used.points, used.faces, reduced)
+        weights = element_weights(used)
+        leaf_places = _means(places, tree.leaf, tree.num_leaves, np.maximum(weights, 1e-30))
+        features = interpolate(leaf_places, encoded.centers, np.ascontiguousarray(encoded.features), near)
+        features /= np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-30)
+    settings = {"sample": sample, "up": shape.up, "seed": seed, "patches": segmenter.config.patches}
+    settings |= {"precision": segmenter.precision, "device": segmenter.device}
+    leaf_weights = np.bincount(tree.leaf, weights, tree.num_leaves).astype(np.float64)
+    return PartTree(shape, elements, tree, features, leaf_weights, encoded, segmenter, clock.seconds, settings)
+
+
+def main_directions(features: NDArray[np.float32]) -> NDArray[np.float32]:  # (G, D) -> (G, 16)
+    """Features less their mean, in the coordinates of the directions in which they differ most (PCA)."""
+    centered = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
+    values, vectors = np.linalg.eigh(centered @ centered.T)
+    count = min(DIRECTIONS, len(values))
+    return np.ascontiguousarray(vectors[:, -count:] * np.sqrt(np.maximum(values[-count:], 0)), np.float32)
+
+
+@lru_cache(maxsize=1)
+def default_vocabulary() -> tuple[str, ...]:
+    """Names of parts that the embedded model has often seen in training, a few hundred."""
+    lines = files("pa3d.weights").joinpath("part_names.txt").read_text(encoding="utf-8").splitlines()
+    return tuple(line for line in lines if line and not line.startswith("#"))
+
+
+def _means(
+    values: NDArray[np.float32], group: NDArray[np.int32], count: int, weights: NDArray[np.float64]
+) -> NDArray[np.float32]:  # (E, 3) -> (count, 3)
+    total = np.bincount(group, weights, count)
+    columns = [np.bincount(group, weights * column, count) / total for column in values.T]
+    return np.ascontiguousarray(np.stack(columns, axis=1), np.float32)
