@@ -3,6 +3,7 @@
     tree = part_tree(seg, "chair.glb")
     result = tree.segmentation(count=6)      # six parts, each with its likely name
     coarser, finer = tree.cut(level=0.2), tree.cut(level=0.8)
+    leg = tree.select([(0.4, 0.1, 0.4)])     # the part under a click: a mask of faces
 
 Regions of the surface are merged into ever larger ones (pa3d.ops.merge_regions), by the features of patches reduced to
 their main directions on this shape. Undoing the last merges divides the shape into any number of parts.
@@ -10,9 +11,10 @@ their main directions on this shape. Undoing the last merges divides the shape i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +34,10 @@ from pa3d.ops import MergeTree, interpolate, merge_regions
 from pa3d.profiling import Stopwatch
 from pa3d.segmentation import PatchFeatures, Segmentation
 from pa3d.shape import Shape
+
+# The part under a click: how sharply a region ends, and its size, decide which of the regions around the click it is.
+SMALLEST, LARGEST = 0.003, 0.7  # as shares of the shape
+USUAL, SIZE_WEIGHT, OWN_COST = 0.15, 0.4, 0.5
 
 DIRECTIONS = 16  # into which the features of patches are reduced
 MOST_PARTS = 64  # at level 1, and the most that a number of parts is looked for in
@@ -112,6 +118,79 @@ class PartTree:
             raise InputError(f"count is {count!r}; expected a number of parts of at least 1")
         return int(count)
 
+    def select(
+        self,
+        positive: ArrayLike,  # (P, 3)
+        negative: ArrayLike = (),  # (Q, 3)
+    ) -> NDArray[np.bool_]:  # (E,)
+        """The elements of the part under clicks.
+
+        positive: places on the part, in the units and axes of the shape; negative: places beside it. The face or point
+        nearest to each counts. Every positive click selects the one among the regions around it that stands out most,
+        of those without a negative click. Raises InputError for clicks that cannot be told apart, or are not places.
+        """
+        wanted, unwanted = ({self.leaf_at(p) for p in _places(name, c)} for name, c in
+                            (("positive", positive), ("negative", negative)))  # fmt: skip
+        if not wanted:
+            raise InputError("positive has no click; expected at least one place on the part")
+        if wanted & unwanted:
+            raise InputError(
+                "a positive and a negative click are in the same smallest region of the shape; move one of them away"
+            )
+        chosen = np.zeros(self.tree.num_leaves, bool)
+        for leaf in sorted(wanted):
+            chosen |= self._leaves[self._standing_out(leaf, unwanted)]
+        return chosen[self.tree.leaf]
+
+    def leaf_at(self, place: NDArray[np.float64]) -> int:
+        """The leaf of the element that is nearest to a place (3,)."""
+        shape, place = self.shape, place - self.shape.origin
+        points = shape.points if self.elements is None else shape.points[self.elements]
+        if shape.faces is None:
+            return int(self.tree.leaf[((points - place) ** 2).sum(axis=1).argmin()])
+        return int(self.tree.leaf[_sq_distances(points.astype(np.float64), shape.faces, place).argmin()])
+
+    @cached_property
+    def _parents(self) -> NDArray[np.int64]:  # (2 L - 1,)
+        parents = np.full(2 * self.tree.num_leaves - 1, -1)
+        merges = self.tree.merges
+        parents[merges.ravel()] = np.repeat(self.tree.num_leaves + np.arange(len(merges)), 2)
+        return parents
+
+    @cached_property
+    def _shares(self) -> NDArray[np.float64]:  # (2 L - 1,)
+        shares = np.concatenate([self.weights, np.zeros(len(self.tree.merges))])
+        for t, (a, b) in enumerate(self.tree.merges):
+            shares[self.tree.num_leaves + t] = shares[a] + shares[b]
+        return np.asarray(shares / max(shares[-1], 1e-300))
+
+    @cached_property
+    def _leaves(self) -> _Leaves:
+        return _Leaves(self.tree)
+
+    def _standing_out(self, leaf: int, unwanted: set[int]) -> int:
+        """The best region around a leaf that has none of the unwanted leaves.
+
+        A region stands out if merging it costs much more than the merge that made it.
+        """
+        around = [leaf]
+        while self._parents[around[-1]] >= 0:
+            around.append(int(self._parents[around[-1]]))
+        around = [region for region in around if not any(self._leaves[region][other] for other in unwanted)]
+        costs = np.concatenate([np.zeros(self.tree.num_leaves), self.tree.costs]).tolist()
+        best, best_score = around[0], -math.inf
+        for region in around:
+            parent, share = int(self._parents[region]), float(self._shares[region])
+            if parent < 0 or not SMALLEST <= share <= LARGEST:
+                continue
+            ends = math.log(max(costs[parent], 1e-9)) - OWN_COST * math.log(max(costs[region], 1e-6))
+            score = ends - SIZE_WEIGHT * math.log(share / USUAL) ** 2
+            if score > best_score:
+                best, best_score = region, score
+        if best_score == -math.inf:  # all are too small or too large: the one whose size is nearest to that of a part
+            best = min(around, key=lambda region: abs(math.log(max(float(self._shares[region]), 1e-12) / USUAL)))
+        return best
+
     def names(self, labels: NDArray[np.int32], vocabulary: Sequence[str] | None = None) -> list[str]:
         """The likely name of each part of a cut.
 
@@ -155,6 +234,27 @@ class PartTree:
             return Segmentation(self.shape, names, labels, scores, None, None, *facts)
         point_labels, point_scores = vertex_labels(self.shape, labels, len(names))
         return Segmentation(self.shape, names, point_labels, point_scores, labels, scores, *facts)
+
+
+class _Leaves:
+    """The leaves below every region, as masks: leaves are put in an order in which those of a region follow each
+    other."""
+
+    def __init__(self, tree: MergeTree) -> None:
+        count = tree.num_leaves
+        self._size = np.ones(2 * count - 1, np.int64)
+        for t, (a, b) in enumerate(tree.merges):
+            self._size[count + t] = self._size[a] + self._size[b]
+        self._start = np.zeros(2 * count - 1, np.int64)
+        for t in range(len(tree.merges) - 1, -1, -1):
+            a, b = tree.merges[t]
+            self._start[a] = self._start[count + t]
+            self._start[b] = self._start[a] + self._size[a]
+        self._position = self._start[:count]
+
+    def __getitem__(self, region: int) -> NDArray[np.bool_]:  # (L,)
+        offset = self._position - self._start[region]
+        return np.asarray((offset >= 0) & (offset < self._size[region]))
 
 
 def vertex_labels(
@@ -218,9 +318,11 @@ def part_tree(
 def main_directions(features: NDArray[np.float32]) -> NDArray[np.float32]:  # (G, D) -> (G, 16)
     """Features less their mean, in the coordinates of the directions in which they differ most (PCA)."""
     centered = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
+    if len(centered) > centered.shape[1]:
+        vectors = np.linalg.eigh(centered.T @ centered)[1]
+        return np.ascontiguousarray(centered @ vectors[:, -DIRECTIONS:], np.float32)
     values, vectors = np.linalg.eigh(centered @ centered.T)
-    count = min(DIRECTIONS, len(values))
-    return np.ascontiguousarray(vectors[:, -count:] * np.sqrt(np.maximum(values[-count:], 0)), np.float32)
+    return np.ascontiguousarray((vectors * np.sqrt(np.maximum(values, 0)))[:, -DIRECTIONS:], np.float32)
 
 
 @lru_cache(maxsize=1)
@@ -228,6 +330,36 @@ def default_vocabulary() -> tuple[str, ...]:
     """Names of parts that the embedded model has often seen in training, a few hundred."""
     lines = files("pa3d.weights").joinpath("part_names.txt").read_text(encoding="utf-8").splitlines()
     return tuple(line for line in lines if line and not line.startswith("#"))
+
+
+def _places(name: str, clicks: ArrayLike) -> NDArray[np.float64]:  # (P, 3)
+    try:
+        places = np.asarray(clicks, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} is {clicks!r}; expected a list of places (x, y, z)") from error
+    places = places.reshape(-1, 3) if places.size == 0 or places.shape == (3,) else places
+    if places.ndim != 2 or places.shape[1] != 3 or not np.isfinite(places).all():
+        raise InputError(f"{name} has shape {places.shape}; expected a list of finite places (x, y, z)")
+    return places
+
+
+def _sq_distances(
+    points: NDArray[np.float64], faces: NDArray[np.int32], place: NDArray[np.float64]
+) -> NDArray[np.float64]:  # (F,)
+    """The squared distance of a place from each triangle: from its plane where the foot of the perpendicular is inside,
+    else from the nearest edge."""
+    a, b, c = (points[faces[:, i]] - place for i in range(3))
+    normal = np.cross(b - a, c - a)
+    length = (normal**2).sum(axis=1)
+    inside = length > 0
+    best = np.full(len(faces), np.inf)
+    for p, q in ((a, b), (b, c), (c, a)):
+        edge = q - p
+        along = np.clip(-(p * edge).sum(axis=1) / np.maximum((edge**2).sum(axis=1), 1e-300), 0, 1)
+        best = np.minimum(best, ((p + along[:, None] * edge) ** 2).sum(axis=1))
+        inside &= (np.cross(p, q) * normal).sum(axis=1) >= 0
+    height = (a * normal).sum(axis=1) ** 2 / np.maximum(length, 1e-300)
+    return np.where(inside, height, best)
 
 
 def _means(

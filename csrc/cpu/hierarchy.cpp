@@ -20,7 +20,9 @@ constexpr float kCreaseWeight = 0.6f, kLeast = 0.02f;
 // The border of regions that do not touch: its length, in roots of the area, and what their distance adds to the
 // crease.
 constexpr float kGapLength = 0.05f, kGapCrease = 5;
-constexpr int64_t kGapNeighbors = 9;  // a leaf is the nearest to itself
+constexpr int64_t kAnyPair = 64;
+constexpr float kApartLength = 1e-6f, kApartCrease = 1;  // of two of the last kAnyPair regions that do not touch
+constexpr int64_t kGapNeighbors = 9;                     // a leaf is the nearest to itself
 
 struct Border {
   int32_t other;
@@ -143,6 +145,21 @@ struct Candidate {
   bool operator<(const Candidate& o) const { return std::tie(o.cost, o.a, o.b) < std::tie(cost, a, b); }
 };
 
+// Borders between all regions below `count` that have none yet.
+void link_all(Regions& all, int32_t count, std::priority_queue<Candidate>& queue) {
+  std::vector<int32_t> alive;
+  for (int32_t a = 0; a < count; ++a)
+    if (all.is_alive(a)) alive.push_back(a);
+  for (size_t i = 0; i < alive.size(); ++i)
+    for (size_t j = i + 1; j < alive.size(); ++j) {
+      const int32_t a = alive[i], b = alive[j];
+      const std::vector<Border>& known = all.borders(a);
+      if (std::any_of(known.begin(), known.end(), [&](const Border& border) { return border.other == b; })) continue;
+      all.add_border(a, b, kApartLength, kApartCrease);
+      queue.push({all.cost(a, all.borders(a).back()), a, b});
+    }
+}
+
 // Groups of elements, at most `most` if components allow it: of every element, a number in the order of first members.
 std::vector<int32_t> leaves_of(const Levels& levels, const std::vector<int32_t>& node, int64_t rows, int64_t most) {
   std::vector<int32_t> of(levels.graph[0].size());
@@ -206,6 +223,7 @@ Hierarchy merge_regions(const HierarchyInput& in, int threads) {
   std::vector<int32_t> alive(leaves);
   std::iota(alive.begin(), alive.end(), 0);
   int32_t next = leaves;
+  bool any_pair = false;
   while (next < 2 * leaves - 1) {
     // At first, and again when only regions are left that do not touch.
     bridge(regions, alive, forest, diagonal, threads);
@@ -215,6 +233,10 @@ Hierarchy merge_regions(const HierarchyInput& in, int threads) {
         if (border.other > a) queue.push({regions.cost(a, border), a, border.other});
     }
     while (!queue.empty()) {
+      if (!any_pair && 2 * int64_t{leaves} - next <= kAnyPair) {
+        any_pair = true;
+        link_all(regions, next, queue);
+      }
       const Candidate best = queue.top();
       queue.pop();
       if (!regions.is_alive(best.a) || !regions.is_alive(best.b)) continue;

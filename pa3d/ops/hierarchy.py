@@ -9,7 +9,9 @@ so small regions are merged before large ones, and regions that differ, or meet 
 of the American Statistical Association, 1963, has the first factor and f^2). The crease of a border is the mean over
 its length of 1 - exp(-angle max(1, ...) / sigma), the angle and sigma being those of pa3d.ops.refine. Each region that
 touches no other is the neighbour of the nearest one, as if they met in an edge of length 0.05 and crease 1 + 5 d, d
-being the distance of their centroids as a share of the diagonal of the shape's box.
+being the distance of their centroids as a share of the diagonal of the shape's box. When 64 regions are left, any two
+of them may be merged, as if they met in an edge of crease 1: so both arms of a chair become one region, if they look
+alike.
 
 numpy arrays only; not differentiable.
 """
@@ -17,6 +19,7 @@ numpy arrays only; not differentiable.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +31,7 @@ from pa3d.ops.knn import knn_reference
 from pa3d.ops.refine import face_graph, point_graph
 
 CREASE, LEAST, GAP_LENGTH, GAP_CREASE, GAP_NEIGHBORS = 0.6, 0.02, 0.05, 5.0, 9
+ANY_PAIR, APART_LENGTH, APART_CREASE = 64, 1e-6, 1.0
 LEAVES = 8192
 
 
@@ -131,6 +135,7 @@ def merge_regions_reference(
         old, new = group[a], group[b]
         group = {i: new if g == old else g for i, g in group.items()}
     merges: list[tuple[int, int]] = []
+    any_pair = False
     costs: list[float] = []
     while len(areas) > 1:
         if not borders or not merges:
@@ -145,6 +150,11 @@ def merge_regions_reference(
                         break
             if not borders:
                 continue
+        if not any_pair and len(areas) <= ANY_PAIR:
+            any_pair = True
+            for pair in combinations(sorted(areas), 2):
+                if pair not in borders:
+                    add(*pair, APART_LENGTH, APART_CREASE)
         a, b = min(borders, key=lambda pair: (cost(pair), pair))
         merges.append((a, b))
         costs.append(cost((a, b)))
