@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Segmenter": "pa3d.segment",
     "Segmentation": "pa3d.segment",
+    "OpenShape": "pa3d.session",
     "PatchFeatures": "pa3d.segment",
     "Shape": "pa3d.shape",
     "InputError": "pa3d.errors",
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pa3d.segment import PatchFeatures as PatchFeatures
     from pa3d.segment import Segmentation as Segmentation
     from pa3d.segment import Segmenter as Segmenter
+    from pa3d.session import OpenShape as OpenShape
     from pa3d.shape import Shape as Shape
 
 

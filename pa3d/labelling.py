@@ -8,7 +8,8 @@ gets the mean of the scores of its faces, weighted by area. The label is that of
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,11 @@ from pa3d import _C
 from pa3d.config import ASSIGN
 from pa3d.errors import InputError
 from pa3d.ops.refine import REACH, Pieces, refine
+from pa3d.segmentation import PatchFeatures
 from pa3d.shape import Shape
 
 Floats = NDArray[np.float32]
+Assign = Literal["nearest", "membership", "smooth"]
 Labels = tuple[NDArray[np.int32], Floats]  # labels (N,), scores (N, K)
 
 
@@ -32,40 +35,70 @@ class ShapeLabels(NamedTuple):
     face_scores: Floats | None
 
 
+class Places:
+    """What of a shape gets labels: its vertices or points, and the centroids of its faces. Computed once for a shape.
+
+    shape: its points are finite. normalize: brings points (N, 3) of the shape into the frame of the encoder's patches.
+    outlier_factor: points of a cloud that are outliers by it (pa3d.ops.find_outliers) are left alone; 0: none are.
+    """
+
+    def __init__(
+        self, shape: Shape, normalize: Callable[[Floats], Floats], outlier_factor: float, threads: int
+    ) -> None:
+        self.shape, self.threads = shape, threads
+        self._normalize, self._outlier_factor = normalize, outlier_factor
+
+    @cached_property
+    def points(self) -> Floats:  # (N, 3)
+        """Normalised."""
+        return self._normalize(self.shape.points)
+
+    @cached_property
+    def centroids(self) -> Floats | None:  # (F, 3)
+        """Normalised; None for a cloud."""
+        if self.shape.faces is None:
+            return None
+        centroids = self.shape.points[self.shape.faces].mean(axis=1, dtype=np.float64)
+        return self._normalize(centroids.astype(np.float32))
+
+    @cached_property
+    def inner(self) -> NDArray[np.bool_]:  # (N,)
+        """The points of a cloud that are no outliers."""
+        points = self.shape.points
+        if self._outlier_factor == 0:
+            return np.ones(len(points), bool)
+        return ~_C.find_outliers(points, self._outlier_factor, self.threads)
+
+
 def label_shape(
-    shape: Shape,
-    label: Callable[[Floats, Floats, float, Floats | None], Labels],
+    places: Places,
+    patches: PatchFeatures,
     logits: Floats,  # (G, K)
     presence: Floats | None,  # (K,)
     *,
+    assign: Assign,
     none: float,
     refined: bool,
     pieces: Pieces | None,
-    outliers: float,
-    threads: int,
 ) -> ShapeLabels:
-    """Labels and scores of a shape whose points are finite.
+    """Labels and scores, from the logits of the patches.
 
-    label: gives the labels and scores of points in the axes of the shape from the logits of the patches, by the
-        threshold `none` and the presence of the names (label_points).
-    outliers: points of a cloud that are outliers by this factor (pa3d.ops.find_outliers) are left alone; 0: none are.
-    refined: whether borders are cleaned. pieces: what is known of the shape's structure (pa3d.structure).
+    presence: of the names. assign and none: as in Segmenter.segment, with 0 for no threshold. refined: whether borders
+    are cleaned. pieces: what is known of the shape's structure (pa3d.structure).
     """
-    faces = shape.faces
-    centroids = None if faces is None else shape.points[faces].mean(axis=1, dtype=np.float64).astype(np.float32)
     if not refined and pieces is None:
-        labels, scores = label(shape.points, logits, none, presence)
-        if centroids is None:
-            return ShapeLabels(labels, scores, None, None)
-        return ShapeLabels(labels, scores, *label(centroids, logits, none, presence))
+        at_points = label_at(places.points, patches, logits, assign, none, places.threads, presence)
+        if places.centroids is None:
+            return ShapeLabels(*at_points, None, None)
+        return ShapeLabels(
+            *at_points, *label_at(places.centroids, patches, logits, assign, none, places.threads, presence)
+        )
 
     count = logits.shape[1]
     if none > 0 and presence is not None:  # "none of them", whose logit is 0, is one more part
         logits = np.concatenate([logits, np.zeros((len(logits), 1), np.float32)], axis=1)
         if pieces is not None and pieces.evidence is not None:
             pieces = pieces.with_column(float(np.log(1 / (count + 1))))
-    reach = REACH if refined else 0.0
-    scores = label(shape.points, logits, 0.0, None)[1]
 
     def result(scores: Floats) -> Labels:
         named = scores[:, :count]
@@ -78,15 +111,44 @@ def label_shape(
         labels = np.where(probability < none, -1, best) if none > 0 else best
         return labels.astype(np.int32), np.ascontiguousarray(named)
 
-    if faces is None or centroids is None:
-        outlier = _C.find_outliers(shape.points, outliers, threads) if outliers else np.zeros(len(scores), bool)
-        points, inner = np.ascontiguousarray(shape.points[~outlier]), np.ascontiguousarray(scores[~outlier])
-        scores[~outlier] = refine(points, None, inner, reach=reach, threads=threads)
-        return ShapeLabels(*result(scores), None, None)
-    face_scores = label(centroids, logits, 0.0, None)[1]
-    face_scores = refine(shape.points, faces, face_scores, pieces, reach=reach, threads=threads)
-    scores = _C.mean_at_vertices(shape.points, faces, face_scores, scores)
-    return ShapeLabels(*result(scores), *result(face_scores))
+    scores, face_scores = spread_scores(places, patches, logits, assign=assign, refined=refined, pieces=pieces)
+    return ShapeLabels(*result(scores), *((None, None) if face_scores is None else result(face_scores)))
+
+
+def spread_scores(
+    places: Places,
+    patches: PatchFeatures,
+    logits: Floats,  # (G, K)
+    *,
+    assign: Assign,
+    refined: bool,
+    pieces: Pieces | None,
+) -> tuple[Floats, Floats | None]:  # (N, K), (F, K)
+    """Scores of points and faces, spread up to concave edges if refined, and within pieces if there are any."""
+    shape, threads = places.shape, places.threads
+    scores = label_at(places.points, patches, logits, assign, 0.0, threads, None)[1]
+    reach = REACH if refined else 0.0
+    if shape.faces is None or places.centroids is None:
+        if refined or pieces is not None:
+            inner = places.inner
+            points = np.ascontiguousarray(shape.points[inner])
+            scores[inner] = refine(points, None, np.ascontiguousarray(scores[inner]), reach=reach, threads=threads)
+        return scores, None
+    face_scores = label_at(places.centroids, patches, logits, assign, 0.0, threads, None)[1]
+    if refined or pieces is not None:
+        face_scores = refine(shape.points, shape.faces, face_scores, pieces, reach=reach, threads=threads)
+        scores = _C.mean_at_vertices(shape.points, shape.faces, face_scores, scores)
+    return scores, face_scores
+
+
+def label_at(
+    points: Floats, patches: PatchFeatures, logits: Floats, assign: Assign, none: float, threads: int, presence: Any
+) -> Labels:
+    """Labels and scores of normalised points (N, 3)."""
+    from pa3d.ops import label_points
+
+    patch = patches.centers, patches.members, patches.points
+    return label_points(points, *patch, logits, assign, none, threads, presence)
 
 
 def check_options(assign: str | None, none: float | None) -> None:

@@ -12,34 +12,29 @@ point takes the logits of the patches near it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pa3d import _C
 from pa3d.checkpoint import Checkpoint, load
-from pa3d.encoder_input import EncoderInput, encoder_input, sample_shape, subsample, without_outliers
+from pa3d.encoder_input import EncoderInput, encoder_input, sample_shape, subsample
 from pa3d.errors import InputError
-from pa3d.frames import TO_MODEL_AXES, UP_AXES, apply_normalization, ordered_columns
+from pa3d.frames import TO_MODEL_AXES, UP_AXES, ordered_columns
 from pa3d.inputs import as_points, as_shape, is_list_of_clouds
-from pa3d.labelling import check_options, label_shape, scatter_rows
-from pa3d.orient import best_direction, directions, negative_entropy
-from pa3d.profiling import Stopwatch, table
-from pa3d.rotations import rotate, rotation_to_y
+from pa3d.labelling import Assign, check_options
+from pa3d.profiling import Stopwatch
 from pa3d.segmentation import PatchFeatures, Segmentation
+from pa3d.session import OpenShape
 from pa3d.shape import Shape
 
 if TYPE_CHECKING:
     from pa3d.keypoints import Keypoints
-    from pa3d.structure import Structure
     from pa3d.text.vectors import TextVectors
 
-Assign = Literal["nearest", "membership", "smooth"]
 DEFAULT_SAMPLE = 2048
-MAX_COORDINATE = 1e18  # of normalised points: float32 holds the squares of their distances
 MAX_WORDS = 4096  # vectors of names of nodes and materials that a Segmenter keeps
 MAX_LEVELS = 256  # sets of names whose levels a Segmenter keeps
 
@@ -69,7 +64,7 @@ class Segmenter:
         self.checkpoint = checkpoint
         self.config = checkpoint.config
         self.device = device
-        self._threads = threads or 0
+        self.threads = threads or 0
         self._text: Any = None
         self._levels: dict[bytes, NDArray[np.float32]] = {}
         self._words: dict[str, NDArray[np.float32]] = {}  # vectors of names of nodes and materials
@@ -188,14 +183,14 @@ class Segmenter:
         if up not in UP_AXES:
             raise InputError(f"up is {up!r}; expected one of {', '.join(UP_AXES)}")
         if not is_list_of_clouds(points):
-            return self._encode([self._prepare(points, sample, up, normalize, seed)])[0]
+            return self.encode_inputs([self._prepare(points, sample, up, normalize, seed)])[0]
         clouds = []
         for i, cloud in enumerate(points):
             try:
                 clouds.append(self._prepare(cloud, sample, up, normalize, seed))
             except InputError as error:
                 raise InputError(f"cloud {i} of {len(points)}: {error}") from error
-        return self._encode(clouds)
+        return self.encode_inputs(clouds)
 
     def segment(
         self,
@@ -240,79 +235,32 @@ class Segmenter:
         profile: print the milliseconds of each stage; the timings of the result have them in any case.
         Raises InputError for an argument that cannot be used.
         """
-        from pa3d.ops import label_points
-
         check_options(assign, none)
-        assign_rule = assign or self.checkpoint.assign
+        shape = self.open(path_or_shape_or_points, sample=sample, up=up, nan=nan, seed=seed)
+        return shape.segment(
+            parts, category=category, text_vectors=text_vectors,
+            assign=assign, none=none, refine=refine, structure=structure, profile=profile,
+        )  # fmt: skip
+
+    def open(
+        self,
+        path_or_shape_or_points: str | Path | Shape | ArrayLike,
+        *,
+        sample: int | None = DEFAULT_SAMPLE,
+        up: str | None = None,
+        nan: str = "skip",
+        seed: int = 0,
+    ) -> OpenShape:
+        """A shape that is encoded once and asked many times: `open(shape).segment(parts)` is `segment(shape, parts)`.
+
+        The arguments are those of `segment`. With up="auto" the up direction depends on the names, as it does there.
+        The file is read here, and encoded when it is first asked for something.
+        Raises InputError for a file that cannot be read, or an argument that cannot be used.
+        """
         clock = Stopwatch()
         with clock("load"):
             shape = as_shape(path_or_shape_or_points, None if up == "auto" else up, nan)
-            missing = shape.missing()
-        with clock("text"):
-            vectors, names = self.part_vectors(parts, category, text_vectors), list(parts)
-        direction, upright = (
-            None,
-            shape if missing is None else replace(shape, points=shape.points[~missing], colors=None),
-        )
-        if up == "auto":
-            with clock("upright"):
-                direction = self._find_up(sample_shape(upright, sample, seed), vectors)
-                upright = replace(upright, points=rotate(upright.points, rotation_to_y(direction)), up="y")
-        with clock("points"):
-            used = self._input(sample_shape(upright, sample, seed), upright.up)
-        with clock("encode"):
-            encoded = self._encode([used.points])[0]
-        clock.split("encode", encoded.timings)
-        with clock("structure"):
-            known = self._structure(upright, names, vectors, text_vectors is None, category) if structure else None
-        with clock("label"):
-            logits = self._logits(encoded, vectors)
-            fit = self.checkpoint.presence
-            presence = None if fit is None else _C.presence(logits, fit.slope, fit.offset)
-
-            def label(
-                points: NDArray[np.float32], logits: NDArray[np.float32], none: float, presence: Any
-            ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-                axes = TO_MODEL_AXES[upright.up]
-                normalized = apply_normalization(points, used.center, used.radius, axes, self._threads)
-                if not (np.abs(normalized) < MAX_COORDINATE).all():
-                    raise InputError(
-                        "the sampled points are so near to each other that float32 cannot hold the others in their "
-                        "scale; remove outliers or give a larger sample"
-                    )
-                patches = encoded.centers, encoded.members, encoded.points
-                return label_points(normalized, *patches, logits, assign_rule, none, self._threads, presence)
-
-            pieces = None if known is None else known.pieces
-            options: Any = {"none": none or 0.0, "refined": refine, "pieces": pieces, "threads": self._threads}
-            results = label_shape(upright, label, logits, presence, outliers=self.checkpoint.outliers, **options)
-            if missing is not None:
-                labels, scores = (
-                    scatter_rows(rows, ~missing, fill) for rows, fill in zip(results[:2], (-1, 0), strict=True)
-                )
-                results = results._replace(labels=labels, scores=scores)
-        settings: dict[str, Any] = {
-            "category": category,
-            "sample": sample,
-            "assign": assign_rule,
-            "none": none,
-            "up": shape.up if direction is None else "auto",
-            "seed": seed,
-            "patches": self.config.patches,
-            "precision": self.precision,
-            "device": self.device,
-            "refine": refine,
-            "structure": None if known is None else known.summary(),
-        }
-        if self.checkpoint.outliers:
-            settings["outliers"] = used.outliers
-        if direction is not None:
-            settings["up_found"] = direction.round(6).tolist()
-        if profile:
-            print(table({"time": clock.seconds}))
-        model = self.checkpoint.name
-        found = None if presence is None or fit is None else presence >= fit.threshold
-        return Segmentation(shape, names, *results, clock.seconds, model, settings, presence, found)
+        return OpenShape(self, shape, sample=sample, auto_up=up == "auto", seed=seed, load=clock.seconds["load"])
 
     def segment_many(
         self,
@@ -342,7 +290,7 @@ class Segmenter:
     ) -> NDArray[np.float32]:  # (G, K)
         """Probability of each part at each patch; each row sums to one."""
         vectors = self.part_vectors(parts, category, text_vectors)
-        return _C.softmax(self._logits(features, vectors))
+        return _C.softmax(self.patch_logits(features, vectors))
 
     def keypoints(
         self,
@@ -379,7 +327,7 @@ class Segmenter:
         pa3d.frames.apply_normalization brings other points of the shape into the same frame.
         """
         used = self._input(sample_shape(shape, sample, seed), shape.up)
-        return self._encode([used.points])[0], used.center, used.radius
+        return self.encode_inputs([used.points])[0], used.center, used.radius
 
     def embed_text(self, parts: Sequence[str], category: str | None = None) -> NDArray[np.float32]:  # (K, D)
         """Unit vectors of part names in the text space of this model.
@@ -418,44 +366,27 @@ class Segmenter:
 
         return part_vectors(text_vectors, parts, category, self.checkpoint.text_space, self.config.text_dim)
 
-    def _structure(
-        self, shape: Shape, names: list[str], vectors: NDArray[np.float32], by_name: bool, category: str | None
-    ) -> Structure | None:
-        from pa3d.structure import find_structure
-        from pa3d.text import EMBEDDED, embed_parts
+    def embed_words(self, words: list[str]) -> NDArray[np.float32]:  # (n, D)
+        """Unit vectors of single words, such as the names of nodes and materials; they are kept."""
+        from pa3d.text import embed_parts
 
-        def embed(texts: list[str]) -> NDArray[np.float32]:  # (len(texts), D)
-            words = self._words  # another thread may replace it
-            known = {text: words[text] for text in texts if text in words}
-            fresh = [text for text in texts if text not in known]
-            if fresh:
-                known |= zip(fresh, embed_parts(self._text_encoder(), fresh, None, "part"), strict=True)
-                self._words = known if len(words) > MAX_WORDS else words | known
-            return np.stack([known[text] for text in texts])
-
-        # Only with the encoder that is at hand: names of nodes are not worth loading a large one.
-        by_name = by_name and self.checkpoint.text_space == EMBEDDED
-        return find_structure(shape, names, vectors, embed if by_name else None, category)
+        known = self._words  # another thread may replace it
+        vectors = {word: known[word] for word in words if word in known}
+        fresh = [word for word in words if word not in vectors]
+        if fresh:
+            vectors |= zip(fresh, embed_parts(self._text_encoder(), fresh, None, "part"), strict=True)
+            self._words = vectors if len(known) > MAX_WORDS else known | vectors
+        return np.stack([vectors[word] for word in words])
 
     def _text_encoder(self) -> Any:
         from pa3d.text import text_encoder
 
         if self._text is None:
-            self._text = text_encoder(self.checkpoint.text_space, threads=self._threads or None)
+            self._text = text_encoder(self.checkpoint.text_space, threads=self.threads or None)
         return self._text
 
-    def _find_up(self, points: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float64]:  # (3,)
-        """The up direction in which these names fit the points best."""
-        candidates = directions()
-        points = without_outliers(points, self.checkpoint.outliers, self._threads)
-        clouds = [rotate(points, rotation_to_y(up)) for up in candidates]
-        axes = TO_MODEL_AXES["y"]
-        encoded = self._encode([encoder_input(cloud, axes, 0, self._threads).points for cloud in clouds])
-        scores = [negative_entropy(_C.softmax(self._logits(patches, vectors))) for patches in encoded]
-        return candidates[best_direction(np.array(scores))]
-
     def _input(self, sampled: NDArray[np.float32], up: str) -> EncoderInput:
-        return encoder_input(sampled, TO_MODEL_AXES[up], self.checkpoint.outliers, self._threads)
+        return encoder_input(sampled, TO_MODEL_AXES[up], self.checkpoint.outliers, self.threads)
 
     def _prepare(
         self, points: ArrayLike, sample: int | None, up: str, normalize: bool, seed: int
@@ -464,14 +395,16 @@ class Segmenter:
         used = cloud[subsample(len(cloud), sample, seed)]
         return self._input(used, up).points if normalize else ordered_columns(used, TO_MODEL_AXES[up])
 
-    def _encode(self, clouds: list[NDArray[np.float32]]) -> list[PatchFeatures]:  # each (N, 3) in the model's axes
+    def encode_inputs(self, clouds: list[NDArray[np.float32]]) -> list[PatchFeatures]:
+        """The patches of clouds (N, 3) that are normalised and in the model's axes (pa3d.encoder_input)."""
         outputs = self._encoder.encode_batch(clouds) if len(clouds) > 1 else [self._encoder(cloud) for cloud in clouds]
         return [
             PatchFeatures(out.centers, out.members, out.tokens, out.features, points, out.seconds)
             for points, out in zip(clouds, outputs, strict=True)
         ]
 
-    def _logits(self, encoded: PatchFeatures, vectors: NDArray[np.float32]) -> NDArray[np.float32]:  # (G, K)
+    def patch_logits(self, encoded: PatchFeatures, vectors: NDArray[np.float32]) -> NDArray[np.float32]:  # (G, K)
+        """Logits of names with unit vectors (K, D) at each patch: cosine / temperature / level."""
         vectors = np.ascontiguousarray(vectors)
         levels = self._name_levels(vectors)
         return _C.cosine_logits(encoded.features, vectors, self.checkpoint.temperature, levels)
@@ -485,5 +418,5 @@ class Segmenter:
         if levels is None:
             if len(self._levels) >= MAX_LEVELS:
                 self._levels = {}  # of another thread, too: it computes them again
-            self._levels[key] = levels = _C.name_levels(self.checkpoint.bank, vectors, self._threads)
+            self._levels[key] = levels = _C.name_levels(self.checkpoint.bank, vectors, self.threads)
         return levels

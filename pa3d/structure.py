@@ -63,33 +63,54 @@ class Structure:
         return {"units": self.units, "names": self.names}
 
 
+@dataclass
+class Units:
+    """The units of a mesh, whatever the part names are.
+
+    unit (F,): that of each face. piece (U,): the piece of the file that each unit is of. small (U,): whether it is.
+    """
+
+    unit: NDArray[np.int32]
+    piece: NDArray[np.int32]
+    small: NDArray[np.bool_]
+
+
+def find_units(shape: Shape) -> Units | None:
+    """The units of a mesh; None for a cloud."""
+    if shape.faces is None:
+        return None
+    labels = np.zeros(len(shape.faces), np.int32) if shape.face_piece is None else shape.face_piece
+    unit = components(shape.points, shape.faces, np.ascontiguousarray(labels, np.int32))
+    first = np.unique(unit, return_index=True)[1]
+    areas = np.bincount(unit, shape.face_areas(), len(first))
+    return Units(unit, labels[first], areas <= SMALL * areas.sum())
+
+
 def find_structure(
     shape: Shape,
     part_names: list[str],
     vectors: NDArray[np.float32],  # (K, D) unit vectors of the part names
     embed: Callable[[list[str]], NDArray[np.float32]] | None,
     category: str | None = None,
+    units: Units | None = None,
 ) -> Structure | None:
     """The structure of a mesh; None for a cloud, and for one unit whose name says nothing.
 
     embed: gives the unit vectors (n, D) of n names, in the space of `vectors`; None leaves names out. It may raise
         InputError for names that it cannot read.
+    units: what find_units(shape) returns, if it was called before.
     """
-    if shape.faces is None:
+    units = units or find_units(shape)
+    if units is None:
         return None
-    labels = np.zeros(len(shape.faces), np.int32) if shape.face_piece is None else shape.face_piece
-    unit = components(shape.points, shape.faces, np.ascontiguousarray(labels, np.int32))
-    count = int(unit.max()) + 1
-    first = np.unique(unit, return_index=True)[1]
+    unit, small, count = units.unit, units.small, len(units.piece)
     evidence, weight, used = _name_evidence(shape, part_names, vectors, embed, category)
     if count == 1 and not used:
         return None
-    areas = np.bincount(unit, shape.face_areas(), count)
-    small = areas <= SMALL * areas.sum()
     bond = np.where(small, BOND, 0.0)
     if not used:
         return Structure(Pieces(unit, bond.astype(np.float32)), count, {})
-    own = labels[first]
+    own = units.piece
     named = np.where(small, NAMED_BOND, LARGE_NAMED_BOND)
     bond = np.where(weight[own] > 0, named, bond).astype(np.float32)
     return Structure(Pieces(unit, bond, evidence[own], weight[own]), count, used)
