@@ -1,6 +1,6 @@
 """Parts without names: a shape is divided by what its patches look like and where its surface has creases.
 
-    tree = part_tree(seg, "chair.glb")
+    tree = seg.open("chair.glb").tree
     result = tree.segmentation(count=6)      # six parts, each with its likely name
     coarser, finer = tree.cut(level=0.2), tree.cut(level=0.8)
     leg = tree.select([(0.4, 0.1, 0.4)])     # the part under a click: a mask of faces
@@ -12,11 +12,10 @@ their main directions on this shape. Undoing the last merges divides the shape i
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,10 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pa3d import _C
 from pa3d.checkpoint import Checkpoint
-from pa3d.config import EncoderConfig
 from pa3d.errors import InputError
-from pa3d.frames import TO_MODEL_AXES, apply_normalization
-from pa3d.inputs import as_shape
 from pa3d.instances import element_weights
 from pa3d.labelling import scatter_rows
 from pa3d.ops import MergeTree, interpolate, merge_regions
@@ -44,20 +40,17 @@ MOST_PARTS = 64  # at level 1, and the most that a number of parts is looked for
 MOST_NATURAL = 16
 NEIGHBORS = 3  # patch centres that give a place its features
 
+Floats = NDArray[np.float32]
 
-class Encoder(Protocol):
+
+class Model(Protocol):
     """What trees use of a Segmenter."""
 
     checkpoint: Checkpoint
-    config: EncoderConfig
-    precision: str
-    device: str
+    threads: int
 
-    def encode_shape(
-        self, shape: Shape, sample: int | None = ..., seed: int = ...
-    ) -> tuple[PatchFeatures, NDArray[np.float64], float]: ...
-
-    def query(self, features: PatchFeatures, parts: Sequence[str]) -> NDArray[np.float32]: ...  # (G, K)
+    def part_vectors(self, parts: Sequence[str], category: str | None, text_vectors: Any) -> Floats: ...
+    def patch_logits(self, features: PatchFeatures, vectors: Floats) -> Floats: ...
 
 
 @dataclass
@@ -76,7 +69,7 @@ class PartTree:
     features: NDArray[np.float32] = field(repr=False)
     weights: NDArray[np.float64] = field(repr=False)
     encoded: PatchFeatures = field(repr=False)
-    segmenter: Encoder = field(repr=False)
+    model: Model = field(repr=False)
     timings: dict[str, float] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -204,7 +197,8 @@ class PartTree:
         np.add.at(weighted, of_leaf, self.features * self.weights[:, None])
         norms = np.linalg.norm(weighted, axis=1, keepdims=True)
         means = np.ascontiguousarray(weighted / np.maximum(norms, 1e-30), np.float32)
-        best = self.segmenter.query(replace(self.encoded, features=means), words).argmax(axis=1)
+        vectors = self.model.part_vectors(words, None, None)
+        best = self.model.patch_logits(replace(self.encoded, features=means), vectors).argmax(axis=1)
         seen: dict[int, int] = {}
         names = []
         for word in best.tolist():
@@ -225,7 +219,7 @@ class PartTree:
         scores = np.zeros((len(labels), len(names)), np.float32)
         scores[np.arange(len(labels)), labels] = 1
         settings = {**self.settings, "count": len(names), "level": level}
-        facts: Any = (dict(self.timings), self.segmenter.checkpoint.name, settings)
+        facts: Any = (dict(self.timings), self.model.checkpoint.name, settings)
         if self.shape.faces is None:
             if self.elements is not None:
                 mask = np.zeros(len(self.shape.points), bool)
@@ -277,42 +271,36 @@ def vertex_labels(
 
 
 def part_tree(
-    segmenter: Encoder,
-    path_or_shape_or_points: str | Path | Shape | ArrayLike,
-    *,
-    sample: int | None = 2048,
-    up: str | None = None,
-    nan: str = "skip",
-    seed: int = 0,
+    model: Model,
+    shape: Shape,
+    finite: Shape,
+    encoded: PatchFeatures,
+    normalized: Callable[[Floats], Floats],
+    settings: dict[str, Any],
+    seconds: dict[str, float],
 ) -> PartTree:
-    """The tree of a mesh or cloud: a file, a Shape, an array (N, 3), or an object of trimesh or open3d.
+    """The tree of a shape that was encoded; see OpenShape.tree.
 
-    sample, up, nan and seed: as in Segmenter.segment, but up is not "auto". Raises InputError.
+    finite: the shape without points that have no coordinates. normalized: brings points of it into the frame of the
+    encoder. settings, seconds: of the encoding.
     """
-    if up == "auto":
-        raise InputError("up is 'auto', which needs part names; expected an axis such as y or z")
     clock = Stopwatch()
-    with clock("load"):
-        shape = as_shape(path_or_shape_or_points, up, nan)
-        missing = shape.missing()
-        elements = None if missing is None else np.flatnonzero(~missing)
-        used = shape if elements is None else replace(shape, points=shape.points[elements], colors=None)
-    with clock("encode"):
-        encoded, center, radius = segmenter.encode_shape(used, sample, seed)
     with clock("divide"):
-        centers = used.points if used.faces is None else used.points[used.faces].mean(axis=1, dtype=np.float64)
-        places = apply_normalization(centers.astype(np.float32), center, radius, TO_MODEL_AXES[used.up])
+        centers = finite.points if finite.faces is None else finite.points[finite.faces].mean(axis=1, dtype=np.float64)
+        places = normalized(centers.astype(np.float32))
         near = min(NEIGHBORS, len(encoded.centers))
         reduced = interpolate(places, encoded.centers, main_directions(encoded.features), near)
-        tree = merge_regions(used.points, used.faces, reduced)
-        weights = element_weights(used)
+        tree = merge_regions(finite.points, finite.faces, reduced, threads=model.threads)
+        weights = element_weights(finite)
         leaf_places = _means(places, tree.leaf, tree.num_leaves, np.maximum(weights, 1e-30))
         features = interpolate(leaf_places, encoded.centers, np.ascontiguousarray(encoded.features), near)
         features /= np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-30)
-    settings = {"sample": sample, "up": shape.up, "seed": seed, "patches": segmenter.config.patches}
-    settings |= {"precision": segmenter.precision, "device": segmenter.device}
-    leaf_weights = np.bincount(tree.leaf, weights, tree.num_leaves).astype(np.float64)
-    return PartTree(shape, elements, tree, features, leaf_weights, encoded, segmenter, clock.seconds, settings)
+        leaf_weights = np.bincount(tree.leaf, weights, tree.num_leaves).astype(np.float64)
+    missing = shape.missing()
+    elements = None if missing is None else np.flatnonzero(~missing)
+    return PartTree(
+        shape, elements, tree, features, leaf_weights, encoded, model, {**seconds, **clock.seconds}, settings
+    )
 
 
 def main_directions(features: NDArray[np.float32]) -> NDArray[np.float32]:  # (G, D) -> (G, 16)

@@ -262,6 +262,28 @@ class Segmenter:
             shape = as_shape(path_or_shape_or_points, None if up == "auto" else up, nan)
         return OpenShape(self, shape, sample=sample, auto_up=up == "auto", seed=seed, load=clock.seconds["load"])
 
+    def parts(
+        self,
+        path_or_shape_or_points: str | Path | Shape | ArrayLike,
+        *,
+        count: int | None = None,
+        level: float | None = None,
+        vocabulary: Sequence[str] | None = None,
+        **options: Any,
+    ) -> Segmentation:
+        """Parts without asking for names: `open` with the options sample, up, nan and seed, then OpenShape.parts."""
+        return self.open(path_or_shape_or_points, **options).parts(count=count, level=level, vocabulary=vocabulary)
+
+    def select(
+        self,
+        path_or_shape_or_points: str | Path | Shape | ArrayLike,
+        positive: ArrayLike,  # (P, 3)
+        negative: ArrayLike = (),  # (Q, 3)
+        **options: Any,
+    ) -> NDArray[np.bool_]:  # (F,) or (N,)
+        """The part under clicks: `open` with the options sample, up, nan and seed, then OpenShape.select."""
+        return self.open(path_or_shape_or_points, **options).select(positive, negative)
+
     def segment_many(
         self,
         shapes: Iterable[str | Path | Shape | ArrayLike],

@@ -4,6 +4,8 @@
     chair.segment(["seat", "back", "leg"])      # what seg.segment returns, to the byte
     chair.heat("armrest")                       # how much every place is an armrest
     chair.like((0.1, 0.4, 0.2))                 # how similar every place is to this one
+    chair.parts(count=6)                        # six parts with their likely names
+    chair.select([(0.1, 0.4, 0.2)])             # the part at this place
 
 Reading, sampling and encoding do not depend on the words. Nor do the places that get labels and the pieces of the
 mesh. They are computed when first needed, and kept.
@@ -28,6 +30,7 @@ from pa3d.errors import InputError
 from pa3d.frames import TO_MODEL_AXES, apply_normalization
 from pa3d.labelling import Assign, Places, check_options, label_shape, scatter_rows, spread_scores
 from pa3d.orient import best_direction, directions, negative_entropy
+from pa3d.part_tree import PartTree, part_tree
 from pa3d.profiling import Stopwatch, table
 from pa3d.rotations import rotate, rotation_to_y
 from pa3d.segmentation import PatchFeatures, Segmentation
@@ -251,6 +254,46 @@ class OpenShape:
             self._scatter(points[:, 0] * np.float32(presence), 0),
             None if faces is None else faces[:, 0] * np.float32(presence),
         )
+
+    @cached_property
+    def tree(self) -> PartTree:
+        """The shape divided without names, at every granularity (pa3d.part_tree)."""
+        if self.auto_up:
+            raise InputError("up is 'auto', which needs part names; open the shape with an axis such as y or z")
+        frame, model = self.frame(), self._model
+        settings = {
+            "sample": self.sample,
+            "up": self.shape.up,
+            "seed": self.seed,
+            "patches": model.config.patches,
+            "precision": model.precision,
+            "device": model.device,
+        }
+        seconds = {"load": self._load, **frame.seconds}
+        return part_tree(model, self.shape, self._finite, frame.features, frame.normalized, settings, seconds)
+
+    def parts(
+        self, *, count: int | None = None, level: float | None = None, vocabulary: Sequence[str] | None = None
+    ) -> Segmentation:
+        """Parts that were not asked for by name, each with the most likely name of a vocabulary.
+
+        count: how many. level: how fine, from 0 (two parts) to 1 (64). Without either, as many as the shape falls into
+        most clearly. vocabulary: names to choose from; a few hundred common ones if there are none. Parts that would
+        have the same name get a number: "leg", "leg 2". Every score is 1 for the part that a place belongs to.
+        Raises InputError for an argument that cannot be used.
+        """
+        return self.tree.segmentation(count=count, level=level, vocabulary=vocabulary)
+
+    def select(
+        self, positive: ArrayLike, negative: ArrayLike = ()
+    ) -> NDArray[np.bool_]:  # (P, 3), (Q, 3) -> (F,) or (N,)
+        """The faces of a mesh, or points of a cloud, of the part at some places.
+
+        positive: places on the part, in the units and axes of the file; negative: places beside it. Each counts as the
+        nearest face or point. Raises InputError for places that cannot be used.
+        """
+        chosen = self.tree.select(positive, negative)
+        return chosen if self.shape.is_mesh else np.asarray(self._scatter(chosen, False))
 
     def like(self, position: ArrayLike) -> Heat:  # (3,)
         """How similar each place is to the one at a position, by the features of the patches around them: 0 to 1.

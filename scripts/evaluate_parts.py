@@ -24,7 +24,7 @@ from scipy.spatial import cKDTree
 from pa3d.errors import InputError
 from pa3d.evaluate.datasets import open_dataset
 from pa3d.ops import components
-from pa3d.part_tree import PartTree, main_directions, part_tree
+from pa3d.part_tree import PartTree, main_directions
 from pa3d.segment import Segmenter
 
 MOST = 20
@@ -46,7 +46,7 @@ def main(folders: list[str]) -> None:
             mesh, truth = labelled.shape, labelled.labels
             if not mesh.is_mesh:
                 raise InputError(f"{labelled.id} is a cloud; expected labelled meshes")
-            tree = part_tree(segmenter, mesh)
+            tree = segmenter.open(mesh).tree
             areas = mesh.face_areas()
             clusters = cluster_masks(tree)
             parts = components(mesh.points, mesh.faces, np.zeros(len(truth), np.int32))

@@ -9,7 +9,7 @@ import pytest
 import trimesh
 
 from pa3d.errors import InputError
-from pa3d.part_tree import MOST_PARTS, PartTree, _sq_distances, default_vocabulary, main_directions, part_tree
+from pa3d.part_tree import MOST_PARTS, PartTree, _sq_distances, default_vocabulary, main_directions
 from pa3d.segment import Segmenter
 from pa3d.shape import Shape
 
@@ -23,7 +23,7 @@ def segmenter() -> Segmenter:
 
 @pytest.fixture(scope="module")
 def chair(segmenter: Segmenter) -> PartTree:
-    return part_tree(segmenter, EXAMPLES / "chair.glb")
+    return segmenter.open(EXAMPLES / "chair.glb").tree
 
 
 def test_a_cut_is_a_segmentation(chair: PartTree) -> None:
@@ -62,7 +62,7 @@ def test_names_come_from_the_vocabulary_and_are_distinct(chair: PartTree) -> Non
 
 
 def test_the_same_twice(segmenter: Segmenter, chair: PartTree) -> None:
-    other = part_tree(segmenter, EXAMPLES / "chair.glb")
+    other = segmenter.open(EXAMPLES / "chair.glb").tree
     assert np.array_equal(other.tree.merges, chair.tree.merges)
     assert other.segmentation(count=5) == chair.segmentation(count=5)
 
@@ -72,10 +72,11 @@ def test_a_click_selects_what_is_apart(segmenter: Segmenter) -> None:
     one, other = trimesh.creation.icosphere(subdivisions=3), trimesh.creation.icosphere(subdivisions=2, radius=0.8)
     other.apply_translation([3, 0, 0])
     mesh = trimesh.util.concatenate([one, other])
-    tree = part_tree(segmenter, Shape(np.float32(mesh.vertices), np.int32(mesh.faces)))
+    tree = segmenter.open(Shape(np.float32(mesh.vertices), np.int32(mesh.faces))).tree
     left = mesh.triangles_center[:, 0] < 1.5
     assert np.array_equal(tree.select([(0, 1, 0)]), left)
     assert np.array_equal(tree.select([(3, 0.8, 0)]), ~left)
+    assert np.array_equal(segmenter.select(tree.shape, [(0, 1, 0)]), left)
     assert tree.select([(0, 1, 0), (3, 0.8, 0)]).all()
     without = tree.select([(0, 1, 0)], [(0, -1, 0)])
     assert without.any() and not without[~left].any()
@@ -88,7 +89,7 @@ def test_clicks_are_in_the_units_of_the_file(segmenter: Segmenter) -> None:
     far = np.array([5e6, 0, -5e6])
     shape = Shape(mesh.vertices + far, np.int32(mesh.faces)).validate()
     place = np.array([0.5, 0.2, 0.1])
-    tree = part_tree(segmenter, shape)
+    tree = segmenter.open(shape).tree
     face = np.flatnonzero(tree.tree.leaf == tree.leaf_at(place + far))
     assert np.abs(mesh.triangles_center[face] - place).max(axis=1).min() < 0.5
 
@@ -108,10 +109,12 @@ def test_clouds_with_missing_points(segmenter: Segmenter) -> None:
     rng = np.random.default_rng(0)
     points = np.float32(rng.standard_normal((3000, 3)))
     points[::10] = np.nan
-    result = part_tree(segmenter, points).segmentation(count=4)
+    result = segmenter.parts(points, count=4)
     missing = np.isnan(points[:, 0])
     assert result.face_labels is None and (result.labels[missing] == -1).all()
     assert np.array_equal(np.unique(result.labels[~missing]), np.arange(4))
+    chosen = segmenter.select(points, [points[1]])
+    assert chosen.shape == (3000,) and chosen[1] and not chosen[missing].any()
     assert not result.scores[missing].any() and (result.scores[~missing].sum(axis=1) == 1).all()
 
 
@@ -147,4 +150,4 @@ def test_errors(chair: PartTree, call: object, message: str) -> None:
 
 def test_auto_needs_names(segmenter: Segmenter) -> None:
     with pytest.raises(InputError, match="up is 'auto', which needs part names"):
-        part_tree(segmenter, EXAMPLES / "chair.glb", up="auto")
+        segmenter.parts(EXAMPLES / "chair.glb", up="auto")

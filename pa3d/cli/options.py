@@ -33,6 +33,16 @@ PartNames = Annotated[
         show_default=False,
     ),
 ]
+PartNamesOrAuto = Annotated[
+    str,
+    Option(
+        "--parts",
+        metavar="NAMES|auto",
+        help='Part names: "seat, back, leg", or a text file with one name per line. auto divides the shape without '
+        "asking for names, and gives each part a likely one.",
+        show_default=False,
+    ),
+]
 Category = Annotated[str | None, Option(metavar="WORD", help='What the object is, if you know it, such as "chair".')]
 Up = Annotated[
     str | None,

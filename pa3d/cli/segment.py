@@ -15,7 +15,7 @@ from pa3d.cli.options import (
     Device,
     Json,
     Model,
-    PartNames,
+    PartNamesOrAuto,
     Patches,
     Precision,
     Quiet,
@@ -30,6 +30,8 @@ from pa3d.cli.options import (
 from pa3d.cli.output import check_can_write, print_files, print_json, writes_unicode
 from pa3d.cli.progress import spinner
 from pa3d.errors import InputError
+
+AUTO = "auto"  # in place of part names: the shape is divided by itself
 
 if TYPE_CHECKING:
     from pa3d.segment import Segmentation
@@ -47,7 +49,7 @@ def segment(
         ),
     ] = None,
     *,
-    parts: PartNames,
+    parts: PartNamesOrAuto,
     out: Annotated[
         Path | None,
         Option(
@@ -55,6 +57,23 @@ def segment(
             "--out",
             metavar="FOLDER",
             help="Where the files go. Of many, each has a folder here, named by its path.  [default: ./NAME-parts]",
+        ),
+    ] = None,
+    count: Annotated[
+        int | None,
+        Option(
+            min=1,
+            metavar="K",
+            help="With --parts auto: how many parts.  [default: as many as the shape falls into most clearly]",
+        ),
+    ] = None,
+    level: Annotated[
+        float | None,
+        Option(
+            min=0,
+            max=1,
+            metavar="X",
+            help="With --parts auto, instead of --count: how fine, from 0 (two parts) to 1 (64 parts).",
         ),
     ] = None,
     category: Category = None,
@@ -131,7 +150,7 @@ def segment(
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Name the parts of a mesh or a point cloud, or of many.
+    """Name the parts of a mesh or a point cloud, or of many. With --parts auto, divide it without asking for names.
 
     Writes parts.glb (parts.ply for a point cloud), the file itself in named parts; painted.glb (painted.ply), in their
     colours; labels.npz, parts.png, parts.html and summary.json.
@@ -143,6 +162,16 @@ def segment(
     from pa3d.inputs import NAN
 
     names = part_names(parts)
+    by_itself = names == [AUTO]
+    if by_itself:
+        given_options = {"--none": none, "--assign": assign, "--text-vectors": text_vectors, "--method": method}
+        for option, value in given_options.items():
+            if value is not None:
+                raise InputError(f"{option} needs part names; with --parts auto there are none")
+        if up == "auto":
+            raise InputError("--up auto needs part names; with --parts auto give an axis such as y or z")
+    elif count is not None or level is not None:
+        raise InputError("--count and --level go with --parts auto; here the names say how many parts there are")
     points = sample_size(sample)
     check_choice("nan", nan, NAN)
     load_options = {"up": None if up == "auto" else up, "nan": nan, "columns": columns}
@@ -166,8 +195,9 @@ def segment(
     if list_file is not None or workers or ray or len(given) != 1 or _is_many(given[0]):
         from pa3d.cli.segment_many import segment_many
 
-        if method is not None:
-            raise InputError("--method takes one file; call it once for each")
+        if method is not None or by_itself:
+            option = "--method" if method is not None else "--parts auto"
+            raise InputError(f"{option} takes one file; call it once for each")
         options = load_options, segment_options, output_options
         return segment_many(
             given, names, out, options, model, model_options,
@@ -196,7 +226,11 @@ def segment(
                 if method is None
                 else segment_by(method, weights, form, setting)
             )
-        result = segmenter.segment(shape, names, text_vectors=text_vectors, **segment_options)  # type: ignore[arg-type]
+        if by_itself:
+            opened = segmenter.open(shape, sample=points, seed=seed)
+            result = opened.parts(count=count, level=level)
+        else:
+            result = segmenter.segment(shape, names, text_vectors=text_vectors, **segment_options)  # type: ignore[arg-type]
         result.timings = {**timer.seconds, **{k: v for k, v in result.timings.items() if k != "load"}}
         from pa3d.report import summary, write_outputs
 
