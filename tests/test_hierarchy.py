@@ -43,6 +43,7 @@ def random_features(rows: int, seed: int = 0, size: float = 0.5) -> np.ndarray:
     return np.float32(size * np.random.default_rng(seed).standard_normal((rows, 4)))
 
 
+@pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("case", ["one", "three apart", "unwelded", "two-sided", "many apart"])
 def test_mesh_equals_the_plain_rule(case: str) -> None:
     points, faces = boxes(*{"one": [(0, 0, 0)], "many apart": [(2.0 * i, i % 3, 0.1 * i) for i in range(12)]}.get(

@@ -63,6 +63,7 @@ def test_two_triangles_by_hand() -> None:
     assert refine_reference(points, faces, p) == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("k", [1, 2, 4, 5, 8, 9, 13])
 def test_equals_the_exact_solution(k: int) -> None:
     points, faces = tube()
@@ -115,6 +116,7 @@ def test_the_mesh_is_the_same_however_it_is_stored() -> None:
     assert refine(1000 * points, faces, p) == pytest.approx(expected, abs=TOLERANCE)
 
 
+@pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("n", [1, 2, 6, 7, 16, 17, 100, 700])
 def test_clouds_equal_the_exact_solution(n: int) -> None:
     points = cloud("sphere", n)

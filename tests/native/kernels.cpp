@@ -28,6 +28,7 @@
 #include "cpu/outliers.h"
 #include "cpu/parallel.h"
 #include "cpu/rasterize.h"
+#include "cpu/hierarchy.h"
 #include "cpu/refine.h"
 #include "cpu/sample.h"
 #include "cpu/segment.h"
@@ -370,6 +371,12 @@ void borders() {
         in.evidence = evidence.data(), in.weight = weight.data();
         pa3d::refine(in, scores[i].data(), k, 2 * i + 1);
       }
+      pa3d::Hierarchy tree[2];
+      const Floats features(rows * 3, 0.5f);
+      for (int i = 0; i < 2; ++i)
+        tree[i] = pa3d::merge_regions({points.data(), n, triangles, m, features.data(), 3, 20 + 5 * pieces}, 2 * i + 1);
+      check(tree[0].leaf == tree[1].leaf && tree[0].merges == tree[1].merges, "merge_regions depends on threads");
+      check(static_cast<int64_t>(tree[0].merges.size()) == 2 * (tree[0].num_leaves - 1), "merge_regions: a number");
       check(component[0] == component[1], "components depend on threads");
       check(scores[0] == scores[1], "refine depends on threads");
       for (int64_t i = 0; i < rows; ++i)
