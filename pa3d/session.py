@@ -30,13 +30,13 @@ from pa3d.errors import InputError
 from pa3d.frames import TO_MODEL_AXES, apply_normalization
 from pa3d.labelling import Assign, Places, check_options, label_shape, scatter_rows, spread_scores
 from pa3d.orient import best_direction, directions, negative_entropy
-from pa3d.part_tree import PartTree, part_tree
 from pa3d.profiling import Stopwatch, table
 from pa3d.rotations import rotate, rotation_to_y
 from pa3d.segmentation import PatchFeatures, Segmentation
 from pa3d.shape import Shape
 
 if TYPE_CHECKING:
+    from pa3d.part_tree import PartTree
     from pa3d.structure import Structure, Units
     from pa3d.text.vectors import TextVectors
 
@@ -258,6 +258,8 @@ class OpenShape:
     @cached_property
     def tree(self) -> PartTree:
         """The shape divided without names, at every granularity (pa3d.part_tree)."""
+        from pa3d.part_tree import part_tree
+
         if self.auto_up:
             raise InputError("up is 'auto', which needs part names; open the shape with an axis such as y or z")
         frame, model = self.frame(), self._model
