@@ -239,8 +239,8 @@ def segment(
         result.timings = {**result.timings, "write": timer.seconds["write"]}
     missing = shape.missing()
     if missing is not None:
-        count = f"{missing.sum():,} of {len(missing):,} points"
-        echo(f"{shape.name}: {count} have no finite coordinates; their label is -1", err=True)
+        skipped = f"{missing.sum():,} of {len(missing):,} points"
+        echo(f"{shape.name}: {skipped} have no finite coordinates; their label is -1", err=True)
     if json:
         print_json({**summary(result), "files": {kind: str(path) for kind, path in paths.items()}})
     elif not quiet:
