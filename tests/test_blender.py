@@ -34,11 +34,14 @@ CHAIR = ROOT / "examples" / "chair.glb"
 PARTS = ["seat", "back", "leg"]
 
 
-@pytest.fixture(scope="module")
-def zip_file() -> Path:
+def make_zip(folder: Path) -> Path:
     script = ROOT / "scripts" / "make_blender_zip.py"
-    made = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True).stdout
-    return ROOT / made.strip()
+    return Path(subprocess.check_output([sys.executable, str(script), str(folder)], text=True).strip())
+
+
+@pytest.fixture(scope="module")
+def zip_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_zip(tmp_path_factory.mktemp("zip"))
 
 
 def in_blender(zip_file: Path, folder: Path, way: str, **options: Any) -> dict[str, Any]:
@@ -271,11 +274,9 @@ def test_installed_as_before_extensions(zip_file: Path, options: dict[str, str],
     np.testing.assert_array_equal(found["labels"], expected.face_labels)
 
 
-def test_the_zip(zip_file: Path) -> None:
+def test_the_zip(zip_file: Path, tmp_path: Path) -> None:
     """The add-on, its manifest and its licence, with the version of pa3d; the same bytes each time."""
-    before = zip_file.read_bytes()
-    subprocess.run([sys.executable, str(ROOT / "scripts" / "make_blender_zip.py")], capture_output=True, check=True)
-    assert zip_file.read_bytes() == before and zip_file.name == f"pa3d_blender-{__version__}.zip"
+    assert zip_file.read_bytes() == make_zip(tmp_path).read_bytes() and zip_file.name == f"pa3d_blender-{__version__}.zip"
     with zipfile.ZipFile(zip_file) as file:
         assert sorted(file.namelist()) == [
             f"pa3d_blender/{n}" for n in ("LICENSE", "__init__.py", "blender_manifest.toml")

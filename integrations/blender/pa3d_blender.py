@@ -584,10 +584,14 @@ class PA3D_OT_segment(Settings, bpy.types.Operator):
             return {"PASS_THROUGH"} if event.type in VIEW_EVENTS else {"RUNNING_MODAL"}
         number = min(len(self.work.answers) + 1, len(self.work.shapes))
         context.workspace.status_text_set(f"pa3d: shape {number} of {len(self.work.shapes)}; Esc ends it")
-        done = self.try_to(self.work.step, 0.02)
+        done = None
+        try:
+            done = self.try_to(self.work.step, 0.02)
+        finally:
+            if done is not False:
+                self.cancel(context)
         if done is False:
             return {"RUNNING_MODAL"}
-        self.cancel(context)
         return self.finish(context) if done else {"CANCELLED"}
 
     def execute(self, context):
@@ -605,8 +609,9 @@ class PA3D_OT_segment(Settings, bpy.types.Operator):
         """Also called by Blender when it closes the window or opens another file."""
         self.work.stop()
         context.window_manager.event_timer_remove(self.timer)
-        context.window.cursor_modal_restore()
-        context.workspace.status_text_set(None)
+        if context.window is not None:
+            context.window.cursor_modal_restore()
+            context.workspace.status_text_set(None)
 
     def try_to(self, function, *arguments):
         """What the function returns; None if it fails, which the user is told."""
