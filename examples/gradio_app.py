@@ -16,8 +16,9 @@ RESULTS = tempfile.TemporaryDirectory(prefix="pa3d-")  # until the program ends
 
 
 def segment(file, names, category):
+    parts = [name.strip() for name in names.split(",") if name.strip()]
     try:
-        result = SEGMENTER.segment(file, [n for n in names.split(",") if n.strip()], category=category or None)
+        result = SEGMENTER.segment(file, parts, category=category.strip() or None)
     except (pa3d.InputError, TypeError) as error:
         raise gr.Error(str(error)) from error
     files = write_outputs(result, tempfile.mkdtemp(dir=RESULTS.name), pictures=False, html=False)

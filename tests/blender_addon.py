@@ -242,6 +242,23 @@ def by_port() -> Any:
 
 
 @scenario
+def in_blenders_python() -> Any:
+    """pa3d where Blender's Python can import it; with options whose values are not plain."""
+    preferences().door, preferences().command = "COMMAND", ""
+    obj = chair()
+    sys.path.append(OPTIONS["package"])
+    try:
+        run()
+        upright = labels(obj.data)
+        program = sys.modules[ADDON].program("")[0]
+        preferences().command = OPTIONS["command"]
+        run(up="-Z", category="-chair")
+        return {"program": program, "python": sys.executable, "labels": upright, "upside_down": labels(obj.data)}
+    finally:
+        sys.path.remove(OPTIONS["package"])
+
+
+@scenario
 def polygons() -> Any:
     """Quads, triangles and a large polygon; and what pa3d says of Blender's own export of them."""
     obj = one_mesh()

@@ -26,6 +26,7 @@ from test_serve import serving
 
 from pa3d import Segmenter, __version__
 from pa3d.colors import UNLABELED_COLOR, part_colors, to_linear, to_rgb
+from pa3d.io import load
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Unix sockets")
 ROOT = Path(__file__).resolve().parents[1]
@@ -82,7 +83,7 @@ def everything(
     with serving(address, folder, "-q"), serving("0", folder, "-q") as (_, url):
         found = in_blender(
             zip_file, folder, "extension", **options, address=address, port=url.rsplit(":", 1)[1],
-            stranger=str(stranger.server_port), export=str(folder / "exported.glb"),
+            stranger=str(stranger.server_port), export=str(folder / "exported.glb"), package=str(ROOT),
         )  # fmt: skip
     stranger.shutdown()
     found["export"] = str(folder / "exported.glb")
@@ -136,6 +137,14 @@ def test_a_chair(everything: dict[str, Any], expected: Any, door: str) -> None:
 
 def test_by_port(found: Any, expected: Any) -> None:
     np.testing.assert_array_equal(found, expected.face_labels)
+
+
+def test_in_blenders_python(found: Any, expected: Any) -> None:
+    assert found["program"] == [found["python"], "-m", "pa3d.cli"]
+    np.testing.assert_array_equal(found["labels"], expected.face_labels)
+    shape = load(CHAIR, up="-y")
+    turned = Segmenter.from_pretrained().segment(shape, PARTS, category="-chair").face_labels
+    np.testing.assert_array_equal(found["upside_down"], turned)
 
 
 def test_polygons(everything: dict[str, Any], found: Any) -> None:
@@ -276,7 +285,9 @@ def test_installed_as_before_extensions(zip_file: Path, options: dict[str, str],
 
 def test_the_zip(zip_file: Path, tmp_path: Path) -> None:
     """The add-on, its manifest and its licence, with the version of pa3d; the same bytes each time."""
-    assert zip_file.read_bytes() == make_zip(tmp_path).read_bytes() and zip_file.name == f"pa3d_blender-{__version__}.zip"
+    assert (
+        zip_file.read_bytes() == make_zip(tmp_path).read_bytes() and zip_file.name == f"pa3d_blender-{__version__}.zip"
+    )
     with zipfile.ZipFile(zip_file) as file:
         assert sorted(file.namelist()) == [
             f"pa3d_blender/{n}" for n in ("LICENSE", "__init__.py", "blender_manifest.toml")

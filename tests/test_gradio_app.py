@@ -33,7 +33,8 @@ def test_the_parts_of_a_chair(app: dict[str, Any]) -> None:
     np.testing.assert_allclose(
         [float(row[1].rstrip("%")) / 100 for row in rows], [row.share for row in expected], atol=6e-4
     )
-    assert load(painted).colors is not None
+    painted_faces, face_labels = load(painted).faces, result.face_labels
+    assert painted_faces is not None and face_labels is not None and len(painted_faces) == len(face_labels)
     assert {piece.node.split(".")[0] for piece in load(parts).pieces} >= {"seat", "back", "leg"}
 
 

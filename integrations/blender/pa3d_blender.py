@@ -200,8 +200,10 @@ class Command:
             (here / "shape.glb").write_bytes(data)
             (here / "parts.txt").write_text("\n".join(names), encoding="utf-8")
             self.out = here / "out"
-            command += ["segment", str(here / "shape.glb"), f"--parts={here / 'parts.txt'}", "-o", str(self.out)]
-            command += ["--no-pictures", "--json", *(f"--{key}={value}" for key, value in settings.items())]
+            command += ["segment", str(here / "shape.glb"), "--parts", str(here / "parts.txt"), "-o", str(self.out)]
+            command += ["--no-pictures", "--json"]
+            for key, value in settings.items():  # pa3d starts sooner where a value is the next word
+                command += [f"--{key}={value}"] if value.startswith("-") else [f"--{key}", value]
             self.printed = [here / "stdout", here / "stderr"]
             with open(self.printed[0], "wb") as out, open(self.printed[1], "wb") as errors:
                 self.process = subprocess.Popen(
@@ -380,15 +382,20 @@ def write_materials(obj, labels, names, colors):
     mesh.update()
 
 
-def keep_faces(mesh, kept, with_loose):
-    """Remove the other faces, and edges and vertices without a face if not with_loose."""
+def has_loose(mesh):
+    """Whether there are vertices or edges without a face."""
+    corners = (("vertex_index", mesh.vertices), ("edge_index", mesh.edges))
+    return any(len(np.unique(read(mesh.loops, name, np.int32))) < len(items) for name, items in corners)
+
+
+def keep_faces(mesh, kept, keep_loose):
+    """Remove the other faces, and what has no face if not keep_loose."""
     work = bmesh.new()
     try:
         work.from_mesh(mesh)
-        work.faces.ensure_lookup_table()
-        bmesh.ops.delete(work, geom=[face for face, stays in zip(work.faces, kept, strict=True) if not stays],
-                         context="FACES")  # fmt: skip
-        if not with_loose:
+        others = [face for face, stays in zip(work.faces, kept.tolist(), strict=True) if not stays]
+        bmesh.ops.delete(work, geom=others, context="FACES")
+        if not keep_loose:
             bmesh.ops.delete(work, geom=[edge for edge in work.edges if not edge.link_faces], context="EDGES")
             bmesh.ops.delete(work, geom=[vert for vert in work.verts if not vert.link_faces], context="VERTS")
         work.to_mesh(mesh)
@@ -397,15 +404,15 @@ def keep_faces(mesh, kept, with_loose):
 
 
 def make_pieces(obj, labels, names):
-    """A child of the object for each part. Its faces keep their materials, UVs, groups and modifiers."""
-    pieces = []
+    """A child of the object for each part, with all that the object has. Loose vertices go to the first."""
+    pieces, loose = [], has_loose(obj.data)
     try:
         for label in np.unique(labels):
             piece = obj.copy()
             pieces.append(piece)
             piece.data = obj.data.copy()
             piece.name = piece.data.name = f"{obj.name}.{names[label] if label >= 0 else NO_PART}"
-            keep_faces(piece.data, labels == label, with_loose=len(pieces) == 1)
+            keep_faces(piece.data, labels == label, keep_loose=not loose or len(pieces) == 1)
             write_attribute(piece.data, np.full(len(piece.data.polygons), label), names)
             piece.animation_data_clear()  # it moves with its parent
             piece.constraints.clear()
