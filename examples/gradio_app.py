@@ -20,7 +20,7 @@ def segment(file, names, category):
     try:
         result = SEGMENTER.segment(file, parts, category=category.strip() or None)
     except (pa3d.InputError, TypeError) as error:
-        raise gr.Error(str(error)) from error
+        raise gr.Error(str(error), print_exception=False) from error
     files = write_outputs(result, tempfile.mkdtemp(dir=RESULTS.name), pictures=False, html=False)
     rows = [(row.name, f"{row.share:.1%}", row.mean_confidence) for row in part_rows(result) if row.count]
     return str(files["painted"]), rows, str(files["parts"])

@@ -12,7 +12,9 @@ import os
 import re
 import sys
 import tempfile
+import time
 import traceback
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -563,6 +565,65 @@ def half_way() -> Any:
     second = run()
     module.Server.step = step
     return {"memory": first, "changed": second, "attributes": "part" in obj.data.attributes}
+
+
+class Window:
+    """bpy.context with a window, which the package bpy cannot open; what is asked of it is counted."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.window = self.workspace = self.window_manager = self
+
+    def __getattr__(self, name: str) -> Any:
+        if (
+            name in ("event_timer_add", "event_timer_remove", "modal_handler_add", "status_text_set")
+            or "cursor" in name
+        ):
+            return lambda *arguments, **more: self.calls.append(name)
+        return getattr(bpy.context, name)
+
+
+def with_window(*events: str) -> Any:
+    """The operator's own functions, as the button calls them, with these events; the last one is repeated."""
+    operator = sys.modules[ADDON].PA3D_OT_segment
+    functions = ("invoke", "modal", "cancel", "try_to", "start", "finish", "capture", "write")
+    stand_in = type("StandIn", (), {name: getattr(operator, name) for name in functions})()
+    for name, value in {"parts": PARTS, "category": "", "result": "GROUPS", "original": "HIDE"}.items():
+        setattr(stand_in, name, value)
+    stand_in.together, stand_in.none, stand_in.up = True, 0.0, "Z"
+    reports: list[str] = []
+    stand_in.report = lambda level, text: reports.append(text)
+    context = Window()
+    answers = [sorted(stand_in.invoke(context, None))[0]]
+    folder = getattr(stand_in.work.job, "folder", None)
+    for event in (*events, *[events[-1]] * 600):
+        if answers[-1] not in ("RUNNING_MODAL", "PASS_THROUGH"):
+            break
+        answers.append(sorted(stand_in.modal(context, types.SimpleNamespace(type=event)))[0])
+        folder = folder or getattr(stand_in.work.job, "folder", None)
+        time.sleep(0.02)
+    return {
+        "answers": sorted(set(answers[:-1])),
+        "last": answers[-1],
+        "calls": {name: context.calls.count(name) for name in set(context.calls)},
+        "text": reports[-1],
+        "left": folder is not None and Path(folder.name).exists(),
+    }
+
+
+@scenario
+def with_a_window() -> Any:
+    found = {}
+    obj = one_mesh()
+    preferences().door, preferences().command = "COMMAND", OPTIONS["command"]
+    found["escape"] = with_window("TIMER", "A", "MIDDLEMOUSE", "TIMER", "ESC")
+    preferences().command = sys.executable
+    found["failure"] = with_window("TIMER")
+    found["unchanged"] = "part" not in obj.data.attributes and not obj.vertex_groups
+    preferences().door = "SERVER"
+    found["done"] = with_window("TIMER", "MIDDLEMOUSE", "TIMER")
+    found["groups"] = [g.name for g in obj.vertex_groups]
+    return found
 
 
 @scenario

@@ -28,7 +28,7 @@ from pa3d import Segmenter, __version__
 from pa3d.colors import UNLABELED_COLOR, part_colors, to_linear, to_rgb
 from pa3d.io import load
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Unix sockets")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="Unix sockets")]
 ROOT = Path(__file__).resolve().parents[1]
 ADDON = ROOT / "integrations" / "blender" / "pa3d_blender.py"
 CHAIR = ROOT / "examples" / "chair.glb"
@@ -270,6 +270,20 @@ def test_errors(found: Any, name: str) -> None:
 def test_half_way(found: Any) -> None:
     assert found["memory"] == ["ERROR", "not enough memory for these meshes", True]
     assert found["changed"] == ["ERROR", "thing has changed since; nothing was done"] and not found["attributes"]
+
+
+def test_with_a_window(found: Any) -> None:
+    """As the button runs it: a timer, the view can be moved, Esc ends it; whatever happens, it tidies up once."""
+    endings = {"escape": "CANCELLED", "failure": "CANCELLED", "done": "FINISHED"}
+    texts = {"escape": "nothing has changed", "failure": "pa3d: ", "done": "seat "}
+    for name, last in endings.items():
+        result = found[name]
+        assert result["last"] == last and texts[name] in result["text"] and not result["left"]
+        counts = result["calls"]
+        assert counts["event_timer_add"] == counts["event_timer_remove"] == counts["modal_handler_add"] == 1
+        assert counts["cursor_modal_set"] == counts["cursor_modal_restore"] == 1
+    assert found["escape"]["answers"] == ["PASS_THROUGH", "RUNNING_MODAL"]
+    assert found["unchanged"] and found["groups"] == PARTS
 
 
 def test_switched_off(found: Any) -> None:
