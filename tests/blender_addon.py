@@ -260,20 +260,36 @@ def in_blenders_python() -> Any:
         sys.path.remove(OPTIONS["package"])
 
 
-@scenario
-def polygons() -> Any:
-    """Quads, triangles and a large polygon; and what pa3d says of Blender's own export of them."""
-    obj = one_mesh()
-    bpy.ops.export_scene.gltf(filepath=OPTIONS["export"], use_selection=True)
+def exported(obj: Any, name: str) -> Any:
+    """The labels of the faces, and what tells how they follow from those of Blender's own export."""
+    bpy.ops.export_scene.gltf(filepath=f"{OPTIONS['export']}-{name}.glb", use_selection=True)
     report = run()
     obj.data.calc_loop_triangles()
+    triangles = sorted(obj.data.loop_triangles, key=lambda triangle: triangle.material_index)
     return {
         "report": report,
         "corners": [len(polygon.vertices) for polygon in obj.data.polygons],
         "labels": labels(obj.data),
-        "triangle_polygon": [triangle.polygon_index for triangle in obj.data.loop_triangles],
-        "area": [triangle.area for triangle in obj.data.loop_triangles],
+        "triangle_polygon": [triangle.polygon_index for triangle in triangles],
+        "area": [triangle.area for triangle in triangles],
     }
+
+
+@scenario
+def polygons() -> Any:
+    """Quads, triangles and a large polygon."""
+    return exported(one_mesh(), "polygons")
+
+
+@scenario
+def several_materials() -> Any:
+    """Faces of three materials, one after the other."""
+    obj = one_mesh()
+    for name in ("wood", "metal", "cloth"):
+        obj.data.materials.append(bpy.data.materials.new(name))
+    for polygon in obj.data.polygons:
+        polygon.material_index = polygon.index % 3
+    return exported(obj, "several_materials")
 
 
 @scenario
@@ -498,7 +514,7 @@ def errors() -> Any:
     bpy.ops.object.mode_set(mode="EDIT")
     check("edit mode")
     bpy.ops.object.mode_set(mode="OBJECT")
-    library = Path(OPTIONS["export"]).with_suffix(".blend")
+    library = Path(OPTIONS["export"] + ".blend")
     bpy.data.libraries.write(str(library), {add("far", box("far", (1, 1, 1), (0, 0, 0)))})
     bpy.data.objects.remove(bpy.data.objects["far"])
     with bpy.data.libraries.load(str(library), link=True) as (_, wanted):

@@ -83,10 +83,10 @@ def everything(
     with serving(address, folder, "-q"), serving("0", folder, "-q") as (_, url):
         found = in_blender(
             zip_file, folder, "extension", **options, address=address, port=url.rsplit(":", 1)[1],
-            stranger=str(stranger.server_port), export=str(folder / "exported.glb"), package=str(ROOT),
+            stranger=str(stranger.server_port), export=str(folder / "exported"), package=str(ROOT),
         )  # fmt: skip
     stranger.shutdown()
-    found["export"] = str(folder / "exported.glb")
+    found["export"] = str(folder / "exported")
     yield found
 
 
@@ -147,10 +147,13 @@ def test_in_blenders_python(found: Any, expected: Any) -> None:
     np.testing.assert_array_equal(found["upside_down"], turned)
 
 
-def test_polygons(everything: dict[str, Any], found: Any) -> None:
-    """As of the triangles that Blender's own exporter writes, by the largest area."""
+@pytest.mark.parametrize("name", ["polygons", "several_materials"])
+def test_as_exported(everything: dict[str, Any], name: str) -> None:
+    """As pa3d segment labels the triangles that Blender's own exporter writes, by the largest area."""
+    found = everything[name]
+    assert "traceback" not in found, found["traceback"]
     assert {3, 4} < set(found["corners"]) and max(found["corners"]) > 8
-    triangles = Segmenter.from_pretrained().segment(everything["export"], PARTS).face_labels
+    triangles = Segmenter.from_pretrained().segment(f"{everything['export']}-{name}.glb", PARTS).face_labels
     assert triangles is not None and len(triangles) == len(found["area"])
     votes = np.zeros((len(found["corners"]), 4))
     for polygon, label, area in zip(found["triangle_polygon"], triangles, found["area"], strict=True):

@@ -624,7 +624,7 @@ class PA3D_OT_segment(Settings, bpy.types.Operator):
         """What the function returns; None if it fails, which the user is told."""
         try:
             return function(*arguments)
-        except (Problem, OSError) as error:
+        except (Problem, OSError, RuntimeError) as error:  # RuntimeError: Blender refuses something
             self.report({"ERROR"}, str(error))
         except MemoryError:
             self.report({"ERROR"}, "not enough memory for these meshes")
