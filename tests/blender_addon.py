@@ -373,6 +373,18 @@ def up_and_category() -> Any:
 
 
 @scenario
+def far_away() -> Any:
+    """Where float32 is coarser than a leg is thick."""
+    obj = one_mesh()
+    run()
+    near = labels(obj.data)
+    obj.matrix_basis = Matrix.Translation((4e6, -4e6, 0))
+    bpy.context.view_layer.update()
+    run()
+    return [near, labels(obj.data)]
+
+
+@scenario
 def none_below() -> Any:
     obj = one_mesh()
     report = run(none=1.0, result="MATERIALS")

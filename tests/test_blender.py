@@ -196,6 +196,11 @@ def test_up_and_category(found: Any) -> None:
     assert set(upright) == {0, 1, 2} and (upright == lying).mean() > 0.98  # the rotation rounds
 
 
+def test_far_away(found: Any) -> None:
+    near, far = np.array(found)
+    assert set(near) == {0, 1, 2} and (near == far).mean() > 0.98  # the subtraction rounds
+
+
 def test_none_below(found: Any) -> None:
     assert set(found["labels"]) == {-1} and found["slots"] == ["none"]
     assert found["report"][1].startswith("none 100%")
