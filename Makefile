@@ -10,7 +10,7 @@ EXAMPLES := $(wildcard examples/*.glb examples/*.ply)
 DEV := .venv-dev/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: wheel demo test test-slow test-triton arm lint format bench browser blender sanitize fuzz cuda-report clean python
+.PHONY: wheel demo test test-slow test-triton arm lint format bench browser blender bpy sanitize fuzz cuda-report clean python
 
 demo: .venv/installed
 	@rm -rf out/demo && mkdir -p out/demo
@@ -45,12 +45,17 @@ build/browser/installed: Makefile
 	npm install --prefix $(@D) --no-save --silent onnxruntime-web@1.30.0 three@0.180.0 gltf-validator@2.0.0-dev.3.10
 	touch $@
 
-# Blender as a package, for the test that it opens parts.glb; in an environment of its own, because it pins numpy.
-blender: build/blender/installed
+# dist/pa3d_blender-VERSION.zip: the add-on for Blender 4 and 5.
+blender: python
+	$(PYTHON) scripts/make_blender_zip.py
 
-build/blender/installed: Makefile | python
-	$(call environment,build/blender)
-	build/blender/bin/python -m pip install 'bpy>=4.5,<5'
+# Blender as a package, for the tests of the add-on and that Blender opens parts.glb; in an environment of its own,
+# because it pins numpy.
+bpy: build/bpy/installed
+
+build/bpy/installed: Makefile | python
+	$(call environment,build/bpy)
+	build/bpy/bin/python -m pip install 'bpy>=4.5,<5'
 	touch $@
 
 # On a quiet machine: writes docs/benchmarks.md. The extra has the runtimes that pa3d is compared with.
@@ -77,7 +82,7 @@ format: .venv-dev/installed
 # dist/: the source distribution, and the wheel for Linux with Python 3.11 and later. auditwheel gives it the oldest
 # manylinux tag that this machine's C library allows. What an earlier build left in build/lib would get into the wheel.
 wheel: .venv-dev/installed
-	rm -rf dist build/dist build/lib* build/bdist* *.egg-info
+	rm -rf dist/*.whl dist/*.tar.gz build/dist build/lib* build/bdist* *.egg-info
 	PA3D_CUDA=0 $(DEV)/python -m build --sdist --wheel --outdir build/dist .
 	PATH="$(abspath $(DEV)):$$PATH" $(DEV)/python -m auditwheel repair --wheel-dir dist build/dist/*.whl
 	cp build/dist/*.tar.gz dist/

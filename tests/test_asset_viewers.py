@@ -2,7 +2,7 @@
 
 The models are public and are read where they lie; none is in the repository. Those that are not there are skipped by
 name. PA3D_PEERS is the folder of scripts/check_peer_files.py (default ../peers); Debian's assimp-testmodels has some of
-them, too. Tools: `make browser` and `make blender`.
+them, too. Tools: `make browser` and `make bpy`.
 """
 
 from __future__ import annotations
@@ -193,10 +193,10 @@ def test_three_js(drawn: dict[str, Any], name: str) -> None:
 
 
 def blender() -> Path:
-    """A Python with the package bpy; `make blender` makes it."""
-    python = Path(os.environ.get("PA3D_BLENDER", ROOT / "build" / "blender" / "bin" / "python"))
+    """A Python with the package bpy; `make bpy` makes it."""
+    python = Path(os.environ.get("PA3D_BLENDER", ROOT / "build" / "bpy" / "bin" / "python"))
     if not python.is_file():
-        pytest.skip("Blender's package bpy is not installed: make blender")
+        pytest.skip("Blender's package bpy is not installed: make bpy")
     return python
 
 

@@ -14,7 +14,7 @@ from pa3d.io import load
 from pa3d.ops import knn
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-FILES = sorted(path for path in EXAMPLES.iterdir() if path.is_file())
+FILES = sorted(path for path in EXAMPLES.iterdir() if path.is_file() and path.suffix != ".py")
 SHAPES = [path for path in FILES if path.suffix != ".txt"]
 
 
