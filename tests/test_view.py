@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import colorsys
 import http.client
-import io
 import json
 import os
 import signal
@@ -23,7 +22,7 @@ import pytest
 from browser import TIMEOUT, Browser, Page
 from numpy.typing import NDArray
 
-from pa3d import InputError, Segmentation, Segmenter, Shape
+from pa3d import Segmenter, Shape
 from pa3d.cli import main
 from pa3d.colors import part_colors, to_rgb
 from pa3d.view.scene import HEAT_STEPS, heat_groups, original_glb, part_groups, place_under
@@ -31,8 +30,8 @@ from pa3d.view.scene import HEAT_STEPS, heat_groups, original_glb, part_groups, 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 CHAIR, OCTOPUS = EXAMPLES / "chair.glb", EXAMPLES / "octopus.ply"
 PARTS = ["seat", "back", "leg"]
-# Warnings of viser itself, which hold in any page of it.
-KNOWN_WARNINGS = ("THREE.Clock",)
+# Warnings of three.js: about viser, and about the emulated graphics card.
+KNOWN_WARNINGS = ("THREE.Clock", "KHR_parallel_shader_compile extension not supported")
 LABEL = "[...document.querySelectorAll('label')].find((l) => l.innerText.trim() === {name!r})"
 # The input of the row that has a label.
 INPUT = "(() => {{ let e = " + LABEL + "; while (!e.querySelector('input')) e = e.parentElement; "
@@ -284,3 +283,121 @@ def test_words_colours_clicks_and_downloads(
     site.picture(tmp_path / "cloud.png")
     assert viewer.result == segmenter.segment(OCTOPUS, ["head", "tentacle"])
     check_console(site)
+
+
+def test_on_a_phone(browser: Browser, viewer: Any, segmenter: Segmenter, tmp_path: Path) -> None:
+    site = opened(browser, viewer, 390, 844, phone=True)
+    site.type("Parts", ", ".join(PARTS))
+    site.wait(lambda: viewer.result == segmenter.segment(CHAIR, PARTS))
+    site.wait(lambda: all(count > 100 for count in counts(site.picture()[:420], PARTS).values()))
+    site.picture(tmp_path / "phone.png")
+    left, _, width, _ = site.page.evaluate(
+        f"(() => {{ const b = {INPUT.format(name='Parts')}.getBoundingClientRect(); "
+        "return [b.left, b.top, b.width, b.height]; })()"
+    )
+    assert left >= 0 and left + width <= 390 and width > 120
+    assert site.page.evaluate("document.documentElement.scrollWidth") <= 390
+    y, x = np.argwhere(seen(site.picture()[:420], PARTS)["back"]).mean(axis=0)
+    site.page.click_at(float(x), float(y))
+    site.wait(lambda: viewer.selected is not None)
+    site.wait_text("back, 1 of 1")
+    check_console(site)
+
+
+def test_original_look_and_a_file_from_the_page(
+    browser: Browser, viewer: Any, segmenter: Segmenter, tmp_path: Path
+) -> None:
+    site = opened(browser, viewer, 1100, 500)
+    site.type("Parts", "seat, leg")
+    names = ["seat", "leg"]
+    site.wait(lambda: all(count > 500 for count in counts(site.picture(), names).values()))
+    site.page.evaluate(INPUT.format(name="Original look") + ".click()")
+    site.wait(lambda: counts(site.picture(), names)["seat"] < 100)
+    site.picture(tmp_path / "original.png")
+    site.page.evaluate(INPUT.format(name="Original look") + ".click()")
+    site.wait(lambda: all(count > 500 for count in counts(site.picture(), names).values()))
+    root = site.page.call("DOM.getDocument")["root"]["nodeId"]
+    field = site.page.call("DOM.querySelector", nodeId=root, selector="input[type=file]")["nodeId"]
+    lamp = EXAMPLES / "lamp.glb"
+    site.page.call("DOM.setFileInputFiles", nodeId=field, files=[str(lamp)])
+    site.wait(lambda: viewer.result is not None and viewer.result.shape.name == "lamp.glb")
+    assert np.array_equal(viewer.result.face_labels, segmenter.segment(lamp, names).face_labels)
+    broken = tmp_path / "broken.glb"
+    broken.write_bytes(b"glTF")
+    site.page.call("DOM.setFileInputFiles", nodeId=field, files=[str(broken)])
+    site.wait_text("broken.glb:")
+    assert viewer.result.shape.name == "lamp.glb"
+    check_console(site)
+
+
+# --- the server ---
+
+
+def test_nothing_but_the_page_is_served(viewer: Any) -> None:
+    address = urlsplit(viewer.address)
+    assert address.hostname == "127.0.0.1"
+
+    def status(path: str) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", address.port, timeout=30)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    assert status("/") == 200
+    root = "/.." * 30
+    for path in (
+        f"{root}/etc/passwd",
+        root.replace("..", "%2e%2e") + "/etc/passwd",
+        f"/{CHAIR}",
+        "//etc/passwd",
+        "/chair.glb",
+    ):
+        assert status(path) == 404, path
+    addresses = {line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]}
+    addresses |= {line.split()[1] for line in Path("/proc/net/tcp6").read_text().splitlines()[1:]}
+    ours = {one.split(":")[0] for one in addresses if int(one.split(":")[1], 16) == address.port}
+    assert ours == {"0100007F"}  # 127.0.0.1 and no other
+
+
+def test_ctrl_c_ends_the_command_cleanly() -> None:
+    pytest.importorskip("viser")
+    command = [sys.executable, "-m", "pa3d.cli", "view", str(CHAIR), "--parts", "seat, leg", "--port", "8700"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        line = process.stdout.readline()
+        try:
+            address = urlsplit(line.split()[0])
+            connection = http.client.HTTPConnection("127.0.0.1", address.port, timeout=30)
+            connection.request("GET", "/")
+            assert connection.getresponse().status == 200
+            connection.close()
+        finally:
+            process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=TIMEOUT) == 0
+        assert process.stderr.read() == ""
+        assert process.stdout.read().strip() == ""
+
+
+def test_a_result_in_a_notebook(segmenter: Segmenter) -> None:
+    pytest.importorskip("viser")
+    from pa3d.view import view
+
+    result = segmenter.segment(CHAIR, ["seat", "leg"], none=0.25, category="chair", seed=3)
+    with view(result, segmenter) as viewer:
+        assert viewer.result == result and viewer.result.settings == result.settings
+        assert f'<iframe src="{viewer.address}"' in viewer._repr_html_()
+    with view([CHAIR, str(OCTOPUS)], segmenter) as viewer:
+        assert viewer.result is None
+
+
+def test_files_that_cannot_be_shown(segmenter: Segmenter, tmp_path: Path, capsys: Any) -> None:
+    pytest.importorskip("viser")
+    assert main(["view", str(tmp_path / "missing.glb")]) == 2
+    assert "missing.glb" in capsys.readouterr().err
+    from pa3d import InputError
+    from pa3d.view import Viewer
+
+    with pytest.raises(InputError, match="nothing to show"):
+        Viewer(segmenter, [])

@@ -27,12 +27,14 @@ class Drawing:
     groups: what was drawn last.
     """
 
-    def __init__(self, server: Any) -> None:
-        self._server = server
+    def __init__(self, server: Any, clicked: Callable[[Any], None]) -> None:
+        """clicked: is called with viser's event for a click on what is drawn; see `hit`."""
+        self._server, self._clicked = server, clicked
         self._nodes: list[Any] = []
         self.groups: list[Group] = []
         server.scene.world_axes.visible = False
         server.initial_camera.fov = FIELD_OF_VIEW
+        server.scene.on_click()(self._scene_clicked)
 
     def set_shape(self, shape: Shape) -> None:
         """Show another shape, as its file shows it, and turn the cameras to it; `draw` then draws its groups."""
@@ -45,26 +47,27 @@ class Drawing:
         for client in self._server.get_clients().values():
             self.look(client)
 
-    def draw(self, groups: Sequence[Group], is_shown: Callable[[Group], bool]) -> None:
-        """Draw groups in the place of the earlier ones, at once."""
+    def draw(self, groups: Sequence[Group]) -> None:
+        """Draw groups in the place of the earlier ones; `show` then shows them."""
         shape, scene, missing = self.shape, self._server.scene, self.shape.missing()
         earlier, self._nodes, self.groups = self._nodes, [], list(groups)
         with self._server.atomic():
             for i, group in enumerate(groups):
-                name, visible = f"/parts/{i}", is_shown(group)  # a node replaces an earlier one of its name
+                name = f"/parts/{i}"  # a node replaces an earlier one of its name
                 if shape.faces is None:
                     elements = group.elements if missing is None else group.elements[~missing[group.elements]]
                     colors = np.tile(np.array(group.color, np.uint8), (len(elements), 1))
                     node = scene.add_point_cloud(
                         name, self._points[elements], colors, point_size=self._point_size, point_shape="circle",
-                        visible=visible,
+                        visible=False,
                     )  # fmt: skip
                 else:
                     used, faces = compacted(self._points, shape.faces[group.elements])
                     node = scene.add_mesh_simple(
                         name, self._points[used], faces, color=group.color, flat_shading=True, side="double",
-                        cast_shadow=False, receive_shadow=False, visible=visible,
+                        cast_shadow=False, receive_shadow=False, visible=False,
                     )  # fmt: skip
+                    node.on_click(self._clicked)
                 self._nodes.append(node)
             for node in earlier[len(groups) :]:
                 node.remove()
@@ -105,6 +108,11 @@ class Drawing:
             client.camera.up_direction = up
             client.camera.position = direction / np.linalg.norm(direction) * distance + target
             client.camera.look_at = target
+
+    def _scene_clicked(self, event: Any) -> None:
+        # viser has no clicks on the points of a cloud, and clicks on the scene do not come from a touch screen.
+        if self.shape.faces is None:
+            self._clicked(event)
 
     def _up(self) -> NDArray[np.float64]:  # (3,)
         up = self.shape.up

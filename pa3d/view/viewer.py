@@ -9,6 +9,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -91,14 +92,14 @@ class Viewer:
         self.result: Segmentation | None = None
         self.selected: Hit | None = None
         self._heat: Heat | None = None
-        self._hidden: set[int] = set()  # labels of parts
-        self._rows: dict[int, PartRow] = {}
-        self._buttons: dict[int, tuple[str, Any]] = {}
+        self._hidden: set[str] = set()  # names of parts
+        self._rows: list[PartRow] = []  # the parts that the shape has
+        self._buttons: list[Any] = []  # of the rows; there may be more, which are not seen
         self._stopped = threading.Event()
         with contextlib.redirect_stdout(io.StringIO()):  # it prints its address, which is for the caller to do
             self._server = viser.ViserServer(host=HOST, port=port, label="pa3d", verbose=False)
         self._server.request_share_url = lambda *_, **__: None  # nothing leaves this machine
-        self._drawing = Drawing(self._server)
+        self._drawing = Drawing(self._server, self._click)
         self.address = f"http://{HOST}:{self._server.get_port()}"
         self._make_page(", ".join(parts), category or "", none or 0.0)
         self._show_source()
@@ -156,7 +157,6 @@ class Viewer:
         self._views.on_click(lambda event: self._drawing.look(event.client, self._views.value))
         self._upload.on_upload(lambda event: self._receive(self._upload.value))
         self._download.on_click(lambda event: self._send(event.client))
-        server.scene.on_click()(self._click)
         server.on_client_connect(lambda client: self._drawing.look(client))
 
     def _changed(self) -> None:
@@ -196,42 +196,48 @@ class Viewer:
 
     def _list_parts(self) -> None:
         """A button for each part, in its colour; and the names of which one can be shown alone."""
-        rows = [] if self.result is None else [row for row in part_rows(without_missing(self.result)) if row.count]
-        self._rows = {row.label: row for row in rows}
-        names = {row.label: row.name for row in rows}
-        if names != {label: name for label, (name, _) in self._buttons.items()}:
-            for _, button in self._buttons.values():
-                button.remove()
-            self._hidden &= names.keys()
+        earlier = [row.name for row in self._rows]
+        self._rows = [] if self.result is None else [r for r in part_rows(without_missing(self.result)) if r.count]
+        names = [row.name for row in self._rows]
+        while len(self._buttons) < len(names):
             with self._list:
-                self._buttons = {label: (name, self._server.gui.add_button(name)) for label, name in names.items()}
-            for label, (_, button) in self._buttons.items():
-                button.on_click(lambda _, label=label: self._toggle(label))
-            options = (ALL_PARTS, *names.values())
+                self._buttons.append(self._server.gui.add_button(""))
+            self._buttons[-1].on_click(partial(self._toggle, len(self._buttons) - 1))
+        if names != earlier:
+            self._hidden &= set(names)
+            options = (ALL_PARTS, *names)
             if self._only.value not in options:
                 self._only.value = ALL_PARTS
             self._only.options = options
-        self._list.visible = self._only.visible = bool(rows) and self._heat is None
+        self._list.visible = self._only.visible = bool(names) and self._heat is None
 
-    def _toggle(self, label: int) -> None:
+    def _toggle(self, number: int, _: Any) -> None:
+        """Hide or show the part of a button."""
         with self._lock:
-            self._hidden ^= {label}
-            self._show_parts()
+            if number < len(self._rows):  # the button may have gone since
+                self._hidden ^= {self._rows[number].name}
+                self._show_parts()
 
-    def _is_shown(self, label: int | None) -> bool:
-        """Whether a part is neither hidden nor left out for another. None: a group that is no part."""
-        if label is None or label not in self._rows or self._heat is not None:
+    def _is_shown(self, name: str) -> bool:
+        return name not in self._hidden and self._only.value in (ALL_PARTS, name)
+
+    def _group_is_shown(self, group: Group) -> bool:
+        """Whether the part of a group is neither hidden nor left out for another."""
+        if self.selected is not None or self._heat is not None:
             return True
-        return label not in self._hidden and self._only.value in (ALL_PARTS, self._rows[label].name)
+        return all(self._is_shown(row.name) for row in self._rows if row.label == group.label)
 
     def _show_parts(self) -> None:
         """Hide and show what is drawn, and say so on the buttons."""
         with self._lock, self._server.atomic():
             self._drawing.show(self._group_is_shown, self._original.value)
-            for label, (name, button) in self._buttons.items():
-                row, shown = self._rows[label], self._is_shown(label)
-                button.color = as_rgb(row.color) if shown else HIDDEN_COLOR
-                button.label = f"{name} {share_text(row)}" + ("" if shown else " (hidden)")
+            for number, button in enumerate(self._buttons):
+                button.visible = number < len(self._rows)
+                if button.visible:
+                    row = self._rows[number]
+                    shown = self._is_shown(row.name)
+                    button.color = as_rgb(row.color) if shown else HIDDEN_COLOR
+                    button.label = f"{row.name} {share_text(row)}" + ("" if shown else " (hidden)")
 
     # --- what is drawn ---
 
@@ -246,12 +252,9 @@ class Viewer:
         return part_groups(self.result.element_labels, len(self.result.part_names))
 
     def _redraw(self) -> None:
-        with self._lock:
-            self._drawing.draw(self._groups(), self._group_is_shown)
+        with self._lock, self._server.atomic():
+            self._drawing.draw(self._groups())
             self._show_parts()
-
-    def _group_is_shown(self, group: Group) -> bool:
-        return self._is_shown(group.label) and not self._original.value
 
     # --- files ---
 
@@ -332,7 +335,7 @@ class Viewer:
 
     def _click(self, event: Any) -> None:
         with self._lock:
-            hit = self._drawing.hit(event.ray_origin, event.ray_direction, lambda group: self._is_shown(group.label))
+            hit = self._drawing.hit(event.ray_origin, event.ray_direction, self._group_is_shown)
             if hit is not None:
                 self._select(hit)
 
