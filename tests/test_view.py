@@ -123,6 +123,14 @@ def test_viser_is_imported_by_nothing_else() -> None:
 # --- the page ---
 
 
+def wait(done: Callable[[], bool]) -> None:
+    """Until something holds on the server, or in the picture."""
+    end = time.monotonic() + TIMEOUT
+    while not done():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.2)
+
+
 class Site:
     """A page of the viewer, by what a person reads and clicks."""
 
@@ -146,13 +154,6 @@ class Site:
 
     def wait_text(self, text: str) -> None:
         self.page.wait_for(f"document.body.innerText.includes({text!r})")
-
-    def wait(self, done: Callable[[], bool]) -> None:
-        """Until something holds on the server, or in the picture."""
-        end = time.monotonic() + TIMEOUT
-        while not done():
-            assert time.monotonic() < end, "it never happened"
-            time.sleep(0.2)
 
     def picture(self, path: Path | None = None) -> NDArray[np.int64]:
         return self.page.screenshot(path).astype(np.int64)
@@ -219,7 +220,7 @@ def test_words_colours_clicks_and_downloads(
     # Typed words become colours.
     assert not any(count > 200 for count in counts(site.picture(tmp_path / "none.png"), PARTS).values())
     site.type("Parts", ", ".join(PARTS))
-    site.wait(lambda: all(count > 500 for count in counts(site.picture(), PARTS).values()))
+    wait(lambda: all(count > 500 for count in counts(site.picture(), PARTS).values()))
     first = site.picture(tmp_path / "parts.png")
     assert viewer.result == expected
     masks = seen(first, PARTS)
@@ -234,34 +235,34 @@ def test_words_colours_clicks_and_downloads(
         for y, x in rng.permutation(np.argwhere(inside))[:1]:
             before = viewer.selected
             site.page.click_at(float(x), float(y))
-            site.wait(lambda before=before: viewer.selected not in (None, before))
+            wait(lambda before=before: viewer.selected not in (None, before))
             assert expected.element_labels[viewer.selected.element] == label
             site.wait_text(f"{name}, ")
     site.wait_text("likely names: ")
-    site.wait(lambda: sum(counts(site.picture(), PARTS).values()) < 0.7 * sum(mask.sum() for mask in masks.values()))
+    wait(lambda: sum(counts(site.picture(), PARTS).values()) < 0.7 * sum(mask.sum() for mask in masks.values()))
     site.picture(tmp_path / "like.png")
     site.press("Clear")
-    site.wait(lambda: all(count > 500 for count in counts(site.picture(), PARTS).values()))
+    wait(lambda: all(count > 500 for count in counts(site.picture(), PARTS).values()))
 
     # Hidden parts go, and nothing else; one part alone; and all again.
     site.press("leg")
-    site.wait(lambda: counts(site.picture(), PARTS)["leg"] < 100)
+    wait(lambda: counts(site.picture(), PARTS)["leg"] < 100)
     hidden = seen(site.picture(tmp_path / "hidden.png"), PARTS)
     assert (hidden["back"] & masks["back"]).sum() > 0.98 * masks["back"].sum()
     site.press("leg")
-    site.wait(lambda: counts(site.picture(), PARTS)["leg"] > 500)
+    wait(lambda: counts(site.picture(), PARTS)["leg"] > 500)
     site.choose("Only", "back")
-    site.wait(lambda: counts(site.picture(), PARTS)["seat"] < 100)
+    wait(lambda: counts(site.picture(), PARTS)["seat"] < 100)
     assert counts(site.picture(), PARTS)["back"] > 500 and counts(site.picture(), PARTS)["leg"] < 100
     site.choose("Only", "all parts")
-    site.wait(lambda: all(count > 500 for count in counts(site.picture(), PARTS).values()))
+    wait(lambda: all(count > 500 for count in counts(site.picture(), PARTS).values()))
 
     # The download has the bytes of the command line; the summary also says how long things took.
     downloads = tmp_path / "downloads"
     browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
     site.press("Download results")
     archive = downloads / "chair-parts.zip"
-    site.wait(archive.is_file)
+    wait(archive.is_file)
     assert main(["segment", str(CHAIR), "--parts", ", ".join(PARTS), "-o", str(tmp_path / "out"), "-q"]) == 0
     with zipfile.ZipFile(archive) as files:
         assert sorted(files.namelist()) == sorted(os.listdir(tmp_path / "out"))
@@ -273,13 +274,13 @@ def test_words_colours_clicks_and_downloads(
 
     # One word is a heat map; no words, the plain shape; another file, its own labels.
     site.type("Parts", "leg")
-    site.wait(lambda: viewer.result is not None and viewer.result.part_names == ["leg"])
+    wait(lambda: viewer.result is not None and viewer.result.part_names == ["leg"])
     site.wait_text("heat in ")
-    site.wait(lambda: counts(site.picture(), PARTS)["back"] < 100)
+    wait(lambda: counts(site.picture(), PARTS)["back"] < 100)
     site.picture(tmp_path / "heat.png")
     site.choose("Shape", "octopus.ply")
     site.type("Parts", "head, tentacle")
-    site.wait(lambda: all(count > 500 for count in counts(site.picture(), ["head", "tentacle"]).values()))
+    wait(lambda: all(count > 500 for count in counts(site.picture(), ["head", "tentacle"]).values()))
     site.picture(tmp_path / "cloud.png")
     assert viewer.result == segmenter.segment(OCTOPUS, ["head", "tentacle"])
     check_console(site)
@@ -288,8 +289,8 @@ def test_words_colours_clicks_and_downloads(
 def test_on_a_phone(browser: Browser, viewer: Any, segmenter: Segmenter, tmp_path: Path) -> None:
     site = opened(browser, viewer, 390, 844, phone=True)
     site.type("Parts", ", ".join(PARTS))
-    site.wait(lambda: viewer.result == segmenter.segment(CHAIR, PARTS))
-    site.wait(lambda: all(count > 100 for count in counts(site.picture()[:420], PARTS).values()))
+    wait(lambda: viewer.result == segmenter.segment(CHAIR, PARTS))
+    wait(lambda: all(count > 100 for count in counts(site.picture()[:420], PARTS).values()))
     site.picture(tmp_path / "phone.png")
     left, _, width, _ = site.page.evaluate(
         f"(() => {{ const b = {INPUT.format(name='Parts')}.getBoundingClientRect(); "
@@ -299,7 +300,7 @@ def test_on_a_phone(browser: Browser, viewer: Any, segmenter: Segmenter, tmp_pat
     assert site.page.evaluate("document.documentElement.scrollWidth") <= 390
     y, x = np.argwhere(seen(site.picture()[:420], PARTS)["back"]).mean(axis=0)
     site.page.click_at(float(x), float(y))
-    site.wait(lambda: viewer.selected is not None)
+    wait(lambda: viewer.selected is not None)
     site.wait_text("back, 1 of 1")
     check_console(site)
 
@@ -310,17 +311,17 @@ def test_original_look_and_a_file_from_the_page(
     site = opened(browser, viewer, 1100, 500)
     site.type("Parts", "seat, leg")
     names = ["seat", "leg"]
-    site.wait(lambda: all(count > 500 for count in counts(site.picture(), names).values()))
+    wait(lambda: all(count > 500 for count in counts(site.picture(), names).values()))
     site.page.evaluate(INPUT.format(name="Original look") + ".click()")
-    site.wait(lambda: counts(site.picture(), names)["seat"] < 100)
+    wait(lambda: counts(site.picture(), names)["seat"] < 100)
     site.picture(tmp_path / "original.png")
     site.page.evaluate(INPUT.format(name="Original look") + ".click()")
-    site.wait(lambda: all(count > 500 for count in counts(site.picture(), names).values()))
+    wait(lambda: all(count > 500 for count in counts(site.picture(), names).values()))
     root = site.page.call("DOM.getDocument")["root"]["nodeId"]
     field = site.page.call("DOM.querySelector", nodeId=root, selector="input[type=file]")["nodeId"]
     lamp = EXAMPLES / "lamp.glb"
     site.page.call("DOM.setFileInputFiles", nodeId=field, files=[str(lamp)])
-    site.wait(lambda: viewer.result is not None and viewer.result.shape.name == "lamp.glb")
+    wait(lambda: viewer.result is not None and viewer.result.shape.name == "lamp.glb")
     assert np.array_equal(viewer.result.face_labels, segmenter.segment(lamp, names).face_labels)
     broken = tmp_path / "broken.glb"
     broken.write_bytes(b"glTF")
@@ -388,6 +389,12 @@ def test_a_result_in_a_notebook(segmenter: Segmenter) -> None:
     with view(result, segmenter) as viewer:
         assert viewer.result == result and viewer.result.settings == result.settings
         assert f'<iframe src="{viewer.address}"' in viewer._repr_html_()
+        viewer._none.value = 0.6  # as the slider sets it
+        expected = segmenter.segment(CHAIR, ["seat", "leg"], none=0.6, category="chair", seed=3)
+        assert not np.array_equal(expected.labels, result.labels)
+        wait(lambda: viewer.result == expected)
+        viewer._parts.value = "seat, leg, seat"  # what cannot be used is named, and the page goes on
+        wait(lambda: viewer.result is None and "&#x27;seat&#x27; is given twice" in viewer._status.content)
     with view([CHAIR, str(OCTOPUS)], segmenter) as viewer:
         assert viewer.result is None
 

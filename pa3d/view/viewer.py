@@ -18,7 +18,7 @@ import numpy as np
 
 from pa3d.errors import InputError
 from pa3d.names import split_names
-from pa3d.report import PartRow, part_rows, result_files, share_text, size_text, without_missing
+from pa3d.report import PartRow, not_found, part_rows, result_files, share_text, size_text, without_missing
 from pa3d.segment import DEFAULT_SAMPLE, Segmenter
 from pa3d.segmentation import Segmentation
 from pa3d.session import Heat, OpenShape
@@ -190,6 +190,8 @@ class Viewer:
             found = self.result.settings.get("up_found")
             self._drawing.set_up(found)
             text = f"{f'{len(names)} names' if len(names) > 1 else 'heat'} in {spent:.0f} ms"
+            if absent := not_found(part_rows(without_missing(self.result))):
+                text += f"<br>it does not seem to have: {escape(', '.join(absent))}"
         self._status.content = _small(f"{escape(size)}<br>{text}")
         self._list_parts()
         self._redraw()
@@ -343,9 +345,9 @@ class Viewer:
         """Show what is like a place, its part and its likely names; None shows the parts again."""
         with self._lock:
             self.selected = hit
-            self._describe()
             self._list_parts()
             self._redraw()
+            self._describe()
 
     def _describe(self) -> None:
         self._clear.visible = self.selected is not None
