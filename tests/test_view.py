@@ -32,6 +32,9 @@ CHAIR, OCTOPUS = EXAMPLES / "chair.glb", EXAMPLES / "octopus.ply"
 PARTS = ["seat", "back", "leg"]
 # Warnings of three.js: about viser, and about the emulated graphics card.
 KNOWN_WARNINGS = ("THREE.Clock", "KHR_parallel_shader_compile extension not supported")
+# What a browser sends to open a websocket.
+UPGRADE = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+UPGRADE |= {"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}
 LABEL = "[...document.querySelectorAll('label')].find((l) => l.innerText.trim() === {name!r})"
 # The input of the row that has a label.
 INPUT = "(() => {{ let e = " + LABEL + "; while (!e.querySelector('input')) e = e.parentElement; "
@@ -128,7 +131,7 @@ def wait(done: Callable[[], bool]) -> None:
     end = time.monotonic() + TIMEOUT
     while not done():
         assert time.monotonic() < end, "it never happened"
-        time.sleep(0.2)
+        time.sleep(0.5)
 
 
 class Site:
@@ -169,7 +172,7 @@ def hues(image: NDArray[np.int64]) -> NDArray[np.float64]:  # (H, W) of 0 to 1, 
 
 def seen(image: NDArray[np.int64], names: list[str]) -> dict[str, NDArray[np.bool_]]:
     """The pixels of each part: the hue does not depend on the light. Without the panel at the right."""
-    hue = hues(image[:, :760])
+    hue = hues(image[:, :560])
     colors = [colorsys.rgb_to_hsv(*(to_rgb([color])[0] / 255))[0] for color in part_colors(len(names))]
     apart = np.array([np.abs((hue - color + 0.5) % 1 - 0.5) for color in colors])
     return {name: apart[i] < 0.03 for i, name in enumerate(names)}
@@ -214,7 +217,7 @@ def check_console(site: Site) -> None:
 def test_words_colours_clicks_and_downloads(
     browser: Browser, viewer: Any, segmenter: Segmenter, tmp_path: Path
 ) -> None:
-    site = opened(browser, viewer, 1100, 500)
+    site = opened(browser, viewer, 900, 420)
     expected = segmenter.segment(CHAIR, PARTS)
 
     # Typed words become colours.
@@ -308,7 +311,7 @@ def test_on_a_phone(browser: Browser, viewer: Any, segmenter: Segmenter, tmp_pat
 def test_original_look_and_a_file_from_the_page(
     browser: Browser, viewer: Any, segmenter: Segmenter, tmp_path: Path
 ) -> None:
-    site = opened(browser, viewer, 1100, 500)
+    site = opened(browser, viewer, 900, 420)
     site.type("Parts", "seat, leg")
     names = ["seat", "leg"]
     wait(lambda: all(count > 500 for count in counts(site.picture(), names).values()))
@@ -338,10 +341,10 @@ def test_nothing_but_the_page_is_served(viewer: Any) -> None:
     address = urlsplit(viewer.address)
     assert address.hostname == "127.0.0.1"
 
-    def status(path: str) -> int:
+    def status(path: str, headers: dict[str, str] | None = None) -> int:
         connection = http.client.HTTPConnection("127.0.0.1", address.port, timeout=30)
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers=headers or {})
             return connection.getresponse().status
         finally:
             connection.close()
@@ -356,6 +359,8 @@ def test_nothing_but_the_page_is_served(viewer: Any) -> None:
         "/chair.glb",
     ):
         assert status(path) == 404, path
+    for origin, answer in (("https://example.org", 403), (viewer.address, 101), ("http://127.0.0.1.example.org", 403)):
+        assert status("/", {**UPGRADE, "Origin": origin}) == answer, origin
     addresses = {line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]}
     addresses |= {line.split()[1] for line in Path("/proc/net/tcp6").read_text().splitlines()[1:]}
     ours = {one.split(":")[0] for one in addresses if int(one.split(":")[1], 16) == address.port}

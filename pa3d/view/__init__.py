@@ -5,8 +5,9 @@
     from pa3d.view import view                       # in a notebook
     view(seg.segment("chair.glb", ["seat", "leg"]))
 
-viser serves the page and draws it. Its client is in its Python package, so the browser needs no network. scene.py says
-what is drawn, without viser; viewer.py has the page and what it does.
+viser serves the page and draws it. Its client is in its Python package, so the browser needs no network. viewer.py has
+the page and what it does, drawing.py the shape and the cameras, server.py the server, and scene.py what is drawn, without
+viser.
 """
 
 from __future__ import annotations

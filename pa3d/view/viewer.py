@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import tempfile
 import threading
@@ -26,8 +25,8 @@ from pa3d.shape import Shape
 from pa3d.text import EMBEDDED
 from pa3d.view.drawing import SIDES, Drawing
 from pa3d.view.scene import Group, Hit, as_rgb, heat_groups, part_groups
+from pa3d.view.server import HOST, start_server, stop_server
 
-HOST = "127.0.0.1"
 PORT = 8080
 KEPT_OPEN = 4  # shapes whose encoding is kept
 ALL_PARTS = "all parts"
@@ -37,14 +36,6 @@ NOT_UPLOADED = (".usd", ".usda", ".usdc", ".usdz")
 HIDDEN_COLOR = (222, 226, 230)
 
 Source = Path | Shape
-
-
-def _import_viser() -> Any:
-    try:
-        import viser
-    except ImportError as error:
-        raise InputError("the viewer needs viser, which is not installed: pip install 'pa3d[view]'") from error
-    return viser
 
 
 class Viewer:
@@ -74,7 +65,6 @@ class Viewer:
         The others are as in Segmenter.segment, and columns as in pa3d.io.load.
         Raises InputError if viser is not installed, or the first source cannot be read.
         """
-        viser = _import_viser()
         self._segmenter = segmenter
         self._load_options: dict[str, Any] = {"up": None if up == "auto" else up, "nan": "skip", "columns": columns}
         self._open_options: dict[str, Any] = {"sample": sample, "up": "auto" if up == "auto" else None, "seed": seed}
@@ -96,9 +86,7 @@ class Viewer:
         self._rows: list[PartRow] = []  # the parts that the shape has
         self._buttons: list[Any] = []  # of the rows; there may be more, which are not seen
         self._stopped = threading.Event()
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints its address, which is for the caller to do
-            self._server = viser.ViserServer(host=HOST, port=port, label="pa3d", verbose=False)
-        self._server.request_share_url = lambda *_, **__: None  # nothing leaves this machine
+        self._server = start_server(port)
         self._drawing = Drawing(self._server, self._click)
         self.address = f"http://{HOST}:{self._server.get_port()}"
         self._make_page(", ".join(parts), category or "", none or 0.0)
@@ -119,8 +107,7 @@ class Viewer:
         """Stop the server and remove what was uploaded."""
         if not self._stopped.is_set():
             self._stopped.set()
-            with contextlib.redirect_stdout(io.StringIO()):  # it says that it stops
-                self._server.stop()
+            stop_server(self._server)
             self._uploads.cleanup()
 
     def _repr_html_(self) -> str:
