@@ -6,8 +6,8 @@
     view(seg.segment("chair.glb", ["seat", "leg"]))
 
 viser serves the page and draws it. Its client is in its Python package, so the browser needs no network. viewer.py has
-the page and what it does, drawing.py the shape and the cameras, server.py the server, and scene.py what is drawn, without
-viser.
+the page and what it does, drawing.py the shape and the cameras, server.py the server. scene.py says what is drawn and
+knows nothing of viser.
 """
 
 from __future__ import annotations

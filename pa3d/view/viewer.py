@@ -198,7 +198,7 @@ class Viewer:
             if self._only.value not in options:
                 self._only.value = ALL_PARTS
             self._only.options = options
-        self._list.visible = self._only.visible = bool(names) and self._heat is None
+        self._list.visible = self._only.visible = bool(names) and self._heat is None and self.selected is None
 
     def _toggle(self, number: int, _: Any) -> None:
         """Hide or show the part of a button."""
