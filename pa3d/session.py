@@ -321,6 +321,19 @@ class OpenShape:
         feature = self._interpolate(frame, point, frame.features.features)[0]
         return feature / max(float(np.linalg.norm(feature)), 1e-12)
 
+    def likely_names(
+        self, position: ArrayLike, words: Sequence[str], count: int = 5
+    ) -> list[tuple[str, float]]:  # (3,)
+        """The words that fit the place at a position best, with the probability of each against none of them.
+
+        words: the embedded text encoder must be able to read them. count: how many to return, the best first.
+        """
+        vectors = self._model.embed_words(list(words))
+        place = replace(self.features, features=self.features_at(position)[None])
+        logits = self._model.patch_logits(place, vectors)[0]
+        best = np.argsort(-logits, kind="stable")[:count]
+        return [(words[i], float(1 / (1 + np.exp(-logits[i])))) for i in best]
+
     def _interpolate(self, frame: Frame, points: Floats, values: Floats) -> Floats:  # (N, 3), (G, C) -> (N, C)
         from pa3d.ops import interpolate
 

@@ -98,12 +98,12 @@ class Browser:
 
 
 class Page:
-    """A tab that shows a file."""
+    """A tab that shows a file, or the page at a URL."""
 
     def __init__(
         self,
         browser: Browser,
-        file: Path,
+        file: Path | str,
         width: int,
         height: int,
         *,
@@ -120,7 +120,9 @@ class Page:
         self.call("Emulation.setTouchEmulationEnabled", enabled=phone)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
-        self.call("Page.navigate", url=file.absolute().as_uri())
+        url = file if isinstance(file, str) else file.absolute().as_uri()
+        self._own = url if isinstance(file, str) else "file:"
+        self.call("Page.navigate", url=url)
         self.wait_for(f"document.readyState === 'complete' && {ready}")
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
@@ -200,6 +202,6 @@ class Page:
                 out.append(str(parameters["args"]))
             elif kind == "Network.requestWillBeSent":
                 url = parameters["request"]["url"]
-                if not url.startswith(("file:", "data:", "blob:", "about:")):
+                if not url.startswith((self._own, "data:", "blob:", "about:")):
                     out.append(f"a request to {url}")
         return out

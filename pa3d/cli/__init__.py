@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 # pa3d.cli.
 COMMANDS = (
     "segment",
+    "view",
     "keypoints",
     "render",
     "profile",

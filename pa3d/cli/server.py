@@ -18,8 +18,8 @@ from tempfile import TemporaryDirectory
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
-from pa3d.cli.options import SEPARATORS
 from pa3d.errors import InputError
+from pa3d.names import split_names
 
 if TYPE_CHECKING:
     from pa3d.segment import Segmenter
@@ -354,7 +354,7 @@ def _refuse_constant(name: str) -> None:
 
 def _names(parts: Any) -> list[str]:
     if isinstance(parts, str):
-        parts = [name for raw in SEPARATORS.split(parts) if (name := raw.strip())]
+        parts = split_names(parts)
     if not isinstance(parts, list) or not parts or not all(isinstance(part, str) for part in parts):
         raise RequestError(400, 'parts: expected a list of names such as ["seat", "back"]')
     if len(parts) > 1000:

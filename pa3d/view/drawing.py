@@ -1,0 +1,137 @@
+"""The shape on the page of the viewer: viser's scene and its cameras.
+
+The shape is drawn with radius 1 around zero, in its own axes, because viser's cameras and lights are made for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pa3d.shape import Shape, compacted
+from pa3d.view.scene import POINT_REACH, Group, Hit, enclosing_sphere, original_glb, place_under
+
+FIELD_OF_VIEW = float(np.radians(40))
+# Up and front of each up axis: front is where the nose of a shape points, as in glTF and in Blender.
+AXES = {"x": ((1, 0, 0), (0, 0, 1)), "y": ((0, 1, 0), (0, 0, 1)), "z": ((0, 0, 1), (0, -1, 0))}
+SIDES = ("front", "side", "back", "top")
+PHONE = 0.8  # width by height: below it the panel covers the lower half of the page
+
+
+class Drawing:
+    """What the pages of a server show of one shape.
+
+    groups: what was drawn last.
+    """
+
+    def __init__(self, server: Any, clicked: Callable[[Any], None]) -> None:
+        """clicked: is called with viser's event for a click on what is drawn; see `hit`."""
+        self._server, self._clicked = server, clicked
+        self._nodes: list[Any] = []
+        self.groups: list[Group] = []
+        server.scene.world_axes.visible = False
+        server.initial_camera.fov = FIELD_OF_VIEW
+        server.scene.on_click()(self._scene_clicked)
+
+    def set_shape(self, shape: Shape) -> None:
+        """Show another shape, as its file shows it, and turn the cameras to it; `draw` then draws its groups."""
+        self.shape = shape
+        self._center, self._radius = enclosing_sphere(shape)
+        self._points = ((shape.points - self._center) / self._radius).astype(np.float32)
+        self._point_size = 0.5 / len(shape.points) ** 0.5
+        self._draw_original()
+        self.set_up(None)
+        for client in self._server.get_clients().values():
+            self.look(client)
+
+    def draw(self, groups: Sequence[Group]) -> None:
+        """Draw groups in the place of the earlier ones; `show` then shows them."""
+        shape, scene, missing = self.shape, self._server.scene, self.shape.missing()
+        earlier, self._nodes, self.groups = self._nodes, [], list(groups)
+        with self._server.atomic():
+            for i, group in enumerate(groups):
+                name = f"/parts/{i}"  # a node replaces an earlier one of its name
+                if shape.faces is None:
+                    elements = group.elements if missing is None else group.elements[~missing[group.elements]]
+                    colors = np.tile(np.array(group.color, np.uint8), (len(elements), 1))
+                    node = scene.add_point_cloud(
+                        name, self._points[elements], colors, point_size=self._point_size, point_shape="circle",
+                        visible=False,
+                    )  # fmt: skip
+                else:
+                    used, faces = compacted(self._points, shape.faces[group.elements])
+                    node = scene.add_mesh_simple(
+                        name, self._points[used], faces, color=group.color, flat_shading=True, side="double",
+                        cast_shadow=False, receive_shadow=False, visible=False,
+                    )  # fmt: skip
+                    node.on_click(self._clicked)
+                self._nodes.append(node)
+            for node in earlier[len(groups) :]:
+                node.remove()
+
+    def show(self, is_shown: Callable[[Group], bool], original: bool) -> None:
+        """Show the file as it is, or those of the groups."""
+        for group, node in zip(self.groups, self._nodes, strict=True):
+            node.visible = is_shown(group) and not original
+        self._original.visible = original
+
+    def hit(
+        self, ray_origin: Sequence[float], ray_direction: Sequence[float], is_shown: Callable[[Group], bool]
+    ) -> Hit | None:
+        """The face or point of a shown group under a click; the ray is that of the page."""
+        shape = self.shape
+        shown = np.zeros(len(shape.points if shape.faces is None else shape.faces), bool)
+        for group in self.groups:
+            shown[group.elements] |= is_shown(group)
+        origin = np.asarray(ray_origin, np.float64) * self._radius + self._center
+        direction = np.asarray(ray_direction, np.float64)
+        return place_under(shape, shown, origin, direction / np.linalg.norm(direction), POINT_REACH * self._radius)
+
+    def set_up(self, up: Sequence[float] | None) -> None:
+        """Which direction is up on the page; None: the up axis of the shape."""
+        self._server.scene.set_up_direction(tuple(float(v) for v in (self._up() if up is None else up)))
+
+    def look(self, client: Any, side: str | None = None) -> None:
+        """Turn the camera of a page to one of SIDES, or to where a shape is seen first."""
+        up, front = self._up(), np.array(AXES[self.shape.up[-1]][1], np.float64)
+        right = np.cross(up, front)
+        sides = {"front": front, "side": right, "back": -front, "top": up + 0.01 * front}
+        direction = front + 0.5 * right + 0.4 * up if side is None else sides[side]
+        aspect = client.camera.aspect
+        distance = 1.05 / np.sin(np.arctan(np.tan(FIELD_OF_VIEW / 2) * min(1.0, aspect)))
+        target = -0.2 * distance * np.tan(FIELD_OF_VIEW) * up if aspect < PHONE and side != "top" else np.zeros(3)
+        with client.atomic():
+            client.camera.fov = FIELD_OF_VIEW
+            client.camera.up_direction = up
+            client.camera.position = direction / np.linalg.norm(direction) * distance + target
+            client.camera.look_at = target
+
+    def _scene_clicked(self, event: Any) -> None:
+        # viser has no clicks on the points of a cloud, and clicks on the scene do not come from a touch screen.
+        if self.shape.faces is None:
+            self._clicked(event)
+
+    def _up(self) -> NDArray[np.float64]:  # (3,)
+        up = self.shape.up
+        return np.array(AXES[up[-1]][0], np.float64) * (-1 if up[0] == "-" else 1)
+
+    def _draw_original(self) -> None:
+        shape, scene, missing = self.shape, self._server.scene, self.shape.missing()
+        glb = original_glb(shape)
+        if glb is not None:
+            place = -(self._center + shape.origin) / self._radius
+            self._original = scene.add_glb("/original", glb, scale=1 / self._radius, position=place, visible=False)
+        elif shape.faces is None:
+            seen = slice(None) if missing is None else ~missing
+            colors = np.full((len(shape.points), 3), 120, np.uint8) if shape.colors is None else shape.colors
+            self._original = scene.add_point_cloud(
+                "/original", self._points[seen], colors[seen], point_size=self._point_size, visible=False
+            )
+        else:
+            import trimesh
+
+            mesh = trimesh.Trimesh(self._points, shape.faces, vertex_colors=shape.colors, process=False)
+            self._original = scene.add_mesh_trimesh("/original", mesh, visible=False)
