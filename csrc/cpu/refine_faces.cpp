@@ -15,7 +15,7 @@ namespace {
 constexpr float kConcave = 0.1f;        // radians
 constexpr float kConvex = 5;            // radians
 constexpr int64_t kMostCounts = 4;      // counts of all places that the sorting of edges keeps
-constexpr int64_t kAreaChunk = 65'536;  // faces whose areas are added before they are added to the total
+constexpr int64_t kFaceChunk = 65'536;  // faces that are summed up before their sum is added to the total
 
 // Three floats and one more, for the compiler's vector operations.
 typedef float Vec __attribute__((vector_size(16)));
@@ -29,16 +29,29 @@ inline Vec cross(Vec a, Vec b) {
 }
 inline float length(Vec a) { return std::sqrt(dot(a, a)); }
 
-// The points, moved and scaled into a cube from -1 to 1, so that products of differences are in the range of floats.
-// Nothing here depends on units.
-Buffer<Vec> in_cube(const float* points, int64_t n, int threads) {
-  float low[3], high[3];
-  for (int a = 0; a < 3; ++a) low[a] = high[a] = points[a];
-  for (int64_t i = 1; i < n; ++i)
-    for (int a = 0; a < 3; ++a) {
-      low[a] = std::min(low[a], points[3 * i + a]);
-      high[a] = std::max(high[a], points[3 * i + a]);
+// The points, moved and scaled so that the faces are in a cube from -1 to 1, and products of differences are in the
+// range of floats. Nothing here depends on units, or on points that no face uses.
+Buffer<Vec> in_cube(const RefineInput& in, int threads) {
+  struct Box {
+    float low[3] = {INFINITY, INFINITY, INFINITY}, high[3] = {-INFINITY, -INFINITY, -INFINITY};
+    void add(const float* p, const float* q) {
+      for (int a = 0; a < 3; ++a) low[a] = std::min(low[a], p[a]), high[a] = std::max(high[a], q[a]);
     }
+  };
+  const float* const points = in.points;
+  const int64_t n = in.n, chunks = (in.n_faces + kFaceChunk - 1) / kFaceChunk;
+  std::vector<Box> boxes(chunks);
+  parallel_for(chunks, 1, threads, [&](int64_t first, int64_t last) {
+    for (int64_t c = first; c < last; ++c) {
+      Box box;
+      for (int64_t i = 3 * c * kFaceChunk; i < 3 * std::min(in.n_faces, (c + 1) * kFaceChunk); ++i)
+        box.add(points + 3 * int64_t{in.faces[i]}, points + 3 * int64_t{in.faces[i]});
+      boxes[c] = box;
+    }
+  });
+  Box whole;
+  for (const Box& box : boxes) whole.add(box.low, box.high);
+  const float *const low = whole.low, *const high = whole.high;
   double extent = 0, middle[3];
   for (int a = 0; a < 3; ++a) {
     extent = std::max(extent, static_cast<double>(high[a]) - low[a]);
@@ -106,11 +119,11 @@ std::vector<std::array<double, N>> component_sums(const std::vector<int32_t>& co
     int32_t component;
     std::array<double, N> sum;
   };
-  const int64_t m = static_cast<int64_t>(component.size()), chunks = (m + kAreaChunk - 1) / kAreaChunk;
+  const int64_t m = static_cast<int64_t>(component.size()), chunks = (m + kFaceChunk - 1) / kFaceChunk;
   std::vector<std::vector<Run>> runs(chunks);
   parallel_for(chunks, 1, threads, [&](int64_t first, int64_t last) {
     for (int64_t c = first; c < last; ++c) {
-      const int64_t begin = c * kAreaChunk, end = std::min(m, begin + kAreaChunk);
+      const int64_t begin = c * kFaceChunk, end = std::min(m, begin + kFaceChunk);
       for (int64_t f = begin; f < end;) {
         const int32_t own = component[f];
         double sum[N] = {};
@@ -294,7 +307,7 @@ class PairBatch {
 Graph face_graph(const RefineInput& in, int threads, std::vector<int32_t>& node, bool borders) {
   Surface s;
   const int64_t m = s.count = in.n_faces;
-  const Buffer<Vec> point = in_cube(in.points, in.n, threads);
+  const Buffer<Vec> point = in_cube(in, threads);
   {
     const std::vector<int32_t> place = first_of_place(in.points, in.n, threads);
     s.corner.resize_uninitialized(3 * m);
