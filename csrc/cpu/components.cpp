@@ -14,7 +14,7 @@ constexpr int64_t kNeighbors = 9;  // a place is the nearest to itself
 
 void join_faces(const float* points, int64_t n, const int32_t* faces, int64_t n_faces, const int32_t* labels,
                 int threads, Forest& forest) {
-  const std::vector<int32_t> place = first_of_place(points, n, threads);
+  const Scratch<int32_t> place = first_of_place(points, n, threads);
   std::vector<int32_t> order(n_faces);
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return labels[a] < labels[b]; });

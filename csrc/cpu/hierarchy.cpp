@@ -180,6 +180,7 @@ std::vector<int32_t> leaves_of(const Levels& levels, const std::vector<int32_t>&
 
 Hierarchy merge_regions(const HierarchyInput& in, int threads) {
   const SharedTeam team(threads);
+  const ScratchScope scratch;
   const RefineInput shape{in.points, in.n, in.faces, in.n_faces};
   const int64_t rows = in.faces ? in.n_faces : in.n;
   std::vector<int32_t> node;

@@ -26,9 +26,10 @@ uint32_t hash_of(const float* p) {
 
 }  // namespace
 
-std::vector<int32_t> first_of_place(const float* points, int64_t n, int threads) {
-  std::vector<int32_t> place(n);
-  std::vector<uint32_t> hash(n);
+Scratch<int32_t> first_of_place(const float* points, int64_t n, int threads) {
+  Scratch<int32_t> place;
+  Scratch<uint32_t> hash;
+  place.resize_uninitialized(n), hash.resize_uninitialized(n);
   parallel_for(n, kGrain, threads, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) hash[i] = hash_of(points + 3 * i);
   });
@@ -47,7 +48,7 @@ std::vector<int32_t> first_of_place(const float* points, int64_t n, int threads)
       while (slots < 2 * count) slots *= 2;
       // The low bits choose the part, so the others choose the slot.
       const auto slot_of = [&](int64_t i) { return static_cast<int64_t>(hash[i] >> 3) & (slots - 1); };
-      std::vector<int32_t> slot(slots, -1);
+      Scratch<int32_t> slot(slots, -1);
       for (int64_t i = 0; i < n; ++i) {
         if (i + kAhead < n) __builtin_prefetch(&slot[slot_of(i + kAhead)]);
         if (!is_mine(i)) continue;
@@ -67,7 +68,8 @@ std::vector<int32_t> first_of_place(const float* points, int64_t n, int threads)
 
 Places distinct_places(const float* points, int64_t n, int threads) {
   Places out;
-  out.of = first_of_place(points, n, threads);
+  const Scratch<int32_t> first = first_of_place(points, n, threads);
+  out.of.assign(first.begin(), first.end());
   for (int64_t i = 0; i < n; ++i) {
     if (out.of[i] == i) {
       out.of[i] = static_cast<int32_t>(out.first.size());

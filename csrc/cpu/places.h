@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <vector>
 
+#include "scratch.h"
+
 namespace pa3d {
 
 // place (n): the first of points (n, 3) with the same coordinates; 0 and -0 are the same. n < 2^31, finite coordinates.
-std::vector<int32_t> first_of_place(const float* points, int64_t n, int threads);
+Scratch<int32_t> first_of_place(const float* points, int64_t n, int threads);
 
 // The distinct places of a cloud, in the order of their first points.
 struct Places {

@@ -12,13 +12,14 @@ namespace pa3d {
 namespace {
 
 // table (nodes, k): the mean over the rows of scores (rows, k) of each node of log(score + 0.01).
-std::vector<float> unaries(const float* scores, int64_t rows, int64_t k, const std::vector<int32_t>& node,
-                           int64_t nodes, int threads) {
-  std::vector<float> all(rows * k);
+Scratch<float> unaries(const float* scores, int64_t rows, int64_t k, const std::vector<int32_t>& node, int64_t nodes,
+                       int threads) {
+  Scratch<float> all;
+  all.resize_uninitialized(rows * k);
   parallel_for(rows, kRowsPerTask, threads,
                [&](int64_t begin, int64_t end) { log_scores(scores + begin * k, (end - begin) * k, &all[begin * k]); });
   if (node.empty()) return all;
-  std::vector<float> table(nodes * k, 0.0f), count(nodes, 0.0f);
+  Scratch<float> table(nodes * k), count(nodes);
   for (int32_t own : node) count[own] += 1;
   for (int64_t i = 0; i < rows; ++i) {
     const float part = 1 / count[node[i]];
@@ -31,10 +32,11 @@ std::vector<float> unaries(const float* scores, int64_t rows, int64_t k, const s
 
 void refine(const RefineInput& in, float* scores, int64_t num_parts, int threads) {
   const SharedTeam team(threads);
+  const ScratchScope scratch;
   std::vector<int32_t> node;  // of every face or point; empty where each is its own
   Graph graph = in.faces ? face_graph(in, threads, node) : point_graph(in, threads, node);
   const int64_t rows = in.faces ? in.n_faces : in.n, k = num_parts;
-  std::vector<float> table = unaries(scores, rows, k, node, graph.size(), threads);
+  Scratch<float> table = unaries(scores, rows, k, node, graph.size(), threads);
   if (in.piece) graph = with_pieces(graph, in, node, table, k);
   solve(make_levels(std::move(graph), threads), table.data(), k, threads);
   parallel_for(rows, kRowsPerTask, threads, [&](int64_t begin, int64_t end) {

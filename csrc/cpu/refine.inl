@@ -142,7 +142,7 @@ struct Columns {
   // A row for every node. Of types with vectors in them no function of a header is used, because the linker would
   // merge those of all instruction sets.
   struct Rows {
-    Buffer<float> memory;
+    Scratch<float> memory;
     void resize(int64_t n) { memory.resize_uninitialized(n * B); }
     Row* data() { return reinterpret_cast<Row*>(memory.data()); }
     Row& operator[](int64_t i) { return data()[i]; }
@@ -178,8 +178,8 @@ struct Columns {
   // One level: its equations (D + L) x = D u, and memory for one cycle.
   struct Level {
     const Graph* g;
-    const Groups* groups;   // null on the coarsest
-    Buffer<float> inverse;  // of the diagonal
+    const Groups* groups;    // null on the coarsest
+    Scratch<float> inverse;  // of the diagonal
     Rows u, right, z;
 
     int64_t size() const { return g->size(); }

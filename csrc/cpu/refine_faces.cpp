@@ -31,7 +31,7 @@ inline float length(Vec a) { return std::sqrt(dot(a, a)); }
 
 // The points, moved and scaled so that the faces are in a cube from -1 to 1, and products of differences are in the
 // range of floats. Nothing here depends on units, or on points that no face uses.
-Buffer<Vec> in_cube(const RefineInput& in, int threads) {
+Scratch<Vec> in_cube(const RefineInput& in, int threads) {
   struct Box {
     float low[3] = {INFINITY, INFINITY, INFINITY}, high[3] = {-INFINITY, -INFINITY, -INFINITY};
     void add(const float* p, const float* q) {
@@ -58,7 +58,7 @@ Buffer<Vec> in_cube(const RefineInput& in, int threads) {
     middle[a] = (static_cast<double>(high[a]) + low[a]) / 2;
   }
   const double scale = extent > 0 ? 2 / extent : 1;
-  Buffer<Vec> out;
+  Scratch<Vec> out;
   out.resize_uninitialized(n);
   parallel_for(n, kRowsPerTask, threads, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
@@ -73,7 +73,8 @@ Buffer<Vec> in_cube(const RefineInput& in, int threads) {
 // Sets that several threads join. The root of a set is its smallest member, in whatever order they are joined.
 class SharedForest {
  public:
-  explicit SharedForest(int64_t n) : up_(n) {
+  explicit SharedForest(int64_t n) {
+    up_.resize_uninitialized(n);
     for (int64_t i = 0; i < n; ++i) up_[i] = static_cast<int32_t>(i);
   }
   int32_t root(int32_t i) {
@@ -98,28 +99,28 @@ class SharedForest {
   }
 
  private:
-  std::vector<int32_t> up_;
+  Scratch<int32_t> up_;
 };
 
 struct Surface {
-  int64_t count;           // of faces
-  Buffer<int32_t> corner;  // (count, 3) places
-  Buffer<Vec> normal;      // with 1, or -1 where the component is inside out, as the fourth number
-  Buffer<Vec> centroid;
-  Buffer<float> area;
+  int64_t count;            // of faces
+  Scratch<int32_t> corner;  // (count, 3) places
+  Scratch<Vec> normal;      // with 1, or -1 where the component is inside out, as the fourth number
+  Scratch<Vec> centroid;
+  Scratch<float> area;
 };
 
 // Sums over the faces of each of `num` components of what value(f, sum) adds to N numbers. They do not depend on the
 // threads.
 template <int N, class Value>
-std::vector<std::array<double, N>> component_sums(const std::vector<int32_t>& component, int32_t num, int threads,
+std::vector<std::array<double, N>> component_sums(const Scratch<int32_t>& component, int32_t num, int threads,
                                                   const Value& value) {
   // Faces of a component mostly follow each other, so each chunk has few runs.
   struct Run {
     int32_t component;
     std::array<double, N> sum;
   };
-  const int64_t m = static_cast<int64_t>(component.size()), chunks = (m + kFaceChunk - 1) / kFaceChunk;
+  const int64_t m = component.size(), chunks = (m + kFaceChunk - 1) / kFaceChunk;
   std::vector<std::vector<Run>> runs(chunks);
   parallel_for(chunks, 1, threads, [&](int64_t first, int64_t last) {
     for (int64_t c = first; c < last; ++c) {
@@ -149,7 +150,8 @@ void orient(Surface& s, int64_t n, int threads) {
     for (int64_t f = begin; f < end; ++f)
       for (int e = 1; e < 3; ++e) forest.join(s.corner[3 * f], s.corner[3 * f + e]);
   });
-  std::vector<int32_t> number(n, -1), component(m);
+  Scratch<int32_t> number(n, -1), component;
+  component.resize_uninitialized(m);
   int32_t num = 0;
   for (int64_t f = 0; f < m; ++f) {
     int32_t& own = number[forest.root(s.corner[3 * f])];
@@ -183,9 +185,9 @@ inline int32_t after(int32_t corner) { return corner % 3 == 2 ? corner - 2 : cor
 
 // The edges of all faces.
 struct Edges {
-  std::vector<int32_t> twin;   // of every face: the first with the same places, which is itself for most
-  Buffer<int32_t> next;        // of every corner: the same edge in the next face that has it, -1 for none
-  Buffer<uint8_t> has_before;  // of every corner: whether it is the next of another
+  Scratch<int32_t> twin;        // of every face: the first with the same places, which is itself for most
+  Scratch<int32_t> next;        // of every corner: the same edge in the next face that has it, -1 for none
+  Scratch<uint8_t> has_before;  // of every corner: whether it is the next of another
 };
 
 Edges find_edges(const Surface& s, int64_t n, int threads) {
@@ -196,7 +198,8 @@ Edges find_edges(const Surface& s, int64_t n, int threads) {
   const int32_t* const place = s.corner.data();
   // Sorted by the lower place, then by the higher one, in the order of the faces.
   const Chunks chunks(m, std::clamp<int64_t>(resolve_threads(threads), 1, kMostCounts), 1);
-  std::vector<std::vector<int32_t>> fill(chunks.count, std::vector<int32_t>(n, 0));
+  std::vector<Scratch<int32_t>> fill(chunks.count);
+  for (Scratch<int32_t>& counts : fill) counts.resize(n);
   const auto each_edge = [&](int64_t chunk, const auto& body) {
     for (int64_t c = 3 * chunks.begin(chunk); c < 3 * chunks.end(chunk); ++c) {
       const int32_t own = static_cast<int32_t>(c), a = place[own], b = place[after(own)];
@@ -206,21 +209,22 @@ Edges find_edges(const Surface& s, int64_t n, int threads) {
   parallel_for(chunks.count, 1, threads, [&](int64_t first, int64_t last) {
     for (int64_t c = first; c < last; ++c) each_edge(c, [&](int32_t, int32_t low, int32_t) { ++fill[c][low]; });
   });
-  std::vector<int32_t> begin(n + 1);
+  Scratch<int32_t> begin;
+  begin.resize_uninitialized(n + 1);
   int32_t total = 0;
   for (int64_t v = 0; v < n; ++v) {
     begin[v] = total;
-    for (std::vector<int32_t>& counts : fill) total += std::exchange(counts[v], total);
+    for (Scratch<int32_t>& counts : fill) total += std::exchange(counts[v], total);
   }
   begin[n] = total;
-  Buffer<Half> half;
+  Scratch<Half> half;
   half.resize_uninitialized(total);
   parallel_for(chunks.count, 1, threads, [&](int64_t first, int64_t last) {
     for (int64_t c = first; c < last; ++c)
       each_edge(c, [&](int32_t corner, int32_t low, int32_t high) { half[fill[c][low]++] = {high, corner}; });
   });
   Edges out;
-  out.twin.resize(m);
+  out.twin.resize_uninitialized(m);
   for (int64_t f = 0; f < m; ++f) out.twin[f] = static_cast<int32_t>(f);
   parallel_for(n, kRowsPerTask, threads, [&](int64_t from, int64_t to) {
     for (int64_t v = from; v < to; ++v) {
@@ -307,9 +311,9 @@ class PairBatch {
 Graph face_graph(const RefineInput& in, int threads, std::vector<int32_t>& node, bool borders) {
   Surface s;
   const int64_t m = s.count = in.n_faces;
-  const Buffer<Vec> point = in_cube(in, threads);
+  const Scratch<Vec> point = in_cube(in, threads);
   {
-    const std::vector<int32_t> place = first_of_place(in.points, in.n, threads);
+    const Scratch<int32_t> place = first_of_place(in.points, in.n, threads);
     s.corner.resize_uninitialized(3 * m);
     s.normal.resize_uninitialized(m);
     s.centroid.resize_uninitialized(m);
@@ -343,7 +347,8 @@ Graph face_graph(const RefineInput& in, int threads, std::vector<int32_t>& node,
   const bool twins = nodes < m;
   if (twins) node.resize(m);
   int32_t count = 0, neighbors = 0;
-  std::vector<int32_t> begin(m);
+  Scratch<int32_t> begin;
+  begin.resize_uninitialized(m);
   for (int64_t f = 0; f < m; ++f) {
     if (twins) node[f] = edges.twin[f] == f ? count : node[edges.twin[f]];
     if (edges.twin[f] != f) continue;

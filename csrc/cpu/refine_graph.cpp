@@ -138,7 +138,7 @@ Graph point_graph(const RefineInput& in, int threads, std::vector<int32_t>& node
   return graph;
 }
 
-Graph with_pieces(const Graph& g, const RefineInput& in, const std::vector<int32_t>& node, std::vector<float>& table,
+Graph with_pieces(const Graph& g, const RefineInput& in, const std::vector<int32_t>& node, Scratch<float>& table,
                   int64_t num_parts) {
   const int64_t m = g.size(), rows = in.faces ? in.n_faces : in.n;
   std::vector<float> area(g.area.data(), g.area.data() + m);
@@ -160,7 +160,9 @@ Graph with_pieces(const Graph& g, const RefineInput& in, const std::vector<int32
     total[p] += a;
     if (in.bond[p] > 0) pairs.push_back({own, static_cast<int32_t>(m + p), in.bond[p] * a});
   }
-  table.resize((m + in.num_pieces) * num_parts, 0.0f);
+  Scratch<float> larger((m + in.num_pieces) * num_parts);
+  std::copy(table.begin(), table.end(), larger.begin());
+  table = std::move(larger);
   for (int64_t p = 0; p < in.num_pieces; ++p) {
     const float weight = in.weight ? in.weight[p] : 0.0f;
     area.push_back(static_cast<float>(std::max(weight * total[p], 1e-6)));

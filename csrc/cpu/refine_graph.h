@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "buffer.h"
 #include "refine.h"
+#include "scratch.h"
 
 namespace pa3d {
 
@@ -13,12 +13,12 @@ constexpr int64_t kRowsPerTask = 2048;
 
 // A symmetric weighted graph: the neighbours of node i are next[begin[i] .. begin[i + 1]).
 struct Graph {
-  Buffer<float> area;  // the weight of a node's own value
-  Buffer<int32_t> begin;
-  Buffer<int32_t> next;
-  Buffer<float> weight;
+  Scratch<float> area;  // the weight of a node's own value
+  Scratch<int32_t> begin;
+  Scratch<int32_t> next;
+  Scratch<float> weight;
   // If asked for: the length of each border in roots of the area, and 1 - exp(-angle max(1, ...) / sigma).
-  Buffer<float> length, crease;
+  Scratch<float> length, crease;
   int64_t size() const { return area.size(); }
 };
 
@@ -31,13 +31,13 @@ Graph face_graph(const RefineInput& in, int threads, std::vector<int32_t>& node,
 Graph point_graph(const RefineInput& in, int threads, std::vector<int32_t>& node, bool borders = false);
 
 // Adds a node for every piece to the graph, and the rows of their evidence to table (nodes, num_parts).
-Graph with_pieces(const Graph& g, const RefineInput& in, const std::vector<int32_t>& node, std::vector<float>& table,
+Graph with_pieces(const Graph& g, const RefineInput& in, const std::vector<int32_t>& node, Scratch<float>& table,
                   int64_t num_parts);
 
 // Graphs of groups of nodes, groups of groups, and so on.
 struct Groups {
-  std::vector<int32_t> of;             // of every node, its group: a node of the next level
-  std::vector<int32_t> begin, member;  // the members of group c are member[begin[c] .. begin[c + 1])
+  Scratch<int32_t> of;             // of every node, its group: a node of the next level
+  Scratch<int32_t> begin, member;  // the members of group c are member[begin[c] .. begin[c + 1])
 };
 struct Levels {
   std::vector<Graph> graph;    // the finest first

@@ -62,7 +62,7 @@ int32_t group_block(const Graph& g, int64_t first, int64_t last, int32_t* coarse
     coarse[i] = count++;
   }
   // Numbered anew, in the order of their first nodes, so that neighbours are near in memory.
-  std::vector<int32_t> number(count, -1);
+  Scratch<int32_t> number(count, -1);
   int32_t used = 0;
   for (int64_t i = first; i < last; ++i) {
     int32_t& own = number[coarse[i]];
@@ -73,9 +73,9 @@ int32_t group_block(const Graph& g, int64_t first, int64_t last, int32_t* coarse
 }
 
 // The same for all nodes. Where neighbours have near numbers, as in most files, blocks of nodes are grouped apart.
-int32_t group(const Graph& g, int threads, std::vector<int32_t>& coarse) {
+int32_t group(const Graph& g, int threads, Scratch<int32_t>& coarse) {
   const int64_t n = g.size(), blocks = std::clamp<int64_t>(n / kBlock, 1, kBlocks);
-  coarse.resize(n);
+  coarse.resize_uninitialized(n);
   if (blocks > 1) {
     std::vector<int32_t> count(blocks);
     parallel_for(blocks, 1, threads, [&](int64_t from, int64_t to) {
@@ -97,12 +97,12 @@ int32_t group(const Graph& g, int threads, std::vector<int32_t>& coarse) {
 
 // Sorts the nodes by their group.
 void list_members(Groups& groups, int64_t count) {
-  std::vector<int32_t>&begin = groups.begin, &member = groups.member;
-  begin.assign(count + 1, 0);
-  member.resize(groups.of.size());
+  Scratch<int32_t>&begin = groups.begin, &member = groups.member;
+  begin.resize(count + 1);
+  member.resize_uninitialized(groups.of.size());
   for (int32_t c : groups.of) ++begin[c + 1];
   for (int64_t c = 0; c < count; ++c) begin[c + 1] += begin[c];
-  for (size_t i = 0; i < member.size(); ++i) member[begin[groups.of[i]]++] = static_cast<int32_t>(i);
+  for (int64_t i = 0; i < member.size(); ++i) member[begin[groups.of[i]]++] = static_cast<int32_t>(i);
   std::copy_backward(begin.begin(), begin.end() - 1, begin.end());
   begin[0] = 0;
 }
@@ -110,20 +110,20 @@ void list_members(Groups& groups, int64_t count) {
 // The graph of the groups. Areas are sums, and so are weights, times kSofter and divided by the square root of the mean
 // size of a group: on a surface, values that are constant in each group are stiffer by this root than smooth ones.
 Graph coarsen(const Graph& g, const Groups& groups, int threads) {
-  const std::vector<int32_t>&coarse = groups.of, &begin = groups.begin, &member = groups.member;
-  const int64_t count = static_cast<int64_t>(begin.size()) - 1;
+  const Scratch<int32_t>&coarse = groups.of, &begin = groups.begin, &member = groups.member;
+  const int64_t count = begin.size() - 1;
   const float softer = std::min(1.0f, kSofter * std::sqrt(static_cast<float>(count) / static_cast<float>(g.size())));
   Graph out;
   out.area.resize(count);
   out.begin.resize(count + 1);
   const int64_t blocks = std::clamp<int64_t>(count / kRowsPerTask, 1, kBlocks);
   struct Block {
-    Buffer<int32_t> next;
-    Buffer<float> weight;
+    Scratch<int32_t> next;
+    Scratch<float> weight;
   };
   std::vector<Block> block(blocks);
   parallel_for(blocks, 1, threads, [&](int64_t from, int64_t to) {
-    std::vector<int32_t> where;  // of a group, its entry in the row that is being made; only for long rows
+    Scratch<int32_t> where;  // of a group, its entry in the row that is being made; only for long rows
     for (int64_t b = from; b < to; ++b) {
       const int64_t first = count * b / blocks, last = count * (b + 1) / blocks;
       int64_t most = 0;
@@ -136,7 +136,7 @@ Graph coarsen(const Graph& g, const Groups& groups, int threads) {
         int64_t edges = 0;
         for (int32_t t = begin[c]; t < begin[c + 1]; ++t) edges += g.begin[member[t] + 1] - g.begin[member[t]];
         const bool is_long = edges > kLongRow;
-        if (is_long && where.empty()) where.assign(count, -1);
+        if (is_long && where.size() == 0) where = Scratch<int32_t>(count, -1);
         int32_t length = 0;
         float area = 0;
         for (int32_t t = begin[c]; t < begin[c + 1]; ++t) {
