@@ -214,6 +214,7 @@ def check_console(site: Site) -> None:
     assert problems == []
 
 
+@pytest.mark.slow
 def test_words_colours_clicks_and_downloads(
     browser: Browser, viewer: Any, segmenter: Segmenter, tmp_path: Path
 ) -> None:
@@ -289,6 +290,7 @@ def test_words_colours_clicks_and_downloads(
     check_console(site)
 
 
+@pytest.mark.slow
 def test_on_a_phone(browser: Browser, viewer: Any, segmenter: Segmenter, tmp_path: Path) -> None:
     site = opened(browser, viewer, 390, 844, phone=True)
     site.type("Parts", ", ".join(PARTS))
@@ -308,6 +310,7 @@ def test_on_a_phone(browser: Browser, viewer: Any, segmenter: Segmenter, tmp_pat
     check_console(site)
 
 
+@pytest.mark.slow
 def test_original_look_and_a_file_from_the_page(
     browser: Browser, viewer: Any, segmenter: Segmenter, tmp_path: Path
 ) -> None:
