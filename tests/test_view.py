@@ -373,20 +373,26 @@ def test_nothing_but_the_page_is_served(viewer: Any) -> None:
 def test_ctrl_c_ends_the_command_cleanly() -> None:
     pytest.importorskip("viser")
     command = [sys.executable, "-m", "pa3d.cli", "view", str(CHAIR), "--parts", "seat, leg", "--port", "8700"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None and process.stderr is not None
-        line = process.stdout.readline()
-        try:
-            address = urlsplit(line.split()[0])
-            connection = http.client.HTTPConnection("127.0.0.1", address.port, timeout=30)
-            connection.request("GET", "/")
-            assert connection.getresponse().status == 200
-            connection.close()
-        finally:
-            process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=TIMEOUT) == 0
-        assert process.stderr.read() == ""
-        assert process.stdout.read().strip() == ""
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job has it ignored
+    )
+    try:
+        assert process.stdout is not None
+        address = urlsplit(process.stdout.readline().split()[0])
+        connection = http.client.HTTPConnection("127.0.0.1", address.port, timeout=30)
+        connection.request("GET", "/")
+        assert connection.getresponse().status == 200
+        connection.close()
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=TIMEOUT)
+        assert (process.returncode, stdout.strip(), stderr) == (0, "", "")
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_a_result_in_a_notebook(segmenter: Segmenter) -> None:
