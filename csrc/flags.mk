@@ -8,6 +8,6 @@ FLAGS_OPTIMIZE := -O3
 # A source is `exact` unless its first line says `// flags: fast`.
 # exact: results are equal to the bit on every backend, so the compiler must not fuse a product and a sum.
 FLAGS_EXACT := -ffp-contract=off
-# fast: the networks, where fused multiply-add is wanted. Their tests have tolerances.
+# fast: the networks and the solver of refine, where fused multiply-add is wanted. Their tests have tolerances.
 FLAGS_FAST := -ffp-contract=fast -fno-math-errno
 FLAGS_FAST_MARK := // flags: fast
