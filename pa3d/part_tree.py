@@ -36,8 +36,8 @@ SMALLEST, LARGEST = 0.003, 0.7  # as shares of the shape
 USUAL, SIZE_WEIGHT, OWN_COST = 0.15, 0.4, 0.5
 
 DIRECTIONS = 16  # into which the features of patches are reduced
-MOST_PARTS = 64  # at level 1, and the most that a number of parts is looked for in
-MOST_NATURAL = 16
+MOST_PARTS = 64  # at level 1
+MOST_NATURAL = 16  # parts, of a count that was not given
 NEIGHBORS = 3  # patch centres that give a place its features
 
 Floats = NDArray[np.float32]
@@ -161,15 +161,20 @@ class PartTree:
     def _leaves(self) -> _Leaves:
         return _Leaves(self.tree)
 
+    def _around(self, leaf: int) -> list[int]:
+        """The regions that a leaf is in, itself first."""
+        regions = [leaf]
+        while self._parents[regions[-1]] >= 0:
+            regions.append(int(self._parents[regions[-1]]))
+        return regions
+
     def _standing_out(self, leaf: int, unwanted: set[int]) -> int:
         """The best region around a leaf that has none of the unwanted leaves.
 
         A region stands out if merging it costs much more than the merge that made it.
         """
-        around = [leaf]
-        while self._parents[around[-1]] >= 0:
-            around.append(int(self._parents[around[-1]]))
-        around = [region for region in around if not any(self._leaves[region][other] for other in unwanted)]
+        excluded = {region for other in unwanted for region in self._around(other)}
+        around = [region for region in self._around(leaf) if region not in excluded]
         costs = np.concatenate([np.zeros(self.tree.num_leaves), self.tree.costs]).tolist()
         best, best_score = around[0], -math.inf
         for region in around:

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <queue>
 #include <tuple>
 #include <vector>
@@ -109,6 +108,12 @@ class Regions {
   }
 
   bool is_alive(int32_t a) const { return is_alive_[a] != 0; }
+  std::vector<int32_t> alive(int32_t count) const {  // of the first `count` regions
+    std::vector<int32_t> found;
+    for (int32_t a = 0; a < count; ++a)
+      if (is_alive(a)) found.push_back(a);
+    return found;
+  }
   const std::vector<Border>& borders(int32_t a) const { return borders_[a]; }
   const float* place(int32_t a) const { return &mean_[a * width_ + width_ - 3]; }
 
@@ -147,9 +152,7 @@ struct Candidate {
 
 // Borders between all regions below `count` that have none yet.
 void link_all(Regions& all, int32_t count, std::priority_queue<Candidate>& queue) {
-  std::vector<int32_t> alive;
-  for (int32_t a = 0; a < count; ++a)
-    if (all.is_alive(a)) alive.push_back(a);
+  const std::vector<int32_t> alive = all.alive(count);
   for (size_t i = 0; i < alive.size(); ++i)
     for (size_t j = i + 1; j < alive.size(); ++j) {
       const int32_t a = alive[i], b = alive[j];
@@ -221,8 +224,7 @@ Hierarchy merge_regions(const HierarchyInput& in, int threads) {
     }
   const double diagonal = std::hypot(high[0] - low[0], high[1] - low[1], high[2] - low[2]);
   std::priority_queue<Candidate> queue;
-  std::vector<int32_t> alive(leaves);
-  std::iota(alive.begin(), alive.end(), 0);
+  std::vector<int32_t> alive = regions.alive(leaves);
   int32_t next = leaves;
   bool any_pair = false;
   while (next < 2 * leaves - 1) {
@@ -249,12 +251,7 @@ Hierarchy merge_regions(const HierarchyInput& in, int threads) {
       for (const Border& border : regions.borders(next)) queue.push({regions.cost(next, border), border.other, next});
       ++next;
     }
-    alive.erase(std::remove_if(alive.begin(), alive.end(), [&](int32_t a) { return !regions.is_alive(a); }),
-                alive.end());
-    for (int32_t a = leaves; a < next; ++a)
-      if (regions.is_alive(a)) alive.push_back(a);
-    std::sort(alive.begin(), alive.end());
-    alive.erase(std::unique(alive.begin(), alive.end()), alive.end());
+    alive = regions.alive(next);
   }
   return out;
 }

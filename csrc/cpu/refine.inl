@@ -4,9 +4,8 @@ namespace PA3D_NS {
 #include "vec.inl"
 #include "math.inl"
 
-constexpr float kScale = 0.02f;   // over which length angles count, in roots of the area
-constexpr float kConcave = 0.1f;  // sigma of points, radians
-constexpr float kFloor = 0.01f;   // added to scores before the logarithm
+constexpr float kScale = 0.02f;  // over which length angles count, in roots of the area
+constexpr float kFloor = 0.01f;  // added to scores before the logarithm
 
 // log for positive v that are not denormal, with a relative error of 2e-7 where it is not near 0, and an absolute error
 // of 1e-7 there. 2 atanh((m - 1) / (m + 1)), with m in [1 / sqrt(2), sqrt(2)].
@@ -97,8 +96,10 @@ void log_scores(const float* scores, int64_t n, float* out) {
 }
 
 void softmax_rows(const float* x, int64_t n, int64_t k, float* out) {
-  for (int64_t i = 0; i < n; ++i)
-    for (int64_t j = 0; j < k; ++j) out[i * k + j] = x[i * k + j] - *std::max_element(x + i * k, x + (i + 1) * k);
+  for (int64_t i = 0; i < n; ++i) {
+    const float most = *std::max_element(x + i * k, x + (i + 1) * k);
+    for (int64_t j = 0; j < k; ++j) out[i * k + j] = x[i * k + j] - most;
+  }
   for (int64_t i = 0; i < n * k; i += PA3D_W) {
     const int64_t lanes = std::min<int64_t>(PA3D_W, n * k - i);
     store_lanes(out + i, lanes, vexp(load_lanes(out + i, lanes, 0)));

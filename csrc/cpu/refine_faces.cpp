@@ -12,7 +12,6 @@
 namespace pa3d {
 namespace {
 
-constexpr float kConcave = 0.1f;        // radians
 constexpr float kConvex = 5;            // radians
 constexpr int64_t kMostCounts = 4;      // counts of all places that the sorting of edges keeps
 constexpr int64_t kFaceChunk = 65'536;  // faces that are summed up before their sum is added to the total

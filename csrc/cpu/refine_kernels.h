@@ -7,6 +7,7 @@
 
 namespace pa3d {
 
+constexpr float kConcave = 0.1f;          // sigma of concave edges, and of points; radians
 constexpr float kLeastOpenness = 0.001f;  // what the sharpest edge lets through
 
 // Pairs of faces: between their normals the square of the sine of the angle and its cosine; the squares of the

@@ -124,7 +124,7 @@ class LossConfig:
 
     visual: weight of the loss of stage 1 in `joint`.
     category: weight of the loss that compares the class token with the names of categories, in stage 2 and `joint`; 0
-        for none. Only categories of at least data.category_min records take part.
+        for none. Only categories of at least data.category_min records take part. Validation leaves it out.
     """
 
     alignment: Literal["released", "paper"] = "released"

@@ -362,9 +362,9 @@ class Viewer:
         """The words that were typed, and names of parts of many things, by what they are."""
         words = {} if self.result is None else {"of your names": self.result.part_names}
         if self._segmenter.checkpoint.text_space == EMBEDDED:  # hundreds of names would take a large encoder minutes
-            from pa3d.data.names import COARSER
+            from pa3d.part_tree import default_vocabulary
 
-            words["likely names"] = list(COARSER)
+            words["likely names"] = list(default_vocabulary())
         return words
 
 
