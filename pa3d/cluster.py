@@ -62,11 +62,20 @@ def _run(function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[tuple
             try:
                 is_result, value = ray.get(reference)
             except ray.exceptions.RayError as error:
-                reason = str(error).splitlines()[0][:200]
-                is_result, value = True, Died(f"was lost with its worker {RETRIES + 1} times ({reason})")
+                is_result, value = True, Died(_reason(error))
             if not is_result:
                 raise value
             yield number, value
+
+
+def _reason(error: Exception) -> str:
+    """What Ray says of a task that gave no result, in one line."""
+    import ray
+
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    if isinstance(error, ray.exceptions.RayTaskError):  # an error of Ray or of unpickling, because answer() returns ours
+        return f"failed in its worker before it began ({lines[-1][:300]})"
+    return f"was lost with its worker {RETRIES + 1} times ({lines[0][:300]})"
 
 
 _functions: dict[Any, Callable[[Any], Any]] = {}  # that this process got, so that a model is loaded once
