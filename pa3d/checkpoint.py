@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from pa3d import _C
 from pa3d.config import ASSIGN, EncoderConfig
 from pa3d.errors import InputError
+from pa3d.shape_head import PREFIX as HEAD
+from pa3d.shape_head import check_head
 
 EMBEDDED = Path(__file__).parent / "weights" / "pa3d-embedded.safetensors"
 FORMAT = 1
@@ -50,6 +52,7 @@ class Checkpoint:
     bank: (R, text_dim) int8, features of patches of many shapes, each row scaled to use the range of int8. A name's
     cosines with them give its level, by which its logits are divided (csrc/cpu/segment.h). None divides by nothing.
     presence: the calibration of Segmentation.presence, None for none. scripts/calibrate_names.py writes the last three.
+    shape_head: the tensors of pa3d.shape_head, which makes one vector of a whole shape; None for none.
     """
 
     config: EncoderConfig
@@ -64,6 +67,7 @@ class Checkpoint:
     outliers: float = 0.0
     bank: NDArray[np.int8] | None = None
     presence: PresenceFit | None = None
+    shape_head: dict[str, NDArray[np.float32]] | None = None
 
     def with_patches(self, patches: int | None) -> Checkpoint:
         """The same weights over another number of patches per shape; None changes nothing.
@@ -79,7 +83,7 @@ class Checkpoint:
         return replace(self, config=replace(self.config, patches=patches), precisions=())
 
     def sha256(self) -> str:
-        """A hash of what patch features and logits depend on; presence, prompts and provenance are not part of it."""
+        """A hash of what patch features and logits depend on; presence, prompts, provenance and shape_head are not in it."""
         digest = hashlib.sha256(f"{self.config}{self.temperature!r}{self.text_space}".encode())
         for name in sorted(self.tensors):
             digest.update(name.encode() + np.ascontiguousarray(self.tensors[name]).tobytes())
@@ -98,6 +102,8 @@ def save(path: str | Path, checkpoint: Checkpoint, *, half: bool = False) -> Non
     check_tensors(checkpoint.config, checkpoint.tensors, str(path))
     dtype = np.float16 if half else np.float32
     tensors: dict[str, NDArray[Any]] = {k: np.ascontiguousarray(v, dtype) for k, v in checkpoint.tensors.items()}
+    for name, tensor in (checkpoint.shape_head or {}).items():
+        tensors[HEAD + name] = np.ascontiguousarray(tensor, dtype)
     if checkpoint.bank is not None:
         tensors[BANK] = np.ascontiguousarray(checkpoint.bank, np.int8)
     meta = {
@@ -136,6 +142,7 @@ def load(path: str | Path | None = None) -> Checkpoint:
             )
         tensors = {name: file.read(name) for name in file.names()}
         bank = tensors.pop(BANK, None)
+        head = {name.removeprefix(HEAD): tensors.pop(name) for name in sorted(tensors) if name.startswith(HEAD)}
     except _C.FileError as error:
         reason = str(error).removeprefix(f"{path}: ")
         raise InputError(f"{path}: not a readable safetensors file ({reason}); download or convert it again") from error
@@ -157,6 +164,7 @@ def load(path: str | Path | None = None) -> Checkpoint:
             float(meta.get("outliers", 0)),
             bank,
             _presence_fit(meta["presence"]) if "presence" in meta else None,
+            head or None,
         )
         if checkpoint.assign not in ASSIGN:
             raise ValueError(f"assign {checkpoint.assign!r}")
@@ -176,6 +184,8 @@ def load(path: str | Path | None = None) -> Checkpoint:
         )
     if bank is not None and not (len(bank) and bank.any(axis=1).all()):
         raise InputError(f"{path}: {BANK} is empty or has a zero row; make it again with scripts/calibrate_names.py")
+    if head and (wrong := check_head(head, config.dim, config.text_dim)):
+        raise InputError(f"{path}: {wrong}; make it again with scripts/train_shape_head.py")
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
             raise InputError(f"{path}: {name} has NaN or infinite values; convert or train it again")

@@ -29,6 +29,7 @@ from pa3d.profiling import Stopwatch
 from pa3d.segmentation import PatchFeatures, Segmentation
 from pa3d.session import OpenShape
 from pa3d.shape import Shape
+from pa3d.shape_head import ShapeHead
 
 if TYPE_CHECKING:
     from pa3d.keypoints import Keypoints
@@ -283,6 +284,38 @@ class Segmenter:
     ) -> NDArray[np.bool_]:  # (F,) or (N,)
         """The part under clicks: `open` with the options sample, up, nan and seed, then OpenShape.select."""
         return self.open(path_or_shape_or_points, **options).select(positive, negative)
+
+    def propose(
+        self,
+        path_or_shape_or_points: str | Path | Shape | ArrayLike,
+        *,
+        category: str | None = None,
+        max_parts: int | None = None,
+        sample: int | None = DEFAULT_SAMPLE,
+        up: str | None = None,
+        nan: str = "skip",
+        seed: int = 0,
+        **options: Any,
+    ) -> Segmentation:
+        """Parts and their names without asking: `open` with sample, up, nan and seed, then OpenShape.propose."""
+        shape = self.open(path_or_shape_or_points, sample=sample, up=up, nan=nan, seed=seed)
+        return shape.propose(category=category, max_parts=max_parts, **options)
+
+    def embed_shape(
+        self, path_or_shape_or_points: str | Path | Shape | ArrayLike, **options: Any
+    ) -> NDArray[np.float32]:  # (D,)
+        """The whole shape as a unit vector in the text space: `open` with the options sample, up, nan and seed, then
+        OpenShape.embedding. Its cosines with embed_words say what the shape is, and with others how alike they are."""
+        return self.open(path_or_shape_or_points, **options).embedding
+
+    def shape_head(self) -> ShapeHead:
+        """Raises InputError for a checkpoint without one."""
+        if self.checkpoint.shape_head is None:
+            raise InputError(
+                f"model {self.checkpoint.name or 'without a name'} has no vector of whole shapes, so it cannot say what "
+                "a shape is; use the embedded model, or train one with scripts/train_shape_head.py"
+            )
+        return ShapeHead(self.checkpoint.shape_head)
 
     def segment_many(
         self,

@@ -5,6 +5,8 @@
     chair.heat("armrest")                       # how much every place is an armrest
     chair.like((0.1, 0.4, 0.2))                 # how similar every place is to this one
     chair.parts(count=6)                        # six parts with their likely names
+    chair.categories()                          # what it is
+    chair.propose()                             # the parts that such a thing has
     chair.select([(0.1, 0.4, 0.2)])             # the part at this place
 
 Reading, sampling and encoding do not depend on the words. Nor do the places that get labels and the pieces of the
@@ -36,7 +38,9 @@ from pa3d.segmentation import PatchFeatures, Segmentation
 from pa3d.shape import Shape
 
 if TYPE_CHECKING:
+    from pa3d.categories import Category
     from pa3d.part_tree import PartTree
+    from pa3d.shape_head import ShapeHead
     from pa3d.structure import Structure, Units
     from pa3d.text.vectors import TextVectors
 
@@ -58,6 +62,7 @@ class Model(Protocol):
     def part_vectors(self, parts: Sequence[str], category: str | None, text_vectors: Any) -> Floats: ...
     def embed_words(self, words: list[str]) -> Floats: ...
     def encode_inputs(self, clouds: list[Floats]) -> list[PatchFeatures]: ...
+    def shape_head(self) -> ShapeHead: ...
     def patch_logits(self, features: PatchFeatures, vectors: Floats) -> Floats: ...
 
 
@@ -118,7 +123,7 @@ class Frame:
 class OpenShape:
     """A shape and what the encoder computed of it; made by Segmenter.open.
 
-    shape: the shape, as Segmenter.segment would return it.
+    shape: the shape, as Segmenter.segment would return it. model: the Segmenter.
     May be used from several threads at once; the same thing may then be computed twice.
     """
 
@@ -128,7 +133,7 @@ class OpenShape:
         """See Segmenter.open. load: the seconds that it took to read the shape."""
         self.shape = shape
         self.sample, self.auto_up, self.seed = sample, auto_up, seed
-        self._model, self._load = model, load
+        self.model, self._load = model, load
         self._missing = shape.missing()
         finite = None if self._missing is None else shape.points[~self._missing]
         self._finite = shape if finite is None else replace(shape, points=finite, colors=None)
@@ -173,7 +178,7 @@ class OpenShape:
         Raises InputError for an argument that cannot be used.
         """
         check_options(assign, none)
-        model, checkpoint = self._model, self._model.checkpoint
+        model, checkpoint = self.model, self.model.checkpoint
         assign_rule: Any = assign or checkpoint.assign
         clock = Stopwatch()
         clock.seconds["load"] = self._load
@@ -237,7 +242,7 @@ class OpenShape:
         Raises InputError for an argument that cannot be used.
         """
         check_options(assign, None)
-        model, checkpoint = self._model, self._model.checkpoint
+        model, checkpoint = self.model, self.model.checkpoint
         vectors = model.part_vectors([word], category, text_vectors)
         frame = self.frame(vectors)
         rule: Any = assign or checkpoint.assign
@@ -260,9 +265,8 @@ class OpenShape:
         """The shape divided without names, at every granularity (pa3d.part_tree)."""
         from pa3d.part_tree import part_tree
 
-        if self.auto_up:
-            raise InputError("up is 'auto', which needs part names; open the shape with an axis such as y or z")
-        frame, model = self.frame(), self._model
+        self._needs_axis("parts without names")
+        frame, model = self.frame(), self.model
         settings = {
             "sample": self.sample,
             "up": self.shape.up,
@@ -285,6 +289,39 @@ class OpenShape:
         Raises InputError for an argument that cannot be used.
         """
         return self.tree.segmentation(count=count, level=level, vocabulary=vocabulary)
+
+    @cached_property
+    def embedding(self) -> Floats:  # (D,)
+        """The whole shape as a unit vector in the text space (pa3d.shape_head). Raises InputError for a checkpoint
+        that cannot."""
+        head = self.model.shape_head()
+        self._needs_axis("one vector of the shape")
+        return head(self.features.tokens)
+
+    def patch_logits(self, words: Sequence[str]) -> Floats:  # (G, K)
+        """The logits of words at the patches (Segmenter.patch_logits)."""
+        return self.model.patch_logits(self.features, self.model.embed_words(list(words)))
+
+    def categories(self, count: int | None = 5) -> list[tuple[str, float]]:
+        """What the shape may be, of the table of pa3d.categories: names and probabilities, the likeliest first.
+
+        count: how many; None gives all. Raises InputError for a checkpoint without a shape head.
+        """
+        from pa3d.propose import rank_categories
+
+        return [(category.name, probability) for category, probability in rank_categories(self)[:count]]
+
+    def propose(self, *, category: str | None = None, max_parts: int | None = None, **options: Any) -> Segmentation:
+        """Parts and their names without asking: what the shape is, which parts such things have, which of them it has.
+
+        category: what it is, if known; the likeliest otherwise. max_parts: ask for at most so many names, those that
+        nearly every such thing has first. options: of `segment`, but not category and text_vectors.
+        settings["proposed"] of the result says what was found: see pa3d.propose. Raises InputError for a category
+        whose parts are not known, or an argument that cannot be used.
+        """
+        from pa3d.propose import propose
+
+        return propose(self, category, max_parts, options)
 
     def select(
         self, positive: ArrayLike, negative: ArrayLike = ()
@@ -328,11 +365,18 @@ class OpenShape:
 
         words: the embedded text encoder must be able to read them. count: how many to return, the best first.
         """
-        vectors = self._model.embed_words(list(words))
+        vectors = self.model.embed_words(list(words))
         place = replace(self.features, features=self.features_at(position)[None])
-        logits = self._model.patch_logits(place, vectors)[0]
+        logits = self.model.patch_logits(place, vectors)[0]
         best = np.argsort(-logits, kind="stable")[:count]
         return [(words[i], float(1 / (1 + np.exp(-logits[i])))) for i in best]
+
+    def _needs_axis(self, what: str) -> None:
+        if self.auto_up:
+            raise InputError(
+                f"up is 'auto', which needs part names, but {what} can do without; open the shape with an axis such as "
+                "y or z"
+            )
 
     def _interpolate(self, frame: Frame, points: Floats, values: Floats) -> Floats:  # (N, 3), (G, C) -> (N, C)
         from pa3d.ops import interpolate
@@ -345,7 +389,7 @@ class OpenShape:
         return rows if self._missing is None else scatter_rows(rows, ~self._missing, fill)
 
     def _encode(self, direction: NDArray[np.float64] | None, clock: Stopwatch) -> Frame:
-        model, factor = self._model, self._model.checkpoint.outliers
+        model, factor = self.model, self.model.checkpoint.outliers
         shape = self._finite
         if direction is not None:
             with clock("upright"):
@@ -360,7 +404,7 @@ class OpenShape:
 
     def _find_up(self, vectors: Floats) -> int:
         """The number of the up direction in which these names fit best."""
-        model, factor, axes = self._model, self._model.checkpoint.outliers, TO_MODEL_AXES["y"]
+        model, factor, axes = self.model, self.model.checkpoint.outliers, TO_MODEL_AXES["y"]
         if self._turned is None:
             points = sample_shape(self._finite, self.sample, self.seed)
             points = without_outliers(points, factor, model.threads)
@@ -378,6 +422,6 @@ class OpenShape:
         from pa3d.text import EMBEDDED
 
         # Only with the encoder that is at hand: names of nodes are not worth loading a large one.
-        by_name = by_name and self._model.checkpoint.text_space == EMBEDDED
-        embed = self._model.embed_words if by_name else None
+        by_name = by_name and self.model.checkpoint.text_space == EMBEDDED
+        embed = self.model.embed_words if by_name else None
         return find_structure(frame.shape, names, vectors, embed, category, frame.units)

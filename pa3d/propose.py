@@ -1,0 +1,97 @@
+"""Parts without asking for names: what a shape is, which parts such things have, and which of them this one has.
+
+    result = seg.propose("bicycle.glb")
+    result.part_names                     # wheel, frame, seat, handlebar, pedal
+    result.settings["proposed"]           # what it was taken for, and what else it may be
+
+The categories of pa3d.categories are ranked by two things: the cosine of their names with the vector of the whole shape
+(pa3d.shape_head), and how well their parts fit the patches. The names of the parts are those of the first. A part that
+may be missing is asked for if its presence says that the shape has it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pa3d import _C
+from pa3d.categories import Category, categories, find_category
+from pa3d.errors import InputError
+from pa3d.shape_head import TEMPERATURE
+
+if TYPE_CHECKING:
+    from pa3d.segmentation import Segmentation
+    from pa3d.session import Model, OpenShape
+
+PARTS_WEIGHT = 0.0  # of the fit of the parts, beside the cosine of the whole shape over TEMPERATURE
+LISTED = 5  # categories in settings["proposed"]
+
+
+def category_vectors(model: Model) -> NDArray[np.float32]:  # (n, D)
+    """Unit vectors of the categories of the table: of each the mean of its names."""
+    table = categories()
+    words = [name for category in table for name in category.names]
+    ends = np.cumsum([len(category.names) for category in table])
+    means = np.stack([rows.mean(axis=0) for rows in np.split(model.embed_words(words), ends[:-1])])
+    unit: NDArray[np.float32] = means / np.linalg.norm(means, axis=1, keepdims=True)
+    return unit
+
+
+def rank_categories(shape: OpenShape) -> list[tuple[Category, float]]:
+    """All categories with their probabilities, the likeliest first."""
+    table = categories()
+    logits = category_vectors(shape.model) @ shape.embedding / TEMPERATURE + PARTS_WEIGHT * _fit_of_parts(shape)
+    odds = np.exp(logits - logits.max())
+    probabilities = odds / odds.sum()
+    return [(table[i], float(probabilities[i])) for i in np.argsort(-probabilities, kind="stable")]
+
+
+def propose(
+    shape: OpenShape, category: str | None, max_parts: int | None, options: dict[str, Any]
+) -> Segmentation:
+    """See OpenShape.propose.
+
+    settings["proposed"] is {"category": name, "given": bool, "categories": [[name, probability], ...] (empty if the
+    category was given), "left_out": [part, ...] those of the category that were not asked for}.
+    """
+    for name in ("category", "text_vectors"):
+        if name in options:
+            raise TypeError(f"propose() got an unexpected keyword argument {name!r}")
+    if max_parts is not None and (isinstance(max_parts, bool) or not isinstance(max_parts, int) or max_parts < 1):
+        raise InputError(f"max_parts is {max_parts!r}; expected an integer of at least 1, or None")
+    ranked = [] if category is not None else rank_categories(shape)
+    found = find_category(category) if category is not None else ranked[0][0]
+    asked = _present_parts(shape, found)[:max_parts]
+    result = shape.segment(asked, **options)
+    result.settings["proposed"] = {
+        "category": found.name,
+        "given": category is not None,
+        "categories": [[known.name, round(probability, 4)] for known, probability in ranked[:LISTED]],
+        "left_out": [part for part in found.parts if part not in asked],
+    }
+    return result
+
+
+def _present_parts(shape: OpenShape, category: Category) -> list[str]:
+    """The parts of a category that this shape seems to have, those that may be missing last."""
+    fit = shape.model.checkpoint.presence
+    if fit is None:
+        return list(category.parts)
+    logits = shape.patch_logits(category.parts)
+    found = _C.presence(logits, fit.slope, fit.offset) >= fit.threshold
+    return [
+        part for part, there in zip(category.parts, found.tolist(), strict=True) if there or part not in category.optional
+    ]
+
+
+def _fit_of_parts(shape: OpenShape) -> NDArray[np.float32]:  # (n,)
+    """For each category, how well its parts fit the patches: the mean over patches of their largest logit."""
+    table = categories()
+    parts = sorted({part for category in table for part in category.parts})
+    number = {part: i for i, part in enumerate(parts)}
+    logits = shape.patch_logits(parts)
+    return np.array(
+        [logits[:, [number[part] for part in category.parts]].max(axis=1).mean() for category in table], np.float32
+    )

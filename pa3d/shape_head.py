@@ -1,0 +1,57 @@
+"""The whole shape as a vector in the space of the text: a small network over the patch tokens of a shape.
+
+The mean, the largest value and the standard deviation of each channel over the patches go through one hidden layer.
+scripts/train_shape_head.py trains it on categories of training records, with the encoder as it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+PREFIX = "shape_head."
+TEMPERATURE = 0.05  # of cosines with the names of categories, in training and after
+
+
+def pool(tokens: Floats) -> Floats:  # (G, C) -> (3C,)
+    """What the head sees of the patches of a shape."""
+    return np.concatenate([tokens.mean(axis=0), tokens.max(axis=0), tokens.std(axis=0)])
+
+
+class ShapeHead:
+    """tensors, float32: hidden.weight (H, 3C), hidden.bias (H,), out.weight (D, H), out.bias (D,)."""
+
+    def __init__(self, tensors: dict[str, Floats]) -> None:
+        self.tensors = tensors
+
+    @staticmethod
+    def shapes(dim: int, hidden: int, text_dim: int) -> dict[str, tuple[int, ...]]:
+        """The shapes of the tensors, for an encoder of width `dim`."""
+        return {
+            "hidden.weight": (hidden, 3 * dim),
+            "hidden.bias": (hidden,),
+            "out.weight": (text_dim, hidden),
+            "out.bias": (text_dim,),
+        }
+
+    def __call__(self, tokens: Floats) -> Floats:  # (G, C) -> (D,) unit
+        t = self.tensors
+        hidden = np.maximum(t["hidden.weight"] @ pool(tokens) + t["hidden.bias"], 0)
+        vector: Any = t["out.weight"] @ hidden + t["out.bias"]
+        return (vector / max(float(np.linalg.norm(vector)), 1e-12)).astype(np.float32)
+
+
+def check_head(tensors: dict[str, Any], dim: int, text_dim: int) -> str | None:
+    """What is wrong with the tensors of a head, or None."""
+    hidden = len(tensors["hidden.bias"]) if "hidden.bias" in tensors else 0
+    for name, shape in ShapeHead.shapes(dim, hidden, text_dim).items():
+        if name not in tensors:
+            return f"{PREFIX}{name} is missing"
+        if tuple(tensors[name].shape) != shape or not np.isfinite(tensors[name]).all():
+            return f"{PREFIX}{name} has shape {tuple(tensors[name].shape)} or NaN, expected finite {shape}"
+    extra = sorted(set(tensors) - set(ShapeHead.shapes(dim, hidden, text_dim)))
+    return f"{PREFIX}{extra[0]} is not a tensor of it" if extra else None
