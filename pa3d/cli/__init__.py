@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 COMMANDS = (
     "segment",
     "view",
+    "embed",
+    "search",
     "keypoints",
     "render",
     "profile",
