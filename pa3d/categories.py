@@ -28,7 +28,7 @@ class Category:
 
 
 def parse_categories(text: str) -> tuple[Category, ...]:
-    """The categories of a text in the form of weights/categories.txt. Lines that are empty or begin with # are skipped."""
+    """The categories of a text like weights/categories.txt. Lines that are empty or begin with # are skipped."""
     found = []
     for line in text.splitlines():
         if not line.strip() or line.startswith("#"):

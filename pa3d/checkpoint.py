@@ -83,7 +83,7 @@ class Checkpoint:
         return replace(self, config=replace(self.config, patches=patches), precisions=())
 
     def sha256(self) -> str:
-        """A hash of what patch features and logits depend on; presence, prompts, provenance and shape_head are not in it."""
+        """A hash of what patch features and logits depend on: not presence, prompts, provenance and shape_head."""
         digest = hashlib.sha256(f"{self.config}{self.temperature!r}{self.text_space}".encode())
         for name in sorted(self.tensors):
             digest.update(name.encode() + np.ascontiguousarray(self.tensors[name]).tobytes())

@@ -73,7 +73,9 @@ def _reason(error: Exception) -> str:
     import ray
 
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    if isinstance(error, ray.exceptions.RayTaskError):  # an error of Ray or of unpickling, because answer() returns ours
+    if isinstance(
+        error, ray.exceptions.RayTaskError
+    ):  # an error of Ray or of unpickling, because answer() returns ours
         return f"failed in its worker before it began ({lines[-1][:300]})"
     return f"was lost with its worker {RETRIES + 1} times ({lines[0][:300]})"
 

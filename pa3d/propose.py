@@ -11,35 +11,56 @@ may be missing is asked for if its presence says that the shape has it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pa3d import _C
 from pa3d.categories import Category, categories, find_category
+from pa3d.checkpoint import Checkpoint
 from pa3d.errors import InputError
+from pa3d.segmentation import Segmentation
 from pa3d.shape_head import TEMPERATURE
 
-if TYPE_CHECKING:
-    from pa3d.segmentation import Segmentation
-    from pa3d.session import Model, OpenShape
+Floats = NDArray[np.float32]
 
 PARTS_WEIGHT = 0.0  # of the fit of the parts, beside the cosine of the whole shape over TEMPERATURE
 LISTED = 5  # categories in settings["proposed"]
 
 
-def category_vectors(model: Model) -> NDArray[np.float32]:  # (n, D)
+class Model(Protocol):
+    """What is used of a Segmenter."""
+
+    checkpoint: Checkpoint
+
+    def embed_words(self, words: list[str]) -> Floats: ...
+
+
+class Encoded(Protocol):
+    """What is used of an OpenShape."""
+
+    @property
+    def model(self) -> Model: ...
+    @property
+    def embedding(self) -> Floats: ...
+    def patch_logits(self, words: Sequence[str]) -> Floats: ...
+    @property
+    def segment(self) -> Callable[..., Segmentation]: ...
+
+
+def category_vectors(model: Model) -> Floats:  # (n, D)
     """Unit vectors of the categories of the table: of each the mean of its names."""
     table = categories()
     words = [name for category in table for name in category.names]
     ends = np.cumsum([len(category.names) for category in table])
     means = np.stack([rows.mean(axis=0) for rows in np.split(model.embed_words(words), ends[:-1])])
-    unit: NDArray[np.float32] = means / np.linalg.norm(means, axis=1, keepdims=True)
+    unit: Floats = means / np.linalg.norm(means, axis=1, keepdims=True)
     return unit
 
 
-def rank_categories(shape: OpenShape) -> list[tuple[Category, float]]:
+def rank_categories(shape: Encoded) -> list[tuple[Category, float]]:
     """All categories with their probabilities, the likeliest first."""
     table = categories()
     logits = category_vectors(shape.model) @ shape.embedding / TEMPERATURE + PARTS_WEIGHT * _fit_of_parts(shape)
@@ -48,9 +69,7 @@ def rank_categories(shape: OpenShape) -> list[tuple[Category, float]]:
     return [(table[i], float(probabilities[i])) for i in np.argsort(-probabilities, kind="stable")]
 
 
-def propose(
-    shape: OpenShape, category: str | None, max_parts: int | None, options: dict[str, Any]
-) -> Segmentation:
+def propose(shape: Encoded, category: str | None, max_parts: int | None, options: dict[str, Any]) -> Segmentation:
     """See OpenShape.propose.
 
     settings["proposed"] is {"category": name, "given": bool, "categories": [[name, probability], ...] (empty if the
@@ -74,7 +93,7 @@ def propose(
     return result
 
 
-def _present_parts(shape: OpenShape, category: Category) -> list[str]:
+def _present_parts(shape: Encoded, category: Category) -> list[str]:
     """The parts of a category that this shape seems to have, those that may be missing last."""
     fit = shape.model.checkpoint.presence
     if fit is None:
@@ -82,11 +101,13 @@ def _present_parts(shape: OpenShape, category: Category) -> list[str]:
     logits = shape.patch_logits(category.parts)
     found = _C.presence(logits, fit.slope, fit.offset) >= fit.threshold
     return [
-        part for part, there in zip(category.parts, found.tolist(), strict=True) if there or part not in category.optional
+        part
+        for part, there in zip(category.parts, found.tolist(), strict=True)
+        if there or part not in category.optional
     ]
 
 
-def _fit_of_parts(shape: OpenShape) -> NDArray[np.float32]:  # (n,)
+def _fit_of_parts(shape: Encoded) -> Floats:  # (n,)
     """For each category, how well its parts fit the patches: the mean over patches of their largest logit."""
     table = categories()
     parts = sorted({part for category in table for part in category.parts})

@@ -312,8 +312,8 @@ class Segmenter:
         """Raises InputError for a checkpoint without one."""
         if self.checkpoint.shape_head is None:
             raise InputError(
-                f"model {self.checkpoint.name or 'without a name'} has no vector of whole shapes, so it cannot say what "
-                "a shape is; use the embedded model, or train one with scripts/train_shape_head.py"
+                f"model {self.checkpoint.name!r} makes no vector of a whole shape, so it cannot say what one is; "
+                "use the embedded model, or scripts/train_shape_head.py"
             )
         return ShapeHead(self.checkpoint.shape_head)
 

@@ -116,8 +116,6 @@ def test_other_lines_are_never_parsed_otherwise(name: str) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        [],
-        ["a.glb"],
         ["a.glb", "--parts"],
         ["a.glb", "b.glb", "", "--parts", "x"],
         ["a.glb", "--parts", "x", "--parts", "y"],

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
-from pa3d.cli.arguments import echo
+from pa3d.cli.arguments import Option, echo
 from pa3d.cli.options import Debug, Json
 from pa3d.cli.output import print_json
 from pa3d.errors import InputError
@@ -35,8 +35,25 @@ EXTRAS = (
 )
 
 
-def info(json: Json = False, debug: Debug = False) -> None:
+def info(
+    categories: Annotated[
+        bool, Option("--categories", help="List the kinds of things whose parts are known, and these parts.")
+    ] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
     """Show the version, what this processor can do, the models, and which extras are installed."""
+    if categories:
+        from pa3d.categories import categories as table
+
+        if json:
+            rows = [{"names": c.names, "parts": c.parts, "may_be_missing": sorted(c.optional)} for c in table()]
+            print_json({"categories": rows})
+            return
+        for category in table():
+            parts = ", ".join(part + "?" * (part in category.optional) for part in category.parts)
+            echo(f"{', '.join(category.names)}: {parts}")
+        return
     facts = installation()
     if json:
         print_json(facts)

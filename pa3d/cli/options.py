@@ -29,12 +29,13 @@ PartNames = Annotated[
     ),
 ]
 PartNamesOrAuto = Annotated[
-    str,
+    str | None,
     Option(
         "--parts",
         metavar="NAMES|auto",
-        help='Part names: "seat, back, leg", or a text file with one name per line. auto divides the shape without '
-        "asking for names, and gives each part a likely one.",
+        help='Part names: "seat, back, leg", or a text file with one name per line. auto divides the shape by what it '
+        "looks like, and gives each part a likely name.  [default: the parts that such a thing has, by what the shape "
+        "seems to be]",
         show_default=False,
     ),
 ]

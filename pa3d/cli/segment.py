@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pa3d.cli.arguments import Argument, Option, echo
 from pa3d.cli.method_options import Method, MethodForm, MethodSetting, MethodWeights, segment_by
@@ -31,10 +31,12 @@ from pa3d.cli.output import check_can_write, print_files, print_json, writes_uni
 from pa3d.cli.progress import spinner
 from pa3d.errors import InputError
 
+OTHERS_FROM = 0.02  # probability of a category that is printed
 AUTO = "auto"  # in place of part names: the shape is divided by itself
 
 if TYPE_CHECKING:
     from pa3d.segment import Segmentation
+    from pa3d.unnamed import Unnamed
 
 
 def segment(
@@ -49,7 +51,7 @@ def segment(
         ),
     ] = None,
     *,
-    parts: PartNamesOrAuto,
+    parts: PartNamesOrAuto = None,
     out: Annotated[
         Path | None,
         Option(
@@ -75,6 +77,9 @@ def segment(
             metavar="X",
             help="With --parts auto, instead of --count: how fine, from 0 (two parts) to 1 (64 parts).",
         ),
+    ] = None,
+    max_parts: Annotated[
+        int | None, Option(min=1, metavar="K", help="Without --parts: ask for at most so many parts.")
     ] = None,
     category: Category = None,
     none: Annotated[
@@ -150,7 +155,8 @@ def segment(
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Name the parts of a mesh or a point cloud, or of many. With --parts auto, divide it without asking for names.
+    """Name the parts of a mesh or a point cloud, or of many. Without --parts it also finds out what to ask for: what
+    the shape is, or --category, and the parts that such a thing has.
 
     Writes parts.glb (parts.ply for a point cloud), the file itself in named parts; painted.glb (painted.ply), in their
     colours; labels.npz, parts.png, parts.html and summary.json.
@@ -161,22 +167,17 @@ def segment(
     """
     from pa3d.inputs import NAN
 
-    names = part_names(parts)
-    by_itself = names == [AUTO]
-    if by_itself:
-        given_options = {"--none": none, "--assign": assign, "--text-vectors": text_vectors, "--method": method}
-        for option, value in given_options.items():
-            if value is not None:
-                raise InputError(f"{option} needs part names; with --parts auto there are none")
-        if up == "auto":
-            raise InputError("--up auto needs part names; with --parts auto give an axis such as y or z")
-    elif count is not None or level is not None:
-        raise InputError("--count and --level go with --parts auto; here the names say how many parts there are")
+    names = None if parts is None else part_names(parts)
+    asked = names if names is not None and names != [AUTO] else _unnamed(names, category, count, level, max_parts)
+    if not isinstance(asked, list):
+        _check_unnamed(asked, up, none, assign, text_vectors, method, no_refine or no_structure, category)
+    elif count is not None or level is not None or max_parts is not None:
+        raise InputError("--count, --level and --max-parts are for shapes without --parts or with --parts auto")
     points = sample_size(sample)
     check_choice("nan", nan, NAN)
     load_options = {"up": None if up == "auto" else up, "nan": nan, "columns": columns}
     segment_options = {
-        "category": category,
+        **({"category": category} if isinstance(asked, list) else {}),
         "sample": points,
         "assign": assign,
         "none": none,
@@ -195,12 +196,11 @@ def segment(
     if list_file is not None or workers or ray or len(given) != 1 or _is_many(given[0]):
         from pa3d.cli.segment_many import segment_many
 
-        if method is not None or by_itself:
-            option = "--method" if method is not None else "--parts auto"
-            raise InputError(f"{option} takes one file; call it once for each")
+        if method is not None:
+            raise InputError("--method takes one file; call it once for each")
         options = load_options, segment_options, output_options
         return segment_many(
-            given, names, out, options, model, model_options,
+            given, asked, out, options, model, model_options,
             list_file=list_file, text_vectors=text_vectors, workers=workers, ray=ray, fresh=fresh,
             quiet=quiet, json=json,
         )  # fmt: skip
@@ -216,7 +216,8 @@ def segment(
         from pa3d.text import check_names
 
         check_options(assign, none)
-        check_names(names)
+        if isinstance(asked, list):
+            check_names(asked)
         timer = Stopwatch()
         with timer("load"):
             shape = load(file, **load_options)  # type: ignore[arg-type]
@@ -226,11 +227,10 @@ def segment(
                 if method is None
                 else segment_by(method, weights, form, setting)
             )
-        if by_itself:
-            opened = segmenter.open(shape, sample=points, seed=seed)
-            result = opened.parts(count=count, level=level)
+        if isinstance(asked, list):
+            result = segmenter.segment(shape, asked, text_vectors=text_vectors, **segment_options)  # type: ignore[arg-type]
         else:
-            result = segmenter.segment(shape, names, text_vectors=text_vectors, **segment_options)  # type: ignore[arg-type]
+            result = asked.segment(segmenter, shape, segment_options)
         result.timings = {**timer.seconds, **{k: v for k, v in result.timings.items() if k != "load"}}
         from pa3d.report import summary, write_outputs
 
@@ -246,6 +246,46 @@ def segment(
     elif not quiet:
         print_result(result, folder, paths)
     return 0
+
+
+def _unnamed(
+    names: list[str] | None, category: str | None, count: int | None, level: float | None, max_parts: int | None
+) -> Unnamed:
+    """How a shape gets its part names: names is None, or [AUTO]."""
+    from pa3d.unnamed import Divided, Proposed
+
+    if names is None:
+        if count is not None or level is not None:
+            raise InputError("--count and --level go with --parts auto; without --parts it is --max-parts")
+        return Proposed(category, max_parts)
+    if max_parts is not None:
+        raise InputError("--max-parts goes without --parts; with --parts auto it is --count")
+    if count is not None and level is not None:
+        raise InputError("--count and --level were both given; expected one of them")
+    return Divided(count, level)
+
+
+def _check_unnamed(
+    asked: Unnamed,
+    up: str | None,
+    none: float | None,
+    assign: str | None,
+    text_vectors: Path | None,
+    method: str | None,
+    unclean: bool,
+    category: str | None,
+) -> None:
+    """Raises InputError for options that need part names."""
+    from pa3d.unnamed import Divided
+
+    given: dict[str, object] = {"--text-vectors": text_vectors, "--method": method}
+    if isinstance(asked, Divided):
+        given |= {"--none": none, "--assign": assign, "--category": category, "--no-refine and --no-structure": unclean}
+    for option, value in given.items():
+        if value not in (None, False):
+            raise InputError(f"{option} needs part names; give them with --parts")
+    if up == "auto":
+        raise InputError("--up auto needs part names; give them with --parts, or an axis such as y or z")
 
 
 def _is_many(path: Path) -> bool:
@@ -285,6 +325,18 @@ def print_result(result: Segmentation, folder: Path, files: dict[str, Path]) -> 
     stages = {stage: seconds for stage, seconds in result.timings.items() if "." not in stage}
     out = Console(highlight=False, soft_wrap=True)
     out.print(Text(f"{shape.name}: {size_text(shape)}"))
+    if "proposed" in result.settings:
+        out.print(Text(proposed_text(result.settings["proposed"])))
     out.print(table)
     out.print(Text(f"{sum(stages.values()):.2f} s: " + ", ".join(f"{k} {v:.2f}" for k, v in stages.items())))
     print_files(folder, ", ".join(path.name for path in files.values()))
+
+
+def proposed_text(proposed: dict[str, Any]) -> str:
+    """taken for: armchair (0.62); or chair (0.20), couch (0.05): choose with --category"""
+    if proposed["given"]:
+        return f"parts of: {proposed['category']}"
+    (name, probability), *others = proposed["categories"]
+    text = f"taken for: {name} ({probability:.2f})"
+    likely = [f"{other} ({p:.2f})" for other, p in others if p >= OTHERS_FROM]
+    return text + (f"; or {', '.join(likely)}: choose with --category" if likely else "")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pa3d.cli.arguments import echo
 from pa3d.cli.output import check_can_write, print_files, print_json
 from pa3d.cli.progress import progress_with_rate
 from pa3d.errors import InputError
+
+if TYPE_CHECKING:
+    from pa3d.unnamed import Unnamed
 
 SOME_FAILED = 3  # exit code
 LISTED = 20  # failures that are printed
@@ -18,7 +21,7 @@ LISTED = 20  # failures that are printed
 
 def segment_many(
     given: Sequence[Path],
-    names: Sequence[str],
+    names: Sequence[str] | Unnamed,
     out: Path | None,
     options: tuple[dict[str, Any], dict[str, Any], dict[str, Any]],
     model: Path | None,
@@ -34,7 +37,8 @@ def segment_many(
 ) -> int:
     """The exit code: 3 if some files failed. Raises InputError if all did, and for what cannot be used.
 
-    options: those of loading, segmenting and writing (pa3d.report.batch.FileOptions).
+    names: of the parts, or how each shape gets its own. options: those of loading, segmenting and writing
+    (pa3d.report.batch.FileOptions).
     """
     from pa3d.segment import Segmenter, check_options
     from pa3d.threads import cpu_count

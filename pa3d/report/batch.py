@@ -23,19 +23,22 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from pa3d.atomic import check_writable_folder, lock
+from pa3d.categories import categories, find_category
 from pa3d.cluster import ray_results
 from pa3d.errors import InputError, failure_reason
 from pa3d.io import load
 from pa3d.many import with_names
+from pa3d.part_tree import default_vocabulary
 from pa3d.profiling import Stopwatch
 from pa3d.report import result_files
+from pa3d.unnamed import Proposed, Unnamed, facts
 from pa3d.workers import Died, WorkerPool
 
 FORMAT = "pa3d-segment-1"
@@ -67,7 +70,7 @@ class FileResult:
 def segment_files(
     shapes: Mapping[str, Path],
     segmenter: Any,
-    parts: Sequence[str],
+    parts: Sequence[str] | Unnamed,
     out: str | os.PathLike[str],
     options: FileOptions | None = None,
     *,
@@ -80,6 +83,7 @@ def segment_files(
     """Segment files into folders of `out`; returns counts, failures, parts over all files, and seconds.
 
     shapes: the files, by the paths of their results within `out` (pa3d.listing.named_shapes).
+    parts: names, the same for all, or how each shape gets its own (pa3d.unnamed).
     text_vectors: as in Segmenter.segment.
     workers: processes of one thread each.
     ray: the address of a Ray cluster that does the work instead, or "auto" for the one this machine belongs to.
@@ -92,7 +96,10 @@ def segment_files(
     if workers < 1:
         raise InputError(f"workers {workers}: expected at least 1")
     start = time.perf_counter()
-    segmenter, text_vectors = with_names(segmenter, parts, options.segment.get("category"), text_vectors)
+    if isinstance(parts, Unnamed):
+        _check_unnamed(segmenter, parts)
+    else:
+        segmenter, text_vectors = with_names(segmenter, parts, options.segment.get("category"), text_vectors)
     run = _run_facts(segmenter, parts, options, text_vectors)
     with _Results(Path(out), run, fresh) as results:
         pending = [name for name, file in shapes.items() if not results.is_done(name, file)]
@@ -120,7 +127,7 @@ def segment_files(
             done += 1
             if progress:
                 progress(done, len(failed), len(shapes))
-        summary = results.finish(shapes, failed, parts)
+        summary = results.finish(shapes, failed, None if isinstance(parts, Unnamed) else parts)
     wall = time.perf_counter() - start
     return {
         "files": len(shapes),
@@ -147,9 +154,9 @@ class _SegmentFile:
     """The result of one file: the function of a worker."""
 
     def __init__(
-        self, segmenter: Any, parts: Sequence[str], options: FileOptions, text_vectors: Any, digest: str
+        self, segmenter: Any, parts: Sequence[str] | Unnamed, options: FileOptions, text_vectors: Any, digest: str
     ) -> None:
-        self._segmenter, self._parts, self._options = segmenter, list(parts), options
+        self._segmenter, self._parts, self._options = segmenter, parts, options
         self._text_vectors, self._digest = text_vectors, digest
 
     def __call__(self, file: str) -> FileResult:
@@ -159,7 +166,10 @@ class _SegmentFile:
             with clock("load"):
                 shape = load(file, **self._options.load)
             options = self._options.segment
-            result = self._segmenter.segment(shape, self._parts, text_vectors=self._text_vectors, **options)
+            if isinstance(self._parts, Unnamed):
+                result = self._parts.segment(self._segmenter, shape, options)
+            else:
+                result = self._segmenter.segment(shape, self._parts, text_vectors=self._text_vectors, **options)
             stages = {stage: spent for stage, spent in result.timings.items() if stage != "load"}
             result.timings = {}  # equal runs write equal files
             result.settings = {**result.settings, "run": self._digest}
@@ -177,12 +187,35 @@ def _without_path(error: str, file: Path) -> str:
     return error
 
 
-def _run_facts(segmenter: Any, parts: Sequence[str], options: FileOptions, text_vectors: Any) -> dict[str, Any]:
+def _check_unnamed(segmenter: Any, unnamed: Unnamed) -> None:
+    """Raises InputError before the first file for what no file can have."""
+    if isinstance(unnamed, Proposed):
+        segmenter.shape_head()
+        if unnamed.category is not None:
+            find_category(unnamed.category)
+
+
+def _knowledge(checkpoint: Any) -> str:
+    """A hash of what names parts where none are given: the tables, and the vector of whole shapes."""
+    digest = hashlib.sha256(repr((categories(), default_vocabulary())).encode())
+    for name, tensor in sorted((checkpoint.shape_head or {}).items()):
+        digest.update(name.encode() + tensor.tobytes())
+    return digest.hexdigest()
+
+
+def _run_facts(
+    segmenter: Any, parts: Sequence[str] | Unnamed, options: FileOptions, text_vectors: Any
+) -> dict[str, Any]:
     """What run.json holds."""
     from pa3d import __version__
 
     checkpoint = segmenter.checkpoint
-    vectors = segmenter.part_vectors(parts, options.segment.get("category"), text_vectors)
+    if isinstance(parts, Unnamed):
+        asked: dict[str, Any] = {"parts": {**facts(parts), "knows": _knowledge(segmenter.checkpoint)}}
+    else:
+        vectors = segmenter.part_vectors(parts, options.segment.get("category"), text_vectors)
+        digest = hashlib.sha256(vectors.tobytes()).hexdigest()
+        asked = {"parts": list(parts), "text_vectors": {"space": checkpoint.text_space, "sha256": digest}}
     return {
         "format": FORMAT,
         "pa3d": __version__,
@@ -194,8 +227,7 @@ def _run_facts(segmenter: Any, parts: Sequence[str], options: FileOptions, text_
             "precision": segmenter.precision,
             "device": segmenter.device,
         },
-        "parts": list(parts),
-        "text_vectors": {"space": checkpoint.text_space, "sha256": hashlib.sha256(vectors.tobytes()).hexdigest()},
+        **asked,
         "load": options.load,
         "segment": options.segment,
         "outputs": options.outputs,
@@ -279,14 +311,16 @@ class _Results:
             shutil.rmtree(old, ignore_errors=True)
 
     def finish(
-        self, shapes: Mapping[str, Path], failed: Mapping[str, str], parts: Sequence[str]
+        self, shapes: Mapping[str, Path], failed: Mapping[str, str], names: Sequence[str] | None
     ) -> list[dict[str, Any]]:
         """Write results.jsonl and results.csv, and remove what is intermediate; returns the parts over all files.
 
+        names: of the parts; None collects those of all results, the most frequent first.
         The summaries are read one after the other, because there may be more than fit in memory.
         """
-        totals = [_PartTotal(name) for name in parts]
         try:
+            parts = self._names(name for name in shapes if name not in failed) if names is None else names
+            totals = {name: _PartTotal(name) for name in parts}
             with (
                 open(self._state / ROWS, "wb") as lines,
                 open(self._state / TABLE, "w", encoding="utf-8", errors="backslashreplace", newline="") as table,
@@ -300,15 +334,19 @@ class _Results:
                         writer.writerow([name, "", "", "", *("" for _ in parts), "", "", failed[name]])
                     else:
                         row |= _row(self._summary(name))
-                        writer.writerow([name, *_cells(row)])
-                        for total, part in zip(totals, row["parts"], strict=True):
-                            total.add(part)
+                        writer.writerow([name, *_cells(row, parts)])
+                        for part in row["parts"]:
+                            totals[part["name"]].add(part)
                     lines.write(_line(row))
             for file in (ROWS, TABLE):
                 os.replace(self._state / file, self._folder / file)
         except OSError as error:
             raise _not_writable(self._folder, error) from error
-        return [total.summary() for total in totals]
+        return [total.summary() for total in totals.values()]
+
+    def _names(self, results: Iterable[str]) -> list[str]:
+        counts = Counter(part["name"] for name in results for part in self._summary(name)["parts"])
+        return sorted(counts, key=lambda name: (-counts[name], name))
 
     def _check(self) -> None:
         if not self._folder.is_dir() or (self._folder / RUN).is_file():
@@ -382,9 +420,10 @@ def _row(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {**sizes, "parts": parts, "not_found": summary["not_found"], "none": summary["none"]}
 
 
-def _cells(row: Mapping[str, Any]) -> list[Any]:
-    """What results.csv says of a file: the shares of its parts, empty for those that were not found."""
-    shares = ["" if part["found"] is False and not part["count"] else part["share"] for part in row["parts"]]
+def _cells(row: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
+    """What results.csv says of a file: the shares of its parts, empty for those that were not found or asked for."""
+    found = {part["name"]: part["share"] for part in row["parts"] if part["found"] is not False or part["count"]}
+    shares = [found.get(name, "") for name in names]
     points = row.get("vertices", row.get("points"))
     return [row["kind"], points, row.get("faces", ""), *shares, row["none"]["share"], ", ".join(row["not_found"]), ""]
 
