@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pa3d.cli.arguments import Argument, Option
+from pa3d.cli.arguments import Argument, Option, echo
 from pa3d.cli.options import Debug, Json, Model, Threads, part_names
 from pa3d.cli.output import check_can_write, print_files, print_json
 from pa3d.cli.progress import spinner
@@ -102,22 +102,16 @@ def _row(hit: Hit) -> dict[str, Any]:
 
 
 def _print_hits(hits: list[Hit], names: list[str]) -> None:
-    """A table: the score, that of the whole and of each part, and the file."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    """A table: the score, that of the whole and of each part, and the file, whose path is never shortened."""
     both = bool(names) and hits[0].whole is not None
     headings = ["score", *(["whole"] if both else []), *(names if both or names[1:] else [])]
-    for heading in headings:
-        table.add_column(Text(heading), justify="right")
-    table.add_column("file")
+    widths = [max(len(heading), 6) for heading in headings]
+    echo("  ".join([*(f"{heading:>{width}}" for heading, width in zip(headings, widths, strict=True)), "file"]))
     for hit in hits:
-        values = [hit.score, *([hit.whole] if both else []), *(part.score for part in hit.parts)][: len(headings)]
-        cells = [f"{value:.3f}" for value in values if value is not None]
-        table.add_row(*cells, Text(_shown(hit.path)))
-    Console(highlight=False, soft_wrap=True).print(table)
+        parts = [part.score for part in hit.parts] if both or names[1:] else []
+        values = [hit.score, *([hit.whole] if both else []), *parts]
+        cells = (f"{value:{width}.3f}" for value, width in zip(values, widths, strict=True))
+        echo("  ".join([*cells, _shown(hit.path)]))
 
 
 def _shown(path: Path) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 COLUMNS, TILE, CAPTION, MARGIN, TITLE = 5, 240, 46, 16, 52  # pixels, but the number of columns
 TEXT, MUTED = "#1F2328", "#6B7280"
+GREY = 40  # largest difference of the channels of a pixel of a place that is no part
 
 
 def sheet_size(count: int) -> tuple[int, int]:
@@ -61,8 +62,15 @@ def _tile(index: ShapeIndex, hit: Hit) -> Image:
         elements = slice(None) if tree.elements is None else tree.elements
         for k, part in reversed(list(enumerate(hit.parts))):
             labels[elements] = np.where(cut == part.region, k, labels[elements])
-    views = Image.open(io.BytesIO(thumbnail(shape, labels, max(len(hit.parts), 1))))
-    return views.crop((0, 0, SIZE, SIZE)).resize((TILE, TILE), Image.Resampling.LANCZOS)
+    picture = Image.open(io.BytesIO(thumbnail(shape, labels, max(len(hit.parts), 1))))
+    views = [picture.crop((left, 0, left + SIZE, SIZE)) for left in range(0, picture.width, SIZE)]
+    return max(views, key=_colored).resize((TILE, TILE), Image.Resampling.LANCZOS)
+
+
+def _colored(view: Image) -> int:
+    """How many pixels are not grey: of two views, that which shows more of the parts is taken."""
+    pixels = np.asarray(view).astype(np.int16)
+    return int((pixels.max(axis=2) - pixels.min(axis=2) > GREY).sum())
 
 
 def _font(size: int) -> Any:
