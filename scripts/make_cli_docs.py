@@ -28,7 +28,7 @@ results go to stdout. `pa3d --version` shows the version.
 | 0 | success |
 | 1 | standard output cannot be written (full disk, closed pipe), or a bug of pa3d |
 | 2 | invalid input, of which nothing is written; output files that cannot be written; or not enough memory |
-| 3 | `pa3d segment` of many files: some of them failed; the results of the others are written |
+| 3 | `pa3d segment` of many files, or `pa3d embed`: some of them failed; the results of the others are written |
 | 130 | interrupted |
 
 A *patch* is a group of neighbouring points; the model compares patches with part names. A label of -1 means *none*: the

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -452,6 +453,8 @@ def test_commands(tmp_path: Path, model: Path, here: None, capsys: pytest.Captur
         (["embed", "nothing", "-o", "INDEX"], "no such file or folder"),
         (["embed", "INDEX", "-o", "index.npz"], r"ends in \.safetensors"),
         (["embed", "INDEX", "-o", "INDEX", "--sample", "0"], "--sample 0"),
+        (["embed", "BROKEN", "-o", "new.safetensors", "--up", "auto"], "up is 'auto'; expected"),
+        (["embed", "BROKEN", "-o", "new.safetensors", "--nan", "drop"], "'drop'"),
         (["embed", "BROKEN", "-o", "new.safetensors", "--model", "MODEL"], "none of 1 files could be embedded"),
     ],
 )
@@ -472,8 +475,6 @@ def test_what_the_commands_refuse(
     assert main([places.get(argument, argument) for argument in arguments]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ")
-    import re
-
     assert re.search(message, error), error
     assert not Path("new.safetensors").exists() and not Path("a.jpg").exists()
 

@@ -89,8 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code.
 
     0: success. 1: standard output could not be written (full disk, closed pipe), or a bug of pa3d. 2: invalid input,
-    output files that cannot be written, or not enough memory. 3: some of many files could not be segmented. 130:
-    interrupted by Ctrl-C. 143: ended by SIGTERM.
+    output files that cannot be written, or not enough memory. 3: some of many files could not be segmented or
+    embedded. 130: interrupted by Ctrl-C. 143: ended by SIGTERM.
     """
     args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     _prepare_streams()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,6 @@ from pa3d.cli.options import (
     SampleSeed,
     Threads,
     Up,
-    check_choice,
     sample_size,
 )
 from pa3d.cli.output import check_can_write, print_json
@@ -88,7 +88,6 @@ def embed(
     if out.suffix != ".safetensors":
         raise InputError(f"{out}: expected a name that ends in .safetensors, such as models.safetensors")
     points = sample_size(sample)
-    check_choice("nan", nan, ("skip", "error"))
     check_can_write(out.parent)
     given = list(files or [])
     paths: list[Path] = []
@@ -105,7 +104,8 @@ def embed(
     options = EmbedOptions(up, nan, columns, points, seed)
     segmenter = Segmenter.from_pretrained(model, precision=precision, device=device, threads=threads, patches=patches)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with progress_with_rate("embedding", enabled=not (quiet or json)) as progress:
+    is_shown = not (quiet or json) and sys.stderr.isatty()
+    with progress_with_rate("embedding", enabled=is_shown) as progress:
         report = embed_files(
             paths, segmenter, out, options, workers=workers or cpu_count(), fresh=fresh, progress=progress
         )

@@ -33,7 +33,7 @@ from pa3d.search.vectors import EmbedOptions, ShapeVectors
 
 FORMAT = 1
 METADATA = "pa3d_shape_index"  # the entry of the metadata
-BLOCK = 2**24  # numbers that are read at a time
+BLOCK = 2**18  # numbers that are read at a time: few enough to stay in the cache of a processor
 HINT = "make it with pa3d embed FILES -o INDEX"
 _DTYPES = {"sizes": "I64", "modified": "I64", "shapes": "F16", "shares": "F16", "parts": "I8", "paths": "U8"}
 

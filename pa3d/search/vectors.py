@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pa3d.errors import InputError
+from pa3d.frames import UP_AXES
+from pa3d.inputs import check_nan
 from pa3d.io import load
 from pa3d.part_tree import PartTree
 from pa3d.segment import Segmenter
@@ -37,6 +40,12 @@ class EmbedOptions:
     sample: int | None = 2048
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Raises InputError for options that no file could be read with."""
+        if self.up is not None and self.up not in UP_AXES:
+            raise InputError(f"up is {self.up!r}; expected {', '.join(UP_AXES)}, or None: the axis of the file")
+        check_nan(self.nan)
+
     def open(self, segmenter: Segmenter, file: str | os.PathLike[str]) -> OpenShape:
         """Raises InputError for a file that cannot be read."""
         shape = load(file, up=self.up, nan=self.nan, columns=self.columns)
@@ -55,9 +64,11 @@ def embed_shape(shape: OpenShape) -> ShapeVectors:
     return ShapeVectors(whole, parts, padded)
 
 
-def region_vectors(tree: PartTree) -> tuple[NDArray[np.float32], NDArray[np.float64]]:  # (R, D), (R,)
-    """Unit vectors of the regions of a cut into REGIONS, and their shares. Region r is tree.cut(count=REGIONS) == r."""
-    labels = tree.cut(count=REGIONS)
+def region_vectors(
+    tree: PartTree, count: int = REGIONS
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:  # (R, D), (R,)
+    """Unit vectors of the regions of a cut, and their shares. Region r is tree.cut(count=count) == r."""
+    labels = tree.cut(count=count)
     of_leaf = np.zeros(tree.tree.num_leaves, np.int64)
     of_leaf[tree.tree.leaf] = labels
     weights = np.maximum(tree.weights, 1e-30)  # a region without area has a vector, too
