@@ -19,7 +19,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -160,19 +160,17 @@ def write_index(path: str | os.PathLike[str], facts: dict[str, Any], rows: Itera
     folder = os.path.dirname(os.path.abspath(path))
     count = 0
     with ExitStack() as stack:
-        try:
+        with _writing(path):
             spools = {name: stack.enter_context(tempfile.TemporaryFile(dir=folder)) for name in _DTYPES}
-            for row in rows:
-                name = os.path.relpath(row.path, folder) if _is_below(row.path, folder) else row.path
+        for row in rows:
+            name = os.path.relpath(row.path, folder) if _is_below(row.path, folder) else row.path
+            with _writing(path):
                 spools["paths"].write((b"\0" if count else b"") + os.fsencode(name))
                 spools["sizes"].write(np.int64(row.size).tobytes())
                 spools["modified"].write(np.int64(row.modified).tobytes())
                 for tensor, values in zip(("shapes", "parts", "shares"), row.vectors, strict=True):
                     spools[tensor].write(np.ascontiguousarray(values).tobytes())
-                count += 1
-        except OSError as error:
-            reason = error.strerror or error
-            raise InputError(f"{path}: cannot be written ({reason}); make room or choose another folder") from error
+            count += 1
         if count == 0:
             return 0
         dim, regions = facts["dim"], facts["regions"]
@@ -194,6 +192,15 @@ def write_index(path: str | os.PathLike[str], facts: dict[str, Any], rows: Itera
                 spool.seek(0)
                 shutil.copyfileobj(spool, file, 2**20)
     return count
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{path}: cannot be written ({reason}); make room or choose another folder") from error
 
 
 def _is_below(path: str, folder: str) -> bool:
