@@ -51,7 +51,7 @@ def main(folders: list[Path], model: Path | None, regions: list[int]) -> None:
         first = np.mean([rank == 0 for rank in ranks])
         five = np.mean([rank is not None and rank < 5 for rank in ranks])
         values = [*precisions(segmenter, words, np.array(vectors)), *part_precisions(segmenter, shapes)]
-        searched = "".join(f" {100 * value:.1f} |" for value in values)
+        searched = "".join(f" {100 * value:.1f} |" if np.isfinite(value) else " - |" for value in values)
         print(
             f"| {folder.name} | {len(words)} | {100 * first:.1f} | {100 * five:.1f} | {len(set(words))} |{searched}",
             flush=True,
@@ -78,7 +78,9 @@ def precisions(segmenter: Segmenter, words: list[str], vectors: np.ndarray) -> t
 
 
 def part_precisions(segmenter: Segmenter, shapes: list[tuple[set[str], list[np.ndarray]]]) -> list[float]:
-    """The mean over part names of the average precision, for each number of regions, and what chance gives."""
+    """The mean over part names of the average precision, for each number of regions, and what chance gives.
+
+    NaN where all shapes have the same parts."""
     every = [name for names, _ in shapes for name in names]
     asked = sorted(name for name in set(every) if 2 <= every.count(name) < len(shapes))
     rows = []
@@ -91,7 +93,7 @@ def part_precisions(segmenter: Segmenter, shapes: list[tuple[set[str], list[np.n
             ranked = right[order]
             row.append(float((np.cumsum(ranked) / np.arange(1, len(ranked) + 1))[ranked].mean()))
         rows.append([*row, right.mean()])
-    return np.mean(rows, axis=0).tolist()
+    return np.mean(rows, axis=0).tolist() if rows else [np.nan] * (len(shapes[0][1]) + 1)
 
 
 if __name__ == "__main__":

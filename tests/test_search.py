@@ -307,7 +307,7 @@ def test_ranking(tmp_path: Path, tiny: Segmenter, monkeypatch: pytest.MonkeyPatc
         index = ShapeIndex.load(path, tiny)
         for query, expected in (
             ("office chair", whole),
-            ("office chair with arms, a wheel", (whole + best.mean(axis=1)) / 2),
+            ("office chair with arms, a wheel", (whole + 2 * best.mean(axis=1)) / 3),
             ("with arms and the wheel", best.mean(axis=1)),
         ):
             order = np.argsort(-expected)[:20]
@@ -430,7 +430,7 @@ def test_commands(tmp_path: Path, model: Path, here: None, capsys: pytest.Captur
     assert found["query"] == {"words": "box", "like": None, "parts": ["legs"]} and found["shapes"] == 2
     (row,) = found["results"]
     part = row["parts"][0]
-    assert row["score"] == pytest.approx((row["whole"] + part["score"]) / 2, abs=2e-6) and part["name"] == "legs"
+    assert row["score"] == pytest.approx((row["whole"] + 2 * part["score"]) / 3, abs=2e-6) and part["name"] == "legs"
     assert row["file"] in map(str, files)
     assert main([*search, "box with legs", index, "--part", "arm, wheel"]) == 0
     assert capsys.readouterr().out.split()[:6] == ["score", "whole", "legs", "arm", "wheel", "file"]

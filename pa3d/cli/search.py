@@ -48,8 +48,8 @@ def search(
 ) -> None:
     """Find shapes of an index by words, by another shape, or by their parts.
 
-    Words are compared with whole shapes. "X with Y and Z" also looks for the parts Y and Z; its score is half the
-    cosine of X, and half the mean of the largest cosines of a region of the shape with Y and Z. docs/search.md.
+    Words are compared with whole shapes. "X with Y and Z" also looks for the parts Y and Z, each in the region of the
+    shape that fits it best. docs/search.md says what the score is.
     """
     *words, path = words_and_index
     query = " ".join(words)

@@ -20,6 +20,10 @@ from pa3d.session import OpenShape
 
 Floats = NDArray[np.float32]
 
+# Of the mean cosine of parts beside the cosine of the whole shape. Cosines with parts differ less from shape to shape.
+# Among 1, 2, 3 and 4, it ranks "chair with drawer" and the like best on labelled shapes.
+PARTS_WEIGHT = 2.0
+
 _WITH = re.compile(r"\bwith\b", re.IGNORECASE)
 _BETWEEN_PARTS = re.compile(r"[,;]|\band\b", re.IGNORECASE)
 _ARTICLE = re.compile(r"^(an?|the|some)\s+", re.IGNORECASE)
@@ -101,8 +105,8 @@ class ShapeIndex:
         """The shapes that fit words, or a vector (D,) in the space of the text, best first.
 
         Words are compared with whole shapes by their cosine. "X with Y, Z and W" also looks for parts: of each the
-        region with the largest cosine counts. The score is then half the cosine of X, and half the mean of those of
-        the parts. parts: others to look for. Raises InputError for words that the text encoder cannot read, or a
+        region with the largest cosine counts. The score is then (cosine of X + 2 mean of those of the parts) / 3.
+        parts: others to look for. Raises InputError for words that the text encoder cannot read, or a
         vector of another length.
         """
         if isinstance(query, str):
@@ -154,11 +158,13 @@ class ShapeIndex:
         if isinstance(top, bool) or not isinstance(top, int) or top < 1:
             raise InputError(f"top is {top!r}; expected an integer of at least 1")
         cosines = None if whole is None else self._whole_cosines(whole)
-        terms = [] if cosines is None else [cosines]
+        scores = cosines
         if len(vectors):
             of_parts, regions = self._part_cosines(vectors)
-            terms.append(of_parts.mean(axis=1))
-        scores = np.mean(terms, axis=0)
+            scores = of_parts.mean(axis=1)
+            if cosines is not None:
+                scores = (cosines + PARTS_WEIGHT * scores) / (1 + PARTS_WEIGHT)
+        assert scores is not None  # a query has a whole or parts
         hits = []
         for i in np.argsort(-scores, kind="stable")[:top].tolist():
             found: list[FoundPart] = []
