@@ -25,6 +25,7 @@ from pa3d.cli import main
 from pa3d.search import EmbedOptions, ShapeIndex, embed_files, parse_query
 from pa3d.search import embed as embed_module
 from pa3d.search import index_file as index_file_module
+from pa3d.search.index import singular
 from pa3d.search.index_file import IndexFile, Row, write_index
 from pa3d.search.sheet import sheet_size
 from pa3d.search.vectors import REGIONS, ShapeVectors, embed_shape, region_vectors
@@ -296,7 +297,7 @@ def test_ranking(tmp_path: Path, tiny: Segmenter, monkeypatch: pytest.MonkeyPatc
     """The order and the scores are those of a plain computation, in blocks of any size."""
     path = tmp_path / "index.safetensors"
     tensors = synthetic(path, tiny, 300)
-    words = tiny.embed_words(["office chair", "arms", "wheel"])
+    words = tiny.embed_words(["office chair", "arm", "wheel"])
     whole = tensors["shapes"].astype(np.float32) @ words[0]
     parts = tensors["parts"].astype(np.float64)
     norms = np.linalg.norm(parts, axis=2, keepdims=True)
@@ -319,7 +320,7 @@ def test_ranking(tmp_path: Path, tiny: Segmenter, monkeypatch: pytest.MonkeyPatc
             assert part.region == cosines[i, :, 0].argmax() and part.share == tensors["shares"][i, part.region]
             assert hit.whole == pytest.approx(whole[i], abs=1e-5) and part.name == "arms"
     assert index.search(words[0] * 5)[0].path == index.search("office chair")[0].path
-    assert index.search_part(words[1])[0].path == index.search_part("arms")[0].path
+    assert index.search_part(words[1])[0].path == index.search_part("arm")[0].path
     assert len(index.search("chair", top=1000)) == len(index) == 300
 
 
@@ -360,6 +361,14 @@ def test_queries() -> None:
     for query in ("", " ", "with", "with , and"):
         with pytest.raises(InputError, match="has no words"):
             parse_query(query)
+
+
+def test_parts_are_singular() -> None:
+    for name, expected in {
+        "arms": "arm", "front wheels": "front wheel", "shelves": "shelf", "batteries": "battery",
+        "leg": "leg", "lens": "lens", "glass": "glass", "zorps": "zorps", "": "",
+    }.items():  # fmt: skip
+        assert singular(name) == expected
 
 
 def test_bad_queries(tmp_path: Path, tiny: Segmenter) -> None:

@@ -6,13 +6,16 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pa3d.categories import categories
 from pa3d.errors import InputError
+from pa3d.part_tree import default_vocabulary
 from pa3d.search.index_file import IndexFile
 from pa3d.search.vectors import EmbedOptions, index_facts, region_vectors
 from pa3d.segment import Segmenter
@@ -24,6 +27,7 @@ Floats = NDArray[np.float32]
 # Among 1, 2, 3 and 4, it ranks "chair with drawer" and the like best on labelled shapes.
 PARTS_WEIGHT = 2.0
 
+_PLURALS = (("s", ""), ("es", ""), ("ies", "y"), ("ves", "f"), ("ves", "fe"))
 _WITH = re.compile(r"\bwith\b", re.IGNORECASE)
 _BETWEEN_PARTS = re.compile(r"[,;]|\band\b", re.IGNORECASE)
 _ARTICLE = re.compile(r"^(an?|the|some)\s+", re.IGNORECASE)
@@ -115,7 +119,7 @@ class ShapeIndex:
             whole = self._words([thing])[0] if thing else None
         else:
             whole, names = self._vector(query), list(parts)
-        return self._ranked(whole, names, self._words(names), top)
+        return self._ranked(whole, names, self._part_words(names), top)
 
     def search_part(self, part: str | Sequence[str] | NDArray[np.floating], top: int = 10) -> list[Hit]:
         """The shapes that have a part: words, several of them, or a vector (D,). The score is the mean of the largest
@@ -125,7 +129,7 @@ class ShapeIndex:
         names = [part] if isinstance(part, str) else list(part)
         if not names:
             raise InputError("no part was given; give a word, such as 'leg'")
-        return self._ranked(None, names, self._words(names), top)
+        return self._ranked(None, names, self._part_words(names), top)
 
     def like(self, file: str | os.PathLike[str], part: str | Sequence[str] | None = None, top: int = 10) -> list[Hit]:
         """The shapes that are like a file, or have parts like those that words name on this file.
@@ -138,13 +142,16 @@ class ShapeIndex:
             return self.search(shape.embedding, top)
         names = [part] if isinstance(part, str) else list(part)
         vectors = region_vectors(shape.tree)[0]
-        best = (self._words(names) @ vectors.T).argmax(axis=1)
+        best = (self._part_words(names) @ vectors.T).argmax(axis=1)
         return self._ranked(None, names, vectors[best], top)
 
     def _words(self, words: Sequence[str]) -> Floats:  # (n, D)
         # One by one: that two parts are the same to the encoder does not matter here.
         vectors = [self.segmenter.embed_text([word])[0] for word in words]
         return np.array(vectors, np.float32).reshape(len(words), self._file.facts["dim"])
+
+    def _part_words(self, names: Sequence[str]) -> Floats:  # (n, D)
+        return self._words([singular(name) for name in names])
 
     def _vector(self, values: ArrayLike) -> Floats:  # (D,)
         vector, dim = np.asarray(values, np.float32), self._file.facts["dim"]
@@ -196,6 +203,27 @@ class ShapeIndex:
             cosines[start : start + len(rows)] = products.max(axis=1)
             regions[start : start + len(rows)] = products.argmax(axis=1)
         return cosines, regions
+
+
+def singular(name: str) -> str:
+    """A name of a part with its last word in the singular, if that is a part that is known: one region is one wheel.
+
+    Names in training were singular, and "wheels" fits a wheel less than "wheel" does.
+    """
+    *before, last = name.split() or [""]
+    known = _known_words()
+    if last.lower() not in known:
+        word = last.lower()
+        forms = [word[: -len(ending)] + end for ending, end in _PLURALS if word.endswith(ending)]
+        last = next((form for form in forms if form in known), last)
+    return " ".join([*before, last])
+
+
+@lru_cache(maxsize=1)
+def _known_words() -> frozenset[str]:
+    """The last words of names of parts."""
+    names = [*default_vocabulary(), *(part for category in categories() for part in category.parts)]
+    return frozenset(name.split()[-1] for name in names)
 
 
 def parse_query(query: str) -> tuple[str, list[str]]:
