@@ -7,6 +7,9 @@ machine pa3d must be installed, and files must be readable under the same paths.
 from __future__ import annotations
 
 import logging
+import os
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from typing import Any
@@ -50,22 +53,28 @@ def _run(function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[tuple
     stored = [ray.put(function)]  # in a list, because Ray would send the function itself with every task
     remote = ray.remote(num_cpus=1, max_retries=RETRIES)(_answer)
     limit = max(QUEUED, QUEUED * int(ray.cluster_resources().get("CPU", 1)))
-    running: dict[Any, int] = {}
+    running: dict[Any, tuple[int, Any]] = {}
+    failures: Counter[int] = Counter()  # by task: of its worker, before it began
     numbered = enumerate(tasks)
     while True:
         while len(running) < limit and (task := next(numbered, None)) is not None:
-            running[remote.remote(stored, task[1])] = task[0]
+            running[remote.remote(stored, task[1])] = task
         if not running:
             return
         for reference in ray.wait(list(running))[0]:
-            number = running.pop(reference)
+            task = running.pop(reference)
             try:
                 is_result, value = ray.get(reference)
             except ray.exceptions.RayError as error:
+                if isinstance(error, ray.exceptions.RayTaskError) and failures[task[0]] < RETRIES:
+                    failures[task[0]] += 1
+                    running[remote.remote(stored, task[1])] = task
+                    continue
                 is_result, value = True, Died(_reason(error))
             if not is_result:
                 raise value
-            yield number, value
+            failures.pop(task[0], None)
+            yield task[0], value
 
 
 def _reason(error: Exception) -> str:
@@ -76,7 +85,7 @@ def _reason(error: Exception) -> str:
     if isinstance(
         error, ray.exceptions.RayTaskError
     ):  # an error of Ray or of unpickling, because answer() returns ours
-        return f"failed in its worker before it began ({lines[-1][:300]})"
+        return f"could not begin, {RETRIES + 1} times ({lines[-1][:300]})"
     return f"was lost with its worker {RETRIES + 1} times ({lines[0][:300]})"
 
 
@@ -89,5 +98,10 @@ def _answer(stored: list[Any], task: Any) -> tuple[bool, Any]:
     (reference,) = stored
     if reference not in _functions:
         _functions.clear()
-        _functions[reference] = ray.get(reference)
+        try:
+            _functions[reference] = ray.get(reference)
+        except Exception:
+            # The state of this process may be the reason: it ends after its reply, and the next task gets another.
+            threading.Timer(1, os._exit, (1,)).start()
+            raise
     return answer(_functions[reference], task)

@@ -4,9 +4,9 @@
     result.part_names                     # wheel, frame, seat, handlebar, pedal
     result.settings["proposed"]           # what it was taken for, and what else it may be
 
-The categories of pa3d.categories are ranked by two things: the cosine of their names with the vector of the whole shape
-(pa3d.shape_head), and how well their parts fit the patches. The names of the parts are those of the first. A part that
-may be missing is asked for if its presence says that the shape has it.
+The categories of pa3d.categories are ranked by the cosine of their names with the vector of the whole shape
+(pa3d.shape_head). The names of the parts are those of the first. A part that may be missing is asked for if its
+presence says that the shape has it, and left out again if no place gets it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from pa3d import _C
 from pa3d.categories import Category, categories, find_category
 from pa3d.checkpoint import Checkpoint
 from pa3d.errors import InputError
+from pa3d.profiling import Stopwatch
 from pa3d.segmentation import Segmentation
 from pa3d.shape_head import TEMPERATURE
 
 Floats = NDArray[np.float32]
 
-PARTS_WEIGHT = 0.0  # of the fit of the parts, beside the cosine of the whole shape over TEMPERATURE
+OPTIONAL_FROM = 0.7  # presence of a part that may be missing, for it to be asked for
 LISTED = 5  # categories in settings["proposed"]
 
 
@@ -63,7 +64,7 @@ def category_vectors(model: Model) -> Floats:  # (n, D)
 def rank_categories(shape: Encoded) -> list[tuple[Category, float]]:
     """All categories with their probabilities, the likeliest first."""
     table = categories()
-    logits = category_vectors(shape.model) @ shape.embedding / TEMPERATURE + PARTS_WEIGHT * _fit_of_parts(shape)
+    logits = category_vectors(shape.model) @ shape.embedding / TEMPERATURE
     odds = np.exp(logits - logits.max())
     probabilities = odds / odds.sum()
     return [(table[i], float(probabilities[i])) for i in np.argsort(-probabilities, kind="stable")]
@@ -80,10 +81,17 @@ def propose(shape: Encoded, category: str | None, max_parts: int | None, options
             raise TypeError(f"propose() got an unexpected keyword argument {name!r}")
     if max_parts is not None and (isinstance(max_parts, bool) or not isinstance(max_parts, int) or max_parts < 1):
         raise InputError(f"max_parts is {max_parts!r}; expected an integer of at least 1, or None")
-    ranked = [] if category is not None else rank_categories(shape)
-    found = find_category(category) if category is not None else ranked[0][0]
-    asked = _present_parts(shape, found)[:max_parts]
+    clock = Stopwatch()
+    with clock("propose"):
+        ranked = [] if category is not None else rank_categories(shape)
+        found = find_category(category) if category is not None else ranked[0][0]
+        asked = _present_parts(shape, found)[:max_parts]
     result = shape.segment(asked, **options)
+    occur = set(np.unique(result.element_labels).tolist())
+    used = [part for i, part in enumerate(asked) if i in occur or part not in found.optional]
+    if used != asked:
+        asked, result = used, shape.segment(used, **options)
+    result.timings = {**clock.seconds, **result.timings}
     result.settings["proposed"] = {
         "category": found.name,
         "given": category is not None,
@@ -99,20 +107,9 @@ def _present_parts(shape: Encoded, category: Category) -> list[str]:
     if fit is None:
         return list(category.parts)
     logits = shape.patch_logits(category.parts)
-    found = _C.presence(logits, fit.slope, fit.offset) >= fit.threshold
+    found = _C.presence(logits, fit.slope, fit.offset) >= OPTIONAL_FROM
     return [
         part
         for part, there in zip(category.parts, found.tolist(), strict=True)
         if there or part not in category.optional
     ]
-
-
-def _fit_of_parts(shape: Encoded) -> Floats:  # (n,)
-    """For each category, how well its parts fit the patches: the mean over patches of their largest logit."""
-    table = categories()
-    parts = sorted({part for category in table for part in category.parts})
-    number = {part: i for i, part in enumerate(parts)}
-    logits = shape.patch_logits(parts)
-    return np.array(
-        [logits[:, [number[part] for part in category.parts]].max(axis=1).mean() for category in table], np.float32
-    )

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d.categories import category_of, find_category
+from pa3d.categories import category_of
 from pa3d.errors import InputError
 from pa3d.evaluate.datasets import open_dataset
 from pa3d.segment import Segmenter

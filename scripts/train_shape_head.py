@@ -3,8 +3,9 @@
     python scripts/train_shape_head.py MODEL --families FOLDER [--families ...] --features CACHE -o OUT
 
 The encoder stays as it is. Each record is encoded DRAWS times: 2,048 of its points, at times turned about the up axis,
-stretched along the axes and tilted a little. What the head sees of them is kept in CACHE, by family, so that training
-again takes a minute. The loss is the cross entropy over the names of the categories of pa3d.categories, those whose
+stretched along the axes, tilted a little, noisy. What the head sees of them is kept in CACHE, by family, so that
+training again takes a minute.
+The loss is the cross entropy over the names of the categories of pa3d.categories, those whose
 vectors are alike left out, as in pa3d.train.losses.category_loss.
 """
 
@@ -32,7 +33,8 @@ from pa3d.train.records import ShardRecords
 POINTS, BATCH = 2048, 512
 MOST_RECORDS = 60  # of a category and family
 TOGETHER = 64  # clouds encoded in one call
-STRETCH, TILT = 0.25, 10.0  # largest factor minus 1, degrees
+STRETCH, TILT = 0.4, 10.0  # largest factor minus 1, degrees
+JITTER = 0.015  # largest standard deviation of noise, of the largest extent
 RELATED = 0.7  # cosine of names that are no negatives of each other
 
 
@@ -45,6 +47,8 @@ def augmented(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:  # (N
         used *= np.exp(rng.uniform(-1, 1, 3) * np.log(1 + STRETCH))
         for axis in "xz":
             used = used @ axis_rotation(axis, np.radians(rng.uniform(-TILT, TILT))).T
+    if rng.random() < 0.5:
+        used += rng.standard_normal(used.shape) * rng.uniform(0, JITTER) * np.ptp(used, axis=0).max()
     return used.astype(np.float32)
 
 
@@ -119,13 +123,13 @@ def main() -> None:
     parser.add_argument("--families", type=Path, action="append", required=True, help="a folder of shards; repeatable")
     parser.add_argument("--features", type=Path, required=True, help="keeps what the head sees of each family")
     parser.add_argument("-o", "--out", type=Path, required=True)
-    parser.add_argument("--draws", type=int, default=2)
+    parser.add_argument("--draws", type=int, default=2, help="of each record")
     parser.add_argument("--hidden", type=int, default=512)
     parser.add_argument("--dropout", type=float, default=0.5)
-    parser.add_argument("--noise", type=float, default=0.3)
+    parser.add_argument("--noise", type=float, default=1.0)
     parser.add_argument("--decay", type=float, default=0.3)
     parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     checkpoint = load(args.model)

@@ -154,14 +154,15 @@ def test_propose_is_segment_with_the_parts_of_the_category() -> None:
     assert again == seg.segment(CHAIR, again.part_names, refine=False, none=0.2, seed=3)
 
 
-def test_parts_that_the_shape_does_not_have_are_left_out() -> None:
-    checkpoint = says("chair")
-    assert checkpoint.presence is not None
-    optional = find_category("chair").optional
-    for threshold, left_out in ((2.0, optional), (-1.0, frozenset())):
-        fit = checkpoint.presence._replace(threshold=threshold)
-        result = Segmenter(replace(checkpoint, presence=fit)).propose(CHAIR)
-        assert set(result.settings["proposed"]["left_out"]) == left_out
+def test_parts_that_the_shape_does_not_have_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those without presence are not asked for, and those that no place gets are not in the result."""
+    seg, optional = Segmenter(says("chair")), find_category("chair").optional
+    monkeypatch.setattr("pa3d.propose.OPTIONAL_FROM", 1.1)
+    assert set(seg.propose(CHAIR).settings["proposed"]["left_out"]) == optional
+    monkeypatch.setattr("pa3d.propose.OPTIONAL_FROM", 0.0)
+    every = seg.segment(CHAIR, find_category("chair").parts)
+    nowhere = {part.part for part in every.parts if not len(part.elements)} & optional
+    assert nowhere and set(seg.propose(CHAIR).settings["proposed"]["left_out"]) == nowhere
 
 
 def test_a_category_that_is_given() -> None:

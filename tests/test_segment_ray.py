@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from test_segment_many import ARGUMENTS, PARTS, boxes, content
 
 from pa3d import Segmenter
 from pa3d.cli import main
+from pa3d.cluster import ray_results
 from pa3d.listing import named_shapes
 from pa3d.report.batch import FileOptions, segment_files
+from pa3d.workers import Died
 
 
 def test_without_ray(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,3 +43,34 @@ def test_a_worker_of_the_cluster_is_killed(tmp_path: Path, ray_address: str) -> 
     assert killed, "no worker was found to be killed"
     assert len(report["failed"]) == 1 and report["segmented"] == 60
     assert content(tmp_path / "there") == content(tmp_path / "here")
+
+
+class BeginsTheThirdTime:
+    """A function that cannot be unpickled in the first two workers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __setstate__(self, state: dict[str, Path]) -> None:
+        self.__dict__.update(state)
+        for attempt in ("first", "second"):
+            with suppress(FileExistsError):
+                (self.folder / attempt).touch(exist_ok=False)
+                raise RuntimeError(f"the {attempt} worker is not ready")
+
+    def __call__(self, task: int) -> int:
+        return task * task
+
+
+class NeverBegins(BeginsTheThirdTime):
+    def __setstate__(self, state: dict[str, Path]) -> None:
+        raise RuntimeError("this machine has no model")
+
+
+@pytest.mark.slow
+def test_workers_that_cannot_begin(tmp_path: Path, ray_address: str) -> None:
+    """Their tasks go to others; if there are none, the reason is said."""
+    assert sorted(ray_results(BeginsTheThirdTime(tmp_path), range(9), ray_address)) == [(i, i * i) for i in range(9)]
+    assert (tmp_path / "second").exists()
+    ((_, died),) = ray_results(NeverBegins(tmp_path), [1], ray_address)
+    assert died == Died("could not begin, 6 times (RuntimeError: this machine has no model)")

@@ -31,7 +31,7 @@ from pa3d.cli.output import check_can_write, print_files, print_json, writes_uni
 from pa3d.cli.progress import spinner
 from pa3d.errors import InputError
 
-OTHERS_FROM = 0.02  # probability of a category that is printed
+OTHERS_FROM, UNSURE_BELOW = 0.02, 0.3  # probabilities of categories
 AUTO = "auto"  # in place of part names: the shape is divided by itself
 
 if TYPE_CHECKING:
@@ -337,6 +337,6 @@ def proposed_text(proposed: dict[str, Any]) -> str:
     if proposed["given"]:
         return f"parts of: {proposed['category']}"
     (name, probability), *others = proposed["categories"]
-    text = f"taken for: {name} ({probability:.2f})"
     likely = [f"{other} ({p:.2f})" for other, p in others if p >= OTHERS_FROM]
+    text = f"taken for: {name} ({probability:.2f})" + ", which is not sure" * (probability < UNSURE_BELOW)
     return text + (f"; or {', '.join(likely)}: choose with --category" if likely else "")
