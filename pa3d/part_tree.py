@@ -237,12 +237,17 @@ class PartTree:
         """The logits of words at the mean features of the parts."""
         of_leaf = np.zeros(self.tree.num_leaves, np.int64)
         of_leaf[self.tree.leaf] = labels
-        weighted = np.zeros((int(labels.max()) + 1, self.features.shape[1]))
-        np.add.at(weighted, of_leaf, self.features * self.weights[:, None])
+        order = np.argsort(of_leaf, kind="stable")
+        starts = np.searchsorted(of_leaf[order], np.arange(int(labels.max()) + 1))
+        weighted = np.add.reduceat(self._weighted[order], starts)
         norms = np.linalg.norm(weighted, axis=1, keepdims=True)
         means = np.ascontiguousarray(weighted / np.maximum(norms, 1e-30), np.float32)
         vectors = self._default_vectors if vocabulary is None else self.model.part_vectors(vocabulary, None, None)
         return self.model.patch_logits(replace(self.encoded, features=means), vectors)
+
+    @cached_property
+    def _weighted(self) -> NDArray[np.float64]:  # (L, D)
+        return self.features * self.weights[:, None]
 
     @cached_property
     def _default_vectors(self) -> NDArray[np.float32]:  # (K, D)

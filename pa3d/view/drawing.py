@@ -35,9 +35,9 @@ class Drawing:
         """clicked: is called with viser's event for a click on what is drawn, with no key or one of MODIFIERS held; see
         `hit`."""
         self._server, self._clicked = server, clicked
-        self._nodes: list[Any] = []
         self._marks: list[Any] = []
-        self._drawn: dict[bytes, Any] = {}  # nodes by the elements that they show
+        self._drawn: dict[bytes, Any] = {}  # the node of each group, by its elements
+        self._spare: list[Any] = []  # nodes that show nothing now
         self._numbers = itertools.count()
         self.groups: list[Group] = []
         server.scene.world_axes.visible = False
@@ -47,8 +47,9 @@ class Drawing:
 
     def set_shape(self, shape: Shape) -> None:
         """Show another shape, as its file shows it, and turn the cameras to it; `draw` then draws its groups."""
-        self.shape = shape
-        self.draw([])  # what is drawn is of another shape
+        for node in (*self._drawn.values(), *self._spare):  # they show another shape
+            node.remove()
+        self.shape, self.groups, self._drawn, self._spare = shape, [], {}, []
         self.mark([])
         self._center, self._radius = enclosing_sphere(shape)
         self._points = ((shape.points - self._center) / self._radius).astype(np.float32)
@@ -61,23 +62,23 @@ class Drawing:
     def draw(self, groups: Sequence[Group]) -> None:
         """Draw groups in the place of the earlier ones; `show` then shows them.
 
-        Elements that were drawn together before are not sent again; at most their colour is.
+        Elements that were drawn together before are not sent again; at most their colour is. Nodes that are not needed
+        stay for later, because making one takes viser longer than changing it.
         """
-        earlier, self._drawn, self._nodes, self.groups = self._drawn, {}, [], list(groups)
+        keys = [hashlib.blake2b(group.elements.tobytes(), digest_size=16).digest() for group in groups]
         with self._server.atomic():
-            for group in groups:
-                key = hashlib.blake2b(group.elements.tobytes(), digest_size=16).digest()
-                node = earlier.pop(key, None)
+            free = [node for key, node in self._drawn.items() if key not in keys] + self._spare
+            drawn = {}
+            for key, group in zip(keys, groups, strict=True):
+                node = self._drawn.get(key)
                 if node is None:
-                    node = self._add(group)
-                elif self.shape.faces is None:
-                    node.colors = np.tile(np.array(group.color, np.uint8), (len(node.points), 1))
+                    node = self._fill(free.pop() if free else None, group)
                 else:
-                    node.color = group.color
-                self._drawn[key] = node
-                self._nodes.append(node)
-            for node in earlier.values():
-                node.remove()
+                    self._paint(node, group)
+                drawn[key] = node
+            for node in free:
+                node.visible = False
+            self._drawn, self._spare, self.groups = drawn, free, list(groups)
 
     def mark(self, places: Sequence[tuple[NDArray[np.float64], Rgb]]) -> None:  # (3,) each
         """Show points at places in the axes of the shape, relative to its origin, instead of the earlier ones."""
@@ -94,7 +95,7 @@ class Drawing:
 
     def show(self, is_shown: Callable[[Group], bool], original: bool) -> None:
         """Show the file as it is, or those of the groups."""
-        for group, node in zip(self.groups, self._nodes, strict=True):
+        for group, node in zip(self.groups, self._drawn.values(), strict=True):
             node.visible = is_shown(group) and not original
         self._original.visible = original
 
@@ -129,23 +130,37 @@ class Drawing:
             client.camera.position = direction / np.linalg.norm(direction) * distance + target
             client.camera.look_at = target
 
-    def _add(self, group: Group) -> Any:
-        shape, scene, missing = self.shape, self._server.scene, self.shape.missing()
+    def _fill(self, node: Any | None, group: Group) -> Any:
+        """A node that shows a group: a new one, or another one of the shape."""
+        shape, scene = self.shape, self._server.scene
         name = f"/parts/{next(self._numbers)}"
         if shape.faces is None:
+            missing = shape.missing()
             elements = group.elements if missing is None else group.elements[~missing[group.elements]]
-            colors = np.tile(np.array(group.color, np.uint8), (len(elements), 1))
-            return scene.add_point_cloud(
-                name, self._points[elements], colors, point_size=self._point_size, point_shape="circle", visible=False
-            )
+            points, colors = self._points[elements], _colors(group, len(elements))
+            if node is None:
+                return scene.add_point_cloud(
+                    name, points, colors, point_size=self._point_size, point_shape="circle", visible=False
+                )
+            node.points, node.colors = points, colors
+            return node
         used, faces = compacted(self._points, shape.faces[group.elements])
-        node = scene.add_mesh_simple(
-            name, self._points[used], faces, color=group.color, flat_shading=True, side="double",
-            cast_shadow=False, receive_shadow=False, visible=False,
-        )  # fmt: skip
-        for modifier in MODIFIERS:
-            node.on_click(modifier=modifier)(self._clicked)
+        if node is None:
+            node = scene.add_mesh_simple(
+                name, self._points[used], faces, color=group.color, flat_shading=True, side="double",
+                cast_shadow=False, receive_shadow=False, visible=False,
+            )  # fmt: skip
+            for modifier in MODIFIERS:
+                node.on_click(modifier=modifier)(self._clicked)
+            return node
+        node.vertices, node.faces, node.color = self._points[used], faces, group.color
         return node
+
+    def _paint(self, node: Any, group: Group) -> None:
+        if self.shape.faces is None:
+            node.colors = _colors(group, len(node.points))
+        else:
+            node.color = group.color
 
     def _scene_clicked(self, event: Any) -> None:
         # viser has no clicks on the points of a cloud, and clicks on the scene do not come from a touch screen.
@@ -173,3 +188,7 @@ class Drawing:
 
             mesh = trimesh.Trimesh(self._points, shape.faces, vertex_colors=shape.colors, process=False)
             self._original = scene.add_mesh_trimesh("/original", mesh, visible=False)
+
+
+def _colors(group: Group, count: int) -> NDArray[np.uint8]:  # (count, 3)
+    return np.tile(np.array(group.color, np.uint8), (count, 1))

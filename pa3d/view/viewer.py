@@ -11,8 +11,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pa3d.errors import InputError
 from pa3d.instances import element_weights
 from pa3d.names import split_names
@@ -198,19 +196,25 @@ class Viewer:
     def _propose(self, category: str | None) -> None:
         """Find the names of the parts, of the likeliest category or of the one that is given, and ask for them."""
         with self._lock:
+            if category is None and self._segmenter.checkpoint.shape_head is None:
+                self._panel.write(
+                    [self._shape.shape.name],
+                    "This model cannot say what a shape is. Write what it is in Options, Category, and press again: "
+                    "then the parts of such a thing are named.",
+                )
+                return
             none = float(self._panel.none.value)
             try:
                 result = self._shape.propose(category=category, none=none or None)
             except InputError as error:
-                hint = (
-                    "" if category is not None else ". Write what it is in Options, Category: that needs no such vector"
-                )
-                self._panel.write([self._shape.shape.name], f"{error}{hint}")
+                self._panel.write([self._shape.shape.name], str(error))
                 return
             proposed = result.settings["proposed"]
             if proposed["categories"]:
                 self._kinds = [(name, probability) for name, probability in proposed["categories"]]
             self._panel.show_kinds(self._kinds, proposed["category"])
+            if self._panel.category.value.strip() and category is not None:
+                self._panel.category.value = category
             question = Question(tuple(result.part_names), self._panel.category.value.strip() or None, none)
             if question.category is None and len(result.part_names) > 1:
                 self._ready = question, of_result(result, self._weights)
@@ -350,7 +354,8 @@ class Viewer:
         if selection is None:
             self._panel.describe(None)
             return
-        lines = [escape(self._asked_at(selection.last.element))] if self._answer.text else []
+        asked = self._asked_at(selection.last.element)
+        lines = [escape(asked)] if asked else []
         if selection.mask is None:
             lines.append(f"no part can be selected: {escape(selection.note)}")
             lines.append("bright: what is like this place")
@@ -367,18 +372,18 @@ class Viewer:
         """What the page says of a face or point, whatever is selected."""
         found = self._answer
         if found.heat is not None:
-            return f"{found.result.part_names[0] if found.result else ''}: {found.heat[element]:.2f} here"
+            return f"{found.names[0]}: {found.heat[element]:.2f} here"
         if found.labels is None:
             return ""
         label = int(found.labels[element])
         if label < 0:
             return "none of the parts here"
         if self._divides or self.result is None:
-            return f"in the division: {found.rows[label].name}"
+            return f"here: {found.names[label]}"
         instances = len(self.result.parts[label].instances)
         number = int(self.result.element_instances[element]) + 1
         score = float(self.result.element_scores[element, label])
-        return f"{self.result.part_names[label]}, {number} of {instances}, score {score:.2f}"
+        return f"{found.names[label]}, {number} of {instances}, score {score:.2f}"
 
     def _send_selection(self, client: Any) -> None:
         """Download the selection as `pa3d segment --split` writes a result: the shape with it named, and it alone."""
