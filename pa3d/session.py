@@ -38,7 +38,6 @@ from pa3d.segmentation import PatchFeatures, Segmentation
 from pa3d.shape import Shape
 
 if TYPE_CHECKING:
-    from pa3d.categories import Category
     from pa3d.part_tree import PartTree
     from pa3d.shape_head import ShapeHead
     from pa3d.structure import Structure, Units

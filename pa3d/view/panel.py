@@ -107,6 +107,8 @@ class Panel:
     def describe(self, lines: Sequence[str] | None, *, has_mask: bool = True) -> None:
         """What is selected, in HTML; None: nothing. has_mask: whether it is a part, or only a place."""
         self._selection.visible = lines is not None
+        if lines is None:  # the next click begins anew
+            self.click.value = next(iter(CLICKS))
         self.show.visible = self.click.visible = self.download_selection.visible = has_mask
         self._clicked.content = small_html(lines or [])
 

@@ -338,8 +338,6 @@ class Viewer:
             self.selection = selection
             if begins and self._panel.show.value != LIKE_IT:
                 self._panel.show.value = IN_COLOR
-            if selection is None:
-                self._panel.click.value = next(iter(CLICKS))
             self._describe()
             self._redraw()
 
