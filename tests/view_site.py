@@ -42,6 +42,13 @@ class Site:
         for letter in text:
             self.page.call("Input.insertText", text=letter)
 
+    def slide(self, label: str, value: str) -> None:
+        """Type a value into the field beside a slider."""
+        field = INPUT.format(name=label).replace("querySelector('input')", "querySelector('input:not([type=hidden])')")
+        self.page.evaluate(f"(() => {{ const e = {field}; e.focus(); e.select(); }})()")
+        for letter in value:
+            self.page.call("Input.insertText", text=letter)
+
     def press(self, name: str) -> None:
         self.page.wait_for(BUTTON.format(name=name))
         self.page.evaluate(BUTTON.format(name=name) + ".click()")

@@ -75,7 +75,7 @@ class Viewer:
         self._name = self._sources.names[0]
         self._shape = self._sources.open(self._name)
         self._answer: Answer = plain(self._shape.shape, "")
-        self._ready: tuple[Question, Answer] | None = None  # an answer that was computed before it was asked for
+        self._ready: tuple[Question, Answer, float] | None = None  # computed before it was asked for, and in how long
         self._kinds: list[tuple[str, float]] = []  # what the shape may be, as `propose` said
         self.selection: Selection | None = None
         self._hidden: set[str] = set()  # names of parts
@@ -165,7 +165,7 @@ class Viewer:
         start = time.perf_counter()
         try:
             if self._ready is not None and self._ready[0] == question:
-                found = self._ready[1]
+                found, start = self._ready[1], start - self._ready[2]
             else:
                 found = answer(self._shape, question, self._weights)
         except InputError as error:
@@ -203,7 +203,7 @@ class Viewer:
                     "then the parts of such a thing are named.",
                 )
                 return
-            none = float(self._panel.none.value)
+            start, none = time.perf_counter(), float(self._panel.none.value)
             try:
                 result = self._shape.propose(category=category, none=none or None)
             except InputError as error:
@@ -217,7 +217,8 @@ class Viewer:
                 self._panel.category.value = category
             question = Question(tuple(result.part_names), self._panel.category.value.strip() or None, none)
             if question.category is None and len(result.part_names) > 1:
-                self._ready = question, of_result(result, self._weights)
+                found = of_result(result, self._weights)
+                self._ready = question, found, time.perf_counter() - start
             self._divides = False
             asked = self._asked
             self._panel.parts.value = ", ".join(result.part_names)
