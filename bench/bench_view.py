@@ -111,8 +111,8 @@ def measure_page(viewer: Viewer, repeats: int, profile: Path) -> dict[str, list[
         for kind, control, value in itertools.islice(inputs(), 4 * (repeats + 1)):
             end = time.monotonic() + 1.0
             while time.monotonic() < end:  # until nothing moves
-                for _, last in frames():
-                    end = time.monotonic() + 1.0
+                for _, seen in frames():
+                    last, end = seen, time.monotonic() + 1.0
             start = time.time()
             if control == "parts":
                 field = INPUT.format(name="Parts")

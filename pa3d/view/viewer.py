@@ -379,8 +379,8 @@ class Viewer:
             return "none of the parts here"
         if self._divides or self.result is None:
             return f"here: {found.names[label]}"
-        instances = len(self.result.parts[label].instances)
-        number = int(self.result.element_instances[element]) + 1
+        numbers = self.result.element_instances
+        number, instances = int(numbers[element]) + 1, int(numbers[found.labels == label].max()) + 1
         score = float(self.result.element_scores[element, label])
         return f"{found.names[label]}, {number} of {instances}, score {score:.2f}"
 
