@@ -99,13 +99,13 @@ def measure_page(viewer: Viewer, repeats: int, profile: Path) -> dict[str, list[
             from PIL import Image
 
             page.evaluate("0")
-            events, browser.events[:] = list(browser.events), []
+            at, events, browser.events[:] = time.perf_counter(), list(browser.events), []
             for event in events:
                 if event["method"] == "Page.screencastFrame":
                     facts = event["params"]
                     page.call("Page.screencastFrameAck", sessionId=facts["sessionId"])
                     image = Image.open(io.BytesIO(base64.b64decode(facts["data"]))).convert("RGB")
-                    yield facts["metadata"]["timestamp"], hues(np.asarray(image).astype(np.int64)[:, :560])
+                    yield at, hues(np.asarray(image).astype(np.int64)[:, :560])
 
         last: Any = np.full((420, 560), np.nan)
         for kind, control, value in itertools.islice(inputs(), 4 * (repeats + 1)):
@@ -113,11 +113,11 @@ def measure_page(viewer: Viewer, repeats: int, profile: Path) -> dict[str, list[
             while time.monotonic() < end:  # until nothing moves
                 for _, seen in frames():
                     last, end = seen, time.monotonic() + 1.0
-            start = time.time()
+            start = time.perf_counter()
             if control == "parts":
                 field = INPUT.format(name="Parts")
                 page.evaluate(f"(() => {{ const e = {field}; e.focus(); e.select(); }})()")
-                start = time.time()
+                start = time.perf_counter()
                 page.call("Input.insertText", text=value)
             else:
                 panel.level.value = value
