@@ -254,6 +254,7 @@ def test_a_selection_alone_hidden_and_what_is_like_it(viewer: Any, chair: OpenSh
     panel.show.value = ALONE
     assert [group.elements.tolist() for group in drawing.groups] == [np.flatnonzero(mask).tolist()]
     panel.show.value = HIDDEN
+    assert not drawing._marks  # they would float in the air
     left = np.concatenate([group.elements for group in drawing.groups])
     assert sorted(left.tolist()) == np.flatnonzero(~mask).tolist()
     assert all((viewer.result.face_labels[group.elements] == group.label).all() for group in drawing.groups)

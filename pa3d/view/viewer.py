@@ -262,7 +262,9 @@ class Viewer:
     def _redraw(self) -> None:
         with self._lock, self._server.atomic():
             self._drawing.draw(self._groups())
-            clicks = Clicks() if self.selection is None else self.selection.clicks
+            clicks = Clicks()  # none are marked where the selection is hidden
+            if self.selection is not None and self._selection_shown() != HIDDEN:
+                clicks = self.selection.clicks
             marks = [(hit.position, ON_COLOR) for hit in clicks.positive]
             self._drawing.mark([*marks, *((hit.position, BESIDE_COLOR) for hit in clicks.negative)])
             self._show_parts()
