@@ -138,10 +138,22 @@ class PartTree:
     def leaf_at(self, place: NDArray[np.float64]) -> int:
         """The leaf of the element that is nearest to a place (3,)."""
         shape, place = self.shape, place - self.shape.origin
-        points = shape.points if self.elements is None else shape.points[self.elements]
         if shape.faces is None:
+            points = shape.points if self.elements is None else shape.points[self.elements]
             return int(self.tree.leaf[((points - place) ** 2).sum(axis=1).argmin()])
-        return int(self.tree.leaf[_sq_distances(points.astype(np.float64), shape.faces, place).argmin()])
+        # Only faces whose enclosing sphere comes as near as a point of another face can be the nearest.
+        centers, radii = self._spheres
+        distances = np.linalg.norm(centers - place, axis=1)
+        near = np.flatnonzero(distances - radii <= (distances + radii).min() * (1 + 1e-9))
+        nearest = _sq_distances(shape.points.astype(np.float64), shape.faces[near], place).argmin()
+        return int(self.tree.leaf[near[nearest]])
+
+    @cached_property
+    def _spheres(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:  # (F, 3), (F,)
+        """Of each face a sphere that encloses it, around the mean of its corners."""
+        corners = self.shape.points.astype(np.float64)[self.shape.faces]  # (F, 3, 3)
+        centers = corners.mean(axis=1)
+        return centers, np.linalg.norm(corners - centers[:, None], axis=2).max(axis=1)
 
     @cached_property
     def _parents(self) -> NDArray[np.int64]:  # (2 L - 1,)
@@ -196,20 +208,50 @@ class PartTree:
         the names that the embedded model was trained on if there are none.
         """
         words = list(vocabulary) if vocabulary is not None else default_vocabulary()
-        of_leaf = np.zeros(self.tree.num_leaves, np.int64)
-        of_leaf[self.tree.leaf] = labels
-        weighted = np.zeros((int(labels.max()) + 1, self.features.shape[1]))
-        np.add.at(weighted, of_leaf, self.features * self.weights[:, None])
-        norms = np.linalg.norm(weighted, axis=1, keepdims=True)
-        means = np.ascontiguousarray(weighted / np.maximum(norms, 1e-30), np.float32)
-        vectors = self.model.part_vectors(words, None, None)
-        best = self.model.patch_logits(replace(self.encoded, features=means), vectors).argmax(axis=1)
+        best = self._part_logits(labels, vocabulary).argmax(axis=1)
         seen: dict[int, int] = {}
         names = []
         for word in best.tolist():
             seen[word] = seen.get(word, 0) + 1
             names.append(words[word] if seen[word] == 1 else f"{words[word]} {seen[word]}")
         return names
+
+    def likely_names(
+        self,
+        part: NDArray[np.bool_],  # (E,)
+        vocabulary: Sequence[str] | None = None,
+        count: int = 5,
+    ) -> list[tuple[str, float]]:
+        """The words that fit a part best, with the probability of each against none of them.
+
+        part: what `select` returns, not empty. vocabulary: as in `names`. count: how many to return, the best first.
+        """
+        words = list(vocabulary) if vocabulary is not None else default_vocabulary()
+        logits = self._part_logits(np.where(part, 0, 1).astype(np.int32), vocabulary)[0]
+        best = np.argsort(-logits, kind="stable")[:count]
+        return [(words[i], float(1 / (1 + np.exp(-logits[i])))) for i in best]
+
+    def _part_logits(
+        self, labels: NDArray[np.int32], vocabulary: Sequence[str] | None
+    ) -> NDArray[np.float32]:  # (E,) -> (parts, K)
+        """The logits of words at the mean features of the parts."""
+        of_leaf = np.zeros(self.tree.num_leaves, np.int64)
+        of_leaf[self.tree.leaf] = labels
+        order = np.argsort(of_leaf, kind="stable")
+        starts = np.searchsorted(of_leaf[order], np.arange(int(labels.max()) + 1))
+        weighted = np.add.reduceat(self._weighted[order], starts)
+        norms = np.linalg.norm(weighted, axis=1, keepdims=True)
+        means = np.ascontiguousarray(weighted / np.maximum(norms, 1e-30), np.float32)
+        vectors = self._default_vectors if vocabulary is None else self.model.part_vectors(vocabulary, None, None)
+        return self.model.patch_logits(replace(self.encoded, features=means), vectors)
+
+    @cached_property
+    def _weighted(self) -> NDArray[np.float64]:  # (L, D)
+        return self.features * self.weights[:, None]
+
+    @cached_property
+    def _default_vectors(self) -> NDArray[np.float32]:  # (K, D)
+        return self.model.part_vectors(default_vocabulary(), None, None)
 
     def segmentation(
         self,

@@ -27,7 +27,7 @@ from pa3d.shape_head import TEMPERATURE
 
 Floats = NDArray[np.float32]
 
-OPTIONAL_FROM = 0.7  # presence of a part that may be missing, for it to be asked for
+OPTIONAL_FROM = 0.75  # presence of a part that may be missing, for it to be asked for
 LISTED = 5  # categories in settings["proposed"]
 
 

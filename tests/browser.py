@@ -153,13 +153,14 @@ class Page:
         left, top, width, height = self.box(selector)
         self.click_at(left + width / 2, top + height / 2, count)
 
-    def click_at(self, x: float, y: float, count: int = 1) -> None:
+    def click_at(self, x: float, y: float, count: int = 1, modifiers: int = 0) -> None:
+        """modifiers: of the keys that are held: 2 ctrl, 8 shift."""
         for number in range(1, count + 1):
             if self.phone:
                 self.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}])
                 self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
             else:
-                mouse = {"x": x, "y": y, "button": "left", "clickCount": number}
+                mouse = {"x": x, "y": y, "button": "left", "clickCount": number, "modifiers": modifiers}
                 self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
                 self.call("Input.dispatchMouseEvent", type="mousePressed", **mouse)
                 self.call("Input.dispatchMouseEvent", type="mouseReleased", **mouse)

@@ -41,9 +41,10 @@ def view(
 ) -> None:
     """Show shapes on a page of this machine: type words and see the parts at once.
 
-    Type names, or one word to see how sure every place is of it. Click a place to see its part, its likely names, and
-    what is like it. Hide parts, show one alone, show the file as it is, open other files, and download what
-    pa3d segment writes. The page is at 127.0.0.1, which other machines cannot reach, until Ctrl-C. Needs pa3d[view].
+    Type names, or one word to see how sure every place is of it; let the names be found; or divide the shape without
+    names, coarser or finer. Click a place to select its part and see its likely names and what is like it. Hide parts,
+    show one alone, show the file as it is, open other files, and download what pa3d segment writes. The page is at
+    127.0.0.1, which other machines cannot reach, until Ctrl-C. Needs pa3d[view].
     """
     names = part_names(parts) if parts is not None else []
     points = sample_size(sample)

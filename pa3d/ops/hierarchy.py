@@ -53,11 +53,11 @@ class MergeTree:
         """The region of each leaf when the last count - 1 merges are undone; the leaves themselves if there are not so
         many."""
         leaves = self.num_leaves
-        top = np.arange(2 * leaves - 1, dtype=np.int32)
-        last = max(0, len(self.merges) - (count - 1))
-        for t in range(last - 1, -1, -1):
-            top[self.merges[t]] = top[leaves + t]
-        return top[:leaves]
+        top = list(range(2 * leaves - 1))  # a list: numpy takes ten times as long for single numbers
+        merges = self.merges[: max(0, len(self.merges) - (count - 1))].tolist()
+        for t, (a, b) in zip(range(len(merges) - 1, -1, -1), reversed(merges), strict=True):
+            top[a] = top[b] = top[leaves + t]
+        return np.array(top[:leaves], np.int32)
 
     def cut(self, count: int) -> NDArray[np.int32]:  # (E,)
         """Labels 0 .. count - 1 of the faces or points, numbered in the order of their first members. Raises ValueError

@@ -5,6 +5,8 @@ The shape is drawn with radius 1 around zero, in its own axes, because viser's c
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,13 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa3d.shape import Shape, compacted
-from pa3d.view.scene import POINT_REACH, Group, Hit, enclosing_sphere, original_glb, place_under
+from pa3d.view.scene import POINT_REACH, Group, Hit, Rgb, enclosing_sphere, original_glb, place_under
 
 FIELD_OF_VIEW = float(np.radians(40))
 # Up and front of each up axis: front is where the nose of a shape points, as in glTF and in Blender.
 AXES = {"x": ((1, 0, 0), (0, 0, 1)), "y": ((0, 1, 0), (0, 0, 1)), "z": ((0, 0, 1), (0, -1, 0))}
 SIDES = ("front", "side", "back", "top")
 PHONE = 0.8  # width by height: below it the panel covers the lower half of the page
+MODIFIERS = (None, "shift", "cmd/ctrl")  # keys that may be held at a click
+MARK_RADIUS = 0.012
 
 
 class Drawing:
@@ -28,17 +32,25 @@ class Drawing:
     """
 
     def __init__(self, server: Any, clicked: Callable[[Any], None]) -> None:
-        """clicked: is called with viser's event for a click on what is drawn; see `hit`."""
+        """clicked: is called with viser's event for a click on what is drawn, with no key or one of MODIFIERS held; see
+        `hit`."""
         self._server, self._clicked = server, clicked
-        self._nodes: list[Any] = []
+        self._marks: list[Any] = []
+        self._drawn: dict[bytes, Any] = {}  # the node of each group, by its elements
+        self._spare: list[Any] = []  # nodes that show nothing now
+        self._numbers = itertools.count()
         self.groups: list[Group] = []
         server.scene.world_axes.visible = False
         server.initial_camera.fov = FIELD_OF_VIEW
-        server.scene.on_click()(self._scene_clicked)
+        for modifier in MODIFIERS:
+            server.scene.on_click(modifier=modifier)(self._scene_clicked)
 
     def set_shape(self, shape: Shape) -> None:
         """Show another shape, as its file shows it, and turn the cameras to it; `draw` then draws its groups."""
-        self.shape = shape
+        for node in (*self._drawn.values(), *self._spare):  # they show another shape
+            node.remove()
+        self.shape, self.groups, self._drawn, self._spare = shape, [], {}, []
+        self.mark([])
         self._center, self._radius = enclosing_sphere(shape)
         self._points = ((shape.points - self._center) / self._radius).astype(np.float32)
         self._point_size = 0.5 / len(shape.points) ** 0.5
@@ -48,33 +60,42 @@ class Drawing:
             self.look(client)
 
     def draw(self, groups: Sequence[Group]) -> None:
-        """Draw groups in the place of the earlier ones; `show` then shows them."""
-        shape, scene, missing = self.shape, self._server.scene, self.shape.missing()
-        earlier, self._nodes, self.groups = self._nodes, [], list(groups)
+        """Draw groups in the place of the earlier ones; `show` then shows them.
+
+        Elements that were drawn together before are not sent again; at most their colour is. Nodes that are not needed
+        stay for later, because making one takes viser longer than changing it.
+        """
+        keys = [hashlib.blake2b(group.elements.tobytes(), digest_size=16).digest() for group in groups]
         with self._server.atomic():
-            for i, group in enumerate(groups):
-                name = f"/parts/{i}"  # a node replaces an earlier one of its name
-                if shape.faces is None:
-                    elements = group.elements if missing is None else group.elements[~missing[group.elements]]
-                    colors = np.tile(np.array(group.color, np.uint8), (len(elements), 1))
-                    node = scene.add_point_cloud(
-                        name, self._points[elements], colors, point_size=self._point_size, point_shape="circle",
-                        visible=False,
-                    )  # fmt: skip
+            free = [node for key, node in self._drawn.items() if key not in keys] + self._spare
+            drawn = {}
+            for key, group in zip(keys, groups, strict=True):
+                node = self._drawn.get(key)
+                if node is None:
+                    node = self._fill(free.pop() if free else None, group)
                 else:
-                    used, faces = compacted(self._points, shape.faces[group.elements])
-                    node = scene.add_mesh_simple(
-                        name, self._points[used], faces, color=group.color, flat_shading=True, side="double",
-                        cast_shadow=False, receive_shadow=False, visible=False,
-                    )  # fmt: skip
-                    node.on_click(self._clicked)
-                self._nodes.append(node)
-            for node in earlier[len(groups) :]:
-                node.remove()
+                    self._paint(node, group)
+                drawn[key] = node
+            for node in free:
+                node.visible = False
+            self._drawn, self._spare, self.groups = drawn, free, list(groups)
+
+    def mark(self, places: Sequence[tuple[NDArray[np.float64], Rgb]]) -> None:  # (3,) each
+        """Show points at places in the axes of the shape, relative to its origin, instead of the earlier ones."""
+        with self._server.atomic():
+            for mark in self._marks:
+                mark.remove()
+            self._marks = [
+                self._server.scene.add_icosphere(
+                    f"/clicks/{i}", MARK_RADIUS, color, subdivisions=2, cast_shadow=False, receive_shadow=False,
+                    position=tuple(((place - self._center) / self._radius).tolist()),
+                )
+                for i, (place, color) in enumerate(places)
+            ]  # fmt: skip
 
     def show(self, is_shown: Callable[[Group], bool], original: bool) -> None:
         """Show the file as it is, or those of the groups."""
-        for group, node in zip(self.groups, self._nodes, strict=True):
+        for group, node in zip(self.groups, self._drawn.values(), strict=True):
             node.visible = is_shown(group) and not original
         self._original.visible = original
 
@@ -109,6 +130,38 @@ class Drawing:
             client.camera.position = direction / np.linalg.norm(direction) * distance + target
             client.camera.look_at = target
 
+    def _fill(self, node: Any | None, group: Group) -> Any:
+        """A node that shows a group: a new one, or another one of the shape."""
+        shape, scene = self.shape, self._server.scene
+        name = f"/parts/{next(self._numbers)}"
+        if shape.faces is None:
+            missing = shape.missing()
+            elements = group.elements if missing is None else group.elements[~missing[group.elements]]
+            points, colors = self._points[elements], _colors(group, len(elements))
+            if node is None:
+                return scene.add_point_cloud(
+                    name, points, colors, point_size=self._point_size, point_shape="circle", visible=False
+                )
+            node.points, node.colors = points, colors
+            return node
+        used, faces = compacted(self._points, shape.faces[group.elements])
+        if node is None:
+            node = scene.add_mesh_simple(
+                name, self._points[used], faces, color=group.color, flat_shading=True, side="double",
+                cast_shadow=False, receive_shadow=False, visible=False,
+            )  # fmt: skip
+            for modifier in MODIFIERS:
+                node.on_click(modifier=modifier)(self._clicked)
+            return node
+        node.vertices, node.faces, node.color = self._points[used], faces, group.color
+        return node
+
+    def _paint(self, node: Any, group: Group) -> None:
+        if self.shape.faces is None:
+            node.colors = _colors(group, len(node.points))
+        else:
+            node.color = group.color
+
     def _scene_clicked(self, event: Any) -> None:
         # viser has no clicks on the points of a cloud, and clicks on the scene do not come from a touch screen.
         if self.shape.faces is None:
@@ -135,3 +188,7 @@ class Drawing:
 
             mesh = trimesh.Trimesh(self._points, shape.faces, vertex_colors=shape.colors, process=False)
             self._original = scene.add_mesh_trimesh("/original", mesh, visible=False)
+
+
+def _colors(group: Group, count: int) -> NDArray[np.uint8]:  # (count, 3)
+    return np.tile(np.array(group.color, np.uint8), (count, 1))

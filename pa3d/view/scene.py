@@ -20,6 +20,8 @@ POINT_REACH = 0.02  # how far from a point of a cloud a click may be, for a shap
 NEED_DECODER = {"KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_texture_basisu"}
 
 Rgb = tuple[int, int, int]
+SELECTED_COLOR: Rgb = (232, 28, 140)  # no colour of parts is like it
+ON_COLOR, BESIDE_COLOR = (30, 160, 60), (200, 30, 30)  # of clicks on a part, and beside it
 
 
 class Group(NamedTuple):
@@ -44,6 +46,18 @@ def part_groups(labels: NDArray[np.int32], count: int) -> list[Group]:
     bounds = np.searchsorted(labels[order], np.arange(-1, count + 1))
     parts = {label: order[bounds[label + 1] : bounds[label + 2]] for label in range(-1, count)}
     return [Group(colors[label], elements, label) for label, elements in parts.items() if len(elements)]
+
+
+def selected_groups(mask: NDArray[np.bool_], alone: bool = False) -> list[Group]:
+    """A selection in its colour, and the rest in grey unless it is alone."""
+    groups = [Group(SELECTED_COLOR, np.flatnonzero(mask))]
+    return groups if alone or mask.all() else [*groups, Group(as_rgb(UNLABELED_COLOR), np.flatnonzero(~mask))]
+
+
+def without(groups: list[Group], mask: NDArray[np.bool_]) -> list[Group]:
+    """Groups without the elements of a mask."""
+    left = [group._replace(elements=group.elements[~mask[group.elements]]) for group in groups]
+    return [group for group in left if len(group.elements)]
 
 
 def heat_groups(heat: NDArray[np.float32], least: float = 0.0) -> list[Group]:
