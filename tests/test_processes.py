@@ -129,13 +129,13 @@ def test_joblib() -> None:
 
 
 @pytest.mark.slow
-def test_ray() -> None:
-    ray = pytest.importorskip("ray")
+def test_ray(ray_address: str) -> None:
+    # On the cluster of the other tests: a process that used a second one cannot return to the first.
+    import ray
+
     segmenter = Segmenter.from_pretrained(threads=2)
     right = digest(segmenter)
-    folders = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
-    environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(folders)}}
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=environment)
+    ray.init(ray_address, log_to_driver=False)
     try:
         remote = ray.remote(digest)
         stored = ray.put(segmenter)
