@@ -21,6 +21,7 @@ from pa3d.ops.refine import REACH, Pieces, refine
 from pa3d.segmentation import PatchFeatures
 from pa3d.shape import Shape
 
+SMALLEST_AREA = 1e-38  # of a face whose area float32 holds
 Floats = NDArray[np.float32]
 Assign = Literal["nearest", "membership", "smooth"]
 Labels = tuple[NDArray[np.int32], Floats]  # labels (N,), scores (N, K)
@@ -60,6 +61,15 @@ class Places:
             return None
         centroids = self.shape.points[self.shape.faces].mean(axis=1, dtype=np.float64)
         return self._normalize(centroids.astype(np.float32))
+
+    @cached_property
+    def alone(self) -> NDArray[np.int64]:  # (A,)
+        """The vertices of a mesh that belong to no face with an area; others take the scores of their faces."""
+        faces = self.shape.faces
+        assert faces is not None
+        belongs = np.zeros(len(self.shape.points), bool)
+        belongs[faces[self.shape.face_areas() > SMALLEST_AREA].reshape(-1)] = True
+        return np.flatnonzero(~belongs)
 
     @cached_property
     def inner(self) -> NDArray[np.bool_]:  # (N,)
@@ -126,19 +136,26 @@ def spread_scores(
 ) -> tuple[Floats, Floats | None]:  # (N, K), (F, K)
     """Scores of points and faces, spread up to concave edges if refined, and within pieces if there are any."""
     shape, threads = places.shape, places.threads
-    scores = label_at(places.points, patches, logits, assign, 0.0, threads, None)[1]
+
+    def scores_at(points: Floats) -> Floats:
+        return label_at(points, patches, logits, assign, 0.0, threads, None)[1]
+
     reach = REACH if refined else 0.0
     if shape.faces is None or places.centroids is None:
+        scores = scores_at(places.points)
         if refined or pieces is not None:
             inner = places.inner
             points = np.ascontiguousarray(shape.points[inner])
             scores[inner] = refine(points, None, np.ascontiguousarray(scores[inner]), reach=reach, threads=threads)
         return scores, None
-    face_scores = label_at(places.centroids, patches, logits, assign, 0.0, threads, None)[1]
-    if refined or pieces is not None:
-        face_scores = refine(shape.points, shape.faces, face_scores, pieces, reach=reach, threads=threads)
-        scores = _C.mean_at_vertices(shape.points, shape.faces, face_scores, scores)
-    return scores, face_scores
+    face_scores = scores_at(places.centroids)
+    if not refined and pieces is None:
+        return scores_at(places.points), face_scores
+    face_scores = refine(shape.points, shape.faces, face_scores, pieces, reach=reach, threads=threads)
+    scores = np.zeros((len(shape.points), logits.shape[1]), np.float32)
+    if len(places.alone):
+        scores[places.alone] = scores_at(places.points[places.alone])
+    return _C.mean_at_vertices(shape.points, shape.faces, face_scores, scores), face_scores
 
 
 def label_at(
