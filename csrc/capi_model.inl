@@ -181,6 +181,8 @@ struct pa3d_model {
       bank = bank_of(file, config.text_dim);
       ++read;
     }
+    for (const auto& [name, tensor] : file.tensors())
+      if (name.rfind("shape_head.", 0) == 0) ++read;  // the vector of whole shapes (pa3d/shape_head.py), not used here
     if (read != file.tensors().size()) file.fail("it holds tensors that are not this encoder's");
   }
 
