@@ -470,7 +470,7 @@ def test_options(refused: Refused, ring: Path, model: Path, options: list[str], 
 
 
 def test_missing_arguments(refused: Refused, ring: Path) -> None:
-    refused("segment", ring, match="Missing option '--parts'; see pa3d --help")
+    refused("keypoints", match="Missing argument 'FILE'; see pa3d --help")
     refused("segment", "--parts", "a", match="no file was given; .*pa3d segment --help")
     refused("paint", match="No such command 'paint'")
 

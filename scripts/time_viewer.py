@@ -1,6 +1,6 @@
 """The live viewer: from a word, a move of the slider or a click to colours, for a mesh of 100,000 faces.
 
-    python bench/bench_view.py [--faces 100000] [--repeats 15] [--no-browser] [--json FILE]
+    python scripts/time_viewer.py [--faces 100000] [--repeats 15] [--no-browser] [--json FILE]
 
 "server" is the time until the last message to the page is queued: what pa3d and viser compute. "page" is the time from
 the input to the first frame with new colours in headless Chromium; it has no graphics card, so drawing takes it longer
