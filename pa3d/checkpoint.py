@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,7 +68,7 @@ class Checkpoint:
     outliers: float = 0.0
     bank: NDArray[np.int8] | None = None
     presence: PresenceFit | None = None
-    shape_head: dict[str, NDArray[np.float32]] | None = None
+    shape_head: Mapping[str, NDArray[np.float32]] | None = None
 
     def with_patches(self, patches: int | None) -> Checkpoint:
         """The same weights over another number of patches per shape; None changes nothing.
@@ -140,9 +141,11 @@ def load(path: str | Path | None = None) -> Checkpoint:
             raise InputError(
                 f"{path}: safetensors, but not a checkpoint of pa3d; use pa3d convert for the official one"
             )
-        tensors = {name: file.read(name) for name in file.names()}
+        head: Mapping[str, Any] = ReadLater(file, sorted(name for name in file.names() if name.startswith(HEAD)))
+        tensors = {name: file.read(name) for name in file.names() if not name.startswith(HEAD)}
         bank = tensors.pop(BANK, None)
-        head = {name.removeprefix(HEAD): tensors.pop(name) for name in sorted(tensors) if name.startswith(HEAD)}
+        if path != EMBEDDED:
+            head = dict(head)
     except _C.FileError as error:
         reason = str(error).removeprefix(f"{path}: ")
         raise InputError(f"{path}: not a readable safetensors file ({reason}); download or convert it again") from error
@@ -164,7 +167,7 @@ def load(path: str | Path | None = None) -> Checkpoint:
             float(meta.get("outliers", 0)),
             bank,
             _presence_fit(meta["presence"]) if "presence" in meta else None,
-            head or None,
+            head if len(head) else None,
         )
         if checkpoint.assign not in ASSIGN:
             raise ValueError(f"assign {checkpoint.assign!r}")
@@ -184,12 +187,34 @@ def load(path: str | Path | None = None) -> Checkpoint:
         )
     if bank is not None and not (len(bank) and bank.any(axis=1).all()):
         raise InputError(f"{path}: {BANK} is empty or has a zero row; make it again with scripts/calibrate_names.py")
-    if head and (wrong := check_head(head, config.dim, config.text_dim)):
+    if len(head) and path != EMBEDDED and (wrong := check_head(head, config.dim, config.text_dim)):
         raise InputError(f"{path}: {wrong}; make it again with scripts/train_shape_head.py")
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
             raise InputError(f"{path}: {name} has NaN or infinite values; convert or train it again")
     return checkpoint
+
+
+class ReadLater(Mapping[str, NDArray[Any]]):
+    """Tensors of the embedded model that few need: they are read when one is first asked for. Pickled as a dict."""
+
+    def __init__(self, file: _C.SafeTensors, names: list[str]) -> None:
+        self._file, self._names = file, names
+        self._tensors: dict[str, NDArray[Any]] | None = None
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        if self._tensors is None:
+            self._tensors = {name.removeprefix(HEAD): self._file.read(name) for name in self._names}
+        return self._tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.removeprefix(HEAD) for name in self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
 
 
 def check_tensors(config: EncoderConfig, tensors: dict[str, Any], where: str) -> None:

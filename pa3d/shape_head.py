@@ -6,6 +6,7 @@ scripts/train_shape_head.py trains it on categories of training records, with th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ def pool(tokens: Floats) -> Floats:  # (G, C) -> (3C,)
 class ShapeHead:
     """tensors, float32: hidden.weight (H, 3C), hidden.bias (H,), out.weight (D, H), out.bias (D,)."""
 
-    def __init__(self, tensors: dict[str, Floats]) -> None:
+    def __init__(self, tensors: Mapping[str, Floats]) -> None:
         self.tensors = tensors
 
     @staticmethod
@@ -45,7 +46,7 @@ class ShapeHead:
         return (vector / max(float(np.linalg.norm(vector)), 1e-12)).astype(np.float32)
 
 
-def check_head(tensors: dict[str, Any], dim: int, text_dim: int) -> str | None:
+def check_head(tensors: Mapping[str, Any], dim: int, text_dim: int) -> str | None:
     """What is wrong with the tensors of a head, or None."""
     hidden = len(tensors["hidden.bias"]) if "hidden.bias" in tensors else 0
     for name, shape in ShapeHead.shapes(dim, hidden, text_dim).items():
