@@ -51,10 +51,15 @@ def categories() -> tuple[Category, ...]:
     return parse_categories((files("pa3d") / "weights" / "categories.txt").read_text(encoding="utf-8"))
 
 
+@lru_cache(maxsize=1)
+def _by_name() -> dict[str, Category]:
+    return {name: category for category in categories() for name in category.names}
+
+
 def category_of(name: str) -> Category | None:
     """The category whose name, or another name of it, stands in `name` as whole words: the longest, of equal ones the
     last ("rocking chair with cushion" is a chair). None if there is none."""
-    by_name = {known: category for category in categories() for known in category.names}
+    by_name = _by_name()
     words = name.lower().replace("_", " ").split()
     best: tuple[int, int, Category] | None = None
     for start in range(len(words)):
@@ -68,7 +73,7 @@ def category_of(name: str) -> Category | None:
 def find_category(name: str) -> Category:
     """The category with a name, or another name of it. Raises InputError that lists names like it."""
     wanted = " ".join(name.lower().replace("_", " ").split())
-    by_name = {known: category for category in categories() for known in category.names}
+    by_name = _by_name()
     for form in (wanted, wanted.removesuffix("s"), wanted.removesuffix("es")):
         if form in by_name:
             return by_name[form]

@@ -6,6 +6,7 @@ scripts/train_shape_head.py trains it on categories of training records, with th
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +29,13 @@ class ShapeHead:
 
     def __init__(self, tensors: Mapping[str, Floats]) -> None:
         self.tensors = tensors
+
+    def sha256(self) -> str:
+        """A hash of the tensors."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.tensors.items()):
+            digest.update(name.encode() + np.ascontiguousarray(tensor, np.float32).tobytes())
+        return digest.hexdigest()
 
     @staticmethod
     def shapes(dim: int, hidden: int, text_dim: int) -> dict[str, tuple[int, ...]]:

@@ -30,7 +30,7 @@ class Divided:
     level: float | None = None
 
     def segment(self, segmenter: Any, shape: Any, options: dict[str, Any]) -> Segmentation:
-        """options: of Segmenter.segment, of which it knows those of Segmenter.open. Raises InputError for others."""
+        """options: of Segmenter.segment; those that are not of Segmenter.open change nothing."""
         known = {key: options[key] for key in ("sample", "up", "nan", "seed") if key in options}
         result: Segmentation = segmenter.parts(shape, count=self.count, level=self.level, **known)
         return result

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -223,7 +226,7 @@ def test_segment_without_names(tmp_path: Path, chair_model: Path, capsys: Captur
         (["--parts", "auto", "--max-parts", "3"], "with --parts auto it is --count"),
         (["--parts", "auto", "--count", "3", "--level", "0.5"], "--count and --level were both given"),
         (["--parts", "auto", "--category", "chair"], "--category needs part names"),
-        (["--parts", "auto", "--no-refine"], "--no-refine and --no-structure needs part names"),
+        (["--parts", "auto", "--no-refine"], "--no-refine needs part names"),
         (["--parts", "auto", "--none", "0.5"], "--none needs part names"),
         (["--parts", "seat", "--max-parts", "3"], "are for shapes without --parts"),
         (["--up", "auto"], "--up auto needs part names"),
@@ -249,6 +252,23 @@ def test_many_files_without_names(tmp_path: Path, chair_model: Path) -> None:
     assert main(["segment", *files, *options]) == 0
     assert made == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("summary.json")}
     assert main(["segment", *files, *options, "--max-parts", "1"]) == 2  # another run's folder
+
+
+def test_another_process_continues_the_run() -> None:
+    """What run.json says does not depend on the order in which Python keeps sets."""
+    code = """
+from pa3d import Segmenter
+from pa3d.report.batch import FileOptions, _run_facts
+from pa3d.unnamed import Divided, Proposed
+seg = Segmenter.from_pretrained()
+print([_run_facts(seg, asked, FileOptions(), None) for asked in (Proposed(), Proposed("chair"), Divided(3))])
+"""
+    said = [
+        subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True)
+        for seed in ("1", "2")
+    ]
+    assert [done.returncode for done in said] == [0, 0], said
+    assert said[0].stdout == said[1].stdout != b""
 
 
 def test_many_files_divided_by_themselves(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from test_segment_many import InProcess, write_box
 from tiny import calibrated_checkpoint
 
 from pa3d import InputError, Segmenter
@@ -45,16 +46,6 @@ def with_head(checkpoint: Checkpoint, seed: int = 0) -> Checkpoint:
     return replace(checkpoint, shape_head=head)
 
 
-class InProcess:
-    """The pool's work in this process, without the seconds that it takes to start workers."""
-
-    def __init__(self, function: Callable[[Any], Any], workers: int) -> None:
-        self.function = function
-
-    def run(self, tasks: list[Any], look_ahead: int | None = None) -> Iterator[tuple[int, Any]]:
-        return enumerate(map(self.function, tasks))
-
-
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embed_module, "WorkerPool", InProcess)
@@ -81,14 +72,6 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> ShapeIndex:
         patch.setattr(embed_module, "WorkerPool", InProcess)
         embed_files([*EXAMPLES.glob("*.glb"), *EXAMPLES.glob("*.ply")], segmenter, path)
     return ShapeIndex.load(path, segmenter)
-
-
-def write_box(path: Path, size: float = 1.0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    points = [(0, 0, 0), (size, 0, 0), (0, 1, 0), (0, 0, 1)]
-    text = "".join(f"v {x} {y} {z}\n" for x, y, z in points) + "f 1 2 3\nf 1 2 4\nf 1 3 4\nf 2 3 4\n"
-    path.write_text(text)
-    return path
 
 
 def boxes(folder: Path, count: int) -> list[Path]:

@@ -56,7 +56,7 @@ class InProcess:
     def __init__(self, function: Callable[[Any], Any], workers: int) -> None:
         self.function = function
 
-    def run(self, tasks: list[Any]) -> Iterator[tuple[int, Any]]:
+    def run(self, tasks: list[Any], look_ahead: int | None = None) -> Iterator[tuple[int, Any]]:
         return enumerate(map(self.function, tasks))
 
 
@@ -204,7 +204,7 @@ def test_what_is_resumed(tmp_path: Path, segmenter: Segmenter, monkeypatch: pyte
     folder, out, made = boxes(tmp_path / "in", 4), tmp_path / "out", []
 
     class Counted(InProcess):
-        def run(self, tasks: list[Any]) -> Iterator[tuple[int, Any]]:
+        def run(self, tasks: list[Any], look_ahead: int | None = None) -> Iterator[tuple[int, Any]]:
             made.extend(Path(task).name for task in tasks)
             return super().run(tasks)
 
@@ -287,7 +287,7 @@ def test_when_every_file_fails(tmp_path: Path, here: None, capsys: pytest.Captur
 
 def test_a_file_whose_worker_dies(tmp_path: Path, segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
     class Dies(InProcess):
-        def run(self, tasks: list[Any]) -> Iterator[tuple[int, Any]]:
+        def run(self, tasks: list[Any], look_ahead: int | None = None) -> Iterator[tuple[int, Any]]:
             return ((i, Died("killed its worker") if i == 1 else result) for i, result in super().run(tasks))
 
     monkeypatch.setattr(batch, "WorkerPool", Dies)
@@ -450,7 +450,7 @@ def test_memory_of_the_process_that_writes(
     text = json.dumps({**summary, "none": {"share": 0.0, "count": 0}}).encode()
 
     class Fake(InProcess):
-        def run(self, tasks: list[Any]) -> Iterator[tuple[int, FileResult]]:
+        def run(self, tasks: list[Any], look_ahead: int | None = None) -> Iterator[tuple[int, FileResult]]:
             return ((i, FileResult({"summary.json": text, "large": bytes(20_000)})) for i in range(len(tasks)))
 
     monkeypatch.setattr(batch, "WorkerPool", Fake)

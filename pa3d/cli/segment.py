@@ -170,7 +170,14 @@ def segment(
     names = None if parts is None else part_names(parts)
     asked = names if names is not None and names != [AUTO] else _unnamed(names, category, count, level, max_parts)
     if not isinstance(asked, list):
-        _check_unnamed(asked, up, none, assign, text_vectors, method, no_refine or no_structure, category)
+        need_names: dict[str, object] = {"--text-vectors": text_vectors, "--method": method}
+        if names is not None:  # the shape is divided by itself
+            need_names |= {"--none": none, "--assign": assign, "--category": category}
+            need_names |= {"--no-refine": no_refine or None, "--no-structure": no_structure or None}
+        need_names["--up auto"] = True if up == "auto" else None
+        for option, value in need_names.items():
+            if value is not None:
+                raise InputError(f"{option} needs part names; give them with --parts, or leave it out")
     elif count is not None or level is not None or max_parts is not None:
         raise InputError("--count, --level and --max-parts are for shapes without --parts or with --parts auto")
     points = sample_size(sample)
@@ -263,29 +270,6 @@ def _unnamed(
     if count is not None and level is not None:
         raise InputError("--count and --level were both given; expected one of them")
     return Divided(count, level)
-
-
-def _check_unnamed(
-    asked: Unnamed,
-    up: str | None,
-    none: float | None,
-    assign: str | None,
-    text_vectors: Path | None,
-    method: str | None,
-    unclean: bool,
-    category: str | None,
-) -> None:
-    """Raises InputError for options that need part names."""
-    from pa3d.unnamed import Divided
-
-    given: dict[str, object] = {"--text-vectors": text_vectors, "--method": method}
-    if isinstance(asked, Divided):
-        given |= {"--none": none, "--assign": assign, "--category": category, "--no-refine and --no-structure": unclean}
-    for option, value in given.items():
-        if value not in (None, False):
-            raise InputError(f"{option} needs part names; give them with --parts")
-    if up == "auto":
-        raise InputError("--up auto needs part names; give them with --parts, or an axis such as y or z")
 
 
 def _is_many(path: Path) -> bool:

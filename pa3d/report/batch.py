@@ -38,7 +38,7 @@ from pa3d.many import with_names
 from pa3d.part_tree import default_vocabulary
 from pa3d.profiling import Stopwatch
 from pa3d.report import result_files
-from pa3d.unnamed import Proposed, Unnamed, facts
+from pa3d.unnamed import Divided, Proposed, Unnamed, facts
 from pa3d.workers import Died, WorkerPool
 
 FORMAT = "pa3d-segment-1"
@@ -189,18 +189,20 @@ def _without_path(error: str, file: Path) -> str:
 
 def _check_unnamed(segmenter: Any, unnamed: Unnamed) -> None:
     """Raises InputError before the first file for what no file can have."""
-    if isinstance(unnamed, Proposed):
+    if isinstance(unnamed, Proposed) and unnamed.category is not None:
+        find_category(unnamed.category)
+    elif isinstance(unnamed, Proposed):
         segmenter.shape_head()
-        if unnamed.category is not None:
-            find_category(unnamed.category)
 
 
-def _knowledge(checkpoint: Any) -> str:
-    """A hash of what names parts where none are given: the tables, and the vector of whole shapes."""
-    digest = hashlib.sha256(repr((categories(), default_vocabulary())).encode())
-    for name, tensor in sorted((checkpoint.shape_head or {}).items()):
-        digest.update(name.encode() + tensor.tobytes())
-    return digest.hexdigest()
+def _knowledge(segmenter: Any, unnamed: Unnamed) -> str:
+    """A hash of what names the parts where no names are given."""
+    if isinstance(unnamed, Divided):
+        known = repr(default_vocabulary())
+    else:  # frozen sets have no order
+        table = [(category.names, category.parts, sorted(category.optional)) for category in categories()]
+        known = repr(table) + (segmenter.shape_head().sha256() if unnamed.category is None else "")
+    return hashlib.sha256(known.encode()).hexdigest()
 
 
 def _run_facts(
@@ -211,7 +213,7 @@ def _run_facts(
 
     checkpoint = segmenter.checkpoint
     if isinstance(parts, Unnamed):
-        asked: dict[str, Any] = {"parts": {**facts(parts), "knows": _knowledge(segmenter.checkpoint)}}
+        asked: dict[str, Any] = {"parts": {**facts(parts), "knows": _knowledge(segmenter, parts)}}
     else:
         vectors = segmenter.part_vectors(parts, options.segment.get("category"), text_vectors)
         digest = hashlib.sha256(vectors.tobytes()).hexdigest()

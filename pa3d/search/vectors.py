@@ -82,10 +82,8 @@ def region_vectors(
 def index_facts(segmenter: Segmenter, options: EmbedOptions) -> dict[str, Any]:
     """What all vectors of an index depend on. Vectors of two models cannot be compared."""
     checkpoint = segmenter.checkpoint
-    digest = hashlib.sha256(checkpoint.sha256().encode())  # which leaves out the shape head
-    for name, tensor in sorted(segmenter.shape_head().tensors.items()):
-        digest.update(name.encode() + np.ascontiguousarray(tensor, np.float32).tobytes())
-    model = {"name": checkpoint.name, "sha256": digest.hexdigest(), "text_space": checkpoint.text_space}
+    digest = hashlib.sha256((checkpoint.sha256() + segmenter.shape_head().sha256()).encode()).hexdigest()
+    model = {"name": checkpoint.name, "sha256": digest, "text_space": checkpoint.text_space}
     return {
         "model": model,
         "options": {**asdict(options), "patches": segmenter.config.patches},
