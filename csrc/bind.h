@@ -3,7 +3,9 @@
 // binds; setup.py joins these comments into the stub file.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <string>
 
 #include "abi3.h"
@@ -32,11 +34,21 @@ inline void require_points(const Floats& a, int rank, const char* name) {
           std::string(name) + ": expected a non-empty float32 array with a last axis of 3");
 }
 
+// Whether all indices lie in [low, high).
+template <class T>
+bool all_within(const py::array_t<T, py::array::c_style>& indices, int64_t low, int64_t high) {
+  const T* const data = indices.data();
+  const T least = static_cast<T>(low),
+          most = static_cast<T>(std::min<int64_t>(high - 1, std::numeric_limits<T>::max()));
+  int outside = 0;  // no early end, so that the compiler can look at several at once
+  for (py::ssize_t i = 0, n = indices.size(); i < n; ++i) outside |= (data[i] < least) | (data[i] > most);
+  return outside == 0;
+}
+
 inline void require_faces(const Ids& a, int64_t n_points) {
   require(a.ndim() == 2 && a.shape(0) >= 1 && a.shape(1) == 3, "faces: expected a non-empty int32 array (F, 3)");
   require(a.shape(0) < (int64_t{1} << 28), "faces: expected fewer than 2^28");
-  for (py::ssize_t i = 0; i < a.size(); ++i)
-    require(a.data()[i] >= 0 && a.data()[i] < n_points, "faces: an index lies outside the points");
+  require(all_within(a, 0, n_points), "faces: an index lies outside the points");
 }
 
 }  // namespace pa3d

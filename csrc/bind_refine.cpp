@@ -33,8 +33,7 @@ Floats refine(const Floats& points, const std::optional<Ids>& faces, const Float
     require(bond && bond->ndim() == 1 && bond->shape(0) >= 1, "bond: expected one per piece");
     in.num_pieces = bond->shape(0);
     require(piece->ndim() == 1 && piece->shape(0) == rows, "piece: expected one per row of scores");
-    for (int64_t i = 0; i < rows; ++i)
-      require(piece->data()[i] >= -1 && piece->data()[i] < in.num_pieces, "piece: an index lies outside the bonds");
+    require(pa3d::all_within(*piece, -1, in.num_pieces), "piece: an index lies outside the bonds");
     in.piece = piece->data();
     in.bond = bond->data();
     require(!evidence == !weight, "evidence: expected together with weight");

@@ -27,8 +27,7 @@ py::object sample(const Floats& vertices, const Ids& faces, int64_t count, const
   require(vertices.ndim() == 2 && vertices.shape(1) == 3, "vertices: expected shape (V, 3)");
   require(faces.ndim() == 2 && faces.shape(1) == 3, "faces: expected shape (F, 3)");
   require(count >= 0, "count: expected an integer of at least 0");
-  for (int64_t i = 0; i < faces.size(); ++i)
-    require(faces.data()[i] >= 0 && faces.data()[i] < vertices.shape(0), "faces: an index lies outside the vertices");
+  require(pa3d::all_within(faces, 0, vertices.shape(0)), "faces: an index lies outside the vertices");
   Floats points({py::ssize_t{count}, py::ssize_t{3}});
   Ids face(count);
   const float* const vertex_data = vertices.data();

@@ -119,8 +119,7 @@ py::tuple label_points(const Floats& query_points, const Floats& centers, const 
   const int64_t n = query_points.shape(0), num_centers = centers.shape(0), num_parts = logits.shape(1);
   require(logits.shape(0) == num_centers, "logits: expected one row per centre");
   require(members.ndim() == 2 && members.shape(0) == num_centers, "members: expected one row per centre");
-  for (int64_t i = 0; i < members.size(); ++i)
-    require(members.data()[i] >= 0 && members.data()[i] < points.shape(0), "members: an index lies outside the points");
+  require(pa3d::all_within(members, 0, points.shape(0)), "members: an index lies outside the points");
   require(assign == "nearest" || assign == "membership" || assign == "smooth",
           "assign: expected nearest, membership or smooth");
   const pa3d::Assign how = assign == "nearest"      ? pa3d::Assign::nearest

@@ -41,7 +41,9 @@ void refine(const RefineInput& in, float* scores, int64_t num_parts, int threads
   solve(make_levels(std::move(graph), threads), table.data(), k, threads);
   parallel_for(rows, kRowsPerTask, threads, [&](int64_t begin, int64_t end) {
     if (node.empty()) return softmax_rows(&table[begin * k], end - begin, k, scores + begin * k);
-    for (int64_t i = begin; i < end; ++i) softmax_rows(&table[node[i] * k], 1, k, scores + i * k);
+    for (int64_t i = begin; i < end; ++i)
+      for (int64_t j = 0; j < k; ++j) scores[i * k + j] = table[node[i] * k + j];
+    softmax_rows(scores + begin * k, end - begin, k, scores + begin * k);
   });
 }
 

@@ -12,9 +12,9 @@
 namespace pa3d {
 namespace {
 
-constexpr float kConvex = 5;            // radians
-constexpr int64_t kMostCounts = 4;      // counts of all places that the sorting of edges keeps
-constexpr int64_t kFaceChunk = 65'536;  // faces that are summed up before their sum is added to the total
+constexpr float kConvex = 5;          // radians
+constexpr int64_t kMostCounts = 4;    // counts of all places that the sorting of edges keeps
+constexpr int64_t kFaceChunk = 8192;  // faces that are summed up before their sum is added to the total
 
 // Three floats and one more, for the compiler's vector operations.
 typedef float Vec __attribute__((vector_size(16)));
@@ -149,13 +149,20 @@ void orient(Surface& s, int64_t n, int threads) {
     for (int64_t f = begin; f < end; ++f)
       for (int e = 1; e < 3; ++e) forest.join(s.corner[3 * f], s.corner[3 * f + e]);
   });
-  Scratch<int32_t> number(n, -1), component;
+  Scratch<int32_t> component;
   component.resize_uninitialized(m);
-  int32_t num = 0;
+  parallel_for(m, kRowsPerTask, threads, [&](int64_t begin, int64_t end) {
+    for (int64_t f = begin; f < end; ++f) component[f] = forest.root(s.corner[3 * f]);
+  });
+  Scratch<int32_t> number(n, -1);
+  int32_t num = 0, before = -1, same = -1;  // the last root and its number: faces of a component follow each other
   for (int64_t f = 0; f < m; ++f) {
-    int32_t& own = number[forest.root(s.corner[3 * f])];
-    if (own < 0) own = num++;
-    component[f] = own;
+    if (component[f] != before) {
+      before = component[f];
+      if (number[before] < 0) number[before] = num++;
+      same = number[before];
+    }
+    component[f] = same;
   }
   const auto middle = component_sums<4>(component, num, threads, [&](int64_t f, double* sum) {
     const Vec weighted = s.area[f] * s.centroid[f];
@@ -332,10 +339,34 @@ Graph face_graph(const RefineInput& in, int threads, std::vector<int32_t>& node,
   orient(s, in.n, threads);
   const Edges edges = find_edges(s, in.n, threads);
 
-  int64_t nodes = 0;
-  double total = 0;
-  for (int64_t f = 0; f < m; ++f)
-    if (edges.twin[f] == f) ++nodes, total += s.area[f];
+  // Nodes are numbered, and their neighbours counted, in blocks of faces that do not depend on the threads.
+  struct Block {
+    int32_t nodes = 0, neighbors = 0;
+    double area = 0;
+  };
+  const int64_t blocks = (m + kFaceChunk - 1) / kFaceChunk;
+  std::vector<Block> block(blocks + 1);
+  const auto degree = [&](int64_t f) {
+    int32_t out = 0;
+    for (int64_t c = 3 * f; c < 3 * f + 3; ++c) out += edges.has_before[c] + (edges.next[c] >= 0);
+    return out;
+  };
+  const auto each_node = [&](int64_t b, const auto& body) {
+    for (int64_t f = b * kFaceChunk; f < std::min(m, (b + 1) * kFaceChunk); ++f)
+      if (edges.twin[f] == f) body(f);
+  };
+  parallel_for(blocks, 1, threads, [&](int64_t first, int64_t last) {
+    for (int64_t b = first; b < last; ++b)
+      each_node(b, [&](int64_t f) { ++block[b].nodes, block[b].neighbors += degree(f), block[b].area += s.area[f]; });
+  });
+  Block whole;  // of all blocks; each block's own are replaced by the sums of those before it
+  for (Block& own : block) {
+    std::swap(own, whole);
+    whole.nodes += own.nodes, whole.neighbors += own.neighbors, whole.area += own.area;
+  }
+  const int64_t nodes = block[blocks].nodes;
+  const int32_t neighbors = block[blocks].neighbors;
+  const double total = block[blocks].area;
   Graph g;
   g.area.resize_uninitialized(total > 0 ? nodes : m);
   g.begin.resize(g.area.size() + 1);
@@ -345,17 +376,23 @@ Graph face_graph(const RefineInput& in, int threads, std::vector<int32_t>& node,
   }
   const bool twins = nodes < m;
   if (twins) node.resize(m);
-  int32_t count = 0, neighbors = 0;
   Scratch<int32_t> begin;
   begin.resize_uninitialized(m);
-  for (int64_t f = 0; f < m; ++f) {
-    if (twins) node[f] = edges.twin[f] == f ? count : node[edges.twin[f]];
-    if (edges.twin[f] != f) continue;
-    g.area[count] = static_cast<float>(std::max(s.area[f] / total * static_cast<double>(nodes), 1e-6));
-    g.begin[count++] = begin[f] = neighbors;
-    for (int64_t c = 3 * f; c < 3 * f + 3; ++c) neighbors += edges.has_before[c] + (edges.next[c] >= 0);
-  }
-  g.begin[count] = neighbors;
+  const double share = static_cast<double>(nodes) / total;
+  parallel_for(blocks, 1, threads, [&](int64_t first, int64_t last) {
+    for (int64_t b = first; b < last; ++b) {
+      Block at = block[b];
+      each_node(b, [&](int64_t f) {
+        if (twins) node[f] = at.nodes;
+        g.area[at.nodes] = static_cast<float>(std::max(s.area[f] * share, 1e-6));
+        g.begin[at.nodes++] = begin[f] = at.neighbors;
+        at.neighbors += degree(f);
+      });
+    }
+  });
+  g.begin[nodes] = neighbors;
+  for (int64_t f = 0; f < m && twins; ++f)
+    if (edges.twin[f] != f) node[f] = node[edges.twin[f]];
   g.next.resize_uninitialized(neighbors);
   g.weight.resize_uninitialized(neighbors);
   if (borders) {

@@ -30,7 +30,7 @@ void point_openness(const float* sine, const float* cosine, const float* distanc
 // out[i] = log(scores[i] + 0.01).
 void log_scores(const float* scores, int64_t n, float* out);
 
-// Softmax of the rows of x (n, k).
+// Softmax of the rows of x (n, k). out may be x.
 void softmax_rows(const float* x, int64_t n, int64_t k, float* out);
 
 // Replaces the columns of table (n, k), one row per node of the finest graph, by the solution of (D + L) x = D table, D

@@ -72,39 +72,46 @@ int32_t group_block(const Graph& g, int64_t first, int64_t last, int32_t* coarse
   return count;
 }
 
-// The same for all nodes. Where neighbours have near numbers, as in most files, blocks of nodes are grouped apart.
-int32_t group(const Graph& g, int threads, Scratch<int32_t>& coarse) {
-  const int64_t n = g.size(), blocks = std::clamp<int64_t>(n / kBlock, 1, kBlocks);
-  coarse.resize_uninitialized(n);
-  if (blocks > 1) {
-    std::vector<int32_t> count(blocks);
-    parallel_for(blocks, 1, threads, [&](int64_t from, int64_t to) {
-      for (int64_t b = from; b < to; ++b)
-        count[b] = group_block(g, n * b / blocks, n * (b + 1) / blocks, coarse.data());
-    });
-    int32_t total = 0;
-    for (int32_t& c : count) total += std::exchange(c, total);
-    if (2 * int64_t{total} <= n) {
-      parallel_for(blocks, 1, threads, [&](int64_t from, int64_t to) {
-        for (int64_t b = from; b < to; ++b)
-          for (int64_t i = n * b / blocks; i < n * (b + 1) / blocks; ++i) coarse[i] += count[b];
-      });
-      return total;
-    }
-  }
-  return group_block(g, 0, n, coarse.data());
+// Sorts the nodes in [first, last) by their groups, which are the groups in [low, high) and have no other members.
+void list_members(Groups& groups, int64_t first, int64_t last, int64_t low, int64_t high) {
+  int32_t* const begin = groups.begin.data();
+  std::fill(begin + low, begin + high, 0);
+  for (int64_t i = first; i < last; ++i) ++begin[groups.of[i]];
+  int32_t total = static_cast<int32_t>(first);
+  for (int64_t c = low; c < high; ++c) total += std::exchange(begin[c], total);
+  for (int64_t i = first; i < last; ++i) groups.member[begin[groups.of[i]]++] = static_cast<int32_t>(i);
+  for (int64_t c = high - 1; c > low; --c) begin[c] = begin[c - 1];
+  begin[low] = static_cast<int32_t>(first);
 }
 
-// Sorts the nodes by their group.
-void list_members(Groups& groups, int64_t count) {
-  Scratch<int32_t>&begin = groups.begin, &member = groups.member;
-  begin.resize(count + 1);
-  member.resize_uninitialized(groups.of.size());
-  for (int32_t c : groups.of) ++begin[c + 1];
-  for (int64_t c = 0; c < count; ++c) begin[c + 1] += begin[c];
-  for (int64_t i = 0; i < member.size(); ++i) member[begin[groups.of[i]]++] = static_cast<int32_t>(i);
-  std::copy_backward(begin.begin(), begin.end() - 1, begin.end());
-  begin[0] = 0;
+// Groups of all nodes. Where neighbours have near numbers, as in most files, blocks of nodes are grouped apart.
+Groups group(const Graph& g, int threads) {
+  const int64_t n = g.size(), blocks = std::clamp<int64_t>(n / kBlock, 1, kBlocks);
+  const auto edge = [&](int64_t b) { return n * b / blocks; };
+  Groups out;
+  out.of.resize_uninitialized(n);
+  out.member.resize_uninitialized(n);
+  std::vector<int32_t> low(blocks + 1);  // the first group of every block
+  parallel_for(blocks, 1, threads, [&](int64_t from, int64_t to) {
+    for (int64_t b = from; b < to; ++b) low[b] = group_block(g, edge(b), edge(b + 1), out.of.data());
+  });
+  int32_t total = 0;
+  for (int32_t& c : low) total += std::exchange(c, total);
+  if (blocks > 1 && 2 * int64_t{total} > n) {
+    total = group_block(g, 0, n, out.of.data());
+    out.begin.resize_uninitialized(total + 1);
+    list_members(out, 0, n, 0, total);
+  } else {
+    out.begin.resize_uninitialized(total + 1);
+    parallel_for(blocks, 1, threads, [&](int64_t from, int64_t to) {
+      for (int64_t b = from; b < to; ++b) {
+        for (int64_t i = edge(b); i < edge(b + 1); ++i) out.of[i] += low[b];
+        list_members(out, edge(b), edge(b + 1), low[b], low[b + 1]);
+      }
+    });
+  }
+  out.begin[total] = static_cast<int32_t>(n);
+  return out;
 }
 
 // The graph of the groups. Areas are sums, and so are weights, times kSofter and divided by the square root of the mean
@@ -185,10 +192,9 @@ Levels make_levels(Graph finest, int threads) {
   levels.graph.push_back(std::move(finest));
   while (levels.graph.back().size() > kCoarsest) {
     const Graph& g = levels.graph.back();
-    Groups groups;
-    const int64_t count = group(g, threads, groups.of);
+    Groups groups = group(g, threads);
+    const int64_t count = groups.begin.size() - 1;
     if (10 * count > 9 * g.size()) break;
-    list_members(groups, count);
     Graph next = coarsen(g, groups, threads);
     levels.graph.push_back(std::move(next));
     levels.groups.push_back(std::move(groups));
