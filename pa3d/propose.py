@@ -5,8 +5,8 @@
     result.settings["proposed"]           # what it was taken for, and what else it may be
 
 The categories of pa3d.categories are ranked by the cosine of their names with the vector of the whole shape
-(pa3d.shape_head), and a little by how well their parts fit. The names of the parts are those of the first. A part that
-may be missing is asked for if its presence says that the shape has it, and left out again if no place gets it.
+(pa3d.shape_head). The names of the parts are those of the first. A part that may be missing is asked for if its
+presence says that the shape has it, and left out again if no place gets it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from pa3d.shape_head import TEMPERATURE
 
 Floats = NDArray[np.float32]
 
-PARTS_WEIGHT = 1.0  # of the fit of the parts, beside the cosine of the whole shape over TEMPERATURE
 OPTIONAL_FROM = 0.75  # presence of a part that may be missing, for it to be asked for
 LISTED = 5  # categories in settings["proposed"]
 
@@ -65,7 +64,7 @@ def category_vectors(model: Model) -> Floats:  # (n, D)
 def rank_categories(shape: Encoded) -> list[tuple[Category, float]]:
     """All categories with their probabilities, the likeliest first."""
     table = categories()
-    logits = category_vectors(shape.model) @ shape.embedding / TEMPERATURE + PARTS_WEIGHT * _fit_of_parts(shape)
+    logits = category_vectors(shape.model) @ shape.embedding / TEMPERATURE
     odds = np.exp(logits - logits.max())
     probabilities = odds / odds.sum()
     return [(table[i], float(probabilities[i])) for i in np.argsort(-probabilities, kind="stable")]
@@ -114,12 +113,3 @@ def _present_parts(shape: Encoded, category: Category) -> list[str]:
         for part, there in zip(category.parts, found.tolist(), strict=True)
         if there or part not in category.optional
     ]
-
-
-def _fit_of_parts(shape: Encoded) -> Floats:  # (n,)
-    """For each category the mean, over the parts that every such thing has, of their largest logit at any patch."""
-    table = categories()
-    needed = [[part for part in category.parts if part not in category.optional] for category in table]
-    parts = sorted({part for group in needed for part in group})
-    largest = dict(zip(parts, shape.patch_logits(parts).max(axis=0).tolist(), strict=True))
-    return np.array([np.mean([largest[part] for part in group]) for group in needed], np.float32)

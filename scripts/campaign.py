@@ -2,13 +2,15 @@
 
     python scripts/campaign.py evaluate MODEL --eval D/eval --tool D/../tools/real_shapes.py [--log log.tsv --note TEXT]
     python scripts/campaign.py branch runs/leg1 runs/leg1-decay --steps 200
+    python scripts/campaign.py average BEFORE AFTER --share 0.75 -o OUT
     python scripts/campaign.py watch runs/leg1 --every 2000 --pid PID --log log.tsv --eval ... --tool ...
 
 A phase ("leg") is a run of `pa3d train stage2` at a constant learning rate, on shards of scripts/campaign_corpus.py.
 `branch` prepares a cooldown run, which makes a model to use: a copy of the state of a phase that trains for some more
-steps while the learning rate falls to zero. `watch` pauses the training every so many steps (SIGSTOP), evaluates the
-weights, and keeps the best ones in best.safetensors beside the log. The headline is the mean of mixed, articulated,
-faust, chairs and objects.
+steps while the learning rate falls to zero. `average` mixes its weights with those that the phase started from, which
+keeps more of what these knew (Wortsman et al., CVPR 2022). `watch` pauses the training every so many steps (SIGSTOP),
+evaluates the weights, and keeps the best ones in best.safetensors beside the log. The headline is the mean of mixed,
+articulated, faust, chairs and objects.
 real_shapes.py measures the first two folders; it is not part of this repository. docs/training.md has the log.
 """
 
@@ -27,7 +29,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pa3d.checkpoint import load
+from pa3d.checkpoint import load, save
 from pa3d.errors import InputError
 from pa3d.train.config import config_from_dict, load_config, save_config, to_dict
 from pa3d.train.loop import CONFIG, LAST, STATE
@@ -117,8 +119,10 @@ def add_row(log: Path, mious: dict[str, float], draws: int, hours: float, text: 
         file.write("\t".join(values) + "\n")
 
 
-def branch(run: Path, out: Path, steps: int, threads: int | None = None) -> None:
+def branch(run: Path, out: Path, steps: int, threads: int | None = None, ema: float | None = None) -> None:
     """Copy the state of a run to a new one that trains `steps` more while the rate falls to zero.
+
+    ema: of the new run, less than before so that its average forgets the weights from before the rate fell.
 
     `pa3d train stage2 OUT/config.toml --data SHARDS -o OUT` trains it.
     """
@@ -132,9 +136,38 @@ def branch(run: Path, out: Path, steps: int, threads: int | None = None) -> None
     config = replace(config, schedule=replace(config.schedule, kind="linear", steps=total, decay=steps / total))
     if threads is not None:
         config = replace(config, run=replace(config.run, threads=threads))
+    if ema is not None:
+        config = replace(config, optimizer=replace(config.optimizer, ema=ema))
     out.mkdir(parents=True, exist_ok=True)
     save_config(out / CONFIG, config)
     write_state(out / STATE, replace(state, total_steps=total, config=to_dict(config)))
+
+
+def average(before: Path, after: Path, share: float, out: Path) -> None:
+    """Write a checkpoint whose weights are `share` those of `after` and for the rest those of `before`.
+
+    What was measured for `before` (precisions, outliers, bank, presence) and its shape head are left out.
+    """
+    if not 0 <= share <= 1:
+        raise InputError(f"share is {share}; expected a number from 0 to 1")
+    old, new = load(before), load(after)
+    if old.config != new.config or old.text_space != new.text_space:
+        raise InputError(f"{after}: has another configuration or text space than {before}; expected the same")
+    mixed = {name: (1 - share) * old.tensors[name] + share * tensor for name, tensor in new.tensors.items()}
+    temperature = old.temperature ** (1 - share) * new.temperature**share
+    provenance = {"before": old.provenance, "after": new.provenance, "share": share}
+    result = replace(
+        old,
+        tensors=mixed,
+        temperature=temperature,
+        provenance=provenance,
+        precisions=(),
+        outliers=0.0,
+        bank=None,
+        presence=None,
+        shape_head=None,
+    )
+    save(out, result, half=True)
 
 
 def watch(run: Path, every: int, pid: int, log: Path, data: Path, tool: Path) -> None:
@@ -185,6 +218,12 @@ def main() -> None:
     two.add_argument("out", type=Path)
     two.add_argument("--steps", type=int, required=True)
     two.add_argument("--threads", type=int)
+    two.add_argument("--ema", type=float)
+    four = commands.add_parser("average")
+    four.add_argument("before", type=Path)
+    four.add_argument("after", type=Path)
+    four.add_argument("--share", type=float, required=True, help="of the weights after, from 0 to 1")
+    four.add_argument("-o", "--out", type=Path, required=True)
     three = commands.add_parser("watch", parents=[measured])
     three.add_argument("run", type=Path)
     three.add_argument("--every", type=int, required=True, help="steps between evaluations")
@@ -192,7 +231,9 @@ def main() -> None:
     three.add_argument("--log", type=Path, required=True)
     args = parser.parse_args()
     if args.command == "branch":
-        branch(args.run, args.out, args.steps, args.threads)
+        branch(args.run, args.out, args.steps, args.threads, args.ema)
+    elif args.command == "average":
+        average(args.before, args.after, args.share, args.out)
     elif args.command == "watch":
         watch(args.run, args.every, args.pid, args.log, args.eval, args.tool)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ torch = pytest.importorskip("torch")
 
 from training import tiny_config, tiny_data  # noqa: E402
 
+from pa3d.checkpoint import load, save  # noqa: E402
 from pa3d.data.paraphrases import HELD_OUT_PHRASES  # noqa: E402
 from pa3d.data.procedural import CATEGORIES, HELD_OUT, everyday, synthesize  # noqa: E402
 from pa3d.data.procedural.assemblies import assemble  # noqa: E402
@@ -67,6 +69,30 @@ def test_a_branch_decays_to_zero_from_the_state(tmp_path: Path) -> None:
         campaign.branch(tmp_path / "run", tmp_path / "decay", 5)
     with pytest.raises(InputError, match="to branch from"):
         campaign.branch(tmp_path, tmp_path / "other", 5)
+
+
+def test_an_average_lies_between_the_weights_and_keeps_nothing_measured(tmp_path: Path) -> None:
+    config = tiny_config(schedule={"steps": 2})
+    train(config, tmp_path / "a", data=tiny_data(config))
+    train(tiny_config(schedule={"steps": 4}), tmp_path / "b", data=tiny_data(config))
+    before, after, out = tmp_path / "a" / "last.safetensors", tmp_path / "b" / "last.safetensors", tmp_path / "mixed"
+    old, new = load(before), load(after)
+    save(before, replace(old, precisions=("int8",), outliers=3.0, bank=np.ones((2, old.config.text_dim), np.int8)))
+    campaign.average(before, after, 0.75, out)
+    mixed = load(out)
+    for name, tensor in mixed.tensors.items():
+        expected = 0.25 * old.tensors[name] + 0.75 * new.tensors[name]
+        np.testing.assert_allclose(tensor, expected, rtol=1e-3, atol=1e-6)  # stored as float16
+    assert (mixed.precisions, mixed.outliers, mixed.bank, mixed.presence, mixed.shape_head) == (
+        (),
+        0.0,
+        None,
+        None,
+        None,
+    )
+    assert mixed.provenance == {"before": old.provenance, "after": new.provenance, "share": 0.75}
+    with pytest.raises(InputError, match="share"):
+        campaign.average(before, after, 1.5, out)
 
 
 def test_the_log_is_a_table(tmp_path: Path) -> None:

@@ -85,7 +85,10 @@ def test_a_saved_folder(folder: Path) -> None:
     assert card.startswith("---\nlibrary_name: pa3d\n") and "seat, back, leg" in card and "all-MiniLM-L6-v2" in card
     embedded = Segmenter.from_pretrained()
     embedded.save_pretrained(folder.with_name("embedded"))
-    assert "by the checkpoint: CC-BY-3.0, CC0-1.0, MIT." in (folder.with_name("embedded") / "README.md").read_text()
+    assert (
+        "by the checkpoint: Apache-2.0, BSD-3-Clause, CC-BY-3.0, CC-BY-4.0, CC0-1.0, MIT."
+        in (folder.with_name("embedded") / "README.md").read_text()
+    )
 
 
 def test_an_edited_card_stays_and_old_vectors_go(folder: Path) -> None:
