@@ -3,14 +3,13 @@
 // binds; setup.py joins these comments into the stub file.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
-#include <limits>
 #include <string>
 
 #include "abi3.h"
 #include "abi3_array.h"
 #include "abi3_function.h"
+#include "cpu/indices.h"
 
 namespace pa3d {
 
@@ -34,15 +33,9 @@ inline void require_points(const Floats& a, int rank, const char* name) {
           std::string(name) + ": expected a non-empty float32 array with a last axis of 3");
 }
 
-// Whether all indices lie in [low, high).
 template <class T>
 bool all_within(const py::array_t<T, py::array::c_style>& indices, int64_t low, int64_t high) {
-  const T* const data = indices.data();
-  const T least = static_cast<T>(low),
-          most = static_cast<T>(std::min<int64_t>(high - 1, std::numeric_limits<T>::max()));
-  int outside = 0;  // no early end, so that the compiler can look at several at once
-  for (py::ssize_t i = 0, n = indices.size(); i < n; ++i) outside |= (data[i] < least) | (data[i] > most);
-  return outside == 0;
+  return all_within(indices.data(), indices.size(), low, high);
 }
 
 inline void require_faces(const Ids& a, int64_t n_points) {

@@ -18,6 +18,7 @@
 
 #include "cpu/cpuid.h"
 #include "cpu/encoder.h"
+#include "cpu/indices.h"
 #include "cpu/json.h"
 #include "cpu/outliers.h"
 #include "cpu/parallel.h"

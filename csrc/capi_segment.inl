@@ -116,9 +116,8 @@ void check_shape(const Shape& shape) {
   require_given(shape.faces, "faces");
   require(shape.n_faces >= 1 && shape.n_faces < INT32_MAX,
           "n_faces is " + std::to_string(shape.n_faces) + "; expected at least one face, and fewer than 2^31");
-  for (int64_t i = 0; i < 3 * shape.n_faces; ++i)
-    require(shape.faces[i] >= 0 && shape.faces[i] < shape.n,
-            "faces refer to vertices outside 0.." + std::to_string(shape.n - 1));
+  require(pa3d::all_within(shape.faces, 3 * shape.n_faces, 0, shape.n),
+          "faces refer to vertices outside 0.." + std::to_string(shape.n - 1));
 }
 
 // Runs the encoder. Fills the session with the points that the encoder gets, in its frame, and with its outputs.

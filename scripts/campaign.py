@@ -32,6 +32,7 @@ from typing import Any
 from pa3d.checkpoint import load, save
 from pa3d.errors import InputError
 from pa3d.train.config import config_from_dict, load_config, save_config, to_dict
+from pa3d.train.logger import LOG
 from pa3d.train.loop import CONFIG, LAST, STATE
 from pa3d.train.run_state import read_state, write_state
 
@@ -92,7 +93,7 @@ def _miou(summary: dict[str, Any]) -> float:
 
 def progress(run: Path) -> tuple[int, float]:
     """The number of shapes drawn so far and the hours of training, from the log of a run."""
-    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (run / LOG).read_text().splitlines()]
     rows = [row for row in rows if "shapes_per_s" in row]
     if not rows:
         return 0, 0.0
@@ -139,6 +140,7 @@ def branch(run: Path, out: Path, steps: int, threads: int | None = None, ema: fl
     if ema is not None:
         config = replace(config, optimizer=replace(config.optimizer, ema=ema))
     out.mkdir(parents=True, exist_ok=True)
+    shutil.copy(run / LOG, out / LOG)  # `progress` counts the hours before, too; later steps are dropped at the start
     save_config(out / CONFIG, config)
     write_state(out / STATE, replace(state, total_steps=total, config=to_dict(config)))
 
@@ -218,17 +220,17 @@ def main() -> None:
     two.add_argument("out", type=Path)
     two.add_argument("--steps", type=int, required=True)
     two.add_argument("--threads", type=int)
-    two.add_argument("--ema", type=float)
-    four = commands.add_parser("average")
-    four.add_argument("before", type=Path)
-    four.add_argument("after", type=Path)
-    four.add_argument("--share", type=float, required=True, help="of the weights after, from 0 to 1")
-    four.add_argument("-o", "--out", type=Path, required=True)
-    three = commands.add_parser("watch", parents=[measured])
-    three.add_argument("run", type=Path)
-    three.add_argument("--every", type=int, required=True, help="steps between evaluations")
-    three.add_argument("--pid", type=int, required=True, help="the process that trains")
-    three.add_argument("--log", type=Path, required=True)
+    two.add_argument("--ema", type=float, help="of the new run; that of the run if left out")
+    three = commands.add_parser("average")
+    three.add_argument("before", type=Path)
+    three.add_argument("after", type=Path)
+    three.add_argument("--share", type=float, required=True, help="of the weights after, from 0 to 1")
+    three.add_argument("-o", "--out", type=Path, required=True)
+    four = commands.add_parser("watch", parents=[measured])
+    four.add_argument("run", type=Path)
+    four.add_argument("--every", type=int, required=True, help="steps between evaluations")
+    four.add_argument("--pid", type=int, required=True, help="the process that trains")
+    four.add_argument("--log", type=Path, required=True)
     args = parser.parse_args()
     if args.command == "branch":
         branch(args.run, args.out, args.steps, args.threads, args.ema)
