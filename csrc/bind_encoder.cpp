@@ -7,6 +7,7 @@
 #include "bind.h"
 #include "cpu/encoder.h"
 #include "cpu/parallel.h"
+#include "cpu/passes.h"
 #include "cpu/pool.h"
 
 namespace py = pa3d::py;
@@ -40,6 +41,7 @@ class Engine {
     std::copy(embed.begin(), embed.end(), c.embed);
     c.pos_hidden = size("pos_hidden");
     c.text_dim = size("text_dim");
+    c.pass_points = size("pass_points");
     c.min_sq_norm = config["min_sq_norm"].cast<float>();
     std::vector<Floats> held;  // keeps converted arrays alive while they are packed
     encoder_ = pa3d::make_encoder(c, precision_of(precision), [&](const std::string& name, int64_t count) {
@@ -97,11 +99,12 @@ class Engine {
     require_points(points, 2, "points");
     require(points.shape(0) < INT32_MAX, "points: too many");
     const auto& c = encoder_->config();
+    const int64_t patches = pa3d::passes_for(c, points.shape(0)).total();
     Call call;
-    call.center_idx = py::array_t<int64_t>(c.patches);
-    call.members = py::array_t<int64_t>({c.patches, c.patch_size});
-    call.tokens = py::array_t<float>({c.patches, c.dim});
-    call.features = py::array_t<float>({c.patches, c.text_dim});
+    call.center_idx = py::array_t<int64_t>(patches);
+    call.members = py::array_t<int64_t>({patches, c.patch_size});
+    call.tokens = py::array_t<float>({patches, c.dim});
+    call.features = py::array_t<float>({patches, c.text_dim});
     call.points = points.data();
     call.n = points.shape(0);
     call.center = call.center_idx.mutable_data();
@@ -156,7 +159,7 @@ class Engine:
         points: Floats,  # (N, 3)
         threads: int = 0,
     ) -> tuple[Indices, Indices, Floats, Floats, dict[str, float]]: ...
-    # centre indices (G,), member indices (G, M), tokens (G, C), features (G, D), seconds per stage
+    # centre indices (G,), member indices (G, M), tokens (G, C), features (G, D), seconds per stage; G of all passes
     def forward_many(
         self,
         clouds: list[Floats],  # (N, 3), N of any size

@@ -22,6 +22,7 @@
 #include "cpu/json.h"
 #include "cpu/outliers.h"
 #include "cpu/parallel.h"
+#include "cpu/passes.h"
 #include "cpu/pool.h"
 #include "cpu/prompts.h"
 #include "cpu/safetensors.h"
@@ -175,12 +176,24 @@ pa3d_status pa3d_encode(const pa3d_model* model, const float* points, int64_t n,
     const pa3d_options o = checked(options);
     check_points(points, n);
     const auto s = model->session();
-    encode(*model, {points, n}, o, *s, tokens);
-    if (centers) std::copy(s->centers.begin(), s->centers.end(), centers);
-    if (features) std::copy(s->features.begin(), s->features.end(), features);
-    if (members)
-      std::transform(s->members.begin(), s->members.end(), members,
-                     [&](int64_t i) { return s->sample_idx.empty() ? i : s->sample_idx[i]; });
+    encode(*model, {points, n}, o, *s, tokens != nullptr);
+    if (members && !s->sample_idx.empty())
+      for (int64_t& member : s->members) member = s->sample_idx[member];
+    // The caller's arrays have room for info.patches: of more, the first of every pass, which are the farthest apart.
+    const auto& c = model->config;
+    const int64_t count = pa3d::passes_for(c, static_cast<int64_t>(s->encoder_points.size()) / 3).count;
+    for (int64_t pass = 0; pass < count; ++pass) {
+      int64_t from, to;
+      pa3d::partition(c.patches, pass, count, &from, &to);
+      const auto copy = [&](const auto& rows, int64_t width, auto* out) {
+        const auto first = rows.begin() + pass * (s->patches / count) * width;
+        if (out) std::copy(first, first + (to - from) * width, out + from * width);
+      };
+      copy(s->centers, 3, centers);
+      copy(s->members, c.patch_size, members);
+      copy(s->tokens, c.dim, tokens);
+      copy(s->features, c.text_dim, features);
+    }
   });
 }
 

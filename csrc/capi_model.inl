@@ -96,6 +96,8 @@ pa3d::EncoderConfig parse_config(const pa3d::Json& json) {
       const auto& widths = value.array("embed");
       if (widths.size() != 4) throw pa3d::FileError("embed does not have four widths");
       for (int i = 0; i < 4; ++i) c.embed[i] = widths[i].integer("embed");
+    } else if (key == "pass_points") {
+      c.pass_points = value.integer("pass_points");
     } else if (key == "min_sq_norm") {
       c.min_sq_norm = static_cast<float>(value.number("min_sq_norm"));
     } else if (key != "drop_path") {  // only training uses it
@@ -104,6 +106,8 @@ pa3d::EncoderConfig parse_config(const pa3d::Json& json) {
   }
   for (const auto& [name, value] : sizes)
     if (*value < 1 || *value > (1 << 20)) throw pa3d::FileError(std::string(name) + " is out of range");
+  if (c.pass_points < 0 || c.pass_points > (1 << 20)) throw pa3d::FileError("pass_points is out of range");
+  if (c.pass_points > 0 && c.patches % 2 != 0) throw pa3d::FileError("patches is odd, but there are pass_points");
   for (int64_t width : c.embed)
     if (width < 1 || width > (1 << 20)) throw pa3d::FileError("embed is out of range");
   return c;
@@ -112,10 +116,11 @@ pa3d::EncoderConfig parse_config(const pa3d::Json& json) {
 // The working memory of one call. It is kept for later calls.
 struct Session {
   std::unique_ptr<pa3d::Encoder::Workspace> workspace;
+  int64_t patches = 0;  // of the encoded shape
   std::vector<int64_t> sample_idx, inlier_idx, center_idx, members;  // sample_idx: the used points; empty for all
   std::vector<int32_t> sampled_face;
   std::vector<uint8_t> outlier;
-  std::vector<float> sampled, encoder_points, centers, features, vectors, logits, presence, query_points, centroids;
+  std::vector<float> sampled, encoder_points, centers, tokens, features, vectors, logits, presence, query_points, centroids;
   std::vector<float> level_vectors, levels;  // the levels of the last names, and their vectors
   pa3d::Normalization frame;
 };

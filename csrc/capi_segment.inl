@@ -121,7 +121,7 @@ void check_shape(const Shape& shape) {
 }
 
 // Runs the encoder. Fills the session with the points that the encoder gets, in its frame, and with its outputs.
-void encode(const pa3d_model& model, const Shape& shape, const pa3d_options& o, Session& s, float* tokens) {
+void encode(const pa3d_model& model, const Shape& shape, const pa3d_options& o, Session& s, bool with_tokens) {
   const auto& c = model.config;
   const float* chosen = shape.points;
   int64_t count = shape.n;
@@ -161,13 +161,15 @@ void encode(const pa3d_model& model, const Shape& shape, const pa3d_options& o, 
   require(s.frame.radius > 0, "all sampled points are equal; a shape needs an extent");
   s.encoder_points.resize(3 * count);
   pa3d::normalize(chosen, count, s.frame, kModelAxes[o.up], o.threads, s.encoder_points.data());
-  s.center_idx.resize(c.patches);
-  s.centers.resize(3 * c.patches);
-  s.members.resize(c.patches * c.patch_size);
-  s.features.resize(c.patches * c.text_dim);
+  s.patches = pa3d::passes_for(c, count).total();
+  s.center_idx.resize(s.patches);
+  s.centers.resize(3 * s.patches);
+  s.members.resize(s.patches * c.patch_size);
+  s.features.resize(s.patches * c.text_dim);
+  if (with_tokens) s.tokens.resize(s.patches * c.dim);
   model.encoder->forward(s.encoder_points.data(), count, o.threads, *s.workspace, s.center_idx.data(), s.members.data(),
-                         tokens, s.features.data(), nullptr);
-  for (int64_t i = 0; i < c.patches; ++i) std::copy_n(&s.encoder_points[3 * s.center_idx[i]], 3, &s.centers[3 * i]);
+                         with_tokens ? s.tokens.data() : nullptr, s.features.data(), nullptr);
+  for (int64_t i = 0; i < s.patches; ++i) std::copy_n(&s.encoder_points[3 * s.center_idx[i]], 3, &s.centers[3 * i]);
 }
 
 // The session's logits (patches, count) of the encoded shape, and the presence (count) of the names if the model has
@@ -185,22 +187,22 @@ void compare(const pa3d_model& model, const float* vectors, int64_t count, const
     }
     levels = s.levels.data();
   }
-  s.logits.resize(c.patches * count);
-  pa3d::cosine_logits(s.features.data(), c.patches, vectors, count, c.text_dim, model.temperature, s.logits.data(),
+  s.logits.resize(s.patches * count);
+  pa3d::cosine_logits(s.features.data(), s.patches, vectors, count, c.text_dim, model.temperature, s.logits.data(),
                       levels);
   s.presence.resize(model.has_presence ? count : 0);
   if (model.has_presence)
-    pa3d::presence(s.logits.data(), c.patches, count, model.presence[0], model.presence[1], s.presence.data());
+    pa3d::presence(s.logits.data(), s.patches, count, model.presence[0], model.presence[1], s.presence.data());
 }
 
 // Labels and scores of the shape's points, and of the centroids of its faces if these are wanted.
 void label(const pa3d_model& model, const Shape& shape, const float* vectors, int64_t count, const pa3d_options& o,
            Session& s, const Outputs& out) {
   const auto& c = model.config;
-  encode(model, shape, o, s, nullptr);
+  encode(model, shape, o, s, false);
   compare(model, vectors, count, o, s);
   const float* const presence = s.presence.empty() ? nullptr : s.presence.data();
-  const pa3d::Patches patches{s.centers.data(),        c.patches,
+  const pa3d::Patches patches{s.centers.data(),        s.patches,
                               s.members.data(),        c.patch_size,
                               s.encoder_points.data(), static_cast<int64_t>(s.encoder_points.size()) / 3};
   const pa3d::Assign assign = o.assign == PA3D_NEAREST      ? pa3d::Assign::nearest

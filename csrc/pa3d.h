@@ -72,7 +72,7 @@ PA3D_API void pa3d_text_free(pa3d_text* text); /* NULL is fine */
  * Features of patches and vectors of parts both lie in it, so they can be compared by cosine. The strings are owned by
  * the model. */
 typedef struct pa3d_info {
-  int64_t patches;        /* G: patches per shape */
+  int64_t patches;        /* G: patches that pa3d_encode returns */
   int64_t patch_size;     /* M: points per patch */
   int64_t width;          /* C: size of a token, which is the encoder's vector for a patch */
   int64_t text_width;     /* D: size of a vector in the text space */
@@ -155,7 +155,9 @@ PA3D_API pa3d_status pa3d_vectors_select(const pa3d_vectors* vectors, const pa3d
 /* points (n, 3) in any units, finite, not all equal; float holds seven digits (see pa3d_center). Only up, sample, seed
  * and threads of the options are used. Any result may be NULL.
  * centers (G, 3): coordinates of the patch centres, in the model's axes and scaled to the unit sphere.
- * members (G, M): indices into points. tokens (G, C). features (G, D): unit vectors in the text space. */
+ * members (G, M): indices into points. tokens (G, C). features (G, D): unit vectors in the text space.
+ * The embedded model encodes about 1,536 points at a time, so a cloud of more than 3,840 encoded points has more than G
+ * patches. The first of every pass are returned, spread over the shape; the functions that label use all of them. */
 PA3D_API pa3d_status pa3d_encode(const pa3d_model* model, const float* points, int64_t n, const pa3d_options* options,
                                  float* centers, int64_t* members, float* tokens, float* features);
 

@@ -22,6 +22,8 @@ class EncoderConfig:
     text_dim: width of the text space that `proj` maps tokens to.
     drop_path: largest probability of stochastic depth in training; it rises linearly over the blocks.
     min_sq_norm: points whose squared distance from the origin is at most this are never patch centres.
+    pass_points: 0: all points are cut into patches at once. More than 0: a shape is encoded in passes of about so many
+        points, each with half of the patches (pa3d.passes); only for use, training draws its points by itself.
     """
 
     patches: int = 128
@@ -35,6 +37,7 @@ class EncoderConfig:
     text_dim: int = 1280
     drop_path: float = 0.1
     min_sq_norm: float = 1e-3
+    pass_points: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "embed", tuple(self.embed))
@@ -51,6 +54,12 @@ class EncoderConfig:
             raise InputError(f"EncoderConfig.drop_path is {self.drop_path}; expected 0 <= drop_path < 1")
         if not self.min_sq_norm >= 0:
             raise InputError(f"EncoderConfig.min_sq_norm is {self.min_sq_norm}; expected a number >= 0")
+        if not isinstance(self.pass_points, int) or self.pass_points < 0:
+            raise InputError(f"EncoderConfig.pass_points is {self.pass_points!r}; expected an integer of at least 0")
+        if self.pass_points and self.patches % 2:
+            raise InputError(
+                f"patches is {self.patches}; expected an even number, because the model encodes a shape in two passes"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "embed": list(self.embed)}

@@ -1,4 +1,4 @@
-"""A forward pass recorded into a CUDA graph, once for every number of points, and replayed.
+"""A forward pass recorded into a CUDA graph, once for every number of clouds and points, and replayed.
 
 A forward pass is some two hundred small kernels. To launch them one by one takes longer than the GPU needs to run them;
 a graph launches them all at once. A graph always uses the memory that it was recorded with. So before a replay the
@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Forward = Callable[[Tensor], tuple[Tensor, ...]]  # (1, N, 3) -> results of any shape and dtype
+Forward = Callable[[Tensor], tuple[Tensor, ...]]  # (B, N, 3) -> results of any shape and dtype
 
 
 class Gpu(Protocol):
@@ -85,21 +85,21 @@ class Cuda:
 
 
 class Recording:
-    """One forward pass over a fixed number of points."""
+    """One forward pass over a fixed number of clouds of a fixed number of points."""
 
-    def __init__(self, forward: Forward, n: int, gpu: Gpu) -> None:
+    def __init__(self, forward: Forward, b: int, n: int, gpu: Gpu) -> None:
         self._gpu = gpu
-        self._points = gpu.empty(1, n, 3)
+        self._points = gpu.empty(b, n, 3)
         self._host_points = gpu.pinned(self._points)
         # The warm-up runs need points: no two are equal, so that every kernel has its usual work.
-        self._host_points.copy_(torch.randn(1, n, 3, generator=torch.Generator().manual_seed(0)))
+        self._host_points.copy_(torch.randn(b, n, 3, generator=torch.Generator().manual_seed(0)))
         gpu.copy(self._points, self._host_points)
         gpu.wait()
         self._replay, self._results = gpu.record(lambda: forward(self._points))
         self._host_results = [gpu.pinned(result) for result in self._results]
 
-    def __call__(self, points: NDArray[np.float32]) -> list[NDArray]:  # (N, 3)
-        self._host_points[0].copy_(torch.from_numpy(points))
+    def __call__(self, clouds: NDArray[np.float32]) -> list[NDArray]:  # (B, N, 3)
+        self._host_points.copy_(torch.from_numpy(clouds))
         self._gpu.copy(self._points, self._host_points)
         self._replay()
         for host_result, result in zip(self._host_results, self._results, strict=True):
@@ -109,21 +109,21 @@ class Recording:
 
 
 class CudaGraphCache:
-    """One recording per number of points; the max_size last used are kept. Callable from several threads."""
+    """One recording per number of clouds and points; the max_size last used are kept. Callable from several threads."""
 
     def __init__(self, forward: Forward, gpu: Gpu, max_size: int = 8) -> None:
         self._forward, self._gpu, self._max_size = forward, gpu, max_size
-        self._by_size: dict[int, Recording] = {}  # the last used at the end
+        self._by_size: dict[tuple[int, int], Recording] = {}  # the last used at the end
         self._lock = threading.Lock()
 
-    def __call__(self, points: NDArray[np.float32]) -> list[NDArray]:  # (N, 3)
-        """The results of forward(points[None]), copied to the host."""
-        n = len(points)
+    def __call__(self, clouds: NDArray[np.float32]) -> list[NDArray]:  # (B, N, 3)
+        """The results of forward(clouds), copied to the host."""
+        size = clouds.shape[0], clouds.shape[1]
         with self._lock:
-            recording = self._by_size.pop(n, None)
+            recording = self._by_size.pop(size, None)
             if recording is None:
                 while len(self._by_size) >= self._max_size:
                     del self._by_size[next(iter(self._by_size))]
-                recording = Recording(self._forward, n, self._gpu)
-            self._by_size[n] = recording
-            return recording(points)
+                recording = Recording(self._forward, *size, self._gpu)
+            self._by_size[size] = recording
+            return recording(clouds)

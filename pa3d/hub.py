@@ -237,6 +237,7 @@ def _card(checkpoint: Checkpoint, text_vectors: TextVectors | None) -> str:
         notes.append(f"Licences of the training data, by the checkpoint: {', '.join(licences)}.")
     notes.append(f"The metadata of `{MODEL}` say how the weights were made.")
     paragraphs = "\n\n".join(notes)
+    passes = f", in passes of about {c.pass_points:,} points" if c.pass_points else ""
     return f"""---
 library_name: pa3d
 tags: [3d, point-cloud, mesh, part-segmentation]
@@ -252,7 +253,7 @@ PatchAlign3D ([arXiv 2601.02457](https://arxiv.org/abs/2601.02457)).
     seg = pa3d.Segmenter.from_pretrained("owner/name")  # or the path of this folder
     seg.segment("chair.glb", ["seat", "back", "leg"])
 
-{millions:.1f} M parameters; {c.patches} patches of {c.patch_size} points; text space {checkpoint.text_space},
+{millions:.1f} M parameters; {c.patches} patches of {c.patch_size} points{passes}; text space {checkpoint.text_space},
 {c.text_dim} dimensions.
 
 {paragraphs}

@@ -4,9 +4,9 @@
     result = seg.segment("chair.glb", ["seat", "back", "leg"])
 
 The steps: points of the shape are sampled, moved into the unit sphere and the model's axes, and grouped into patches:
-128 groups of 32 neighbouring points. The encoder turns each patch into a unit vector in the text space. A patch's
-logits are its cosines with the vectors of the names, divided by the temperature and the levels of the names. Every
-point takes the logits of the patches near it.
+128 groups of 32 neighbouring points, more for a dense cloud (pa3d.passes). The encoder turns each patch into a unit
+vector in the text space. A patch's logits are its cosines with the vectors of the names, divided by the temperature and
+the levels of the names. Every point takes the logits of the patches near it.
 """
 
 from __future__ import annotations
@@ -120,7 +120,8 @@ class Segmenter:
             process may use.
         patches: how many patches a shape is grouped into; None takes the checkpoint's number, which is 128 for the
             embedded model. More patches find smaller parts and take more time (docs/results.md). With another number
-            than the checkpoint's, "auto" is float32.
+            than the checkpoint's, "auto" is float32. The embedded model takes an even number, and groups more than
+            3,840 points into more patches: half of the number for every 1,536 points (pa3d.passes).
         Raises InputError for a file that is not a checkpoint, or a precision or device that cannot run here.
         """
         if path is None:
@@ -175,7 +176,8 @@ class Segmenter:
 
         points: one cloud, or a list of clouds of any sizes. A list returns a list with the results that separate
             calls would return. When there are at least as many clouds as threads, each is encoded on one thread.
-        sample: how many points to use, drawn at random with `seed`; None uses all points.
+        sample: how many points to use, drawn at random with `seed`; None uses all points. The time grows with them,
+            because the embedded model encodes about 1,536 points at a time (pa3d.passes).
         up: which axis of the points is up; "y" swaps y and z, as the official code does.
         normalize: leave out outliers where the checkpoint says so (Checkpoint.outliers), subtract the mean and divide
             by the largest norm; False takes the points as they are.

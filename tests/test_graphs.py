@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,7 @@ def test_a_size_is_recorded_once_and_replayed():
     graphs = CudaGraphCache(forward, gpu)
     for seed in range(3):
         cloud = points(5, seed)
-        squares, largest = graphs(cloud)
+        squares, largest = graphs(cloud[None])
         np.testing.assert_allclose(squares, np.square(cloud).sum(1)[None], rtol=1e-6)
         np.testing.assert_array_equal(largest, cloud.argmax(0)[None])
     assert gpu.asked == ["in", "wait", "record"] + 3 * ["in", "replay", "out", "out", "wait"]
@@ -83,9 +84,9 @@ def test_a_size_is_recorded_once_and_replayed():
 
 def test_results_are_the_callers_own():
     graphs = CudaGraphCache(forward, Remembering())
-    first = graphs(points(5, 1))
+    first = graphs(points(5, 1)[None])
     kept = [x.copy() for x in first]
-    graphs(points(5, 2))
+    graphs(points(5, 2)[None])
     for x, y in zip(first, kept, strict=True):
         np.testing.assert_array_equal(x, y)
 
@@ -94,9 +95,9 @@ def test_the_last_used_sizes_are_kept():
     gpu = Remembering()
     graphs = CudaGraphCache(forward, gpu, max_size=2)
     for n in (4, 5, 4, 6, 4, 5):  # 6 drives out 5, and 5 then drives out 6
-        graphs(points(n))
+        graphs(points(n)[None])
     assert gpu.asked.count("record") == 4
-    graphs(points(4))
+    graphs(points(4)[None])
     assert gpu.asked.count("record") == 4
 
 
@@ -107,10 +108,10 @@ def test_a_recording_that_fails_leaves_the_others():
         return forward(given)
 
     graphs = CudaGraphCache(no_sevens, Remembering())
-    expected = graphs(points(5))
+    expected = graphs(points(5)[None])
     with pytest.raises(RuntimeError, match="out of memory"):
-        graphs(points(7))
-    np.testing.assert_array_equal(graphs(points(5))[0], expected[0])
+        graphs(points(7)[None])
+    np.testing.assert_array_equal(graphs(points(5)[None])[0], expected[0])
 
 
 def test_threads_take_turns():
@@ -119,7 +120,7 @@ def test_threads_take_turns():
     def work(seed: int) -> None:
         for i in range(40):
             cloud = points(4 + (seed + i) % 3, seed)
-            if not np.allclose(graphs(cloud)[0], np.square(cloud).sum(1)):
+            if not np.allclose(graphs(cloud[None])[0], np.square(cloud).sum(1)):
                 wrong.append(seed)
 
     workers = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
@@ -130,10 +131,12 @@ def test_threads_take_turns():
     assert not wrong
 
 
+@pytest.mark.parametrize("pass_points", [0, 100])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_the_encoder_recorded_equals_the_encoder(precision: str):
+def test_the_encoder_recorded_equals_the_encoder(precision: str, pass_points: int):
     """The whole forward pass as a Segmenter on a GPU has it, with fewer points than a patch among the sizes."""
-    encoder, gpu = TorchEncoder(random_checkpoint(TINY), precision, "cpu"), Remembering()
+    checkpoint, gpu = random_checkpoint(replace(TINY, pass_points=pass_points)), Remembering()
+    encoder = TorchEncoder(checkpoint, precision, "cpu")
     expected = {n: encoder(points(n, n)) for n in (20, 300, 301)}
     encoder._graphs = CudaGraphCache(encoder.forward, gpu)
     for n in (20, 300, 301, 300, 20):

@@ -17,6 +17,7 @@
 #include "fps.h"
 #include "intrinsics.h"
 #include "parallel.h"
+#include "passes.h"
 
 namespace pa3d {
 namespace {
@@ -62,6 +63,14 @@ std::unique_ptr<Encoder> make_encoder(const EncoderConfig& c, Precision precisio
   for (int64_t size : {c.patches, c.patch_size, c.dim, c.depth, c.heads, c.mlp_hidden, c.embed[0], c.embed[1],
                        c.embed[2], c.embed[3], c.pos_hidden, c.text_dim})
     if (size < 1) throw std::invalid_argument("encoder configuration: every size must be at least 1");
+  if (c.pass_points < 0 || (c.pass_points > 0 && c.patches % 2 != 0))
+    throw std::invalid_argument("encoder configuration: pass_points must be at least 0, and patches even with it");
+  if (c.pass_points > 0) {
+    EncoderConfig of_pass = c;
+    of_pass.patches = c.patches / 2;
+    of_pass.pass_points = 0;
+    return encoder_of_passes(c, make_encoder(of_pass, precision, weights));
+  }
   if (c.dim % c.heads != 0)
     throw std::invalid_argument("encoder configuration: dim " + std::to_string(c.dim) + " is not a multiple of heads " +
                                 std::to_string(c.heads));

@@ -12,6 +12,7 @@ struct EncoderConfig {
   int64_t patches = 128, patch_size = 32, dim = 384, depth = 12, heads = 6, mlp_hidden = 1536;
   int64_t embed[4] = {128, 256, 512, 256};  // widths of the mini-PointNet's layers
   int64_t pos_hidden = 128, text_dim = 1280;
+  int64_t pass_points = 0;  // 0: one pass over all points; see passes.h
   float min_sq_norm = 1e-3f, norm_eps = 1e-5f, batch_norm_eps = 1e-5f;
 };
 
@@ -37,7 +38,7 @@ class Encoder {
   virtual ~Encoder() = default;
   virtual std::unique_ptr<Workspace> workspace() const = 0;
   // points (n, 3) in the model's axes, n >= 1, finite. center_idx (G) and members (G, M) are indices into points;
-  // tokens (G, C) or null; features (G, D); times may be null. If there are fewer points than a patch has, its members
+  // tokens (G, C) or null; features (G, D); times may be null. G is passes_for(config(), n).total() (passes.h). If there are fewer points than a patch has, its members
   // repeat from the first on.
   virtual void forward(const float* points, int64_t n, int threads, Workspace& workspace, int64_t* center_idx,
                        int64_t* members, float* tokens, float* features, StageSeconds* times) const = 0;

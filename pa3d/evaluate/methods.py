@@ -31,6 +31,7 @@ from pa3d.frames import TO_MODEL_AXES, apply_normalization, normalization, order
 from pa3d.hub import load_pretrained
 from pa3d.methods import NAMES as PUBLISHED
 from pa3d.methods import load_method
+from pa3d.passes import pass_indices, passes_for
 from pa3d.profiling import Stopwatch
 from pa3d.sampling import sample_indices
 from pa3d.segment import DEFAULT_SAMPLE, Assign, Segmentation, Segmenter, check_options
@@ -325,7 +326,12 @@ class PatchCeiling:
         center, radius = normalization(shape.points[sampled])
         points = apply_normalization(shape.points, center, radius, TO_MODEL_AXES[shape.up])
         encoder_points = np.ascontiguousarray(points[sampled])
-        centers, members = sample_and_group(encoder_points, c.patches, c.patch_size, min_sq_norm=c.min_sq_norm)
+        passes = passes_for(c, len(encoder_points))
+        found = []  # centres and members of each pass, as indices into encoder_points
+        for index in pass_indices(passes, len(encoder_points)):
+            pair = sample_and_group(encoder_points[index], passes.patches, c.patch_size, min_sq_norm=c.min_sq_norm)
+            found.append([index[part] for part in pair])
+        centers, members = (np.concatenate(parts) for parts in zip(*found, strict=True))
         votes = np.zeros((len(members), len(parts) + 1), np.int64)
         for column in members.T:
             np.add.at(votes, (np.arange(len(members)), truth[sampled[column]]), 1)  # -1 counts in the last column

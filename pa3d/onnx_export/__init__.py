@@ -60,8 +60,8 @@ def export_onnx(
 
     up: which axis of the points is up.
     inputs: "points" (N, 3), float32. "centers": also centers (G, 3), float32, normalised and in the model's axes, and
-        members (G, M), int64, indices into points, as `pa3d_encode` of csrc/pa3d.h and PatchFeatures have them; then
-        the graph has no loop.
+        members (G, M), int64, indices into points, as PatchFeatures has them, and `pa3d_encode` of csrc/pa3d.h for
+        clouds of one or two passes (pa3d.passes); then the graph has no loop.
     scores: the graph has an input text_vectors (K, D), float32, which need not be normalised, and two more outputs:
         scores (N, K) and labels (N,) int32.
     assign: how points get their logits, "nearest" or "smooth"; None takes the checkpoint's rule.
@@ -99,19 +99,20 @@ def build_model(
     if scores := scores or vectors is not None:
         _check_assign(assign_rule)
     g, c = Graph(), checkpoint.config
+    count = c.patches if inputs == "points" and not c.pass_points else "G"
     raw = g.input("points", np.float32, "N", 3)
     keep = keep_points(g, raw, checkpoint.outliers) if checkpoint.outliers else None
     points = normalize_points(g, raw, TO_MODEL_AXES[up], keep)
     if inputs == "points":
         seen = points if keep is None else g.add("Compress", points, keep, axis=0)
-        centers, members = sample_and_group(g, seen, c.patches, c.patch_size, c.min_sq_norm)
-        g.output("centers", centers, np.float32, c.patches, 3)
+        centers, members = sample_and_group(g, seen, c)
+        g.output("centers", centers, np.float32, count, 3)
     else:
         centers = g.input("centers", np.float32, "G", 3)
         members = g.input("members", np.int64, "G", "M")
         seen = points
     features = Encoder(g, checkpoint).features(seen, centers, members)
-    g.output("features", features, np.float32, c.patches if inputs == "points" else "G", c.text_dim)
+    g.output("features", features, np.float32, count, c.text_dim)
     if scores:
         text = g.input("text_vectors", np.float32, "K", c.text_dim, default=vectors)
         logits = patch_logits(g, features, text, checkpoint.temperature, checkpoint.bank)

@@ -24,14 +24,26 @@ class Encoder:
         patches = g.add("Sub", g.add("Gather", points, members, axis=0), g.add("Unsqueeze", centers, g.ints(1)))
         pooled = self.mini_pointnet(patches)
         position = self.linear("pos_embed.2", self.gelu(self.linear("pos_embed.0", centers)))
-        x = g.add("Concat", self.row("cls_token"), self.linear("reduce_dim", pooled), axis=0)  # (1 + G, C)
-        position = g.add("Concat", self.row("cls_pos"), position, axis=0)
+        # The rows of all passes (B, 1 + G, C), but (B * (1 + G), C) for the matrix products.
+        x, shape = self.with_class_row("cls_token", self.linear("reduce_dim", pooled))
+        position, _ = self.with_class_row("cls_pos", position)
         for i in range(c.depth):
-            x = self.block(f"blocks.blocks.{i}", g.add("Add", x, position))
-        tokens = g.add("Slice", self.layer_norm("norm", x), g.ints(1), g.ints(np.iinfo(np.int64).max))
-        projected = self.linear("proj", tokens)
+            x = self.block(f"blocks.blocks.{i}", g.add("Add", x, position), shape)
+        tokens = g.add("Reshape", self.layer_norm("norm", x), shape)
+        tokens = g.add("Slice", tokens, g.ints(1), g.ints(np.iinfo(np.int64).max), g.ints(1))
+        projected = self.linear("proj", g.add("Reshape", tokens, g.ints(-1, c.dim)))
         norm = g.add("ReduceL2", projected, axes=[-1], keepdims=1)
         return g.add("Div", projected, g.add("Max", norm, g.const(np.float32(1e-12))))
+
+    def with_class_row(self, name: str, rows: str) -> tuple[str, str]:  # (B * G, C) -> (B * (1 + G), C), (3,)
+        """Rows with that of the class token before those of each pass, and the shape (B, 1 + G, C)."""
+        g, c = self.g, self.config
+        size = g.ints(-1, c.patches // 2, c.dim) if c.pass_points else g.ints(1, -1, c.dim)
+        by_pass = g.add("Reshape", rows, size)
+        passes = g.add("Slice", g.add("Shape", by_pass), g.ints(0), g.ints(1))
+        expanded = g.add("Expand", self.row(name), g.add("Concat", passes, g.ints(1, c.dim), axis=0))
+        together = g.add("Concat", expanded, by_pass, axis=1)
+        return g.add("Reshape", together, g.ints(-1, c.dim)), g.add("Shape", together)
 
     def mini_pointnet(self, patches: str) -> str:  # (G, M, 3) -> (G, W3)
         g, widths = self.g, self.config.embed
@@ -88,17 +100,18 @@ class Encoder:
         erf = g.add("Erf", g.add("Div", x, g.const(np.float32(np.sqrt(2)))))
         return g.add("Mul", g.add("Mul", x, g.add("Add", erf, g.const(np.float32(1)))), g.const(np.float32(0.5)))
 
-    def block(self, name: str, x: str) -> str:
+    def block(self, name: str, x: str, shape: str) -> str:
         g = self.g
-        x = g.add("Add", x, self.attention(f"{name}.attn", self.layer_norm(f"{name}.norm1", x)))
+        x = g.add("Add", x, self.attention(f"{name}.attn", self.layer_norm(f"{name}.norm1", x), shape))
         hidden = self.gelu(self.linear(f"{name}.mlp.fc1", self.layer_norm(f"{name}.norm2", x)))
         return g.add("Add", x, self.linear(f"{name}.mlp.fc2", hidden))
 
-    def attention(self, name: str, x: str) -> str:  # (T, C) -> (T, C)
+    def attention(self, name: str, x: str, shape: str) -> str:  # (B * T, C) -> (B * T, C)
         g, heads, size = self.g, self.config.heads, self.config.dim // self.config.heads
-        qkv = g.add("Reshape", self.linear(f"{name}.qkv", x), g.ints(0, 3 * heads, size))
-        q, k, v = g.add("Split", g.add("Transpose", qkv, perm=[1, 0, 2]), outputs=3, axis=0)  # each (heads, T, size)
+        by_pass = g.add("Slice", shape, g.ints(0), g.ints(2))  # (B, T)
+        qkv = g.add("Reshape", self.linear(f"{name}.qkv", x), g.add("Concat", by_pass, g.ints(3 * heads, size), axis=0))
+        q, k, v = g.add("Split", g.add("Transpose", qkv, perm=[0, 2, 1, 3]), outputs=3, axis=1)  # (B, heads, T, size)
         scaled = g.add("Mul", q, g.const(np.float32(size**-0.5)))
-        weights = g.add("Softmax", g.add("MatMul", scaled, g.add("Transpose", k, perm=[0, 2, 1])), axis=-1)
-        out = g.add("Transpose", g.add("MatMul", weights, v), perm=[1, 0, 2])
-        return self.linear(f"{name}.proj", g.add("Reshape", out, g.ints(0, self.config.dim)))
+        weights = g.add("Softmax", g.add("MatMul", scaled, g.add("Transpose", k, perm=[0, 1, 3, 2])), axis=-1)
+        out = g.add("Transpose", g.add("MatMul", weights, v), perm=[0, 2, 1, 3])
+        return self.linear(f"{name}.proj", g.add("Reshape", out, g.ints(-1, self.config.dim)))

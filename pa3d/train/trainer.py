@@ -95,9 +95,10 @@ class Trainer:
     def _load_initial_weights(self, init: Checkpoint) -> None:
         """All weights where the checkpoint's projection has the same target space, else only those of the encoder."""
         own_config, init_config = self.model.encoder.config, init.config
-        if replace(init_config, text_dim=own_config.text_dim, drop_path=own_config.drop_path) != own_config:
+        free = {name: getattr(own_config, name) for name in ("text_dim", "drop_path", "pass_points")}
+        if replace(init_config, **free) != own_config:
             expected, actual = own_config.to_dict(), init_config.to_dict()
-            field = next(k for k in expected if k not in ("text_dim", "drop_path") and actual[k] != expected[k])
+            field = next(k for k in expected if k not in free and actual[k] != expected[k])
             raise InputError(
                 f"--init {init.name}: its encoder has {field} {actual[field]}, the configuration {expected[field]}; "
                 f"set encoder.{field}={actual[field]}"
