@@ -29,7 +29,7 @@ py::array_t<T, py::array::c_style> new_array(const pa3d::SafeTensors::Tensor& te
   return py::array_t<T, py::array::c_style>(std::vector<py::ssize_t>(tensor.shape.begin(), tensor.shape.end()));
 }
 
-// A copy: int8 of I8, float32 of the others.
+// A copy: int8 of I8, int32 of I32, float32 of the others.
 py::object read_tensor(const pa3d::SafeTensors& self, const std::string& name) {
   const auto entry = self.tensors().find(name);
   if (entry == self.tensors().end()) self.fail("no tensor named " + name);
@@ -37,6 +37,11 @@ py::object read_tensor(const pa3d::SafeTensors& self, const std::string& name) {
   if (tensor.dtype == "I8") {
     auto out = new_array<int8_t>(tensor);
     std::memcpy(out.mutable_data(), tensor.data, tensor.count);
+    return out;
+  }
+  if (tensor.dtype == "I32") {
+    auto out = new_array<int32_t>(tensor);
+    std::memcpy(out.mutable_data(), tensor.data, tensor.count * sizeof(int32_t));
     return out;
   }
   Floats out = new_array<float>(tensor);
@@ -48,7 +53,7 @@ py::object read_tensor(const pa3d::SafeTensors& self, const std::string& name) {
   } else if (tensor.dtype == "F16") {
     pa3d::half_to_float(reinterpret_cast<const uint16_t*>(tensor.data), tensor.count, to);
   } else {
-    self.fail(name + " is " + tensor.dtype + ", expected F32, F16, F64 or I8");
+    self.fail(name + " is " + tensor.dtype + ", expected F32, F16, F64, I32 or I8");
   }
   return out;
 }
@@ -72,5 +77,5 @@ class SafeTensors:
     def __init__(self, path: str | bytes) -> None: ...
     def metadata(self, key: str) -> str | None: ...
     def names(self) -> list[str]: ...
-    def read(self, name: str) -> NDArray[Any]: ...  # a copy: int8 of I8, float32 of F32, F16 and F64
+    def read(self, name: str) -> NDArray[Any]: ...  # a copy: int8 of I8, int32 of I32, float32 of F32, F16 and F64
 */

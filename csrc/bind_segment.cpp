@@ -82,6 +82,24 @@ Floats name_levels(const Bank& bank, const Floats& vectors, int threads) {
   return levels;
 }
 
+Floats read_through_lexicon(const Bank& rows, const pa3d::Ids& meaning, const Floats& vectors, int threads) {
+  require(rows.ndim() == 2 && rows.shape(0) >= 1, "rows: expected shape (R, D), not empty");
+  require(meaning.ndim() == 1 && meaning.shape(0) == rows.shape(0), "meaning: expected one per row");
+  require(pa3d::all_within(meaning, 0, rows.shape(0)), "meaning: an index lies outside the rows");
+  require_rows(vectors, "vectors: expected shape (K, D), not empty");
+  require(rows.shape(1) == vectors.shape(1), "vectors: their width differs from that of the rows");
+  Floats result({vectors.shape(0), vectors.shape(1)});
+  const pa3d::Lexicon lexicon{rows.data(), meaning.data(), rows.shape(0)};
+  const float* const in = vectors.data();
+  float* const out = result.mutable_data();
+  const int64_t k = vectors.shape(0), d = vectors.shape(1);
+  {
+    py::gil_scoped_release release;
+    pa3d::read_through_lexicon(lexicon, in, k, d, threads, out);
+  }
+  return result;
+}
+
 Floats cosine_logits(const Floats& features, const Floats& vectors, float temperature,
                      const std::optional<Floats>& levels) {
   require_rows(features, "features: expected shape (G, D), not empty");
@@ -150,6 +168,8 @@ PA3D_BINDINGS(m) {
   m.def("unit_rows", &::unit_rows, py::arg("rows").noconvert());
   m.def("unit_mean", &::unit_mean, py::arg("rows").noconvert());
   m.def("name_levels", &::name_levels, py::arg("bank").noconvert(), py::arg("vectors").noconvert(), "threads"_a = 0);
+  m.def("read_through_lexicon", &::read_through_lexicon, py::arg("rows").noconvert(), py::arg("meaning").noconvert(),
+        py::arg("vectors").noconvert(), "threads"_a = 0);
   m.def("cosine_logits", &::cosine_logits, py::arg("features").noconvert(), py::arg("vectors").noconvert(),
         "temperature"_a, "levels"_a = py::none());
   m.def("presence", &::presence, py::arg("logits").noconvert(), "slope"_a, "offset"_a);
@@ -176,6 +196,12 @@ def unit_rows(
 def unit_mean(
     rows: Floats,  # (N, D)
 ) -> Floats: ...  # (D,)
+def read_through_lexicon(
+    rows: NDArray[np.int8],  # (R, D)
+    meaning: Ids,  # (R,)
+    vectors: Floats,  # (K, D)
+    threads: int = 0,
+) -> Floats: ...  # (K, D)
 def name_levels(
     bank: NDArray[np.int8],  # (R, D)
     vectors: Floats,  # (K, D)

@@ -121,7 +121,7 @@ struct Session {
   std::vector<int32_t> sampled_face;
   std::vector<uint8_t> outlier;
   std::vector<float> sampled, encoder_points, centers, tokens, features, vectors, logits, presence, query_points, centroids;
-  std::vector<float> level_vectors, levels;  // the levels of the last names, and their vectors
+  std::vector<float> last_vectors, names, levels;  // of the last names: vectors, those by the lexicon, levels
   pa3d::Normalization frame;
 };
 
@@ -183,8 +183,13 @@ struct pa3d_model {
       file.fail(error.what());
     }
     if (file.tensors().count("bank") != 0) {
-      bank = bank_of(file, config.text_dim);
+      bank = int8_rows(file, "bank", config.text_dim);
       ++read;
+    }
+    if (file.tensors().count("lexicon.rows") != 0) {
+      lexicon_rows = int8_rows(file, "lexicon.rows", config.text_dim);
+      lexicon_meaning = meanings_of(file, static_cast<int64_t>(lexicon_rows.size()) / config.text_dim);
+      read += 2;
     }
     for (const auto& [name, tensor] : file.tensors())
       if (name.rfind("shape_head.", 0) == 0) ++read;  // the vector of whole shapes (pa3d/shape_head.py), not used here
@@ -199,16 +204,28 @@ struct pa3d_model {
     });
   }
 
-  // Features of patches of many shapes, int8 (rows, text_dim), with which names are compared.
-  static std::vector<int8_t> bank_of(const pa3d::SafeTensors& file, int64_t width) {
-    const auto& tensor = file.tensors().at("bank");
+  // The tensor `name`, int8 (rows, width), none of them zero.
+  static std::vector<int8_t> int8_rows(const pa3d::SafeTensors& file, const std::string& name, int64_t width) {
+    const auto& tensor = file.tensors().at(name);
     if (tensor.dtype != "I8" || tensor.shape.size() != 2 || tensor.shape[0] < 1 || tensor.shape[1] != width)
-      file.fail("bank is not I8 with rows of " + std::to_string(width));
+      file.fail(name + " is not I8 with rows of " + std::to_string(width));
     std::vector<int8_t> rows(tensor.count);
     std::memcpy(rows.data(), tensor.data, rows.size());
     for (int64_t i = 0; i < tensor.count; i += width)
-      if (std::all_of(&rows[i], &rows[i] + width, [](int8_t v) { return v == 0; })) file.fail("bank has a zero row");
+      if (std::all_of(&rows[i], &rows[i] + width, [](int8_t v) { return v == 0; })) file.fail(name + " has a zero row");
     return rows;
+  }
+
+  static std::vector<int32_t> meanings_of(const pa3d::SafeTensors& file, int64_t rows) {
+    const auto found = file.tensors().find("lexicon.meaning");
+    if (found == file.tensors().end()) file.fail("lexicon.rows without lexicon.meaning");
+    const auto& tensor = found->second;
+    if (tensor.dtype != "I32" || tensor.shape != std::vector<int64_t>{rows})
+      file.fail("lexicon.meaning is not I32 with " + std::to_string(rows) + " numbers");
+    std::vector<int32_t> meaning(rows);
+    std::memcpy(meaning.data(), tensor.data, rows * sizeof(int32_t));
+    if (!pa3d::all_within(meaning.data(), rows, 0, rows)) file.fail("lexicon.meaning has a number that is no row");
+    return meaning;
   }
 
   static pa3d::Assign assign_of(const std::string& name) {
@@ -223,7 +240,9 @@ struct pa3d_model {
   float temperature = 1, outliers = 0;  // outliers: the factor of find_outliers, 0 to keep all points
   bool has_presence = false;
   double presence[2] = {0, 0};  // slope and offset
-  std::vector<int8_t> bank;
+  std::vector<int8_t> bank;          // features of patches of many shapes, (rows, text_dim): the levels of names
+  std::vector<int8_t> lexicon_rows;  // (rows, text_dim), or empty
+  std::vector<int32_t> lexicon_meaning;
   pa3d::EncoderConfig config;
   std::unique_ptr<pa3d::Encoder> encoder;
   mutable pa3d::Pool<Session> sessions;

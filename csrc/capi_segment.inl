@@ -176,20 +176,24 @@ void encode(const pa3d_model& model, const Shape& shape, const pa3d_options& o, 
 // one.
 void compare(const pa3d_model& model, const float* vectors, int64_t count, const pa3d_options& o, Session& s) {
   const auto& c = model.config;
-  const float* levels = nullptr;
-  if (!model.bank.empty()) {
-    const int64_t size = count * c.text_dim, rows = static_cast<int64_t>(model.bank.size()) / c.text_dim;
-    if (static_cast<int64_t>(s.levels.size()) != count ||
-        !std::equal(vectors, vectors + size, s.level_vectors.begin(), s.level_vectors.end())) {
-      s.level_vectors.assign(vectors, vectors + size);
-      s.levels.resize(count);
-      pa3d::name_levels(model.bank.data(), rows, vectors, count, c.text_dim, o.threads, s.levels.data());
+  const int64_t size = count * c.text_dim;
+  if (static_cast<int64_t>(s.last_vectors.size()) != size ||
+      !std::equal(vectors, vectors + size, s.last_vectors.begin())) {
+    s.last_vectors.assign(vectors, vectors + size);
+    s.names = s.last_vectors;
+    if (!model.lexicon_rows.empty()) {
+      const pa3d::Lexicon lexicon{model.lexicon_rows.data(), model.lexicon_meaning.data(),
+                                  static_cast<int64_t>(model.lexicon_meaning.size())};
+      pa3d::read_through_lexicon(lexicon, vectors, count, c.text_dim, o.threads, s.names.data());
     }
-    levels = s.levels.data();
+    s.levels.resize(model.bank.empty() ? 0 : count);
+    if (!model.bank.empty())
+      pa3d::name_levels(model.bank.data(), static_cast<int64_t>(model.bank.size()) / c.text_dim, s.names.data(), count,
+                        c.text_dim, o.threads, s.levels.data());
   }
   s.logits.resize(s.patches * count);
-  pa3d::cosine_logits(s.features.data(), s.patches, vectors, count, c.text_dim, model.temperature, s.logits.data(),
-                      levels);
+  pa3d::cosine_logits(s.features.data(), s.patches, s.names.data(), count, c.text_dim, model.temperature,
+                      s.logits.data(), s.levels.empty() ? nullptr : s.levels.data());
   s.presence.resize(model.has_presence ? count : 0);
   if (model.has_presence)
     pa3d::presence(s.logits.data(), s.patches, count, model.presence[0], model.presence[1], s.presence.data());

@@ -28,7 +28,7 @@ FORMAT = 1
 OFFICIAL_SPACE = "open_clip/ViT-bigG-14/laion2b_s39b_b160k"
 OFFICIAL_TEMPERATURE = 0.07
 
-BANK = "bank"  # name of the tensor in the file
+BANK, LEXICON, MEANING = "bank", "lexicon.rows", "lexicon.meaning"  # names of tensors in the file
 MAX_PATCHES = 4096  # attention takes every pair of them
 
 
@@ -39,6 +39,17 @@ class PresenceFit(NamedTuple):
     slope: float
     offset: float
     threshold: float
+
+
+class Lexicon(NamedTuple):
+    """Texts that the model was trained with, through which other words are read (csrc/cpu/segment.h).
+
+    rows (R, text_dim) int8: their vectors, each scaled to use the range of int8. meaning (R,) int32: the row of the
+    name that a text means.
+    """
+
+    rows: NDArray[np.int8]
+    meaning: NDArray[np.int32]
 
 
 @dataclass
@@ -52,7 +63,9 @@ class Checkpoint:
     outliers: the factor of pa3d.ops.find_outliers, by which points are left out before normalising; 0 keeps all.
     bank: (R, text_dim) int8, features of patches of many shapes, each row scaled to use the range of int8. A name's
     cosines with them give its level, by which its logits are divided (csrc/cpu/segment.h). None divides by nothing.
-    presence: the calibration of Segmentation.presence, None for none. scripts/calibrate_names.py writes the last three.
+    presence: the calibration of Segmentation.presence, None for none.
+    lexicon: what words are read through; None compares their vectors as they are. scripts/calibrate_names.py writes
+    outliers, bank, presence and lexicon.
     shape_head: the tensors of pa3d.shape_head, which makes one vector of a whole shape; None for none.
     """
 
@@ -69,6 +82,7 @@ class Checkpoint:
     bank: NDArray[np.int8] | None = None
     presence: PresenceFit | None = None
     shape_head: Mapping[str, NDArray[np.float32]] | None = None
+    lexicon: Lexicon | None = None
 
     def with_patches(self, patches: int | None) -> Checkpoint:
         """The same weights over another number of patches per shape; None changes nothing.
@@ -91,6 +105,8 @@ class Checkpoint:
         if self.outliers or self.bank is not None:
             digest.update(f"{self.outliers!r}".encode())
             digest.update(b"" if self.bank is None else self.bank.tobytes())
+        if self.lexicon is not None:
+            digest.update(self.lexicon.rows.tobytes() + self.lexicon.meaning.tobytes())
         return digest.hexdigest()
 
 
@@ -107,6 +123,9 @@ def save(path: str | Path, checkpoint: Checkpoint, *, half: bool = False) -> Non
         tensors[HEAD + name] = np.ascontiguousarray(tensor, dtype)
     if checkpoint.bank is not None:
         tensors[BANK] = np.ascontiguousarray(checkpoint.bank, np.int8)
+    if checkpoint.lexicon is not None:
+        tensors[LEXICON] = np.ascontiguousarray(checkpoint.lexicon.rows, np.int8)
+        tensors[MEANING] = np.ascontiguousarray(checkpoint.lexicon.meaning, np.int32)
     meta = {
         "format": FORMAT,
         "config": checkpoint.config.to_dict(),
@@ -144,6 +163,7 @@ def load(path: str | Path | None = None) -> Checkpoint:
         head: Mapping[str, Any] = ReadLater(file, sorted(name for name in file.names() if name.startswith(HEAD)))
         tensors = {name: file.read(name) for name in file.names() if not name.startswith(HEAD)}
         bank = tensors.pop(BANK, None)
+        lexicon = Lexicon(tensors.pop(LEXICON), tensors.pop(MEANING)) if {LEXICON, MEANING} <= set(tensors) else None
         if path != EMBEDDED:
             head = dict(head)
     except _C.FileError as error:
@@ -168,6 +188,7 @@ def load(path: str | Path | None = None) -> Checkpoint:
             bank,
             _presence_fit(meta["presence"]) if "presence" in meta else None,
             head if len(head) else None,
+            lexicon,
         )
         if checkpoint.assign not in ASSIGN:
             raise ValueError(f"assign {checkpoint.assign!r}")
@@ -180,19 +201,31 @@ def load(path: str | Path | None = None) -> Checkpoint:
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: its metadata is damaged ({error}); convert or train it again") from error
     check_tensors(config, tensors, str(path))
-    if bank is not None and (bank.dtype != np.int8 or bank.ndim != 2 or bank.shape[1] != config.text_dim):
-        raise InputError(
-            f"{path}: {BANK} is {bank.dtype} {bank.shape}, expected int8 with rows of {config.text_dim}; "
-            "make it again with scripts/calibrate_names.py"
-        )
-    if bank is not None and not (len(bank) and bank.any(axis=1).all()):
-        raise InputError(f"{path}: {BANK} is empty or has a zero row; make it again with scripts/calibrate_names.py")
+    _check_rows(path, BANK, bank, config.text_dim)
+    if lexicon is not None:
+        _check_rows(path, LEXICON, lexicon.rows, config.text_dim)
+        count, meaning = len(lexicon.rows), lexicon.meaning
+        if meaning.dtype != np.int32 or meaning.shape != (count,) or not ((meaning >= 0) & (meaning < count)).all():
+            raise InputError(
+                f"{path}: {MEANING} is {meaning.dtype} {meaning.shape}, expected int32 ({count},), rows of {LEXICON}; "
+                "make it again with scripts/calibrate_names.py"
+            )
     if len(head) and path != EMBEDDED and (wrong := check_head(head, config.dim, config.text_dim)):
         raise InputError(f"{path}: {wrong}; make it again with scripts/train_shape_head.py")
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
             raise InputError(f"{path}: {name} has NaN or infinite values; convert or train it again")
     return checkpoint
+
+
+def _check_rows(path: Path, name: str, rows: NDArray[Any] | None, width: int) -> None:
+    again = "make it again with scripts/calibrate_names.py"
+    if rows is None:
+        return
+    if rows.dtype != np.int8 or rows.ndim != 2 or rows.shape[1] != width:
+        raise InputError(f"{path}: {name} is {rows.dtype} {rows.shape}, expected int8 with rows of {width}; {again}")
+    if not (len(rows) and rows.any(axis=1).all()):
+        raise InputError(f"{path}: {name} is empty or has a zero row; {again}")
 
 
 class ReadLater(Mapping[str, NDArray[Any]]):

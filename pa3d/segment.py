@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SAMPLE = 2048
 MAX_WORDS = 4096  # vectors of names of nodes and materials that a Segmenter keeps
-MAX_LEVELS = 256  # sets of names whose levels a Segmenter keeps
+MAX_NAMES = 256  # sets of names whose vectors by the lexicon, and levels, a Segmenter keeps
 
 
 class Segmenter:
@@ -67,7 +67,7 @@ class Segmenter:
         self.device = device
         self.threads = threads or 0
         self._text: Any = None
-        self._levels: dict[bytes, NDArray[np.float32]] = {}
+        self._known: dict[bytes, tuple[NDArray[np.float32], NDArray[np.float32] | None]] = {}
         self._words: dict[str, NDArray[np.float32]] = {}  # vectors of names of nodes and materials
         self._encoder: Any = self._make_encoder()
         self.precision: str = self._encoder.precision
@@ -87,7 +87,7 @@ class Segmenter:
 
         The encoder is built again where the copy arrives, so "auto" is the fastest precision of that processor.
         """
-        state = {**self.__dict__, "_text": None, "_levels": {}, "_words": {}}
+        state = {**self.__dict__, "_text": None, "_known": {}, "_words": {}}
         del state["_encoder"]
         if self._embedded:
             state["checkpoint"] = None
@@ -461,19 +461,25 @@ class Segmenter:
         ]
 
     def patch_logits(self, encoded: PatchFeatures, vectors: NDArray[np.float32]) -> NDArray[np.float32]:  # (G, K)
-        """Logits of names with unit vectors (K, D) at each patch: cosine / temperature / level."""
-        vectors = np.ascontiguousarray(vectors)
-        levels = self._name_levels(vectors)
-        return _C.cosine_logits(encoded.features, vectors, self.checkpoint.temperature, levels)
+        """Logits of names with unit vectors (K, D) at each patch: the names are read through the lexicon, and their
+        logits are cosine / temperature / level."""
+        names, levels = self._known_names(np.ascontiguousarray(vectors))
+        return _C.cosine_logits(encoded.features, names, self.checkpoint.temperature, levels)
 
-    def _name_levels(self, vectors: NDArray[np.float32]) -> NDArray[np.float32] | None:  # (K,)
-        """The levels of names (csrc/cpu/segment.h), computed once for a set of names; None without a bank."""
-        if self.checkpoint.bank is None:
-            return None
+    def _known_names(
+        self, vectors: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:  # (K, D), (K,)
+        """The vectors of names, read through the lexicon, and their levels (csrc/cpu/segment.h); computed once for a
+        set of names. Without a lexicon the vectors are the same, and without a bank there are no levels."""
+        bank, lexicon = self.checkpoint.bank, self.checkpoint.lexicon
+        if bank is None and lexicon is None:
+            return vectors, None
         key = vectors.tobytes()
-        levels = self._levels.get(key)
-        if levels is None:
-            if len(self._levels) >= MAX_LEVELS:
-                self._levels = {}  # of another thread, too: it computes them again
-            self._levels[key] = levels = _C.name_levels(self.checkpoint.bank, vectors, self.threads)
-        return levels
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= MAX_NAMES:
+                self._known = {}  # of another thread, too: it computes them again
+            names = vectors if lexicon is None else _C.read_through_lexicon(*lexicon, vectors, self.threads)
+            levels = None if bank is None else _C.name_levels(bank, names, self.threads)
+            self._known[key] = known = names, levels
+        return known

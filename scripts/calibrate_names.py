@@ -1,4 +1,4 @@
-"""Adds to a checkpoint what it needs for dirty clouds, for levels of names and for presence; run it after training.
+"""Adds to a checkpoint what it needs for dirty clouds, for names and for presence; run it after training.
 
     python scripts/calibrate_names.py pa3d/weights/pa3d-embedded.safetensors
 
@@ -6,6 +6,7 @@ All shapes are drawn by pa3d.data.procedural and pa3d.data.creatures, by seeds t
 
     outliers   the factor of pa3d.ops.find_outliers
     bank       features of ROWS patches of these shapes, in int8
+    lexicon    the names of pa3d.data.paraphrases and their paraphrases, without those that nearly equal another one
     presence   the calibration of Segmentation.presence, fitted to names that shapes of the families of
                pa3d.data.procedural.everyday have, and to names that they do not have; parts count as not found below
                the presence that 95 % of the names of parts exceed
@@ -25,10 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa3d import _C
-from pa3d.checkpoint import Checkpoint, PresenceFit, load, save
+from pa3d.checkpoint import Checkpoint, Lexicon, PresenceFit, load, save
 from pa3d.data.creatures import CREATURES, synthesize_creature
+from pa3d.data.paraphrases import load_paraphrases
 from pa3d.data.procedural import CATEGORIES, everyday, synthesize
 from pa3d.segment import Segmenter
+from pa3d.segmentation import PatchFeatures
 from pa3d.text import clean_name
 
 FIRST_SEED = 90_000  # the corpora use seeds below 5,000 and from 100,000 on, check_held_out.py those from 20,000 on
@@ -38,16 +41,17 @@ MIN_SHARE = 0.005  # of the points: smaller parts may have no patch of their own
 MAX_COSINE = 0.5  # between a name of a shape and one that counts as absent
 MAX_ABSENT = 12
 QUESTIONS = 4  # a shape
+SAME_TEXT = 0.85  # cosine of paraphrases of a name, of which one is enough
 MISSED = 0.05  # share of the names of parts that count as not found
 
 
 @dataclass
 class Drawn:
-    """A shape's category, the names of its parts, and the features (G, D) of its patches."""
+    """A shape's category, the names of its parts, and its patches."""
 
     category: str
     names: list[str]
-    features: NDArray[np.float32]
+    patches: PatchFeatures
 
 
 def draw(segmenter: Segmenter, each: int) -> list[Drawn]:
@@ -60,13 +64,47 @@ def draw(segmenter: Segmenter, each: int) -> list[Drawn]:
     for cloud in clouds:
         large = cloud.masks.mean(axis=1) > MIN_SHARE
         names = dict.fromkeys(clean_name(name) for name, is_large in zip(cloud.names, large, strict=True) if is_large)
-        drawn.append(Drawn(cloud.category, list(names), segmenter.encode(cloud.points, sample=2048).features))
+        drawn.append(Drawn(cloud.category, list(names), segmenter.encode(cloud.points, sample=2048)))
     return drawn
+
+
+def make_lexicon(segmenter: Segmenter) -> Lexicon:
+    """The vectors of all names and of their paraphrases, and which name each means.
+
+    A text that is a paraphrase of several names means the first. Left out are the paraphrases that are close to one of
+    the same name, so that the file stays small.
+    """
+    table = load_paraphrases()
+    meaning: dict[str, tuple[str, str]] = {}  # letters of a text -> the text, and the name that it means
+    for name in sorted(table):
+        meaning.setdefault(_letters(name), (name, name))
+    for name in sorted(table):
+        for text in table[name]:
+            meaning.setdefault(_letters(text), (text, meaning[_letters(name)][1]))
+    texts, means = zip(*sorted(meaning.values(), key=lambda pair: (pair[1], pair[0] != pair[1])), strict=True)
+    vectors = np.concatenate([segmenter.embed_words(list(texts[i : i + 500])) for i in range(0, len(texts), 500)])
+    kept: list[int] = []
+    first: dict[str, int] = {}  # name -> its number among the kept ones
+    of_name: list[int] = []  # the texts kept of the current name
+    for i, name in enumerate(means):
+        if name not in first:
+            first[name], of_name = len(kept), []
+        if not of_name or (vectors[of_name] @ vectors[i]).max() < SAME_TEXT:
+            of_name.append(i)
+            kept.append(i)
+    some = vectors[kept]
+    rows = np.rint(127 * some / np.abs(some).max(axis=1, keepdims=True)).astype(np.int8)
+    return Lexicon(rows, np.array([first[means[i]] for i in kept], np.int32))
+
+
+def _letters(text: str) -> str:
+    """What of a text the text encoder tells apart at least."""
+    return "".join(c for c in text.lower() if c.isalnum())
 
 
 def make_bank(shapes: Sequence[Drawn]) -> NDArray[np.int8]:  # (ROWS, D)
     """Random patches of the shapes, each row scaled so that its largest number is 127."""
-    features = np.concatenate([shape.features for shape in shapes])
+    features = np.concatenate([shape.patches.features for shape in shapes])
     chosen = np.random.default_rng(0).choice(len(features), min(ROWS, len(features)), replace=False)
     some = features[np.sort(chosen)]
     return np.rint(127 * some / np.abs(some).max(axis=1, keepdims=True)).astype(np.int8)
@@ -104,8 +142,7 @@ def questions(
             names = [str(name) for name in rng.permutation(shape.names)[:count]]
             names += absent.sample(shape, int(rng.integers(0, MAX_ABSENT + 1)), rng)
             vectors = np.ascontiguousarray(absent.vectors_of(names))
-            levels = _C.name_levels(segmenter.checkpoint.bank, vectors)
-            logits = _C.cosine_logits(shape.features, vectors, segmenter.checkpoint.temperature, levels)
+            logits = segmenter.patch_logits(shape.patches, vectors)
             probability = _C.presence(logits, 0.1, 0.0).astype(np.float64)  # a small slope, so that none is 0 or 1
             odds.append(10 * np.log(probability / (1 - probability)))
             present.append(np.arange(len(names)) < count)
@@ -132,11 +169,11 @@ def area_under_curve(score: NDArray[np.float64], present: NDArray[np.bool_]) -> 
 
 
 def calibrate(checkpoint: Checkpoint, each: int, families: str) -> tuple[Checkpoint, float]:
-    """The checkpoint with outliers, bank and presence; and the area under the curve of present against absent names."""
-    checkpoint = replace(checkpoint, outliers=OUTLIERS, bank=None, presence=None)
+    """The checkpoint with what this script adds; and the area under the curve of present against absent names."""
+    checkpoint = replace(checkpoint, outliers=OUTLIERS, bank=None, presence=None, lexicon=None)
     segmenter = Segmenter(checkpoint, precision="fp32")
     shapes = draw(segmenter, each)
-    checkpoint = replace(checkpoint, bank=make_bank(shapes))
+    checkpoint = replace(checkpoint, bank=make_bank(shapes), lexicon=make_lexicon(segmenter))
     segmenter = Segmenter(checkpoint, precision="fp32")
     absent = AbsentNames(shapes, segmenter)
     own = {name for name, family in CATEGORIES.items() if family.draw.__module__ == everyday.__name__}
@@ -156,8 +193,9 @@ def main() -> None:
     args = parser.parse_args()
     checkpoint, area = calibrate(load(args.checkpoint), args.each, args.families)
     save(args.out or args.checkpoint, checkpoint, half=True)
-    assert checkpoint.bank is not None
-    print(f"bank {checkpoint.bank.shape}, presence {checkpoint.presence}, present against absent names {area:.3f}")
+    assert checkpoint.bank is not None and checkpoint.lexicon is not None
+    print(f"bank {checkpoint.bank.shape}, lexicon {checkpoint.lexicon.rows.shape}")
+    print(f"presence {checkpoint.presence}, present against absent names {area:.3f}")
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ def branch(run: Path, out: Path, steps: int, threads: int | None = None, ema: fl
 def average(before: Path, after: Path, share: float, out: Path) -> None:
     """Write a checkpoint whose weights are `share` those of `after` and for the rest those of `before`.
 
-    What was measured for `before` (precisions, outliers, bank, presence) and its shape head are left out.
+    What was measured for `before` (precisions, outliers, bank, presence), its lexicon and its shape head are left out.
     """
     if not 0 <= share <= 1:
         raise InputError(f"share is {share}; expected a number from 0 to 1")
@@ -168,6 +168,7 @@ def average(before: Path, after: Path, share: float, out: Path) -> None:
         bank=None,
         presence=None,
         shape_head=None,
+        lexicon=None,
     )
     save(out, result, half=True)
 

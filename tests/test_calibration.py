@@ -1,4 +1,4 @@
-"""Outliers, levels of names and presence in a Segmenter, and the script that adds them to a checkpoint."""
+"""Outliers, the lexicon, levels of names and presence in a Segmenter, and the script that adds them to a checkpoint."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from clouds import cloud
 from test_segment import torus
-from tiny import TINY, calibrated_checkpoint, random_checkpoint
+from tiny import TINY, calibrated_checkpoint, random_checkpoint, random_lexicon
 
 from pa3d import _C
 from pa3d.checkpoint import Checkpoint, PresenceFit, load, save
+from pa3d.data.paraphrases import HELD_OUT_PHRASES
 from pa3d.errors import InputError
 from pa3d.ops import label_points, label_points_reference
 from pa3d.segment import Segmenter
@@ -111,9 +112,63 @@ def test_levels_against_plain_code(r: int, k: int, d: int) -> None:
     assert alone == _C.name_levels(bank, vectors).tolist()
 
 
+# ---- lexicon ----
+
+
+@pytest.mark.parametrize(("r", "k", "d"), [(1, 1, 2), (8, 2, 15), (33, 3, 17), (300, 5, 384)])
+def test_the_lexicon_against_plain_code(r: int, k: int, d: int) -> None:
+    lexicon = random_lexicon(r, d)
+    vectors = _C.unit_rows(np.random.default_rng(r).standard_normal((k, d)).astype(np.float32))
+    unit = lexicon.rows.astype(np.float64)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    expected = []
+    for vector in vectors.astype(np.float64):
+        cosine = unit @ vector
+        nearest = np.argsort(-cosine, kind="stable")[:32]
+        weight = np.exp((cosine[nearest] - cosine[nearest[0]]) / 0.05)
+        name = weight @ unit[lexicon.meaning[nearest]]
+        mixed = 0.2 * vector + 0.8 * name / np.linalg.norm(name)
+        expected.append(mixed / np.linalg.norm(mixed))
+    read = _C.read_through_lexicon(*lexicon, vectors)
+    np.testing.assert_allclose(read, expected, atol=1e-5)
+    assert _C.read_through_lexicon(*lexicon, vectors, 3).tobytes() == read.tobytes()
+    alone = np.concatenate([_C.read_through_lexicon(*lexicon, vectors[i : i + 1], 1) for i in range(k)])
+    assert alone.tobytes() == read.tobytes()
+
+
+def test_a_lexicon_with_wrong_rows_is_refused() -> None:
+    rows, meaning = random_lexicon(8, 5)
+    vectors = np.eye(5, dtype=np.float32)
+    for wrong in (meaning + 5, meaning - 1, meaning[:-1]):
+        with pytest.raises(ValueError, match="meaning: "):
+            _C.read_through_lexicon(rows, wrong, vectors)
+    with pytest.raises(ValueError, match="width differs"):
+        _C.read_through_lexicon(rows, meaning, vectors[:, :4].copy())
+
+
+def test_the_embedded_model_understands_words_it_was_not_trained_with() -> None:
+    """The held-out wordings are in no row of the lexicon, and are read as the names that they mean."""
+    checkpoint = load()
+    assert checkpoint.lexicon is not None
+    segmenter = Segmenter(checkpoint)
+    names = ["leg", "arm", "head", "backrest", "seat"]
+    unknown = ["lower limb", "limb that ends in a hand", "skull", "place to lean on", "place to sit"]
+    own, other = segmenter.embed_text(names), segmenter.embed_text(unknown)
+    read = _C.read_through_lexicon(*checkpoint.lexicon, np.concatenate([own, other]))
+    before, after = own @ other.T, read[:5] @ read[5:].T
+    np.testing.assert_array_equal(after.argmax(axis=0), np.arange(5))
+    assert (np.diag(after) > np.diag(before)).all()
+    assert (own * read[:5]).sum(axis=1).min() > 0.8  # known names hardly move
+    for phrase in HELD_OUT_PHRASES:
+        vector = segmenter.embed_words([phrase])[0]
+        rows = checkpoint.lexicon.rows.astype(np.float32)
+        assert (rows @ vector / np.linalg.norm(rows, axis=1)).max() < 0.999
+
+
 def test_logits_are_divided_by_the_levels(segmenter: Segmenter) -> None:
     features = segmenter.encode(sheet(1500))
-    text = segmenter.embed_text(PARTS)
+    assert segmenter.checkpoint.lexicon is not None
+    text = _C.read_through_lexicon(*segmenter.checkpoint.lexicon, segmenter.embed_text(PARTS))
     levels = _C.name_levels(segmenter.checkpoint.bank, text)
     assert levels.max() > 1.1 * levels.min() and levels.min() > 1
     logits = features.features.astype(np.float64) @ text.T / 0.07 / levels
@@ -132,7 +187,7 @@ def test_levels_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
             return lambda *arguments: calls.append(name) or kernel(*arguments)
 
     monkeypatch.setattr("pa3d.segment._C", Counted())
-    monkeypatch.setattr("pa3d.segment.MAX_LEVELS", 2)
+    monkeypatch.setattr("pa3d.segment.MAX_NAMES", 2)
     fresh = Segmenter(calibrated_checkpoint())
     for parts in (PARTS, PARTS, ["seat"], PARTS, PARTS[::-1], PARTS[::-1]):
         fresh.segment(sheet(300), parts)
@@ -195,7 +250,7 @@ def test_none_rests_on_presence(assign: str) -> None:
 def test_one_name_alone_is_no_longer_everywhere(segmenter: Segmenter) -> None:
     """Its score is 1 at every point; none of them, whose logit is 0, competes with it."""
     points = sheet(3000)
-    share = [(segmenter.segment(points, ["seat"], none=t).labels < 0).mean() for t in np.linspace(0, 1, 21)]
+    share = [(segmenter.segment(points, ["seat"], none=t).labels < 0).mean() for t in np.linspace(0, 1, 201)]
     assert share[0] == 0 and share[-1] == 1 and sorted(share) == share
     assert any(0 < s < 1 for s in share)
 
@@ -210,6 +265,8 @@ def test_a_checkpoint_keeps_it(tmp_path: Path, segmenter: Segmenter) -> None:
     assert again.outliers == 3.0 and again.presence == PresenceFit(0.4, -0.3, 0.5)
     assert again.bank is not None and again.bank.dtype == np.int8
     assert np.array_equal(again.bank, segmenter.checkpoint.bank)
+    assert again.lexicon is not None and again.lexicon.meaning.dtype == np.int32
+    assert all(map(np.array_equal, again.lexicon, segmenter.checkpoint.lexicon))
     assert again.tensors.keys() == TINY.shapes().keys()
     expected = segmenter.segment(sheet(500), PARTS)
     copies: list[Callable[[], Segmenter]] = [
@@ -224,7 +281,7 @@ def test_a_checkpoint_keeps_it(tmp_path: Path, segmenter: Segmenter) -> None:
 def test_a_checkpoint_without_it_has_the_same_bytes_as_before(tmp_path: Path) -> None:
     save(tmp_path / "plain.safetensors", random_checkpoint(TINY))
     data = (tmp_path / "plain.safetensors").read_bytes()
-    assert not any(word in data[:20_000] for word in (b"outliers", b"presence", b"bank"))
+    assert not any(word in data[:20_000] for word in (b"outliers", b"presence", b"bank", b"lexicon"))
     again = load(tmp_path / "plain.safetensors")
     assert (again.outliers, again.bank, again.presence) == (0.0, None, None)
 
@@ -237,6 +294,11 @@ def test_a_checkpoint_without_it_has_the_same_bytes_as_before(tmp_path: Path) ->
             "bank is empty or has a zero row; make it again with scripts/calibrate",
         ),
         ({"bank": np.zeros((0, 384), np.int8)}, "bank is empty"),
+        ({"lexicon": random_lexicon(5, 40)}, r"lexicon.rows is int8 \(5, 40\), expected int8 with rows of 384"),
+        (
+            {"lexicon": random_lexicon(5, 384)._replace(meaning=np.arange(1, 6, dtype=np.int32))},
+            r"lexicon.meaning is int32 \(5,\), expected int32 \(5,\), rows of lexicon.rows; make it again",
+        ),
         ({"bank": np.ones((3, 40), np.int8)}, r"bank is int8 \(3, 40\), expected int8 with rows of 384"),
         ({"outliers": -1.0}, r"its metadata is damaged \(outliers -1.0\)"),
         ({"presence": (1.0, 2.0)}, "its metadata is damaged"),

@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 from clouds import cloud
-from tiny import TINY, calibrated_checkpoint, random_checkpoint, write_tiny
+from tiny import TINY, calibrated_checkpoint, random_checkpoint, random_lexicon, write_tiny
 
 import pa3d
 from pa3d import _C
 from pa3d.checkpoint import EMBEDDED, save
 from pa3d.config import ASSIGN, EncoderConfig
 from pa3d.frames import UP_AXES
+from pa3d.passes import passes_for
 from pa3d.sampling import sample_indices
 from pa3d.segment import Segmenter
 from pa3d.shape import Shape
@@ -293,6 +294,26 @@ def test_the_sampled_points(library: c.CDLL, files: Path) -> None:
         assert (options.up, options.assign, options.none, options.sample) == (1, 3, 0.0, 2048)
 
 
+def test_more_passes_than_two(library: c.CDLL, tmp_path: Path) -> None:
+    """Labels come from the patches of all passes. pa3d_encode gives the first of each, as many as info.patches says."""
+    path, points = tmp_path / "passes.safetensors", cloud("random", 1000)
+    checkpoint = replace(random_checkpoint(TINY), config=replace(TINY, pass_points=100))
+    save(path, checkpoint)
+    segmenter = Segmenter.from_pretrained(path)
+    with Native(library, path) as native:
+        for n in (80, 150, 249, 250, 470, 1000):
+            some = np.ascontiguousarray(points[:n])
+            e, passes = segmenter.encode(some), passes_for(checkpoint.config, n)
+            cuts = TINY.patches * np.arange(passes.count + 1) // passes.count
+            first = np.concatenate([i * passes.patches + np.arange(m) for i, m in enumerate(np.diff(cuts))])
+            assert len(first) == TINY.patches == native.info.patches
+            expected = (e.centers[first], e.members[first], e.tokens[first], e.features[first])
+            assert all(map(same, native.encode(some, sample=0), expected))
+            r = segmenter.segment(some, PARTS, sample=None, **ALONE)
+            labels, scores = native.segment(some, PARTS, sample=0)
+            assert same(labels, r.labels) and same(scores, r.scores)
+
+
 @pytest.mark.parametrize("file", ["calibrated", "embedded"])
 def test_dirty_clouds_and_presence_equal_python(library: c.CDLL, files: Path, file: str) -> None:
     """Stray points, levels and presence, in one session after the other with other names and clouds."""
@@ -335,6 +356,15 @@ def test_damaged_calibrations(library: c.CDLL, tmp_path: Path) -> None:
         ({"bank": np.zeros((3, 384), np.int8)}, "bank has a zero row"),
         ({"bank": np.zeros((0, 384), np.int8)}, "bank is not I8 with rows of 384"),
         ({"bank": np.ones((3, 40), np.int8)}, "bank is not I8 with rows of 384"),
+        ({"lexicon": random_lexicon(5, 40)}, "lexicon.rows is not I8 with rows of 384"),
+        (
+            {"lexicon": random_lexicon(5, 384)._replace(meaning=np.arange(5, dtype=np.int32) - 1)},
+            "lexicon.meaning has a number that is no row",
+        ),
+        (
+            {"lexicon": random_lexicon(5, 384)._replace(meaning=np.arange(4, dtype=np.int32))},
+            "lexicon.meaning is not I32 with 5 numbers",
+        ),
         ({"outliers": -1.0}, "outliers is below 0"),
         ({"presence": (1.0, 2.0)}, "presence does not have three numbers"),
     ):

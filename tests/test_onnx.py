@@ -14,7 +14,7 @@ import pytest
 from clouds import KINDS, cloud
 from numpy.typing import NDArray
 from official import official_state
-from tiny import TINY, random_checkpoint, write_tiny
+from tiny import TINY, random_checkpoint, random_lexicon, write_tiny
 
 from pa3d.checkpoint import OFFICIAL_SPACE, OFFICIAL_TEMPERATURE, Checkpoint, load
 from pa3d.cli import main
@@ -338,7 +338,8 @@ def test_outliers_and_levels(inputs: str) -> None:
     from pa3d.ops import find_outliers
 
     bank = np.random.default_rng(2).integers(-127, 128, (200, TINY.text_dim)).astype(np.int8)
-    checkpoint = replace(random_checkpoint(TINY), outliers=3.0, bank=bank)
+    lexicon = random_lexicon(80, TINY.text_dim)
+    checkpoint = replace(random_checkpoint(TINY), outliers=3.0, bank=bank, lexicon=lexicon)
     segmenter, points = Segmenter(checkpoint, precision="fp32"), with_strays(600)
     outlier = find_outliers(points, 3.0)
     assert 5 < outlier.sum() < 20
@@ -352,5 +353,26 @@ def test_outliers_and_levels(inputs: str) -> None:
     assert np.abs(out["features"] - encoded.features).max() <= FEATURE_TOLERANCE
     assert np.abs(out["scores"] - shown.scores).max() < 1e-3
     assert (out["labels"] == shown.labels).mean() >= LABELS_EQUAL and len(out["labels"]) == len(points)
-    plain = run(build_model(replace(checkpoint, bank=None), scores=True), points=points, text_vectors=vectors)
-    assert np.abs(out["scores"] - plain["scores"]).max() > 0.01
+    for without in ({"bank": None}, {"lexicon": None}):
+        plain = run(build_model(replace(checkpoint, **without), scores=True), points=points, text_vectors=vectors)
+        assert np.abs(out["scores"] - plain["scores"]).max() > 0.01
+
+
+@pytest.mark.parametrize("n", [2, 30, 99, 150, 249, 250, 1000])
+@pytest.mark.parametrize("inputs", ["points", "centers"])
+def test_passes(n: int, inputs: str) -> None:
+    """Of a model that encodes 100 points at a time: every size is right, whatever number of passes it needs."""
+    checkpoint = replace(random_checkpoint(TINY), config=replace(TINY, pass_points=100))
+    points = cloud("random", n)
+    encoded = Segmenter(checkpoint, precision="fp32").encode(points)
+    more = {} if inputs == "points" else {"centers": encoded.centers, "members": encoded.members}
+    out = run(_passes_model(inputs), points=points, text_vectors=unit_rows(len(NAMES), TINY.text_dim), **more)
+    assert inputs == "centers" or np.array_equal(out["centers"], encoded.centers)
+    assert np.abs(out["features"] - encoded.features).max() <= FEATURE_TOLERANCE
+    assert out["labels"].shape == (n,)
+
+
+@cache
+def _passes_model(inputs: str) -> Any:
+    checkpoint = replace(random_checkpoint(TINY), config=replace(TINY, pass_points=100))
+    return build_model(checkpoint, inputs=inputs, scores=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pa3d.checkpoint import Checkpoint, PresenceFit, save
+from pa3d.checkpoint import Checkpoint, Lexicon, PresenceFit, save
 from pa3d.config import EncoderConfig
 
 TINY = EncoderConfig(
@@ -43,7 +43,17 @@ def calibrated_checkpoint(config: EncoderConfig = TINY) -> Checkpoint:
     rng = np.random.default_rng(7)
     bank = rng.integers(-127, 128, (60, config.text_dim)).astype(np.int8)
     fit = PresenceFit(0.4, -0.3, 0.5)
-    return replace(random_checkpoint(config), outliers=3.0, bank=bank, presence=fit, assign="smooth")
+    lexicon = random_lexicon(70, config.text_dim)
+    return replace(random_checkpoint(config), outliers=3.0, bank=bank, presence=fit, assign="smooth", lexicon=lexicon)
+
+
+def random_lexicon(rows: int, width: int, seed: int = 0) -> Lexicon:
+    """Every fourth text is a name, which the three after it mean."""
+    rng = np.random.default_rng([seed, rows])
+    meaning = np.arange(rows, dtype=np.int32) // 4 * 4
+    texts = rng.integers(-127, 128, (rows, width)).astype(np.int8)
+    texts[:, 0] = 127
+    return Lexicon(texts, meaning)
 
 
 def write_tiny(path: Path, *, text_space: str = "all-MiniLM-L6-v2", text_dim: int = 384) -> Path:

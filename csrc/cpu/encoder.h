@@ -38,8 +38,8 @@ class Encoder {
   virtual ~Encoder() = default;
   virtual std::unique_ptr<Workspace> workspace() const = 0;
   // points (n, 3) in the model's axes, n >= 1, finite. center_idx (G) and members (G, M) are indices into points;
-  // tokens (G, C) or null; features (G, D); times may be null. G is passes_for(config(), n).total() (passes.h). If there are fewer points than a patch has, its members
-  // repeat from the first on.
+  // tokens (G, C) or null; features (G, D); times may be null. G is passes_for(config(), n).total() (passes.h). If
+  // there are fewer points than a patch has, its members repeat from the first on.
   virtual void forward(const float* points, int64_t n, int threads, Workspace& workspace, int64_t* center_idx,
                        int64_t* members, float* tokens, float* features, StageSeconds* times) const = 0;
   virtual const EncoderConfig& config() const = 0;

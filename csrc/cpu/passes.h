@@ -24,8 +24,8 @@ struct Passes {
 Passes passes_for(const EncoderConfig& config, int64_t n);
 
 // index (count, points): the points of each pass. The points are put into the order of the fractional parts of
-// i * 0.618..., in which neighbours are spread evenly over 0..n-1, whatever pattern the cloud's order has. Every pass is
-// a run of that order, which begins anew at its end; every point is in at least one.
+// i * 0.618..., in which neighbours are spread evenly over 0..n-1, whatever pattern the cloud's order has. Every pass
+// is a run of that order, which begins anew at its end; every point is in at least one.
 void pass_indices(const Passes& passes, int64_t n, int64_t* index);
 
 // inner: an encoder of one pass. config.pass_points > 0, and config.patches is even.

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 #include "interpolate.h"
@@ -148,6 +149,48 @@ void unit_mean(const float* rows, int64_t n, int64_t dim, float* out) {
     for (int64_t j = 0; j < dim; ++j) mean[j] += unit[i * dim + j];
   for (float& value : mean) value /= static_cast<float>(n);
   unit_rows(mean.data(), 1, dim, out);
+}
+
+void read_through_lexicon(const Lexicon& lexicon, const float* vectors, int64_t num_parts, int64_t dim, int threads,
+                          float* out) {
+  const int64_t rows = lexicon.num_rows;
+  std::vector<float> cosine(rows * num_parts);
+  const auto unit_row = [&](int64_t i, float* unit) {
+    const int8_t* const row = lexicon.rows + i * dim;
+    int64_t sq_norm = 0;
+    for (int64_t j = 0; j < dim; ++j) sq_norm += int64_t{row[j]} * row[j];
+    const float norm = std::sqrt(static_cast<float>(sq_norm));
+    for (int64_t j = 0; j < dim; ++j) unit[j] = static_cast<float>(row[j]) / norm;
+  };
+  parallel_for(rows, 64, threads, [&](int64_t begin, int64_t end) {
+    std::vector<float> unit(dim);
+    for (int64_t i = begin; i < end; ++i) {
+      unit_row(i, unit.data());
+      for (int64_t k = 0; k < num_parts; ++k) cosine[k * rows + i] = dot(unit.data(), vectors + k * dim, dim);
+    }
+  });
+  const int64_t nearest = std::min(kLexiconNearest, rows);
+  std::vector<int64_t> order(rows);
+  std::vector<float> unit(dim);
+  for (int64_t k = 0; k < num_parts; ++k) {
+    const float* const c = cosine.data() + k * rows;
+    std::iota(order.begin(), order.end(), int64_t{0});
+    std::partial_sort(order.begin(), order.begin() + nearest, order.end(),
+                      [&](int64_t a, int64_t b) { return c[a] > c[b] || (c[a] == c[b] && a < b); });
+    float* const name = out + k * dim;
+    std::vector<float> sum(dim, 0.0f);
+    for (int64_t i = 0; i < nearest; ++i) {
+      const float weight = std::exp((c[order[i]] - c[order[0]]) / kLexiconScale);
+      unit_row(lexicon.meaning[order[i]], unit.data());
+      for (int64_t j = 0; j < dim; ++j) sum[j] += weight * unit[j];
+    }
+    const float* const v = vectors + k * dim;
+    const float share = kLexiconShare / std::sqrt(dot(sum.data(), sum.data(), dim));
+    const float own = (1 - kLexiconShare) / std::sqrt(dot(v, v, dim));
+    for (int64_t j = 0; j < dim; ++j) sum[j] = own * v[j] + share * sum[j];
+    const float norm = std::sqrt(dot(sum.data(), sum.data(), dim));
+    for (int64_t j = 0; j < dim; ++j) name[j] = sum[j] / norm;
+  }
 }
 
 void name_levels(const int8_t* bank, int64_t bank_rows, const float* vectors, int64_t num_parts, int64_t dim,

@@ -148,7 +148,7 @@ class SegmenterMethod:
             given = self.checkpoint
             checkpoint = given if isinstance(given, Checkpoint) else load_pretrained(given).checkpoint
             if self.zero_column:  # which is compared with cosines as they are
-                checkpoint = replace(checkpoint, bank=None)
+                checkpoint = replace(checkpoint, bank=None, lexicon=None)
             self._segmenter = Segmenter(
                 checkpoint, precision=self.precision, device=self.device, threads=1, patches=self.patches
             )

@@ -42,7 +42,7 @@ ASSIGN = ("nearest", "smooth")  # the rules of pa3d.ops.label_points that the gr
 # What the graph takes from a checkpoint, or does not depend on. A field that is not here is refused if it is set.
 # (presence changes labels only where there is a threshold, and shape_head none; the graph has neither.)
 _HANDLED = {"config", "tensors", "text_space", "temperature", "prompts", "provenance", "name", "precisions", "assign"}
-_HANDLED |= {"outliers", "bank", "presence", "shape_head"}
+_HANDLED |= {"outliers", "bank", "presence", "shape_head", "lexicon"}
 
 
 def export_onnx(
@@ -115,7 +115,7 @@ def build_model(
     g.output("features", features, np.float32, count, c.text_dim)
     if scores:
         text = g.input("text_vectors", np.float32, "K", c.text_dim, default=vectors)
-        logits = patch_logits(g, features, text, checkpoint.temperature, checkpoint.bank)
+        logits = patch_logits(g, features, text, checkpoint)
         label_points(g, points, centers, logits, assign_rule)
     metadata = {
         "model": checkpoint.name,

@@ -27,6 +27,7 @@
 #include "cpu/knn.h"
 #include "cpu/outliers.h"
 #include "cpu/parallel.h"
+#include "cpu/passes.h"
 #include "cpu/rasterize.h"
 #include "cpu/hierarchy.h"
 #include "cpu/refine.h"
@@ -231,10 +232,10 @@ struct Encoded {
 
 Encoded encode(const pa3d::Encoder& encoder, const Floats& points, int threads, pa3d::Encoder::Workspace& space) {
   const auto& c = encoder.config();
-  Encoded out{Indices(c.patches), Indices(c.patches * c.patch_size), Floats(c.patches * c.dim),
-              Floats(c.patches * c.text_dim)};
-  encoder.forward(points.data(), static_cast<int64_t>(points.size()) / 3, threads, space, out.centers.data(),
-                  out.members.data(), out.tokens.data(), out.features.data(), nullptr);
+  const int64_t n = static_cast<int64_t>(points.size()) / 3, patches = pa3d::passes_for(c, n).total();
+  Encoded out{Indices(patches), Indices(patches * c.patch_size), Floats(patches * c.dim), Floats(patches * c.text_dim)};
+  encoder.forward(points.data(), n, threads, space, out.centers.data(), out.members.data(), out.tokens.data(),
+                  out.features.data(), nullptr);
   return out;
 }
 
@@ -242,7 +243,9 @@ void encoding() {
   pa3d::EncoderConfig small{10, 7, 48, 2, 3, 100, {5, 9, 18, 33}, 11, 21};
   pa3d::EncoderConfig ones{1, 1, 1, 1, 1, 1, {1, 1, 1, 1}, 1, 1};
   pa3d::EncoderConfig odd{33, 65, 34, 1, 2, 67, {17, 31, 65, 66}, 12, 130};
-  for (const auto& config : {small, ones, odd})
+  pa3d::EncoderConfig passes = small;
+  passes.pass_points = 60;  // 2, 2 and 5 passes over the clouds
+  for (const auto& config : {small, ones, odd, passes})
     for (auto precision : {pa3d::Precision::fp32, pa3d::Precision::bf16, pa3d::Precision::int8}) {
       if (!pa3d::supports(precision)) continue;
       Weights<float> weights;
@@ -415,6 +418,16 @@ void names() {
   for (int i = 0; i < 2; ++i) pa3d::name_levels(bank.data(), r, vectors.data(), k, d, 2 * i + 1, levels[i].data());
   check(levels[0] == levels[1] && *std::min_element(levels[0].begin(), levels[0].end()) >= 1, "name_levels");
   pa3d::cosine_logits(features.data(), g, vectors.data(), k, d, 0.07f, logits.data(), levels[0].data());
+  std::vector<int32_t> meaning(r);
+  for (int64_t i = 0; i < r; ++i) meaning[i] = static_cast<int32_t>(i / 4 * 4);
+  Floats read[2] = {Floats(k * d), Floats(k * d)};
+  const pa3d::Lexicon lexicon{bank.data(), meaning.data(), r};
+  for (int i = 0; i < 2; ++i) pa3d::read_through_lexicon(lexicon, vectors.data(), k, d, 2 * i + 1, read[i].data());
+  check(read[0] == read[1], "read_through_lexicon depends on threads");
+  for (int64_t i = 0; i < k; ++i) {
+    const float* const v = &read[0][i * d];
+    check(std::fabs(std::inner_product(v, v + d, v, 0.0f) - 1) < 1e-4f, "read_through_lexicon gives unit vectors");
+  }
   pa3d::presence(logits.data(), g, k, 0.5, -0.1, presence.data());
   for (float p : presence) check(p >= 0 && p <= 1, "presence is a probability");
 }
