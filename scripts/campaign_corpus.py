@@ -22,11 +22,13 @@ from build_embedded_corpus import COMMON_KINDS, HUMANS, without_held_out, withou
 
 from pa3d.data.creatures import CREATURES, synthesize_creature
 from pa3d.data.harvest import HarvestReport, characters, harvest_with_rigs
-from pa3d.data.parts import PartCloud, write_shards
+from pa3d.data.parts import PartCloud, PartMesh, write_shards
 from pa3d.data.procedural import CATEGORIES, everyday, synthesize
 from pa3d.data.procedural.assemblies import assemble
+from pa3d.data.rigged import RiggedCharacter, face_joints, random_rotations
 from pa3d.errors import InputError
 from pa3d.io.gltf import Gltf
+from pa3d.rotations import axis_angle_rotation, random_rotation
 
 POINTS = 8192  # of a cloud: enough for a draw of 8,192 points, and for a view that keeps some of them
 SEEDS_PER_LEG = 100_000
@@ -135,6 +137,57 @@ def more_posed(folders: list[tuple[Path, str, int]], seed: int) -> Iterator[Part
                 yield character.pose(rng).sample(POINTS, rng)
 
 
+FINGERS = ("thumb", "index", "middle", "ring", "pinky")
+
+
+def hand(character: RiggedCharacter, side: str, rng: np.random.Generator) -> PartMesh:
+    """A hand of a rigged person (`side` "l" or "r"), its fingers curled at random, in any orientation; now and then
+    with a piece of the forearm. The joints are those of makehuman_people: hand_l, index_01_l, ..., lowerarm_l."""
+    names, pivots = character.joint_names, character.pivots
+    joint = {name.removesuffix(f"_{side}"): i for i, name in enumerate(names) if name.endswith(f"_{side}")}
+    wrist = pivots[joint["hand"]]
+    along = pivots[joint["middle_01"]] - wrist
+    normal = np.cross(pivots[joint["index_01"]] - wrist, pivots[joint["pinky_01"]] - wrist)
+    normal *= np.sign(normal @ (pivots[joint["thumb_03"]] - wrist)) / np.linalg.norm(normal)  # to the side of the palm
+    rotations = random_rotations(character, rng, 1.0)
+    fist = rng.uniform(0, 1) ** 2
+    for finger in FINGERS:
+        curl = np.clip(fist + rng.normal(0, 0.15), 0, 1) * (35 if finger == "thumb" else 80)
+        for bone in ("01", "02", "03"):
+            turn = np.radians(curl + rng.normal(0, 5))
+            rotations[joint[f"{finger}_{bone}"]] = axis_angle_rotation(np.cross(along, normal), turn)
+    vertices = character.posed(rotations)
+    used = vertices[character.faces]
+    of_face = face_joints(character.faces, character.joints, character.weights)
+    parts = [(), ("palm", "hand"), ("wrist", "forearm"), ("thumb",)]
+    parts += [("finger", f"{'little' if finger == 'pinky' else finger} finger") for finger in FINGERS[1:]]
+    part = np.zeros(len(names), np.int32)
+    part[joint["hand"]] = 1
+    for i, finger in enumerate(FINGERS):
+        part[[joint[f"{finger}_{bone}"] for bone in ("01", "02", "03")]] = 3 + i
+    label = part[of_face]
+    if rng.random() < 0.5:
+        near = np.linalg.norm(used.mean(1) - used[label == 1].mean((0, 1)), axis=1)
+        reach = rng.uniform(1.0, 2.0) * np.linalg.norm(along)
+        label[(of_face == joint["lowerarm"]) & (near < reach)] = 2
+    faces, label = character.faces[label > 0], label[label > 0]
+    kept, inverse = np.unique(faces, return_inverse=True)
+    turned = vertices[kept] @ random_rotation(rng).T
+    return PartMesh(
+        turned.astype(np.float32), inverse.reshape(-1, 3).astype(np.int32), label, parts,
+        "hand", character.source, character.license, f"{character.id} hand {side}",
+    )  # fmt: skip
+
+
+def hands(folder: Path, license: str, poses: int, seed: int) -> Iterator[PartCloud]:
+    """`poses` clouds of each hand of the people in the folder."""
+    rng = np.random.default_rng(seed)
+    for character in characters(folder, license=license):
+        for side in "lr":
+            for _ in range(poses):
+                yield hand(character, side, rng).sample(POINTS, rng)
+
+
 def groups(sources: Sources, leg: int, size: float) -> dict[str, Callable[[], Iterator[PartCloud]]]:
     """The clouds of each group, by its name.
 
@@ -179,6 +232,8 @@ def groups(sources: Sources, leg: int, size: float) -> dict[str, Callable[[], It
             license, times = FURTHER_SOURCES[name]
             made[name] = lambda n=name, v=license, t=times: harvested(further_root / n, v, t, first + 6)  # type: ignore[misc]
         made["few"] = lambda: many(few, first + 100)
+        people = RIGGED["makehuman_people"]
+        made["hands"] = lambda: hands(further_root / "makehuman_people", people[0], count(15), first + 300)
         made["more_rigged"] = lambda: more_posed([(further_root / n, *v) for n, v in RIGGED.items()], first + 200)
     return made
 

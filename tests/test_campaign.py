@@ -105,3 +105,27 @@ def test_the_log_is_a_table(tmp_path: Path) -> None:
         and {len(row) for row in rows} == {len(campaign.COLUMNS)}
         and rows[2][1:4] == ["640", "1.00", "50.0"]
     )
+
+
+def test_hands_are_those_of_rigged_people(shared: Path) -> None:
+    import campaign_corpus
+
+    from pa3d.data.harvest import characters
+
+    character = next(iter(characters(shared / "data" / "train" / "turn2" / "makehuman_people", license="CC0-1.0")))
+    rng, reaches, shapes = np.random.default_rng(0), [], set()
+    for side in "lrlr":
+        mesh = campaign_corpus.hand(character, side, rng)
+        cloud = mesh.sample(4000, rng)
+        share = dict(zip(cloud.names, cloud.masks.mean(axis=1), strict=True))
+        assert {"palm", "thumb", "finger", "index finger", "middle finger", "ring finger", "little finger"} <= set(
+            share
+        )
+        assert 0.2 < share["palm"] < 0.7 and share["finger"] > share["thumb"] > 0.02
+        assert mesh.category == "hand" and mesh.license == "CC0-1.0"
+        parts = {name: cloud.points[mask] for name, mask in zip(cloud.names, cloud.masks, strict=True)}
+        palm = parts["palm"].mean(axis=0)
+        reaches.append(np.linalg.norm(parts["middle finger"] - palm, axis=1).max())
+        assert np.ptp(mesh.vertices, axis=0).max() < 0.3 * np.ptp(character.vertices[:, 1])  # nothing but the hand
+        shapes.add(mesh.vertices.tobytes())
+    assert len(shapes) == 4 and max(reaches) > 1.05 * min(reaches)  # the fingers curl more or less

@@ -113,7 +113,7 @@ class RiggedCharacter:
         if hips:
             longest = 0.04 * float(np.ptp(vertices[:, 1]))
             vertices, faces, joints, weights, piece = _subdivided(vertices, faces, joints, weights, piece, longest)
-        label = _face_joints(faces, joints, weights)
+        label = face_joints(faces, joints, weights)
         if hips:
             # A leg's weights reach up to the belt in sparse rigs; the coarse cut is at the hip joint.
             above = vertices[faces][:, :, 1].mean(1) > pivots[hips, 1].mean()
@@ -437,7 +437,7 @@ def _subdivided(
     return vertices, faces, joints, weights, piece
 
 
-def _face_joints(
+def face_joints(
     faces: NDArray[np.int32], joints: NDArray[np.int64], weights: NDArray[np.float64]
 ) -> NDArray[np.int64]:  # (F,)
     """The joint that dominates most of a face's corners, the first corner's when all differ."""
