@@ -186,8 +186,7 @@ pa3d_status pa3d_encode(const pa3d_model* model, const float* points, int64_t n,
       int64_t from, to;
       pa3d::partition(c.patches, pass, count, &from, &to);
       const auto copy = [&](const auto& rows, int64_t width, auto* out) {
-        const auto first = rows.begin() + pass * (s->patches / count) * width;
-        if (out) std::copy(first, first + (to - from) * width, out + from * width);
+        if (out) std::copy_n(&rows[pass * (s->patches / count) * width], (to - from) * width, out + from * width);
       };
       copy(s->centers, 3, centers);
       copy(s->members, c.patch_size, members);

@@ -186,6 +186,8 @@ struct pa3d_model {
       bank = int8_rows(file, "bank", config.text_dim);
       ++read;
     }
+    if (file.tensors().count("lexicon.rows") + file.tensors().count("lexicon.meaning") == 1)
+      file.fail("lexicon.rows and lexicon.meaning belong together; one of them is missing");
     if (file.tensors().count("lexicon.rows") != 0) {
       lexicon_rows = int8_rows(file, "lexicon.rows", config.text_dim);
       lexicon_meaning = meanings_of(file, static_cast<int64_t>(lexicon_rows.size()) / config.text_dim);
@@ -217,9 +219,7 @@ struct pa3d_model {
   }
 
   static std::vector<int32_t> meanings_of(const pa3d::SafeTensors& file, int64_t rows) {
-    const auto found = file.tensors().find("lexicon.meaning");
-    if (found == file.tensors().end()) file.fail("lexicon.rows without lexicon.meaning");
-    const auto& tensor = found->second;
+    const auto& tensor = file.tensors().at("lexicon.meaning");
     if (tensor.dtype != "I32" || tensor.shape != std::vector<int64_t>{rows})
       file.fail("lexicon.meaning is not I32 with " + std::to_string(rows) + " numbers");
     std::vector<int32_t> meaning(rows);

@@ -179,8 +179,8 @@ void compare(const pa3d_model& model, const float* vectors, int64_t count, const
   const int64_t size = count * c.text_dim;
   if (static_cast<int64_t>(s.last_vectors.size()) != size ||
       !std::equal(vectors, vectors + size, s.last_vectors.begin())) {
-    s.last_vectors.assign(vectors, vectors + size);
-    s.names = s.last_vectors;
+    s.last_vectors.clear();  // until all is computed
+    s.names.assign(vectors, vectors + size);
     if (!model.lexicon_rows.empty()) {
       const pa3d::Lexicon lexicon{model.lexicon_rows.data(), model.lexicon_meaning.data(),
                                   static_cast<int64_t>(model.lexicon_meaning.size())};
@@ -190,6 +190,7 @@ void compare(const pa3d_model& model, const float* vectors, int64_t count, const
     if (!model.bank.empty())
       pa3d::name_levels(model.bank.data(), static_cast<int64_t>(model.bank.size()) / c.text_dim, s.names.data(), count,
                         c.text_dim, o.threads, s.levels.data());
+    s.last_vectors.assign(vectors, vectors + size);
   }
   s.logits.resize(s.patches * count);
   pa3d::cosine_logits(s.features.data(), s.patches, s.names.data(), count, c.text_dim, model.temperature,

@@ -156,7 +156,7 @@ PA3D_API pa3d_status pa3d_vectors_select(const pa3d_vectors* vectors, const pa3d
  * and threads of the options are used. Any result may be NULL.
  * centers (G, 3): coordinates of the patch centres, in the model's axes and scaled to the unit sphere.
  * members (G, M): indices into points. tokens (G, C). features (G, D): unit vectors in the text space.
- * The embedded model encodes about 1,536 points at a time, so a cloud of more than 3,840 encoded points has more than G
+ * The embedded model encodes about 1,536 points at a time, so a cloud of 3,840 encoded points or more has more than G
  * patches. The first of every pass are returned, spread over the shape; the functions that label use all of them. */
 PA3D_API pa3d_status pa3d_encode(const pa3d_model* model, const float* points, int64_t n, const pa3d_options* options,
                                  float* centers, int64_t* members, float* tokens, float* features);

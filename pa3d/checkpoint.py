@@ -99,7 +99,8 @@ class Checkpoint:
 
     def sha256(self) -> str:
         """A hash of what patch features and logits depend on: not presence, prompts, provenance and shape_head."""
-        digest = hashlib.sha256(f"{self.config}{self.temperature!r}{self.text_space}".encode())
+        config = str(self.config).replace(", pass_points=0)", ")")  # as before there were passes
+        digest = hashlib.sha256(f"{config}{self.temperature!r}{self.text_space}".encode())
         for name in sorted(self.tensors):
             digest.update(name.encode() + np.ascontiguousarray(self.tensors[name]).tobytes())
         if self.outliers or self.bank is not None:
@@ -128,7 +129,7 @@ def save(path: str | Path, checkpoint: Checkpoint, *, half: bool = False) -> Non
         tensors[MEANING] = np.ascontiguousarray(checkpoint.lexicon.meaning, np.int32)
     meta = {
         "format": FORMAT,
-        "config": checkpoint.config.to_dict(),
+        "config": {k: v for k, v in checkpoint.config.to_dict().items() if k != "pass_points" or v},
         "text_space": checkpoint.text_space,
         "temperature": float(checkpoint.temperature),
         "prompts": checkpoint.prompts,
@@ -163,7 +164,8 @@ def load(path: str | Path | None = None) -> Checkpoint:
         head: Mapping[str, Any] = ReadLater(file, sorted(name for name in file.names() if name.startswith(HEAD)))
         tensors = {name: file.read(name) for name in file.names() if not name.startswith(HEAD)}
         bank = tensors.pop(BANK, None)
-        lexicon = Lexicon(tensors.pop(LEXICON), tensors.pop(MEANING)) if {LEXICON, MEANING} <= set(tensors) else None
+        parts: list[Any] = [tensors.pop(name, None) for name in (LEXICON, MEANING)]
+        lexicon = None if all(part is None for part in parts) else Lexicon(*parts)
         if path != EMBEDDED:
             head = dict(head)
     except _C.FileError as error:
@@ -203,19 +205,26 @@ def load(path: str | Path | None = None) -> Checkpoint:
     check_tensors(config, tensors, str(path))
     _check_rows(path, BANK, bank, config.text_dim)
     if lexicon is not None:
-        _check_rows(path, LEXICON, lexicon.rows, config.text_dim)
-        count, meaning = len(lexicon.rows), lexicon.meaning
-        if meaning.dtype != np.int32 or meaning.shape != (count,) or not ((meaning >= 0) & (meaning < count)).all():
-            raise InputError(
-                f"{path}: {MEANING} is {meaning.dtype} {meaning.shape}, expected int32 ({count},), rows of {LEXICON}; "
-                "make it again with scripts/calibrate_names.py"
-            )
+        _check_lexicon(path, lexicon, config.text_dim)
     if len(head) and path != EMBEDDED and (wrong := check_head(head, config.dim, config.text_dim)):
         raise InputError(f"{path}: {wrong}; make it again with scripts/train_shape_head.py")
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
             raise InputError(f"{path}: {name} has NaN or infinite values; convert or train it again")
     return checkpoint
+
+
+def _check_lexicon(path: Path, lexicon: Lexicon, width: int) -> None:
+    again = "make it again with scripts/calibrate_names.py"
+    for name, tensor, other in ((LEXICON, lexicon.rows, MEANING), (MEANING, lexicon.meaning, LEXICON)):
+        if tensor is None:
+            raise InputError(f"{path}: {other} without {name}; {again}")
+    _check_rows(path, LEXICON, lexicon.rows, width)
+    count, meaning = len(lexicon.rows), lexicon.meaning
+    if meaning.dtype != np.int32 or meaning.shape != (count,):
+        raise InputError(f"{path}: {MEANING} is {meaning.dtype} {meaning.shape}, expected int32 ({count},); {again}")
+    if not ((meaning >= 0) & (meaning < count)).all():
+        raise InputError(f"{path}: {MEANING} has a number that is no row of {LEXICON}; {again}")
 
 
 def _check_rows(path: Path, name: str, rows: NDArray[Any] | None, width: int) -> None:
@@ -257,6 +266,8 @@ def check_tensors(config: EncoderConfig, tensors: dict[str, Any], where: str) ->
     for name, shape in shapes.items():
         if tuple(tensors[name].shape) != shape:
             raise InputError(f"{where}: {name} has shape {tuple(tensors[name].shape)}, expected {shape}")
+        if getattr(tensors[name].dtype, "kind", "f") != "f":
+            raise InputError(f"{where}: {name} has integers, expected floating point; convert or train it again")
 
 
 def convert_official(source: str | Path, target: str | Path) -> Checkpoint:

@@ -9,6 +9,7 @@ from pa3d.errors import InputError
 
 # How a point takes the logits of patches; pa3d.ops.label_points explains the three rules.
 ASSIGN = ("nearest", "membership", "smooth")
+MAX_PASS_POINTS = 2**20  # what the C interface takes, too
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,10 @@ class EncoderConfig:
             raise InputError(f"EncoderConfig.drop_path is {self.drop_path}; expected 0 <= drop_path < 1")
         if not self.min_sq_norm >= 0:
             raise InputError(f"EncoderConfig.min_sq_norm is {self.min_sq_norm}; expected a number >= 0")
-        if not isinstance(self.pass_points, int) or self.pass_points < 0:
-            raise InputError(f"EncoderConfig.pass_points is {self.pass_points!r}; expected an integer of at least 0")
+        if type(self.pass_points) is not int or not 0 <= self.pass_points <= MAX_PASS_POINTS:
+            raise InputError(
+                f"EncoderConfig.pass_points is {self.pass_points!r}; expected an integer from 0 to {MAX_PASS_POINTS}"
+            )
         if self.pass_points and self.patches % 2:
             raise InputError(
                 f"patches is {self.patches}; expected an even number, because the model encodes a shape in two passes"

@@ -30,7 +30,10 @@ class Encoded(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """points (B, N, 3) float32, in the model's axes (y and z swapped against y-up data), unit sphere -> Encoded."""
+    """points (B, N, 3) float32, in the model's axes (y and z swapped against y-up data), unit sphere -> Encoded.
+
+    One pass over all points, whatever config.pass_points says (pa3d.passes).
+    """
 
     def __init__(self, config: EncoderConfig | None = None) -> None:
         super().__init__()

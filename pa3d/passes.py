@@ -10,7 +10,7 @@ csrc/cpu/passes.cpp is the same for the native encoder; this is for torch.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,8 @@ from pa3d.config import EncoderConfig
 GOLDEN = 2654435769  # 2**32 * 0.618...; odd, so no two points have the same key
 
 
-class Passes(NamedTuple):
+@dataclass(frozen=True)
+class Passes:
     """How many passes, and the points and patches of each."""
 
     count: int

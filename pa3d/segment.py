@@ -120,8 +120,8 @@ class Segmenter:
             process may use.
         patches: how many patches a shape is grouped into; None takes the checkpoint's number, which is 128 for the
             embedded model. More patches find smaller parts and take more time (docs/results.md). With another number
-            than the checkpoint's, "auto" is float32. The embedded model takes an even number, and groups more than
-            3,840 points into more patches: half of the number for every 1,536 points (pa3d.passes).
+            than the checkpoint's, "auto" is float32. The embedded model takes an even number, and groups 3,840
+            points or more into more patches: half of the number for every 1,536 points (pa3d.passes).
         Raises InputError for a file that is not a checkpoint, or a precision or device that cannot run here.
         """
         if path is None:
@@ -479,7 +479,7 @@ class Segmenter:
         if known is None:
             if len(self._known) >= MAX_NAMES:
                 self._known = {}  # of another thread, too: it computes them again
-            names = vectors if lexicon is None else _C.read_through_lexicon(*lexicon, vectors, self.threads)
+            names = vectors.copy() if lexicon is None else _C.read_through_lexicon(*lexicon, vectors, self.threads)
             levels = None if bank is None else _C.name_levels(bank, names, self.threads)
             self._known[key] = known = names, levels
         return known

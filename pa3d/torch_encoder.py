@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+TOGETHER = 64  # passes in one batch, so that memory does not grow with the points
+
+
 class TorchEncoder:
     """precision "auto" and "fp32" compute in float32, "bf16" in bfloat16 with float32 sums.
 
@@ -61,17 +64,21 @@ class TorchEncoder:
         start = time.perf_counter()
         passes = passes_for(self.config, len(points))
         index = _pass_indices(passes, len(points))
-        clouds = points[index]
-        if self._graphs is not None:
-            results = self._graphs(clouds)
-        else:
-            import torch
-
-            results = [result.cpu().numpy() for result in self.forward(torch.from_numpy(clouds).to(self._device))]
+        chunks = [points[index[i : i + TOGETHER]] for i in range(0, passes.count, TOGETHER)]
+        parts = zip(*(self._run(clouds) for clouds in chunks), strict=True)
         # Of all passes together, and members as indices into `points`.
-        features, tokens, centers, members = (result.reshape(-1, result.shape[-1]) for result in results)
+        features, tokens, centers, members = (
+            np.concatenate([array.reshape(-1, array.shape[-1]) for array in arrays]) for arrays in parts
+        )
         members = index[np.repeat(np.arange(passes.count), passes.patches)[:, None], members]
         return EncoderOutput(centers, members, tokens, features, {"all": time.perf_counter() - start})
+
+    def _run(self, clouds: NDArray[np.float32]) -> list[NDArray[Any]]:  # (B, N, 3)
+        if self._graphs is not None:
+            return list(self._graphs(clouds))
+        import torch
+
+        return [result.cpu().numpy() for result in self.forward(torch.from_numpy(clouds).to(self._device))]
 
     def encode_batch(self, clouds: list[NDArray[np.float32]]) -> list[EncoderOutput]:  # each (N, 3), N of any size
         return [self(points) for points in clouds]
@@ -102,6 +109,6 @@ class TorchEncoder:
         return encoder.FusedEncoder(self.model) if encoder.unsupported_reason(config) is None else None
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=1)
 def _pass_indices(passes: Passes, n: int) -> NDArray[np.int64]:  # (count, points), not to be changed
     return pass_indices(passes, n)

@@ -136,6 +136,23 @@ def test_the_lexicon_against_plain_code(r: int, k: int, d: int) -> None:
     assert alone.tobytes() == read.tobytes()
 
 
+def test_a_callers_vectors_may_change_after_a_query() -> None:
+    """What a Segmenter keeps of a set of names is its own."""
+    checkpoint = replace(calibrated_checkpoint(), lexicon=None)
+    segmenter, other = Segmenter(checkpoint), Segmenter(checkpoint)
+    features, vectors = segmenter.encode(sheet(500)), segmenter.embed_text(PARTS)
+    again = vectors.copy()
+    segmenter.patch_logits(features, vectors)
+    vectors *= -1
+    np.testing.assert_array_equal(segmenter.patch_logits(features, again), other.patch_logits(features, again))
+
+
+def test_opposite_texts_leave_a_vector_as_it_is() -> None:
+    rows = np.array([[100, 50], [-100, -50]], np.int8)
+    read = _C.read_through_lexicon(rows, np.arange(2, dtype=np.int32), np.float32([[-0.4472136, 0.8944272]]))
+    np.testing.assert_allclose(read, [[-0.4472136, 0.8944272]], atol=1e-6)
+
+
 def test_a_lexicon_with_wrong_rows_is_refused() -> None:
     rows, meaning = random_lexicon(8, 5)
     vectors = np.eye(5, dtype=np.float32)
@@ -297,7 +314,7 @@ def test_a_checkpoint_without_it_has_the_same_bytes_as_before(tmp_path: Path) ->
         ({"lexicon": random_lexicon(5, 40)}, r"lexicon.rows is int8 \(5, 40\), expected int8 with rows of 384"),
         (
             {"lexicon": random_lexicon(5, 384)._replace(meaning=np.arange(1, 6, dtype=np.int32))},
-            r"lexicon.meaning is int32 \(5,\), expected int32 \(5,\), rows of lexicon.rows; make it again",
+            "lexicon.meaning has a number that is no row of lexicon.rows; make it again",
         ),
         ({"bank": np.ones((3, 40), np.int8)}, r"bank is int8 \(3, 40\), expected int8 with rows of 384"),
         ({"outliers": -1.0}, r"its metadata is damaged \(outliers -1.0\)"),

@@ -309,6 +309,11 @@ def test_more_passes_than_two(library: c.CDLL, tmp_path: Path) -> None:
             assert len(first) == TINY.patches == native.info.patches
             expected = (e.centers[first], e.members[first], e.tokens[first], e.features[first])
             assert all(map(same, native.encode(some, sample=0), expected))
+            for alone, wanted in enumerate(expected):  # each output by itself, the others NULL
+                out = [np.empty_like(array) if i == alone else None for i, array in enumerate(expected)]
+                options = c.byref(native.options(sample=0))
+                native.check(native.lib.pa3d_encode(native.model, *cloud_of(some), options, *map(pointer, out)))
+                assert same(out[alone], wanted)
             r = segmenter.segment(some, PARTS, sample=None, **ALONE)
             labels, scores = native.segment(some, PARTS, sample=0)
             assert same(labels, r.labels) and same(scores, r.scores)

@@ -14,7 +14,7 @@ from pa3d import Segmenter
 from pa3d.checkpoint import Checkpoint, load, save
 from pa3d.config import EncoderConfig
 from pa3d.errors import InputError
-from pa3d.passes import pass_indices, passes_for
+from pa3d.passes import Passes, pass_indices, passes_for
 
 POINTS = 100
 SIZES = (1, 5, 99, 100, 150, 249, 250, 1000)
@@ -38,7 +38,7 @@ def test_every_point_is_in_a_pass_and_none_is_twice_in_one(n: int) -> None:
     ("n", "count", "points"), [(50, 2, 50), (100, 2, 100), (180, 2, 100), (250, 3, 100), (960, 10, 100)]
 )
 def test_the_number_of_passes(n: int, count: int, points: int) -> None:
-    assert passes_for(in_passes().config, n) == (count, points, TINY.patches // 2)
+    assert passes_for(in_passes().config, n) == Passes(count, points, TINY.patches // 2)
 
 
 @pytest.mark.parametrize("period", [2, 3, 4, 8, 16, 64])
@@ -53,7 +53,7 @@ def test_passes_are_even_where_the_order_of_points_has_a_pattern(period: int) ->
 
 def test_a_model_without_passes_has_one() -> None:
     passes = passes_for(TINY, 77)
-    assert passes == (1, 77, TINY.patches)
+    assert passes == Passes(1, 77, TINY.patches)
     np.testing.assert_array_equal(pass_indices(passes, 77), np.arange(77)[None])
 
 

@@ -1,6 +1,7 @@
 #include "passes.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 #include <vector>
 
@@ -44,25 +45,26 @@ class EncoderOfPasses final : public Encoder {
     const Passes passes = passes_for(config_, n);
     const int64_t used = passes.points, p = passes.patches;
     if (w.n != n) {
+      w.n = 0;
       w.index.resize(passes.count * used);
       pass_indices(passes, n, w.index.data());
       w.n = n;
     }
-    w.points.resize(3 * passes.count * used);
     w.times.assign(passes.count, {});
     const auto run = [&](int64_t pass, int team) {
       const int64_t* const index = w.index.data() + pass * used;
-      float* const own = w.points.data() + 3 * pass * used;
-      for (int64_t i = 0; i < used; ++i) std::copy_n(points + 3 * index[i], 3, own + 3 * i);
+      std::vector<float> own(3 * used);
+      for (int64_t i = 0; i < used; ++i) std::copy_n(points + 3 * index[i], 3, &own[3 * i]);
       int64_t* const center = center_idx + pass * p;
       int64_t* const member = members + pass * p * config_.patch_size;
       const auto inner = pool_.acquire([&] { return inner_->workspace(); });
-      inner_->forward(own, used, team, *inner, center, member, tokens ? tokens + pass * p * config_.dim : nullptr,
+      inner_->forward(own.data(), used, team, *inner, center, member, tokens ? tokens + pass * p * config_.dim : nullptr,
                       features + pass * p * config_.text_dim, &w.times[pass]);
       for (int64_t i = 0; i < p; ++i) center[i] = index[center[i]];
       for (int64_t i = 0; i < p * config_.patch_size; ++i) member[i] = index[member[i]];
     };
     const int64_t team = resolve_threads(threads);
+    const auto begun = std::chrono::steady_clock::now();
     if (passes.count < team) {
       for (int64_t pass = 0; pass < passes.count; ++pass) run(pass, threads);
     } else {  // one thread for each pass, without barriers
@@ -71,20 +73,26 @@ class EncoderOfPasses final : public Encoder {
       });
     }
     if (times == nullptr) return;
-    const double side_by_side = passes.count < team ? 1.0 : static_cast<double>(team);
+    // Passes run side by side: the time of all of them, divided as the sum of their stages is.
+    const double all = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+    StageSeconds sum;
     for (const StageSeconds& t : w.times) {
-      times->sample += t.sample / side_by_side;
-      times->embed += t.embed / side_by_side;
-      times->blocks += t.blocks / side_by_side;
-      times->project += t.project / side_by_side;
+      sum.sample += t.sample;
+      sum.embed += t.embed;
+      sum.blocks += t.blocks;
+      sum.project += t.project;
     }
+    const double share = all / (sum.sample + sum.embed + sum.blocks + sum.project);
+    times->sample += share * sum.sample;
+    times->embed += share * sum.embed;
+    times->blocks += share * sum.blocks;
+    times->project += share * sum.project;
   }
 
  private:
   struct Workspace final : Encoder::Workspace {
     int64_t n = 0;  // of which `index` is
     std::vector<int64_t> index;
-    std::vector<float> points;
     std::vector<StageSeconds> times;
   };
 

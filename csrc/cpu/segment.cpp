@@ -180,12 +180,13 @@ void read_through_lexicon(const Lexicon& lexicon, const float* vectors, int64_t 
     float* const name = out + k * dim;
     std::vector<float> sum(dim, 0.0f);
     for (int64_t i = 0; i < nearest; ++i) {
-      const float weight = std::exp((c[order[i]] - c[order[0]]) / kLexiconScale);
+      const float weight = exp_nonpositive((c[order[i]] - c[order[0]]) / kLexiconScale);
       unit_row(lexicon.meaning[order[i]], unit.data());
       for (int64_t j = 0; j < dim; ++j) sum[j] += weight * unit[j];
     }
     const float* const v = vectors + k * dim;
-    const float share = kLexiconShare / std::sqrt(dot(sum.data(), sum.data(), dim));
+    const float length = std::sqrt(dot(sum.data(), sum.data(), dim));
+    const float share = length > 0 ? kLexiconShare / length : 0;
     const float own = (1 - kLexiconShare) / std::sqrt(dot(v, v, dim));
     for (int64_t j = 0; j < dim; ++j) sum[j] = own * v[j] + share * sum[j];
     const float norm = std::sqrt(dot(sum.data(), sum.data(), dim));

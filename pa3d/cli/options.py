@@ -102,8 +102,8 @@ Patches = Annotated[
         min=1,
         metavar="N",
         help="How many patches (groups of neighbouring points) a shape is divided into. More patches find smaller "
-        "parts and take longer. With the embedded model the number is even, and larger for more than 3,840 sampled "
-        "points.  [default: as the checkpoint says; 128 for the embedded model]",
+        "parts and take longer. With the embedded model the number is even, and larger for 3,840 sampled points or "
+        "more.  [default: as the checkpoint says; 128 for the embedded model]",
     ),
 ]
 

@@ -11,13 +11,14 @@ import struct
 import tarfile
 import tempfile
 import zipfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pa3d.checkpoint import Checkpoint, save
+from pa3d.checkpoint import Checkpoint, Lexicon, save
 from pa3d.config import EncoderConfig
 from pa3d.data.parts import PartCloud, record_members
 from pa3d.io import formats
@@ -44,6 +45,14 @@ def tiny_checkpoint() -> Checkpoint:
     rng = np.random.default_rng(0)
     tensors = {k: (0.5 + rng.random(shape)).astype(np.float32) / 8 for k, shape in TINY.shapes().items()}
     return Checkpoint(TINY, tensors, "all-MiniLM-L6-v2", 0.07, name="tiny", precisions=("int8",))
+
+
+def tiny_checkpoint_with_all() -> Checkpoint:
+    """With passes, a lexicon and a bank."""
+    rows = np.random.default_rng(1).integers(-127, 128, (6, TINY.text_dim)).astype(np.int8)
+    lexicon = Lexicon(rows, np.array([0, 0, 2, 2, 4, 4], np.int32))
+    config = replace(TINY, pass_points=3)
+    return replace(tiny_checkpoint(), config=config, lexicon=lexicon, bank=rows, outliers=3.0)
 
 
 def result(mesh: bool) -> Segmentation:
@@ -170,10 +179,13 @@ def shard() -> bytes:
     return tarred({f"0000000.{kind}": data for kind, data in record_members(record).items()})
 
 
-def checkpoint() -> bytes:
+def checkpoints() -> list[bytes]:
+    files = []
     with tempfile.TemporaryDirectory() as folder:
-        save(Path(folder) / "tiny.safetensors", tiny_checkpoint())
-        return (Path(folder) / "tiny.safetensors").read_bytes()
+        for made in (tiny_checkpoint(), tiny_checkpoint_with_all()):
+            save(Path(folder) / "tiny.safetensors", made)
+            files.append((Path(folder) / "tiny.safetensors").read_bytes())
+    return files
 
 
 def text_vectors() -> bytes:
@@ -450,7 +462,7 @@ def harvest_files() -> dict[str, list[bytes]]:
 def write_capi(folder: Path) -> None:
     """What capi.cpp starts from: a tiny model, the text encoder, and a tokenizer of few words."""
     folder.mkdir()
-    (folder / "model.safetensors").write_bytes(checkpoint())
+    (folder / "model.safetensors").write_bytes(checkpoints()[0])
     (folder / "vectors.safetensors").write_bytes(text_vectors())
     shutil.copy(WEIGHTS / "minilm-l6-v2.safetensors", folder / "weights.safetensors")
     tokenizer = json.loads((WEIGHTS / "minilm-tokenizer.json").read_bytes())

@@ -76,7 +76,7 @@ def targets() -> Iterator[Target]:
             yield Target(
                 f"harvest-{suffix[1:]}", "x" + suffix, _harvest, lambda s=suffix: seeds.harvest_files()[s], kind
             )
-    yield Target("checkpoint", "x.safetensors", _checkpoint, lambda: [seeds.checkpoint()], "safetensors")
+    yield Target("checkpoint", "x.safetensors", _checkpoint, seeds.checkpoints, "safetensors")
     yield Target("text-vectors", "x.safetensors", _text_vectors, lambda: [seeds.text_vectors()], "safetensors")
     yield Target("shard", "shard-00000.tar", _shard, lambda: [seeds.shard()], "tar")
     yield Target("names", "x.txt", _names, seeds.names, "text")
