@@ -322,8 +322,8 @@ def test_a_result_in_a_notebook(segmenter: Segmenter) -> None:
     with view(result, segmenter) as viewer:
         assert viewer.result == result and viewer.result.settings == result.settings
         assert f'<iframe src="{viewer.address}"' in viewer._repr_html_()
-        viewer._panel.none.value = 0.6  # as the slider sets it
-        expected = segmenter.segment(CHAIR, ["seat", "leg"], none=0.6, category="chair", seed=3)
+        viewer._panel.none.value = 0.9  # as the slider sets it
+        expected = segmenter.segment(CHAIR, ["seat", "leg"], none=0.9, category="chair", seed=3)
         assert not np.array_equal(expected.labels, result.labels)
         wait(lambda: viewer.result == expected)
         viewer._panel.parts.value = "seat, leg, seat"  # what cannot be used is named, and the page goes on
