@@ -58,8 +58,9 @@ class EncoderOfPasses final : public Encoder {
       int64_t* const center = center_idx + pass * p;
       int64_t* const member = members + pass * p * config_.patch_size;
       const auto inner = pool_.acquire([&] { return inner_->workspace(); });
-      inner_->forward(own.data(), used, team, *inner, center, member, tokens ? tokens + pass * p * config_.dim : nullptr,
-                      features + pass * p * config_.text_dim, &w.times[pass]);
+      inner_->forward(own.data(), used, team, *inner, center, member,
+                      tokens ? tokens + pass * p * config_.dim : nullptr, features + pass * p * config_.text_dim,
+                      &w.times[pass]);
       for (int64_t i = 0; i < p; ++i) center[i] = index[center[i]];
       for (int64_t i = 0; i < p * config_.patch_size; ++i) member[i] = index[member[i]];
     };
