@@ -181,12 +181,11 @@ pa3d_status pa3d_encode(const pa3d_model* model, const float* points, int64_t n,
       for (int64_t& member : s->members) member = s->sample_idx[member];
     // The caller's arrays have room for info.patches: of more, the first of every pass, which are the farthest apart.
     const auto& c = model->config;
-    const int64_t count = pa3d::passes_for(c, static_cast<int64_t>(s->encoder_points.size()) / 3).count;
-    for (int64_t pass = 0; pass < count; ++pass) {
+    for (int64_t pass = 0; pass < s->passes.count; ++pass) {
       int64_t from, to;
-      pa3d::partition(c.patches, pass, count, &from, &to);
+      pa3d::partition(c.patches, pass, s->passes.count, &from, &to);
       const auto copy = [&](const auto& rows, int64_t width, auto* out) {
-        if (out) std::copy_n(&rows[pass * (s->patches / count) * width], (to - from) * width, out + from * width);
+        if (out) std::copy_n(&rows[pass * s->passes.patches * width], (to - from) * width, out + from * width);
       };
       copy(s->centers, 3, centers);
       copy(s->members, c.patch_size, members);

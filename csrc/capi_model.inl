@@ -116,7 +116,7 @@ pa3d::EncoderConfig parse_config(const pa3d::Json& json) {
 // The working memory of one call. It is kept for later calls.
 struct Session {
   std::unique_ptr<pa3d::Encoder::Workspace> workspace;
-  int64_t patches = 0;  // of the encoded shape
+  pa3d::Passes passes{};  // of the encoded shape
   std::vector<int64_t> sample_idx, inlier_idx, center_idx, members;  // sample_idx: the used points; empty for all
   std::vector<int32_t> sampled_face;
   std::vector<uint8_t> outlier;

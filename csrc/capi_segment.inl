@@ -161,15 +161,16 @@ void encode(const pa3d_model& model, const Shape& shape, const pa3d_options& o, 
   require(s.frame.radius > 0, "all sampled points are equal; a shape needs an extent");
   s.encoder_points.resize(3 * count);
   pa3d::normalize(chosen, count, s.frame, kModelAxes[o.up], o.threads, s.encoder_points.data());
-  s.patches = pa3d::passes_for(c, count).total();
-  s.center_idx.resize(s.patches);
-  s.centers.resize(3 * s.patches);
-  s.members.resize(s.patches * c.patch_size);
-  s.features.resize(s.patches * c.text_dim);
-  if (with_tokens) s.tokens.resize(s.patches * c.dim);
+  s.passes = pa3d::passes_for(c, count);
+  const int64_t patches = s.passes.total();
+  s.center_idx.resize(patches);
+  s.centers.resize(3 * patches);
+  s.members.resize(patches * c.patch_size);
+  s.features.resize(patches * c.text_dim);
+  if (with_tokens) s.tokens.resize(patches * c.dim);
   model.encoder->forward(s.encoder_points.data(), count, o.threads, *s.workspace, s.center_idx.data(), s.members.data(),
                          with_tokens ? s.tokens.data() : nullptr, s.features.data(), nullptr);
-  for (int64_t i = 0; i < s.patches; ++i) std::copy_n(&s.encoder_points[3 * s.center_idx[i]], 3, &s.centers[3 * i]);
+  for (int64_t i = 0; i < patches; ++i) std::copy_n(&s.encoder_points[3 * s.center_idx[i]], 3, &s.centers[3 * i]);
 }
 
 // The session's logits (patches, count) of the encoded shape, and the presence (count) of the names if the model has
@@ -192,12 +193,12 @@ void compare(const pa3d_model& model, const float* vectors, int64_t count, const
                         c.text_dim, o.threads, s.levels.data());
     s.last_vectors.assign(vectors, vectors + size);
   }
-  s.logits.resize(s.patches * count);
-  pa3d::cosine_logits(s.features.data(), s.patches, s.names.data(), count, c.text_dim, model.temperature,
+  s.logits.resize(s.passes.total() * count);
+  pa3d::cosine_logits(s.features.data(), s.passes.total(), s.names.data(), count, c.text_dim, model.temperature,
                       s.logits.data(), s.levels.empty() ? nullptr : s.levels.data());
   s.presence.resize(model.has_presence ? count : 0);
   if (model.has_presence)
-    pa3d::presence(s.logits.data(), s.patches, count, model.presence[0], model.presence[1], s.presence.data());
+    pa3d::presence(s.logits.data(), s.passes.total(), count, model.presence[0], model.presence[1], s.presence.data());
 }
 
 // Labels and scores of the shape's points, and of the centroids of its faces if these are wanted.
@@ -207,7 +208,7 @@ void label(const pa3d_model& model, const Shape& shape, const float* vectors, in
   encode(model, shape, o, s, false);
   compare(model, vectors, count, o, s);
   const float* const presence = s.presence.empty() ? nullptr : s.presence.data();
-  const pa3d::Patches patches{s.centers.data(),        s.patches,
+  const pa3d::Patches patches{s.centers.data(),        s.passes.total(),
                               s.members.data(),        c.patch_size,
                               s.encoder_points.data(), static_cast<int64_t>(s.encoder_points.size()) / 3};
   const pa3d::Assign assign = o.assign == PA3D_NEAREST      ? pa3d::Assign::nearest

@@ -29,6 +29,7 @@ OFFICIAL_SPACE = "open_clip/ViT-bigG-14/laion2b_s39b_b160k"
 OFFICIAL_TEMPERATURE = 0.07
 
 BANK, LEXICON, MEANING = "bank", "lexicon.rows", "lexicon.meaning"  # names of tensors in the file
+CALIBRATE = "make it again with scripts/calibrate_names.py"  # what to do about a damaged tensor of these
 MAX_PATCHES = 4096  # attention takes every pair of them
 
 
@@ -215,26 +216,28 @@ def load(path: str | Path | None = None) -> Checkpoint:
 
 
 def _check_lexicon(path: Path, lexicon: Lexicon, width: int) -> None:
-    again = "make it again with scripts/calibrate_names.py"
     for name, tensor, other in ((LEXICON, lexicon.rows, MEANING), (MEANING, lexicon.meaning, LEXICON)):
         if tensor is None:
-            raise InputError(f"{path}: {other} without {name}; {again}")
+            raise InputError(f"{path}: {other} without {name}; {CALIBRATE}")
     _check_rows(path, LEXICON, lexicon.rows, width)
     count, meaning = len(lexicon.rows), lexicon.meaning
     if meaning.dtype != np.int32 or meaning.shape != (count,):
-        raise InputError(f"{path}: {MEANING} is {meaning.dtype} {meaning.shape}, expected int32 ({count},); {again}")
+        raise InputError(
+            f"{path}: {MEANING} is {meaning.dtype} {meaning.shape}, expected int32 ({count},); {CALIBRATE}"
+        )
     if not ((meaning >= 0) & (meaning < count)).all():
-        raise InputError(f"{path}: {MEANING} has a number that is no row of {LEXICON}; {again}")
+        raise InputError(f"{path}: {MEANING} has a number that is no row of {LEXICON}; {CALIBRATE}")
 
 
 def _check_rows(path: Path, name: str, rows: NDArray[Any] | None, width: int) -> None:
-    again = "make it again with scripts/calibrate_names.py"
     if rows is None:
         return
     if rows.dtype != np.int8 or rows.ndim != 2 or rows.shape[1] != width:
-        raise InputError(f"{path}: {name} is {rows.dtype} {rows.shape}, expected int8 with rows of {width}; {again}")
+        raise InputError(
+            f"{path}: {name} is {rows.dtype} {rows.shape}, expected int8 with rows of {width}; {CALIBRATE}"
+        )
     if not (len(rows) and rows.any(axis=1).all()):
-        raise InputError(f"{path}: {name} is empty or has a zero row; {again}")
+        raise InputError(f"{path}: {name} is empty or has a zero row; {CALIBRATE}")
 
 
 class ReadLater(Mapping[str, NDArray[Any]]):

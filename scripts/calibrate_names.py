@@ -68,6 +68,11 @@ def draw(segmenter: Segmenter, each: int) -> list[Drawn]:
     return drawn
 
 
+def int8_rows(rows: NDArray[np.float32]) -> NDArray[np.int8]:
+    """Each row scaled so that its largest number is 127."""
+    return np.rint(127 * rows / np.abs(rows).max(axis=1, keepdims=True)).astype(np.int8)
+
+
 def make_lexicon(segmenter: Segmenter) -> Lexicon:
     """The vectors of all names and of their paraphrases, and which name each means.
 
@@ -92,9 +97,7 @@ def make_lexicon(segmenter: Segmenter) -> Lexicon:
         if not of_name or (vectors[of_name] @ vectors[i]).max() < SAME_TEXT:
             of_name.append(i)
             kept.append(i)
-    some = vectors[kept]
-    rows = np.rint(127 * some / np.abs(some).max(axis=1, keepdims=True)).astype(np.int8)
-    return Lexicon(rows, np.array([first[means[i]] for i in kept], np.int32))
+    return Lexicon(int8_rows(vectors[kept]), np.array([first[means[i]] for i in kept], np.int32))
 
 
 def _letters(text: str) -> str:
@@ -103,11 +106,10 @@ def _letters(text: str) -> str:
 
 
 def make_bank(shapes: Sequence[Drawn]) -> NDArray[np.int8]:  # (ROWS, D)
-    """Random patches of the shapes, each row scaled so that its largest number is 127."""
+    """Random patches of the shapes."""
     features = np.concatenate([shape.patches.features for shape in shapes])
     chosen = np.random.default_rng(0).choice(len(features), min(ROWS, len(features)), replace=False)
-    some = features[np.sort(chosen)]
-    return np.rint(127 * some / np.abs(some).max(axis=1, keepdims=True)).astype(np.int8)
+    return int8_rows(features[np.sort(chosen)])
 
 
 class AbsentNames:

@@ -20,9 +20,9 @@ POINTS = 100
 SIZES = (1, 5, 99, 100, 150, 249, 250, 1000)
 
 
-def in_passes(**changes: Any) -> Checkpoint:
+def in_passes() -> Checkpoint:
     checkpoint = random_checkpoint(TINY)
-    return replace(checkpoint, config=replace(TINY, pass_points=POINTS, **changes))
+    return replace(checkpoint, config=replace(TINY, pass_points=POINTS))
 
 
 @pytest.mark.parametrize("n", SIZES)

@@ -48,6 +48,12 @@ float exp_nonpositive(float v) {
   return p * scale;
 }
 
+float norm_of(const int8_t* row, int64_t n) {
+  int64_t sq_norm = 0;
+  for (int64_t j = 0; j < n; ++j) sq_norm += int64_t{row[j]} * row[j];
+  return std::sqrt(static_cast<float>(sq_norm));
+}
+
 // When a point belongs to none of the parts.
 struct None {
   float threshold;
@@ -157,9 +163,7 @@ void read_through_lexicon(const Lexicon& lexicon, const float* vectors, int64_t 
   std::vector<float> cosine(rows * num_parts);
   const auto unit_row = [&](int64_t i, float* unit) {
     const int8_t* const row = lexicon.rows + i * dim;
-    int64_t sq_norm = 0;
-    for (int64_t j = 0; j < dim; ++j) sq_norm += int64_t{row[j]} * row[j];
-    const float norm = std::sqrt(static_cast<float>(sq_norm));
+    const float norm = norm_of(row, dim);
     for (int64_t j = 0; j < dim; ++j) unit[j] = static_cast<float>(row[j]) / norm;
   };
   parallel_for(rows, 64, threads, [&](int64_t begin, int64_t end) {
@@ -200,9 +204,7 @@ void name_levels(const int8_t* bank, int64_t bank_rows, const float* vectors, in
   parallel_for(bank_rows, 64, threads, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int8_t* row = bank + i * dim;
-      int64_t sq_norm = 0;
-      for (int64_t j = 0; j < dim; ++j) sq_norm += int64_t{row[j]} * row[j];
-      const float norm = std::sqrt(static_cast<float>(sq_norm));
+      const float norm = norm_of(row, dim);
       for (int64_t j = 0; j < num_parts; ++j) cosine[j * bank_rows + i] = dot(row, vectors + j * dim, dim) / norm;
     }
   });
