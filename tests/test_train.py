@@ -19,10 +19,10 @@ from pa3d.errors import InputError  # noqa: E402
 from pa3d.rotations import random_rotation  # noqa: E402
 from pa3d.text import text_encoder  # noqa: E402
 from pa3d.train.augment import IDENTITY, sample_transform, visible_points  # noqa: E402
-from pa3d.train.batches import part_fractions  # noqa: E402
+from pa3d.train.batches import disjoint_masks, part_fractions  # noqa: E402
 from pa3d.train.config import AugmentationConfig, TrainConfig, load_config, save_config, with_overrides  # noqa: E402
 from pa3d.train.loader import load_batches  # noqa: E402
-from pa3d.train.losses import alignment_loss, category_loss, feature_distillation_loss  # noqa: E402
+from pa3d.train.losses import alignment_loss, category_loss, feature_distillation_loss, partition_loss  # noqa: E402
 from pa3d.train.records import MemoryRecords, ShardRecords, mask_rows_by_name, merge_names, open_groups, usable_group  # noqa: E402
 from pa3d.train.sampler import Sampler  # noqa: E402
 from pa3d.train.text_bank import NegativeNameSampler, Paraphrases, TextBank, text_keys  # noqa: E402
@@ -145,6 +145,71 @@ def test_category_loss_by_hand() -> None:
     assert math.isclose(float(loss.detach()), (first + second) / 3, rel_tol=1e-12)
     loss.backward()
     assert features.grad is not None and features.grad[0].any() and not features.grad[2].any()
+
+
+def test_partition_loss_by_hand() -> None:
+    """The third name has no label, so it does not compete; the second shape has one name, so nothing does."""
+    text = torch.eye(3, dtype=torch.float64).repeat(2, 1, 1)
+    features = torch.tensor([[[0.6, 0.8, 0.0], [0.0, 0.0, 1.0]], [[1.0, 0.0, 0.0]] * 2], dtype=torch.float64)
+    features.requires_grad_(True)
+    labels = torch.tensor([[[0.5, 0.5, 0.0], [0.0, 1.0, 0.0]], [[1.0, 0.0, 0.0]] * 2], dtype=torch.float64)
+    first, second = 0.5**-0.5, 1.5**-0.5  # the weights of the names
+    own, other, tie = math.log1p(math.exp(0.4)), math.log1p(math.exp(-0.4)), math.log(2)
+    sum_of_weights = 0.5 * first + 1.5 * second
+    expected = (0.5 * first * own + 0.5 * second * other + second * tie) / sum_of_weights / 2
+    loss = partition_loss(features, text, labels, 2.0)
+    assert math.isclose(float(loss.detach()), expected, rel_tol=1e-12)
+    loss.backward()
+    assert features.grad is not None and features.grad.isfinite().all()
+    assert features.grad[0, :, :2].any() and not features.grad[0, :, 2].any() and not features.grad[1].any()
+    assert float(partition_loss(features.detach(), text, torch.zeros_like(labels), 2.0)) == 0
+
+
+def test_the_finest_name_gets_the_points_of_a_partition() -> None:
+    """Head and ears, with a synonym of the ears; an arm whose pieces leave next to nothing of it."""
+    point = np.arange(100)
+    head, ear, arm = point < 50, point < 10, point >= 50
+    masks = np.stack([head, ear, ear, arm, (point >= 50) & (point < 75), point >= 78])
+    seen = set()
+    for seed in range(60):
+        kept = disjoint_masks(masks, np.random.default_rng(seed))
+        assert (kept <= masks).all() and kept.sum(axis=0).max() == 1
+        sizes = tuple(kept.sum(axis=1).tolist())
+        assert sizes[1] == 0 or sizes[2] == 0
+        assert sizes[0] in (0, 40 if sizes[1] or sizes[2] else 50)
+        assert sizes[3] == 0 or not (sizes[4] and sizes[5])
+        seen.add(sizes)
+    assert {(40, 10, 0, 0, 25, 22), (40, 0, 10, 0, 25, 22)} < seen  # either synonym, with all the names
+    assert any(sizes[0] == 50 for sizes in seen) and any(sizes[3] == 50 for sizes in seen)  # coarse names win, too
+
+
+def test_the_finest_name_wins_after_training() -> None:
+    """A cap within the upper half of a ball: with the loss of partitions its patches are nearest to its name."""
+    config = tiny_config(
+        loss={"partition": 1.0}, data={"absent": 3}, optimizer={"batch": 8, "lr": 3e-3, "head_lr": 3e-3}
+    )
+
+    def capped(seed: int) -> PartCloud:
+        record = ball(seed)
+        height = record.points[:, 1]
+        return replace(record, names=["top", "cap", "bottom"], masks=np.stack([height > 0, height > 0.5, height <= 0]))
+
+    records = MemoryRecords([capped(seed) for seed in range(6)])
+    data = TrainingData.from_groups(config, [usable_group("all", records, names=True, features=False)], [])
+    plain = data.batch_builder(tiny_config()).batch(0, 0, 4)
+    assert plain.labels is None
+    assert data.text_bank is not None
+    trainer = Trainer(config, text_vectors=torch.from_numpy(data.text_bank.vectors), total_steps=60)
+    builder = data.batch_builder(config)
+    for step in range(60):
+        trainer.train_step(builder.batch(step, 0, 8))
+    batch = builder.batch(100, 0, 8)
+    assert batch.labels is not None and batch.targets is not None and batch.text_ids is not None
+    assert batch.labels.shape == batch.targets.shape and (batch.labels <= batch.targets).all()
+    text = torch.from_numpy(data.text_bank.vectors)[batch.text_ids[:, :3]]
+    cosines = trainer.model(batch.patches, batch.centers).projected @ text.transpose(1, 2)
+    whole = batch.targets[..., 1] == 1  # patches that lie in the cap, and in the upper half
+    assert whole.any() and (cosines[whole].argmax(dim=1) == 1).float().mean() > 0.9
 
 
 def test_unknown_loss() -> None:

@@ -40,6 +40,7 @@ class Batch:
     ids: names of the shapes, for messages.
     Stage 2, padded to the largest number of parts K:
         targets: the fraction of a patch's points that belong to a part.
+        labels: the fraction of a patch's points of which a part is the finest; only if there is a loss of partitions.
         text_ids: row of a part's name in the text bank.
         valid: False for padding.
         category_ids: index of a shape's category, -1 for none; only if there is a loss of categories.
@@ -51,6 +52,7 @@ class Batch:
     centers: Tensor  # (B, G, 3)
     ids: list[str]  # B
     targets: Tensor | None = None  # (B, G, K)
+    labels: Tensor | None = None  # (B, G, K)
     text_ids: Tensor | None = None  # (B, K) int64
     valid: Tensor | None = None  # (B, K) bool
     category_ids: Tensor | None = None  # (B,) int64
@@ -80,6 +82,7 @@ class Example:
     centers: NDArray[np.float32]  # (G, 3)
     id: str
     targets: NDArray[np.float32] | None  # (G, K)
+    labels: NDArray[np.float32] | None  # (G, K)
     text_ids: list[int]  # K
     visual_targets: NDArray[np.float32] | None  # (G, D)
     category_id: int | None
@@ -107,6 +110,7 @@ class BatchBuilder:
         it is compared with none.
     negative_names: needed where data.absent is not 0.
     visual_targets: whether the records' 2D features are targets.
+    partition_labels: whether examples have labels (`disjoint_masks`).
     Raises InputError for weights of groups that do not exist, and for settings that exclude each other.
     """
 
@@ -125,6 +129,7 @@ class BatchBuilder:
         shape_categories: Sequence[str] = (),
         negative_names: NegativeNameSampler | None = None,
         visual_targets: bool = False,
+        partition_labels: bool = False,
     ) -> None:
         if data.patches == "precomputed" and augmentation.kind == "free":
             raise InputError('data.patches "precomputed" goes with augmentation "none" or "paper"; use "cut"')
@@ -136,6 +141,7 @@ class BatchBuilder:
         self.sampler = Sampler([len(group) for group in groups], weights, batch_size, seed)
         self._groups, self._data, self._augmentation, self._encoder = list(groups), data, augmentation, encoder
         self._seed, self._text_bank, self._visual_targets = seed, text_bank, visual_targets
+        self._partition_labels = partition_labels
         self._paraphrases, self._categories = paraphrases or Paraphrases({}), frozenset(categories)
         self._negative_names = negative_names
         self._category_ids = {name: i for i, name in enumerate(shape_categories)}
@@ -182,12 +188,13 @@ class BatchBuilder:
                 nearest = knn(centers, np.ascontiguousarray(feature_centers[:, AXES], np.float32), 1)[0][:, 0]
                 visual_targets = record.patch_features[nearest]
             targets: NDArray[np.float32] | None = None
+            labels: NDArray[np.float32] | None = None
             text_ids: list[int] = []
             if self._text_bank is not None:
-                targets, text_ids = self._text_targets(record, masks, patches.members, rng)
+                targets, labels, text_ids = self._text_targets(record, masks, patches.members, rng)
             relative = cloud[patches.members] - centers[:, None]
             category_id = self._category_ids.get(record.category, -1) if self._category_ids else None
-            return Example(relative, centers, record.id, targets, text_ids, visual_targets, category_id)
+            return Example(relative, centers, record.id, targets, labels, text_ids, visual_targets, category_id)
         except ValueError as error:
             raise InputError(f"{record.id}: cannot be used for training ({error})") from error
 
@@ -302,8 +309,8 @@ class BatchBuilder:
         masks: NDArray[np.bool_],  # (L, N) of the chosen points
         members: NDArray[np.int64],  # (G, M)
         rng: np.random.Generator,
-    ) -> tuple[NDArray[np.float32], list[int]]:  # (G, K), K
-        """Fractions of the parts that the chosen points have, and the rows of their names in the text bank."""
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, list[int]]:  # (G, K), (G, K), K
+        """Fractions of the parts of the chosen points, the labels, and the rows of the names in the text bank."""
         assert self._text_bank is not None
         present = np.flatnonzero(masks.any(axis=1))
         limit = self._data.max_parts
@@ -312,14 +319,17 @@ class BatchBuilder:
         names = self._paraphrase([record.names[i] for i in present], record.category, rng)
         with_category = rng.random() < self._data.category_prompts and record.category in self._categories
         targets = part_fractions(masks[present], members)
+        labels = part_fractions(disjoint_masks(masks[present], rng), members) if self._partition_labels else None
         if self._data.absent and self._negative_names is not None and not with_category:
             count = int(rng.integers(1, self._data.absent + 1))
             absent = self._negative_names.sample(record.names, record.category, count, rng)
             absent = self._paraphrase(absent, "", rng)
             absent = [name for name in absent if (name, None) in self._text_bank and name not in names]
             names += absent
-            targets = np.concatenate([targets, np.zeros((len(targets), len(absent)), np.float32)], axis=1)
-        return targets, self._text_bank.ids(names, record.category if with_category else None)
+            padding = np.zeros((len(targets), len(absent)), np.float32)
+            targets = np.concatenate([targets, padding], axis=1)
+            labels = None if labels is None else np.concatenate([labels, padding], axis=1)
+        return targets, labels, self._text_bank.ids(names, record.category if with_category else None)
 
     def _paraphrase(self, names: list[str], category: str, rng: np.random.Generator) -> list[str]:
         if not self._data.paraphrases:
@@ -343,6 +353,25 @@ def part_fractions(
     return masks[:, members].mean(axis=2, dtype=np.float32).T
 
 
+def disjoint_masks(masks: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:  # (K, N) -> (K, N)
+    """Masks of which no two overlap: every point keeps the smallest of the masks that take part.
+
+    In half of the draws all K take part, else each with probability 0.7, so that coarse names win, too. Of equal masks
+    one is chosen at random. A mask that keeps less than a tenth of its points loses the rest: nobody asks for what is
+    left of an arm beside upper arm, forearm and hand.
+    """
+    order = rng.permutation(len(masks))
+    order = order[np.argsort(-masks.sum(axis=1)[order], kind="stable")]
+    if rng.random() < 0.5:
+        order = order[rng.random(len(order)) < 0.7]
+    finest = np.full(masks.shape[1], -1)
+    for row in order:
+        finest[masks[row]] = row
+    kept = finest == np.arange(len(masks))[:, None]
+    kept[kept.sum(axis=1) < 0.1 * masks.sum(axis=1)] = False
+    return kept
+
+
 def collate(examples: Sequence[Example]) -> Batch:
     """Examples as one batch, padded to the largest number of parts.
 
@@ -363,6 +392,11 @@ def collate(examples: Sequence[Example]) -> Batch:
             k = len(e.text_ids)
             targets[i, :, :k], text_ids[i, :k], valid[i, :k] = e.targets, e.text_ids, True
         batch.targets, batch.text_ids, batch.valid = map(torch.from_numpy, (targets, text_ids, valid))
+        if first.labels is not None:
+            labels = np.zeros_like(targets)
+            for i, e in enumerate(examples):
+                labels[i, :, : len(e.text_ids)] = e.labels
+            batch.labels = torch.from_numpy(labels)
     category_ids = [e.category_id for e in examples if e.category_id is not None]
     if category_ids:
         batch.category_ids = torch.tensor(category_ids)

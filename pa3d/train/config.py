@@ -125,11 +125,14 @@ class LossConfig:
     visual: weight of the loss of stage 1 in `joint`.
     category: weight of the loss that compares the class token with the names of categories, in stage 2 and `joint`; 0
         for none. Only categories of at least data.category_min records take part. Validation leaves it out.
+    partition: weight of the loss that lets the finest of a shape's names win where they overlap, in stage 2 and
+        `joint`; 0 for none. Validation leaves it out.
     """
 
     alignment: Literal["released", "paper"] = "released"
     visual: float = 1.0
     category: float = 0.0
+    partition: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -244,6 +247,7 @@ class TrainConfig:
             "run.threads": (r.threads, 0), "optimizer.lr": (o.lr, 0), "optimizer.head_lr": (o.head_lr, 0),
             "optimizer.weight_decay": (o.weight_decay, 0), "optimizer.clip": (o.clip, 0),
             "loss.visual": (self.loss.visual, 0), "loss.category": (self.loss.category, 0),
+            "loss.partition": (self.loss.partition, 0),
         }  # fmt: skip
         for name, (value, low) in at_least.items():
             if not value >= low:

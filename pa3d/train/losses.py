@@ -14,6 +14,12 @@ cosine:
 Beyond the paper, the class token of a shape is compared with the names of all categories:
 
     category   cross entropy of s_c / 0.05 over the categories c; those that mean nearly the same are left out
+
+and a patch with the names that compete for it when a user asks for them together, of which one may lie in another (ear
+and head): the targets of the losses above are 1 for both on an ear, so that chance decides between them. With l_ij the
+fraction of points of which j is the finest name (pa3d.train.batches.disjoint_masks) and n_j = sum_i l_ij:
+
+    partition  mean_ij of -log softmax_j(scale * s_ij), weighted by l_ij / sqrt(n_j)
 """
 
 from __future__ import annotations
@@ -54,6 +60,21 @@ def category_loss(
     related.scatter_(1, own[:, None], False)
     logits = (features @ text.T / CATEGORY_TEMPERATURE).masked_fill(related, -torch.inf)
     return (F.cross_entropy(logits, own, reduction="none") * (category_ids >= 0)).mean()
+
+
+def partition_loss(
+    features: Tensor,  # (B, G, D) unit
+    text: Tensor,  # (B, K, D) unit
+    labels: Tensor,  # (B, G, K) fractions in [0, 1]; names without a label do not compete
+    scale: Tensor | float,
+) -> Tensor:  # ()
+    """The weighted mean of each shape, averaged over shapes; a shape of one name, or of none, counts as 0."""
+    sizes = labels.sum(dim=1)  # (B, K)
+    logits = scale * (features @ text.transpose(1, 2))
+    log_probs = logits.masked_fill((sizes == 0)[:, None], -1e4).log_softmax(dim=-1)
+    weights = labels * sizes.clamp(min=1e-6).rsqrt()[:, None]
+    total = weights.sum(dim=(1, 2)).clamp(min=1e-6)
+    return (-(weights * log_probs).sum(dim=(1, 2)) / total).mean()
 
 
 def alignment_loss(

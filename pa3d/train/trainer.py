@@ -22,7 +22,13 @@ from pa3d.errors import InputError
 from pa3d.train.batches import Batch
 from pa3d.train.config import TrainConfig
 from pa3d.train.distributed import DistributedContext
-from pa3d.train.losses import SIGLIP_TEMPERATURE, alignment_loss, category_loss, feature_distillation_loss
+from pa3d.train.losses import (
+    SIGLIP_TEMPERATURE,
+    alignment_loss,
+    category_loss,
+    feature_distillation_loss,
+    partition_loss,
+)
 from pa3d.train.model import Features, TrainModel
 from pa3d.train.optimizer import build_optimizer, lr_factor
 from pa3d.train.random_streams import Stream, torch_generator
@@ -125,6 +131,8 @@ class Trainer:
         assert batch.targets is not None and batch.valid is not None
         text = self.text_vectors[batch.text_ids]
         loss = alignment_loss(features.projected, text, batch.targets, batch.valid, self.model.scale, c.loss.alignment)
+        if batch.labels is not None:
+            loss = loss + c.loss.partition * partition_loss(features.projected, text, batch.labels, self.model.scale)
         if c.stage == "joint":
             assert features.visual is not None and batch.visual_targets is not None
             loss = loss + c.loss.visual * feature_distillation_loss(features.visual, batch.visual_targets)

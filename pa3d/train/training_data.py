@@ -94,6 +94,7 @@ class TrainingData:
             shape_categories=self.shape_categories,
             negative_names=negative_names,
             visual_targets=config.stage != "stage2",
+            partition_labels=config.stage != "stage1" and config.loss.partition > 0,
         )
 
     def category_vectors(self) -> NDArray[np.float32] | None:  # (V, D)
