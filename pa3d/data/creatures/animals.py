@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pa3d.data.creatures.body import Ball, Limb, Motion, Rig, rotation
+from pa3d.data.creatures.body import Ball, Limb, Motion, Plate, Rig, rotation
 
 Rng = np.random.Generator
 Vector = NDArray[np.float64]
@@ -618,10 +618,209 @@ def bird(b: Bird, rng: Rng) -> Rig:
     return rig
 
 
-def fish(kind: str, rng: Rng) -> Rig:
-    """A fish, shark, dolphin or whale: a chain along z with fins."""
+# half width and half height of the body, height of the head against the body, half height of the stem before the tail
+FISH_SHAPES = {
+    "slim": (0.075, 0.115, 0.85, 0.042),
+    "tuna": (0.115, 0.15, 0.8, 0.024),
+    "usual": (0.1, 0.19, 0.8, 0.05),
+    "carp": (0.12, 0.22, 0.75, 0.06),
+    "tall": (0.075, 0.31, 0.62, 0.06),
+    "disc": (0.065, 0.38, 0.55, 0.07),
+    "round": (0.18, 0.23, 0.85, 0.055),
+}
+# length, half height, depth of the notch against the length (below 0: the edge bulges) and bow of the leading edge
+CAUDAL_FINS = {
+    "forked": (0.24, 0.2, 0.6, 0.0),
+    "lunate": (0.18, 0.26, 0.75, 0.05),
+    "straight": (0.2, 0.15, 0.05, 0.03),
+    "rounded": (0.2, 0.15, -0.35, 0.07),
+    "fan": (0.26, 0.24, -0.15, 0.05),
+    "small": (0.13, 0.1, 0.3, 0.0),
+    "veil": (0.42, 0.26, 0.45, 0.08),
+}
+# for each fin along the back: front, rear (z), height, lean to the rear, and position of its highest point
+DORSAL_FINS: dict[str, tuple[tuple[float, float, float, float, float], ...]] = {
+    "long": ((0.2, -0.3, 0.06, 0.5, 0.35),),
+    "low": ((0.14, -0.2, 0.045, 0.8, 0.4),),
+    "high": ((0.1, -0.1, 0.15, 0.7, 0.35),),
+    "short": ((0.05, -0.08, 0.08, 0.9, 0.3),),
+    "sail": ((0.22, -0.3, 0.19, 0.35, 0.45),),
+    "rear": ((-0.12, -0.32, 0.1, 0.8, 0.3),),
+    "two": ((0.16, 0.0, 0.1, 0.7, 0.3), (-0.08, -0.3, 0.065, 0.8, 0.3)),
+    "adipose": ((0.08, -0.08, 0.11, 0.7, 0.25), (-0.28, -0.34, 0.035, 1.0, 0.5)),
+}
+# the bones along a fish, each up to the next one's joint (z)
+FISH_BONES = (("root", -0.1, 9.0), ("rear0", -0.35, -0.1), ("rear1", -0.58, -0.35), ("fluke", -9.0, -0.58))
+
+
+def _clip(outline: Vector, low: float, high: float) -> Vector:  # (M, 2) -> (K, 2), the part with low <= u <= high
+    for edge, sign in ((low, 1), (high, -1)):
+        kept: list[Vector] = []
+        for a, b in zip(outline, np.roll(outline, -1, 0), strict=True):
+            da, db = sign * (a[0] - edge), sign * (b[0] - edge)
+            if da >= 0:
+                kept.append(a)
+            if da * db < 0:
+                kept.append(a + (b - a) * da / (da - db))
+        outline = np.array(kept).reshape(-1, 2)
+    return outline
+
+
+def _midline_fin(rig: Rig, key: str, outline: ArrayLike, half: float, k: float = 0.015) -> None:
+    """A fin in the plane x = 0 with this outline (z, y), cut where the bones of a fish meet so that it bends."""
+    for bone, low, high in FISH_BONES:
+        piece = _clip(np.asarray(outline, np.float64), low, high)
+        if len(piece) > 2 and np.ptp(piece[:, 0]) > 0.005:
+            u, v = np.array([0, 0, 1.0]), np.array([0, 1.0, 0])
+            rig.primitives.append(Plate(bone, key, np.zeros(3), u, v, piece, half, k, key))
+    rig.blend[key] = k
+
+
+def _edge_heights(rig: Rig, z: Vector, y: float) -> tuple[Vector, Vector]:
+    """The heights (N,) of the belly and of the back at each z (N,), in the plane x = 0 about the axis y."""
+    levels = y + np.linspace(-0.6, 0.6, 161)
+    points = np.stack(np.broadcast_arrays(0.0, levels[None], z[:, None]), -1).reshape(-1, 3).astype(np.float32)
+    inside = rig.field(points).reshape(len(z), -1) < 0
+    low = np.where(inside, levels, np.inf).min(1)
+    high = np.where(inside, levels, -np.inf).max(1)
+    return np.where(np.isfinite(low), low, y), np.where(np.isfinite(high), high, y)
+
+
+def _edge_fin(
+    rig: Rig, rng: Rng, key: str, y: float, side: int, shape: tuple[float, float, float, float, float], half: float
+) -> None:
+    """A fin along the back (side 1) or the belly (-1): front, rear, height, lean and place of its highest point."""
+    front, rear, height, lean, peak = shape
+    t = np.linspace(0, 1, 11)
+    z = front + (rear - front) * t
+    base = _edge_heights(rig, z, y)[(side + 1) // 2]
+    blunt = rng.uniform(0.4, 1.3)
+    rise = np.where(t < peak, t / peak, (1 - t) / (1 - peak) * 0.9 + 0.1) ** blunt
+    if rng.random() < 0.2:  # spines
+        rise *= 1 - rng.uniform(0.15, 0.4) * (np.arange(11) % 2)
+    tip = np.stack([z - lean * height * rise, base + side * height * rise], 1)
+    root = np.stack([z, base - side * 0.035], 1)
+    _midline_fin(rig, key, np.concatenate([root, tip[::-1]]), half)
+
+
+def _caudal_outline(rng: Rng, stem: float, z: float, y: float, size: float) -> Vector:  # (M, 2): z, y
+    """One of CAUDAL_FINS behind a stem of this half height that ends at z."""
+    reach, half, notch, bow = CAUDAL_FINS[str(rng.choice(list(CAUDAL_FINS)))]
+    reach, half = _jitter(rng, reach, 0.18) * size, _jitter(rng, half, 0.18) * size
+    notch += rng.uniform(-0.1, 0.1)
+    t = np.linspace(0, 1, 7)[:, None]
+    root, tip = np.array([0.03, stem * 0.8]), np.array([-reach * min(1, 1 + notch), max(half, stem * 1.2)])
+    middle = (root + tip) / 2 + [0.0, bow]
+    lead = (1 - t) ** 2 * root + 2 * t * (1 - t) * middle + t**2 * tip
+    end = np.array([-reach * (1 - 1.1 * notch), 0])  # the control point of both halves of the trailing edge
+    trail = (
+        (1 - t) ** 2 * tip + 2 * t * (1 - t) * (tip * [0.35, 0.4] + end * [0.65, 1]) + t**2 * (end * 0.8 + tip * 0.2)
+    )
+    upper = np.concatenate([lead, trail[1:]])
+    upper[-1, 1] = 0
+    lower = upper[-2::-1] * [1, -rng.uniform(0.85, 1.15)]
+    return np.concatenate([upper, lower]) + [z, y]
+
+
+def _side_fin(
+    rig: Rig, bone: str, key: str, base: Vector, ahead: Vector, across: Vector, size: tuple[float, float], half: float
+) -> None:
+    """One of a pair of fins: from its base along ahead, as wide across as size[1] at its end."""
+    u = ahead / np.linalg.norm(ahead)
+    v = across - u * (across @ u)
+    long, wide = size
+    root, tip = min(wide * 0.5, 0.045), wide * 0.6
+    outline = [(-0.02, -root), (0.5 * long, -tip), (0.85 * long, -tip * 0.9), (long, -tip * 0.1)]
+    outline += [(0.92 * long, tip * 0.5), (0.5 * long, tip * 0.8), (-0.02, root)]
+    plate = Plate(bone, key, base, u, v / np.linalg.norm(v), np.array(outline), half, 0.012, key + bone)
+    rig.primitives.append(plate)
+    rig.blend[key + bone] = 0.012
+
+
+def fish(rng: Rng) -> Rig:
+    """A bony fish: slim, tall and flat, or round, with thin or thick fins of many shapes."""
     v = partial(_jitter, rng)
-    wide, high = {"fish": (0.1, 0.22), "shark": (0.14, 0.14), "dolphin": (0.14, 0.15), "whale": (0.24, 0.22)}[kind]
+    wide, high, brow, stem = FISH_SHAPES[str(rng.choice(list(FISH_SHAPES), p=[0.2, 0.1, 0.25, 0.15, 0.1, 0.1, 0.1]))]
+    wide, high, brow, stem = v(wide, 0.15), v(high, 0.15), min(v(brow, 0.1), 0.95), v(stem, 0.15)
+    rig = Rig(cell=0.013, weight_falloff=0.03)
+    rig.parts = {
+        "body": BODY,
+        "head": HEAD,
+        "tail": ("tail fin", "tail", "caudal fin", "fin"),
+        "stem": BODY if rng.random() < 0.65 else ("tail", *BODY),
+        "dorsal": ("dorsal fin", "top fin", "fin"),
+        "pectoral": ("pectoral fin", "side fin", "flipper", "fin"),
+        "ventral": ("anal fin", "bottom fin", "fin"),
+        "pelvic": ("bottom fin", "fin"),
+    }
+    y, half = 0.5, rng.uniform(0.0118, 0.024)
+    rig.bone("root", None, [0, y, 0.1])
+    rig.bone("head", "root", [0, y, 0.3])
+    rig.bone("rear0", "root", [0, y, -0.1])
+    rig.bone("rear1", "rear0", [0, y, -0.35])
+    end = rng.uniform(-0.6, -0.5)
+    rig.bone("fluke", "rear1", [0, y, end + 0.03])
+    drop, face = rng.uniform(-0.03, 0.02), v(0.25, 0.12)
+    _ball(rig, "root", "body", [0, y, 0.04], (wide, high, v(0.38, 0.08)), 0.06)
+    _ball(rig, "head", "head", [0, y + drop, 0.33], (wide * 0.86, high * brow, face), 0.08)
+    flat: tuple[float, float, float] = (1, 0, 0)
+    middle, tail = np.array([0, y, -0.38]), np.array([0, y, end])
+    joint = max(stem * 1.25, high * rng.uniform(0.2, 0.32))
+    rig.primitives += [
+        Limb(
+            "rear0",
+            "body",
+            np.array([0, y, -0.1]),
+            middle,
+            (high * 0.74, joint),
+            0.08,
+            "body",
+            0,
+            0.5,
+            wide / high,
+            flat,
+        ),
+        Limb("rear1", "stem", middle, tail, (joint, stem), 0.05, "body", 0, 0.5, max(wide / high, 0.45), flat),
+    ]
+    size = rng.uniform(0.7, 1.3)
+    edges = DORSAL_FINS[str(rng.choice(list(DORSAL_FINS)))]
+    belly = _edge_heights(rig, np.array([0.12]), y)[0]
+    scale = v(1.0, 0.25)
+    for front, rear, height, lean, peak in edges:
+        shape = (front, rear, max(height * scale, 0.03), lean * rng.uniform(0.5, 1.3), peak * rng.uniform(0.7, 1.5))
+        _edge_fin(rig, rng, "dorsal", y, 1, shape, half)
+    if rng.random() < 0.85:
+        front = rng.uniform(-0.18, -0.05)
+        long, deep = (
+            (0.22, 0.15) if high > 0.27 and rng.random() < 0.6 else (rng.uniform(0.08, 0.2), rng.uniform(0.03, 0.09))
+        )
+        _edge_fin(rig, rng, "ventral", y, -1, (front, front - long, deep, 0.8, rng.uniform(0.2, 0.5)), half)
+    _midline_fin(rig, "tail", _caudal_outline(rng, stem, end, y, size), half)
+    pelvic, splay, long = rng.random() < 0.7, rng.uniform(5, 75), v(0.15, 0.35)
+    angle, dip = np.radians(splay), rng.uniform(-0.8, 0.2)
+    z, level = rng.uniform(0.08, 0.2), y - high * rng.uniform(0.1, 0.45)
+    at = np.sqrt(max(1 - ((level - y) / high) ** 2 - ((z - 0.04) / 0.5) ** 2, 0.2)) * wide
+    level_fins = splay > 40 and rng.random() < 0.3  # spread as wings are
+    across, broad = (0.0, 0.3, 1.0) if level_fins else (rng.uniform(0.1, 0.4), 1.0, 0.0), rng.uniform(0.4, 0.8)
+    for side, tag in ((1, "L"), (-1, "R")):
+        mirror = np.array([side, 1, 1])
+        base = rig.bone(f"fin{tag}", "root", [side * at, level, z])
+        ahead = np.array([side * np.sin(angle), dip, -np.cos(angle)])
+        _side_fin(rig, f"fin{tag}", "pectoral", base, ahead, np.array(across) * mirror, (long, long * broad), half)
+        rig.motion[f"fin{tag}"] = ((0, 0, 0), (6, 8, 10))
+        if pelvic:
+            low = np.array([side * wide * 0.3, float(belly[0]) + 0.02, 0.06])
+            down = mirror * [0.35, -0.6, -1.0]
+            _side_fin(rig, "root", "pelvic", low, down, mirror * [0.3, 1.0, 0], (long * 0.6, long * 0.35), half)
+    rig.motion |= {"root": ((0, 0, 0), (5, 0, 3)), "head": ((0, 0, 0), (2, 4, 0))}
+    rig.motion |= dict.fromkeys(("rear0", "rear1", "fluke"), ((0, 0, 0), (1.0, 10.0, 0.0)))
+    return rig
+
+
+def shark_or_whale(kind: str, rng: Rng) -> Rig:
+    """A shark, dolphin or whale: a chain along z with fins."""
+    v = partial(_jitter, rng)
+    wide, high = {"shark": (0.14, 0.14), "dolphin": (0.14, 0.15), "whale": (0.24, 0.22)}[kind]
     wide, high = v(wide, 0.2), v(high, 0.2)
     rig = Rig(cell=0.013, weight_falloff=0.03)
     rig.parts = {
@@ -631,7 +830,6 @@ def fish(kind: str, rng: Rng) -> Rig:
         "stem": ("tail", *BODY),
         "dorsal": ("dorsal fin", "top fin", "fin"),
         "pectoral": ("pectoral fin", "side fin", "flipper", "fin"),
-        "ventral": ("anal fin", "bottom fin", "fin"),
         "snout": SNOUT,
     }
     y = 0.4
@@ -702,15 +900,14 @@ def fish(kind: str, rng: Rng) -> Rig:
     rig.blend["fluke"] = 0.02
     z, size = rng.uniform(-0.08, 0.1), v(0.2, 0.25)
     top = np.array([0, y + high * 0.85, z])
-    long = kind == "fish" and rng.random() < 0.6
-    end = top + ([0, 0.04, -size * 1.5] if long else [0, size * 0.75, -size * 0.7])
+    end = top + [0, size * 0.75, -size * 0.7]
     rig.primitives.append(
         Limb(
             "root",
             "dorsal",
             top,
             end,
-            (0.09, 0.07 if long else 0.03),
+            (0.09, 0.03),
             0.02,
             "dorsal",
             flat=0.22,
@@ -718,25 +915,9 @@ def fish(kind: str, rng: Rng) -> Rig:
         )
     )
     rig.blend["dorsal"] = 0.02
-    if kind == "fish":
-        low = np.array([0, y - high * 0.7, -0.16])
-        rig.primitives.append(
-            Limb(
-                "rear0",
-                "ventral",
-                low,
-                low + [0, -0.1, -0.1],
-                (0.06, 0.03),
-                0.02,
-                "ventral",
-                flat=0.28,
-                axis=(1, 0, 0),
-            )
-        )
-        rig.blend["ventral"] = 0.02
     for side, tag in ((1, "L"), (-1, "R")):
         base = rig.bone(f"fin{tag}", "root", [side * wide * 0.85, y - high * 0.35, 0.2])
-        tip = base + np.array([side * 0.8, -0.35, -0.75]) * v(0.26 if kind == "fish" else 0.34)
+        tip = base + np.array([side * 0.8, -0.35, -0.75]) * v(0.34)
         rig.primitives.append(
             Limb(
                 f"fin{tag}",
@@ -1437,10 +1618,10 @@ BIRDS: dict[str, tuple[Bird, tuple[str, ...]]] = {
 ANIMALS: dict[str, tuple[Callable[[Rng], Rig], tuple[str, ...]]] = {
     **{kind: (partial(quadruped, shape), words) for kind, (shape, words) in QUADRUPEDS.items()},
     **{kind: (partial(bird, shape), words) for kind, (shape, words) in BIRDS.items()},
+    "fish": (fish, ("goldfish", "animal")),
     **{
-        kind: (partial(fish, kind), words)
+        kind: (partial(shark_or_whale, kind), words)
         for kind, words in (
-            ("fish", ("goldfish", "animal")),
             ("shark", ("fish",)),
             ("dolphin", ("animal",)),
             ("whale", ("animal",)),

@@ -106,11 +106,62 @@ class Ball:
 
 
 @dataclass
+class Plate:
+    """A flat outline (M, 2) in the plane of the unit vectors u and v through origin, with rounded edges: a fin.
+
+    half: half its thickness, at least 0.9 cells of the rig.
+    """
+
+    bone: str
+    key: str
+    origin: NDArray[np.float64]
+    u: NDArray[np.float64]
+    v: NDArray[np.float64]
+    outline: NDArray[np.float64]
+    half: float
+    k: float = 0.02
+    group: str = "trunk"
+    cuts: tuple[tuple[float, str], ...] = ()
+
+    def distance(self, points: Array) -> tuple[Array, Array]:  # (N, 3) -> (N,), t (N,) all 0
+        """Exact within 0.12 of the outline's rectangle, and the distance from that rectangle beyond."""
+        p = points - self.origin.astype(np.float32)
+        frame = np.stack([self.u, self.v, np.cross(self.u, self.v)], 1).astype(np.float32)
+        q = p @ frame
+        flat, off = q[:, :2], np.abs(q[:, 2])
+        low, high = self.outline.min(0).astype(np.float32), self.outline.max(0).astype(np.float32)
+        gap = np.maximum(np.maximum(low - flat, flat - high), 0)
+        edge = np.sqrt(np.einsum("ij,ij->i", gap, gap))
+        near = np.flatnonzero((edge < 0.12) & (off < 0.12 + self.half))
+        edge[near] = _outline_distance(flat[near], self.outline.astype(np.float32))
+        off -= np.float32(0.3 * self.half)
+        rounded = np.hypot(np.maximum(edge, 0), np.maximum(off, 0)) + np.minimum(np.maximum(edge, off), 0)
+        return rounded - np.float32(0.7 * self.half), np.zeros(len(points), np.float32)
+
+    def box(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        corners = self.origin + self.outline[:, :1] * self.u + self.outline[:, 1:] * self.v
+        return corners.min(0) - self.half, corners.max(0) + self.half
+
+
+def _outline_distance(points: Array, outline: Array) -> Array:  # (N, 2), (M, 2) -> (N,), below 0 inside
+    best = np.full(len(points), np.inf, np.float32)
+    inside = np.zeros(len(points), bool)
+    x, y = points[:, 0], points[:, 1]
+    for a, b in zip(outline, np.roll(outline, -1, 0), strict=True):
+        ex, ey = float(b[0] - a[0]), float(b[1] - a[1])
+        t = np.clip(((x - a[0]) * ex + (y - a[1]) * ey) / max(ex * ex + ey * ey, 1e-12), 0, 1)
+        np.minimum(best, (x - a[0] - t * ex) ** 2 + (y - a[1] - t * ey) ** 2, out=best)
+        if ey:
+            inside ^= ((y > a[1]) != (y > b[1])) & (x < a[0] + (y - a[1]) * (ex / ey))
+    return np.where(inside, -1, 1).astype(np.float32) * np.sqrt(best)
+
+
+@dataclass
 class Rig:
     """Bones (name -> parent and joint, parents first) and primitives, in the rest pose."""
 
     bones: dict[str, tuple[str | None, NDArray[np.float64]]] = field(default_factory=dict)
-    primitives: list[Limb | Ball] = field(default_factory=list)
+    primitives: list[Limb | Ball | Plate] = field(default_factory=list)
     parts: dict[str, tuple[str, ...]] = field(default_factory=dict)  # key -> names
     blend: dict[str, float] = field(default_factory=dict)  # group -> k towards the groups before it
     cell: float = 0.009

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from pa3d.data.procedural.primitives import (
@@ -15,6 +17,7 @@ from pa3d.data.procedural.primitives import (
     extrude,
     grid,
     hollow,
+    hollow_box,
     lathe,
     rod,
     rounded_rectangle,
@@ -505,25 +508,122 @@ SWITCH_KINDS = {
 }
 
 
+def surround(w: float, h: float, iw: float, ih: float, t: float, corner: float = 0) -> Mesh:
+    """A rectangular ring about an opening iw x ih, from z = 0 to t."""
+    loops = []
+    for wide, tall, y, r in ((w, h, 0, corner), (w, h, t, corner), (iw, ih, t, corner / 2), (iw, ih, 0, corner / 2)):
+        outline = rounded_rectangle(wide, tall, max(r, 1e-4))
+        loops.append(np.concatenate([outline, np.full((len(outline), 1), y)], 1))
+    return grid(loops, wrap_u=True, wrap_v=True)
+
+
+def _small_switches(b: Builder, w: float, h: float, names: str) -> None:
+    """One to three small buttons or rockers, mostly two, in the middle of a plate of 5 to 15 times their area."""
+    count = (1, 2, 2, 2, 3)[b.integers(0, 4)]
+    upright, gap, style = b.chance(0.4), b.uniform(1.02, 1.6), b.choice("round", "square", "tall", "rocker")
+    size = np.sqrt(w * h / b.uniform(5, 15) / count)
+    size = min(size, (h if upright else w) * 0.8 / (count * gap), min(w, h) * 0.8)
+    up, proud = b.uniform(-0.1, 0.1) * h if b.chance(0.2) else 0.0, size * b.uniform(0.05, 0.5)
+    tilt = b.uniform(3, 12) * (1 if b.chance() else -1) if style in ("rocker", "tall") else 0.0
+    ring = b.chance(0.3)
+    for i in range(count):
+        at = (i - (count - 1) / 2) * size * gap
+        x, y = (0.0, at + up) if upright else (at, up)
+        if style == "round":
+            mesh = cylinder(size / 2, proud * 1.5, axis="z", top=size * b.uniform(0.4, 0.5), segments=24)
+        else:
+            wide = size * 0.75 if style == "tall" else size
+            mesh = box(wide, size * (1.2 if style == "tall" and not upright else 1), proud * 1.5, bevel=proud * 0.2)
+        b.add(mesh.rotate("x", tilt).translate(x, y, proud * 0.25), names)
+        if ring and style == "round":
+            b.add(torus(size * 0.52, size * 0.05, (x, y, 0), axis="z"), "plate")
+    if ring and style != "round":
+        wide, tall = (size, size * gap * count) if upright else (size * gap * count, size)
+        b.add(surround(wide * 1.3, tall * 1.3, wide * 1.1, tall * 1.1, proud * 0.6).translate(0, up, 0), "plate")
+
+
+def _full_rockers(b: Builder, w: float, h: float, deep: float, gangs: int, names: str, frame: str) -> None:
+    """A deep frame filled by flat rockers side by side, their faces a little below, level with or above its front."""
+    edge = min(w / gangs, h) * b.uniform(0.04, 0.2)
+    iw, ih, bars = w - 2 * edge, h - 2 * edge, b.chance(0.4)
+    b.add(surround(w, h, iw, ih, deep, b.uniform(0, 0.1) * min(w, h)), frame)
+    t, sunk, gap = deep * b.uniform(0.2, 0.9), deep * b.uniform(-0.15, 0.3), min(iw / gangs * 0.1, 0.03)
+    bent = b.chance(0.3)
+    for i in range(gangs):
+        x, tilt = ((i + 0.5) / gangs - 0.5) * iw, b.uniform(0, 5) * (1 if b.chance() else -1)
+        wide, tall = iw / gangs - gap * b.uniform(0.3, 1), ih * b.uniform(0.94, 0.995)
+        pieces = [box(wide, tall, t)]
+        if bent:  # two halves that meet in a ridge or a valley
+            pieces = [box(wide, tall / 2, t, (0, s * tall / 4, 0)).rotate("x", s * tilt) for s in (-1, 1)]
+            tilt = 0
+        b.add(union(pieces).rotate("x", tilt).translate(x, 0, deep - sunk - t / 2), names)
+        if i and bars:
+            b.add(box(gap, ih, deep, (x - iw / gangs / 2, 0, deep / 2)), frame)
+
+
+def _rear(b: Builder, w: float, h: float, z: float, names: str) -> None:
+    """What a wall hides behind a plate whose back is at z: a box, the insert with its terminals, claws, a yoke."""
+    share, deep = b.uniform(0.5, 0.95), b.uniform(0.15, 0.8) * min(w, h)
+    bw, bh = w * share, h * share
+    if b.chance(0.6):
+        if b.chance(0.35):
+            r = min(bw, bh) / 2
+            can = hollow([(r, 0), (r, deep)], r * 0.05, 28) if b.chance(0.7) else cylinder(r, deep, (0, deep / 2, 0))
+            b.add(can.rotate("x", 90).translate(0, 0, z - deep), names)
+        else:
+            case = hollow_box(bw, deep, bh, min(bw, bh) * b.uniform(0.02, 0.06)).rotate("x", 90)
+            b.add(case.translate(0, 0, z - deep / 2), names)
+    iw, ih, ideep = bw * b.uniform(0.5, 0.85), bh * b.uniform(0.5, 0.85), deep * b.uniform(0.3, 0.85)
+    b.add(box(iw, ih, ideep, (0, 0, z - ideep / 2)), names)
+    for _ in range(b.integers(0, 6)):
+        size, x, y = b.uniform(0.05, 0.25) * ideep, b.uniform(-0.45, 0.45) * iw, b.uniform(-0.45, 0.45) * ih
+        long = size * b.uniform(0.5, 3)
+        if b.chance():
+            b.add(box(size * b.uniform(0.4, 2), size, long, (x, y, z - ideep - long / 2)), names)
+        else:
+            b.add(cylinder(size / 2, long, (x, y, z - ideep - long / 2), axis="z", segments=12), names)
+    if b.chance(0.4):
+        b.add(box(bw * b.uniform(0.3, 0.6), h * b.uniform(0.9, 1.05), 0.02, (0, 0, z - 0.02)), names)
+    if b.chance(0.25):
+        b.add_mirrored(box(bw * 0.12, ih * 0.2, ideep * 0.6, (iw / 2, 0, z - ideep * 0.5)).rotate("y", 10), names)
+
+
 @family("switch", names=SWITCH)
 def switch(b: Builder) -> None:
     """Light switches and push button boxes, on a wall behind them (facing +z)."""
-    kind = b.choice("rocker", "toggle", "buttons", "emergency", "dimmer", "slider")
-    count = b.integers(1, 4) if kind != "emergency" else 1
+    kind = b.choice(*3 * ("small", "face"), *SWITCH_KINDS)
+    single = kind in ("emergency", "small")
+    count = b.integers(1, 4) if not single else 1
     w, h, t = b.uniform(0.55, 0.8) + 0.28 * (count - 1), b.uniform(0.8, 1), b.uniform(0.04, 0.3)
+    if kind in ("small", "face") and b.chance():
+        w = h * b.uniform(0.9, 1.1) * (1 if kind == "small" else count * b.uniform(0.5, 1))
+    if kind == "small" and b.chance(0.25):
+        w = h * b.uniform(1.3, 2)
     if kind in ("buttons", "emergency"):
         t = b.uniform(0.15, 0.6)
     upright = b.chance(0.3)
+    rear = b.chance(0.55) if kind in ("small", "face") else b.chance(0.15)
+    if rear:
+        t = min(t, b.uniform(0.03, 0.12))
     base = "body, plate" if t > 0.15 else "plate"
-    b.add(box(w, h, t, (0, 0, -t / 2), bevel=b.uniform(0, min(0.05, t * 0.4)), corner=b.uniform(0, 0.1)), base)
-    for i in range(count):
+    at, corner = -t / 2, b.uniform(0, 0.1)
+    if kind == "face":
+        _full_rockers(b, w, h, t, count, "switch", base)
+        t, at = t * b.uniform(0.2, 0.5), 0.0
+    if kind != "face" or not rear:
+        b.add(box(w, h, t, (0, 0, at), bevel=b.uniform(0, min(0.05, t * 0.4)), corner=corner), base)
+    if rear:
+        _rear(b, w, h, at - t / 2, "body")
+    if kind == "small":
+        _small_switches(b, w, h, b.choice("button", "button, switch", "switch"))
+    for i in range(count) if kind in SWITCH_KINDS else ():
         x = ((i + 0.5) / count - 0.5) * w * 0.9
         sw = w / count * b.uniform(0.4, 0.75)
         SWITCH_KINDS[kind](b, x, w, h, sw)
-    if b.chance(0.5):
+    if b.chance(0.4 if kind != "face" else 0):
         for y in (-h * 0.43, h * 0.43):
             b.add(cylinder(0.03, 0.02, (0, y, 0.005), axis="z", segments=10), "screw")
-    if upright and kind != "emergency" and b.chance(0.3):
+    if upright and kind in SWITCH_KINDS and kind != "emergency" and b.chance(0.3):
         b.add(box(0.12, 0.12, 0.02, (w * 0.35, -h * 0.38, 0.01)), "indicator light, light")
 
 
@@ -553,6 +653,46 @@ def usb(b: Builder) -> None:
         b.add(torus(0.06, 0.012, (-long / 2 - 0.05, 0, 0)), "ring, loop")
 
 
+def _grip_bar(b: Builder, long: float, out: float, r: float) -> Mesh:
+    """A bar along y on two stays, a little in from its ends or at them."""
+    at = long * (0.5 if b.chance() else b.uniform(0.3, 0.47))
+    if b.chance(0.4):
+        mesh = box(2 * r, long, r * b.uniform(0.8, 2), (0, 0, out))
+        stays = [box(1.6 * r, 2 * r, out, (0, s * (at - r), out / 2)) for s in (-1, 1)]
+    else:
+        mesh = rod((0, -long / 2, out), (0, long / 2, out), r, segments=8)
+        stays = [rod((0, s * (at - r), 0), (0, s * (at - r), out), r * 0.8, segments=6) for s in (-1, 1)]
+    return union([mesh, *stays])
+
+
+def _grip_loop(b: Builder, long: float, out: float, r: float) -> Mesh:
+    half = long / 2
+    return tube([(0, -half, 0), (0, -half * 0.97, out), (0, half * 0.97, out), (0, half, 0)], r, 8)
+
+
+def _grip_bow(b: Builder, long: float, out: float, r: float) -> Mesh:
+    return tube(arc(long / 2, -90, 90, plane="zy", r2=long / 2, steps=10) * (1, 1, 2 * out / long), r, 8)
+
+
+def _grip_recess(b: Builder, long: float, out: float, r: float) -> Mesh:
+    # a shallow tray let into the door, nearly flush with it
+    wide = r * b.uniform(2.5, 5)
+    return hollow_box(wide, 1.2 * r, long, r * 0.3).rotate("x", 90).translate(0, 0, -r * 0.5)
+
+
+def _grip_ledge(b: Builder, long: float, out: float, r: float) -> Mesh:
+    return box(r * 1.5, long, out * 0.5, (0, 0, out * 0.25), bevel=r * 0.3)
+
+
+GRIPS = {
+    "bar": _grip_bar,
+    "loop": _grip_loop,
+    "bow": _grip_bow,
+    "recess": _grip_recess,
+    "ledge": _grip_ledge,
+}
+
+
 def front_door(
     b: Builder,
     w: float,
@@ -564,35 +704,24 @@ def front_door(
     names: str = "door",
     handle: bool = True,
     x: float = 0,
+    thick: float = 0.04,
+    grip: Mesh | None = None,
+    inside: Sequence[tuple[Mesh, str]] = (),
 ) -> None:
-    """A door of an appliance on its front at z, with a handle, opened about a side or its lower edge."""
-    pieces = [(box(w, h, 0.04, (0, 0, 0.02), bevel=0.008), names)]
+    """A door of an appliance on its front at z, with a handle, opened about a side or its lower edge.
+
+    grip: a handle along y, drawn about the origin, in place of a random one; inside: what the door carries, placed
+    from the middle of its back (z = 0).
+    """
+    pieces = [(box(w, h, thick, (0, 0, thick / 2), bevel=min(0.008, thick * 0.2)), names), *inside]
     if handle:
+        long = (w * b.uniform(0.4, 0.9) if hinge == "bottom" else h * b.uniform(0.2, 0.85)) if grip is None else 0
+        mesh = GRIPS[b.choice(*GRIPS, "bar", "loop")](b, long, 0.06, b.uniform(0.008, 0.018)) if grip is None else grip
         if hinge == "bottom":
-            pieces.append(
-                (
-                    tube(
-                        [
-                            (-w * 0.4, h * 0.4, 0.03),
-                            (-w * 0.4, h * 0.4, 0.09),
-                            (w * 0.4, h * 0.4, 0.09),
-                            (w * 0.4, h * 0.4, 0.03),
-                        ],
-                        0.014,
-                        8,
-                    ),
-                    "handle, door handle",
-                )
-            )
+            mesh = mesh.rotate("z", 90).translate(0, h * b.uniform(0.36, 0.45), thick)
         else:
-            hx = w * 0.42 * (1 if hinge == "left" else -1)
-            size = h * b.uniform(0.15, 0.4)
-            pieces.append(
-                (
-                    tube([(hx, -size, 0.03), (hx, -size, 0.09), (hx, size, 0.09), (hx, size, 0.03)], 0.016, 8),
-                    "handle, door handle",
-                )
-            )
+            mesh = mesh.translate(w * 0.42 * (1 if hinge == "left" else -1), 0, thick)
+        pieces.append((mesh, "handle, door handle"))
     for mesh, who in pieces:
         if hinge == "bottom":
             mesh = mesh.rotate("x", angle, (0, -h / 2, 0))
@@ -602,15 +731,39 @@ def front_door(
         b.add(mesh.translate(x, y, z), who)
 
 
-def shell(b: Builder, w: float, h: float, d: float, names: str = "body") -> None:
-    """An appliance's box, open at the front, standing on y = 0."""
-    for mesh in (
-        box(w, 0.03, d, (0, 0.015, 0)),
-        box(w, 0.03, d, (0, h - 0.015, 0)),
-        box(w, h, 0.03, (0, h / 2, -d / 2)),
-    ):
-        b.add(mesh, names)
-    b.add_mirrored(box(0.03, h, d, (w / 2 - 0.015, h / 2, 0)), names)
+def shell(b: Builder, w: float, h: float, d: float, names: str = "body", wall: float = 0) -> float:
+    """An appliance's box, open at the front, standing on y = 0; the wall's thickness, drawn where none is given.
+
+    Five boards, one thick tub, or an outer and an inner tub of sheet with a gap between them.
+    """
+    wall = wall or b.uniform(0.015, 0.05)
+    kind = b.choice("boards", "tub", "double")
+    if kind == "boards":
+        for s in (0, 1):
+            b.add(box(w, wall, d, (0, wall / 2 + s * (h - wall), 0)), names)
+        b.add(box(w, h, wall, (0, h / 2, (wall - d) / 2)), names)
+        b.add_mirrored(box(wall, h, d, ((w - wall) / 2, h / 2, 0)), names)
+        return wall
+    thin = 0.15 * wall if kind == "double" else wall
+    b.add(hollow_box(w, d, h, thin).rotate("x", 90).translate(0, h / 2, 0), names)
+    if kind == "double":
+        liner = hollow_box(w - 2 * (wall - thin), d - wall, h - 2 * (wall - thin), thin)
+        b.add(liner.rotate("x", 90).translate(0, h / 2, wall / 2), names)
+    return wall
+
+
+def appliance_feet(b: Builder, w: float, d: float) -> None:
+    """What an appliance stands on below y = 0: small feet, a plinth, or nothing."""
+    kind = b.choice("feet", "feet", "plinth", "none")
+    if kind == "feet":
+        r, y = b.uniform(0.015, 0.035), b.uniform(0.01, 0.06)
+        for sx in (-1, 1):
+            for sz in (-1, 1):
+                foot = cylinder(r, y, (sx * w * 0.42, -y / 2, sz * d * 0.4), top=r * b.uniform(0.7, 1), segments=12)
+                b.add(foot, "foot")
+    elif kind == "plinth":
+        y, back = b.uniform(0.02, 0.12), b.uniform(0, 0.08)
+        b.add(box(w * b.uniform(0.88, 1), y, d - back, (0, -y / 2, -back / 2)), "base")
 
 
 BODY = {
@@ -620,28 +773,132 @@ BODY = {
 }
 
 
-@family("refrigerator", names={**BODY, "shelf": ("inner shelf",)})
+FRIDGES = {  # width, height, depth
+    "cube": ((0.42, 0.6), (0.42, 0.65), (0.4, 0.6)),
+    "counter": ((0.45, 0.65), (0.75, 1.0), (0.45, 0.65)),
+    "medium": ((0.45, 0.8), (1.0, 1.5), (0.45, 0.7)),
+    "tall": ((0.5, 0.75), (1.5, 2.1), (0.5, 0.75)),
+    "wide": ((0.8, 1.1), (1.5, 1.95), (0.6, 0.85)),
+}
+# columns from the left, each with its compartments from the bottom (share of the height, what closes it): d a door,
+# f two doors (French), p a drawer; one column that ends in "f" spans the whole width
+FRIDGE_FRONTS = {
+    "one": ["1d"],
+    "freezer above": ["7d 3d", "6d 4d", "2d 1d"],
+    "freezer below": ["3d 7d", "4d 6d", "1d 1d"],
+    "drawers": ["3p 7d", "2p 2p 6d", "4p 3p 8d"],
+    "french": ["3p 7f", "2p 2p 6f", "4p 6f", "3f 5f", "1f"],
+    "side": ["1d|1d", "1d|1d", "3d 5d|1d", "1d|2d 5d"],
+}
+
+
+def _fridge_front(b: Builder, size: str) -> list[tuple[float, float, float, float, str]]:
+    """Compartments as x, y of their lower left corner, width, height (all shares of the body) and what closes each."""
+    kinds = {
+        "cube": ("one",),
+        "counter": ("one", "one", "freezer above"),
+        "wide": ("french", "side", "french", "drawers"),
+    }
+    style = b.choice(*kinds.get(size, ("one", "freezer above", "freezer above", "freezer below", "drawers", "french")))
+    columns = b.choice(*FRIDGE_FRONTS[style]).split("|")
+    cut = b.uniform(0.38, 0.5) if len(columns) == 2 else 1.0
+    cells = []
+    for column, (x, wide) in zip(columns, ((0.0, cut), (cut, 1 - cut)), strict=False):
+        rows, y = column.split(), 0.0
+        total = sum(int(row[:-1]) for row in rows)
+        for row in rows:
+            tall = int(row[:-1]) / total
+            cells.append((x, y, wide, tall, row[-1]))
+            y += tall
+    return cells
+
+
+def _fridge_inside(b: Builder, x: float, y: float, w: float, h: float, d: float, front: float) -> None:
+    """Shelves and crispers of a compartment; (x, y) the middle of its floor, front where its things end."""
+    t, z, low = b.uniform(0.004, 0.02), front - d / 2, 0.0
+    if h > 0.35 and b.chance(0.5):
+        low, count = h * b.uniform(0.12, 0.25), b.integers(1, 2)
+        for i in range(count):
+            at = (x + ((i + 0.5) / count - 0.5) * w, y + low / 2, z)
+            b.add(hollow_box(w / count * 0.94, low * 0.85, d * 0.95, 0.008, at), "drawer")
+    for level in np.linspace(low, h, b.integers(3, 6 + bool(low)) if h > 0.3 else 3)[0 if low else 1 : -1]:
+        b.add(box(w * 0.985, t, d, (x, y + level, z)), "shelf")
+        if b.chance(0.2):
+            b.add(box(w * 0.985, 3 * t, t, (x, y + level, front)), "shelf")
+
+
+def _fridge_bins(b: Builder, w: float, h: float, thick: float, deep: float, names: str) -> list[tuple[Mesh, str]]:
+    """The lining of a door and the trays on it, from the middle of the door's back."""
+    pieces = [
+        (hollow_box(w * 0.88, thick * 0.4, h * 0.92, 0.008).rotate("x", -90).translate(0, 0, -thick * 0.2), "door")
+    ]
+    for level in np.linspace(-0.42, 0.4, b.integers(2, 5))[: None if b.chance() else -1]:
+        tray = hollow_box(w * 0.8, min(b.uniform(0.05, 0.1), h * 0.15), deep, 0.006, (0, level * h, -deep / 2))
+        pieces.append((tray, names))
+    return pieces
+
+
+@family("refrigerator", names={**BODY, "shelf": ("inner shelf",), "base": ("plinth", "bottom base", "toe kick")})
 def refrigerator(b: Builder) -> None:
-    w, h, d = b.uniform(0.45, 0.8), b.uniform(1, 1.4), b.uniform(0.45, 0.6)
-    shell(b, w, h, d)
-    kind = b.choice("one", "two", "two", "side")
-    angle = b.uniform(30, 120) if b.chance(0.3) else 0
-    if kind == "side":
-        for s, hinge in ((-1, "left"), (1, "right")):
-            front_door(b, w / 2 - 0.005, h * 0.98, d / 2, h / 2, hinge, angle if b.chance(0.7) else 0, x=s * w / 4)
-    else:
-        split = b.uniform(0.25, 0.4) * h if kind == "two" else 0.0
-        hinge = b.choice("left", "right")
-        upper = b.chance()
-        if split:
+    """With one to four doors, mostly shut; shelves, trays and drawers are inside of most, open or not."""
+    size = b.choice("medium", "medium", "tall", "tall", *FRIDGES)
+    w, h, d = (b.uniform(low, high) for low, high in FRIDGES[size])
+    thick, inset = b.uniform(0.02, 0.12) * d / 0.5, b.chance(0.12)
+    wall = shell(b, w, h, d, wall=b.uniform(0.02, 0.08))
+    appliance_feet(b, w, d)
+    style, full = b.choice(*GRIPS, "bar", "bar", "none"), b.chance(0.75)
+    share = b.uniform(0.5, 0.9) if b.chance() else b.uniform(0.12, 0.45)
+    out, r, gap = b.uniform(0.03, 0.08), b.uniform(0.007, 0.018), b.uniform(0.002, 0.01)
+    bins = b.choice("door", "shelf", "none") if full else "none"
+    deep, opened = b.uniform(0.06, 0.14) * d / 0.5, b.chance(0.25)
+    drawer, swing = b.choice("drawer", "drawer, door"), b.choice("left", "left", "right")
+    back = b.uniform(0.02, 0.05) if bins == "none" else deep + 0.03
+    z, side = (d / 2 - thick, wall) if inset else (d / 2 + 0.002, 0.0)
+    wide, tall = w - 2 * side, h - 2 * side
+    for x0, y0, cw, ch, kind in _fridge_front(b, size):
+        x, y, fw, fh = (x0 + cw / 2 - 0.5) * wide, h / 2 + (y0 + ch / 2 - 0.5) * tall, cw * wide - gap, ch * tall - gap
+        if y0:
+            b.add(box(cw * (w - 2 * wall), wall * 0.7, d * 0.93, (x, y - ch * tall / 2, -d * 0.02)), "body")
+        if x0:
+            b.add(box(wall * 0.7, h - 2 * wall, d * 0.93, (x - cw * wide / 2, h / 2, -d * 0.02)), "body")
+        iw, ih, room = cw * wide - 2 * wall + side, ch * tall - 2 * wall, d - wall - back - thick * inset
+        floor, depth = y - ih / 2, room * b.uniform(0.8, 0.97)
+        if full and kind != "p":
+            _fridge_inside(b, x, floor, iw, ih, depth, d / 2 - back - thick * inset)
+        if kind == "p":
+            pull = b.uniform(0.2, 0.6) * d if opened and b.chance() else 0
+            parts = [(box(fw, fh, thick, (0, 0, thick / 2), bevel=min(0.008, thick * 0.2)), drawer)]
+            if style != "none":
+                grip = GRIPS[style](b, fw * max(share, 0.3), out, r).rotate("z", 90)
+                parts.append((grip.translate(0, fh * 0.38, thick), "handle, door handle"))
+            if full:
+                parts.append((hollow_box(iw * 0.94, ih * 0.7, depth, 0.008, (0, -ih * 0.1, -depth / 2)), drawer))
+            for mesh, names in parts:
+                b.add(mesh.translate(x, y, z + pull), names)
+            continue
+        for s in (-1, 1) if kind == "f" else (0,):
+            lw = fw / 2 - gap / 2 if s else fw
+            hinge = "left" if s < 0 or (not s and x0 == 0 and (cw < 1 or swing == "left")) else "right"
+            angle = b.uniform(15, 120) if opened and b.chance(0.7) else 0
+            bar = GRIPS[style](b, fh * share, out, r) if style != "none" else None
+            trays = _fridge_bins(b, lw, fh - 2 * wall, thick, deep, bins) if bins != "none" else ()
             front_door(
-                b, w, split * 0.97, d / 2, h - split / 2 if upper else split / 2, hinge, angle * b.integers(0, 1)
+                b,
+                lw,
+                fh,
+                z,
+                y,
+                hinge,
+                angle,
+                handle=bar is not None,
+                x=x + s * fw / 4,
+                thick=thick,
+                grip=bar,
+                inside=trays,
             )
-        rest = h - split
-        front_door(b, w, rest * 0.98, d / 2, rest / 2 if upper else split + rest / 2, hinge, angle)
-    if angle:
-        for y in np.linspace(0, h, b.integers(4, 6))[1:-1]:
-            b.add(box(w * 0.93, 0.015, d * 0.85, (0, y, 0)), "shelf")
+    if size in ("tall", "wide") and b.chance(0.2):
+        at = (-wide * 0.25, h * b.uniform(0.55, 0.7), z + thick)
+        b.add(box(wide * 0.18, h * 0.14, 0.012, at), "control panel, panel")
 
 
 @family(
@@ -656,15 +913,20 @@ def refrigerator(b: Builder) -> None:
 def oven(b: Builder) -> None:
     w, h, d = b.uniform(0.6, 0.8), b.uniform(0.6, 0.95), b.uniform(0.55, 0.65)
     shell(b, w, h, d)
-    panel = b.uniform(0.1, 0.16)
+    appliance_feet(b, w, d)
+    panel, thick = b.uniform(0.1, 0.16), b.uniform(0.03, 0.08)
     b.add(box(w, panel, 0.03, (0, h - panel / 2, d / 2)), "control panel, panel")
     for x in np.linspace(-w * 0.4, w * 0.4, b.integers(3, 6)):
         b.add(cylinder(0.032, 0.05, (x, h - panel / 2, d / 2 + 0.03), axis="z"), "knob")
     angle = b.uniform(15, 90) if b.chance(0.3) else 0
-    front_door(b, w * 0.97, (h - panel) * 0.8, d / 2, (h - panel) * 0.55, "bottom", angle)
+    dw, dh = w * 0.97, (h - panel) * 0.8
+    pane = [(box(dw * b.uniform(0.5, 0.8), dh * b.uniform(0.35, 0.6), thick * 1.1, (0, 0, thick / 2)), "window, door")]
+    front_door(b, dw, dh, d / 2, (h - panel) * 0.55, "bottom", angle, thick=thick, inside=pane[: b.integers(0, 1)])
     b.add(box(w * 0.97, (h - panel) * 0.13, 0.03, (0, (h - panel) * 0.07, d / 2)), "drawer")
-    if angle:
-        b.add(box(w * 0.9, 0.012, d * 0.8, (0, h * 0.45, 0)), "rack")
+    if angle or b.chance(0.6):
+        b.add(box(w * 0.9, (h - panel) * 0.02, d * 0.85, (0, (h - panel) * 0.14, 0)), "body")
+        for level in np.linspace(0.3, 0.75, b.integers(1, 3)):
+            b.add(box(w * 0.9, 0.012, d * 0.8, (0, (h - panel) * level, 0)), "rack")
     if b.chance(0.8):
         for sx in (-1, 1):
             for sz in (-1, 1):
@@ -684,7 +946,8 @@ def oven(b: Builder) -> None:
 )
 def microwave(b: Builder) -> None:
     w, h, d = 1.0, b.uniform(0.5, 0.65), b.uniform(0.5, 0.7)
-    shell(b, w, h, d)
+    wall = shell(b, w, h, d)
+    appliance_feet(b, w, d)
     side = b.uniform(0.2, 0.28)
     x = w / 2 - side / 2
     b.add(box(side, h, 0.03, (x, h / 2, d / 2)), "control panel, panel")
@@ -695,22 +958,30 @@ def microwave(b: Builder) -> None:
         for y in (0.3, 0.55):
             b.add(cylinder(side * 0.25, 0.06, (x, h * y, d / 2 + 0.03), axis="z"), "knob, dial")
     angle = b.uniform(20, 100) if b.chance(0.35) else 0
-    front_door(b, w - side, h, d / 2, h / 2, "left", angle, handle=b.chance(0.7), x=-side / 2)
-    if angle:
-        b.add(cylinder(0.22, 0.02, (-side / 2, 0.06, 0)), "plate")
+    dw, handle, thick = w - side, b.chance(0.7), b.uniform(0.03, 0.08)
+    pane = [(box(dw * 0.7, h * b.uniform(0.5, 0.75), thick * 1.1, (0, 0, thick / 2)), "window, door")]
+    front_door(
+        b, dw, h, d / 2, h / 2, "left", angle, handle=handle, x=-side / 2, thick=thick, inside=pane[: b.integers(0, 1)]
+    )
+    if angle or b.chance(0.7):
+        b.add(box(wall, h - 2 * wall, d - wall, (w / 2 - side, h / 2, 0)), "body")
+        b.add(cylinder(min(0.3, d * 0.42, dw * 0.42), 0.02, (-side / 2, wall + 0.03, 0)), "plate")
 
 
 @family("washing machine", names={**BODY, "button": ("knob", "control button"), "drum": ("tub", "inner drum")})
 def washing_machine(b: Builder) -> None:
     w, h, d = b.uniform(0.6, 0.7), b.uniform(0.8, 0.95), b.uniform(0.5, 0.65)
     b.add(box(w, h, d, (0, h / 2, 0), bevel=0.015), "body")
+    appliance_feet(b, w, d)
     if b.chance(0.75):
         r, y = w * b.uniform(0.3, 0.38), h * 0.42
         angle = b.uniform(30, 110) if b.chance(0.35) else 0
         ring = torus(r, 0.035, axis="z") + ellipsoid(r, r, 0.07)
         b.add(ring.translate(r).rotate("y", -angle).translate(-r, y, d / 2 + 0.03), "door")
-        if angle:
-            b.add(hollow([(r * 0.8, 0), (r * 0.85, 0.2)], 0.01).rotate("x", 90).translate(0, y, d / 2 - 0.18), "drum")
+        if angle or b.chance(0.6):
+            deep = b.uniform(0.2, d * 0.8)
+            drum = hollow([(r * 0.8, 0), (r * 0.85, deep)], 0.01).rotate("x", 90).translate(0, y, d / 2 - deep * 0.9)
+            b.add(drum, "drum")
     else:
         b.add(
             box(w * 0.8, 0.03, d * 0.7, (0, 0, d * 0.35))
@@ -730,12 +1001,13 @@ def washing_machine(b: Builder) -> None:
 def dishwasher(b: Builder) -> None:
     w, h, d = 0.6, b.uniform(0.75, 0.9), 0.6
     shell(b, w, h, d)
+    appliance_feet(b, w, d)
     angle = b.uniform(20, 90) if b.chance() else 0
-    front_door(b, w, h * 0.8, d / 2, h * 0.48, "bottom", angle)
+    front_door(b, w, h * 0.8, d / 2, h * 0.48, "bottom", angle, thick=b.uniform(0.03, 0.08))
     b.add(box(w, h * 0.11, 0.03, (0, h * 0.945, d / 2)), "control panel, panel")
     for x in np.linspace(0, w * 0.4, 4):
         b.add(box(0.03, 0.02, 0.02, (x, h * 0.945, d / 2 + 0.02)), "button")
-    if angle:
+    if angle or b.chance(0.7):
         for y in (h * 0.3, h * 0.6):
             for x in np.linspace(-w * 0.4, w * 0.4, 9):
                 b.add(rod((x, y, -d * 0.4), (x, y, d * 0.45), 0.006, segments=5), "rack")
@@ -979,7 +1251,23 @@ def _paddle(b: Builder, w: float, h: float) -> None:
     b.add(mesh.rotate("x", tilt), "switch")
 
 
+def _tiny(b: Builder, w: float, h: float) -> None:
+    # two small keys far apart from the edges of the face
+    size, apart, proud = min(w, h) * b.uniform(0.15, 0.3), b.uniform(1.05, 1.8), b.uniform(0.02, 0.15)
+    round_, upright = b.chance(), h > w if b.chance(0.8) else b.chance()
+    for s in (-1, 1):
+        x, y = (0.0, s * size * apart / 2) if upright else (s * size * apart / 2, 0.0)
+        mesh = cylinder(size / 2, proud * 2, axis="z") if round_ else box(size, size, proud * 2, bevel=proud * 0.2)
+        b.add(mesh.translate(x, y, 0), "switch")
+
+
+def _face(b: Builder, w: float, h: float) -> None:
+    _full_rockers(b, w, h, b.uniform(0.05, 0.3), b.integers(1, 3), "switch", "body")
+
+
 ROCKER_SWITCHES = {
+    "tiny": _tiny,
+    "face": _face,
     "rocker": _one_rocker,
     "two": _two_rockers,
     "stick": _stick,
@@ -1006,7 +1294,9 @@ def rocker_switch(b: Builder) -> None:
         )
     shell = box(w, h, deep, (0, 0, -deep / 2 - face * 0.9), bevel=b.uniform(0, 0.05))
     piece.add(shell if b.chance(0.8) else cylinder(w / 2, deep, (0, 0, -deep / 2), axis="z"), "body")
-    ROCKER_SWITCHES[b.choice(*ROCKER_SWITCHES)](piece, w, h)
+    ROCKER_SWITCHES[b.choice("face", *ROCKER_SWITCHES)](piece, w, h)
+    if deep < 0.45 and b.chance(0.6):
+        _rear(piece, w, h, -deep - face * 0.9, "body")
     for _ in range(b.integers(0, 3) if deep < 0.7 else 0):
         x, y = b.uniform(-0.35, 0.35) * w, b.uniform(-0.35, 0.35) * h
         piece.add(box(0.06, 0.02, 0.25, (x, y, -deep - 0.12)), "terminal, pin")

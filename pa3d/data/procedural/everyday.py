@@ -748,26 +748,143 @@ def rocking_horse(b: Builder) -> None:
     b.add(tube(bezier((0, 0.48, -0.2), (0, 0.5, -0.35), (0, 0.25, -0.35)), [0.025] * 13 + [0.008]), "tail")
 
 
+# for each kind of plush animal: ears, their size against the head, muzzle, tail
+PLUSH = {
+    "bear": ("round", (0.3, 0.5), "ball", "ball"),
+    "mouse": ("round", (0.5, 0.85), "cone", "long"),
+    "rabbit": ("long", (0.8, 1.7), "ball", "ball"),
+    "dog": ("hanging", (0.6, 1.0), "box", "short"),
+    "cat": ("pointed", (0.45, 0.7), "small", "long"),
+    "pig": ("pointed", (0.3, 0.5), "disc", "short"),
+}
+
+
+def plush_ears(b: Builder, kind: str, size: float, head: tuple[float, float, float], y: float) -> None:
+    """A pair of ears on a head with these half axes about (0, y, 0), at an angle from the top of the head."""
+    rx, ry, rz = head
+    long, thick = rx * size, rx * b.uniform(0.1, 0.35)
+    angle, tilt, turn, back = b.uniform(28, 68), b.uniform(-25, 25), b.uniform(-35, 35), b.uniform(-0.25, 0.15) * rz
+    if kind == "round":
+        wide = b.uniform(0.85, 1.15)
+        ear = ellipsoid(long * wide, long, long * (b.uniform(0.15, 0.4) if b.chance(0.6) else b.uniform(0.5, 1)))
+    elif kind == "long":
+        angle, tilt = b.uniform(12, 40), b.uniform(-20, 100) if b.chance(0.35) else b.uniform(-15, 25)
+        ear = ellipsoid(rx * b.uniform(0.18, 0.34), long / 2, thick, (0, long * 0.42, 0))
+    elif kind == "hanging":
+        angle, tilt = b.uniform(45, 75), b.uniform(115, 170)
+        ear = ellipsoid(rx * b.uniform(0.25, 0.42), long / 2, thick, (0, long * 0.38, 0))
+    else:
+        tilt = b.uniform(-5, 50)
+        ear = lathe(
+            [(long * 0.5, -long * 0.3), (long * 0.42, long * 0.1), (long * 0.12, long * 0.62), (0, long * 0.66)], 14
+        )
+        ear = ear.scale(1, 1, b.uniform(0.3, 0.7))
+    a = np.radians(angle)
+    reach = b.uniform(0.9, 1.02) + (size * b.uniform(0.1, 0.5) if kind == "round" else 0)
+    x, up = rx * reach * np.sin(a), ry * reach * np.cos(a)
+    lean = -tilt if kind != "round" else -angle
+    b.add_mirrored(
+        ear.rotate("y", turn if kind != "hanging" else 0).rotate("z", lean).translate(x, y + up, back), "ear"
+    )
+
+
+def plush_face(b: Builder, kind: str, head: tuple[float, float, float], y: float) -> None:
+    """Muzzle, nose and eyes, all or some of them."""
+    rx, ry, rz = head
+    low, wide = y - ry * b.uniform(0.15, 0.4), rx * b.uniform(0.32, 0.55)
+    tall, deep = wide * b.uniform(0.65, 1), rz * b.uniform(0.25, 0.55)
+    front = rz * 0.85
+    if kind == "disc":
+        b.add(cylinder(wide * 0.7, deep, (0, low, front), axis="z"), "muzzle, head")
+    elif kind == "cone":
+        b.add(cylinder(wide, deep * 2, (0, low, front + deep * 0.4), top=wide * 0.25, axis="z"), "muzzle, head")
+    elif kind == "small":
+        b.add(ellipsoid(wide * 0.7, tall * 0.6, deep * 0.6, (0, low, front)), "muzzle, head")
+    else:
+        long = deep * (1.5 if kind == "box" else 1)
+        b.add(ellipsoid(wide, tall, long, (0, low, front)), "muzzle, head")
+        deep = long
+    if b.chance(0.6):
+        size = rx * b.uniform(0.07, 0.16)
+        b.add(ellipsoid(size * 1.3, size, size, (0, low + tall * 0.5, front + deep * 0.85)), "nose, head")
+    if b.chance(0.5):
+        size, apart = rx * b.uniform(0.07, 0.14), rx * b.uniform(0.28, 0.45)
+        b.add_mirrored(sphere(size, (apart, y + ry * 0.15, rz * 0.88)), "eye, head")
+
+
+def plush_limb(a: np.ndarray, end: np.ndarray, r: float, tip: float, flat: float) -> Mesh:
+    """A stuffed arm or leg: a capsule from a to end, thicker or thinner at its end."""
+    t = np.linspace(0, 1, 9)
+    radius = r + (tip - r) * t
+    first, last = -r * np.cos(np.radians([75, 45, 15])), tip * np.sin(np.radians([15, 45, 75, 88]))
+    long = float(np.linalg.norm(end - a))
+    along_ = np.concatenate([first, t * long, long + last])
+    ring = np.concatenate([r * np.sin(np.radians([15, 45, 75])), radius, tip * np.cos(np.radians([15, 45, 75, 88]))])
+    path = a + along_[:, None] * (end - a) / long
+    return sweep(path, ellipse(1, flat, 14), sizes=ring)
+
+
+def plush_limbs(b: Builder, torso: tuple[float, float, float], shoulder: float, hip: float, sits: bool) -> None:
+    """Arms to the sides, forward or down; legs that sit forward or stand."""
+    tx, ty, tz = torso
+    r, long = tx * b.uniform(0.26, 0.42), ty * b.uniform(0.8, 1.5)
+    tip, flat = r * b.uniform(0.75, 1.35), b.uniform(0.75, 1.1)
+    out, ahead = b.uniform(-55, 35) if b.chance(0.7) else b.uniform(-80, -50), b.uniform(-10, 75)
+    a = np.radians(out)
+    sideways = np.array([np.cos(a), np.sin(a), 0])
+    direction = sideways * np.cos(np.radians(ahead)) + np.array([0, -0.2, 1.0]) * np.sin(np.radians(ahead))
+    start = np.array([tx * b.uniform(0.6, 0.85), shoulder, 0])
+    b.add_mirrored(plush_limb(start, start + direction * long, r, tip, flat), "arm")
+    r, long = tx * b.uniform(0.32, 0.5), ty * b.uniform(0.6, 1.3)
+    tip = r * b.uniform(0.8, 1.3)
+    spread = np.radians(b.uniform(5, 45))
+    if sits:
+        direction = np.array([np.sin(spread), b.uniform(-0.25, 0.1), np.cos(spread)])
+        start = np.array([tx * 0.55, hip, tz * 0.3])
+    else:
+        direction = np.array([np.sin(spread * 0.4), -1, b.uniform(-0.1, 0.25)])
+        start = np.array([tx * b.uniform(0.4, 0.6), hip, 0])
+    end = start + direction * long
+    b.add_mirrored(plush_limb(start, end, r, tip, b.uniform(0.85, 1.1)), "leg")
+    if b.chance(0.5):  # a foot, turned up when it sits
+        up = np.array([0, 1.0, 0]) if sits else np.array([0, -0.15, 1.0])
+        foot = (
+            ellipsoid(tip * 1.05, tip * b.uniform(1.2, 1.7), tip * 0.7)
+            if sits
+            else ellipsoid(tip * 1.05, tip * 0.8, tip * 1.6)
+        )
+        b.add_mirrored(foot.translate(*(end + up * tip * 0.35)), "foot, leg" if b.chance(0.3) else "leg")
+
+
 @family("teddy bear toy", names={"muzzle": ("snout", "nose")})
 def teddy_bear(b: Builder) -> None:
-    b.add(ellipsoid(b.uniform(0.1, 0.13), b.uniform(0.13, 0.16), 0.1, (0, 0.16, 0)), "torso, body, belly")
-    r, y = b.uniform(0.08, 0.11), 0.37
-    b.add(ellipsoid(r * 1.08, r, r, (0, y, 0)), "head")
-    b.add(ellipsoid(r * 0.4, r * 0.32, r * 0.35, (0, y - r * 0.25, r * 0.9)), "muzzle, head")
-    for s in (-1, 1):
-        b.add(ellipsoid(r * 0.35, r * 0.35, r * 0.16, (s * r * 0.8, y + r * 0.8, 0)), "ear")
-        arm, leg = b.uniform(-50, 40), b.uniform(0, 80)
-        b.add(
-            ellipsoid(0.035, 0.085, 0.035, (0, -0.06, 0)).rotate("z", s * (40 + arm)).translate(s * 0.1, 0.25, 0.01),
-            "arm",
-        )
-        b.add(
-            ellipsoid(0.042, 0.09, 0.045, (0, -0.07, 0))
-            .rotate("x", -leg)
-            .rotate("y", s * 12)
-            .translate(s * 0.07, 0.07, 0.02),
-            "leg",
-        )
+    """Plush animals that sit or stand: bears mostly, also mice, rabbits, dogs, cats and pigs."""
+    kind = b.choice(*PLUSH, *["bear"] * 7)
+    ears, sizes, muzzle, tail = PLUSH[kind]
+    tx, ty = b.uniform(0.1, 0.16), b.uniform(0.13, 0.19)
+    tz, egg = tx * b.uniform(0.75, 1.1), b.uniform(0.0, 0.35)
+    torso = ellipsoid(tx, ty, tz, segments=24)
+    b.add(torso.deform(lambda v: v * (1 - egg * v[:, 1:2] / ty * np.array([1, 0, 1]))), "torso, body, belly")
+    rx = b.uniform(0.09, 0.17)
+    ry, rz = rx * b.uniform(0.78, 1.02), rx * b.uniform(0.78, 1.05)
+    y = ty * b.uniform(0.78, 0.98) + ry * b.uniform(0.72, 0.98)
+    b.add(ellipsoid(rx, ry, rz, (0, y, 0), segments=24), "head")
+    plush_ears(b, ears, b.uniform(*sizes), (rx, ry, rz), y)
+    if b.chance(0.85):
+        plush_face(b, muzzle, (rx, ry, rz), y)
+    plush_limbs(b, (tx, ty, tz), ty * b.uniform(0.35, 0.7), -ty * b.uniform(0.5, 0.8), b.chance(0.6))
+    if b.chance(0.5):
+        back, low = -tz * 0.95, -ty * 0.5
+        if tail == "ball":
+            b.add(sphere(tx * b.uniform(0.2, 0.35), (0, low, back)), "tail")
+        else:
+            long = tx * (b.uniform(0.5, 0.8) if tail == "short" else b.uniform(1.2, 2.2))
+            path = bezier(
+                (0, low, back * 0.8),
+                (0, low, back - long * 0.6),
+                (0, low + long * b.uniform(0, 0.8), back - long * 0.8),
+            )
+            b.add(tube(path, tx * b.uniform(0.1, 0.18)), "tail")
 
 
 @family("drum kit", names={"cymbal": ("metal plate",), "drum": ("drum shell",)})

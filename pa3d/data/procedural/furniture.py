@@ -633,26 +633,139 @@ def bench(b: Builder) -> None:
 TABLE_WORDS = {
     "leg": ("leg or support", "support leg", "table leg", "base"),
     "base": ("table base", "support", "leg or support"),
+    "stretcher": ("leg stretcher", "bar stretcher", "crossbar"),
+    "wheel": ("caster wheel", "castor"),
+}
+
+ENDS, LONG = ((-1, -1, -1, 1), (1, -1, 1, 1)), ((-1, -1, 1, -1), (-1, 1, 1, 1))
+TABLE_STRETCHERS = {  # from x, z to x, z; the legs stand at -1 and 1
+    "h": (*ENDS, (-1, 0, 1, 0)),
+    "turned h": (*LONG, (0, -1, 0, 1)),
+    "double h": (*ENDS, (-1, -0.35, 1, -0.35), (-1, 0.35, 1, 0.35)),
+    "x": ((-1, -1, 1, 1), (-1, 1, 1, -1)),
+    "box": (*ENDS, *LONG),
+    "u": (*ENDS, (-1, -1, 1, -1)),
+    "ends": ENDS,
+    "long": LONG,
 }
 
 
+def _table_stretchers(b: Builder, x: float, z: float, room: float, r: float, splay: float, top: float) -> None:
+    """Bars between legs at (+-x, +-z) under the top, on one or two levels below room."""
+    style = b.choice(*TABLE_STRETCHERS)
+    thick = r * (b.uniform(1.6, 2) if b.chance() else b.uniform(0.5, 1.3))
+    tall, round_ = thick * b.uniform(0.5, 2), b.chance(0.35)
+    low = max(tall / 2, room * (b.uniform(0.05, 0.6) if b.chance(0.8) else 0))
+    for y in (low, low + (room - low) * b.uniform(0.25, 0.7)) if b.chance(0.2) else (low,):
+        out = splay * (1 - y / top)
+        for x0, z0, x1, z1 in TABLE_STRETCHERS[style]:
+            start, end = (x0 * (x + out), y, z0 * (z + out)), (x1 * (x + out), y, z1 * (z + out))
+            b.add(rod(start, end, thick / 2) if round_ else bar(start, end, thick, tall), "stretcher")
+
+
+def _table_shelves(b: Builder, w: float, d: float, room: float) -> None:
+    """One or two boards below a table's top, under y = room."""
+    count, style = 1 if b.chance(0.7) else 2, b.choice("board", "board", "board", "slats", "rim")
+    t, low = min(b.uniform(0.006, 0.045), room * 0.2), b.uniform(0.05, 0.5)
+    slats, rim = b.integers(4, 9), t + min(b.uniform(0.01, 0.06), room * 0.1)
+    names = "shelf, lower shelf" if count == 1 else "shelf"
+    for share in np.linspace(low, low + b.uniform(0.2, 0.42), count):
+        y = room * share + t / 2
+        if style == "slats":
+            for i in range(slats):
+                b.add(box(w, t, d / slats * 0.75, (0, y, ((i + 0.5) / slats - 0.5) * d)), names)
+            continue
+        b.add(box(w, t, d, (0, y, 0)), names)
+        if style == "rim":
+            b.add_mirrored(box(t, rim, d, (w / 2, y, 0)), names)
+            b.add_mirrored(box(w, rim, t, (0, y, d / 2)), names, "z")
+
+
+def caster(b: Builder, at: tuple[float, float, float], r: float, names: tuple[str, str]) -> None:
+    """A wheel of radius r in a fork, whose top is at a point; names of the wheel and of the fork."""
+    turn, wide = b.uniform(0, 360), r * 0.7
+    fork = box(1.2 * r, 0.12 * r, 1.2 * r, (0, -0.06 * r, 0)) + box(wide + 0.3 * r, 0.15 * r, 0.8 * r, (0, -0.2 * r, 0))
+    for s in (-1, 1):
+        fork += box(0.12 * r, 1.3 * r, 0.6 * r, (s * (wide / 2 + 0.1 * r), -0.75 * r, 0.1 * r))
+    wheel = cylinder(r, wide, (0, -1.3 * r, 0.2 * r), axis="x", segments=16)
+    b.add(wheel.rotate("y", turn).translate(*at), names[0])
+    b.add(fork.rotate("y", turn).translate(*at), names[1])
+
+
+def casters(b: Builder, x: float, z: float, r: float, y: float = 0, middle: float = 0) -> None:
+    """Four of them whose tops are at height y and (middle +- x, +- z)."""
+    names = ("wheel", "wheel") if b.chance() else ("wheel, caster", "caster, wheel")
+    for sx in (-1, 1):
+        for sz in (-1, 1):
+            caster(b, (middle + sx * x, y, sz * z), r, names)
+
+
+def _aprons(b: Builder, x: float, z: float, top: float, drop: float, names: str, sides: str) -> None:
+    """Boards on edge under the top, around +-x and +-z: all round, on the ends, or all but the front."""
+    t, share = b.uniform(0.006, 0.03), b.uniform(0.85, 1)
+    b.add_mirrored(box(t, drop, 2 * z * share, (x, top - drop / 2, 0)), names)
+    if sides != "ends":
+        board = box(2 * x * share, drop, t, (0, top - drop / 2, -z))
+        b.add(board, names)
+        if sides == "all":
+            b.add(board.mirror("z"), names)
+
+
+def _table_drawers(b: Builder, w: float, d: float, top: float, drop: float, names: str) -> None:
+    """Drawers side by side over all of a width w under the top, in a frame of runners."""
+    columns, wall = min(b.integers(1, 3), max(1, int(w / 0.2))), min(b.uniform(0.006, 0.02), drop * 0.1)
+    if b.chance(0.75):
+        frame = b.choice(names, "frame")
+        for x in np.linspace(-(w - wall) / 2, (w - wall) / 2, columns + 1):
+            b.add(box(wall, drop, d * 0.97, (x, top - drop / 2, 0)), frame)
+        if b.chance():
+            b.add(box(w, wall, d * 0.97, (0, top - drop - wall / 2, 0)), frame)
+        else:
+            b.add_mirrored(box(w, wall, 2 * wall, (0, top - drop - wall / 2, d * 0.47)), frame, "z")
+        if b.chance(0.7):
+            b.add(box(w, drop, wall, (0, top - drop / 2, -d / 2)), frame)
+    rows = 2 if drop > 0.2 and b.chance(0.4) else 1
+    opened = 0.4 if b.chance(0.3) else 0.0
+    drawers(b, w, drop, d * 0.95, (0, top - 0.002, d / 2), columns, rows, opened, boxes=0.9)
+
+
+def _underframe(
+    b: Builder, w: float, d: float, top: float, r: float, splay: float = 0, slabs: bool = False, lot: float = 1
+) -> None:
+    """What joins the legs of a table, w x d over their outer sides: drawers, aprons, shelves, stretchers, castors.
+
+    slabs: boards stand at both ends in place of four legs; lot: scales how often each is there.
+    """
+    if b.chance(0.3):
+        return
+    x, z, names = w / 2 - 1.2 * r, d / 2 - 1.2 * r, b.choice("apron, table frame", "panel, apron", "panel")
+    between, deep = max(2 * x - 2 * r, 0.3 * w), d if slabs else max(d - r, 0.5 * d)
+    drop = 0.0
+    if b.chance(0.3 * lot):
+        drop = min(b.uniform(0.05, 0.28), top * 0.6)
+        _table_drawers(b, between, deep * b.uniform(0.85, 1), top, drop, names)
+        if b.chance() and not slabs:
+            _aprons(b, x, z, top, drop, names, b.choice("ends", "three"))
+    elif b.chance(0.5 * lot):
+        drop = min(b.uniform(0.03, 0.15), top * 0.6) if b.chance(0.75) else top * b.uniform(0.3, 0.9)
+        _aprons(b, between / 2 if slabs else x, z, top, drop, names, b.choice("all", "all", "three", "ends"))
+    room = max(top - drop, top * 0.2)
+    if b.chance(0.35 * lot):
+        inside = b.uniform(0.85, 1)
+        _table_shelves(b, between if slabs else 2 * x * inside, 2 * z * inside, room)
+    elif b.chance(0.4 * lot):
+        _table_stretchers(b, x, z, room, r, splay, top)
+    if b.chance(0.16 * lot):
+        casters(b, x + splay, z + splay, min(b.uniform(0.015, 0.055), top * 0.3))
+
+
 def _table_legs(b: Builder, w: float, d: float, lw: float, ld: float, top: float, t: float, r: float) -> None:
-    legs(b, lw, ld, top, "leg", b.uniform(0, 0.08) if b.chance(0.3) else 0, r)
-    if b.chance():
-        apron = b.uniform(0.04, 0.12)
-        for s in (-1, 1):
-            b.add(
-                box(lw - 3 * r, apron, 0.015, (0, top - apron / 2, s * (ld / 2 - r))),
-                "apron, table frame",
-            )
-            b.add(
-                box(0.015, apron, ld - 3 * r, (s * (lw / 2 - r), top - apron / 2, 0)),
-                "apron, table frame",
-            )
-    if b.chance(0.25):
-        b.add(box(lw, t * 0.7, ld, (0, top * b.uniform(0.2, 0.4), 0)), "shelf, lower shelf")
-    elif b.chance(0.2):
-        stretchers(b, lw - 2 * r, ld - 2 * r, top * 0.2, r * 0.6, "stretcher, leg")
+    splay = min(b.uniform(0, 0.1), top * 0.25) if b.chance(0.25) else 0
+    style = None
+    if b.chance(0.3):  # square legs flush with the edges
+        lw, ld, style, splay = lw + 0.4 * r, ld + 0.4 * r, "square", 0
+    legs(b, lw, ld, top, "leg", splay, r, style)
+    _underframe(b, lw, ld, top, r, splay, lot=1.25)
 
 
 def _table_pedestal(b: Builder, w: float, d: float, lw: float, ld: float, top: float, t: float, r: float) -> None:
@@ -674,8 +787,45 @@ def _table_pedestal(b: Builder, w: float, d: float, lw: float, ld: float, top: f
 
 
 def _table_panels(b: Builder, w: float, d: float, lw: float, ld: float, top: float, t: float, r: float) -> None:
+    r = min(r, 0.03)
     for s in (-1, 1):
-        b.add(box(b.uniform(0.02, 0.06), top, ld, (s * lw * 0.47, top / 2, 0)), "leg")
+        b.add(box(2 * r, top, ld, (s * (lw / 2 - r), top / 2, 0)), "leg")
+    _underframe(b, lw, ld, top, r, slabs=True, lot=1.25)
+
+
+def _table_frame(b: Builder, w: float, d: float, lw: float, ld: float, top: float, t: float, r: float) -> None:
+    # a flat loop of bars at each end, at the front and back, or of both kinds
+    r = min(r, top * 0.2)
+    x, z, kind = lw / 2 - r, ld / 2 - r, b.choice("ends", "ends", "long", "both")
+    loops = [[(s * x, z), (s * x, -z)] for s in (-1, 1)] if kind != "long" else []
+    loops += [[(x, s * z), (-x, s * z)] for s in (-1, 1)] if kind != "ends" else []
+    for (x0, z0), (x1, z1) in loops:
+        for y in (r, top - r):
+            b.add(bar((x0, y, z0), (x1, y, z1), 2 * r, 2 * r), "leg")
+        for px, pz in ((x0, z0), (x1, z1)):
+            b.add(box(2 * r, top, 2 * r, (px, top / 2, pz)), "leg")
+    _underframe(b, lw, ld, top, r)
+
+
+def _table_chest(b: Builder, w: float, d: float, lw: float, ld: float, top: float, t: float, r: float) -> None:
+    # a case under the top: open, with drawers, or both
+    y = min(b.uniform(0, 0.15), top * 0.3)
+    inside, wall = top - y, min(b.uniform(0.008, 0.03), top * 0.1)
+    names = b.choice("panel", "panel, apron", "body, table frame")
+    b.add_mirrored(box(wall, inside, ld, ((lw - wall) / 2, y + inside / 2, 0)), names)
+    b.add(box(lw, wall, ld, (0, y + wall / 2, 0)), names)
+    if b.chance(0.7):
+        b.add(box(lw, inside, wall, (0, y + inside / 2, -(ld - wall) / 2)), names)
+    if y > 0.02:
+        casters(b, lw * 0.45, ld * 0.43, y / 2.3, y) if b.chance(0.4) else legs(
+            b, lw, ld, y, "leg", r=min(r, y * 0.4), style=b.choice("round", "square", "taper")
+        )
+    drop = inside * b.uniform(0.3, 1) - wall if b.chance(0.7) else 0.0
+    if drop:
+        rows = b.integers(1, 2) if drop > 0.12 else 1
+        drawers(b, lw - 2 * wall, drop, ld * 0.9, (0, top - wall / 2, ld / 2), b.integers(1, 3), rows, boxes=0.9)
+    elif b.chance(0.7):
+        b.add(box(lw - 2 * wall, wall, ld * 0.96, (0, y + inside * b.uniform(0.3, 0.7), 0)), "shelf")
 
 
 def _table_trestle(b: Builder, w: float, d: float, lw: float, ld: float, top: float, t: float, r: float) -> None:
@@ -691,6 +841,8 @@ def _table_hairpin(b: Builder, w: float, d: float, lw: float, ld: float, top: fl
         for sz in (-1, 1):
             x, z = sx * lw * 0.42, sz * ld * 0.42
             b.add(tube([(x - 0.06, top, z), (x, 0, z), (x + 0.06, top, z)], 0.009), "leg")
+    if b.chance(0.3):
+        _table_shelves(b, lw * 0.84, ld * 0.84, top)
 
 
 def _table_cross(b: Builder, w: float, d: float, lw: float, ld: float, top: float, t: float, r: float) -> None:
@@ -711,6 +863,8 @@ TABLE_BASES = {
     "legs": _table_legs,
     "pedestal": _table_pedestal,
     "panels": _table_panels,
+    "frame": _table_frame,
+    "chest": _table_chest,
     "trestle": _table_trestle,
     "hairpin": _table_hairpin,
     "cross": _table_cross,
@@ -718,32 +872,51 @@ TABLE_BASES = {
 }
 
 
-@family("table", names=TABLE_WORDS)
-def table(b: Builder) -> None:
-    w, d, h, t = b.uniform(0.6, 1.8), b.uniform(0.5, 1.0), b.uniform(0.3, 0.9), b.uniform(0.015, 0.08)
-    top = h - t
-    shape = b.choice("rect", "rect", "rect", "round", "oval", "soft", "octagon")
-    r = b.uniform(0.015, 0.05)
-    if shape in ("round", "octagon"):
-        w = d
+TABLE_SIZES = {  # width, depth, height, thickness of the top
+    "any": ((0.6, 1.8), (0.5, 1.0), (0.3, 0.9), (0.015, 0.08)),
+    "dining": ((0.9, 2.4), (0.6, 1.1), (0.65, 0.8), (0.01, 0.07)),
+    "coffee": ((0.6, 1.5), (0.4, 1.0), (0.22, 0.5), (0.01, 0.1)),
+    "low": ((0.7, 1.6), (0.5, 1.2), (0.13, 0.3), (0.015, 0.12)),
+    "side": ((0.3, 0.6), (0.3, 0.6), (0.35, 0.8), (0.008, 0.06)),
+    "console": ((0.8, 1.7), (0.22, 0.45), (0.65, 0.95), (0.015, 0.07)),
+    "tall": ((0.5, 1.3), (0.4, 0.8), (0.9, 1.3), (0.015, 0.08)),
+}
+
+
+def _tabletop(b: Builder, w: float, d: float, y: float, t: float, shape: str) -> None:
+    """A top whose underside is at y."""
     if shape in ("round", "oval", "octagon"):
         sides = 8 if shape == "octagon" else 36
-        b.add(cylinder(0.5, t, (0, top + t / 2, 0), segments=sides).scale(w, 1, d), "tabletop")
-        lw, ld = w * 0.68, d * 0.68
+        b.add(cylinder(0.5, t, (0, y + t / 2, 0), segments=sides).scale(w, 1, d), "tabletop")
+    elif shape == "planks":
+        count, gap = b.integers(2, 8), b.uniform(0.85, 0.995)
+        for i in range(count):
+            b.add(box(w, t, d / count * gap, (0, y + t / 2, ((i + 0.5) / count - 0.5) * d)), "tabletop")
     else:
-        b.add(
-            box(w, t, d, (0, top + t / 2, 0), bevel=b.uniform(0, t * 0.4), corner=0.12 if shape == "soft" else 0),
-            "tabletop",
-        )
-        lw, ld = w * b.uniform(0.85, 1), d * b.uniform(0.85, 1)
-    kind = b.choice("legs", "legs", "legs", "pedestal", "panels", "trestle", "hairpin", "cross", "double")
+        corner = b.uniform(0.02, 0.15) if shape == "soft" else 0
+        b.add(box(w, t, d, (0, y + t / 2, 0), bevel=b.uniform(0, t * 0.4), corner=corner), "tabletop")
+
+
+@family("table", names=TABLE_WORDS)
+def table(b: Builder) -> None:
+    ranges = TABLE_SIZES[b.choice("any", "coffee", "coffee", *TABLE_SIZES)]
+    w, d, h, t = (b.uniform(low, high) for low, high in ranges)
+    t = min(t * (2 if b.chance(0.1) else 1), h * 0.45)
+    top = h - t
+    shape = b.choice("rect", "rect", "rect", "rect", "round", "oval", "soft", "octagon", "planks")
+    r = min(b.uniform(0.008, 0.05), 0.08 * min(w, d))
+    if shape in ("round", "octagon"):
+        w = d
+    _tabletop(b, w, d, top, t, shape)
+    over = b.uniform(0.66, 0.75) if shape in ("round", "oval", "octagon") else 1.0
+    if over == 1 and b.chance(0.7):
+        over = b.uniform(0.85, 1) if b.chance(0.7) else b.uniform(0.6, 0.85)
+    lw, ld = w * over, d * over * (b.uniform(0.9, 1) if over < 1 else 1)
+    kind = b.choice(
+        *("legs", "legs", "legs", "legs", "legs", "panels", "frame", "chest"),
+        *("pedestal", "trestle", "hairpin", "cross", "double"),
+    )
     TABLE_BASES[kind](b, w, d, lw, ld, top, t, r)
-    if kind in ("legs", "panels") and shape in ("rect", "soft") and b.chance(0.35):
-        drawers(b, lw * 0.8, b.uniform(0.08, 0.18), ld * 0.9, (0, top, ld * 0.45), b.integers(1, 3), 1)
-    if kind == "legs" and b.chance(0.08):
-        for sx in (-1, 1):
-            for sz in (-1, 1):
-                b.add(cylinder(0.035, 0.025, (sx * lw * 0.46, -0.03, sz * ld * 0.46), axis="x"), "wheel")
 
 
 def _pull_knob(size: float) -> Mesh:
@@ -801,23 +974,30 @@ def drawers(
     columns: int,
     rows: int,
     opened: float = 0.2,
+    boxes: float = 0.6,
 ) -> None:
-    """A block of drawers; at is the middle of the block's upper front edge."""
+    """A block of drawers; at is the middle of the block's upper front edge.
+
+    opened: chance of a drawer to be out; boxes: chance that the closed ones have their insides too.
+    """
     cw, rh = w / columns, h / rows
     style, size = b.choice("bar", "knob", "bow", "cup", "none"), cw * b.uniform(0.2, 0.5)
+    whole, fill = b.chance(boxes), b.uniform(0.93, 0.99)
+    fw, fh, wall, front = cw * fill, rh * min(fill, 0.96), min(b.uniform(0.005, 0.014), cw * 0.05), min(0.02, d * 0.1)
+    tall = fh * b.uniform(0.55, 0.9)
     for c in range(columns):
         for r in range(rows):
             x, y = at[0] + (c + 0.5) * cw - w / 2, at[1] - (r + 0.5) * rh
             z = at[2] + (b.uniform(0.2, 0.7) * d if b.chance(opened) else 0)
-            fw, fh = cw * 0.95, rh * 0.9
-            b.add(box(fw, fh, 0.02, (x, y, z)), "drawer front, drawer")
-            if z > at[2]:
-                open_box = [box(fw * 0.94, 0.01, d * 0.9, (x, y - fh * 0.42, z - d * 0.45))]
-                open_box += [box(0.01, fh * 0.8, d * 0.9, (x + s * fw * 0.46, y, z - d * 0.45)) for s in (-1, 1)]
-                for side in open_box:
-                    b.add(side, "drawer")
+            b.add(box(fw, fh, front, (x, y, z)), "drawer front, drawer")
+            if whole or z > at[2]:
+                low, deep = y - fh * 0.46, d * 0.92
+                b.add(box(fw * 0.94, wall, deep, (x, low + wall / 2, z - deep / 2)), "drawer")
+                b.add(box(fw * 0.94, tall, wall, (x, low + tall / 2, z - deep)), "drawer")
+                for s in (-1, 1):
+                    b.add(box(wall, tall, deep, (x + s * fw * 0.46, low + tall / 2, z - deep / 2)), "drawer")
             if style != "none":
-                pull(b, x, y, z + 0.01, size, "handle, drawer handle", style)
+                pull(b, x, y, z + front / 2, size, "handle, drawer handle", style)
 
 
 @family("desk", names=TABLE_WORDS)
@@ -831,10 +1011,19 @@ def desk(b: Builder) -> None:
         if kind in ("drawers", "cabinet"):
             low = b.uniform(0, 0.1)
             x = s * (w / 2 - cw / 2 - 0.01)
-            b.add(box(cw, top - low, d * 0.92, (x, (top + low) / 2, -0.01)), "cabinet frame, cabinet, body")
+            if b.chance(0.3):
+                b.add(box(cw, top - low, d * 0.92, (x, (top + low) / 2, -0.01)), "cabinet frame, cabinet, body")
+            else:
+                case = Builder(b.rng)
+                carcass(case, cw, top - low, d * 0.92, low, b.uniform(0.008, 0.02), "cabinet frame, cabinet, body")
+                for names, mesh in case.pieces():
+                    b.add(mesh.translate(x, 0, -0.01), names)
+            if low > 0.05 and b.chance(0.6):
+                casters(b, cw * 0.4, d * 0.38, low / 2.3, low, x)
             front = d * 0.45 + 0.005
             if kind == "drawers":
-                drawers(b, cw * 0.96, (top - low) * 0.94, d * 0.8, (x, top - 0.01, front), 1, b.integers(2, 4), 0.1)
+                rows = b.integers(2, 4)
+                drawers(b, cw * 0.96, (top - low) * 0.94, d * 0.8, (x, top - 0.01, front), 1, rows, 0.1, 0.85)
             else:
                 b.add(
                     box(cw * 0.94, (top - low) * 0.94, 0.02, (x, (top + low) / 2, front)),
@@ -854,6 +1043,9 @@ def desk(b: Builder) -> None:
         else:
             for z in (-d * 0.44, d * 0.44):
                 b.add(rod((s * w * 0.47, top, z), (s * w * 0.47, 0, z), 0.025), "leg")
+    tray = b.chance(0.15)
+    if not tray and b.chance(0.35):
+        _table_drawers(b, w * 0.42, d * 0.85, top, b.uniform(0.06, 0.14), "apron, table frame")
     if b.chance(0.4):
         b.add(box(w * 0.9, top * 0.5, 0.015, (0, top * 0.72, -d * 0.45)), "back panel, modesty panel")
     if b.chance(0.3):
@@ -861,7 +1053,7 @@ def desk(b: Builder) -> None:
         for x in (-w * 0.49, w * 0.49):
             b.add(box(0.02, hutch, 0.22, (x, h + hutch / 2, -d / 2 + 0.12)), "hutch frame, hutch")
         b.add(box(w, 0.02, 0.22, (0, h + hutch, -d / 2 + 0.12)), "shelf, hutch")
-    if b.chance(0.2):
+    if tray:
         b.add(box(w * 0.4, 0.015, d * 0.35, (0, top - 0.08, d * 0.35)), "keyboard tray")
 
 

@@ -23,6 +23,7 @@ from pa3d.data.procedural.primitives import (
     sweep,
     torus,
     tube,
+    union,
 )
 from pa3d.data.procedural.registry import Builder, family
 
@@ -176,58 +177,155 @@ def street_lamp(b: Builder) -> None:
         )
 
 
+def _door_lever(b: Builder, s: float, t: float, r: float, size: float) -> Mesh:
+    # on a round rose or a long plate; it points away from the leaf's edge
+    z, long = t / 2 + b.uniform(2, 4) * r, size * b.uniform(0.8, 1.4)
+    mesh = rod((0, 0, t / 2), (0, 0, z), r, segments=8)
+    if b.chance(0.3):
+        mesh += box(2.5 * r, size * b.uniform(1.5, 3), r * 0.6, (0, -size * 0.4, t / 2 + r * 0.3))
+    elif b.chance():
+        mesh += cylinder(2.2 * r, r * 0.7, (0, 0, t / 2 + r * 0.3), axis="z", segments=14)
+    if b.chance(0.3):
+        return mesh + box(long, 1.6 * r, r, (s * long / 2, 0, z))
+    return mesh + rod((-s * r, 0, z), (s * long, 0, z), r, segments=8)
+
+
+def _door_knob(b: Builder, s: float, t: float, r: float, size: float) -> Mesh:
+    z, ball = t / 2 + 3 * r, r * b.uniform(1.8, 2.6)
+    rose = cylinder(ball * 1.1, r * 0.6, (0, 0, t / 2 + r * 0.3), axis="z", segments=14)
+    return rose + rod((0, 0, t / 2), (0, 0, z), r * 0.9) + sphere(ball, (0, 0, z + ball * 0.6), segments=14)
+
+
+def _door_bar(b: Builder, s: float, t: float, r: float, size: float) -> Mesh:
+    half, z = size * b.uniform(0.8, 3.5), t / 2 + b.uniform(2.5, 5) * r
+    stays = [rod((0, y, t / 2), (0, y, z), r * 0.8, segments=6) for y in (-half * 0.85, half * 0.85)]
+    return union([rod((0, -half, z), (0, half, z), r, segments=8), *stays])
+
+
+def _door_push(b: Builder, s: float, t: float, r: float, size: float) -> Mesh:
+    # a bar across the leaf to push it open
+    long, z = size * b.uniform(3, 5), t / 2 + 3 * r
+    stays = [box(2 * r, 3 * r, 3 * r, (s * x, 0, t / 2 + 1.5 * r)) for x in (0.1 * long, 0.95 * long)]
+    return union([box(long, 2 * r, 1.2 * r, (s * long / 2, 0, z)), *stays])
+
+
+DOOR_HANDLES = {
+    "lever": _door_lever,
+    "knob": _door_knob,
+    "bar": _door_bar,
+    "push": _door_push,
+}
+
+
+def _leaf_flush(b: Builder, w: float, h: float, t: float) -> list[tuple[Mesh, str]]:
+    return [(box(w, h, t), "door")]
+
+
+def _leaf_panels(b: Builder, w: float, h: float, t: float) -> list[tuple[Mesh, str]]:
+    rows, columns, pieces = b.integers(1, 4), b.integers(1, 2), [(box(w, h, t), "door")]
+    pw, ph, raised = w * 0.8 / columns, h * 0.9 / rows, b.uniform(1.15, 1.6)
+    for i in range(rows):
+        for j in range(columns):
+            at = (((j + 0.5) - columns / 2) * pw, ((i + 0.5) - rows / 2) * ph, 0)
+            pieces.append((box(pw * 0.8, ph * 0.85, t * raised, at, bevel=t * 0.2), "door"))
+    return pieces
+
+
+def _leaf_glass(b: Builder, w: float, h: float, t: float) -> list[tuple[Mesh, str]]:
+    # stiles and rails about one pane or a lattice of them, from some height up
+    stile, low = w * b.uniform(0.06, 0.22), h * (b.uniform(0.03, 0.12) if b.chance() else b.uniform(0.25, 0.6))
+    gw, gh, names = w - 2 * stile, h - low - stile, b.choice("glass", "glass, door", "window, glass")
+    y, rows, columns = low + gh / 2 - h / 2, b.integers(1, 5), b.integers(1, 3)
+    pieces = [(box(stile, h, t, (s * (w - stile) / 2, 0, 0)), "door") for s in (-1, 1)]
+    pieces += [(box(gw, low, t, (0, (low - h) / 2, 0)), "door"), (box(gw, stile, t, (0, (h - stile) / 2, 0)), "door")]
+    pieces.append((box(gw, gh, t * b.uniform(0.1, 0.4), (0, y, 0)), names))
+    thin = min(0.012, gw * 0.05)
+    for i in range(1, rows):
+        pieces.append((box(gw, thin, t * 0.8, (0, y + (i / rows - 0.5) * gh, 0)), "door"))
+    for j in range(1, columns):
+        pieces.append((box(thin, gh, t * 0.8, ((j / columns - 0.5) * gw, y, 0)), "door"))
+    return pieces
+
+
+def _leaf_boards(b: Builder, w: float, h: float, t: float) -> list[tuple[Mesh, str]]:
+    # upright planks on ledges, or louvres in a frame
+    count, stile = b.integers(4, 8), w * 0.12
+    if b.chance():
+        pieces = [(box(w / count * 0.94, h, t, (((i + 0.5) / count - 0.5) * w, 0, 0)), "door") for i in range(count)]
+        return pieces + [(box(w * 0.9, h * 0.08, t, (0, y * h, -t * 0.8)), "door") for y in (-0.38, 0, 0.38)]
+    pieces = [(box(stile, h, t, (s * (w - stile) / 2, 0, 0)), "door") for s in (-1, 1)]
+    pieces += [(box(w, stile, t, (0, s * (h - stile) / 2, 0)), "door") for s in (-1, 1)]
+    inside = h - 2 * stile
+    for i in range(3 * count):
+        slat = box(w - 2 * stile, t * 0.2, inside / count / 3 * 1.1).rotate("x", 50)
+        pieces.append((slat.translate(0, ((i + 0.5) / count / 3 - 0.5) * inside, 0), "door"))
+    return pieces
+
+
+DOOR_LEAVES = {
+    "flush": _leaf_flush,
+    "panels": _leaf_panels,
+    "glass": _leaf_glass,
+    "boards": _leaf_boards,
+}
+
+
+def _door_frame(b: Builder, w: float, h: float, f: float, deep: float) -> None:
+    """Posts and head about an opening w x h, sometimes with a sill, casings on the wall, a light above."""
+    b.add_mirrored(box(f, h + f, deep, (w / 2 + f / 2, (h + f) / 2, 0)), "frame")
+    b.add(box(w, f, deep, (0, h + f / 2, 0)), "frame")
+    if b.chance(0.35):
+        t = b.uniform(0.004, f)
+        b.add(box(w + 2 * f, t, deep * b.uniform(0.8, 1.3), (0, -t / 2, 0)), b.choice("frame", "threshold, frame"))
+    if b.chance(0.35):
+        wide, t = f * b.uniform(0.8, 2), b.uniform(0.006, 0.02)
+        for s in (-1, 1) if b.chance(0.7) else (1,):
+            z = s * (deep + t) / 2
+            b.add_mirrored(box(wide, h + f, t, (w / 2 + wide / 2, (h + f) / 2, z)), "frame")
+            b.add(box(w + 2 * wide, wide, t, (0, h + wide / 2, z)), "frame")
+    if b.chance(0.12):
+        tall = b.uniform(0.1, 0.25)
+        b.add_mirrored(box(f, tall, deep, (w / 2 + f / 2, h + f + tall / 2, 0)), "frame")
+        b.add(box(w + 2 * f, f, deep, (0, h + 1.5 * f + tall, 0)), "frame")
+        b.add(box(w, tall, 0.01, (0, h + f + tall / 2, 0)), "top window, window")
+
+
 @family(
     "door",
     names={
         "frame": ("door frame", "outside frame", "outer frame"),
         "door": ("door panel", "door leaf"),
-        "handle": ("door handle", "knob", "handle or grip"),
+        "handle": ("door handle", "handle or grip"),
+        "threshold": ("sill",),
+        "glass": ("pane", "window pane"),
     },
 )
 def door(b: Builder) -> None:
-    w, h, t, f = b.uniform(0.4, 0.55), 1.0, b.uniform(0.02, 0.05), b.uniform(0.03, 0.08)
-    leaves = 2 if b.chance(0.2) else 1
-    wide = w * leaves
-    b.add_mirrored(box(f, h + f, t * 2, (wide / 2 + f / 2, (h + f) / 2, 0)), "frame")
-    b.add(box(wide, f, t * 2, (0, h + f / 2, 0)), "frame")
-    angle, panes = b.uniform(0, 100) if b.chance(0.6) else 0, b.integers(0, 3)
-    lever = b.chance(0.6)
-    for s in (-1, 1) if leaves == 2 else (-1,):
-        hinge = s * wide / 2
-        meshes = [(box(w * 0.985, h * 0.985, t, (-s * w / 2, h / 2, 0)), "door")]
-        for i in range(panes):
-            meshes.append(
-                (
-                    box(
-                        w * 0.65,
-                        h * 0.8 / panes,
-                        t * 1.4,
-                        (-s * w / 2, h * (i + 0.55) / (panes + 0.1), 0),
-                        bevel=0.006,
-                    ),
-                    "door",
-                )
-            )
-        for side in (-1, 1):
-            hx, z = -s * w * 0.9, side * (t / 2 + 0.03)
-            if lever:
-                meshes.append(
-                    (
-                        rod((hx, h * 0.48, 0), (hx, h * 0.48, z), 0.012)
-                        + rod((hx, h * 0.48, z), (hx + s * 0.1, h * 0.48, z), 0.011),
-                        "handle",
-                    )
-                )
-            else:
-                meshes.append(
-                    (
-                        rod((hx, h * 0.48, 0), (hx, h * 0.48, z), 0.01)
-                        + sphere(0.026, (hx, h * 0.48, z + side * 0.015)),
-                        "handle",
-                    )
-                )
-        for mesh, names in meshes:
-            b.add(mesh.rotate("y", s * angle, (0, 0, 0)).translate(hinge, 0, 0), names)
+    """One leaf or two in a frame, shut or ajar, with small handles on both sides."""
+    w, h, t, f = b.uniform(0.32, 0.56), 1.0, b.uniform(0.012, 0.05), b.uniform(0.015, 0.09)
+    leaves = 2 if b.chance(0.25) else 1
+    gap, deep = b.uniform(0.001, 0.008), t * b.uniform(1.0, 4)
+    _door_frame(b, w * leaves, h, f, deep)
+    angle = b.uniform(3, 110) if b.chance(0.4) else 0.0
+    z = (deep - t) / 2 * b.integers(-1, 1)
+    style, leaf = b.choice("lever", "lever", "knob", "bar", "push", "none"), b.choice("glass", *DOOR_LEAVES)
+    hinges, both, r, size = b.chance(0.3), b.chance(0.85), b.uniform(0.004, 0.012), b.uniform(0.04, 0.1)
+    height, edge = h * b.uniform(0.42, 0.52), w * b.uniform(0.86, 0.95)
+    pieces = DOOR_LEAVES[leaf](b, w - 2 * gap, h - 2 * gap, t)
+    if style != "none":
+        handle = DOOR_HANDLES[style](b, -1, t, r, min(size, w * 0.17) if style == "push" else size)
+        pieces.append((handle.translate(edge - w / 2, height - h / 2, 0), "handle"))
+        if both:
+            pieces.append((handle.mirror("z").translate(edge - w / 2, height - h / 2, 0), "handle"))
+    if hinges:
+        for y in (-0.4, 0, 0.4)[:: b.integers(1, 2)]:
+            pieces.append((cylinder(0.008, 0.06, (-w / 2, y * h, t / 2), segments=8), "hinge"))
+    first = -1 if leaves == 2 or b.chance() else 1
+    for s in (first, -first)[:leaves]:
+        turn = angle if s == first or b.chance() else 0.0
+        for mesh, names in pieces:
+            placed = (mesh if s < 0 else mesh.mirror("x")).translate(-s * w / 2, h / 2, 0)
+            b.add(placed.rotate("y", s * turn).translate(s * w * leaves / 2, 0, z), names)
 
 
 @family(

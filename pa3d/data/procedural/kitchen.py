@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -227,12 +228,47 @@ BOTTLE = {
 
 
 def _bottle_screw(b: Builder, neck: float, y: float, c: float, ch: float) -> None:
-    low = y - ch * 0.6
-    b.add(lathe([(c, low), (c, low + ch), (c * 0.95, low + ch * 1.05), (0, low + ch * 1.05)]), "lid")
+    low, top, side = y - ch * b.uniform(0.5, 0.95), b.uniform(0.85, 1), b.integers(12, 28)
+    b.add(lathe([(c * 0.7, low), (c, low), (c, low + ch * 0.9), (c * top, low + ch), (0, low + ch)], side), "lid")
+    if b.chance(0.3):  # the ring that stays when it is opened
+        b.add(lathe([(c * 1.02, low - ch * 0.2), (c * 1.02, low - ch * 0.03), (neck * 0.9, low - ch * 0.03)]), "lid")
+
+
+def _bottle_tall(b: Builder, neck: float, y: float, c: float, ch: float) -> None:
+    """A tall cap, straight or pointed as those of sauce and glue bottles."""
+    high, tip = neck * b.uniform(1.5, 5), b.uniform(0.08, 1)
+    c, low = neck * b.uniform(1.05, 2), y - neck * b.uniform(0.2, 0.8)
+    b.add(lathe([(neck * 0.8, low), (c, low), (c, low + high * 0.3), (c * tip, low + high), (0, low + high)]), "lid")
 
 
 def _bottle_cork(b: Builder, neck: float, y: float, c: float, ch: float) -> None:
-    b.add(cylinder(neck * 0.8, 0.12, (0, y + 0.03, 0), top=neck * 0.9), "lid")
+    out, top = neck * b.uniform(0.3, 1.6), b.uniform(0.85, 1.25)
+    low = y - neck * 0.6
+    b.add(cylinder(neck * 0.85, out + neck * 0.6, (0, (low + y + out) / 2, 0), top=neck * top), "lid")
+    if b.chance(0.25):
+        b.add(sphere(neck * b.uniform(0.9, 1.6), (0, y + out + neck * 0.6, 0)), "lid")
+
+
+def _bottle_crown(b: Builder, neck: float, y: float, c: float, ch: float) -> None:
+    """The tin cap of beer bottles, its edge in waves."""
+    r, high = neck * b.uniform(1.1, 1.35), neck * b.uniform(0.3, 0.6)
+    wave = 1 + 0.05 * np.cos(21 * 2 * np.pi * np.arange(63) / 63)
+    low = y - high * 0.7
+    rows = [(low, r), (low + high * 0.6, r * 0.9), (low + high, r * 0.75), (low + high * 1.05, 0.001)]
+    b.add(stack(ellipse(1, 1, 63) * wave[:, None], rows), "lid")
+
+
+def _bottle_swing(b: Builder, neck: float, y: float, c: float, ch: float) -> None:
+    """A stopper held by a wire."""
+    b.add(
+        lathe([(neck * 0.9, y - 0.01), (neck * 1.15, y + neck * 0.3), (neck * 0.8, y + neck * 0.8), (0, y + neck)]),
+        "lid",
+    )
+    x, low = neck * 1.3, y - neck * b.uniform(1.2, 2)
+    b.add(
+        tube([(x, low, 0), (x, y + neck * 0.4, 0), (-x, y + neck * 0.4, 0), (-x, low, 0)], neck * 0.08, 6), "wire, lid"
+    )
+    b.add(torus(neck * 1.15, neck * 0.08, (0, low, 0)), "wire, lid")
 
 
 def _bottle_pump(b: Builder, neck: float, y: float, c: float, ch: float) -> None:
@@ -292,7 +328,10 @@ def _bottle_round(b: Builder, neck: float, y: float, c: float, ch: float) -> Non
 
 BOTTLE_KINDS = {
     "screw": _bottle_screw,
+    "tall": _bottle_tall,
     "cork": _bottle_cork,
+    "crown": _bottle_crown,
+    "swing": _bottle_swing,
     "pump": _bottle_pump,
     "spray": _bottle_spray,
     "sport": _bottle_sport,
@@ -300,56 +339,178 @@ BOTTLE_KINDS = {
 }
 
 
+@dataclass(frozen=True)
+class Shape:
+    """Ranges for a kind of bottle: radius, height of the straight side, shoulder and neck, radii of the neck."""
+
+    r: tuple[float, float]
+    side: tuple[float, float]
+    shoulder: tuple[float, float]
+    neck: tuple[float, float]  # height
+    mouth: tuple[float, float]  # radius
+    cone: tuple[float, float]  # radius of the neck's foot against its mouth
+    lids: tuple[str, ...]
+
+
+BOTTLES = {
+    "wine": Shape(
+        (0.12, 0.18),
+        (0.5, 0.75),
+        (0.05, 0.2),
+        (0.2, 0.42),
+        (0.036, 0.055),
+        (1.0, 1.3),
+        ("cork", "cork", "none", "screw"),
+    ),
+    "burgundy": Shape(
+        (0.13, 0.19), (0.35, 0.55), (0.15, 0.35), (0.2, 0.4), (0.036, 0.05), (1.3, 2.0), ("cork", "none", "crown")
+    ),
+    "beer": Shape(
+        (0.12, 0.19),
+        (0.4, 0.6),
+        (0.08, 0.25),
+        (0.15, 0.4),
+        (0.04, 0.06),
+        (1.1, 1.7),
+        ("crown", "crown", "crown", "none", "swing"),
+    ),
+    "sauce": Shape(
+        (0.11, 0.2), (0.35, 0.6), (0.08, 0.3), (0.12, 0.4), (0.035, 0.07), (1.1, 2.2), ("tall", "screw", "cork")
+    ),
+    "soda": Shape(
+        (0.16, 0.21),
+        (0.45, 0.65),
+        (0.15, 0.4),
+        (0.04, 0.1),
+        (0.055, 0.075),
+        (1.0, 1.15),
+        ("screw", "screw", "screw", "none"),
+    ),
+    "short": Shape(
+        (0.16, 0.32),
+        (0.35, 0.75),
+        (0.02, 0.18),
+        (0.03, 0.12),
+        (0.04, 0.16),
+        (1.0, 1.2),
+        ("screw", "tall", "cork", "pump", "spray", "sport", "round"),
+    ),
+    "flask": Shape(
+        (0.2, 0.34),
+        (0.12, 0.4),
+        (0.1, 0.35),
+        (0.05, 0.3),
+        (0.035, 0.08),
+        (1.0, 1.8),
+        ("cork", "cork", "round", "none", "screw"),
+    ),
+    "any": Shape(
+        (0.14, 0.32),
+        (0.4, 0.8),
+        (0.04, 0.3),
+        (0.05, 0.35),
+        (0.04, 0.14),
+        (1.0, 1.5),
+        ("screw", "cork", "pump", "spray", "sport", "round", "none", "tall"),
+    ),
+}
+
+
+def bottle_side(b: Builder, kind: str, r: float, h: float) -> np.ndarray:  # (N, 2): radius, y
+    """The side from the bottom to the shoulder: straight, with a waist, conical, of a ball, or with grooves."""
+    s = np.linspace(0.03, 1, 20)
+    if kind == "flask" and b.chance(0.6):
+        return np.stack([r * np.sin(np.pi * (0.14 + 0.36 * s)), h * s], 1)
+    shape = np.ones(20)
+    if b.chance(0.35):
+        shape -= b.uniform(0, 0.15) * np.sin(np.pi * s) ** 2
+    if b.chance(0.25):
+        shape *= 1 + b.uniform(-0.25, 0.12) * (1 - s)
+    if b.chance(0.35 if kind == "soda" else 0.12):
+        shape -= b.uniform(0.01, 0.03) * (0.5 + 0.5 * np.cos(2 * np.pi * b.integers(3, 6) * s))
+    return np.stack([r * shape, h * s], 1)
+
+
+def bottle_base(b: Builder, body: Mesh, kind: str, r: float) -> Mesh:
+    """The body with five petals at its foot, as soda bottles have, or as it was."""
+    if not b.chance(0.6 if kind == "soda" else 0.03):
+        return body
+    deep, high = b.uniform(0.08, 0.25), r * b.uniform(0.4, 1)
+
+    def petals(v: np.ndarray) -> np.ndarray:
+        fade = np.clip(1 - v[:, 1] / high, 0, 1) ** 1.5
+        wave = 0.5 - 0.5 * np.cos(5 * np.arctan2(v[:, 0], v[:, 2]))
+        v[:, [0, 2]] *= (1 - fade * (0.15 + deep * wave))[:, None]
+        v[:, 1] += high * 0.25 * fade * wave * (v[:, 1] < high * 0.2)
+        return v
+
+    return body.deform(petals)
+
+
+def neck_start(b: Builder, shoulder: np.ndarray) -> int:  # (N, 2): radius, y
+    """The point of a shoulder from which on it is so steep that it belongs to the neck."""
+    limit = b.uniform(0.4, 0.75)
+    slope = -np.diff(shoulder[:, 0]) / np.maximum(np.diff(shoulder[:, 1]), 1e-9)
+    flat = np.flatnonzero(slope > limit)
+    return int(flat[-1]) + 1 if len(flat) else len(shoulder) // 3
+
+
 @family("bottle", names=BOTTLE)
 def bottle(b: Builder) -> None:
-    r, h, neck = b.uniform(0.16, 0.32), b.uniform(0.4, 0.8), b.uniform(0.04, 0.14)
-    neck = min(neck, r * 0.8)
-    shoulder, tall = b.uniform(0.04, 0.3), b.uniform(0.05, 0.35)
-    t = np.linspace(0, 1, 8)
-    blend = 0.5 - 0.5 * np.cos(np.pi * t) if b.chance() else t ** b.uniform(0.7, 2)
-    waist = b.uniform(0, 0.12) if b.chance(0.4) else 0
-    s = np.linspace(0.03, 1, 12)
-    side = np.stack([r * (1 - waist * np.sin(np.pi * s) ** 2), h * s], 1)
-    over = np.stack([r + (neck - r) * blend, h + shoulder * t], 1)
-    body = lathe([(0, 0), (r * 0.9, 0), *side, *over[1:]])
-    flat = b.chance(0.25)
+    """Wine, beer, sauce, soda and other bottles; the neck starts where the shoulder has become steep."""
+    kind = b.choice(*BOTTLES, "any", "short", "soda")
+    shape = BOTTLES[kind]
+    r, h, mouth = b.uniform(*shape.r), b.uniform(*shape.side), b.uniform(*shape.mouth)
+    mouth = min(mouth, r * 0.7)
+    shoulder, tall, foot = b.uniform(*shape.shoulder), b.uniform(*shape.neck), mouth * b.uniform(*shape.cone)
+    foot = min(foot, r * 0.75)
+    t = np.linspace(0, 1, 16)
+    bend = b.choice("round", "s", "s", "straight", "sharp")
+    blend = {"round": 1 - np.sqrt(1 - 0.98 * t**2), "s": 0.5 - 0.5 * np.cos(np.pi * t), "straight": t, "sharp": t}[bend]
+    if bend == "sharp":
+        shoulder *= b.uniform(0.15, 0.5)
+    over = np.stack([r + (foot - r) * blend / blend[-1], h + shoulder * t], 1)
+    side = bottle_side(b, kind, r, h)
+    round_ = side[0, 0] * b.uniform(0.75, 0.98)
+    over[:, 0] += (side[-1, 0] - r) * (1 - t)
+    flat = b.chance(0.2) and kind in ("any", "short", "flask", "sauce")
     if flat:
-        square = rounded_rectangle(1, b.uniform(0.5, 1), 0.15) * 2
+        square = rounded_rectangle(1, b.uniform(0.5, 1), 0.15, 5) * 2
+        square *= 0.5 / np.abs(square).max()
         rows = [
-            (0, r * 0.5),
-            *np.stack([h * s, np.full(12, r * 0.5)], 1),
-            *np.stack([over[:, 1], over[:, 0] * 0.5], 1),
+            (0, 2 * round_),
+            *np.stack([side[:, 1], side[:, 0] * 2], 1),
+            *np.stack([over[1:, 1], over[1:, 0] * 2], 1),
         ]
-        body = stack(square, rows)
-    b.add(body, "body")
-    top = h + shoulder
-    b.add(
-        lathe(
-            [
-                (neck, top),
-                (neck * 0.97, top + tall),
-                (neck * 0.75, top + tall),
-                (neck * 0.75, top + tall * 0.6),
-            ]
-        ),
-        "neck",
-    )
-    if b.chance(0.3):
-        b.add(torus(neck * 1.05, neck * 0.12, (0, top + tall * 0.75, 0)), "neck ring, neck")
-    y = top + tall
-    kind = b.choice("screw", "screw", "cork", "pump", "spray", "sport", "round", "none")
-    c, ch = neck * b.uniform(1.08, 1.5), b.uniform(0.05, 0.16)
-    if kind in BOTTLE_KINDS:
-        BOTTLE_KINDS[kind](b, neck, y, c, ch)
-    if b.chance(0.15) and not flat:
+        b.add(stack(square, rows), "body")
+    else:
+        push = r * b.uniform(0, 0.2)
+        start = neck_start(b, over)
+        profile = [(0, push), (round_ * 0.85, 0), (round_, 0), *side, *over[1 : start + 1]]
+        b.add(bottle_base(b, lathe(profile, 40), kind, r), "body")
+        if start < len(over) - 1:
+            b.add(lathe(over[start:]), "neck")
+    top, y = h + shoulder, h + shoulder + tall
+    n = np.linspace(0, 1, 8)
+    curve = n ** b.uniform(0.6, 1.2)
+    bulge = b.uniform(0, 0.12) * np.sin(np.pi * n) if b.chance(0.2) else 0 * n
+    wall = np.stack([(foot + (mouth - foot) * curve) * (1 + bulge), top + tall * n], 1)
+    b.add(lathe([*wall, (mouth * 0.75, y), (mouth * 0.75, y - tall * 0.4)]), "neck")
+    if b.chance(0.4):
+        ring, low = mouth * b.uniform(1.1, 1.45), y - min(tall * 0.5, mouth * b.uniform(0.3, 1.3))
+        high = mouth * b.uniform(0.1, 0.4)
         b.add(
-            lathe([(r * 1.015, h * 0.3), (r * 1.015, h * 0.7)])
-            if not waist
-            else torus(r * 0.97, 0.015, (0, h * 0.5, 0)),
-            "label, band",
+            lathe([(mouth * 0.9, low - high), (ring, low - high), (ring, low), (mouth * 0.9, low)]), "neck ring, neck"
         )
-    if b.chance(0.15):
-        side_handle(b, np.array([(r, 0), (r, h), (neck, top)]), h * 0.3, top)
+    c, ch = mouth * b.uniform(1.06, 1.6), min(mouth * b.uniform(0.4, 1.8), tall * 0.75 + 0.02)
+    lid = b.choice(*shape.lids)
+    if lid in BOTTLE_KINDS:
+        BOTTLE_KINDS[lid](b, mouth, y, c, ch)
+    if b.chance(0.15) and not flat:
+        low, high = b.integers(3, 8), b.integers(11, 17)
+        b.add(lathe(side[low:high] * (1.015, 1), 40), "label, band")
+    if kind in ("any", "short", "flask") and b.chance(0.12):
+        side_handle(b, np.array([(r, 0), (r, h), (foot, top)]), h * 0.3, top)
 
 
 @family(

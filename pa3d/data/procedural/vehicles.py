@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 
 from pa3d.data.procedural.primitives import (
@@ -55,109 +57,402 @@ PLANE = {
     "engine": ("engine or frame", "jet engine", "motor"),
     "propeller": ("prop", "airscrew"),
 }
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Ranges for a kind of aeroplane whose fuselage is one unit long."""
+
+    girth: Range  # half height of the fuselage
+    span: Range  # of one wing
+    chord: Range  # at the root
+    taper: Range  # chord at the tip against that at the root
+    sweep: Range  # how far the tip lies behind the root, against the span
+    levels: tuple[str, ...]  # heights of the wing
+    engines: tuple[str, ...]
+    tails: tuple[str, ...] = ("low", "low", "mid")
+    nose: Range = (0.05, 0.3)  # length of the nose
+    rear: Range = (0.25, 0.6)  # length of the narrowing tail
+    gap: float = 1.0  # distance from the wing to the tailplane, against that of an airliner
+
+
+PLANES = {
+    "airliner": Plane(
+        (0.04, 0.075), (0.36, 0.56), (0.13, 0.24), (0.2, 0.4), (0.3, 0.75), ("low",), ("wing", "wing", "wing4", "rear")
+    ),
+    "business": Plane(
+        (0.045, 0.07), (0.32, 0.5), (0.12, 0.2), (0.25, 0.5), (0.2, 0.6), ("low",), ("rear",), ("high", "high", "cross")
+    ),
+    "prop": Plane(
+        (0.05, 0.095),
+        (0.45, 0.75),
+        (0.13, 0.24),
+        (0.5, 1),
+        (-0.04, 0.12),
+        ("low", "low", "mid", "high", "strut"),
+        ("nose",),
+        nose=(0.03, 0.2),
+        rear=(0.4, 0.75),
+    ),
+    "twin": Plane(
+        (0.045, 0.085),
+        (0.42, 0.7),
+        (0.12, 0.2),
+        (0.4, 0.8),
+        (-0.03, 0.15),
+        ("low", "mid", "high"),
+        ("props",),
+        ("low", "mid", "high", "twin"),
+    ),
+    "transport": Plane(
+        (0.065, 0.1),
+        (0.42, 0.62),
+        (0.12, 0.2),
+        (0.3, 0.6),
+        (0.0, 0.5),
+        ("high",),
+        ("props4", "wing4", "wing", "props"),
+        ("high", "high", "low"),
+        rear=(0.35, 0.55),
+    ),
+    "fighter": Plane(
+        (0.035, 0.065),
+        (0.24, 0.42),
+        (0.28, 0.5),
+        (0.1, 0.45),
+        (0.4, 1.1),
+        ("mid", "mid", "low", "high"),
+        ("jet", "jet2"),
+        ("low", "mid", "fins", "fins"),
+        (0.2, 0.45),
+        (0.05, 0.3),
+        0.15,
+    ),
+    "delta": Plane(
+        (0.035, 0.07),
+        (0.22, 0.4),
+        (0.42, 0.62),
+        (0.0, 0.15),
+        (1.0, 1.5),
+        ("mid", "low"),
+        ("jet", "jet2"),
+        ("low", "fins", "none"),
+        (0.2, 0.5),
+        (0.05, 0.25),
+        0.1,
+    ),
+    "glider": Plane(
+        (0.03, 0.05),
+        (0.65, 1.1),
+        (0.06, 0.13),
+        (0.35, 0.8),
+        (-0.02, 0.08),
+        ("mid", "high"),
+        ("none",),
+        ("high", "high", "cross", "low"),
+        (0.1, 0.3),
+        (0.5, 0.7),
+    ),
+    "biplane": Plane(
+        (0.05, 0.08),
+        (0.42, 0.62),
+        (0.14, 0.22),
+        (0.8, 1),
+        (-0.02, 0.1),
+        ("low",),
+        ("nose",),
+        ("low",),
+        (0.03, 0.1),
+        (0.5, 0.75),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Wing:
+    """Where a wing lies: the middle of its root, its half span, and the chords and shifts of its tip."""
+
+    x: float
+    y: float
+    z: float
+    span: float
+    chord: float
+    tip: float  # chord
+    back: float  # shift of the tip's middle to the rear
+    rise: float
+
+    def at(self, f: float) -> tuple[float, float, float, float]:
+        """x, y, z of the middle and the chord, a fraction f of the way to the tip."""
+        chord = self.chord + (self.tip - self.chord) * f
+        return self.x + (self.span - self.x) * f, self.y + self.rise * f, self.z - self.back * f, chord
+
+
+def swept(
+    x: float, y: float, front: float, span: float, chord: float, taper: float, sweep_: float, rise: float
+) -> Wing:
+    """A wing by the front of its root and the sweep of its leading edge."""
+    tip = max(chord * taper, 0.012)
+    back = sweep_ * (span - x) + (tip - chord) / 2
+    return Wing(x, y, front - chord / 2, span, chord, tip, back, rise)
+
+
+def wing_mesh(wing: Wing, thick: float, flat: bool, round_: bool, root: float = 0.0) -> Mesh:
+    """A wing to the right: of one profile, or a flat board; its tip round or cut; its root swollen by this much."""
+    stops = [0.0, 1.0] if flat else [0.0, 0.5, 0.94, 1.0] if round_ else [0.0, 0.5, 1.0]
+    if root:
+        stops[1:1] = [0.06, 0.14, 0.24]
+    rows = []
+    for f in stops:
+        x, y, z, chord = wing.at(f)
+        swell = root * max(1 - f / 0.24, 0) ** 2
+        cut = 0.6 if f == 1 and round_ and not flat else 1
+        wide = chord * (1 + swell) * cut
+        rows.append((x, y, z - (chord - wide) * (0.15 if cut < 1 else -0.1), wide, 1 + swell))
+    if not flat:
+        return blade(rows, thick, 16)
+    corners = np.array([(1, 1), (-1, 1), (-1, -1), (1, -1)])
+    loops = [[(x, y + thick * wing.chord / 4 * v, z + c / 2 * u) for u, v in corners] for x, y, z, c, _ in rows]
+    return loft(loops)
+
+
+def fuselage(b: Builder, kind: Plane, r: float, wide: float) -> tuple[Mesh, float]:
+    """A body along z from 0.5 to -0.5 and the height of its axis at the rear; round, boxy or oval."""
+    nose, rear, end = b.uniform(*kind.nose), b.uniform(*kind.rear), b.uniform(0.05, 0.45)
+    if kind.rear[1] < 0.4:
+        end = b.uniform(0.4, 0.95)
+    blunt, slim = b.uniform(0.35, 0.9), b.uniform(1.0, 1.8)
+    s = np.linspace(0, 1, 26) ** 1.15
+    ahead = np.clip(s / nose, 0, 1)
+    front = np.clip(1 - (1 - ahead) ** 2, 0.0004, 1) ** blunt
+    behind = 1 - (1 - end) * np.clip((s - 1 + rear) / rear, 0, 1) ** slim
+    size = r * front * behind
+    lift = r * b.uniform(0, 1) * (1 - end) * np.clip((s - 1 + rear) / rear, 0, 1) ** slim
+    dip = -r * b.uniform(0, 0.35) * (1 - ahead) ** 2
+    power = b.choice("round", "round", "round", "boxy")
+    angle = 2 * np.pi * np.arange(20) / 20
+    p = 1.0 if power == "round" else b.uniform(0.35, 0.7)
+    ring = np.stack(
+        [
+            wide * np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** p,
+            np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** p,
+        ],
+        1,
+    )
+    loops = np.empty((len(s), 20, 3))
+    loops[..., :2] = size[:, None, None] * ring
+    loops[..., 1] += (lift + dip)[:, None]
+    loops[..., 2] = (0.5 - s)[:, None]
+    return loft(loops), float(lift[-1])
+
+
+def pod(r: float, long: float) -> Mesh:
+    """A jet engine along z, its middle at the origin."""
+    rows = [(0, -0.45), (0.55, -0.5), (0.9, -0.1), (1, 0.25), (0.95, 0.48), (0.85, 0.5), (0.7, 0.4), (0, 0.38)]
+    return lathe([(r * x, long * y) for x, y in rows], 18).rotate("x", 90)
+
+
+def wing_engines(b: Builder, kind: str, wing: Wing, r: float) -> None:
+    """Two or four engines at the wings: jets on pylons, or motors with propellers in nacelles."""
+    jets = kind.startswith("wing")
+    er = r * (b.uniform(0.3, 0.7) if jets else b.uniform(0.25, 0.45))
+    long = er * (b.uniform(2.5, 5) if jets else b.uniform(5, 9))
+    first = max(b.uniform(0.22, 0.42), (r + er * 1.6 - wing.x) / max(wing.span - wing.x, 1e-6))
+    hang, ahead = b.uniform(0.9, 1.7), b.uniform(0.0, 0.8)
+    radius, count, blades = er * b.uniform(1.8, 3), b.integers(2, 6), b.uniform(0.18, 0.35)
+    pylon = b.choice("engine", "engine", "wing")
+    for f in (first, first + b.uniform(0.22, 0.34)) if kind.endswith("4") else (first,):
+        x, y, z, chord = wing.at(f)
+        lead = z + chord / 2
+        if jets:
+            low, ez = y - er * hang, lead + long * (ahead - 0.4)
+            b.add_mirrored(pod(er, long).translate(x, low, ez), "engine")
+            b.add_mirrored(
+                box(er * 0.2, er * hang, min(long * 0.8, chord), (x, y - er * hang / 2, ez - long * 0.3)), pylon
+            )
+            continue
+        rows = [
+            (0, 0),
+            (er * 0.4, 0),
+            (er, -long * 0.15),
+            (er * 0.95, -long * 0.45),
+            (er * 0.3, -long * 0.95),
+            (0, -long),
+        ]
+        ez, low = lead + long * 0.35, y + er * b.uniform(-0.5, 0.3)
+        b.add_mirrored(lathe([(p, -q) for p, q in rows], 16).rotate("x", -90).translate(x, low, ez), "engine")
+        disc = rotor(count, radius, radius * blades, "z").rotate("z", b.uniform(0, 120))
+        b.add_mirrored(disc.translate(x, low, ez + 0.004), "propeller")
+        b.add_mirrored(ellipsoid(er * 0.35, er * 0.35, er * 0.7, (x, low, ez)), "spinner, propeller hub, propeller")
+
+
+def body_engines(b: Builder, kind: str, r: float, rear: float, tail_front: float) -> None:
+    """Engines at the fuselage: beside its rear, behind it, or at its nose with a propeller."""
+    if kind == "rear":
+        er = r * b.uniform(0.4, 0.65)
+        long, z = er * b.uniform(3, 5.5), min(tail_front - 0.02, -0.2) + b.uniform(-0.06, 0.04)
+        x, y = r * b.uniform(0.95, 1.1) + er * 0.9, rear * 0.6 + r * b.uniform(0.0, 0.5)
+        b.add_mirrored(pod(er, long).translate(x, y, z), "engine")
+        b.add_mirrored(box(x, er * 0.25, long * 0.5, (x / 2, y, z)), "engine" if b.chance(0.7) else "body")
+    elif kind in ("jet", "jet2"):
+        er = r * (b.uniform(0.5, 0.75) if kind == "jet2" else b.uniform(0.6, 0.95))
+        nozzle = lathe([(0, 0.03), (er, 0.05), (er * 0.75, -0.05), (er * 0.65, -0.05), (0, 0.02)]).rotate("x", 90)
+        for x in (-0.85 * er, 0.85 * er) if kind == "jet2" else (0.0,):
+            b.add(nozzle.translate(x, rear, -0.5), "engine")
+        if b.chance(0.6):
+            h, long = r * b.uniform(0.8, 1.4), b.uniform(0.2, 0.55)
+            intake = box(r * b.uniform(0.6, 1.1), h, long, bevel=r * b.uniform(0.05, 0.3))
+            b.add_mirrored(intake.translate(r * 0.9, -r * 0.1, 0.12 - long / 2 + b.uniform(-0.05, 0.1)), "body")
+    elif kind == "nose":
+        radius, blades = b.uniform(0.1, 0.19), b.uniform(0.12, 0.28)
+        disc = rotor(b.integers(2, 4), radius, radius * blades, "z").rotate("z", b.uniform(0, 120))
+        b.add(disc.translate(0, 0, 0.51), "propeller")
+        size = r * b.uniform(0.25, 0.5)
+        b.add(ellipsoid(size, size, size * b.uniform(1.2, 2), (0, 0, 0.51)), "spinner, propeller hub, propeller")
+        if b.chance(0.6):
+            long = b.uniform(0.05, 0.14)
+            b.add(cylinder(r * b.uniform(0.85, 1.08), long, (0, 0, 0.5 - long / 2), axis="z"), "engine")
+
+
+def tail_unit(
+    b: Builder, kind: str, wing: Wing, r: float, rear: float, front: float, look: tuple[float, bool, bool]
+) -> None:
+    """Fin and tailplane: low, mid, crossed, as a T, with two fins; front: where the tailplane's root starts (z)."""
+    thick, flat, round_ = look
+    end = -0.5 + b.uniform(-0.03, 0.08)
+    chord = float(np.clip(front - end, 0.05, 0.2))
+    th, taper, lean = b.uniform(0.1, 0.2), b.uniform(0.35, 0.85), b.uniform(0.1, 1.1)
+    if kind == "high":
+        taper, lean = b.uniform(0.6, 0.9), b.uniform(0.2, 0.8)
+    base, names = rear + r * 0.2, "vertical stabilizer, tail fin, tail"
+    deep = chord * b.uniform(0.9, 1.4)
+    fin = swept(0, 0, end + deep, th + r * 0.3, deep, taper, lean, 0)
+    upright = wing_mesh(fin, thick, flat, round_ and kind != "high", 0.9 if b.chance(0.2) and not flat else 0).rotate(
+        "z", 90
+    )
+    span = float(np.clip(wing.span * b.uniform(0.15, 0.5), r * 1.8, 0.4))
+    level, root = base - r * b.uniform(0, 0.5), 0.0
+    if kind == "mid":
+        level = base + r * 0.4
+    elif kind == "cross":
+        level = base + th * b.uniform(0.35, 0.7)
+    elif kind == "high":
+        level = base + (th + r * 0.3) * 0.97
+    shift = lean * (level - base) if kind in ("cross", "high") else 0.0
+    size = chord * (b.uniform(0.6, 0.9) if shift else b.uniform(0.8, 1))
+    sweep_ = b.uniform(0.3, 1.0) if wing.back > 0.08 else b.uniform(0, 0.35)
+    lead = end + deep - shift if shift else end + chord
+    plane = swept(
+        root,
+        level,
+        lead,
+        span,
+        size,
+        b.uniform(0.3, 0.95),
+        sweep_,
+        b.uniform(-0.15, 0.2) * span if kind in ("low", "mid", "fins") else 0,
+    )
+    if kind != "none":
+        b.add_mirrored(wing_mesh(plane, thick, flat, round_), "horizontal stabilizer, tail")
+    if kind == "fins" or (kind == "none" and b.chance(0.3)):
+        apart = r * b.uniform(0.7, 1.3)
+        b.add_mirrored(
+            upright.rotate("z", -b.uniform(0, 28)).translate(apart, base - r * 0.4, b.uniform(0, 0.06)), names
+        )
+    elif kind == "twin":
+        x, y, z, _ = plane.at(0.97)
+        b.add_mirrored(upright.scale(1, 0.75, 0.8).translate(x, y - th * b.uniform(0.1, 0.35), z - 0.8 * fin.z), names)
+    else:
+        b.add(upright.translate(0, base, 0), names)
+
+
+def wings(b: Builder, name: str, wing: Wing, r: float, look: tuple[float, bool, bool]) -> None:
+    thick, flat, round_ = look
+    root = b.uniform(0.2, 0.9) if b.chance(0.4) and not flat else 0.0
+    b.add_mirrored(wing_mesh(wing, thick, flat, round_, root), "wing")
+    if name in ("airliner", "business", "transport") and b.chance(0.35):  # a fairing
+        long = wing.chord * b.uniform(0.8, 1.1)
+        b.add(ellipsoid(r * b.uniform(0.95, 1.2), r * b.uniform(0.4, 0.7), long, (0, wing.y, wing.z)), "body")
+    if name in ("airliner", "business", "glider") and b.chance(0.4):
+        small = swept(0, 0, wing.tip / 2, b.uniform(0.03, 0.09), wing.tip, b.uniform(0.3, 0.7), b.uniform(0.4, 1), 0)
+        x, y, z, _ = wing.at(1)
+        b.add_mirrored(
+            wing_mesh(small, thick, flat, False).rotate("z", b.uniform(40, 90)).translate(x, y, z), "winglet, wing"
+        )
+
+
+def second_wing(b: Builder, wing: Wing, r: float, look: tuple[float, bool, bool]) -> None:
+    """The upper wing of a biplane and the struts to it."""
+    upper = replace(wing, y=wing.y + b.uniform(0.13, 0.22), z=wing.z + b.uniform(0, 0.06), rise=b.uniform(0, 0.03))
+    b.add_mirrored(wing_mesh(upper, *look), "wing")
+    for f in (0.45, 0.8) if b.chance() else (0.7,):
+        (x, y, z, c), (_, top, tz, _) = wing.at(f), upper.at(f)
+        for side in (-0.3, 0.3):
+            b.add_mirrored(rod((x, y, z + side * c), (x, top, tz + side * c), 0.006), "strut, wing strut")
+    for side in (-0.3, 0.3):
+        z = upper.z + side * wing.chord
+        b.add_mirrored(rod((r * 0.5, r * 0.5, z), (r * 1.1, upper.y, z), 0.006), "strut, wing strut")
+
+
+def cockpit(b: Builder, name: str, r: float, wide: float) -> None:
+    if name in ("airliner", "business", "transport"):
+        if b.chance(0.25):
+            b.add(ellipsoid(r * wide * 0.6, r * 0.35, 0.05, (0, r * 0.55, 0.42)), "cockpit, cockpit window")
+        return
+    if not b.chance(0.65):
+        return
+    long, high = b.uniform(0.06, 0.16), r * b.uniform(0.45, 0.9)
+    z = b.uniform(0.15, 0.28) if name in ("fighter", "delta", "glider") else b.uniform(-0.02, 0.22)
+    b.add(ellipsoid(r * wide * b.uniform(0.45, 0.85), high, long, (0, r * 0.7, z)), "cockpit, cockpit window")
+    if b.chance(0.2):  # a spine behind it
+        b.add(tube([(0, r * 0.7, z), (0, r * 0.6, z - long * 2.5)], [r * 0.5, r * 0.2], 12), "body")
+
+
+def landing_gear(b: Builder, r: float) -> None:
+    ground, size, thick = -r - b.uniform(0.03, 0.1), b.uniform(0.014, 0.035), b.uniform(0.005, 0.012)
+    main, wide = b.uniform(-0.08, 0.2), b.uniform(0.06, 0.14)
+    last = b.uniform(0.3, 0.4) if main < 0.1 else -0.45
+    for x, z in ((0, last), (wide, main), (-wide, main)):
+        foot, s = (-r * 0.6, size * 0.5) if z < -0.4 else (ground, size)
+        b.add(rod((x * 0.6, -r * 0.3, z), (x, foot, z), thick), "landing gear")
+        b.add(wheel(s, s * 0.7).translate(x, foot, z), "wheel, landing gear")
 
 
 @family("airplane", names=PLANE)
 def airplane(b: Builder) -> None:
-    """Facing +z: airliners, propeller planes, jets, gliders, biplanes."""
-    kind = b.choice("airliner", "airliner", "prop", "prop", "fighter", "glider", "biplane", "twin")
-    r = b.uniform(0.05, 0.09) if kind != "glider" else b.uniform(0.03, 0.05)
-    s = np.linspace(0, 1, 20)
-    nose, rear = b.uniform(0.4, 0.9), b.uniform(0.5, 1.1)
-    radius = r * np.minimum(np.minimum(1, (s * 6 + 0.001) ** nose), np.minimum(1, ((1 - s) * 2.6 + 0.02) ** rear))
-    path = np.stack([0 * s, 0.5 * r * np.maximum(s - 0.6, 0) * 2, 0.5 - s], 1)
-    b.add(tube(path, radius, 18), "body")
-    low = b.choice("low", "mid", "high")
-    y = {"low": -r * 0.6, "mid": 0.0, "high": r * 0.8}[low]
-    span = b.uniform(0.35, 0.6) if kind != "glider" else b.uniform(0.6, 0.8)
-    chord, taper = b.uniform(0.13, 0.24), b.uniform(0.25, 1)
-    sweep_, dihedral = b.uniform(-0.02, 0.1), b.uniform(-0.02, 0.1)
-    if kind in ("airliner", "fighter"):
-        sweep_, taper, chord = b.uniform(0.12, 0.35), b.uniform(0.15, 0.45), b.uniform(0.18, 0.32)
-    if kind == "fighter":
-        span, chord = b.uniform(0.25, 0.38), b.uniform(0.3, 0.5)
-    if kind == "glider":
-        chord = b.uniform(0.07, 0.12)
-    z = b.uniform(-0.02, 0.1)
-    for level in (y, y + b.uniform(0.14, 0.2)) if kind == "biplane" else (y,):
-        half = blade([(r * 0.3, level, z, chord, 1), (span, level + dihedral, z - sweep_, chord * taper, 0.9)], 0.1)
-        b.add_mirrored(half, "wing")
-        if kind == "biplane" and level == y:
-            for x in (span * 0.4, span * 0.75):
-                b.add_mirrored(rod((x, y, z), (x, y + 0.15, z), 0.006), "strut, wing strut")
-    if kind == "airliner" and b.chance():
-        b.add_mirrored(
-            blade([(0, 0, 0, chord * taper, 1), (0.05, 0, -0.03, chord * taper * 0.5, 1)], 0.08)
-            .rotate("z", 75)
-            .translate(span, y + dihedral, z - sweep_),
-            "winglet, wing",
-        )
-    th, tc, tz = b.uniform(0.12, 0.22), b.uniform(0.1, 0.18), -0.5 + b.uniform(0.06, 0.12)
-    fin = blade([(0, 0, 0, tc, 1), (th, 0, -th * b.uniform(0.2, 0.8), tc * b.uniform(0.4, 0.8), 1)], 0.1).rotate(
-        "z", 90
-    )
-    base = r * 0.4
-    names = "vertical stabilizer, tail fin, tail"
-    if kind == "fighter" and b.chance():
-        b.add_mirrored(fin.rotate("z", -15).translate(r * 0.9, base * 0.5, tz), names)
+    """Facing +z: airliners, propeller planes, transports, fighters, gliders, biplanes; smooth or of boards."""
+    name = b.choice(*PLANES, "airliner", "airliner", "airliner", "prop", "fighter")
+    if name == "biplane" and b.chance():
+        name = "prop"
+    kind = PLANES[name]
+    r, wide = b.uniform(*kind.girth), b.uniform(0.75, 1.15)
+    look = (b.uniform(0.06, 0.17), b.chance(0.15), b.chance(0.6))  # thickness, boards, round tips
+    body, rear = fuselage(b, kind, r, wide)
+    b.add(body, "body")
+    level = b.choice(*kind.levels)
+    y = {"low": -r * b.uniform(0.4, 0.85), "mid": 0.0, "high": r * b.uniform(0.75, 1.0), "strut": r * 1.05}[level]
+    chord, span = b.uniform(*kind.chord), b.uniform(*kind.span)
+    front = b.uniform(0.08, 0.2) if kind.gap == 1 else -0.28 + chord + b.uniform(-0.04, 0.12)
+    rise = span * b.uniform(-0.02, 0.14) if level == "low" else span * b.uniform(-0.12, 0.06)
+    x = 0.0 if y >= r * 0.95 else r * wide * 0.3
+    wing = swept(x, y, front, span, chord, b.uniform(*kind.taper), b.uniform(*kind.sweep), rise)
+    wings(b, name, wing, r, look)
+    if name == "biplane":
+        second_wing(b, wing, r, look)
+    if level == "strut" or (level == "high" and name == "prop" and b.chance(0.4)):
+        sx, sy, sz, _ = wing.at(b.uniform(0.35, 0.6))
+        b.add_mirrored(rod((r * wide * 0.7, -r * 0.6, wing.z), (sx, sy, sz), 0.007), "strut, wing strut")
+    engine = b.choice(*kind.engines)
+    tail = "high" if engine == "rear" and b.chance(0.7) else b.choice(*kind.tails)
+    tail_front = -0.5 + b.uniform(0.1, 0.2) if kind.gap == 1 else front - chord - b.uniform(-0.02, 0.04)
+    tail_unit(b, tail, wing, r, rear, min(tail_front, -0.32), look)
+    if engine.startswith(("wing", "prop")):
+        wing_engines(b, engine, wing, r)
     else:
-        b.add(fin.translate(0, base, tz), names)
-    t_tail = b.chance(0.25)
-    level = base + th * 0.95 if t_tail else base + (th * 0.1 if b.chance() else 0)
-    ts = span * b.uniform(0.3, 0.45)
-    shift = th * 0.4 if t_tail else 0
-    b.add_mirrored(
-        blade(
-            [
-                (0, level, tz - shift, tc * 0.9, 1),
-                (ts, level + b.uniform(0, 0.03), tz - shift - ts * b.uniform(0.1, 0.6), tc * 0.5, 1),
-            ],
-            0.09,
-        ),
-        "horizontal stabilizer, tail",
-    )
-    if kind in ("airliner", "twin"):
-        er, el = b.uniform(0.025, 0.05), b.uniform(0.1, 0.18)
-        pod = lathe(
-            [
-                (0, 0),
-                (er * 0.6, 0),
-                (er, el * 0.5),
-                (er * 0.95, el),
-                (er * 0.8, el),
-                (er * 0.6, el * 0.8),
-                (0, el * 0.85),
-            ]
-        ).rotate("x", 90)
-        if b.chance(0.2) and kind == "airliner":
-            b.add_mirrored(pod.translate(r + er, base, -0.32), "engine")
-        else:
-            for f in (0.35,) if b.chance(0.7) else (0.3, 0.6):
-                ez = z - sweep_ * f + chord * 0.2
-                drop = y + dihedral * f + (-er * 1.1 if kind == "airliner" else 0)
-                b.add_mirrored(pod.translate(span * f, drop, ez), "engine")
-                if kind == "twin":
-                    disc = rotor(b.integers(2, 4), b.uniform(0.07, 0.1), 0.025, "z").translate(span * f, drop, ez + el)
-                    b.add_mirrored(disc, "propeller")
-    elif kind in ("prop", "biplane") or (kind == "glider" and b.chance(0.2)):
-        b.add(rotor(b.integers(2, 4), b.uniform(0.1, 0.18), 0.03, "z").translate(0, 0, 0.51), "propeller")
-        b.add(ellipsoid(r * 0.35, r * 0.35, r * 0.6, (0, 0, 0.51)), "spinner, propeller hub, propeller")
-        if b.chance(0.6):
-            b.add(cylinder(r * 1.05, 0.1, (0, 0, 0.43), axis="z"), "engine")
-    elif kind == "fighter":
-        for x in (-0.5, 0.5) if b.chance(0.4) else (0,):
-            b.add(cylinder(r * 0.6, 0.1, (x * r, 0, -0.49), axis="z"), "engine")
-    if b.chance(0.5):
-        b.add(
-            ellipsoid(r * 0.6, r * 0.6, r * b.uniform(1.2, 2.2), (0, r * 0.75, b.uniform(0.15, 0.3))),
-            "cockpit, cockpit window",
-        )
-    if b.chance(0.45):
-        legs_ = [(0, 0.36), (0.09, 0.02), (-0.09, 0.02)]
-        for x, lz in legs_:
-            ground = -r - b.uniform(0.05, 0.09)
-            b.add(rod((x, -r * 0.5, lz), (x, ground, lz), 0.007), "landing gear")
-            b.add(wheel(0.025, 0.018).translate(x, ground, lz), "wheel, landing gear")
+        body_engines(b, engine, r, rear, min(tail_front, -0.32))
+    cockpit(b, name, r, wide)
+    if b.chance(0.35):
+        landing_gear(b, r)
 
 
 @family(

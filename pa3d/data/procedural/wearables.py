@@ -813,16 +813,16 @@ def bowler_hat(b: Builder) -> None:
 
 @family("baseball cap", tags=(COMMON,), names=HAT)
 def baseball_cap(b: Builder) -> None:
-    """Crowns of six panels or a foam front; the peak long or short, flat or bent, at a slope of its own."""
+    """Crowns of six panels, with a foam front, or flat as on army caps; peaks of all lengths, flat or bent."""
     r, tall, long = 0.4, b.uniform(0.3, 0.6), b.uniform(1.05, 1.35)
     lean = b.uniform(-0.2, 0.4)
+    top = hat_crown(b, b.choice("round", "round", "round", "flat"), r, tall)
     for inner in range(b.integers(1, 2)):
         k = 1 - 0.035 * inner
-        rows = hat_crown(b, "round", r * k, tall * k)
-        crown = lathe(rows, 36).scale(1, 1, long)
+        crown = lathe([(x * k, y * k) for x, y in top], 36).scale(1, 1, long)
         b.add(crown.deform(lambda v: v + np.array([0, 1, 0]) * lean * np.maximum(v[:, 2:], 0) * v[:, 1:2]), "crown")
-    reach, width, droop = b.uniform(0.15, 0.6), b.uniform(40, 85), b.uniform(-0.25, 0.6)
-    arch, round_ = b.uniform(0, 0.5), b.uniform(0.3, 1.0)
+    reach, width, droop = b.uniform(0.12, 0.65), b.uniform(40, 88), b.uniform(-0.25, 0.6)
+    arch, round_ = b.uniform(0, 0.8) if b.chance(0.75) else 0.0, b.uniform(0.2, 1.0)
 
     def peak(u: np.ndarray, v: np.ndarray) -> np.ndarray:
         across = 2 * u - 1
@@ -832,5 +832,6 @@ def baseball_cap(b: Builder) -> None:
         return np.stack([x, 0.01 - droop * out - arch * across**2 * v * reach, z], -1)
 
     b.add(sheet(peak, b.uniform(0.01, 0.03), 25, 9), "visor, brim")
-    if b.chance(0.4):
-        b.add(ellipsoid(0.035, 0.02, 0.035, (0, tall + 0.005, 0)), "crown")
+    if b.chance(0.55):
+        size, y = b.uniform(0.02, 0.045), max(y for _, y in top[-2:])
+        b.add(ellipsoid(size, size * 0.6, size, (0, y, 0)), "button, crown" if b.chance(0.3) else "crown")
