@@ -112,10 +112,74 @@ Floats cosine_logits(const Floats& features, const Floats& vectors, float temper
   return out;
 }
 
-Floats presence(const Floats& logits, double slope, double offset) {
+Floats shape_vector(const Floats& tokens, const Floats& hidden_weight, const Floats& hidden_bias,
+                    const Floats& out_weight, const Floats& out_bias, int threads) {
+  require_rows(tokens, "tokens: expected shape (G, C), not empty");
+  require_rows(hidden_weight, "hidden_weight: expected shape (H, 3C), not empty");
+  require_rows(out_weight, "out_weight: expected shape (D, H), not empty");
+  const pa3d::ShapeHead head{hidden_weight.data(), hidden_bias.data(),     out_weight.data(),  out_bias.data(),
+                             tokens.shape(1),      hidden_weight.shape(0), out_weight.shape(0)};
+  require(hidden_weight.shape(1) == 3 * head.width, "hidden_weight: expected shape (H, 3C)");
+  require(out_weight.shape(1) == head.hidden, "out_weight: expected shape (D, H)");
+  require(hidden_bias.ndim() == 1 && hidden_bias.shape(0) == head.hidden, "hidden_bias: expected shape (H,)");
+  require(out_bias.ndim() == 1 && out_bias.shape(0) == head.dim, "out_bias: expected shape (D,)");
+  Floats out(head.dim);
+  const float* const in = tokens.data();
+  float* const vector = out.mutable_data();
+  const int64_t num_tokens = tokens.shape(0);
+  {
+    py::gil_scoped_release release;
+    pa3d::shape_vector(in, num_tokens, head, threads, vector);
+  }
+  return out;
+}
+
+pa3d::Kinds kinds_of(const Bank& rows, const Bank& parts, const pa3d::Ids& has) {
+  require(rows.ndim() == 2 && rows.shape(0) >= 1, "rows: expected shape (C, D), not empty");
+  require(parts.ndim() == 2 && parts.shape(0) >= 1, "parts: expected shape (P, D), not empty");
+  require(rows.shape(1) == parts.shape(1), "parts: their width differs from that of the rows");
+  require(has.ndim() == 2 && has.shape(1) == 2, "has: expected shape (N, 2)");
+  const pa3d::Kinds kinds{rows.data(), rows.shape(0), parts.data(), parts.shape(0), has.data(), has.shape(0)};
+  for (int64_t i = 0; i < kinds.num_pairs; ++i)
+    require(kinds.has[2 * i] >= 0 && kinds.has[2 * i] < kinds.num_kinds && kinds.has[2 * i + 1] >= 0 &&
+                kinds.has[2 * i + 1] < kinds.num_parts,
+            "has: an index lies outside the rows or the parts");
+  return kinds;
+}
+
+Floats kind_fits(const Bank& rows, const Bank& parts, const pa3d::Ids& has, const Floats& vectors, int threads) {
+  const pa3d::Kinds kinds = kinds_of(rows, parts, has);
+  require_rows(vectors, "vectors: expected shape (K, D), not empty");
+  require(rows.shape(1) == vectors.shape(1), "vectors: their width differs from that of the rows");
+  Floats fits({kinds.num_kinds, vectors.shape(0)});
+  const float* const in = vectors.data();
+  float* const out = fits.mutable_data();
+  const int64_t k = vectors.shape(0), d = vectors.shape(1);
+  {
+    py::gil_scoped_release release;
+    pa3d::kind_fits(kinds, in, k, d, threads, out);
+  }
+  return fits;
+}
+
+Floats expectation(const Bank& rows, const Floats& shape, const Floats& fits) {
+  require(rows.ndim() == 2 && rows.shape(0) >= 1, "rows: expected shape (C, D), not empty");
+  require(shape.ndim() == 1 && shape.shape(0) == rows.shape(1), "shape: expected shape (D,)");
+  require_rows(fits, "fits: expected shape (C, K), not empty");
+  require(fits.shape(0) == rows.shape(0), "fits: expected one row per kind");
+  Floats out(fits.shape(1));
+  const pa3d::Kinds kinds{rows.data(), rows.shape(0), nullptr, 0, nullptr, 0};
+  pa3d::expectation(kinds, shape.data(), fits.data(), fits.shape(1), rows.shape(1), out.mutable_data());
+  return out;
+}
+
+Floats presence(const Floats& logits, double slope, double offset, double weight,
+                const std::optional<Floats>& expected) {
   require_rows(logits, "logits: expected shape (G, K), not empty");
+  require_per_name(expected, logits.shape(1), "expected: expected one per name");
   Floats out(logits.shape(1));
-  pa3d::presence(logits.data(), logits.shape(0), logits.shape(1), slope, offset, out.mutable_data());
+  pa3d::presence(logits.data(), logits.shape(0), logits.shape(1), slope, offset, weight,
+                 expected ? expected->data() : nullptr, out.mutable_data());
   return out;
 }
 
@@ -172,7 +236,15 @@ PA3D_BINDINGS(m) {
         py::arg("vectors").noconvert(), "threads"_a = 0);
   m.def("cosine_logits", &::cosine_logits, py::arg("features").noconvert(), py::arg("vectors").noconvert(),
         "temperature"_a, "levels"_a = py::none());
-  m.def("presence", &::presence, py::arg("logits").noconvert(), "slope"_a, "offset"_a);
+  m.def("shape_vector", &::shape_vector, py::arg("tokens").noconvert(), py::arg("hidden_weight").noconvert(),
+        py::arg("hidden_bias").noconvert(), py::arg("out_weight").noconvert(), py::arg("out_bias").noconvert(),
+        "threads"_a = 0);
+  m.def("kind_fits", &::kind_fits, py::arg("rows").noconvert(), py::arg("parts").noconvert(),
+        py::arg("has").noconvert(), py::arg("vectors").noconvert(), "threads"_a = 0);
+  m.def("expectation", &::expectation, py::arg("rows").noconvert(), py::arg("shape").noconvert(),
+        py::arg("fits").noconvert());
+  m.def("presence", &::presence, py::arg("logits").noconvert(), "slope"_a, "offset"_a, "weight"_a = 0.0,
+        "expected"_a = py::none());
   m.def("softmax", &::softmax, py::arg("logits").noconvert());
   m.def("label_points", &::label_points, py::arg("query_points").noconvert(), py::arg("centers").noconvert(),
         py::arg("members").noconvert(), py::arg("points").noconvert(), py::arg("logits").noconvert(), "assign"_a,
@@ -213,10 +285,32 @@ def cosine_logits(
     temperature: float,
     levels: Floats | None = None,  # (K,)
 ) -> Floats: ...  # (G, K)
+def shape_vector(
+    tokens: Floats,  # (G, C)
+    hidden_weight: Floats,  # (H, 3C)
+    hidden_bias: Floats,  # (H,)
+    out_weight: Floats,  # (D, H)
+    out_bias: Floats,  # (D,)
+    threads: int = 0,
+) -> Floats: ...  # (D,)
+def kind_fits(
+    rows: NDArray[np.int8],  # (C, D)
+    parts: NDArray[np.int8],  # (P, D)
+    has: Ids,  # (N, 2)
+    vectors: Floats,  # (K, D)
+    threads: int = 0,
+) -> Floats: ...  # (C, K)
+def expectation(
+    rows: NDArray[np.int8],  # (C, D)
+    shape: Floats,  # (D,)
+    fits: Floats,  # (C, K)
+) -> Floats: ...  # (K,)
 def presence(
     logits: Floats,  # (G, K)
     slope: float,
     offset: float,
+    weight: float = 0.0,
+    expected: Floats | None = None,  # (K,)
 ) -> Floats: ...  # (K,)
 def softmax(
     logits: Floats,  # (N, K)

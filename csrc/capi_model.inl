@@ -7,8 +7,8 @@ constexpr const char* kTextSpace = "all-MiniLM-L6-v2";
 constexpr int64_t kFormat = 1;
 constexpr int kMaxThreads = 4096;
 
-// One row per up axis: which of the caller's axes become the model's x, y and z; ~i is minus axis i. As TO_MODEL_AXES in
-// pa3d/frames.py.
+// One row per up axis: which of the caller's axes become the model's x, y and z; ~i is minus axis i. As TO_MODEL_AXES
+// in pa3d/frames.py.
 constexpr int kModelAxes[6][3] = {{1, 2, 0}, {0, 2, 1}, {0, 1, 2}, {~1, 2, ~0}, {0, ~2, ~1}, {0, ~1, ~2}};
 // Of normalised points: float32 holds the squares of their distances.
 constexpr float kMaxCoordinate = 1e18f;
@@ -116,12 +116,15 @@ pa3d::EncoderConfig parse_config(const pa3d::Json& json) {
 // The working memory of one call. It is kept for later calls.
 struct Session {
   std::unique_ptr<pa3d::Encoder::Workspace> workspace;
-  pa3d::Passes passes{};  // of the encoded shape
+  pa3d::Passes passes{};                                             // of the encoded shape
   std::vector<int64_t> sample_idx, inlier_idx, center_idx, members;  // sample_idx: the used points; empty for all
   std::vector<int32_t> sampled_face;
   std::vector<uint8_t> outlier;
-  std::vector<float> sampled, encoder_points, centers, tokens, features, vectors, logits, presence, query_points, centroids;
+  std::vector<float> sampled, encoder_points, centers, tokens, features, vectors, logits, presence, query_points,
+      centroids;
   std::vector<float> last_vectors, names, levels;  // of the last names: vectors, those by the lexicon, levels
+  std::vector<float> fits;                         // of the last names, with the kinds of things; may be empty
+  std::vector<float> shape, expected;              // the vector of the shape; of each name (pa3d::expectation)
   pa3d::Normalization frame;
 };
 
@@ -147,9 +150,11 @@ struct pa3d_model {
       if (!(outliers >= 0 && std::isfinite(outliers))) throw pa3d::FileError("outliers is below 0");
       if (const pa3d::Json* fit = meta.find("presence")) {
         const pa3d::Json::Array& values = fit->array("presence");
-        if (values.size() != 3) throw pa3d::FileError("presence does not have three numbers");
+        if (values.size() != 3 && values.size() != 4) throw pa3d::FileError("presence does not have 3 or 4 numbers");
         has_presence = true;
-        for (int i = 0; i < 2; ++i) presence[i] = values[i].number("presence");
+        presence.slope = values[0].number("presence");
+        presence.offset = values[1].number("presence");
+        if (values.size() == 4) presence.weight = values[3].number("presence");
       }
       temperature = static_cast<float>(meta.at("temperature", "it").number("temperature"));
       if (!(temperature > 0)) throw pa3d::FileError("temperature is not above 0");
@@ -193,8 +198,15 @@ struct pa3d_model {
       lexicon_meaning = meanings_of(file, static_cast<int64_t>(lexicon_rows.size()) / config.text_dim);
       read += 2;
     }
-    for (const auto& [name, tensor] : file.tensors())
-      if (name.rfind("shape_head.", 0) == 0) ++read;  // the vector of whole shapes (pa3d/shape_head.py), not used here
+    const auto heads = std::count_if(file.tensors().begin(), file.tensors().end(),
+                                     [](const auto& t) { return t.first.rfind("shape_head.", 0) == 0; });
+    if (read_kinds(file)) {
+      read += 3;
+      read_shape_head(file, weights);  // counts its four tensors
+      if (heads != 4) file.fail("kinds.rows needs the four tensors of a shape head");
+    } else {
+      read += heads;  // it is not used here without kinds
+    }
     if (read != file.tensors().size()) file.fail("it holds tensors that are not this encoder's");
   }
 
@@ -228,6 +240,48 @@ struct pa3d_model {
     return meaning;
   }
 
+  // Whether the file has kinds of things. The shape head is read next.
+  bool read_kinds(const pa3d::SafeTensors& file) {
+    const char* const names[] = {"kinds.rows", "kinds.parts", "kinds.has"};
+    const auto there = [&](const char* name) { return file.tensors().count(name) != 0; };
+    if (std::none_of(std::begin(names), std::end(names), there)) return false;
+    for (const char* name : names)
+      if (!there(name))
+        file.fail(std::string(name) + " is missing; kinds.rows, kinds.parts, kinds.has belong together");
+    kind_rows = int8_rows(file, "kinds.rows", config.text_dim);
+    kind_parts = int8_rows(file, "kinds.parts", config.text_dim);
+    const auto& has = file.tensors().at("kinds.has");
+    if (has.dtype != "I32" || has.shape.size() != 2 || has.shape[1] != 2)
+      file.fail("kinds.has is not I32 with rows of 2");
+    kind_has.resize(has.count);
+    std::memcpy(kind_has.data(), has.data, kind_has.size() * sizeof(int32_t));
+    kinds = {kind_rows.data(),  static_cast<int64_t>(kind_rows.size()) / config.text_dim,
+             kind_parts.data(), static_cast<int64_t>(kind_parts.size()) / config.text_dim,
+             kind_has.data(),   has.shape[0]};
+    for (int64_t i = 0; i < kinds.num_pairs; ++i)
+      if (!pa3d::all_within(kinds.has + 2 * i, 1, 0, kinds.num_kinds) ||
+          !pa3d::all_within(kinds.has + 2 * i + 1, 1, 0, kinds.num_parts))
+        file.fail("kinds.has has a number that is no row");
+    return true;
+  }
+
+  // weights: gives the values of a tensor of the file.
+  template <class Weights>
+  void read_shape_head(const pa3d::SafeTensors& file, const Weights& weights) {
+    const auto bias = file.tensors().find("shape_head.hidden.bias");
+    if (bias == file.tensors().end()) file.fail("kinds.rows without a shape head");
+    const auto kept = [&](const char* name, int64_t count) {
+      const float* const values = weights(std::string("shape_head.") + name, count);
+      return shape_head_weights.emplace_back(values, values + count).data();
+    };
+    auto& h = shape_head;
+    h.width = config.dim, h.hidden = bias->second.count, h.dim = config.text_dim;
+    h.hidden_weight = kept("hidden.weight", h.hidden * 3 * h.width);
+    h.hidden_bias = kept("hidden.bias", h.hidden);
+    h.out_weight = kept("out.weight", h.dim * h.hidden);
+    h.out_bias = kept("out.bias", h.dim);
+  }
+
   static pa3d::Assign assign_of(const std::string& name) {
     if (name == "nearest") return pa3d::Assign::nearest;
     if (name == "membership") return pa3d::Assign::membership;
@@ -239,10 +293,17 @@ struct pa3d_model {
   pa3d::Assign assign = pa3d::Assign::nearest;
   float temperature = 1, outliers = 0;  // outliers: the factor of find_outliers, 0 to keep all points
   bool has_presence = false;
-  double presence[2] = {0, 0};  // slope and offset
+  struct {
+    double slope = 0, offset = 0, weight = 0;
+  } presence;
   std::vector<int8_t> bank;          // features of patches of many shapes, (rows, text_dim): the levels of names
   std::vector<int8_t> lexicon_rows;  // (rows, text_dim), or empty
   std::vector<int32_t> lexicon_meaning;
+  std::vector<int8_t> kind_rows, kind_parts;
+  std::vector<int32_t> kind_has;
+  pa3d::Kinds kinds{};  // of the three above; num_kinds is 0 if there are none
+  pa3d::ShapeHead shape_head{};
+  std::vector<std::vector<float>> shape_head_weights;
   pa3d::EncoderConfig config;
   std::unique_ptr<pa3d::Encoder> encoder;
   mutable pa3d::Pool<Session> sessions;

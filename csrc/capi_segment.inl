@@ -173,14 +173,14 @@ void encode(const pa3d_model& model, const Shape& shape, const pa3d_options& o, 
   for (int64_t i = 0; i < patches; ++i) std::copy_n(&s.encoder_points[3 * s.center_idx[i]], 3, &s.centers[3 * i]);
 }
 
-// The session's logits (patches, count) of the encoded shape, and the presence (count) of the names if the model has
-// one.
+// The session's logits (patches, count) of the encoded shape.
 void compare(const pa3d_model& model, const float* vectors, int64_t count, const pa3d_options& o, Session& s) {
   const auto& c = model.config;
   const int64_t size = count * c.text_dim;
   if (static_cast<int64_t>(s.last_vectors.size()) != size ||
       !std::equal(vectors, vectors + size, s.last_vectors.begin())) {
     s.last_vectors.clear();  // until all is computed
+    s.fits.clear();
     s.names.assign(vectors, vectors + size);
     if (!model.lexicon_rows.empty()) {
       const pa3d::Lexicon lexicon{model.lexicon_rows.data(), model.lexicon_meaning.data(),
@@ -196,17 +196,38 @@ void compare(const pa3d_model& model, const float* vectors, int64_t count, const
   s.logits.resize(s.passes.total() * count);
   pa3d::cosine_logits(s.features.data(), s.passes.total(), s.names.data(), count, c.text_dim, model.temperature,
                       s.logits.data(), s.levels.empty() ? nullptr : s.levels.data());
+}
+
+// The session's presence (count) of the names, after `compare`; empty if the model has no calibration.
+void find_presence(const pa3d_model& model, int64_t count, const pa3d_options& o, Session& s) {
   s.presence.resize(model.has_presence ? count : 0);
-  if (model.has_presence)
-    pa3d::presence(s.logits.data(), s.passes.total(), count, model.presence[0], model.presence[1], s.presence.data());
+  if (!model.has_presence) return;
+  const auto& c = model.config;
+  if (model.kinds.num_kinds > 0) {
+    if (s.fits.empty()) {
+      std::vector<float> fits(model.kinds.num_kinds * count);
+      pa3d::kind_fits(model.kinds, s.names.data(), count, c.text_dim, o.threads, fits.data());
+      s.fits.swap(fits);
+    }
+    s.shape.resize(c.text_dim);
+    s.expected.resize(count);
+    pa3d::shape_vector(s.tokens.data(), s.passes.total(), model.shape_head, o.threads, s.shape.data());
+    pa3d::expectation(model.kinds, s.shape.data(), s.fits.data(), count, c.text_dim, s.expected.data());
+  }
+  const auto& fit = model.presence;
+  pa3d::presence(s.logits.data(), s.passes.total(), count, fit.slope, fit.offset, fit.weight,
+                 model.kinds.num_kinds > 0 ? s.expected.data() : nullptr, s.presence.data());
 }
 
 // Labels and scores of the shape's points, and of the centroids of its faces if these are wanted.
 void label(const pa3d_model& model, const Shape& shape, const float* vectors, int64_t count, const pa3d_options& o,
            Session& s, const Outputs& out) {
   const auto& c = model.config;
-  encode(model, shape, o, s, false);
+  const bool needs_presence = model.has_presence && (o.none > 0 || out.presence);
+  encode(model, shape, o, s, needs_presence && model.kinds.num_kinds > 0);
   compare(model, vectors, count, o, s);
+  s.presence.clear();
+  if (needs_presence) find_presence(model, count, o, s);
   const float* const presence = s.presence.empty() ? nullptr : s.presence.data();
   const pa3d::Patches patches{s.centers.data(),        s.passes.total(),
                               s.members.data(),        c.patch_size,

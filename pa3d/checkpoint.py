@@ -29,17 +29,20 @@ OFFICIAL_SPACE = "open_clip/ViT-bigG-14/laion2b_s39b_b160k"
 OFFICIAL_TEMPERATURE = 0.07
 
 BANK, LEXICON, MEANING = "bank", "lexicon.rows", "lexicon.meaning"  # names of tensors in the file
+KINDS = ("kinds.rows", "kinds.parts", "kinds.has")
 CALIBRATE = "make it again with scripts/calibrate_names.py"  # what to do about a damaged tensor of these
 MAX_PATCHES = 4096  # attention takes every pair of them
 
 
 class PresenceFit(NamedTuple):
     """slope, offset: of the logistic function that turns the odds of a name into its presence (csrc/cpu/segment.h);
-    threshold: parts whose presence is lower count as not found."""
+    threshold: parts whose presence is lower count as not found; weight: how much it counts what such things have, by
+    Checkpoint.kinds."""
 
     slope: float
     offset: float
     threshold: float
+    weight: float = 0.0
 
 
 class Lexicon(NamedTuple):
@@ -51,6 +54,19 @@ class Lexicon(NamedTuple):
 
     rows: NDArray[np.int8]
     meaning: NDArray[np.int32]
+
+
+class Kinds(NamedTuple):
+    """Kinds of things and which parts they have (csrc/cpu/segment.h): the table of pa3d.categories as vectors, each
+    scaled to use the range of int8.
+
+    rows (C, text_dim) int8: of the names of the kinds. parts (P, text_dim) int8: of names of parts, read through the
+    lexicon. has (N, 2) int32: pairs of a kind and a part.
+    """
+
+    rows: NDArray[np.int8]
+    parts: NDArray[np.int8]
+    has: NDArray[np.int32]
 
 
 @dataclass
@@ -65,9 +81,10 @@ class Checkpoint:
     bank: (R, text_dim) int8, features of patches of many shapes, each row scaled to use the range of int8. A name's
     cosines with them give its level, by which its logits are divided (csrc/cpu/segment.h). None divides by nothing.
     presence: the calibration of Segmentation.presence, None for none.
-    lexicon: what words are read through; None compares their vectors as they are. scripts/calibrate_names.py writes
-    outliers, bank, presence and lexicon.
+    lexicon: what words are read through; None compares their vectors as they are.
     shape_head: the tensors of pa3d.shape_head, which makes one vector of a whole shape; None for none.
+    kinds: which parts such things have, for the presence of names; it needs a shape_head. None asks only the patches.
+    scripts/calibrate_names.py writes outliers, bank, presence, lexicon and kinds.
     """
 
     config: EncoderConfig
@@ -84,6 +101,7 @@ class Checkpoint:
     presence: PresenceFit | None = None
     shape_head: Mapping[str, NDArray[np.float32]] | None = None
     lexicon: Lexicon | None = None
+    kinds: Kinds | None = None
 
     def with_patches(self, patches: int | None) -> Checkpoint:
         """The same weights over another number of patches per shape; None changes nothing.
@@ -99,7 +117,7 @@ class Checkpoint:
         return replace(self, config=replace(self.config, patches=patches), precisions=())
 
     def sha256(self) -> str:
-        """A hash of what patch features and logits depend on: not presence, prompts, provenance and shape_head."""
+        """A hash of what patch features and logits depend on: not presence, kinds, shape_head, prompts, provenance."""
         config = str(self.config).replace(", pass_points=0)", ")")  # as before there were passes
         digest = hashlib.sha256(f"{config}{self.temperature!r}{self.text_space}".encode())
         for name in sorted(self.tensors):
@@ -128,6 +146,9 @@ def save(path: str | Path, checkpoint: Checkpoint, *, half: bool = False) -> Non
     if checkpoint.lexicon is not None:
         tensors[LEXICON] = np.ascontiguousarray(checkpoint.lexicon.rows, np.int8)
         tensors[MEANING] = np.ascontiguousarray(checkpoint.lexicon.meaning, np.int32)
+    if checkpoint.kinds is not None:
+        for name, rows in zip(KINDS, checkpoint.kinds, strict=True):
+            tensors[name] = np.ascontiguousarray(rows, np.int32 if name == KINDS[2] else np.int8)
     meta = {
         "format": FORMAT,
         "config": {k: v for k, v in checkpoint.config.to_dict().items() if k != "pass_points" or v},
@@ -141,7 +162,8 @@ def save(path: str | Path, checkpoint: Checkpoint, *, half: bool = False) -> Non
     if checkpoint.outliers:
         meta["outliers"] = float(checkpoint.outliers)
     if checkpoint.presence is not None:
-        meta["presence"] = list(checkpoint.presence)
+        fit = list(checkpoint.presence)
+        meta["presence"] = fit if any(fit[3:]) else fit[:3]
     # One entry: safetensors writes several in random order, and equal checkpoints should be equal files.
     data = serialize(tensors, metadata={"pa3d": json.dumps(meta, sort_keys=True)})
     with atomic_write(path) as stream:
@@ -167,6 +189,8 @@ def load(path: str | Path | None = None) -> Checkpoint:
         bank = tensors.pop(BANK, None)
         parts: list[Any] = [tensors.pop(name, None) for name in (LEXICON, MEANING)]
         lexicon = None if all(part is None for part in parts) else Lexicon(*parts)
+        parts = [tensors.pop(name, None) for name in KINDS]
+        kinds = None if all(part is None for part in parts) else Kinds(*parts)
         if path != EMBEDDED:
             head = dict(head)
     except _C.FileError as error:
@@ -192,6 +216,7 @@ def load(path: str | Path | None = None) -> Checkpoint:
             _presence_fit(meta["presence"]) if "presence" in meta else None,
             head if len(head) else None,
             lexicon,
+            kinds,
         )
         if checkpoint.assign not in ASSIGN:
             raise ValueError(f"assign {checkpoint.assign!r}")
@@ -207,6 +232,10 @@ def load(path: str | Path | None = None) -> Checkpoint:
     _check_rows(path, BANK, bank, config.text_dim)
     if lexicon is not None:
         _check_lexicon(path, lexicon, config.text_dim)
+    if kinds is not None:
+        _check_kinds(path, kinds, config.text_dim)
+        if not len(head):
+            raise InputError(f"{path}: {KINDS[0]} without a shape head; make one with scripts/train_shape_head.py")
     if len(head) and path != EMBEDDED and (wrong := check_head(head, config.dim, config.text_dim)):
         raise InputError(f"{path}: {wrong}; make it again with scripts/train_shape_head.py")
     for name, tensor in tensors.items():
@@ -227,6 +256,19 @@ def _check_lexicon(path: Path, lexicon: Lexicon, width: int) -> None:
         )
     if not ((meaning >= 0) & (meaning < count)).all():
         raise InputError(f"{path}: {MEANING} has a number that is no row of {LEXICON}; {CALIBRATE}")
+
+
+def _check_kinds(path: Path, kinds: Kinds, width: int) -> None:
+    for name, tensor in zip(KINDS, kinds, strict=True):
+        if tensor is None:
+            raise InputError(f"{path}: {name} is missing; {', '.join(KINDS)} belong together; {CALIBRATE}")
+    for name, tensor in zip(KINDS[:2], kinds[:2], strict=True):
+        _check_rows(path, name, tensor, width)
+    has = kinds.has
+    if has.dtype != np.int32 or has.ndim != 2 or has.shape[1] != 2:
+        raise InputError(f"{path}: {KINDS[2]} is {has.dtype} {has.shape}, expected int32 with rows of 2; {CALIBRATE}")
+    if not ((has >= 0) & (has < (len(kinds.rows), len(kinds.parts)))).all():
+        raise InputError(f"{path}: {KINDS[2]} has a number that is no row of {KINDS[0]} or {KINDS[1]}; {CALIBRATE}")
 
 
 def _check_rows(path: Path, name: str, rows: NDArray[Any] | None, width: int) -> None:

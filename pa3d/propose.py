@@ -107,7 +107,7 @@ def _present_parts(shape: Encoded, category: Category) -> list[str]:
     if fit is None:
         return list(category.parts)
     logits = shape.patch_logits(category.parts)
-    found = _C.presence(logits, fit.slope, fit.offset) >= OPTIONAL_FROM
+    found = _C.presence(logits, fit.slope, fit.offset) >= OPTIONAL_FROM  # such things have all of them
     return [
         part
         for part, there in zip(category.parts, found.tolist(), strict=True)

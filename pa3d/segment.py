@@ -68,6 +68,7 @@ class Segmenter:
         self.threads = threads or 0
         self._text: Any = None
         self._known: dict[bytes, tuple[NDArray[np.float32], NDArray[np.float32] | None]] = {}
+        self._fits: dict[bytes, NDArray[np.float32]] = {}
         self._words: dict[str, NDArray[np.float32]] = {}  # vectors of names of nodes and materials
         self._encoder: Any = self._make_encoder()
         self.precision: str = self._encoder.precision
@@ -87,7 +88,7 @@ class Segmenter:
 
         The encoder is built again where the copy arrives, so "auto" is the fastest precision of that processor.
         """
-        state = {**self.__dict__, "_text": None, "_known": {}, "_words": {}}
+        state = {**self.__dict__, "_text": None, "_known": {}, "_fits": {}, "_words": {}}
         del state["_encoder"]
         if self._embedded:
             state["checkpoint"] = None
@@ -483,3 +484,31 @@ class Segmenter:
             levels = None if bank is None else _C.name_levels(bank, names, self.threads)
             self._known[key] = known = names, levels
         return known
+
+    def presence(
+        self, encoded: PatchFeatures, logits: NDArray[np.float32], vectors: NDArray[np.float32]
+    ) -> NDArray[np.float32] | None:  # (G, K), (K, D) -> (K,)
+        """How sure it is that a shape has each of the parts, by the logits of its patches and by what such things have
+        (csrc/cpu/segment.h): see Segmentation.presence. None for a checkpoint without a calibration."""
+        fit = self.checkpoint.presence
+        if fit is None:
+            return None
+        return _C.presence(logits, fit.slope, fit.offset, fit.weight, self.expectation(encoded, vectors))
+
+    def expectation(
+        self, encoded: PatchFeatures, vectors: NDArray[np.float32]
+    ) -> NDArray[np.float32] | None:  # (K, D) -> (K,)
+        """How well names with unit vectors fit what a shape seems to be (csrc/cpu/segment.h), as logarithms of numbers
+        from 0.03 to 1.03. None for a checkpoint without kinds."""
+        kinds = self.checkpoint.kinds
+        if kinds is None:
+            return None
+        vectors = np.ascontiguousarray(vectors)
+        key = vectors.tobytes()
+        fits = self._fits.get(key)
+        if fits is None:
+            if len(self._fits) >= MAX_NAMES:
+                self._fits = {}
+            fits = _C.kind_fits(*kinds, self._known_names(vectors)[0], self.threads)
+            self._fits[key] = fits
+        return _C.expectation(kinds.rows, self.shape_head()(encoded.tokens, self.threads), fits)

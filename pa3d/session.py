@@ -63,14 +63,19 @@ class Model(Protocol):
     def encode_inputs(self, clouds: list[Floats]) -> list[PatchFeatures]: ...
     def shape_head(self) -> ShapeHead: ...
     def patch_logits(self, features: PatchFeatures, vectors: Floats) -> Floats: ...
+    def presence(self, encoded: PatchFeatures, logits: Floats, vectors: Floats) -> Floats | None: ...
 
 
 class Heat(NamedTuple):
     """A value from 0 to 1 for every vertex of a mesh or point of a cloud, points (N,), and for every face, faces (F,);
-    None for a cloud. Points without finite coordinates have 0."""
+    None for a cloud. Points without finite coordinates have 0.
+
+    presence: of the word (Segmentation.presence), which the values contain; None if the checkpoint is not calibrated,
+    or if there is no word."""
 
     points: Floats
     faces: Floats | None
+    presence: float | None = None
 
     @property
     def elements(self) -> Floats:
@@ -189,8 +194,7 @@ class OpenShape:
             known = self._structure(frame, names, vectors, text_vectors is None, category) if structure else None
         with clock("label"):
             logits = model.patch_logits(frame.features, vectors)
-            fit = checkpoint.presence
-            presence = None if fit is None else _C.presence(logits, fit.slope, fit.offset)
+            presence = model.presence(frame.features, logits, vectors)
             results = label_shape(
                 frame.places, frame.features, logits, presence,
                 assign=assign_rule, none=none or 0.0, refined=refine, pieces=None if known is None else known.pieces,
@@ -217,6 +221,7 @@ class OpenShape:
             settings["up_found"] = frame.direction.round(6).tolist()
         if profile:
             print(table({"time": clock.seconds}))
+        fit = checkpoint.presence
         found = None if presence is None or fit is None else presence >= fit.threshold
         return Segmentation(
             self.shape, names, *results, clock.seconds, checkpoint.name, settings, presence, found
@@ -247,17 +252,15 @@ class OpenShape:
         rule: Any = assign or checkpoint.assign
         known = self._structure(frame, [word], vectors, False, category) if structure else None
         logits = model.patch_logits(frame.features, vectors)
-        fit = checkpoint.presence
-        presence = 1.0 if fit is None else float(_C.presence(logits, fit.slope, fit.offset)[0])
+        found = model.presence(frame.features, logits, vectors)
+        presence = None if found is None else float(found[0])
         scores = spread_scores(
             frame.places, frame.features, np.concatenate([logits, np.zeros_like(logits)], axis=1),
             assign=rule, refined=refine, pieces=None if known is None else known.pieces,
         )  # fmt: skip
         points, faces = scores
-        return Heat(
-            self._scatter(points[:, 0] * np.float32(presence), 0),
-            None if faces is None else faces[:, 0] * np.float32(presence),
-        )
+        factor = np.float32(1 if presence is None else presence)
+        return Heat(self._scatter(points[:, 0] * factor, 0), None if faces is None else faces[:, 0] * factor, presence)
 
     @cached_property
     def tree(self) -> PartTree:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pa3d import _C
+
 Floats = NDArray[np.float32]
 
 PREFIX = "shape_head."
@@ -47,11 +49,10 @@ class ShapeHead:
             "out.bias": (text_dim,),
         }
 
-    def __call__(self, tokens: Floats) -> Floats:  # (G, C) -> (D,) unit
+    def __call__(self, tokens: Floats, threads: int = 0) -> Floats:  # (G, C) -> (D,) unit
         t = self.tensors
-        hidden = np.maximum(t["hidden.weight"] @ pool(tokens) + t["hidden.bias"], 0)
-        vector: Any = t["out.weight"] @ hidden + t["out.bias"]
-        return (vector / max(float(np.linalg.norm(vector)), 1e-12)).astype(np.float32)
+        tensors = (t["hidden.weight"], t["hidden.bias"], t["out.weight"], t["out.bias"])
+        return _C.shape_vector(np.ascontiguousarray(tokens), *tensors, threads)
 
 
 def check_head(tensors: Mapping[str, Any], dim: int, text_dim: int) -> str | None:

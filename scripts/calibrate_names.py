@@ -7,6 +7,7 @@ All shapes are drawn by pa3d.data.procedural and pa3d.data.creatures, by seeds t
     outliers   the factor of pa3d.ops.find_outliers
     bank       features of ROWS patches of these shapes, in int8
     lexicon    the names of pa3d.data.paraphrases and their paraphrases, without those that nearly equal another one
+    kinds      the table of pa3d.categories as vectors; only for a checkpoint with a shape head
     presence   the calibration of Segmentation.presence, fitted to names that shapes of the families of
                pa3d.data.procedural.everyday have, and to names that they do not have; parts count as not found below
                the presence that 95 % of the names of parts exceed
@@ -26,10 +27,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa3d import _C
-from pa3d.checkpoint import Checkpoint, Lexicon, PresenceFit, load, save
+from pa3d.categories import categories
+from pa3d.checkpoint import Checkpoint, Kinds, Lexicon, PresenceFit, load, save
 from pa3d.data.creatures import CREATURES, synthesize_creature
 from pa3d.data.paraphrases import load_paraphrases
 from pa3d.data.procedural import CATEGORIES, everyday, synthesize
+from pa3d.propose import category_vectors
 from pa3d.segment import Segmenter
 from pa3d.segmentation import PatchFeatures
 from pa3d.text import clean_name
@@ -42,6 +45,9 @@ MAX_COSINE = 0.5  # between a name of a shape and one that counts as absent
 MAX_ABSENT = 12
 QUESTIONS = 4  # a shape
 SAME_TEXT = 0.85  # cosine of paraphrases of a name, of which one is enough
+# Of what is expected of a shape, beside the odds of its patches. A fit to drawn shapes would trust it more than it
+# deserves on others, because the shape head has seen their families.
+WEIGHT = 1.5
 MISSED = 0.05  # share of the names of parts that count as not found
 
 
@@ -105,6 +111,18 @@ def _letters(text: str) -> str:
     return "".join(c for c in text.lower() if c.isalnum())
 
 
+def make_kinds(segmenter: Segmenter) -> Kinds:
+    """The table of pa3d.categories: vectors of the kinds, and of their parts, read through the lexicon."""
+    table = categories()
+    parts = sorted({part for category in table for part in category.parts})
+    number = {part: i for i, part in enumerate(parts)}
+    has = [(kind, number[part]) for kind, category in enumerate(table) for part in category.parts]
+    vectors = segmenter.embed_words(parts)
+    lexicon = segmenter.checkpoint.lexicon
+    known = vectors if lexicon is None else _C.read_through_lexicon(*lexicon, vectors)
+    return Kinds(int8_rows(category_vectors(segmenter)), int8_rows(known), np.array(has, np.int32))
+
+
 def make_bank(shapes: Sequence[Drawn]) -> NDArray[np.int8]:  # (ROWS, D)
     """Random patches of the shapes."""
     features = np.concatenate([shape.patches.features for shape in shapes])
@@ -136,7 +154,8 @@ class AbsentNames:
 def questions(
     segmenter: Segmenter, shapes: Sequence[Drawn], absent: AbsentNames
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """For every name asked for, the logarithm of its highest odds, and whether the shape has the part."""
+    """For every name asked for, the logarithm of its highest odds, plus WEIGHT times what is expected of the shape, if
+    there are kinds; and whether the shape has the part."""
     rng, odds, present = np.random.default_rng(1), [], []
     for shape in shapes:
         for number in range(QUESTIONS):
@@ -145,14 +164,17 @@ def questions(
             names += absent.sample(shape, int(rng.integers(0, MAX_ABSENT + 1)), rng)
             vectors = np.ascontiguousarray(absent.vectors_of(names))
             logits = segmenter.patch_logits(shape.patches, vectors)
-            probability = _C.presence(logits, 0.1, 0.0).astype(np.float64)  # a small slope, so that none is 0 or 1
-            odds.append(10 * np.log(probability / (1 - probability)))
+            expected = segmenter.expectation(shape.patches, vectors)
+            small = 0.1  # so that none is 0 or 1
+            probability = _C.presence(logits, small, 0.0, small * WEIGHT, expected).astype(np.float64)
+            odds.append(np.log(probability / (1 - probability)) / small)
             present.append(np.arange(len(names)) < count)
     return np.concatenate(odds), np.concatenate(present)
 
 
-def fit_presence(odds: NDArray[np.float64], present: NDArray[np.bool_]) -> PresenceFit:
-    """A logistic regression that counts present and absent names the same."""
+def fit_presence(odds: NDArray[np.float64], present: NDArray[np.bool_], kinds: bool) -> PresenceFit:
+    """A logistic regression that counts present and absent names the same. kinds: whether `odds` contain what is
+    expected."""
     x = np.stack([odds, np.ones_like(odds)], axis=1)
     weight = np.where(present, 0.5 / present.mean(), 0.5 / (1 - present.mean()))
     beta = np.zeros(2)
@@ -161,7 +183,7 @@ def fit_presence(odds: NDArray[np.float64], present: NDArray[np.bool_]) -> Prese
         hessian = (x * (weight * p * (1 - p))[:, None]).T @ x + 1e-9 * np.eye(2)
         beta += np.linalg.solve(hessian, x.T @ (weight * (present - p)))
     lowest = np.quantile(1 / (1 + np.exp(-x[present] @ beta)), MISSED)
-    return PresenceFit(*(round(float(value), 6) for value in (*beta, lowest)))
+    return PresenceFit(*(round(float(value), 6) for value in (*beta, lowest, WEIGHT * beta[0] if kinds else 0)))
 
 
 def area_under_curve(score: NDArray[np.float64], present: NDArray[np.bool_]) -> float:
@@ -172,16 +194,20 @@ def area_under_curve(score: NDArray[np.float64], present: NDArray[np.bool_]) -> 
 
 def calibrate(checkpoint: Checkpoint, each: int, families: str) -> tuple[Checkpoint, float]:
     """The checkpoint with what this script adds; and the area under the curve of present against absent names."""
-    checkpoint = replace(checkpoint, outliers=OUTLIERS, bank=None, presence=None, lexicon=None)
+    checkpoint = replace(checkpoint, outliers=OUTLIERS, bank=None, presence=None, lexicon=None, kinds=None)
     segmenter = Segmenter(checkpoint, precision="fp32")
     shapes = draw(segmenter, each)
     checkpoint = replace(checkpoint, bank=make_bank(shapes), lexicon=make_lexicon(segmenter))
     segmenter = Segmenter(checkpoint, precision="fp32")
+    if checkpoint.shape_head is not None:
+        checkpoint = replace(checkpoint, kinds=make_kinds(segmenter))
+        segmenter = Segmenter(checkpoint, precision="fp32")
     absent = AbsentNames(shapes, segmenter)
     own = {name for name, family in CATEGORIES.items() if family.draw.__module__ == everyday.__name__}
     asked = [shape for shape in shapes if families == "all" or shape.category in own]
-    area = area_under_curve(*questions(segmenter, asked, absent))
-    return replace(checkpoint, presence=fit_presence(*questions(segmenter, asked, absent))), area
+    answers = questions(segmenter, asked, absent)
+    fit = fit_presence(*answers, checkpoint.kinds is not None)
+    return replace(checkpoint, presence=fit), area_under_curve(*answers)
 
 
 def main() -> None:

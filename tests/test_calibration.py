@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 from clouds import cloud
 from test_segment import torus
-from tiny import TINY, calibrated_checkpoint, random_checkpoint, random_lexicon
+from tiny import TINY, calibrated_checkpoint, random_checkpoint, random_kinds, random_lexicon
 
 from pa3d import _C
+from pa3d.categories import categories
 from pa3d.checkpoint import Checkpoint, PresenceFit, load, save
 from pa3d.data.paraphrases import HELD_OUT_PHRASES
+from pa3d.data.procedural import synthesize
 from pa3d.errors import InputError
 from pa3d.ops import label_points, label_points_reference
 from pa3d.segment import Segmenter
@@ -227,6 +229,71 @@ def test_presence_against_plain_code(g: int, k: int, size: float) -> None:
     np.testing.assert_allclose(_C.presence(logits, 0.3, -0.2), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize(("g", "c", "h", "d"), [(1, 1, 1, 1), (7, 5, 9, 3), (128, 256, 64, 384)])
+def test_the_vector_of_a_shape_against_plain_code(g: int, c: int, h: int, d: int) -> None:
+    rng = np.random.default_rng(g)
+    tokens = rng.standard_normal((g, c)).astype(np.float32)
+    head = [rng.standard_normal(shape).astype(np.float32) for shape in ((h, 3 * c), (h,), (d, h), (d,))]
+    wide = [a.astype(np.float64) for a in head]
+    pooled = np.concatenate([tokens.mean(axis=0), tokens.max(axis=0), tokens.astype(np.float64).std(axis=0)])
+    vector = wide[2] @ np.maximum(wide[0] @ pooled + wide[1], 0) + wide[3]
+    result = _C.shape_vector(tokens, *head)
+    np.testing.assert_allclose(result, vector / np.linalg.norm(vector), atol=2e-6)
+    assert _C.shape_vector(tokens, *head, 3).tobytes() == result.tobytes()
+    with pytest.raises(ValueError, match=r"hidden_weight: expected shape \(H, 3C\)"):
+        _C.shape_vector(np.zeros((g, c + 1), np.float32), *head)
+
+
+@pytest.mark.parametrize(("c", "p", "k", "d"), [(1, 3, 1, 2), (9, 14, 5, 40), (300, 320, 3, 384)])
+def test_what_is_expected_against_plain_code(c: int, p: int, k: int, d: int) -> None:
+    kinds, rng = random_kinds(c, p, d), np.random.default_rng(d)
+    vectors = rng.uniform(-0.2, 1, (k, d)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    rows, parts = (
+        a / np.linalg.norm(a, axis=1, keepdims=True) for a in (kinds.rows.astype(float), kinds.parts.astype(float))
+    )
+    fits = np.zeros((c, k))
+    for kind, part in kinds.has:
+        fits[kind] = np.maximum(fits[kind], np.clip(vectors @ parts[part], 0, 1) ** 8)
+    found = _C.kind_fits(*kinds, vectors)
+    np.testing.assert_allclose(found, fits, atol=1e-5)
+    assert _C.kind_fits(*kinds, vectors, 3).tobytes() == found.tobytes()
+    shape = rng.standard_normal(d)
+    shape = (shape / np.linalg.norm(shape)).astype(np.float32)
+    odds = np.exp(rows @ shape / 0.05)
+    np.testing.assert_allclose(
+        _C.expectation(kinds.rows, shape, found), np.log(0.03 + odds / odds.sum() @ fits), atol=1e-4
+    )
+
+
+def test_what_is_expected_counts_by_its_weight() -> None:
+    logits = np.random.default_rng(0).standard_normal((20, 3)).astype(np.float32)
+    expected = np.float32([0.0, -1.0, -2.0])
+    plain, more = _C.presence(logits, 0.3, 0.2), _C.presence(logits, 0.3, 0.2, 1.5, expected)
+    odds = np.log(plain / (1 - plain)) + 1.5 * expected
+    np.testing.assert_allclose(more, 1 / (1 + np.exp(-odds)), atol=1e-6)
+    assert _C.presence(logits, 0.3, 0.2, 0.0, expected).tobytes() == plain.tobytes()
+
+
+def test_kinds_with_wrong_numbers_are_refused() -> None:
+    kinds, vectors = random_kinds(4, 6, 5), np.ones((1, 5), np.float32)
+    for wrong in (kinds.has + 4, -kinds.has - 1):
+        with pytest.raises(ValueError, match="has: an index lies outside"):
+            _C.kind_fits(kinds.rows, kinds.parts, wrong, vectors)
+    with pytest.raises(ValueError, match="fits: expected one row per kind"):
+        _C.expectation(kinds.rows, np.ones(5, np.float32), np.ones((3, 1), np.float32))
+
+
+def test_a_shape_seldom_has_what_its_kind_has_not() -> None:
+    """The embedded model asks what the shape seems to be: a chair has no wings, whatever its patches resemble."""
+    segmenter, names = Segmenter.from_pretrained(), ["seat", "leg", "back", "wing", "propeller", "spout", "keyboard"]
+    mesh = synthesize("chair", 3)
+    result = segmenter.segment(Shape(mesh.vertices, mesh.faces), names)
+    assert result.presence is not None and result.found is not None
+    assert result.found.tolist() == [True] * 3 + [False] * 4
+    assert result.presence[:3].min() > 2 * result.presence[3:].max()
+
+
 def test_presence_of_a_result(segmenter: Segmenter) -> None:
     fit = segmenter.checkpoint.presence
     assert fit is not None
@@ -279,11 +346,13 @@ def test_a_checkpoint_keeps_it(tmp_path: Path, segmenter: Segmenter) -> None:
     path = tmp_path / "calibrated.safetensors"
     save(path, segmenter.checkpoint)
     again = load(path)
-    assert again.outliers == 3.0 and again.presence == PresenceFit(0.4, -0.3, 0.5)
+    assert again.outliers == 3.0 and again.presence == PresenceFit(0.4, 0.7, 0.5, 0.3)
     assert again.bank is not None and again.bank.dtype == np.int8
     assert np.array_equal(again.bank, segmenter.checkpoint.bank)
     assert again.lexicon is not None and again.lexicon.meaning.dtype == np.int32
     assert all(map(np.array_equal, again.lexicon, segmenter.checkpoint.lexicon))
+    assert again.kinds is not None and segmenter.checkpoint.kinds is not None
+    assert all(map(np.array_equal, again.kinds, segmenter.checkpoint.kinds))
     assert again.tensors.keys() == TINY.shapes().keys()
     expected = segmenter.segment(sheet(500), PARTS)
     copies: list[Callable[[], Segmenter]] = [
@@ -298,7 +367,7 @@ def test_a_checkpoint_keeps_it(tmp_path: Path, segmenter: Segmenter) -> None:
 def test_a_checkpoint_without_it_has_the_same_bytes_as_before(tmp_path: Path) -> None:
     save(tmp_path / "plain.safetensors", random_checkpoint(TINY))
     data = (tmp_path / "plain.safetensors").read_bytes()
-    assert not any(word in data[:20_000] for word in (b"outliers", b"presence", b"bank", b"lexicon"))
+    assert not any(word in data[:20_000] for word in (b"outliers", b"presence", b"bank", b"lexicon", b"kinds"))
     again = load(tmp_path / "plain.safetensors")
     assert (again.outliers, again.bank, again.presence) == (0.0, None, None)
 
@@ -316,6 +385,16 @@ def test_a_checkpoint_without_it_has_the_same_bytes_as_before(tmp_path: Path) ->
             {"lexicon": random_lexicon(5, 384)._replace(meaning=np.arange(1, 6, dtype=np.int32))},
             "lexicon.meaning has a number that is no row of lexicon.rows; make it again",
         ),
+        ({"kinds": random_kinds(5, 5, 40)}, r"kinds.rows is int8 \(5, 40\), expected int8 with rows of 384"),
+        (
+            {"kinds": random_kinds(5, 5, 384)._replace(has=np.int32([[0, 5]]))},
+            "kinds.has has a number that is no row of kinds.rows or kinds.parts; make it again",
+        ),
+        (
+            {"kinds": random_kinds(5, 5, 384)._replace(has=np.int32([0, 1]))},
+            r"kinds.has is int32 \(2,\), expected int32 with rows of 2",
+        ),
+        ({"shape_head": None}, "kinds.rows without a shape head; make one with scripts/train_shape_head.py"),
         ({"bank": np.ones((3, 40), np.int8)}, r"bank is int8 \(3, 40\), expected int8 with rows of 384"),
         ({"outliers": -1.0}, r"its metadata is damaged \(outliers -1.0\)"),
         ({"presence": (1.0, 2.0)}, "its metadata is damaged"),
@@ -332,6 +411,7 @@ def test_the_embedded_model_is_calibrated() -> None:
     checkpoint = load()
     assert checkpoint.outliers > 0 and checkpoint.presence is not None and checkpoint.bank is not None
     assert checkpoint.bank.nbytes < 1_000_000 and checkpoint.bank.shape[1] == 384
+    assert checkpoint.kinds is not None and checkpoint.presence.weight > 0
 
 
 # ---- the script ----
@@ -359,7 +439,7 @@ def test_the_script(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(script, "CATEGORIES", {kind: CATEGORIES[kind] for kind in kinds})
     monkeypatch.setattr(script, "CREATURES", {"cat": CREATURES["cat"]})
     monkeypatch.setattr(script, "ROWS", 200)
-    before = random_checkpoint(TINY)
+    before = replace(random_checkpoint(TINY), shape_head=calibrated_checkpoint().shape_head)
     after, area = script.calibrate(before, 1, "all")
     again, _ = script.calibrate(before, 1, "all")
     assert isinstance(after, Checkpoint) and after.tensors is before.tensors
@@ -367,13 +447,22 @@ def test_the_script(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert after.bank is not None and again.bank is not None and after.bank.shape == (200, 384)
     assert (np.abs(after.bank.astype(int)).max(axis=1) == 127).all() and np.array_equal(after.bank, again.bank)
     assert after.presence == again.presence and np.isfinite(after.presence).all()
+    assert after.kinds is not None and len(after.kinds.rows) == len(categories())
+    assert after.presence.weight == pytest.approx(script.WEIGHT * after.presence.slope, abs=1e-5)
+    chair = [category.name for category in categories()].index("chair")
+    parts = _C.kind_fits(*after.kinds, _C.read_through_lexicon(*after.lexicon, Segmenter(after).embed_text(["seat"])))
+    assert parts[chair, 0] > 0.95
+    plain, _ = script.calibrate(random_checkpoint(TINY), 1, "all")
+    assert plain.kinds is None and plain.presence.weight == 0
 
 
 def test_the_fit_recovers_a_calibration(script: Any) -> None:
     rng = np.random.default_rng(0)
     odds = 4 * rng.standard_normal(20_000)
     present = rng.random(20_000) < 1 / (1 + np.exp(-(0.5 * odds)))  # as many present as absent
-    fit = script.fit_presence(odds, present)
+    fit = script.fit_presence(odds, present, True)
+    assert fit.weight == pytest.approx(script.WEIGHT * fit.slope, abs=1e-5)
+    assert fit == (*script.fit_presence(odds, present, False)[:3], fit.weight)
     assert fit.slope == pytest.approx(0.5, abs=0.03) and fit.offset == pytest.approx(0, abs=0.05)
     found = 1 / (1 + np.exp(-(fit.slope * odds + fit.offset))) >= fit.threshold
     assert found[present].mean() == pytest.approx(0.95, abs=0.001)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from clouds import cloud
-from tiny import TINY, calibrated_checkpoint, random_checkpoint, random_lexicon, write_tiny
+from tiny import TINY, calibrated_checkpoint, random_checkpoint, random_kinds, random_lexicon, write_tiny
 
 import pa3d
 from pa3d import _C
@@ -371,7 +371,11 @@ def test_damaged_calibrations(library: c.CDLL, tmp_path: Path) -> None:
             "lexicon.meaning is not I32 with 5 numbers",
         ),
         ({"outliers": -1.0}, "outliers is below 0"),
-        ({"presence": (1.0, 2.0)}, "presence does not have three numbers"),
+        ({"presence": (1.0, 2.0)}, "presence does not have 3 or 4 numbers"),
+        ({"kinds": random_kinds(5, 5, 40)}, "kinds.rows is not I8 with rows of 384"),
+        ({"kinds": random_kinds(5, 5, 384)._replace(has=np.int32([[0, 5]]))}, "kinds.has has a number that is no row"),
+        ({"kinds": random_kinds(5, 5, 384)._replace(has=np.int32([0, 1]))}, "kinds.has is not I32 with rows of 2"),
+        ({"shape_head": None}, "kinds.rows without a shape head"),
     ):
         save(path, replace(calibrated_checkpoint(), **change))  # type: ignore[arg-type]
         status, said = load(library, tmp_path, path.read_bytes())

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pa3d.checkpoint import Checkpoint, Lexicon, PresenceFit, save
+from pa3d.checkpoint import Checkpoint, Kinds, Lexicon, PresenceFit, save
 from pa3d.config import EncoderConfig
+from pa3d.shape_head import ShapeHead
 
 TINY = EncoderConfig(
     dim=64,
@@ -42,9 +43,25 @@ def calibrated_checkpoint(config: EncoderConfig = TINY) -> Checkpoint:
     """With all that scripts/calibrate_names.py adds; names have levels from 1 to about 2."""
     rng = np.random.default_rng(7)
     bank = rng.integers(-127, 128, (60, config.text_dim)).astype(np.int8)
-    fit = PresenceFit(0.4, -0.3, 0.5)
-    lexicon = random_lexicon(70, config.text_dim)
-    return replace(random_checkpoint(config), outliers=3.0, bank=bank, presence=fit, assign="smooth", lexicon=lexicon)
+    head = ShapeHead.shapes(config.dim, 24, config.text_dim)
+    return replace(
+        random_checkpoint(config),
+        outliers=3.0,
+        bank=bank,
+        presence=PresenceFit(0.4, 0.7, 0.5, 0.3),
+        assign="smooth",
+        lexicon=random_lexicon(70, config.text_dim),
+        shape_head={name: (0.1 * rng.standard_normal(shape)).astype(np.float32) for name, shape in head.items()},
+        kinds=random_kinds(9, 14, config.text_dim),
+    )
+
+
+def random_kinds(kinds: int, parts: int, width: int) -> Kinds:
+    """Every kind has three parts."""
+    rng = np.random.default_rng([kinds, parts])
+    rows, of_parts = (rng.integers(1, 128, (count, width)).astype(np.int8) for count in (kinds, parts))
+    has = [(kind, part) for kind in range(kinds) for part in rng.choice(parts, 3, replace=False)]
+    return Kinds(rows, of_parts, np.array(has, np.int32))
 
 
 def random_lexicon(rows: int, width: int, seed: int = 0) -> Lexicon:

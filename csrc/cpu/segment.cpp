@@ -225,7 +225,75 @@ void cosine_logits(const float* features, int64_t num_centers, const float* vect
     }
 }
 
-void presence(const float* logits, int64_t num_centers, int64_t num_parts, double slope, double offset, float* out) {
+void shape_vector(const float* tokens, int64_t num_tokens, const ShapeHead& head, int threads, float* out) {
+  const int64_t width = head.width;
+  std::vector<float> pooled(3 * width), hidden(head.hidden);
+  const auto count = static_cast<double>(num_tokens);
+  for (int64_t c = 0; c < width; ++c) {
+    double sum = 0, sq_sum = 0;
+    float largest = tokens[c];
+    for (int64_t i = 0; i < num_tokens; ++i) {
+      sum += tokens[i * width + c];
+      largest = std::max(largest, tokens[i * width + c]);
+    }
+    const double mean = sum / count;
+    for (int64_t i = 0; i < num_tokens; ++i) {
+      const double off = tokens[i * width + c] - mean;
+      sq_sum += off * off;
+    }
+    pooled[c] = static_cast<float>(mean);
+    pooled[width + c] = largest;
+    pooled[2 * width + c] = static_cast<float>(std::sqrt(sq_sum / count));
+  }
+  const auto layer = [&](const float* in, int64_t n, const float* weight, const float* bias, int64_t rows, float* to) {
+    parallel_for(rows, 64, threads, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) to[i] = dot(weight + i * n, in, n) + bias[i];
+    });
+  };
+  layer(pooled.data(), 3 * width, head.hidden_weight, head.hidden_bias, head.hidden, hidden.data());
+  for (float& value : hidden) value = std::max(value, 0.0f);
+  layer(hidden.data(), head.hidden, head.out_weight, head.out_bias, head.dim, out);
+  const float norm = std::max(std::sqrt(dot(out, out, head.dim)), 1e-12f);
+  for (int64_t d = 0; d < head.dim; ++d) out[d] /= norm;
+}
+
+void kind_fits(const Kinds& kinds, const float* vectors, int64_t count, int64_t dim, int threads, float* fits) {
+  std::vector<float> cosine(kinds.num_parts * count);
+  parallel_for(kinds.num_parts, 64, threads, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int8_t* const row = kinds.parts + i * dim;
+      const float norm = norm_of(row, dim);
+      for (int64_t j = 0; j < count; ++j)
+        cosine[i * count + j] = std::clamp(dot(row, vectors + j * dim, dim) / norm, 0.0f, 1.0f);
+    }
+  });
+  std::fill_n(fits, kinds.num_kinds * count, 0.0f);
+  for (int64_t p = 0; p < kinds.num_pairs; ++p) {
+    const float* const from = &cosine[kinds.has[2 * p + 1] * count];
+    float* const to = fits + kinds.has[2 * p] * count;
+    for (int64_t j = 0; j < count; ++j) to[j] = std::max(to[j], from[j]);
+  }
+  for (int64_t i = 0; i < kinds.num_kinds * count; ++i) {
+    const float squared = fits[i] * fits[i], fourth = squared * squared;
+    fits[i] = fourth * fourth;
+  }
+}
+
+void expectation(const Kinds& kinds, const float* shape, const float* fits, int64_t count, int64_t dim, float* out) {
+  constexpr float kTemperature = 0.05f, kLeast = 0.03f;
+  std::vector<float> probability(kinds.num_kinds), sum(count, kLeast);
+  for (int64_t k = 0; k < kinds.num_kinds; ++k) {
+    const int8_t* const row = kinds.rows + k * dim;
+    probability[k] = dot(row, shape, dim) / norm_of(row, dim) / kTemperature;
+  }
+  softmax(probability.data(), 1, kinds.num_kinds);
+  for (int64_t k = 0; k < kinds.num_kinds; ++k)
+    for (int64_t j = 0; j < count; ++j) sum[j] += probability[k] * fits[k * count + j];
+  for (int64_t j = 0; j < count; ++j) out[j] = std::log(sum[j]);
+}
+
+void presence(const float* logits, int64_t num_centers, int64_t num_parts, double slope, double offset, double weight,
+              const float* expected, float* out) {
   std::vector<double> log_odds(num_parts, -std::numeric_limits<double>::infinity()), term(num_parts);
   for (int64_t i = 0; i < num_centers; ++i, logits += num_parts) {
     const int64_t first = std::max_element(logits, logits + num_parts) - logits;
@@ -240,8 +308,10 @@ void presence(const float* logits, int64_t num_centers, int64_t num_parts, doubl
       log_odds[j] = std::max(log_odds[j], logits[j] - largest - std::log(std::max(rest, 1e-300)));
     }
   }
-  for (int64_t j = 0; j < num_parts; ++j)
-    out[j] = static_cast<float>(1 / (1 + std::exp(-(slope * log_odds[j] + offset))));
+  for (int64_t j = 0; j < num_parts; ++j) {
+    const double more = expected ? weight * expected[j] : 0;
+    out[j] = static_cast<float>(1 / (1 + std::exp(-(slope * log_odds[j] + offset + more))));
+  }
 }
 
 void softmax(float* rows, int64_t n, int64_t num_parts) {

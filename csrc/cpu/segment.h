@@ -43,10 +43,36 @@ void name_levels(const int8_t* bank, int64_t bank_rows, const float* vectors, in
 // (num_parts). levels may be null, for ones.
 void cosine_logits(const float* features, int64_t num_centers, const float* vectors, int64_t num_parts, int64_t dim,
                    float temperature, float* out, const float* levels = nullptr);
+
+// The vector of a whole shape, a unit vector in the space of the text: mean, largest value and standard deviation of
+// each channel over tokens (num_tokens, width) go through one hidden layer of ReLU (pa3d/shape_head.py).
+struct ShapeHead {
+  const float *hidden_weight, *hidden_bias;  // (hidden, 3 width), (hidden)
+  const float *out_weight, *out_bias;        // (dim, hidden), (dim)
+  int64_t width, hidden, dim;
+};
+void shape_vector(const float* tokens, int64_t num_tokens, const ShapeHead& head, int threads, float* out);
+// Kinds of things and which parts they have. No row is zero; `has` holds pairs (kind, part).
+struct Kinds {
+  const int8_t* rows;  // (num_kinds, dim) vectors of the kinds' names
+  int64_t num_kinds;
+  const int8_t* parts;  // (num_parts, dim) vectors of names of parts
+  int64_t num_parts;
+  const int32_t* has;  // (num_pairs, 2)
+  int64_t num_pairs;
+};
+// fits (num_kinds, count): how well each of `count` names, unit vectors (count, dim), fits things of each kind: the
+// largest cosine with one of their parts, to the power of 8; 0 where it is negative.
+void kind_fits(const Kinds& kinds, const float* vectors, int64_t count, int64_t dim, int threads, float* fits);
+// out (count): the logarithm of how well each name fits what the shape seems to be, log(0.03 + sum_k p_k fits_k). p is
+// the softmax over kinds of the cosine with the vector of the shape (dim) / 0.05.
+void expectation(const Kinds& kinds, const float* shape, const float* fits, int64_t count, int64_t dim, float* out);
 // How sure it is that a part occurs at all: presence (num_parts), 0 to 1, from logits (num_centers, num_parts) of the
 // patches. The candidates at a patch are the names and "none of them", whose logit is 0. With the odds of a name at the
-// patch where they are highest, presence = 1 / (1 + exp(-(slope * log(odds) + offset))).
-void presence(const float* logits, int64_t num_centers, int64_t num_parts, double slope, double offset, float* out);
+// patch where they are highest, presence = 1 / (1 + exp(-(slope * log(odds) + offset + weight * expected))). expected
+// (num_parts): of `expectation`; null for zeros.
+void presence(const float* logits, int64_t num_centers, int64_t num_parts, double slope, double offset, double weight,
+              const float* expected, float* out);
 
 // softmax over each of rows (n, num_parts), in place.
 void softmax(float* rows, int64_t n, int64_t num_parts);

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pa3d import _C
 from pa3d.colors import UNLABELED_COLOR, part_colors
 from pa3d.part_tree import MOST_PARTS
 from pa3d.report import PartRow, not_found
@@ -125,21 +124,17 @@ def _divided(shape: OpenShape, level: float, weights: NDArray[np.float64]) -> An
 
 def _heated(shape: OpenShape, question: Question) -> Answer:
     (word,), category, none = question.words, question.category, question.none
-    heat = shape.heat(word, category=category).elements
-    model, fit = shape.model, shape.model.checkpoint.presence
-    vectors = model.part_vectors([word], category, None)
-    frame = shape.frame(vectors)
-    absent = []
-    if fit is not None:
-        presence = _C.presence(model.patch_logits(frame.features, vectors), fit.slope, fit.offset)
-        absent = [] if presence[0] >= fit.threshold else [word]
+    found, fit = shape.heat(word, category=category), shape.model.checkpoint.presence
+    is_absent = fit is not None and found.presence is not None and found.presence < fit.threshold
+    frame = shape.frame(shape.model.part_vectors([word], category, None))
+    heat = found.elements
     return Answer(
         heat_groups(heat, none),
         "heat",
         names=[word],
         heat=heat,
         up=None if frame.direction is None else frame.direction.tolist(),
-        absent=absent,
+        absent=[word] if is_absent else [],
         segmentation=lambda: shape.segment([word], category=category, none=none or None),
     )
 
