@@ -329,9 +329,139 @@ CAMERAS = {
 }
 
 
+def _barrel(b: Builder, r: float, long: float) -> Mesh:
+    """A lens along z from the origin: rings of several radii, a hollow front with a glass in it."""
+    rings, rows, y = b.integers(1, 4), [(0.0, 0.0)], 0.0
+    scale = 1.0
+    for _ in range(rings):
+        step = long / rings
+        rows += [(r * scale, y), (r * scale, y + step * b.uniform(0.85, 1))]
+        y += step
+        scale *= b.uniform(0.82, 1.08)
+    last = rows[-1][0]
+    rows += [(last, y), (last * 0.88, y), (last * 0.75, y - min(0.04, long * 0.4)), (0, y - min(0.03, long * 0.3))]
+    mesh = lathe(rows, 28)
+    if b.chance(0.2):  # a hood
+        mesh += lathe([(last * 0.98, y), (last * 1.3, y + r * 0.7), (last * 1.25, y + r * 0.7), (last * 0.9, y)], 28)
+    return mesh.rotate("x", 90)
+
+
+def _camera_twin(b: Builder) -> None:
+    """An upright box with two lenses one above the other and a hood on top, shut or open."""
+    w, h, d = b.uniform(0.4, 0.5), b.uniform(0.6, 0.8), b.uniform(0.4, 0.55)
+    b.add(box(w, h, d, bevel=b.uniform(0, 0.04)), "body")
+    for y in (-h * 0.2, h * 0.18):
+        b.add(_barrel(b, w * b.uniform(0.26, 0.34), b.uniform(0.04, 0.12)).translate(0, y, d / 2), "lens")
+    rise = b.uniform(0.03, 0.25)
+    b.add(hollow_box(w * 0.75, rise, d * 0.75, 0.015, (0, h / 2 + rise / 2, 0), top=b.uniform(0.9, 1.1)), "viewfinder")
+    for y in (-h * 0.2, h * 0.1):
+        b.add(cylinder(b.uniform(0.04, 0.09), 0.06, (w / 2 + 0.02, y, 0), axis="x"), "button")
+
+
+def _camera_instant(b: Builder) -> None:
+    """A camera that pushes out its picture: a wedge with a wide mouth below the lens."""
+    w, h, d = b.uniform(0.6, 0.8), b.uniform(0.45, 0.65), b.uniform(0.35, 0.5)
+    b.add(box(w, h * 0.4, d, (0, -h * 0.3, 0), bevel=0.02), "body")
+    b.add(box(w, h * 0.6, d * 0.7, (0, h * 0.2, -d * 0.1), bevel=0.03, top=b.uniform(0.7, 1)), "body")
+    b.add(_barrel(b, w * b.uniform(0.13, 0.22), b.uniform(0.05, 0.15)).translate(0, h * 0.12, d * 0.25), "lens")
+    b.add(box(w * 0.22, h * 0.16, 0.03, (-w * 0.3, h * 0.32, d * 0.26)), "flash")
+    b.add(box(w * 0.12, h * 0.12, 0.03, (w * 0.3, h * 0.32, d * 0.26)), "viewfinder")
+    b.add(cylinder(0.035, 0.03, (w * 0.33, h * 0.05, d * 0.26), axis="z"), "button")
+    if b.chance(0.5):
+        b.add(box(w * 0.75, 0.006, d * 0.5, (0, -h * 0.3, d * 0.6)), "picture")
+
+
+def _camera_folding(b: Builder) -> None:
+    """An old camera: a box, a bellows that narrows to the lens, a bed that folded down."""
+    w, h, d = b.uniform(0.5, 0.8), b.uniform(0.45, 0.8), b.uniform(0.12, 0.3)
+    long, folds = b.uniform(0.2, 0.5), b.integers(4, 9)
+    b.add(box(w, h, d, bevel=b.uniform(0, 0.03)), "body")
+    t = np.linspace(0, 1, 2 * folds + 1)
+    scale = (1 - 0.5 * t) * np.where(np.arange(len(t)) % 2, 0.86, 1)
+    bellows = stack(rounded_rectangle(w * 0.8, h * 0.8), np.stack([long * t, scale], 1)).rotate("x", 90)
+    b.add(bellows.translate(0, 0, d / 2), "body")
+    b.add(box(w * 0.5, h * 0.5, 0.04, (0, 0, d / 2 + long)), "frame, body")
+    b.add(_barrel(b, h * b.uniform(0.13, 0.2), b.uniform(0.04, 0.12)).translate(0, 0, d / 2 + long), "lens")
+    if b.chance(0.7):
+        b.add(box(w * 0.7, 0.03, long * 1.2, (0, -h * 0.45, d / 2 + long * 0.6)), "base, body")
+    b.add(cylinder(0.03, 0.05, (w * 0.3, h / 2, 0)), "button")
+    if b.chance(0.4):
+        b.add(tube(arc(w * 0.2, 0, 180, (0, h / 2, 0), r2=0.1), 0.015, 6), "handle, grip")
+
+
+def _camera_watch(b: Builder) -> None:
+    """A security camera on a ceiling or wall: a tube under a shield, or a ball in a cup; a foot with a joint."""
+    mount, r = b.uniform(0.1, 0.2), b.uniform(0.1, 0.2)
+    if b.chance(0.35):
+        rows = [(0, 0.12), (r * 1.5, 0.12), (r * 1.5, 0.03), (r * 1.2, -0.03), (r, -0.03), (0, -0.03)]
+        b.add(lathe(rows, 28), "body")
+        b.add(ellipsoid(r * 1.05, r * 1.05, r * 1.05, (0, -0.03, 0), high=0), "cover")
+        b.add(_barrel(b, r * 0.4, r * 0.5).rotate("x", b.uniform(20, 60)).translate(0, -r * 0.5, 0), "lens")
+        return
+    long, tilt = b.uniform(0.4, 0.8), b.uniform(-5, 35)
+    shape = cylinder(r, long, axis="z") if b.chance() else box(2 * r, 1.8 * r, long, bevel=0.02)
+    pieces = [(shape, "body"), (_barrel(b, r * 0.85, long * 0.08).translate(0, 0, long / 2), "lens")]
+    if b.chance(0.6):
+        pieces.append((box(2.3 * r, 0.015, long * 1.15, (0, r * 1.05, long * 0.1)), "sun shield, hood, cover"))
+    if b.chance(0.3):
+        pieces.append((rod((0, 0, -long / 2), (r, -0.1, -long), 0.012), "cord"))
+    for mesh, names in pieces:
+        b.add(mesh.rotate("x", tilt), names)
+    s = 1 if b.chance() else -1
+    path = [(0, s * r * 0.8, -long * 0.2), (0, s * (r + 0.15), -long * 0.25), (0, s * (r + 0.2), -long * 0.7)]
+    path = path[: b.integers(2, 3)]
+    b.add(tube(path, r * b.uniform(0.15, 0.35)) + sphere(r * 0.4, path[1]), "bracket, support, mount")
+    foot = cylinder(mount, 0.03, axis="y" if len(path) == 2 else "z").translate(*path[-1])
+    b.add(foot, "bracket, support, mount")
+
+
+def _camera_web(b: Builder) -> None:
+    """A webcam, a camera for sports or a camera for a child: a small body, one lens, a clip or a foot."""
+    w, h, d = b.uniform(0.4, 0.8), b.uniform(0.3, 0.6), b.uniform(0.15, 0.35)
+    kind = b.choice("ball", "block", "bar")
+    r = min(w, h) * b.uniform(0.18, 0.4)
+    if kind == "ball":
+        b.add(sphere(h * 0.5), "body")
+        b.add(
+            torus(r, r * 0.15, (0, 0, h * 0.42), axis="z") + _barrel(b, r * 0.9, h * 0.1).translate(0, 0, h * 0.42),
+            "lens",
+        )
+    else:
+        if kind == "bar":
+            h, r = h * 0.5, min(r, h * 0.22)
+        b.add(box(w, h, d, bevel=b.uniform(0.01, 0.08), corner=h * 0.3), "body")
+        x = 0.0 if kind == "bar" else b.uniform(-0.2, 0.2) * w
+        b.add(_barrel(b, r, b.uniform(0.02, 0.12)).translate(x, 0, d / 2), "lens")
+        if b.chance(0.5):
+            b.add(box(w * 0.15, 0.03, d * 0.4, (w * 0.25, h / 2, 0), bevel=0.008), "button")
+        if b.chance(0.3):
+            b.add(box(w * 0.7, h * 0.75, 0.012, (0, 0, -d / 2)), "screen, display")
+    low = -h / 2
+    if b.chance(0.5):
+        b.add(box(w * 0.5, 0.03, d, (0, low - 0.03, -d * 0.1)), "clip, support")
+        b.add(box(w * 0.5, h * 0.6, 0.03, (0, low - h * 0.3, -d * 0.6)).rotate("x", 10), "clip, support")
+    elif b.chance():
+        b.add(rod((0, low - 0.15, 0), (0, low + 0.02, 0), 0.04), "support, stand")
+        b.add(cylinder(w * 0.35, 0.03, (0, low - 0.16, 0)), "base, stand")
+    if b.chance(0.4):
+        b.add(tube(bezier((0, low, -d / 2), (0, low - 0.2, -d), (0.4, low, -d - 0.3)), 0.015, 6), "cord")
+
+
+FURTHER_CAMERAS = {
+    "twin": _camera_twin,
+    "instant": _camera_instant,
+    "folding": _camera_folding,
+    "watch": _camera_watch,
+    "web": _camera_web,
+}
+
+
 @family("camera", names=CAMERA)
 def camera(b: Builder) -> None:
-    """Facing +z: compacts, reflex cameras, box cameras, webcams and security cameras."""
+    """Facing +z: compacts, reflex, box, twin-lens, instant and folding cameras, webcams, security cameras."""
+    if b.chance(0.45):
+        FURTHER_CAMERAS[b.choice("watch", *FURTHER_CAMERAS)](b)
+        return
     kind = b.choice("reflex", "reflex", "compact", "compact", "video", "box", "security")
     w, h, d = b.uniform(0.8, 1.0), b.uniform(0.45, 0.65), b.uniform(0.18, 0.4)
     if kind in ("video", "security"):
@@ -1013,6 +1143,114 @@ def dishwasher(b: Builder) -> None:
                 b.add(rod((x, y, -d * 0.4), (x, y, d * 0.45), 0.006, segments=5), "rack")
 
 
+def _printer_panel(b: Builder, w: float, at: tuple[float, float, float], tilt: float) -> None:
+    """A panel with a display and buttons on a front, tilted back."""
+    wide, high = w * b.uniform(0.15, 0.5), w * b.uniform(0.08, 0.16)
+    pieces = [(box(wide, high, 0.03), "control panel, panel")]
+    if b.chance(0.7):
+        pieces.append((box(wide * 0.4, high * 0.7, 0.012, (-wide * 0.25, 0, 0.018)), "display"))
+    for i in range(b.integers(1, 8)):
+        x, y = wide * (0.08 + 0.1 * (i % 4)), high * (0.2 - 0.4 * (i // 4))
+        pieces.append((cylinder(high * 0.12, 0.03, (x, y, 0.015), axis="z", segments=10), "button"))
+    for mesh, names in pieces:
+        b.add(mesh.rotate("x", -tilt).translate(*at), names)
+
+
+def _printer_flat(b: Builder) -> None:
+    """A flat one for ink: a scanner lid, paper standing behind, a tray that folds out in front."""
+    w, h, d = b.uniform(0.7, 1), b.uniform(0.18, 0.5), b.uniform(0.45, 0.8)
+    wall, mouth = h * b.uniform(0.2, 0.35), h * b.uniform(0.2, 0.4)
+    b.add(box(w, wall, d, (0, wall / 2, 0), bevel=b.uniform(0, 0.02)), "body")
+    b.add(box(w, h - wall - mouth, d, (0, (h + wall + mouth) / 2, 0), bevel=b.uniform(0, 0.03)), "body")
+    b.add_mirrored(box(w * 0.15, mouth, d, (w * 0.425, wall + mouth / 2, 0)), "body")
+    b.add(box(w * 0.7, mouth, d * 0.5, (0, wall + mouth / 2, -d * 0.25)), "body")
+    tilt, t = -b.uniform(10, 80) if b.chance(0.4) else 0.0, b.uniform(0.02, 0.08)
+    lid = box(w * b.uniform(0.8, 0.99), t, d * 0.85, (0, t / 2, d * 0.425), bevel=0.008)
+    b.add(lid.rotate("x", tilt).translate(0, h, -d * 0.45), "lid")
+    if tilt:
+        b.add(box(w * 0.7, 0.006, d * 0.6, (0, h + 0.003, 0)), "glass")
+    if b.chance(0.7):
+        out = b.uniform(0.1, 0.4)
+        b.add(box(w * 0.6, 0.015, out + 0.1, (0, wall + 0.02, d / 2 + out / 2 - 0.05)).rotate("x", -3), "tray")
+        if b.chance(0.4):
+            b.add(box(w * 0.45, 0.006, out, (0, wall + 0.05, d / 2 + out * 0.3)), "paper")
+    if b.chance(0.55):
+        rise, lean = b.uniform(0.15, 0.4), -b.uniform(8, 30)
+        b.add(box(w * 0.6, rise, 0.02, (0, rise / 2, 0)).rotate("x", lean).translate(0, h, -d * 0.47), "tray")
+        if b.chance():
+            sheet_ = box(w * 0.5, rise * 1.2, 0.008, (0, rise * 0.6, 0.02)).rotate("x", lean)
+            b.add(sheet_.translate(0, h, -d * 0.47), "paper")
+    _printer_panel(b, w, (b.uniform(-0.25, 0.25) * w, h * 0.85, d / 2), b.uniform(0, 50))
+
+
+def _printer_laser(b: Builder) -> None:
+    """A block for toner: paper drawers below, a hollow on its top where the sheets come out, a front flap."""
+    w, h, d = b.uniform(0.6, 0.8), b.uniform(0.4, 0.7), b.uniform(0.6, 0.8)
+    count, high = b.integers(1, 2), b.uniform(0.1, 0.15)
+    for i in range(count):
+        out = b.uniform(0.05, 0.4) if b.chance(0.25) else 0.0
+        y = high * (i + 0.5)
+        drawer = (
+            hollow_box(w * 0.96, high * 0.85, d * 0.95, 0.02, (0, y, out))
+            if out
+            else box(w * 0.98, high * 0.92, d, (0, y, 0.005))
+        )
+        b.add(drawer, "drawer, tray")
+        b.add(box(w * 0.3, high * 0.2, 0.03, (0, y + high * 0.1, d / 2 + out + 0.01), bevel=0.008), "handle")
+    low = count * high
+    b.add(box(w, h, d, (0, low + h / 2, 0), bevel=b.uniform(0, 0.03), top=b.uniform(0.9, 1)), "body")
+    top, tilt = low + h, b.uniform(3, 15)
+    b.add(box(w * 0.7, 0.02, d * 0.6, (0, top + 0.015, 0)).rotate("x", tilt, (0, top, 0)), "tray")
+    if b.chance(0.4):
+        b.add(box(w * 0.5, 0.01, d * 0.5, (0, top + 0.04, 0)).rotate("x", tilt, (0, top, 0)), "paper")
+    if b.chance(0.6):
+        turn = b.uniform(20, 90) if b.chance(0.4) else 0.0
+        flap = box(w * 0.8, h * 0.45, 0.02, (0, h * 0.225, 0)).rotate("x", turn)
+        b.add(flap.translate(0, low + h * 0.08, d / 2 + 0.01), b.choice("door", "tray"))
+    if b.chance(0.35):
+        t, rise = b.uniform(0.1, 0.2), b.uniform(0.15, 0.25)
+        for x in (-w * 0.46, w * 0.46):
+            b.add(box(0.05, rise, d * 0.5, (x, top + rise / 2, -d * 0.2)), "body")
+        b.add(box(w, t, d * 0.9, (0, top + rise + t / 2, -d * 0.05), bevel=0.01), "body")
+        lid = box(w * 0.97, 0.05, d * 0.85, (0, 0.025, d * 0.42), bevel=0.01)
+        lid = lid.rotate("x", -b.uniform(0, 60) if b.chance() else 0)
+        b.add(lid.translate(0, top + rise + t, -d * 0.47), "lid")
+    _printer_panel(b, w, (w * b.uniform(-0.2, 0.3), top - 0.05, d / 2 + 0.01), b.uniform(10, 60))
+
+
+def _printer_office(b: Builder) -> None:
+    """A copier that stands on the floor: stacked drawers, a gap for the sheets, a scanner with a feeder, casters."""
+    w, h, d, count = b.uniform(0.5, 0.65), b.uniform(0.8, 1.1), b.uniform(0.5, 0.6), b.integers(2, 4)
+    body, gap = h * b.uniform(0.68, 0.78), h * b.uniform(0.08, 0.14)
+    b.add(box(w, body, d, (0, body / 2, 0)), "body")
+    tall = body * b.uniform(0.5, 0.7) / count
+    for i in range(count):
+        y = 0.04 + tall * (i + 0.5)
+        b.add(box(w * 0.94, tall * 0.92, 0.02, (0, y, d / 2 + 0.008)), "drawer, tray")
+        b.add(box(w * 0.3, 0.02, 0.025, (0, y + tall * 0.2, d / 2 + 0.025)), "handle")
+    b.add(box(w, gap, d * 0.25, (0, body + gap / 2, -d * 0.37)), "body")
+    b.add(box(w * 0.2, gap, d, (-w * 0.4, body + gap / 2, 0)), "body")
+    b.add(box(w, h - body - gap, d, (0, (h + body + gap) / 2, 0)), "body")
+    b.add(box(w * 0.7, 0.01, d * 0.6, (w * 0.1, body + 0.02, 0.03)), "tray")
+    b.add(box(w * 0.98, 0.05, d * 0.95, (0, h + 0.025, 0), bevel=0.01), "lid")
+    if b.chance(0.7):
+        b.add(box(w * 0.4, 0.1, d * 0.6, (-w * 0.28, h + 0.09, -d * 0.1), bevel=0.02), "lid")
+        b.add(box(w * 0.5, 0.012, d * 0.5).rotate("z", 12).translate(w * 0.15, h + 0.12, -d * 0.1), "tray")
+    if b.chance(0.5):
+        b.add(box(w * 0.4, 0.015, d * 0.5, (w * 0.2, 0, 0)).rotate("z", 20).translate(w / 2, body * 0.6, 0), "tray")
+    _printer_panel(b, w * 1.2, (w * 0.15, h - 0.02, d / 2 + 0.05), b.uniform(30, 75))
+    for x in (-w * 0.4, w * 0.4):
+        for z in (-d * 0.4, d * 0.4):
+            b.add(cylinder(0.025, 0.02, (x, -0.02, z), axis="x", segments=12), "wheel")
+
+
+PRINTERS = {
+    "flat": _printer_flat,
+    "laser": _printer_laser,
+    "office": _printer_office,
+}
+
+
 @family(
     "printer",
     names={
@@ -1024,18 +1262,162 @@ def dishwasher(b: Builder) -> None:
     },
 )
 def printer(b: Builder) -> None:
-    w, h, d = b.uniform(0.8, 1), b.uniform(0.35, 0.6), b.uniform(0.6, 0.8)
-    b.add(box(w, h, d, (0, h / 2, 0), bevel=0.03), "body")
-    b.add(
-        box(w * 0.95, 0.05, d * 0.85, (0, 0.025, d * 0.4))
-        .rotate("x", -b.uniform(0, 40) if b.chance(0.4) else 0)
-        .translate(0, h, -d * 0.4),
-        "lid",
-    )
-    b.add(box(w * 0.6, 0.02, 0.35, (0, h * 0.25, d / 2 + 0.12)).rotate("x", -8), "tray")
-    b.add(box(w * 0.6, 0.3, 0.02, (0, h + 0.14, -d * 0.46)).rotate("x", -12), "paper")
-    for i in range(b.integers(2, 6)):
-        b.add(cylinder(0.02, 0.03, (w * 0.2 + 0.05 * i, h * 0.8, d / 2), axis="z", segments=10), "button")
+    """Ink and laser printers for a desk, copiers on the floor."""
+    PRINTERS[b.choice("flat", "flat", "laser", "laser", "office")](b)
+
+
+def _cup_below(b: Builder, x: float, y: float, z: float, r: float) -> None:
+    h = r * b.uniform(1.2, 2.2)
+    cup = hollow([(r * 0.7, 0), (r, h * 0.5), (r, h)], r * 0.08)
+    handle = tube(arc(r * 0.5, -90, 90, (r, h * 0.5, 0)), r * 0.12, 6).rotate("y", b.uniform(-90, 90))
+    b.add((cup + handle).translate(x, y, z), "cup")
+
+
+def _coffee_pot(b: Builder, x: float, y: float, z: float, r: float, h: float) -> None:
+    """A carafe of glass or steel: body, lid with a tab, a handle to the front or a side."""
+    piece, shape = [], b.choice("belly", "cone", "can")
+    s = np.linspace(0, 1, 9)
+    side = {"belly": 0.65 + 0.35 * np.sin(np.pi * (0.1 + 0.75 * s)), "cone": 1 - 0.35 * s, "can": 1 - 0.05 * s}[shape]
+    profile = np.stack([r * side, h * 0.9 * s], 1)
+    piece.append((hollow(profile, 0.01), "container"))
+    out, top = r * b.uniform(0.4, 0.8), profile[-1, 0]
+    ends = [(0, h * 0.88, top), (0, h * 0.95, top + out), (0, h * 0.3, r + out), (0, h * 0.25, r * 0.95)]
+    piece.append((tube(ends if b.chance() else bezier(*ends), r * b.uniform(0.06, 0.14), 8), "handle, container"))
+    if b.chance(0.7):
+        piece.append((cylinder(top * 1.03, h * 0.08, (0, h * 0.93, 0), top=top * 0.8), "lid, container"))
+    turn = b.uniform(-80, 80)
+    for mesh, names in piece:
+        b.add(mesh.rotate("y", turn).translate(x, y, z), names)
+
+
+def _coffee_controls(b: Builder, w: float, y: float, z: float) -> None:
+    """Buttons, knobs, sometimes a display on the front at a height."""
+    count, r = b.integers(1, 5), w * b.uniform(0.02, 0.05)
+    names, square = b.choice("button", "button", "knob"), b.chance(0.3)
+    for i in range(count):
+        x = ((i + 0.5) / count - 0.5) * w * b.uniform(0.69, 0.7)
+        mesh = box(2 * r, 1.4 * r, 0.03) if square else cylinder(r, 0.04, axis="z", segments=14)
+        b.add(mesh.translate(x, y, z + 0.01), names)
+    if b.chance(0.3):
+        b.add(box(w * 0.35, w * 0.14, 0.015, (0, y + w * 0.13, z)), "display")
+
+
+def _coffee_drip(b: Builder) -> None:
+    """A filter machine: a C with a hot plate, a basket above, a carafe between, a tank behind."""
+    w, h, d = b.uniform(0.35, 0.65), b.uniform(0.65, 0.95), b.uniform(0.45, 0.7)
+    head, back, foot = h * b.uniform(0.22, 0.42), d * b.uniform(0.25, 0.45), b.uniform(0.04, 0.1)
+    round_ = b.uniform(0, 0.3) * w if b.chance() else 0.02
+    b.add(box(w, h, back, (0, h / 2, (back - d) / 2), bevel=0.015), "body")
+    reach = d * b.uniform(0.85, 1)
+    b.add(box(w, head, reach, (0, h - head / 2, (reach - d) / 2), corner=round_), "body")
+    b.add(box(w, foot, d, (0, foot / 2, 0), corner=round_), "base")
+    z = -d / 2 + back + (d - back) * 0.5
+    r = min(w * 0.4, (d - back) * 0.48)
+    b.add(cylinder(r * 0.9, 0.012, (0, foot + 0.006, z)), "base")
+    lid = box(w * 0.98, b.uniform(0.02, 0.06), reach * 0.95, (0, 0.02, reach * 0.47), corner=round_)
+    tilt = -b.uniform(20, 95) if b.chance(0.3) else 0
+    b.add(lid.rotate("x", tilt).translate(0, h, -d / 2), "lid")
+    if tilt or b.chance(0.3):
+        b.add(hollow([(r * 0.5, 0), (r * 0.8, head * 0.6)], 0.01).translate(0, h - head * 0.55, z), "filter")
+    if b.chance(0.4):
+        b.add(cylinder(r * 0.7, head * 0.3, (0, h - head - 0.03, z), top=r * 0.9), "filter")
+    if b.chance(0.8):
+        _coffee_pot(b, 0, foot + 0.012, z, r * b.uniform(0.75, 1), (h - head - foot) * b.uniform(0.75, 0.97))
+    if b.chance(0.35):
+        b.add(box(w * 0.1, h * 0.5, 0.02, (w * 0.3, h * 0.5, -d / 2 + back)), "water tank")
+    _coffee_controls(b, w, *((h - head / 2, reach - d / 2) if b.chance(0.7) else (foot / 2, d / 2)))
+
+
+def _coffee_espresso(b: Builder) -> None:
+    """Group heads with filter holders by a handle, steam pipes, a tray below, cups on the top."""
+    groups = b.choice("one", "one", "two")
+    w = b.uniform(0.35, 0.6) if groups == "one" else b.uniform(0.7, 1.0)
+    h, d, foot = b.uniform(0.5, 0.7), b.uniform(0.4, 0.6), b.uniform(0.06, 0.12)
+    head, back = h * b.uniform(0.3, 0.45), d * b.uniform(0.45, 0.6)
+    bevel = b.uniform(0.005, 0.04)
+    b.add(box(w, h, back, (0, h / 2, (back - d) / 2), bevel=bevel), "body")
+    b.add(box(w, head, d * 0.85, (0, h - head / 2, -d * 0.075), bevel=bevel), "body")
+    b.add(box(w, foot, d, (0, foot / 2, 0), bevel=0.01), "base")
+    b.add(box(w * 0.9, 0.012, (d - back) * 0.9, (0, foot + 0.005, back / 2)), "drip tray, base")
+    z, y, r = -d / 2 + back + (d * 0.85 - back) * 0.5, h - head, b.uniform(0.045, 0.07)
+    for x in (0.0,) if groups == "one" else (-w * 0.22, w * 0.22):
+        b.add(cylinder(r, 0.06, (x, y - 0.02, z)), "brew head")
+        turn = b.uniform(-40, 40)
+        grip = rod((0, 0, r), (0, -b.uniform(0, 0.05), r + b.uniform(0.12, 0.25)), 0.015, 0.025)
+        b.add((cylinder(r * 1.1, 0.04) + rod((0, 0, 0), (0, -0.06, 0), 0.012)).translate(x, y - 0.06, z), "filter")
+        b.add(grip.rotate("y", turn).translate(x, y - 0.06, z), "handle")
+        if b.chance(0.3):
+            _cup_below(b, x, foot + 0.012, z, min(0.055, w * 0.15))
+    for s in (1, -1) if b.chance(0.4) else (1,):
+        pipe = bezier((s * w * 0.42, y, z), (s * w * 0.45, y * 0.6, z), (s * w * 0.5, foot * 1.8, z + 0.08))
+        b.add(tube(pipe, 0.01, 6), "nozzle, spout")
+        b.add(cylinder(0.03, 0.05, (s * w * 0.42, h - head * 0.35, d * 0.36), axis="z", segments=10), "knob")
+    _coffee_controls(b, w * 0.6, h - head * 0.4, d * 0.35)
+    if b.chance(0.4):
+        for x in (-w * 0.45, w * 0.45):
+            b.add(rod((x, h + 0.05, -d * 0.45), (x, h + 0.05, d * 0.3), 0.008, segments=6), "rail")
+    elif b.chance():
+        b.add(box(w * 0.8, 0.03, back * 0.8, (0, h + 0.01, (back - d) / 2), bevel=0.005), "lid")
+    if b.chance(0.3):
+        b.add(cylinder(0.09, 0.15, (w * 0.2, h + 0.08, -d * 0.25), top=0.14), "container")
+
+
+def _coffee_pod(b: Builder) -> None:
+    """A slim machine: a head on a column with a lever over it, a tank at the back, a cup on a tray."""
+    w, h, d = b.uniform(0.2, 0.38), b.uniform(0.5, 0.8), b.uniform(0.5, 0.8)
+    head, back, foot = h * b.uniform(0.25, 0.4), d * b.uniform(0.3, 0.45), b.uniform(0.03, 0.09)
+    corner = w * b.uniform(0.05, 0.5)
+    b.add(box(w, h, back, (0, h / 2, 0), corner=corner), "body")
+    b.add(box(w * 0.95, head, d * 0.55, (0, h - head / 2, d * 0.2), bevel=w * b.uniform(0.02, 0.2)), "body")
+    tray = box(w * 0.95, foot, d * 0.4, (0, foot / 2, back / 2 + d * 0.15), corner=corner)
+    b.add(tray, "base")
+    b.add(box(w, foot * 0.6, back, (0, foot * 0.3, 0)), "base")
+    b.add(cylinder(0.03, 0.07, (0, h - head - 0.02, d * 0.33), top=0.035), "nozzle, spout, brew head")
+    tank, deep = h * b.uniform(0.6, 1.0), d * 0.22
+    behind = box(w * 0.9, tank, deep, (0, tank / 2 + foot, -back / 2 - deep / 2), corner=corner * 0.8)
+    b.add(behind, "water tank")
+    if b.chance(0.6):
+        b.add(box(w * 0.92, 0.02, deep, (0, tank + foot + 0.01, -back / 2 - deep / 2)), "lid")
+    if b.chance(0.75):
+        tilt, reach = -b.uniform(0, 90) if b.chance(0.4) else 0.0, d * b.uniform(0.3, 0.5)
+        arms = [(-w * 0.45, 0, 0), (-w * 0.45, 0.03, reach), (w * 0.45, 0.03, reach), (w * 0.45, 0, 0)]
+        loop = tube(arms, 0.015, 8) if b.chance() else box(w * 0.8, 0.03, reach, (0, 0.03, reach / 2), bevel=0.01)
+        b.add(loop.rotate("x", tilt).translate(0, h, 0), "lever, handle")
+    if b.chance(0.5):
+        _cup_below(b, 0, foot, back / 2 + d * 0.15, w * b.uniform(0.2, 0.33))
+    for i in range(b.integers(1, 3)):
+        b.add(cylinder(0.018, 0.015, (0.05 * i - 0.05, h + 0.005, b.uniform(0, 0.02) + d * 0.1), segments=12), "button")
+
+
+def _coffee_full(b: Builder) -> None:
+    """A machine with a grinder: a block with a niche, twin spouts, a display, a bean box on its top."""
+    w, h, d = b.uniform(0.4, 0.55), b.uniform(0.6, 0.8), b.uniform(0.5, 0.7)
+    side, niche, low = w * b.uniform(0.1, 0.25), h * b.uniform(0.35, 0.5), b.uniform(0.05, 0.1)
+    b.add(box(w, h, d * 0.5, (0, h / 2, -d * 0.25), bevel=0.01), "body")
+    b.add_mirrored(box(side, h, d * 0.5, (w / 2 - side / 2, h / 2, d * 0.25)), "body")
+    top = h - low - niche
+    b.add(box(w, top, d * 0.5, (0, h - top / 2, d * 0.25), bevel=0.01), "body")
+    b.add(box(w, low, d * 0.6, (0, low / 2, d * 0.3), bevel=0.01), "drip tray, base")
+    y = low + niche * b.uniform(0.5, 0.85)
+    b.add(box(0.12, 0.08, 0.12, (0, y, d * 0.35), bevel=0.01), "nozzle, spout, brew head")
+    b.add_mirrored(cylinder(0.012, 0.05, (0.03, y - 0.05, d * 0.38)), "nozzle, spout, brew head")
+    b.add(box(w * 0.5, top * 0.45, 0.015, (0, h - top * 0.4, d / 2)), "display")
+    _coffee_controls(b, w, h - top * 0.85, d / 2)
+    if b.chance(0.6):
+        b.add(hollow_box(w * 0.5, 0.12, d * 0.4, 0.015, (0, h + 0.06, -d * 0.15), top=1.15), "container")
+        b.add(box(w * 0.58, 0.02, d * 0.46, (0, h + 0.13, -d * 0.15)), "lid")
+    else:
+        b.add(box(w * 0.8, 0.025, d * 0.4, (0, h + 0.01, -d * 0.2)), "lid")
+    if b.chance():
+        _cup_below(b, 0, low, d * 0.36, 0.05)
+
+
+COFFEE_MACHINES = {
+    "drip": _coffee_drip,
+    "espresso": _coffee_espresso,
+    "pod": _coffee_pod,
+    "full": _coffee_full,
+}
 
 
 @family(
@@ -1049,30 +1431,8 @@ def printer(b: Builder) -> None:
     },
 )
 def coffee_machine(b: Builder) -> None:
-    w, h, d = b.uniform(0.4, 0.6), b.uniform(0.7, 0.95), b.uniform(0.5, 0.65)
-    b.add(box(w, h, d * 0.4, (0, h / 2, -d * 0.3), bevel=0.02), "body")
-    b.add(box(w, h * 0.3, d, (0, h * 0.85, 0), bevel=0.02), "body")
-    b.add(box(w, 0.07, d, (0, 0.035, 0), bevel=0.01), "base")
-    b.add(box(w * 0.9, 0.04, d * 0.8, (0, h * 1.02, 0), bevel=0.01), "lid")
-    if b.chance(0.8):
-        r = min(w * 0.36, d * 0.26)
-        b.add(
-            hollow([(r, 0.07), (r * 1.05, h * 0.25), (r * 0.7, h * 0.45)], 0.01).translate(0, 0, d * 0.2),
-            "container",
-        )
-        b.add(
-            tube([(0, h * 0.4, r), (0, h * 0.4, r + 0.12), (0, 0.15, r + 0.1), (0, 0.13, r)], 0.02).translate(
-                0, 0, d * 0.2
-            ),
-            "handle, container",
-        )
-    else:
-        b.add(cylinder(0.05, 0.1, (0, h * 0.66, d * 0.25)), "nozzle, spout, brew head")
-    for i in range(b.integers(1, 4)):
-        b.add(
-            cylinder(0.025, 0.03, (w * (-0.3 + 0.2 * i), h * 0.87, d / 2 + 0.01), axis="z", segments=12),
-            "button" if b.chance(0.6) else "knob",
-        )
+    """Filter machines with a carafe, espresso machines with filter holders, capsule machines, machines with a mill."""
+    COFFEE_MACHINES[b.choice("drip", "drip", "espresso", "espresso", "pod", "full")](b)
 
 
 @family(

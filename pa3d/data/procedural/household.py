@@ -137,6 +137,123 @@ def _lamp_wall(b: Builder, kind: str, r: float, h: float) -> None:
     b.add(sphere(0.035, (0, 0.1, 0.02)), "bulb")
 
 
+def _lamp_cord(b: Builder, start: tuple[float, float, float], out: float) -> None:
+    """A cord over the floor from the foot, sometimes with a switch in it or a plug at its end."""
+    x, y, z = start
+    side = b.uniform(-1, 1) * out
+    end = (x + side, y, z - out * 1.6)
+    path = bezier(start, (x, y, z - out), (x + 2 * side, y, z - out * 0.5), end, steps=18)
+    b.add(tube(path, b.uniform(0.004, 0.009), 6), "cord")
+    if b.chance(0.4):
+        b.add(box(0.03, 0.02, 0.06, path[9], bevel=0.004), "switch")
+    if b.chance(0.4):
+        b.add(box(0.04, 0.03, 0.05, end, bevel=0.006), "plug")
+
+
+def _lamp_arc(b: Builder, kind: str, r: float, h: float) -> None:
+    """A floor lamp whose pole bends far over, or that carries arms with a shade each."""
+    tall, out = b.uniform(1.0, 1.6), b.uniform(0.4, 0.9)
+    foot, t = b.uniform(0.12, 0.22), b.uniform(0.008, 0.018)
+    slab = box(2 * foot, 0.05, 1.6 * foot, (0, 0.025, 0), bevel=0.008)
+    b.add(slab if b.chance(0.4) else cylinder(foot, b.uniform(0.02, 0.07), (0, 0.02, 0)), "base")
+    if b.chance(0.65):
+        path = bezier((0, 0, 0), (0, tall * 1.2, 0), (0, tall * 1.5, out), (0, tall * 0.95, out), steps=20)
+        b.add(tube(path, t, 8), "pole")
+        b.add(shade(b, r, h * 0.7).translate(0, tall * 0.95 - h * 0.2, out), "shade")
+        b.add(sphere(0.045, (0, tall * 0.95 - h * 0.2, out)), "bulb")
+        return
+    b.add(rod((0, 0, 0), (0, tall, 0), t), "pole")
+    count, lamp_r = b.integers(2, 5), r * b.uniform(0.35, 0.55)
+    again = int(b.rng.integers(1 << 30))
+    for i in range(count):
+        y, turn = tall * (1 - 0.12 * i), i * 360 / count + b.uniform(-20, 20)
+        arm = tube(bezier((0, y - 0.1, 0), (0, y - 0.1, out * 0.3), (0, y + 0.05, out * 0.4)), t * 0.7, 6)
+        head = shade(Builder(np.random.default_rng(again)), lamp_r, lamp_r * 1.3).translate(0, y + 0.08, out * 0.4)
+        b.add(arm.rotate("y", turn), "arm, pole")
+        b.add(head.rotate("y", turn), "shade")
+
+
+def _lamp_screen(b: Builder, kind: str, r: float, h: float) -> None:
+    """A desk lamp with a bar of light, a banker's shade, a bendable neck or a clip."""
+    tall, style = b.uniform(0.3, 0.6), b.choice("bar", "banker", "neck", "clip")
+    foot, reach = b.uniform(0.08, 0.14), b.uniform(0.15, 0.4)
+    if style == "clip":
+        b.add(box(0.06, 0.02, 0.16, (0, 0.05, 0.0)) + box(0.06, 0.02, 0.16, (0, 0, 0)).rotate("x", -8), "clip, base")
+        b.add(cylinder(0.015, 0.07, (0, 0.02, -0.06), axis="x"), "hinge")
+    else:
+        base = cylinder(foot, 0.03, (0, 0.015, 0)) if b.chance() else box(2 * foot, 0.03, 1.5 * foot, (0, 0.015, 0))
+        b.add(base, "base")
+        if b.chance(0.5):
+            b.add(cylinder(0.018, 0.02, (foot * 0.4, 0.035, foot * 0.4)), "button")
+    if style == "banker":
+        b.add(rod((0, 0, 0), (0, tall, 0), 0.015), "pole")
+        b.add_mirrored(rod((0.0, tall, 0), (0.12, tall, 0), 0.008), "arm")
+        half = lathe([(0.09, -0.16), (0.09, 0.16)], 14, arc=180).rotate("z", 90)
+        b.add(half.translate(0, tall, 0), "shade")
+        b.add(rod((-0.13, tall, 0), (0.13, tall, 0), 0.02), "bulb")
+        b.add(rod((0.1, tall - 0.2, 0.05), (0.1, tall, 0.05), 0.004, segments=5), "pull chain, switch")
+        return
+    path = bezier((0, 0.02, 0), (0, tall * 1.1, -0.1), (0, tall * 1.3, reach * 0.7), (0, tall * 0.9, reach), steps=20)
+    if style == "bar" and b.chance():
+        path = np.array([(0, 0.02, 0), (0, tall, -0.02), (0, tall * 1.02, 0.02), (0, tall, reach)])
+    b.add(tube(path, b.uniform(0.008, 0.016), 8), "arm, pole")
+    if style == "bar":
+        w, d = b.uniform(0.06, 0.5), b.uniform(0.05, 0.3)
+        b.add(box(w, 0.025, d, (0, path[-1][1], reach), bevel=0.008), "shade")
+        b.add(box(w * 0.9, 0.006, d * 0.8, (0, path[-1][1] - 0.015, reach)), "bulb")
+        return
+    size, tilt = b.uniform(0.05, 0.11), -b.uniform(0, 60)
+    rows = [(size, -0.1), (size * b.uniform(0.4, 1), 0), (size * 0.3, 0.06), (0, 0.06)]
+    b.add(lathe(rows).rotate("x", tilt).translate(*path[-1]), "shade")
+    b.add(sphere(0.03, (0, -0.06, 0)).rotate("x", tilt).translate(*path[-1]), "bulb")
+
+
+def _chain(a: float, c: float, size: float) -> Mesh:
+    """Links in turn from height a up to c."""
+    count = max(2, int((c - a) / (size * 2.4)))
+    links = [torus(size, size * 0.25, axis="z", segments=10).scale(0.6, 1, 1) for _ in range(count)]
+    step = (c - a) / count
+    return union([m.rotate("y", 90 * (i % 2)).translate(0, a + (i + 0.5) * step, 0) for i, m in enumerate(links)])
+
+
+def _lamp_hanging(b: Builder, kind: str, r: float, h: float) -> None:
+    """Pendants on cords, chains or rods: one, some in a row under a rail, or a bunch; wide bowls, bare bulbs, rings."""
+    drop, count = b.uniform(0.25, 1.2), b.choice("one", "one", "rail", "bunch")
+    hang, names = b.choice("cord", "chain", "rod"), {"cord": "cord, pole", "chain": "chain, pole", "rod": "pole"}
+    n = 1 if count == "one" else b.integers(2, 5)
+    gap = max(2.2 * r, 0.3)
+    small = r * b.uniform(0.5, 1)
+    state, bare, wide = int(b.rng.integers(1 << 30)), b.chance(0.15), b.uniform(0.25, 1.2)
+    for i in range(n):
+        x, z = ((i - (n - 1) / 2) * gap, 0.0) if count == "rail" else (0.0, 0.0)
+        if count == "bunch":
+            x, z = small * 1.2 * np.cos(i * 2 * np.pi / n), small * 1.2 * np.sin(i * 2 * np.pi / n)
+        low = b.uniform(-0.3, 0.2) if count == "bunch" else 0.0
+        line = (
+            _chain(low, drop, 0.022)
+            if hang == "chain"
+            else rod((0, low, 0), (0, drop, 0), 0.005 if hang == "cord" else 0.012, segments=7)
+        )
+        b.add(line.translate(x, 0, z), names[hang])
+        if bare:
+            b.add(cylinder(0.03, 0.08, (x, low, z)), "socket")
+        else:
+            mesh = shade(Builder(np.random.default_rng(state)), small if n > 1 else r, h * wide)
+            b.add(mesh.translate(x, low - h * wide * 0.4, z), "shade")
+            b.add(rod((x, low - 0.05, z), (x, low + 0.03, z), 0.025), "socket, shade")
+        if bare or b.chance(0.7):
+            b.add(sphere(0.05, (x, low - 0.08, z)), "bulb")
+    size = b.uniform(0.05, 0.11)
+    mount = (
+        box(gap * n, 0.04, 0.08, (0, drop, 0))
+        if count == "rail"
+        else lathe(
+            [(0, drop - 0.03), (size * 0.4, drop - 0.03), (size, drop), (size, drop + 0.02), (0, drop + 0.02)]
+        ).scale(1 if n == 1 else small * 1.5 / size, 1, 1 if n == 1 else small * 1.5 / size)
+    )
+    b.add(mount, "ceiling mount, bracket, base")
+
+
 LAMP_KINDS = {
     "table": _lamp_table,
     "floor": _lamp_table,
@@ -144,14 +261,22 @@ LAMP_KINDS = {
     "desk": _lamp_desk,
     "ceiling": _lamp_ceiling,
     "wall": _lamp_wall,
+    "arc": _lamp_arc,
+    "screen": _lamp_screen,
+    "hanging": _lamp_hanging,
 }
 
 
 @family("lamp", names=LAMP)
 def lamp(b: Builder) -> None:
-    kind = b.choice("table", "table", "floor", "desk", "ceiling", "tripod", "wall")
-    r, h = b.uniform(0.15, 0.3), b.uniform(0.15, 0.4)
+    """Table, floor, desk, wall and hanging lamps."""
+    kind = b.choice(
+        "table", "table", "floor", "desk", "ceiling", "tripod", "wall", "arc", "screen", "hanging", "hanging"
+    )
+    r, h = b.uniform(0.12, 0.32), b.uniform(0.12, 0.45)
     LAMP_KINDS[kind](b, kind, r, h)
+    if kind in ("table", "floor", "desk", "arc", "screen") and b.chance(0.3):
+        _lamp_cord(b, (0, 0.012, -0.08), b.uniform(0.1, 0.35))
 
 
 @family("street lamp", names=LAMP)
@@ -328,6 +453,136 @@ def door(b: Builder) -> None:
             b.add(placed.rotate("y", s * turn).translate(s * w * leaves / 2, 0, z), names)
 
 
+def _window_grip(b: Builder) -> Mesh:
+    """A small lever or knob on the front of a sash, about its foot."""
+    long, r = b.uniform(0.05, 0.12), b.uniform(0.006, 0.014)
+    if b.chance(0.3):
+        return rod((0, 0, 0), (0, 0, 0.03), r) + sphere(r * 2, (0, 0, 0.035), 10)
+    plate = box(3 * r, long * 0.6, 0.008, (0, 0, 0.004))
+    lever = rod((0, 0, 0.025), (0, -long, 0.025), r, segments=6).rotate("z", b.uniform(0, 90))
+    return plate + rod((0, 0, 0), (0, 0, 0.03), r, segments=6) + lever
+
+
+def _sash(b: Builder, w: float, h: float, f: float, t: float, rows: int, columns: int) -> list[tuple[Mesh, str]]:
+    """A pane in its sash, its lower left corner at the origin, with bars across."""
+    glass = box(w - 1.4 * f, h - 1.4 * f, t * b.uniform(0.1, 0.4), (w / 2, h / 2, 0))
+    pieces = [(glass, "pane")]
+    pieces += [(box(f, h, t, (x, h / 2, 0)), "sash, frame") for x in (f / 2, w - f / 2)]
+    pieces += [(box(w - 2 * f, f, t, (w / 2, y, 0)), "sash, frame") for y in (f / 2, h - f / 2)]
+    thin = f * b.uniform(0.25, 0.6)
+    for i in range(1, rows):
+        pieces.append((box(w - 2 * f, thin, t * 0.8, (w / 2, f + (h - 2 * f) * i / rows, 0)), "sash, frame"))
+    for j in range(1, columns):
+        pieces.append((box(thin, h - 2 * f, t * 0.8, (f + (w - 2 * f) * j / columns, h / 2, 0)), "sash, frame"))
+    return pieces
+
+
+def _window_swing(b: Builder, pieces: list[tuple[Mesh, str]], w: float, h: float, side: str) -> list[tuple[Mesh, str]]:
+    angle = b.uniform(5, 100)
+    axis, pivot, turn = {
+        "left": ("y", (0, 0, 0), -angle),
+        "right": ("y", (w, 0, 0), angle),
+        "top": ("x", (0, h, 0), -angle * 0.6),
+        "bottom": ("x", (0, 0, 0), angle * 0.4),
+        "middle": ("x", (0, h / 2, 0), angle * 0.7),
+    }[side]
+    return [(mesh.rotate(axis, turn, pivot), names) for mesh, names in pieces]
+
+
+def _window_leaves(b: Builder, w: float, h: float, f: float, t: float) -> None:
+    """Sashes side by side that swing, some of them open; sometimes a fixed row above."""
+    columns, split = b.integers(1, 3), b.uniform(0.6, 0.8) if b.chance(0.3) else 1.0
+    rows, bars = (b.integers(1, 4), b.integers(1, 3)) if b.chance(0.5) else (1, 1)
+    cw, ch, open_ = w / columns, h * split, b.chance(0.45)
+    for i in range(columns):
+        pieces = _sash(b, cw * 0.995, ch * 0.995, f, t, rows, bars)
+        side = b.choice("left", "right", "top", "bottom", "middle") if columns == 1 else "right" if i else "left"
+        if b.chance(0.6):
+            x = {"left": cw - f / 2, "right": f / 2}.get(side, cw / 2)
+            y = ch / 2 if side in ("left", "right") else f / 2
+            pieces.append((_window_grip(b).translate(x, y, t / 2), "handle"))
+        if b.chance(0.3) and side in ("left", "right"):
+            x = 0.0 if side == "left" else cw
+            pieces += [(cylinder(0.012, 0.06, (x, y * ch, t / 2), segments=8), "hinge") for y in (0.15, 0.85)]
+        if open_ and b.chance(0.7):
+            pieces = _window_swing(b, pieces, cw, ch, side)
+        for mesh, names in pieces:
+            b.add(mesh.translate(-w / 2 + i * cw, 0, 0), names)
+        if split < 1:
+            for mesh, names in _sash(b, cw, h - ch, f * 0.8, t, 1, 1):
+                b.add(mesh.translate(-w / 2 + i * cw, ch, 0), names)
+    if columns > 1 and b.chance(0.4):
+        for i in range(1, columns):
+            b.add(box(f * 0.7, h, t * 1.3, (-w / 2 + i * cw, h / 2, -t)), "frame")
+
+
+def _window_slide(b: Builder, w: float, h: float, f: float, t: float) -> None:
+    """Two or three sashes in tracks one behind the other, sideways or up."""
+    upright, count = b.chance(0.45), b.integers(2, 3)
+    count = 2 if upright else count
+    cw, ch = (w, h / 2 + f / 2) if upright else (w / count + f / 2, h)
+    rows, bars, open_ = b.integers(1, 2), b.integers(1, 3), b.uniform(0, 0.85) if b.chance(0.5) else 0.0
+    for i in range(count):
+        pieces = _sash(b, cw, ch, f, t, rows, bars)
+        at = i * (h - ch) if upright else i * (w - cw) / (count - 1)
+        if i == 0:
+            at += open_ * (h - ch if upright else (w - cw) / (count - 1))
+            grip_ = (
+                box(0.1, 0.02, 0.03, (cw / 2, f / 2, t / 2))
+                if upright
+                else _window_grip(b).translate(f / 2, ch / 2, t / 2)
+            )
+            pieces.append((grip_, "handle"))
+        x, y = (-w / 2, at) if upright else (-w / 2 + at, 0.0)
+        for mesh, names in pieces:
+            b.add(mesh.translate(x, y, t * 1.1 * (0.5 - i % 2)), names)
+    if not upright:
+        b.add(box(w, f * 0.2, t * 3, (0, f * 0.1, 0)), "track, frame")
+
+
+def _window_arched(b: Builder, w: float, h: float, f: float, t: float) -> None:
+    """Under a round arch with rays, over one or two sashes."""
+    columns, rows, bars = b.integers(1, 2), b.integers(1, 4), b.integers(1, 2)
+    for i in range(columns):
+        for mesh, names in _sash(b, w / columns, h, f, t, rows, bars):
+            b.add(mesh.translate(-w / 2 + i * w / columns, 0, 0), names)
+    r = w / 2
+    half = np.array([*arc(r, 0, 180, (0, h, 0), steps=14)[:, :2]])
+    b.add(extrude(half, t * 0.3), "pane")
+    b.add(tube(arc(r + f / 2, 0, 180, (0, h, 0), steps=18), f * 0.6, 6), "frame")
+    for a in np.linspace(0, 180, b.integers(2, 5))[1:-1]:
+        b.add(rod((0, 0, 0), (r, 0, 0), f * 0.25, segments=6).rotate("z", a).translate(0, h, 0), "frame")
+    b.add(box(w, f * 0.6, t, (0, h, 0)), "frame")
+
+
+WINDOWS = {
+    "leaves": _window_leaves,
+    "slide": _window_slide,
+    "arched": _window_arched,
+}
+
+
+def _window_extras(b: Builder, w: float, h: float, f: float, deep: float, low: float) -> None:
+    if b.chance(0.45):
+        out, t = b.uniform(0.04, 0.25), b.uniform(0.015, 0.05)
+        b.add(box(w + b.uniform(2, 6) * f, t, deep + out, (0, low - t / 2, out / 2)), "sill")
+    if b.chance(0.2):
+        angle = b.uniform(0, 80) if b.chance() else 0
+        t, wide = 0.025, w / 2
+        leaf = box(wide, h, t, (wide / 2, 0, 0))
+        slats = b.integers(5, 12) if b.chance(0.6) else 0
+        for i in range(slats):
+            y = ((i + 0.5) / slats - 0.5) * h * 0.9
+            leaf += box(wide * 0.8, h / slats * 0.6, t * 0.5, (wide / 2, y, t * 0.6)).rotate("x", 10, (0, y, 0))
+        leaf = leaf.rotate("y", -angle).translate(w / 2 + f, h / 2, deep / 2 + t)
+        b.add_mirrored(leaf, "shutter")
+    if b.chance(0.1):
+        drop, count = h * b.uniform(0.3, 1), b.integers(8, 20)
+        for i in range(count):
+            slat = box(w * 0.95, 0.004, 0.04).rotate("x", 35).translate(0, h - drop * (i + 0.5) / count, -deep * 0.7)
+            b.add(slat, "blind")
+
+
 @family(
     "window",
     names={
@@ -338,29 +593,158 @@ def door(b: Builder) -> None:
     },
 )
 def window(b: Builder) -> None:
-    w, h, f = b.uniform(0.6, 1.2), b.uniform(0.6, 1.2), b.uniform(0.03, 0.08)
-    for s in (-1, 1):
-        b.add(box(f, h, 0.07, (s * w / 2, 0, 0)), "frame")
-        b.add(box(w + f, f, 0.07, (0, s * h / 2, 0)), "frame")
-    columns = b.integers(1, 3)
-    angle = b.uniform(20, 80) if b.chance(0.35) else 0
-    for i in range(columns):
-        cw = w / columns
-        at = (i / columns - 0.5) * w
-        swing = angle if b.chance(0.6) else 0
-        pieces = [(box(cw - f * 0.5, h - f, 0.012, (cw / 2, 0, 0)), "pane")]
-        for x in (f * 0.35, cw - f * 0.35):
-            pieces.append((box(f * 0.6, h - f, 0.04, (x, 0, 0)), "sash, frame"))
-        for y in (-h / 2 + f, h / 2 - f):
-            pieces.append((box(cw, f * 0.6, 0.04, (cw / 2, y, 0)), "sash, frame"))
-        if b.chance():
-            pieces.append((box(0.03, 0.14, 0.05, (cw - f * 0.35, 0, 0.04)), "handle"))
-        for mesh, names in pieces:
-            b.add(mesh.rotate("y", -swing).translate(at, 0, 0), names)
-    if b.chance(0.6):
-        b.add(box(w * 1.15, 0.035, 0.2, (0, -h / 2 - f / 2, 0.08)), "sill")
+    """Casements, sliding and hung windows, arches; shut or open, with or without bars, sill and shutters."""
+    w, h = b.uniform(0.4, 1.4), b.uniform(0.4, 1.3)
+    f, t, deep = b.uniform(0.015, 0.09), b.uniform(0.02, 0.05), b.uniform(0.05, 0.2)
+    kind = b.choice("leaves", "leaves", "leaves", "slide", "slide", "arched")
+    b.add_mirrored(box(f, h, deep, (w / 2 + f / 2, h / 2, 0)), "frame")
+    b.add(box(w + 2 * f, f, deep, (0, -f / 2, 0)), "frame")
+    if kind != "arched":
+        b.add(box(w + 2 * f, f, deep, (0, h + f / 2, 0)), "frame")
+    WINDOWS[kind](b, w, h, f * b.uniform(0.5, 1), t)
+    _window_extras(b, w, h, f, deep, -f)
+
+
+def _dial(b: Builder, r: float, z: float, square: bool = False) -> None:
+    """The face with marks, two or three hands and sometimes a glass before it."""
+    plate = box(2 * r, 2 * r, 0.01, (0, 0, z)) if square else cylinder(r, 0.01, (0, 0, z), axis="z", segments=32)
+    b.add(plate, "face")
+    marks, size = b.choice("none", "four", "twelve", "twelve"), b.uniform(0.04, 0.15) * r
+    for i in range(12 if marks == "twelve" else 4 if marks == "four" else 0):
+        mark = box(size * b.uniform(0.29, 0.3), size, 0.01, (0, r * 0.86, z + 0.008))
+        b.add(mark.rotate("z", i * 30 if marks == "twelve" else i * 90), "face")
+    long, wide = b.uniform(0.65, 0.92), r * b.uniform(0.02, 0.09)
+    kind = b.choice("bar", "pointed", "spade")
+    hands = [(long, wide), (long * b.uniform(0.5, 0.75), wide * b.uniform(1, 1.5))]
+    for i, (reach, w) in enumerate(hands + ([(long, wide * 0.3)] if b.chance(0.35) else [])):
+        tip = {"bar": 1.0, "pointed": 0.1, "spade": 0.4}[kind]
+        back, end = -r * 0.15, r * reach
+        hand = extrude(np.array([(-w, back), (w, back), (w * tip, end), (-w * tip, end)]), 0.008)
+        if kind == "spade":
+            hand += cylinder(w * 2, 0.008, (0, end * 0.8, 0), axis="z", segments=10)
+        b.add(hand.rotate("z", b.uniform(0, 360)).translate(0, 0, z + 0.015 + 0.01 * i), "hand")
+    b.add(cylinder(wide * 2, 0.03, (0, 0, z + 0.02), axis="z", segments=12), "hand")
+    if b.chance(0.15):
+        b.add(ellipsoid(r, r, r * b.uniform(0.02, 0.2), (0, 0, z + 0.04)), "glass")
+
+
+def _clock_wall(b: Builder) -> None:
+    r, t = b.uniform(0.3, 0.5), b.uniform(0.015, 0.15)
+    kind, rim = b.choice("round", "round", "round", "square", "polygon", "sun", "none"), b.uniform(0.01, 0.12)
+    if kind == "square":
+        f = rim + 0.01
+        b.add(box(2 * r + 2 * f, 2 * r + 2 * f, t, bevel=b.uniform(0, 0.02)), "frame")
+        b.add_mirrored(box(f, 2 * r, t * 0.5, (r + f / 2, 0, t / 2)), "frame")
+        b.add(box(2 * r + 2 * f, f, t * 0.5, (0, r + f / 2, t / 2)), "frame")
+        b.add(box(2 * r + 2 * f, f, t * 0.5, (0, -r - f / 2, t / 2)), "frame")
+    elif kind != "none":
+        sides = b.integers(6, 12) if kind == "polygon" else 36
+        outer, z = r + rim, t * b.uniform(0.5, 1)
+        ring = [(r, t / 2), (r + rim * 0.2, z), (outer, z * b.uniform(0.4, 1)), (outer, -t / 2), (0, -t / 2)]
+        b.add(lathe(ring, sides).rotate("x", 90), "frame")
+    for i in range(b.integers(8, 24) if kind == "sun" else 0):
+        ray = rod((0, r, 0), (0, r * b.uniform(1.3, 1.8), 0), 0.02, b.uniform(0.004, 0.03), segments=6)
+        b.add(ray.rotate("z", i * 360 / 24), "frame")
+    if kind == "none":
+        b.add(cylinder(r * b.uniform(0.15, 0.8), 0.04, (0, 0, -0.02), axis="z"), "frame")
+    _dial(b, r * 0.995, t * 0.3 + 0.006 if kind != "square" else t / 2 + 0.006, kind == "square")
     if b.chance(0.2):
-        b.add_mirrored(box(w / 2, h, 0.03, (w * 0.8, 0, 0.03)), "shutter")
+        b.add(box(0.06, 0.02, 0.2, (0, r + rim, -t / 2 - 0.08)), "bracket")
+
+
+def _clock_alarm(b: Builder) -> None:
+    r, t = b.uniform(0.3, 0.45), b.uniform(0.1, 0.3)
+    case = lathe([(r * 0.9, t / 2), (r, t / 2 + 0.03), (r * 1.06, t / 3), (r * 1.06, -t / 3), (r * 0.8, -t / 2)], 30)
+    b.add((case + lathe([(r * 0.8, -t / 2), (0, -t / 2)], 30)).rotate("x", 90), "frame")
+    _dial(b, r * 0.92, t / 2)
+    for s in (-1, 1):
+        leg = rod((s * r * 0.55, -r * 0.8, 0), (s * r * 0.8, -r * 1.3, 0.02), 0.03, b.uniform(0.015, 0.05))
+        b.add(leg, "leg, foot")
+    if b.chance(0.75):
+        size, tilt = r * b.uniform(0.25, 0.45), b.uniform(25, 45)
+        for s in (-1, 1):
+            bell = ellipsoid(size, size * 0.7, size, low=0) + rod((0, -r * 0.3, 0), (0, size * 0.8, 0), 0.015)
+            b.add(bell.translate(0, r * 1.2, 0).rotate("z", -s * tilt), "bell, alarm bell")
+        if b.chance(0.6):
+            b.add(tube(arc(r * 0.7, 25, 155, (0, r * 1.0, 0), r2=r * b.uniform(0.6, 1)), 0.015, 6), "handle")
+        b.add(rod((0, r, 0), (0, r * 1.4, 0), 0.012) + cylinder(0.04, 0.06, (0, r * 1.4, 0), axis="x"), "hammer")
+    for _ in range(b.integers(0, 4)):
+        x, y = r * b.uniform(-0.5, 0.5), r * b.uniform(-0.5, 0.5)
+        b.add(cylinder(0.035, 0.08, (x, y, -t / 2 - 0.03), axis="z", segments=10), "knob")
+
+
+def _clock_digital(b: Builder) -> None:
+    w, h, d = b.uniform(0.6, 1), b.uniform(0.2, 0.5), b.uniform(0.12, 0.45)
+    b.add(box(w, h, d, (0, h / 2, 0), bevel=b.uniform(0, 0.06), top=b.uniform(0.85, 1)), "frame")
+    b.add(box(w * 0.85, h * 0.7, 0.02, (0, h / 2, d / 2)), "screen, face")
+    for i in range(b.integers(1, 5)):
+        b.add(box(w * 0.1, 0.03, d * 0.2, (w * (0.15 * i - 0.3), h, b.uniform(-0.1, 0.1) * d), bevel=0.005), "button")
+    if b.chance(0.5):
+        b.add_mirrored(box(w * 0.12, 0.03, d * 0.9, (w * 0.35, -0.01, 0)), "base, foot")
+
+
+def _clock_mantel(b: Builder) -> None:
+    """On a shelf: a case with a round or pointed top, of arched wings, or a stand with pillars."""
+    r, t, kind = b.uniform(0.2, 0.35), b.uniform(0.1, 0.3), b.choice("arch", "gable", "wings", "pillars")
+    w, low = r * b.uniform(1.15, 1.7), -r * b.uniform(1.2, 2.2)
+    top = {"gable": [(w, r * 0.8), (0, r * 2), (-w, r * 0.8)], "arch": arc(w, 0, 180, r2=max(r * 1.15, w))[:, :2]}
+    wings = [(w * 2.4, low * 0.85), *bezier((w * 2, low * 0.7), (w * 1.2, 0), (w * 0.9, r), (0, r * 1.3), steps=8)]
+    if kind == "pillars":
+        b.add(lathe([(r, t / 2), (r * 1.12, t / 2), (r * 1.12, -t / 2), (0, -t / 2)], 28).rotate("x", 90), "frame")
+        for s in (-1, 1):
+            b.add(rod((s * r * 0.8, low, 0), (s * r * 0.8, -r * 0.5, 0), r * 0.12), "frame")
+    else:
+        if kind == "wings":
+            outline = np.array([*wings, *[(-x, y) for x, y in reversed(wings)]])
+        else:
+            outline = np.array([(-w, low), (w, low), *top[kind]])
+        b.add(extrude(outline, t), "case, body")
+        b.add(torus(r, r * 0.06, (0, 0, t / 2), axis="z"), "frame")
+    _dial(b, r * 0.95, t / 2 + 0.006)
+    wide = w * (5.2 if kind == "wings" else 2.3)
+    b.add(box(wide, r * 0.25, t * 1.4, (0, low - r * 0.1, 0), bevel=0.01), "base")
+    for s in (-1, 1):
+        if kind != "wings" and b.chance(0.4):
+            b.add(sphere(r * 0.1, (s * w * 0.9, low - r * 0.3, t * 0.4)), "foot, base")
+
+
+def _clock_tall(b: Builder) -> None:
+    """A grandfather or a cuckoo clock: a case with pendulum, chains, weights."""
+    r, long, house = b.uniform(0.14, 0.24), b.uniform(0.6, 1.6), b.chance(0.4)
+    t, w = r * b.uniform(0.8, 1.5), r * b.uniform(1.15, 1.5)
+    z = t / 2
+    b.add(box(2 * w, 2.3 * r, t, bevel=0.01), "case, body")
+    b.add(torus(r, r * 0.07, (0, 0, z), axis="z"), "frame")
+    _dial(b, r * 0.95, z + 0.006)
+    if house or b.chance(0.6):
+        outline = np.array([(-w * 1.3, r), (0, r * b.uniform(1.5, 2.3)), (w * 1.3, r), (w * 1.1, r), (-w * 1.1, r)])
+        b.add(extrude(outline[:3], t * 1.3), "roof" if house else "case, body")
+    low = -1.15 * r - long
+    if not house:
+        wall = w * 0.12
+        b.add_mirrored(box(wall, long, t, (w * 0.8, -1.15 * r - long / 2, 0)), "case, body")
+        b.add(box(1.6 * w, long, wall, (0, -1.15 * r - long / 2, -t / 2)), "case, body")
+        if b.chance(0.5):
+            b.add(box(1.5 * w, long, 0.01, (0, -1.15 * r - long / 2, z)), "glass" if b.chance() else "door")
+        b.add(box(2.1 * w, long * 0.3, t * 1.2, (0, low - long * 0.15, 0), bevel=0.01), "base")
+    else:
+        low = -1.15 * r - long * 0.6
+    end = low * b.uniform(0.6, 0.9)
+    b.add(rod((0, -r, 0), (0, end, 0), 0.008), "pendulum")
+    b.add(cylinder(r * b.uniform(0.3, 0.55), 0.02, (0, end, 0), axis="z"), "pendulum")
+    for s in (-1, 1) if house or b.chance(0.4) else ():
+        y = end * b.uniform(0.6, 1.1)
+        b.add(rod((s * w * 0.4, -r, 0), (s * w * 0.4, y, 0), 0.005, segments=5), "chain")
+        b.add(cylinder(r * 0.15, r * 0.7, (s * w * 0.4, y, 0), top=r * 0.1), "weight")
+
+
+CLOCKS = {
+    "wall": _clock_wall,
+    "alarm": _clock_alarm,
+    "digital": _clock_digital,
+    "mantel": _clock_mantel,
+    "tall": _clock_tall,
+}
 
 
 @family(
@@ -373,32 +757,204 @@ def window(b: Builder) -> None:
     },
 )
 def clock(b: Builder) -> None:
-    r, t = b.uniform(0.3, 0.5), b.uniform(0.04, 0.15)
-    square = b.chance(0.25)
-    b.add(box(2 * r, 2 * r, t, bevel=0.02) if square else cylinder(r, t, axis="z", segments=36), "frame")
-    if not square:
-        b.add(torus(r, b.uniform(0.015, 0.05), (0, 0, t / 2), axis="z"), "frame")
-    b.add(cylinder(r * 0.9, 0.01, (0, 0, t / 2 + 0.006), axis="z", segments=36), "face")
-    for length, wide in ((0.8, 0.025), (0.5, 0.035)):
-        hand = extrude(
-            np.array([(-wide, -0.06), (wide, -0.06), (wide * 0.4, r * length), (-wide * 0.4, r * length)]),
-            0.012,
-        )
-        b.add(hand.rotate("z", b.uniform(0, 360)).translate(0, 0, t / 2 + 0.025), "hand")
+    """Wall, alarm, digital, shelf and long-case clocks, the face to the front."""
+    CLOCKS[b.choice("wall", "wall", "wall", "alarm", "digital", "mantel", "tall")](b)
+
+
+def _faucet_arch(b: Builder, h: float, out: float) -> np.ndarray:
+    return bezier((0, 0, 0), (0, h * 1.4, 0), (0, h * 1.5, out), (0, h * b.uniform(0.3, 0.8), out), steps=20)
+
+
+def _faucet_goose(b: Builder, h: float, out: float) -> np.ndarray:
+    # an upright pipe, half a circle, a short way down
+    top, r = h * b.uniform(0.8, 1.4), out / 2
+    drop = top - b.uniform(0, 0.7) * h
+    return np.array([(0, 0, 0), (0, top / 2, 0), *arc(r, 180, 0, (0, top, r), plane="zy", steps=14), (0, drop, out)])
+
+
+def _faucet_slope(b: Builder, h: float, out: float) -> np.ndarray:
+    rise = h * b.uniform(-0.05, 0.5)
+    return np.array([(0, 0, -0.01), (0, 0.02, 0.03), (0, 0.03 + rise, out * 0.95), (0, rise - 0.03, out)])
+
+
+def _faucet_square(b: Builder, h: float, out: float) -> np.ndarray:
+    return np.array([(0, 0, 0), (0, h, 0), (0, h, out), (0, h * b.uniform(0.7, 0.95), out)])
+
+
+def _faucet_low(b: Builder, h: float, out: float) -> np.ndarray:
+    return bezier((0, 0, 0), (0, h * 0.2, out * 0.4), (0, h * 0.35, out * 0.8), (0, -h * 0.1, out), steps=12)
+
+
+FAUCET_PATHS = {
+    "arch": _faucet_arch,
+    "goose": _faucet_goose,
+    "slope": _faucet_slope,
+    "square": _faucet_square,
+    "low": _faucet_low,
+}
+
+
+def _faucet_spout(b: Builder, r: float, kind: str, high: float, out: float) -> Mesh:
+    """A spout that starts at the origin: round, flat and wide, or tapered; sometimes with a spray head or a coil."""
+    path = FAUCET_PATHS[kind](b, high, out)
+    style = b.choice("round", "round", "taper", "flat")
+    if style == "flat":
+        wide, thick = r * b.uniform(1.5, 5), r * b.uniform(0.3, 1.4)
+        return sweep(path, rounded_rectangle(wide, thick, thick * b.uniform(0, 0.5)), up=(0.0, 0.001, 1))
+    sizes = np.linspace(1, b.uniform(0.5, 0.9), len(path)) if style == "taper" else np.ones(len(path))
+    mesh = tube(path, r * sizes, 12)
+    end, ahead = path[-1], (path[-1] - path[-2]) / np.linalg.norm(path[-1] - path[-2])
     if b.chance(0.4):
-        for s in (-1, 1):
-            b.add(rod((s * r * 0.5, -r * 0.8, 0), (s * r * 0.75, -r * 1.2, 0), 0.03), "leg, foot")
-        if b.chance(0.7):
-            b.add_mirrored(ellipsoid(0.12, 0.09, 0.09, (r * 0.6, r * 0.95, 0)), "bell, alarm bell")
-    elif b.chance(0.25):
-        long = b.uniform(1, 1.8)
-        b.add(box(2.2 * r, long, t * 1.5, (0, -r - long / 2, -t * 0.3)), "case, body")
-        b.add(box(2.6 * r, 0.14, t * 2.4, (0, -r - long, -t * 0.3)), "base")
-        b.add(
-            rod((0, -r, t * 0.6), (0, -r - long * 0.5, t * 0.6), 0.01)
-            + cylinder(0.09, 0.02, (0, -r - long * 0.55, t * 0.6), axis="z"),
-            "pendulum",
-        )
+        mesh += rod(end - ahead * r * 0.2, end + ahead * r * b.uniform(0.4, 1.2), r * b.uniform(1.05, 1.5))
+    elif kind in ("goose", "arch") and b.chance(0.4):
+        mesh += rod(end - ahead * 0.02, end + ahead * b.uniform(0.08, 0.2), r * 1.1, r * b.uniform(1.2, 1.8))
+    if kind == "goose" and b.chance(0.2):
+        mesh += union([torus(r * 1.5, r * 0.3, (0, y, 0), segments=14) for y in np.arange(0.05, high * 0.8, r)])
+    return mesh
+
+
+def _valve_cross(b: Builder, r: float, size: float) -> Mesh:
+    y, mesh = r * b.uniform(1.2, 3), rod((0, 0, 0), (0, r * 3, 0), r * 0.6)
+    for a in (0, 90):
+        bar_ = rod((-size, 0, 0), (size, 0, 0), r * 0.35, segments=8)
+        if b.chance():
+            bar_ += sphere(r * 0.55, (size, 0, 0), 8) + sphere(r * 0.55, (-size, 0, 0), 8)
+        mesh += bar_.rotate("y", a).translate(0, y, 0)
+    return mesh.rotate("y", b.uniform(0, 90))
+
+
+def _valve_lever(b: Builder, r: float, size: float) -> Mesh:
+    y, rise = r * b.uniform(0.8, 2), size * b.uniform(-0.1, 1)
+    mesh = cylinder(r, y, (0, y / 2, 0), top=r * b.uniform(0.7, 1))
+    end = np.array([size * 1.7, y + rise, 0])
+    if b.chance():
+        return mesh + bar((0, y * 0.8, 0), end, r * b.uniform(0.6, 1.6), r * b.uniform(0.25, 0.6))
+    return mesh + rod((0, y * 0.8, 0), end, r * b.uniform(0.25, 0.5), r * b.uniform(0.3, 0.6))
+
+
+def _valve_knob(b: Builder, r: float, size: float) -> Mesh:
+    k, y = r * b.uniform(1.1, 2), r * b.uniform(1.5, 3.5)
+    rows = [(0, 0), (k * b.uniform(0.5, 1), 0), (k, y * b.uniform(0.3, 0.8)), (k * b.uniform(0.6, 1), y), (0, y)]
+    return lathe(rows, b.integers(5, 20))
+
+
+def _valve_wheel(b: Builder, r: float, size: float) -> Mesh:
+    y = r * b.uniform(1.5, 3)
+    ring, spoke = torus(size, r * 0.35, (0, y, 0), segments=18), rod((-size, y, 0), (size, y, 0), r * 0.25, segments=6)
+    return ring + spoke + spoke.rotate("y", 90) + rod((0, 0, 0), (0, y, 0), r * 0.4)
+
+
+def _valve_wing(b: Builder, r: float, size: float) -> Mesh:
+    y = r * b.uniform(1.5, 3)
+    return rod((0, 0, 0), (0, y, 0), r * 0.5) + box(size * 2, r * b.uniform(0.6, 1.5), r * 0.5, (0, y, 0), bevel=0.005)
+
+
+VALVES = {
+    "cross": _valve_cross,
+    "lever": _valve_lever,
+    "knob": _valve_knob,
+    "wheel": _valve_wheel,
+    "wing": _valve_wing,
+}
+
+
+def _faucet_single(b: Builder, r: float) -> None:
+    """A column with one lever on its top, its side or its back, or with a sensor and no lever."""
+    tall, wide = b.uniform(0.04, 0.45), r * b.uniform(1.0, 1.8)
+    if b.chance(0.8):
+        b.add(cylinder(wide * b.uniform(1.1, 1.6), 0.02, (0, 0.01, 0)), "base")
+    if b.chance(0.2):
+        b.add(box(b.uniform(0.25, 0.5), 0.015, wide * 2.6, (0, 0.008, 0), corner=wide), "base")
+    square = b.chance(0.25)
+    column = (
+        box(2 * wide, tall, 2 * wide, (0, tall / 2, 0), bevel=0.006)
+        if square
+        else cylinder(wide, tall, (0, tall / 2, 0), top=wide * b.uniform(0.8, 1))
+    )
+    b.add(column, "base")
+    place = b.choice("top", "top", "side", "side", "none")
+    kind = b.choice("low", "slope", "square") if place == "top" else b.choice(*FAUCET_PATHS)
+    at = tall * b.uniform(0.5, 0.95) if kind in ("low", "slope") else tall * 0.98
+    b.add(_faucet_spout(b, r, kind, b.uniform(0.1, 0.6), b.uniform(0.2, 0.5)).translate(0, at, 0), "spout")
+    size = b.uniform(0.05, 0.13)
+    if place == "top":
+        turn = b.choice("back", "front", "aside")
+        handle = _valve_lever(b, wide * 0.9, size).rotate("y", {"back": 90, "front": -90, "aside": 0}[turn])
+        b.add((handle if b.chance(0.85) else _valve_knob(b, wide * 0.7, size)).translate(0, tall, 0), "switch")
+    elif place == "side":
+        handle = _valve_lever(b, wide * b.uniform(0.4, 0.9), size).rotate("y", b.uniform(0, 360)).rotate("z", -90)
+        side = 1 if b.chance(0.7) else -1
+        handle = handle if side > 0 else handle.mirror("x")
+        b.add(handle.translate(side * wide * 0.8, tall * b.uniform(0.4, 0.8), 0), "switch")
+
+
+def _faucet_two(b: Builder, r: float) -> None:
+    """A spout between two valves, on a plate, alone, or under a bridge."""
+    gap, kind = b.uniform(0.1, 0.3), b.choice("plate", "alone", "bridge")
+    high, out, wide = b.uniform(0.15, 0.5), b.uniform(0.2, 0.45), r * b.uniform(1, 1.7)
+    foot = b.uniform(0.03, 0.16)
+    start = 0.0
+    if kind == "plate":
+        start = b.uniform(0.02, 0.07)
+        b.add(box(gap * 2 + 3 * wide, start, wide * 3, (0, start / 2, 0), corner=wide * b.uniform(0, 1.5)), "base")
+    elif kind == "bridge":
+        start = b.uniform(0.08, 0.2)
+        foot = start + wide
+        b.add(rod((-gap, start, 0), (gap, start, 0), wide * 0.8), "base")
+    if kind != "bridge":
+        b.add(lathe([(wide * 1.4, start), (wide * 1.3, start + 0.02), (wide, start + 0.05), (0, start + 0.06)]), "base")
+    spout = _faucet_spout(b, r, b.choice("arch", "goose", "square", "low", "slope"), high, out)
+    b.add(spout.translate(0, start, 0), "spout")
+    valve, state = b.choice("cross", "cross", "lever", "lever", "knob", "wheel", "wing"), b.uniform(0.04, 0.09)
+    handle = VALVES[valve](b, wide * 0.8, min(state, gap * 0.7))
+    y = start + foot if kind != "bridge" else foot
+    for s in (-1, 1):
+        b.add(cylinder(wide * b.uniform(1.0, 1.01), y, (s * gap, y / 2, 0), top=wide * 0.8), "base")
+        b.add((handle if s > 0 else handle.mirror("x")).translate(s * gap, y, 0), "switch")
+
+
+def _faucet_wall(b: Builder, r: float) -> None:
+    """Out of the wall behind: two valves on a bar, or one spout with a lever."""
+    gap, deep, out = b.uniform(0.12, 0.25), b.uniform(0.06, 0.15), b.uniform(0.15, 0.4)
+    wide = r * b.uniform(1, 1.6)
+    spout = _faucet_spout(b, r, b.choice("low", "slope", "arch"), b.uniform(0.08, 0.3), out)
+    if b.chance(0.3):
+        b.add(box(gap * 2.4, wide * 3, 0.02, (0, 0, -deep), bevel=0.005), "base")
+    else:
+        b.add_mirrored(cylinder(wide * 1.8, 0.015, (gap, 0, -deep), axis="z"), "base")
+    b.add_mirrored(rod((gap, 0, -deep), (gap, 0, 0), wide * 0.8), "base")
+    b.add(rod((-gap * 1.1, 0, 0), (gap * 1.1, 0, 0), wide), "base")
+    b.add(spout.translate(0, -wide * 0.5 if b.chance() else wide * 0.5, 0), "spout")
+    handle = VALVES[b.choice(*VALVES)](b, wide * 0.8, b.uniform(0.04, 0.09))
+    turn = b.choice("up", "out", "front")
+    for s in (-1, 1):
+        placed = {"up": handle, "out": handle.rotate("z", -90), "front": handle.rotate("x", 90)}[turn]
+        placed = placed.translate(gap * 1.1 if turn == "out" else gap, 0 if turn == "out" else wide * 0.5, 0)
+        b.add(placed if s > 0 else placed.mirror("x"), "switch")
+
+
+def _faucet_garden(b: Builder, r: float) -> None:
+    """A tap of a barrel or a garden: a pipe from the back, a valve on top, a mouth that bends down."""
+    deep, out, drop = b.uniform(0.1, 0.3), b.uniform(0.1, 0.25), b.uniform(0.06, 0.2)
+    wide = r * b.uniform(1.2, 2)
+    if b.chance(0.6):
+        b.add(cylinder(wide * 1.8, 0.02, (0, 0, -deep), axis="z", segments=b.integers(6, 20)), "base")
+    b.add(rod((0, 0, -deep), (0, 0, 0.02), wide), "base")
+    b.add(sphere(wide * b.uniform(1.1, 1.6)), "base")
+    b.add(tube(bezier((0, 0, 0), (0, 0, out), (0, 0.0, out), (0, -drop, out), steps=10), r * 1.1), "spout")
+    b.add(rod((0, -drop, out), (0, -drop - 0.03, out), r * b.uniform(1.1, 1.6)), "spout")
+    neck = b.uniform(0.04, 0.12)
+    b.add(cylinder(wide * 0.7, neck, (0, wide + neck / 2, 0), segments=b.integers(6, 16)), "base")
+    handle = VALVES[b.choice("wing", "wing", "wheel", "cross", "lever")](b, wide * 0.6, b.uniform(0.06, 0.12))
+    b.add(handle.rotate("y", b.uniform(0, 360)).translate(0, wide + neck, 0), "switch")
+
+
+FAUCETS = {
+    "single": _faucet_single,
+    "two": _faucet_two,
+    "wall": _faucet_wall,
+    "garden": _faucet_garden,
+}
 
 
 @family(
@@ -410,36 +966,8 @@ def clock(b: Builder) -> None:
     },
 )
 def faucet(b: Builder) -> None:
-    r, h, out = b.uniform(0.03, 0.06), b.uniform(0.15, 0.7), b.uniform(0.3, 0.5)
-    b.add(cylinder(r * b.uniform(1.5, 2.2), 0.03, (0, 0.015, 0)), "base")
-    b.add(cylinder(r * 1.25, 0.18, (0, 0.11, 0)), "base")
-    kind = b.choice("arch", "straight", "square")
-    if kind == "arch":
-        path = bezier((0, 0.1, 0), (0, h + 0.4, 0), (0, h + 0.5, out), (0, h * 0.5 + 0.1, out), steps=20)
-    elif kind == "straight":
-        path = np.array([(0, 0.15, 0), (0, 0.18, 0.05), (0, 0.18 + h * 0.4, out), (0, 0.14 + h * 0.4, out + 0.02)])
-    else:
-        path = np.array([(0, 0.1, 0), (0, h + 0.15, 0), (0, h + 0.15, out), (0, h + 0.05, out)])
-    b.add(
-        tube(path, r * b.uniform(0.6, 0.95))
-        if b.chance(0.7)
-        else sweep(path, rounded_rectangle(r * 2, r * 1.2), up=(1, 0, 0)),
-        "spout",
-    )
-    style = b.choice("lever", "side", "two")
-    if style == "lever":
-        top = 0.2
-        b.add(rod((0, top, -0.01), (0, top + b.uniform(0.05, 0.25), -b.uniform(0.1, 0.3)), r * 0.5), "switch")
-    elif style == "side":
-        b.add(cylinder(r * 0.8, 0.1, (r + 0.05, 0.12, 0), axis="x"), "switch")
-        b.add(rod((r + 0.09, 0.12, 0), (r + 0.12, 0.12 + b.uniform(0.1, 0.25), 0), r * 0.35), "switch")
-    else:
-        gap = b.uniform(0.15, 0.3)
-        b.add(box(gap * 2, 0.05, r * 2.5, (0, 0.03, 0)), "base")
-        for s in (-1, 1):
-            b.add(cylinder(r, 0.1, (s * gap, 0.09, 0)), "switch")
-            for a in (b.uniform(0, 90),) if b.chance() else (0, 90):
-                b.add(rod((-0.09, 0, 0), (0.09, 0, 0), r * 0.35).rotate("y", a).translate(s * gap, 0.15, 0), "switch")
+    """Mixers, pillars with two valves, taps in a wall, garden taps; the spout to the front."""
+    FAUCETS[b.choice("single", "single", "single", "two", "two", "wall", "garden")](b, b.uniform(0.018, 0.05))
 
 
 @family(
@@ -890,6 +1418,111 @@ def safe(b: Builder) -> None:
         b.add(mesh.rotate("y", angle).translate(-w * 0.43, h / 2, d / 2), names)
 
 
+def _pump(b: Builder, r: float, y: float) -> Mesh:
+    """A head to press down about the y axis: stem, knob, nozzle to the front."""
+    stem, size = r * b.uniform(0.3, 2), r * b.uniform(0.7, 1.3)
+    top, reach = y + stem, size + r * b.uniform(0.3, 2.5)
+    mesh = rod((0, y - 0.02, 0), (0, top, 0), r * b.uniform(0.2, 0.45))
+    kind, high = b.choice("block", "disc", "swan", "flat"), r * b.uniform(0.4, 0.9)
+    if kind == "swan":
+        path = bezier((0, top, 0), (0, top + high * 2, 0), (0, top + high * 1.5, reach), (0, top - high, reach))
+        return mesh + tube(path, r * b.uniform(0.2, 0.35), 8)
+    if kind == "flat":
+        wide = size * b.uniform(0.5, 1)
+        return mesh + box(wide, high * 0.6, size + reach, (0, top, (reach - size) / 2), bevel=high * 0.1)
+    head = (
+        cylinder(size * 0.8, high, (0, top, 0))
+        if kind == "disc"
+        else box(size * 1.4, high, size * 1.6, (0, top, 0), bevel=high * 0.2)
+    )
+    end = [(0, top, 0), (0, top + high * 0.1, reach), (0, top - high * b.uniform(0.1, 0.9), reach * 1.12)]
+    return mesh + head + tube(end, r * b.uniform(0.15, 0.3), 8)
+
+
+def _dispenser_bottle(b: Builder) -> None:
+    """A bottle with a collar and a pump; round, oval, square, of a jug, or double-walled."""
+    r, h, kind = b.uniform(0.12, 0.3), b.uniform(0.25, 0.8), b.choice("round", "belly", "oval", "square", "cone")
+    s = np.linspace(0, 1, 12)
+    neck, deep = r * b.uniform(0.25, 0.6), b.uniform(0.4, 1)
+    shape = {"belly": 0.75 + 0.25 * np.sin(np.pi * s * b.uniform(0.6, 1)), "cone": 1 - b.uniform(0.1, 0.5) * s}
+    side = shape.get(kind, np.ones(12)) * r
+    shoulder = h * b.uniform(0.02, 0.3)
+    rows = [(0, side[0] * 0.92), *np.stack([0.02 + h * s, side], 1), (0.02 + h + shoulder, neck)]
+    outline = (
+        rounded_rectangle(2, 2 * deep, b.uniform(0.05, 0.5))
+        if kind == "square"
+        else np.stack([np.sin(2 * np.pi * np.arange(24) / 24), np.cos(2 * np.pi * np.arange(24) / 24)], 1)
+        * (1, deep if kind == "oval" else 1)
+    )
+    b.add(stack(outline, [(y, x) for y, x in rows]), "body")
+    y, collar, high = 0.02 + h + shoulder, neck * b.uniform(1.0, 1.3), b.uniform(0.03, 0.1)
+    b.add(lathe([(collar, y - 0.02), (collar, y + high * 0.8), (collar * 0.6, y + high), (0, y + high)]), "lid")
+    turn = b.uniform(0, 360) if b.chance(0.3) else 0
+    b.add(_pump(b, neck * b.uniform(0.8, 1.4), y + high).rotate("y", turn), "head")
+    if b.chance(0.3):
+        b.add(rod((0, 0.05, 0), (0, y, 0), neck * 0.15, segments=6), "tube, head")
+
+
+def _dispenser_spray(b: Builder) -> None:
+    r, h = b.uniform(0.12, 0.22), b.uniform(0.35, 0.6)
+    neck, k = r * b.uniform(0.25, 0.45), b.uniform(0.7, 1)
+    rows = [(0, 0), (r, 0), (r, h * 0.6), (r * k, h * 0.75), (neck, h * 0.95), (neck, h)]
+    b.add(lathe(rows, 24).scale(1, 1, b.uniform(0.5, 1)), "body")
+    b.add(cylinder(neck * 1.3, 0.07, (0, h + 0.02, 0)), "lid")
+    y, long = h + b.uniform(0.1, 0.18), r * b.uniform(1.2, 2)
+    b.add(box(neck * 1.6, 0.1, long, (0, y, long * 0.15), bevel=0.02), "head")
+    b.add(cylinder(0.03, 0.05, (0, y + 0.01, long * 0.67), axis="z") + rod((0, h, 0), (0, y, 0), neck * 0.7), "head")
+    path = bezier((0, y, long * 0.4), (0, y - 0.08, long * 0.4), (0, y - 0.16, long * b.uniform(0.5, 0.8)))
+    b.add(sweep(path, rounded_rectangle(neck, 0.02), up=(0, 0.01, 1)), "trigger, head")
+
+
+def _dispenser_wall(b: Builder) -> None:
+    """A box on a wall for soap or towels: a cover, a lever or button below, a window for the level."""
+    w, h, d = b.uniform(0.3, 0.7), b.uniform(0.5, 0.9), b.uniform(0.25, 0.4)
+    b.add(box(w, h, d * 0.4, (0, 0, -d * 0.3), bevel=b.uniform(0, 0.03)), "body")
+    front = box(w, h * 0.75, d * 0.7, (0, h * 0.1, d * 0.2), bevel=b.uniform(0.01, 0.1), top=b.uniform(0.7, 1))
+    b.add(front.rotate("x", b.uniform(20, 70) if b.chance(0.15) else 0, (0, -h * 0.28, 0)), "lid")
+    kind = b.choice("lever", "button", "nozzle", "paper")
+    if kind == "lever":
+        b.add(box(w * b.uniform(0.4, 0.9), h * 0.25, 0.04, (0, -h * 0.33, d * 0.45), bevel=0.015), "head")
+    elif kind == "button":
+        b.add(cylinder(w * 0.2, 0.06, (0, -h * 0.05, d * 0.56), axis="z"), "button")
+    elif kind == "paper":
+        b.add(box(w * 0.8, h * 0.3, 0.008, (0, -h * 0.45, d * 0.15)), "paper")
+    if kind != "paper":
+        b.add(cylinder(0.03, 0.1, (0, -h * 0.45, d * 0.15), top=0.04), "head")
+    if b.chance(0.4):
+        b.add(box(w * 0.15, h * 0.4, 0.01, (0, h * 0.15, d * 0.555)), "window")
+
+
+def _dispenser_water(b: Builder) -> None:
+    """A water cooler: a cabinet with a niche, taps, a tray, a bottle upside down on its top."""
+    w, h, d = b.uniform(0.3, 0.4), b.uniform(0.5, 1), b.uniform(0.28, 0.4)
+    niche, low = h * b.uniform(0.2, 0.35), h * b.uniform(0.45, 0.55)
+    top = low + niche
+    b.add(box(w, low, d, (0, low / 2, 0), bevel=0.01) + box(w, h - top, d, (0, (h + top) / 2, 0), bevel=0.01), "body")
+    b.add(box(w, niche * 1.1, d * 0.6, (0, low + niche / 2, -d * 0.2)), "body")
+    count = b.integers(1, 3)
+    for i in range(count):
+        x = ((i + 0.5) / count - 0.5) * w * 0.8
+        tap = rod((x, top - niche * 0.2, d * 0.1), (x, top - niche * 0.2, d * 0.3), 0.02)
+        b.add(tap + rod((x, top - niche * 0.2, d * 0.28), (x, top - niche * 0.45, d * 0.28), 0.015), "tap, head")
+        b.add(box(0.04, 0.02, 0.06, (x, top - niche * 0.1, d * 0.33)), "button")
+    b.add(box(w * 0.8, 0.02, d * 0.45, (0, low + 0.01, d * 0.28)), "drip tray, tray")
+    if b.chance(0.75):
+        r, tall = w * b.uniform(0.32, 0.45), b.uniform(0.25, 0.45)
+        rows = [(r * 0.25, h - 0.02), (r * 0.25, h + 0.04), (r, h + 0.14), (r, h + tall), (r * 0.9, h + tall + 0.03)]
+        b.add(lathe([*rows, (0, h + tall + 0.03)]), "water tank, tank")
+
+
+DISPENSERS = {
+    "bottle": _dispenser_bottle,
+    "spray": _dispenser_spray,
+    "wall": _dispenser_wall,
+    "water": _dispenser_water,
+}
+
+
 @family(
     "dispenser",
     names={
@@ -899,18 +1532,8 @@ def safe(b: Builder) -> None:
     },
 )
 def dispenser(b: Builder) -> None:
-    r, h = b.uniform(0.16, 0.28), b.uniform(0.4, 0.7)
-    if b.chance():
-        b.add(lathe([(0, 0), (r, 0), (r, h * 0.85), (r * 0.4, h), (0, h)]), "body")
-    else:
-        b.add(box(2 * r, h, 2 * r * b.uniform(0.5, 1), (0, h / 2, 0), bevel=0.05), "body")
-    b.add(cylinder(r * 0.45, 0.08, (0, h + 0.02, 0)), "lid")
-    b.add(rod((0, h, 0), (0, h + 0.18, 0), 0.022), "head")
-    b.add(
-        box(0.12, 0.06, 0.14, (0, h + 0.2, 0), bevel=0.015)
-        + tube([(0, h + 0.2, 0.03), (0, h + 0.2, r + 0.08), (0, h + 0.15, r + 0.1)], 0.02),
-        "head",
-    )
+    """Pump bottles above all; sprays, boxes on a wall, water coolers."""
+    DISPENSERS[b.choice("bottle", "bottle", "bottle", "bottle", "spray", "wall", "water")](b)
 
 
 @family(

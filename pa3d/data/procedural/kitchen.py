@@ -98,11 +98,29 @@ def _side_handle_slant(a: np.ndarray, c: np.ndarray, out: float) -> np.ndarray:
     return np.array([a, a + (out * 0.8, 0, 0), a + (out * 0.8, -out * 0.12, 0), c])
 
 
+def _side_handle_ring(a: np.ndarray, c: np.ndarray, out: float) -> np.ndarray:
+    middle, half = (a + c) / 2, (a[1] - c[1]) / 2
+    deep = min(out, half * 1.2)
+    return arc(deep, 115, -115, (middle[0] + deep * 0.35, middle[1], 0), steps=18, r2=half)
+
+
+def _side_handle_low(a: np.ndarray, c: np.ndarray, out: float) -> np.ndarray:
+    return bezier(a, a + (out * 0.4, 0, 0), c + (out * 2, out * 0.3, 0), c + (0, -out * 0.1, 0), steps=16)
+
+
+def _side_handle_curl(a: np.ndarray, c: np.ndarray, out: float) -> np.ndarray:
+    # its lower end rolls away from the wall
+    return bezier(a, a + (out, out * 0.5, 0), c + (out * 1.6, 0, 0), c + (0, 0, 0), c + (out * 0.5, -out * 0.4, 0))
+
+
 SIDE_HANDLE_KINDS = {
     "c": _side_handle_c,
     "ear": _side_handle_ear,
     "square": _side_handle_square,
     "slant": _side_handle_slant,
+    "ring": _side_handle_ring,
+    "low": _side_handle_low,
+    "curl": _side_handle_curl,
 }
 
 
@@ -112,9 +130,9 @@ def side_handle(
     """A handle on the +x side between two heights of a vessel."""
     a = np.array([radius_at(profile, high) * 0.97, high, 0])
     c = np.array([radius_at(profile, low) * 0.97, low, 0])
-    out = (high - low) * b.uniform(0.5, 1.1)
-    t = (high - low) * b.uniform(0.06, 0.13)
-    kind = b.choice("c", "c", "ear", "square", "slant")
+    out = (high - low) * b.uniform(0.35, 1.1)
+    t = (high - low) * (b.uniform(0.06, 0.13) if b.chance(0.7) else b.uniform(0.03, 0.2))
+    kind = b.choice("c", *SIDE_HANDLE_KINDS)
     path = SIDE_HANDLE_KINDS[kind](a, c, out)
     if not b.chance(closed):
         path = path[: int(len(path) * 0.75) + 1]
@@ -166,12 +184,95 @@ MUG = {
 
 @family("mug", names=MUG)
 def mug(b: Builder) -> None:
-    r, h = b.uniform(0.28, 0.5), b.uniform(0.5, 1.1)
+    r, h = b.uniform(0.25, 0.55), b.uniform(0.45, 1.1)
     profile = wall(b, r, h)
-    b.add(hollow(profile, b.uniform(0.02, 0.05)), "cup")
-    side_handle(b, profile, h * b.uniform(0.1, 0.35), h * b.uniform(0.65, 0.92))
+    b.add(hollow(profile, b.uniform(0.012, 0.07), 24 if b.chance(0.85) else b.integers(6, 10)), "cup")
+    side_handle(b, profile, h * b.uniform(0.05, 0.4), h * b.uniform(0.62, 0.97), closed=0.92)
     if b.chance(0.15):
         small_lid(b, profile[-1, 0] * 1.02, h)
+
+
+def _cup_side(b: Builder, r: float, h: float) -> np.ndarray:  # (N, 2): radius, y
+    """Sides of cups: round at the foot, straight, conical, waisted, flared, on a foot ring."""
+    t = np.linspace(0, 1, 14)
+    kind = b.choice("bowl", "bowl", "straight", "cone", "waist", "flare", "barrel")
+    k = b.uniform(0.1, 0.45)
+    shape = {
+        "bowl": 0.35 + 0.65 * t ** b.uniform(0.25, 0.8),
+        "straight": np.minimum(1, 0.85 + t * 2),
+        "cone": 1 - k + k * t,
+        "waist": 1 - k * 0.5 * np.sin(np.pi * t),
+        "flare": 0.6 + k * 0.3 * t + (0.4 - k * 0.3) * t**4,
+        "barrel": 0.8 + 0.2 * np.sin(np.pi * np.clip(0.1 + 0.8 * t, 0, 1)),
+    }[kind]
+    side = np.stack([r * shape, h * t], 1)
+    if not b.chance(0.35):
+        return side
+    foot, high = side[0, 0] * b.uniform(0.6, 0.95), h * b.uniform(0.03, 0.2)
+    return np.concatenate([[(foot, 0)], [(foot * 0.9, high * 0.7)], side + (0, high)])
+
+
+def _cup_handles(b: Builder, profile: np.ndarray, h: float) -> None:
+    """None, one or two handles; a thumb plate or a solid ear at times."""
+    kind = b.choice("one", "one", "one", "one", "two", "ear", "none")
+    low, high = h * b.uniform(0.12, 0.45), h * b.uniform(0.62, 0.95)
+    if kind == "ear":
+        x, y = radius_at(profile, high) * 0.96, high - h * 0.05
+        out, t = h * b.uniform(0.2, 0.45), b.uniform(0.015, 0.05)
+        b.add(box(out, t, out * b.uniform(0.8, 1.3), (x + out / 2, y, 0), corner=out * b.uniform(0.1, 0.5)), "handle")
+        return
+    if kind == "none":
+        return
+    piece = Builder(b.rng)
+    side_handle(piece, profile, low, high)
+    for names, mesh in piece.pieces():
+        b.add(mesh, names)
+        if kind == "two":
+            b.add(mesh.rotate("y", 180), names)
+
+
+def _cup_tea(b: Builder) -> None:
+    """Cups for tea, coffee and soup, with handles, on a saucer, at times with a spoon or what is in them."""
+    r, h = b.uniform(0.25, 0.5), b.uniform(0.25, 0.75)
+    profile = _cup_side(b, r, h)
+    h = float(profile[-1, 1])
+    sides = 28 if b.chance(0.85) else b.integers(6, 12)
+    b.add(hollow(profile, b.uniform(0.012, 0.06), sides), "cup")
+    _cup_handles(b, profile, h)
+    if b.chance(0.35):
+        s, lip = max(r, profile[0, 0]) * b.uniform(1.25, 1.9), b.uniform(0.02, 0.1)
+        rows = [(0, -0.03), (s * 0.5, -0.03), (s, lip), (s, lip + 0.02), (s * 0.5, 0), (0, 0)]
+        b.add(lathe(rows, 32), "saucer")
+        if b.chance(0.25):
+            b.add(rod((-s * 0.3, 0.03, s * 0.8), (s * 0.6, lip + 0.03, s * 0.5), 0.012), "spoon")
+    if b.chance(0.15):
+        small_lid(b, profile[-1, 0], h)
+
+
+def _cup_paper(b: Builder, kind: str) -> None:
+    """Cups to carry away and glasses: slim, with lid, sleeve, straw."""
+    r, h = b.uniform(0.22, 0.38), b.uniform(0.5, 1.1)
+    low = b.uniform(0.6, 1)
+    profile = np.array([(r * low, 0), (r, h)])
+    b.add(hollow(profile, b.uniform(0.008, 0.03)), "cup")
+    b.add(torus(r, b.uniform(0.006, 0.015), (0, h, 0)), "cup")
+    lidded = kind == "takeaway" or b.chance(0.3)
+    if lidded:
+        k, y, rise = r * b.uniform(1.02, 1.08), h - b.uniform(0.02, 0.06), b.uniform(0.03, 0.16)
+        dish = [(k, y), (k, h + 0.02), (k * 0.9, h + 0.03), (k * b.uniform(0.6, 0.88), h + rise)]
+        ball = [(k, y), (k, h + 0.02), *[(k * np.cos(a), h + 0.02 + r * np.sin(a)) for a in np.linspace(0.1, 1.3, 7)]]
+        b.add(lathe(ball if b.chance(0.2) else [*dish, (0, h + rise - b.uniform(0, 0.025))]), "lid")
+    if lidded and b.chance():
+        y0, y1 = h * b.uniform(0.2, 0.4), h * b.uniform(0.55, 0.8)
+        a, c = radius_at(profile, y0), radius_at(profile, y1)
+        b.add(lathe([(a + 0.003, y0), (a + 0.014, y0), (c + 0.014, y1), (c + 0.003, y1)]), "sleeve")
+    if b.chance(0.35):
+        x, lean = b.uniform(-0.1, 0.1), b.uniform(-0.1, 0.15)
+        end = (x + lean, h * b.uniform(1.2, 1.5), 0)
+        path = [(x, 0.1, 0), end]
+        if b.chance(0.3):
+            path.append((end[0] + 0.15, end[1] + 0.08, 0))
+        b.add(tube(path, b.uniform(0.01, 0.025), 8), "straw, drinking straw")
 
 
 @family(
@@ -179,45 +280,11 @@ def mug(b: Builder) -> None:
     names={"cup": ("body", "cup body", "container"), "saucer": ("plate", "dish"), "sleeve": ("cup sleeve",)},
 )
 def cup(b: Builder) -> None:
-    kind = b.choice("tea", "tea", "takeaway", "tumbler")
+    kind = b.choice("tea", "tea", "tea", "takeaway", "tumbler")
     if kind == "tea":
-        r, h = b.uniform(0.35, 0.5), b.uniform(0.3, 0.6)
-        t = np.linspace(0, 1, 12)
-        profile = np.stack([r * (0.35 + 0.65 * t ** b.uniform(0.3, 0.8)), h * t], 1)
-        b.add(hollow(profile, 0.025), "cup")
-        side_handle(b, profile, h * 0.3, h * 0.85)
-        if b.chance(0.6):
-            s = r * b.uniform(1.4, 1.8)
-            b.add(
-                lathe([(0, -0.03), (s * 0.5, -0.03), (s, 0.04), (s, 0.06), (s * 0.5, 0), (0, 0)], 32),
-                "saucer",
-            )
-        if b.chance(0.2):
-            small_lid(b, r, h)
+        _cup_tea(b)
     else:
-        r, h = b.uniform(0.26, 0.36), b.uniform(0.7, 1.1)
-        profile = np.array([(r * b.uniform(0.7, 0.85), 0), (r, h)])
-        b.add(hollow(profile, 0.02), "cup")
-        if kind == "takeaway" or b.chance():
-            b.add(
-                lathe(
-                    [
-                        (r * 1.04, h - 0.04),
-                        (r * 1.04, h + 0.02),
-                        (r * 0.9, h + 0.03),
-                        (r * 0.86, h + 0.09),
-                        (0, h + 0.09),
-                    ]
-                ),
-                "lid",
-            )
-            if b.chance():
-                low, high = h * 0.3, h * 0.7
-                a, c = radius_at(profile, low), radius_at(profile, high)
-                b.add(lathe([(a + 0.012, low), (c + 0.012, high)]), "sleeve")
-        if b.chance(0.5):
-            x = b.uniform(-0.1, 0.1)
-            b.add(rod((x, 0.1, 0), (x + b.uniform(-0.1, 0.15), h * 1.45, 0), 0.018), "straw, drinking straw")
+        _cup_paper(b, kind)
 
 
 BOTTLE = {
@@ -609,6 +676,31 @@ KETTLE_PROFILES: dict[str, Callable[[Builder, np.ndarray], np.ndarray]] = {  # r
 }
 
 
+def kettle_lid(b: Builder, r: float, h: float, state: str) -> None:
+    """The lid with its knob on the mouth, tilted at its edge, or missing."""
+    if state == "off":
+        return
+    piece = Builder(b.rng)
+    small_lid(piece, r, 0)
+    tilt = b.uniform(30, 110) if state == "tilted" else 0.0
+    for names, mesh in piece.pieces():
+        b.add(mesh.rotate("z", -tilt, (r, 0, 0)).translate(0, h, 0), names)
+
+
+def kettle_bar(b: Builder, profile: np.ndarray, h: float) -> None:
+    """A handle as a straight grip between two uprights, or one pot handle out to a side."""
+    foot, rise = radius_at(profile, h * 0.85) * b.uniform(0.6, 0.95), h * b.uniform(0.3, 0.7) + 0.1
+    if b.chance(0.6):
+        y, thin, thick = h * 0.85 + rise, b.uniform(0.008, 0.02), b.uniform(0.025, 0.05)
+        b.add_mirrored(rod((foot, h * 0.8, 0), (foot * 0.9, y, 0), thin), "handle")
+        b.add(rod((-foot * 0.95, y, 0), (foot * 0.95, y, 0), thick), "handle")
+        return
+    y = h * b.uniform(0.5, 0.8)
+    at, long = radius_at(profile, y) * 0.95, b.uniform(0.25, 0.6)
+    grip = rod((at, y, 0), (at + long, y + b.uniform(-0.02, 0.2), 0), b.uniform(0.02, 0.04), b.uniform(0.025, 0.06))
+    b.add(grip.rotate("y", 90 if b.chance() else 0), "handle")
+
+
 def draw_kettle(b: Builder) -> None:
     r, h = b.uniform(0.3, 0.5), b.uniform(0.35, 0.9)
     t = np.linspace(0, 1, 16)
@@ -618,10 +710,19 @@ def draw_kettle(b: Builder) -> None:
         h *= 0.75
     profile = np.stack([r * shape / shape.max(), h * t], 1)
     mouth = float(profile[-1, 0])
-    b.add(lathe([(0, 0), *profile, (mouth * 0.9, h)]), "body, base body")
-    small_lid(b, mouth * b.uniform(0.8, 1), h)
+    lid = b.choice("on", "on", "on", "on", "tilted", "off")
+    thin = b.uniform(0.01, 0.03)
+    shell = lathe([(0, 0), *profile, (mouth * 0.9, h)]) if lid == "on" and b.chance(0.6) else hollow(profile, thin)
+    b.add(shell, "body, base body")
+    kettle_lid(b, mouth * b.uniform(0.8, 1), h, lid)
     spout(b, profile, h)
-    place = b.choice("side", "side", "over", "over", "top")
+    if b.chance(0.2):  # a rib about the mouth or the widest place
+        y = h if b.chance() else float(profile[int(profile[:, 0].argmax()), 1])
+        b.add(torus(radius_at(profile, y), b.uniform(0.008, 0.02), (0, y, 0)), "body, base body")
+    place = b.choice("side", "side", "over", "over", "top", "bar")
+    if place == "bar":
+        kettle_bar(b, profile, h)
+        return
     if place == "side":
         side_handle(b, profile, h * b.uniform(0.15, 0.4), h * b.uniform(0.75, 1.0), closed=0.75)
     else:
@@ -918,6 +1019,174 @@ def box_(b: Builder) -> None:
         b.add_mirrored(tube(arc(0.1, 180, 360, (w / 2 + 0.02, h * 0.7, 0), plane="zy"), 0.015), "handle")
 
 
+def _bin_open(b: Builder) -> None:
+    """A waste basket: a plain wall, or bars and hoops or slats, at times with feet, a rim or a bag."""
+    r, h, low = b.uniform(0.2, 0.38), b.uniform(0.4, 0.85), b.uniform(0.65, 1)
+    kind = b.choice("plain", "plain", "square", "bars", "slats")
+    if kind == "square":
+        deep = b.uniform(0.5, 1)
+        mesh = hollow_box(2 * r * low, h, 2 * r * low, 0.015, (0, h / 2, 0), b.uniform(0, 0.1), 1 / low)
+        b.add(mesh.scale(1, 1, deep), "body")
+        for sx, sz, x, z in ((2 * r, 0.03, 0, r * deep), (0.03, 2 * r * deep, r, 0)):
+            for side in (-1, 1):
+                b.add(box(sx, 0.03, sz, (side * x, h, side * z)), "rim, edge")
+        return
+    if kind == "plain":
+        b.add(hollow([(r * low, 0), (r, h)], b.uniform(0.008, 0.025), 28), "body")
+    else:
+        count, wide = (b.integers(16, 32), 0.006) if kind == "bars" else (b.integers(10, 18), r * 0.12)
+        b.add(cylinder(r * low, 0.02, (0, 0.01, 0)), "body")
+        for a in np.arange(count) * 360 / count:
+            lath = rod((0, 0, r * low), (0, h, r), wide, segments=5)
+            if kind == "slats":
+                lath = box(wide * 2, h, 0.015, (0, h / 2, r * (1 + low) / 2))
+            b.add(lath.rotate("y", a), "body")
+        for y in (0.02, h * 0.5, h):
+            b.add(
+                torus(r * (low + (1 - low) * y / h) if kind == "bars" else r * (1 + low) / 2, 0.012, (0, y, 0)), "body"
+            )
+    rim = r * (1 + low) / 2 if kind == "slats" else r
+    b.add(torus(rim, b.uniform(0.008, 0.025), (0, h, 0)), "rim, edge")
+    if b.chance(0.2):
+        b.add(hollow([(r * low * 0.85, 0.06), (r * 0.97, h)], 0.006), "bag")
+        b.add(lathe([(r * 1.02, h * 0.8), (r * 1.03, h + 0.01), (r * 0.97, h + 0.01)]), "bag")
+
+
+def _bin_pedal(b: Builder) -> None:
+    """Round, half round or square, with a hinged lid, a pedal, a bucket inside, a foot ring."""
+    r, h, shape = b.uniform(0.2, 0.36), b.uniform(0.45, 1), b.choice("round", "round", "square")
+    deep = 1.0 if shape == "round" else b.uniform(0.5, 1)
+    corner = r if shape == "round" else r * b.uniform(0.05, 0.4)
+    outline = rounded_rectangle(2 * r, 2 * r * deep, corner, 8)
+    rows = [(0, 1), (h, 1), (h, 0.95), (0.03, 0.95)]
+    b.add(stack(outline, rows), "body")
+    rise, dome = b.uniform(0.02, 0.18), b.chance(0.6)
+    levels = [(0, 1.03), (0.025, 1.03)]
+    levels += [(0.025 + rise * np.sin(a), 1.02 * np.cos(a)) for a in (0.3, 0.6, 0.9, 1.2)] if dome else [(rise, 0.98)]
+    angle = b.uniform(15, 95) if b.chance(0.45) else 0.0
+    lid = stack(outline, levels).rotate("x", -angle, (0, 0, -r * deep))
+    b.add(lid.translate(0, h, 0), "lid")
+    if angle or b.chance(0.4):
+        inner = stack(outline * 0.88, [(0.05, 0.9), (h * 0.97, 1), (h * 0.97, 0.97), (0.07, 0.87)])
+        b.add(inner, b.choice("bucket", "body"))
+        if b.chance(0.4):
+            b.add(tube(arc(r * 0.86, 0, 180, (0, h * 0.96, 0), plane="xz"), 0.008, 6), "handle")
+    if b.chance(0.85):
+        w = r * b.uniform(0.25, 0.7)
+        b.add(box(w, 0.02, 0.14, (0, b.uniform(0.02, 0.05), r * deep + 0.04), bevel=0.006), "pedal")
+    if b.chance(0.6):
+        b.add(box(r * b.uniform(0.3, 0.8), 0.08, 0.05, (0, h - 0.01, -r * deep - 0.015), bevel=0.01), "hinge")
+    if b.chance(0.4):
+        b.add(stack(outline, [(-0.03, 1.03), (0.03, 1.03)]), "base")
+
+
+def _bin_swing(b: Builder) -> None:
+    """A tall bin whose hood holds a flap that swings, or with an opening under a roof."""
+    w, d, h = b.uniform(0.35, 0.6), b.uniform(0.3, 0.5), b.uniform(0.6, 1)
+    low, corner = b.uniform(0.75, 1), b.uniform(0.01, 0.1)
+    b.add(hollow_box(w * low, h, d * low, 0.015, (0, h / 2, 0), corner, 1 / low), "body")
+    rise, kind = b.uniform(0.15, 0.3), b.choice("gable", "ring", "hood")
+    if kind == "gable":
+        for s in (-1, 1):
+            panel = np.array([(-d / 2, 0), (d / 2, 0), (0, rise)])
+            b.add(extrude(panel, 0.02, "x", at=(s * w * 0.49, h, 0)), "lid")
+            flap = box(w * 0.94, np.hypot(rise, d / 2), 0.015, (0, np.hypot(rise, d / 2) / 2, 0))
+            lean = -s * np.degrees(np.arctan2(d / 2, rise))
+            swing = b.uniform(0, 35) if s > 0 and b.chance() else 0
+            b.add(flap.rotate("x", lean).translate(0, h, s * d / 2).rotate("x", swing, (0, h + rise, 0)), "flap, lid")
+    elif kind == "ring":
+        b.add(box(w * 1.03, 0.08, d * 1.03, (0, h + 0.03, 0), corner=corner), "lid")
+        flap = box(w * 0.8, 0.02, d * 0.75, bevel=0.008).rotate("x", b.uniform(-60, 60))
+        b.add(flap.translate(0, h + 0.08, 0), "flap, lid")
+    else:
+        b.add(box(w * 1.02, 0.03, d * 1.02, (0, h + rise, 0), bevel=0.01, top=b.uniform(0.6, 1)), "lid")
+        b.add_mirrored(box(0.03, rise, d, (w / 2 - 0.015, h + rise / 2, 0)), "lid")
+        if b.chance():
+            b.add(box(w * 0.9, rise * 0.9, 0.015, (0, h + rise / 2, d / 2)).rotate("x", 15), "flap, lid")
+    for s in (-1, 1) if b.chance(0.2) else ():
+        b.add(box(0.02, 0.04, d * 0.3, (s * w * 0.53, h * 0.85, 0)), "handle")
+
+
+def _bin_wheels(b: Builder) -> None:
+    """A bin for the street: two wheels on an axle, a rim, a lid on hinges with a bar behind, or a container of four."""
+    w, d, h, low = b.uniform(0.4, 0.75), b.uniform(0.4, 0.6), b.uniform(0.7, 1), b.uniform(0.7, 0.95)
+    y = b.uniform(0.03, 0.08)
+    b.add(hollow_box(w * low, h, d * low, 0.02, (0, y + h / 2, 0), 0.03, 1 / low), "body")
+    top = y + h
+    for x, z, sx, sz in ((0, 1, w * 1.04, 0.03), (0, -1, w * 1.04, 0.03), (1, 0, 0.03, d), (-1, 0, 0.03, d)):
+        b.add(box(sx, b.uniform(0.03, 0.06), sz, (x * w / 2, top - 0.02, z * d / 2)), "rim, edge")
+    dome, tilt = b.uniform(0.01, 0.2), b.uniform(15, 110) if b.chance(0.4) else 0.0
+    lid = stack(rounded_rectangle(w * 1.06, d * 1.06, 0.04), [(0, 1), (0.03, 1), (0.03 + dome, b.uniform(0.5, 0.95))])
+    grip_ = box(w * b.uniform(0.2, 0.8), 0.025, 0.04, (0, 0.015, d * 0.55))
+    b.add(lid.rotate("x", -tilt, (0, 0, -d / 2)).translate(0, top, 0), "lid")
+    if b.chance(0.5):
+        b.add(grip_.rotate("x", -tilt, (0, 0, -d / 2)).translate(0, top, 0), "lid")
+    back, r = -d / 2 - b.uniform(0.05, 0.1), b.uniform(0.06, 0.13)
+    b.add(rod((-w * 0.45, top, back), (w * 0.45, top, back), b.uniform(0.012, 0.025)), "handle")
+    for x in (-w * 0.4, 0, w * 0.4):
+        b.add(box(0.03, 0.04, abs(back) - d / 2 + 0.04, (x, top, back / 2 - d / 4)), b.choice("hinge", "handle"))
+    z = -d * low / 2 - r * 0.2
+    b.add_mirrored(cylinder(r, b.uniform(0.03, 0.07), (w * low / 2, r, z), axis="x"), "wheel")
+    b.add(rod((-w * low / 2, r, z), (w * low / 2, r, z), 0.015), "axle")
+    if b.chance(0.25):
+        b.add_mirrored(cylinder(r, 0.04, (w * low * 0.4, r, -z), axis="x"), "wheel")
+
+
+def _bin_post(b: Builder) -> None:
+    """A bin of parks: held between posts or on one, of slats, under a roof, with an ashtray on its top."""
+    r, h, y = b.uniform(0.16, 0.26), b.uniform(0.4, 0.6), b.uniform(0.2, 0.5)
+    tilt, kind = b.uniform(0, 40) if b.chance(0.2) else 0.0, b.choice("posts", "pole", "legs")
+    pot = hollow([(r * b.uniform(0.8, 1), y), (r, y + h)], 0.012)
+    b.add(pot.rotate("x", tilt, (0, y + h * 0.7, 0)), "body")
+    top = y + h * b.uniform(1.05, 1.5)
+    if kind == "posts":
+        arch = [(r * 1.15, 0, 0), (r * 1.15, top, 0), (-r * 1.15, top, 0), (-r * 1.15, 0, 0)]
+        b.add(tube(arch if b.chance() else [*arch[:2]], 0.02, 8), "frame")
+        b.add(tube([*arch[2:]], 0.02, 8), "frame")
+        b.add(rod((-r * 1.2, y + h * 0.7, 0), (r * 1.2, y + h * 0.7, 0), 0.012), "frame")
+    elif kind == "pole":
+        b.add(cylinder(0.03, top, (0, top / 2, -r - 0.03)), "pole")
+        b.add(box(0.08, h * 0.3, 0.05, (0, y + h * 0.6, -r - 0.01)), "bracket")
+        b.add(cylinder(r * 0.7, 0.03, (0, 0.015, -r - 0.03)), "base")
+    else:
+        for a in (45, 135, 225, 315):
+            b.add(rod((0, 0, r), (0, y + h, r), 0.015).rotate("y", a), "leg")
+    if b.chance(0.5) and not tilt:
+        rise = b.uniform(0.05, 0.2)
+        b.add(lathe([(r * 1.15, top), (r * 0.9, top + rise * 0.6), (0, top + rise), (0, top)]), "lid")
+        for a in (0, 120, 240) if kind != "posts" else ():
+            b.add(rod((0, y + h, r * 0.9), (0, top, r * 0.9), 0.012).rotate("y", a), "frame")
+
+
+def _bin_drum(b: Builder) -> None:
+    """A round can of tin: ribs around it, a lid with a grip on it or beside it, two ear handles."""
+    r, h, low = b.uniform(0.25, 0.38), b.uniform(0.6, 0.95), b.uniform(0.8, 1)
+    s = np.linspace(0, 1, 25)
+    ribs = b.uniform(0, 0.02) * np.cos(2 * np.pi * b.integers(3, 6) * s)
+    b.add(hollow(np.stack([r * (low + (1 - low) * s) + ribs, h * s], 1), 0.015, 28), "body")
+    lidded = b.chance(0.75)
+    if lidded:
+        rise = b.uniform(0.02, 0.2)
+        lid = [lathe([(r * 1.05, -0.03), (r * 1.05, 0.02), (r * 0.7, rise * 0.7 + 0.02), (0, rise + 0.02)])]
+        lid.append(tube(arc(r * 0.25, 0, 180, (0, rise, 0), r2=r * 0.25), 0.015, 6))
+        aside = b.chance(0.25)
+        for mesh, names in zip(lid, ("lid", "lid handle, handle, lid"), strict=True):
+            placed = mesh.rotate("x", 74).translate(0, r, r * 1.35) if aside else mesh.translate(0, h, 0)
+            b.add(placed, names)
+    if b.chance(0.7) or not lidded:
+        b.add_mirrored(tube(arc(0.08, -90, 90, (r * 0.97, h * 0.8, 0)), 0.015, 6), "handle")
+
+
+BINS = {
+    "open": _bin_open,
+    "pedal": _bin_pedal,
+    "swing": _bin_swing,
+    "wheels": _bin_wheels,
+    "post": _bin_post,
+    "drum": _bin_drum,
+}
+
+
 @family(
     "trash can",
     names={
@@ -928,37 +1197,8 @@ def box_(b: Builder) -> None:
     },
 )
 def trash_can(b: Builder) -> None:
-    r, h = b.uniform(0.25, 0.4), b.uniform(0.6, 1)
-    kind = b.choice("round", "round", "square", "wheelie")
-    low = b.uniform(0.7, 1)
-    if kind == "round":
-        b.add(hollow([(r * low, 0), (r, h)], 0.015, 28), "body")
-    else:
-        b.add(hollow_box(2 * r * low, h, 2 * r * low * 0.85, 0.02, (0, h / 2, 0), 0.04, 1 / low), "body")
-    w = 2 * r
-    lidded = b.choice("tilt", "shut", "swing", "none")
-    if lidded == "none":
-        b.add(
-            torus(r, 0.015, (0, h, 0)) if kind == "round" else box(w, 0.03, 0.02, (0, h, r * 0.85)),
-            "rim, edge",
-        )
-    elif kind == "round":
-        rise = b.uniform(0.02, 0.25)
-        lid = lathe([(r * 1.03, -0.03), (r * 1.03, 0.02), (r * 0.8, rise * 0.7 + 0.02), (0, rise + 0.02)])
-        b.add(lid.rotate("x", -b.uniform(20, 85) if lidded == "tilt" else 0, (0, 0, -r)).translate(0, h, 0), "lid")
-    else:
-        lid = box(w * 1.03, 0.06, w * 0.9, (0, 0.03, 0), bevel=0.02)
-        b.add(
-            lid.rotate("x", -b.uniform(20, 95) if lidded == "tilt" else 0, (0, 0, -r * 0.85)).translate(0, h, 0), "lid"
-        )
-    if kind == "wheelie":
-        b.add_mirrored(cylinder(0.08, 0.05, (r * 0.8, 0.06, -r * 0.8), axis="x"), "wheel")
-        b.add(rod((-r * 0.8, h * 0.95, -r * 0.98), (r * 0.8, h * 0.95, -r * 0.98), 0.025), "handle")
-    elif b.chance(0.35):
-        b.add(box(0.16, 0.03, 0.12, (0, 0.04, r * low * (1 if kind == "round" else 0.85) + 0.04)), "pedal")
-    if b.chance(0.15):
-        for y in (h * 0.1, h * 0.5, h * 0.9):
-            b.add(torus(r * 1.06, 0.015, (0, y, 0)), "frame")
+    """Baskets, pedal bins, bins with a flap, on wheels, on posts, tin cans; shut, open, with a bucket inside."""
+    BINS[b.choice("pedal", "wheels", *BINS)](b)
 
 
 @family(
@@ -980,6 +1220,41 @@ def wine_glass(b: Builder) -> None:
     b.add(lathe([(0, 0), (f, 0), (f, 0.01), (0.02, 0.035), (0, 0.035)]), "base")
 
 
+def _knife_folding(b: Builder) -> None:
+    """A pocket knife: two scales with a gap, one to three blades about the ends, open, half open or shut."""
+    long, high, t = b.uniform(0.4, 0.6), b.uniform(0.06, 0.12), b.uniform(0.03, 0.08)
+    blade_, count = long * b.uniform(0.7, 0.92), b.integers(1, 3)
+    for s in (-1, 1):
+        scale = box(long, high, t * 0.35, (-long / 2, 0, s * t * 0.34), bevel=t * 0.1, corner=high * b.uniform(0, 0.4))
+        b.add(scale, "handle")
+    b.add(box(long * 0.8, high * 0.15, t * 0.4, (-long / 2, -high * 0.4, 0)), "handle")
+    for i in range(count):
+        wide, reach = high * b.uniform(0.5, 0.85), blade_ * (1 if i == 0 else b.uniform(0.5, 0.9))
+        edge = np.array([(0, wide / 2), (reach * 0.7, wide / 2), (reach, 0), (reach * 0.75, -wide / 2), (0, -wide / 2)])
+        turn = b.choice("open", "open", "half", "shut") if i == 0 else b.choice("half", "shut")
+        angle = {"open": 0.0, "half": b.uniform(20, 150), "shut": 178.0}[turn]
+        mesh = extrude(edge, t * 0.15, at=(0, 0, (i - (count - 1) / 2) * t * 0.18)).rotate("z", angle)
+        if i % 2:
+            mesh = mesh.mirror("x").translate(-long * 0.9, 0, 0)
+        b.add(mesh.translate(-long * 0.05, 0, 0), "blade")
+    if b.chance(0.3):
+        b.add(torus(high * 0.25, high * 0.05, (-long - high * 0.2, 0, 0), axis="z"), "ring")
+
+
+def _knife_cutter(b: Builder) -> None:
+    """A cutter with a blade that slides out of a slim housing by a button."""
+    long, high, t = b.uniform(0.5, 0.8), b.uniform(0.07, 0.13), b.uniform(0.03, 0.06)
+    out, slant = b.uniform(0.03, 0.35), high * 0.4
+    b.add(box(long, high, t, (-long / 2, 0, 0), bevel=t * 0.25, corner=high * 0.2), "handle")
+    wide = high * b.uniform(0.5, 0.75)
+    edge = [(-long * 0.3, wide / 2), (out, wide / 2), (max(out - slant, -0.1), -wide / 2), (-long * 0.3, -wide / 2)]
+    b.add(extrude(np.array(edge), t * 0.15), "blade")
+    x = -long * b.uniform(0.1, 0.6)
+    b.add(box(long * b.uniform(0.06, 0.14), high * 0.35, t * 0.6, (x, 0, t * 0.5), bevel=t * 0.1), "button")
+    if b.chance(0.4):
+        b.add(cylinder(high * 0.2, t * 1.2, (-long * b.uniform(0.7, 0.9), 0, 0), axis="z"), "screw")
+
+
 @family(
     "knife",
     names={
@@ -989,6 +1264,11 @@ def wine_glass(b: Builder) -> None:
     },
 )
 def knife(b: Builder) -> None:
+    """Kitchen and table knives, daggers; pocket knives and cutters."""
+    special = b.choice("folding", "cutter", *["none"] * 5)
+    if special != "none":
+        (_knife_folding if special == "folding" else _knife_cutter)(b)
+        return
     length, wide, grip = b.uniform(0.4, 0.9), b.uniform(0.06, 0.2), b.uniform(0.3, 0.5)
     kind = b.choice("chef", "clip", "cleaver", "table", "dagger", "straight")
     back = wide / 2
