@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pa3d.data.creatures.animals import ANIMALS, pose_animal
 from pa3d.data.creatures.body import Body, Rig
-from pa3d.data.creatures.humans import human, pose_human
+from pa3d.data.creatures.humans import bust, human, pose_human
 from pa3d.data.parts import PartCloud, PartMesh
 from pa3d.errors import InputError
 
@@ -29,6 +29,7 @@ class Creature:
 
 CREATURES: dict[str, Creature] = {
     "human": Creature(human, pose_human, ("person", "human", "human body", "man", "woman", "boy", "girl", "character")),
+    "bust": Creature(bust, pose_animal, ("bust", "statue", "sculpture")),
     **{kind: Creature(make, pose_animal, (kind, *words)) for kind, (make, words) in ANIMALS.items()},
 }
 

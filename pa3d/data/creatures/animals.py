@@ -6,7 +6,7 @@ An animal stands on or near y = 0, faces +z and is about one unit long.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -99,9 +99,68 @@ def _direction(angle: float) -> Vector:
     return np.array([0, np.sin(np.radians(angle)), np.cos(np.radians(angle))])
 
 
+# factors of leg length, leg radius, body, head and neck radius
+BUILDS = {
+    "usual": (1.0, 1.0, 1.0, 1.0, 1.0),
+    "thin": (1.15, 0.75, 0.82, 0.92, 0.8),
+    "stout": (0.75, 1.35, 1.15, 1.05, 1.15),
+    "toy": (0.7, 1.5, 1.1, 1.5, 1.1),
+    "blocky": (0.85, 1.25, 0.95, 1.2, 1.3),
+}
+EARS = ("pointed", "round", "floppy", "side", "long")
+
+
+def _of_some_build(q: Quadruped, rng: Rng) -> Quadruped:
+    """The animal in one of BUILDS, at times with other ears or a tail that is carried in another way."""
+    build = BUILDS[str(rng.choice(list(BUILDS), p=[0.5, 0.15, 0.13, 0.13, 0.09]))]
+    leg, thick, girth, head, neck = build if not q.sprawl else (1.0, *build[1:3], 1.0, 1.0)
+    ears = str(rng.choice(EARS)) if q.ears in EARS[:4] and rng.random() < 0.2 else q.ears
+    length, radius, angle = q.tail
+    if radius <= 0.08 and rng.random() < 0.3:
+        angle = rng.uniform(-80, 60)
+    if radius <= 0.08 and rng.random() < 0.15:
+        length *= rng.uniform(0.3, 0.6)
+    return replace(
+        q,
+        leg=q.leg * leg * rng.uniform(0.85, 1.15),
+        leg_radius=max(min(q.leg_radius * thick, 0.115), 0.028),
+        body=(q.body[0] * girth * rng.uniform(0.85, 1.1), q.body[1] * girth),
+        neck=(q.neck[0] * rng.uniform(0.75, 1.25), q.neck[1] + rng.uniform(-14, 14), q.neck[2] * neck),
+        head=(q.head[0] * head, q.head[1] + rng.uniform(-8, 8)),
+        snout=(q.snout[0] * rng.uniform(0.7, 1.2), q.snout[1] * head * rng.uniform(0.85, 1.15)),
+        ears=ears,
+        tail=(length, radius * rng.uniform(0.8, 1.25), angle),
+    )
+
+
+LYING: Motion = {
+    f"{bone}{tag}": motion
+    for tag in "LR"
+    for bone, motion in {
+        "front0": ((-78, 0, 4), (10, 4, 3)),
+        "front1": ((10, 0, 0), (14, 0, 0)),
+        "front2": ((0, 0, 0), (10, 0, 0)),
+        "back0": ((-62, 0, 6), (10, 4, 3)),
+        "back1": ((95, 0, 0), (14, 0, 0)),
+        "back2": ((-40, 0, 0), (12, 0, 0)),
+    }.items()
+}
+GALLOP: Motion = {
+    f"{bone}{tag}": motion
+    for tag in "LR"
+    for bone, motion in {
+        "front0": ((-42, 0, 0), (14, 3, 3)),
+        "front1": ((20, 0, 0), (16, 0, 0)),
+        "back0": ((38, 0, 0), (14, 3, 3)),
+        "back1": ((12, 0, 0), (14, 0, 0)),
+    }.items()
+}
+
+
 def quadruped(q: Quadruped, rng: Rng) -> Rig:
     """A four-legged animal with these proportions, each varied."""
     v = partial(_jitter, rng)
+    q = _of_some_build(q, rng)
     rig = Rig(cell=0.0165, weight_falloff=0.035)
     leg, wide, high = v(q.leg), v(q.body[0]), v(q.body[1])
     y = leg + 0.75 * high if not q.sprawl else leg + 0.5 * high
@@ -280,6 +339,8 @@ def quadruped(q: Quadruped, rng: Rng) -> Rig:
     }
     lift = 5 if q.tail[1] > 0.08 else 16
     rig.motion |= {f"tail{i}": ((0, 0, 0), (lift, 17, 0)) for i in range(3)}
+    if not q.sprawl and not q.shell:
+        rig.presets += [LYING, GALLOP] if q.leg > 0.3 else [LYING]
     if q.neck[0] > 0.3:
         rig.presets.append(
             {
@@ -319,7 +380,8 @@ def _ears(rig: Rig, rng: Rng, style: str, skull: Vector, size: float, ahead: Vec
         del rig.parts["ear"]
         return
     out, width, rise, spread = shapes[style]
-    width *= rng.uniform(0.85, 1.2)
+    width *= rng.uniform(0.8, 1.25)
+    rise, spread = rise * rng.uniform(0.75, 1.4), spread * rng.uniform(0.5, 1.8)
     for side in (1, -1):
         base = (
             skull
@@ -364,6 +426,7 @@ def _horns(
         )
     if style == "nose":
         return
+    grow = rng.uniform(0.7, 1.5)
     for side in (1, -1):
         x = np.array([side, 0, 0])
         base = skull + x * size * 0.42 + over * size * 0.75
@@ -379,7 +442,7 @@ def _horns(
             "antler": [base, base + x * 0.1 + over * 0.16, base + x * 0.13 + over * 0.36],
             "three": [base, base + over * 0.1 + ahead * 0.16, base + over * 0.2 + ahead * 0.33],
         }
-        line = lines[style]
+        line = [base + (point - base) * grow for point in lines[style]]
         r = 0.03 if style != "curved" else 0.042
         group = f"horn{side}"
         for i in range(len(line) - 1):
@@ -406,7 +469,8 @@ def _horns(
 
 
 def _legs(rig: Rig, rng: Rng, q: Quadruped, y: float, high: float, wide: float, places: tuple[float, float]) -> None:
-    r, girth = _jitter(rng, q.leg_radius), rng.uniform(0.95, 1.15)
+    r, girth = _jitter(rng, q.leg_radius), rng.uniform(0.7, 1.2)
+    plain = rng.random() < 0.2  # no shoulders and haunches: the leg begins at the body's lower side
     paw = 1.35 if q.foot == "paw" else 1.12 if q.foot == "hoof" else 1.25
     for name, z, parent, upper in (
         ("front", places[0], "ribs", "shoulder"),
@@ -435,7 +499,7 @@ def _legs(rig: Rig, rng: Rng, q: Quadruped, y: float, high: float, wide: float, 
                 group,
                 tag=tag,
             )
-            if not splay:
+            if not splay and not plain:
                 _ball(
                     rig,
                     f"{name}0{tag}",
@@ -480,11 +544,144 @@ class Bird:
     flies: bool = True
 
 
+# outlines of a spread wing from root to tip and back: part of its reach, part of its chord ahead
+WINGS: dict[str, tuple[tuple[float, float], ...]] = {
+    "broad": ((0, 0.42), (0.35, 0.55), (0.75, 0.48), (1, 0.1), (0.97, -0.2), (0.75, -0.5), (0.35, -0.58), (0, -0.5)),
+    "pointed": ((0, 0.42), (0.35, 0.68), (0.65, 0.4), (1, -0.4), (0.65, -0.28), (0.35, -0.45), (0, -0.52)),
+    "round": ((0, 0.4), (0.45, 0.52), (0.82, 0.35), (1, -0.05), (0.92, -0.42), (0.6, -0.62), (0.2, -0.58), (0, -0.45)),
+    "swept": ((0, 0.5), (0.4, 0.32), (0.8, -0.2), (1, -0.75), (0.75, -0.72), (0.4, -0.55), (0, -0.5)),
+    "plain": ((0, 0.5), (0.5, 0.45), (1, 0.3), (1, -0.3), (0.5, -0.45), (0, -0.5)),
+    "bent": ((0, 0.35), (0.4, 0.85), (0.7, 0.55), (1, -0.15), (0.7, 0.0), (0.42, 0.05), (0.2, -0.4), (0, -0.5)),
+}
+# by how much of its length a tail reaches beyond its corners in the middle
+BIRD_TAILS = {"fan": 0.22, "straight": 0.0, "forked": -0.5, "wedge": 0.5}
+
+
+def _feathered(outline: Vector, fingers: int) -> Vector:  # (M, 2) -> (K, 2)
+    """The outline of a wing whose outer rear edge is cut into fingers."""
+    rear = int(outline[:, 0].argmax())
+    a, b = outline[rear], outline[rear + 1]
+    teeth: list[Vector] = []
+    for i in range(1, 2 * fingers):
+        inward = np.array([-0.16 if i % 2 else 0.04, 0.06 if i % 2 else -0.04])
+        teeth.append(a + (b - a) * i / (2 * fingers) + inward)
+    return np.concatenate([outline[: rear + 1], teeth, outline[rear + 1 :]])
+
+
+def _spread_wings(rig: Rig, rng: Rng, b: Bird, shoulder: Vector, ahead: Vector, girth: float) -> None:
+    """Flat wings of one of many outlines, cut at the elbow so that they bend there."""
+    reach, chord = _jitter(rng, b.wing[0], 0.2), _jitter(rng, b.wing[1] * 2, 0.25)
+    half, elbow = rng.uniform(0.0138, 0.026), rng.uniform(0.38, 0.5)
+    outline = np.array(WINGS["plain" if b.wing[0] < 0.65 else str(rng.choice(list(WINGS)))])
+    if rng.random() < 0.3 and b.wing[0] > 0.65:
+        outline = _feathered(outline, int(rng.integers(2, 5)))
+    outline = np.concatenate([[(-0.5 * girth / reach, outline[0, 1])], outline, [(-0.5 * girth / reach, -0.45)]])
+    outline = outline * [reach, chord]
+    tilt = ahead + np.array([0, rng.uniform(-0.1, 0.2), 0])
+    for side, tag in ((1, "L"), (-1, "R")):
+        x = np.array([side, 0, 0.0])
+        root = shoulder * [side, 1, 1]
+        rig.bone(f"wing0{tag}", "root", root)
+        rig.bone(f"wing1{tag}", f"wing0{tag}", root + x * reach * elbow)
+        for i, (low, high) in enumerate(((-9.0, reach * elbow), (reach * elbow, 9.0))):
+            piece = _clip(outline, low, high)
+            plate = Plate(f"wing{i}{tag}", "wing", root, x, tilt / np.linalg.norm(tilt), piece, half, 0.015)
+            plate.group = f"wing{tag}"
+            rig.primitives.append(plate)
+        rig.blend[f"wing{tag}"] = rng.uniform(0.015, 0.04)
+        rig.motion |= {f"wing0{tag}": ((0, 0, 4), (7, 9, 24)), f"wing1{tag}": ((0, 0, 0), (4, 9, 18))}
+    if b.wing[0] < 0.65:
+        hanging = {"wing0": ((0, 0, -62), (8, 6, 14)), "wing1": ((0, 0, -12), (4, 4, 5))}
+        rig.presets.append({f"{bone}{tag}": m for bone, m in hanging.items() for tag in "LR"})
+        return
+    up = {"wing0": ((0, 0, 52), (6, 8, 16)), "wing1": ((0, 0, 12), (4, 6, 14))}
+    half_open = {"wing0": ((0, 8, 12), (5, 12, 20)), "wing1": ((0, 40, -14), (4, 10, 14))}
+    down = {"wing0": ((0, 0, -32), (5, 8, 12)), "wing1": ((0, 5, -14), (4, 6, 12))}
+    rig.presets += [{f"{bone}{tag}": m for bone, m in pose.items() for tag in "LR"} for pose in (up, half_open, down)]
+
+
+def _folded_wings(rig: Rig, rng: Rng, b: Bird, middle: Vector, pitch: float, girth: float) -> None:
+    """Wings laid against the sides: a drop shape from the shoulder to beyond the rump, or hanging."""
+    slope = np.radians(pitch + rng.uniform(-22, 8))
+    back = -np.array([0, np.sin(slope), np.cos(slope)])
+    long = rng.uniform(0.5, 0.95) * (0.75 if b.wing[0] < 0.65 else 1)
+    deep, flat, out = girth * rng.uniform(0.45, 0.72), rng.uniform(0.25, 0.45), rng.uniform(0.82, 0.96)
+    start = (
+        middle + _direction(pitch) * rng.uniform(0.12, 0.25) + _direction(pitch + 90) * girth * rng.uniform(0.0, 0.3)
+    )
+    inward = girth * rng.uniform(0.25, 0.5)
+    for side, tag in ((1, "L"), (-1, "R")):
+        a = start + np.array([side * girth * out, 0, 0])
+        end = a + back * long - np.array([side * inward, 0, 0])
+        rig.bone(f"wing0{tag}", "root", a)
+        limb = Limb(f"wing0{tag}", "wing", a, end, (deep, 0.045), 0.01, f"wing{tag}", flat=flat, axis=(1, 0, 0))
+        rig.primitives.append(limb)
+        rig.blend[f"wing{tag}"] = rng.uniform(0.008, 0.025)
+        rig.motion[f"wing0{tag}"] = ((0, 0, 0), (3, 4, 3))
+
+
+def _bird_tail(rig: Rig, rng: Rng, b: Bird, rear: Vector, pitch: float, girth: float) -> None:
+    """A flat fan behind the rump, lifted or level; of some birds upright."""
+    lift = pitch * rng.uniform(0.2, 0.9) - (rng.uniform(30, 70) if b.comb else rng.uniform(-12, 20))
+    out, over = -_direction(lift), _direction(lift + 90)
+    long, root = _jitter(rng, b.tail, 0.3), girth * rng.uniform(0.2, 0.4)
+    wide = root + long * np.tan(np.radians(rng.uniform(2, 32)))
+    beyond = BIRD_TAILS[str(rng.choice(list(BIRD_TAILS)))]
+    t = np.linspace(-1, 1, 9)
+    curve = 1 + beyond * (1 - (np.abs(t) if abs(beyond) > 0.3 else t**2))
+    edge = np.stack([long * curve, wide * t], 1)
+    outline = np.concatenate([[(-0.12, -root)], edge, [(-0.12, root)]])
+    x = np.array([1.0, 0, 0])
+    if b.comb and rng.random() < 0.6:
+        x = over
+    rig.primitives.append(Plate("tail0", "tail", rear, out, x, outline, rng.uniform(0.0138, 0.03), 0.02, "tail"))
+    rig.blend["tail"] = rng.uniform(0.015, 0.05)
+
+
+def _bird_legs(rig: Rig, rng: Rng, middle: Vector, over: Vector, girth: float, length: float, trail: bool) -> None:
+    """Thin or stout legs to the ground, or stretched to the rear; toes, or a plain foot."""
+    thick, apart, toes = rng.uniform(0.018, 0.04), rng.uniform(0.3, 0.5), rng.random() < 0.7
+    thigh, size = thick * rng.uniform(1.2, 2.6), _jitter(rng, 0.13, 0.2)
+    for side, tag in ((1, "L"), (-1, "R")):
+        hip = middle - over * girth * 0.6 + [side * girth * apart, 0, -0.06]
+        sole = np.array([hip[0], hip[1] - length, hip[2] + 0.06])
+        if trail:
+            sole = hip + [0, -0.1, -length]
+        knee = (hip + sole) / 2 + ([0, 0, -0.05] if not trail else [0, -0.02, 0])
+        radii = (thigh, thick, thick * 0.85)
+        _chain(rig, "leg", "root", [hip, knee, sole], radii, "leg", f"leg{tag}", tag=tag)
+        for yaw in (-34, 0, 34, 180) if toes else (0,):
+            step = np.array([0, -0.005, size * (1 if yaw != 180 else 0.5)])
+            end = sole + (rotation("y", yaw) @ step if not trail else rotation("y", yaw * 0.4) @ (-step))
+            r = thick * 0.85 if toes else thick * 1.3
+            rig.primitives.append(Limb(f"leg1{tag}", "foot", sole, end, (r, r * 0.8), 0.012, f"leg{tag}"))
+        rig.blend[f"leg{tag}"] = 0.03
+        rig.motion |= {f"leg0{tag}": ((0, 0, 0), (14, 4, 4)), f"leg1{tag}": ((0, 0, 0), (14, 0, 3))}
+
+
+def _beak(rig: Rig, rng: Rng, b: Bird, skull: Vector, size: float) -> None:
+    """A pointed, hooked or flat beak, long or short."""
+    bill, stout = max(_jitter(rng, b.beak[0], 0.35), 0.04), _jitter(rng, b.beak[1], 0.25)
+    shape, dip = str(rng.choice(["cone", "cone", "hook", "flat"])), rng.uniform(-0.1, 0.5)
+    start = skull + [0, -size * 0.12, size * 0.72]
+    end = start + np.array([0, -dip * bill, bill])
+    ends, flat = (stout * 1.3, max(stout * (0.8 if shape == "flat" else 0.45), 0.014)), 1.0
+    if shape == "flat":
+        flat = 0.45
+    rig.primitives.append(
+        Limb("head", "beak", start, end, ends, 0.012, "beak", flat=flat, axis=(0.0, 1.0, 0.0)),
+    )
+    if shape == "hook":
+        tip = end + [0, -stout * 1.3, stout * 0.2]
+        rig.primitives.append(Limb("head", "beak", end, tip, (ends[1] * 1.2, 0.014), 0.012, "beak"))
+    rig.blend["beak"] = 0.012
+
+
 def bird(b: Bird, rng: Rng) -> Rig:
-    """A bird with wings spread in the rest pose; most poses fold them."""
+    """A bird that flies with wings spread, or stands with wings folded or spread; with legs or without."""
     v = partial(_jitter, rng)
     wing_words = ("wing", "wings") if b.wing[0] > 0.65 else ("wing", "flipper")
-    rig = Rig(cell=0.0165, weight_falloff=0.03)
+    rig = Rig(cell=0.015, weight_falloff=0.03)
     rig.parts = {
         "body": BODY,
         "neck": ("neck",),
@@ -498,123 +695,53 @@ def bird(b: Bird, rng: Rng) -> Rig:
     }
     if not b.comb:
         del rig.parts["comb"]
-    leg, girth, pitch = v(b.leg), v(b.girth), b.pitch + rng.normal(0, 5)
+    spread = rng.random() < (0.65 if b.flies else 0.25)
+    flying = spread and b.flies and rng.random() < 0.65
+    length, girth = v(b.leg, 0.2), max(v(b.girth * (0.75 if flying else 0.88), 0.22), 0.13)
+    pitch = rng.normal(3, 7) if flying else b.pitch + rng.normal(0, 8)
     ahead, over = _direction(pitch), _direction(pitch + 90)
-    middle = rig.bone("root", None, [0, leg + girth * 0.9 + max(np.sin(np.radians(pitch)), 0) * 0.25, 0])
-    _ball(rig, "root", "body", middle, (girth * 0.95, girth, 0.5), 0.06, rotation=rotation("x", -pitch))
-    _ball(
-        rig,
-        "root",
-        "body",
-        middle + ahead * 0.18 - over * 0.02,
-        (girth * 0.95, girth * 0.95, 0.3),
-        0.08,
-        rotation=rotation("x", -pitch),
-    )
-    length, thick = v(b.neck[0]), v(b.neck[1])
-    base = middle + ahead * 0.33 + over * girth * 0.3
-    rise = max(pitch + 35, 60)
-    points = [
-        base,
-        base + 0.5 * length * _direction(rise - 10),
-        base + 0.5 * length * (_direction(rise - 10) + _direction(rise + 15)),
-    ]
+    middle = rig.bone("root", None, [0, length + girth * 0.6 + max(np.sin(np.radians(pitch)), 0) * 0.25, 0])
+    chest, rump = rng.uniform(0.05, 0.2), girth * rng.uniform(0.3, 0.6)
+    tilt, tall = rotation("x", -pitch), rng.uniform(0.85, 1.1)
+    _ball(rig, "root", "body", middle + ahead * chest, (girth * 0.95, girth * tall, v(0.34)), 0.06, rotation=tilt)
+    rear = middle - ahead * rng.uniform(0.36, 0.48) + over * girth * rng.uniform(-0.05, 0.25)
+    rig.primitives.append(Limb("root", "body", middle + ahead * 0.1, rear, (girth * 0.92, rump), 0.08, "body"))
+
+    neck, thick = v(b.neck[0], 0.25), min(v(b.neck[1], 0.2), girth * 0.75)
+    base = middle + ahead * (chest + 0.22) + over * girth * (0.1 if flying else 0.35)
+    rise = pitch + rng.uniform(-5, 45) if flying else max(pitch + 35, rng.uniform(50, 80))
+    bend = 0 if flying and rng.random() < 0.6 else rng.uniform(-25, 25)
+    points = [base, base + 0.5 * neck * _direction(rise - bend)]
+    points.append(points[1] + 0.5 * neck * _direction(rise + bend))
     last = _chain(rig, "neck", "root", points, (thick * 1.3, thick, thick * 0.9), "neck", "neck", k=0.06)
-    size = v(b.head)
+    size = v(b.head, 0.2)
     rig.bone("head", last, points[-1])
-    skull = points[-1] + np.array([0, size * 0.35, size * 0.25])
-    _ball(rig, "head", "head", skull, (size * 0.9, size * 0.92, size), 0.03, "neck")
+    skull = points[-1] + _direction(min(rise, 55)) * size * 0.45
+    _ball(rig, "head", "head", skull, (size * v(0.85, 0.08), size * 0.9, size * v(1.0, 0.1)), 0.03, "neck")
     rig.blend["neck"] = 0.08
-    bill, stout = v(b.beak[0], 0.2), v(b.beak[1])
-    tip = skull + np.array([0, -size * 0.25, size * 0.75 + bill])
-    rig.primitives.append(
-        Limb(
-            "head",
-            "beak",
-            skull + [0, -size * 0.1, size * 0.75],
-            tip,
-            (stout * 1.3, stout * 0.5),
-            0.015,
-            "beak",
-            flat=0.8,
-        )
-    )
-    rig.blend["beak"] = 0.012
+    _beak(rig, rng, b, skull, size)
     if b.comb:
-        _ball(
-            rig,
-            "head",
-            "comb",
-            skull + [0, size * 0.95, size * 0.2],
-            (0.028, size * 0.45, size * 0.7),
-            0.012,
-            "beak",
-        )
-    rear = middle - ahead * 0.42
+        crest = (0.028, size * v(0.45, 0.3), size * v(0.7))
+        _ball(rig, "head", "comb", skull + [0, size * 0.95, size * 0.2], crest, 0.012, "beak")
     rig.bone("tail0", "root", rear)
-    span = v(b.tail, 0.2)
-    rig.primitives.append(
-        Limb(
-            "tail0",
-            "tail",
-            rear,
-            rear - _direction(pitch * 0.5) * span,
-            (girth * 0.38, girth * 0.5),
-            0.03,
-            "tail",
-            flat=0.16,
-            axis=tuple(over),
-        )
-    )
-    rig.blend["tail"] = 0.04
-    reach, chord = v(b.wing[0]), v(b.wing[1])
-    for side, tag in ((1, "L"), (-1, "R")):
-        x = np.array([side, 0, 0])
-        shoulder = middle + ahead * 0.16 + over * girth * 0.35 + x * girth * 0.72
-        line = [shoulder, shoulder + x * reach * 0.45, shoulder + x * reach * 0.95 - ahead * reach * 0.12]
-        _chain(
-            rig,
-            "wing",
-            "root",
-            line,
-            (chord * 0.85, chord, chord * 0.5),
-            "wing",
-            f"wing{tag}",
-            tag=tag,
-            flat=0.14,
-            axis=tuple(over),
-        )
-        rig.blend[f"wing{tag}"] = 0.03
-        hip = middle - over * girth * 0.55 + x * girth * 0.42 - ahead * 0.05
-        sole = np.array([hip[0], 0.03, hip[2] + 0.08])
-        knee = (hip + sole) / 2 + [0, 0, -0.05]
-        _chain(rig, "leg", "root", [hip, knee, sole], (0.085, 0.045, 0.032), "leg", f"leg{tag}", tag=tag)
-        for yaw in (-32, 0, 32, 180):
-            toe = sole + rotation("y", yaw) @ np.array([0, -0.005, 0.15 if yaw != 180 else 0.08])
-            rig.primitives.append(Limb(f"leg1{tag}", "foot", sole, toe, (0.03, 0.022), 0.012, f"leg{tag}"))
-        rig.blend[f"leg{tag}"] = 0.04
-        rig.motion |= {
-            f"wing0{tag}": ((0, 0, 0), (8, 12, 28)),
-            f"wing1{tag}": ((0, 0, 0), (5, 10, 20)),
-            f"leg0{tag}": ((0, 0, 0), (16, 4, 4)),
-            f"leg1{tag}": ((0, 0, 0), (16, 0, 3)),
-        }
+    _bird_tail(rig, rng, b, rear, pitch, girth)
+    if spread:
+        shoulder = middle + ahead * rng.uniform(0.05, 0.2) + over * girth * rng.uniform(0, 0.4) + [girth * 0.7, 0, 0]
+        _spread_wings(rig, rng, b, shoulder, ahead, girth)
+    else:
+        _folded_wings(rig, rng, b, middle + ahead * 0.05, pitch, girth)
+    if not flying and rng.random() < 0.92:
+        low = middle - ahead * max(np.sin(np.radians(pitch)), 0) * 0.3
+        _bird_legs(rig, rng, low, over, girth, length, False)
+    elif rng.random() < 0.4:
+        _bird_legs(rig, rng, middle - ahead * 0.15, over, girth, min(length, 0.45), True)
     rig.motion |= {
         "root": ((0, 0, 0), (8, 0, 4)),
         "neck0": ((0, 0, 0), (12, 12, 4)),
         "neck1": ((0, 0, 0), (12, 12, 4)),
         "head": ((0, 0, 0), (12, 18, 6)),
-        "tail0": ((0, 0, 0), (12, 8, 4)),
+        "tail0": ((0, 0, 0), (10, 6, 4)),
     }
-    folded: Motion = {}
-    for tag in "LR":
-        if b.wing[0] < 0.65:
-            folded |= {f"wing0{tag}": ((0, 0, -62), (8, 6, 14)), f"wing1{tag}": ((0, 0, -12), (4, 4, 5))}
-        else:
-            folded |= {f"wing0{tag}": ((0, 72, -12), (4, 6, 5)), f"wing1{tag}": ((0, 12, 0), (3, 5, 4))}
-    rig.presets += [folded] * (1 if b.flies else 3)
-    if b.flies:
-        rig.presets.append({f"leg{i}{tag}": ((55 if i == 0 else 20, 0, 0), (6, 0, 3)) for i in (0, 1) for tag in "LR"})
     return rig
 
 
@@ -1065,152 +1192,243 @@ def snake(rng: Rng) -> Rig:
 
 
 def octopus(rng: Rng) -> Rig:
-    """An octopus: a mantle over eight tentacles."""
+    """An octopus: a mantle over eight tentacles that lie, hang or curl; or a squid with a long mantle and fins."""
     rig = Rig(cell=0.015, weight_falloff=0.03)
+    if rng.random() < 0.25:
+        return _squid(rig, rng)
     rig.parts = {"head": ("head", "mantle", "body"), "tentacle": ("tentacle", "tentacles", "arm")}
-    size = _jitter(rng, 0.2)
+    rig.categories = ("octopus",)
+    size = _jitter(rng, 0.2, 0.25)
+    lean = rng.uniform(-0.6, 0.1) if rng.random() < 0.4 else -0.05
     rig.bone("root", None, [0, 0.4, 0])
-    _ball(
-        rig,
-        "root",
-        "head",
-        [0, 0.42 + size * 0.8, -0.05],
-        (size, size * rng.uniform(1, 1.5), size * 1.05),
-        0.05,
-    )
+    tall = size * rng.uniform(0.85, 1.7)
+    centre = [0, 0.4 + size * 0.8, lean * size]
+    _ball(rig, "root", "head", centre, (size, tall, size * rng.uniform(0.9, 1.2)), 0.05)
     _ball(rig, "root", "head", [0, 0.38, 0.02], (size * 0.75, size * 0.6, size * 0.75), 0.06)
-    length, thick = _jitter(rng, 0.75), _jitter(rng, 0.065)
-    for arm in range(8):
-        spin = rotation("y", 22.5 + 45 * arm)
-        line = [spin @ np.array([0, 0.32 - 0.2 * np.sqrt(s), 0.13 + length * s]) for s in (0, 0.25, 0.5, 0.75, 1)]
-        _chain(
-            rig,
-            f"arm{arm}-",
-            "root",
-            line,
-            (thick, thick * 0.85, thick * 0.65, thick * 0.45, thick * 0.28),
-            "tentacle",
-            f"arm{arm}",
-        )
-        rig.blend[f"arm{arm}"] = 0.04
-        rig.motion |= {f"arm{arm}-{i}": ((0, 0, 0), (18, 20, 18)) for i in range(4)}
+    if rng.random() < 0.5:  # eyes
+        for side in (1, -1):
+            _ball(rig, "root", "head", [side * size * 0.6, 0.44, size * 0.5], (size * 0.25,) * 3, 0.02)
+    _arms(rig, rng, [0, 0.33, 0], size * 0.6, int(rng.choice([8, 8, 8, 6])), np.array([0, 1.0, 0]))
     return rig
+
+
+def _squid(rig: Rig, rng: Rng) -> Rig:
+    """A squid along z: a mantle like a cone with two fins, and arms ahead."""
+    rig.parts = {
+        "mantle": ("mantle", "body"),
+        "head": HEAD,
+        "fin": ("fin",),
+        "tentacle": ("tentacle", "tentacles", "arm"),
+    }
+    rig.categories = ("squid",)
+    wide, long = _jitter(rng, 0.14, 0.2), _jitter(rng, 0.7, 0.2)
+    rig.bone("root", None, [0, 0.4, 0])
+    start, end = np.array([0, 0.4, 0.0]), np.array([0, 0.4, -long])
+    rig.primitives.append(Limb("root", "mantle", start, end, (wide, 0.03), 0.02, "trunk", bulge=wide * 0.25))
+    _ball(rig, "root", "head", [0, 0.4, wide * 0.9], (wide * 0.8, wide * 0.75, wide * 0.9), 0.02, "head")
+    span, root = wide * rng.uniform(1.2, 2.5), rng.uniform(0.3, 0.6) * long
+    outline = np.array([(-0.02, root), (span, root * rng.uniform(0.3, 0.8)), (span * 0.8, 0.1), (-0.02, -0.03)])
+    for side in (1, -1):
+        x, z = np.array([side, 0, 0.0]), np.array([0, 0, 1.0])
+        rig.primitives.append(Plate("root", "fin", end, x, z, outline, 0.016, 0.015, f"fin{side}"))
+        rig.blend[f"fin{side}"] = 0.015
+    _arms(rig, rng, [0, 0.4, wide * 1.3], wide * 0.4, int(rng.choice([8, 10])), np.array([0, 0, -1.0]))
+    return rig
+
+
+def _arms(rig: Rig, rng: Rng, centre: ArrayLike, ring: float, count: int, up: Vector) -> None:
+    """Tentacles around the axis up, which leave it at an angle and bend towards it or away along their length."""
+    length, thick = _jitter(rng, 0.75, 0.25), _jitter(rng, 0.06, 0.3)
+    ahead = up[1] < 0.5
+    first = rng.uniform(-85, -55) if ahead else rng.uniform(-70, 10)
+    bend, steps = rng.uniform(-10, 10) if ahead else rng.uniform(-12, 45), 5
+    tip = max(thick * rng.uniform(0.2, 0.6), 0.015)
+    radii = np.linspace(1, 0, steps + 1) ** rng.uniform(0.7, 1.3) * (thick - tip) + tip
+    whirl = rng.uniform(-20, 20) if rng.random() < 0.5 else 0.0
+    for arm in range(count):
+        angle, spread = first + rng.normal(0, 6), bend + rng.normal(0, 5)
+        side = np.array([0, 0, 1.0]) if not ahead else np.array([0, 1.0, 0])
+        spin = rotation(up, 360 * (arm + 0.5) / count)
+        line = [np.asarray(centre) + spin @ side * ring]
+        for i in range(steps):
+            a = np.radians(angle + spread * i)
+            out = rotation(up, whirl * i) @ (spin @ side)
+            line.append(line[-1] + length / steps * (np.cos(a) * out + np.sin(a) * up))
+        _chain(rig, f"arm{arm}-", "root", line, list(radii), "tentacle", f"arm{arm}")
+        rig.blend[f"arm{arm}"] = 0.03
+        rig.motion |= {f"arm{arm}-{i}": ((0, 0, 0), (13, 14, 13)) for i in range(steps)}
+
+
+@dataclass(frozen=True)
+class Arthropod:
+    """Half width, height and length of thorax, abdomen and head; pairs of legs, their reach; antennae."""
+
+    thorax: tuple[float, float, float]
+    abdomen: tuple[float, float, float] | None
+    head: tuple[float, float, float] | None
+    pairs: int = 3
+    reach: float = 0.42
+    antennae: bool = True
+
+
+ARTHROPODS = {
+    "spider": Arthropod((0.13, 0.11, 0.16), (0.2, 0.18, 0.25), (0.095, 0.08, 0.095), 4, 0.6, False),
+    "ant": Arthropod((0.09, 0.09, 0.18), (0.13, 0.12, 0.2), (0.12, 0.1, 0.12), 3, 0.45),
+    "beetle": Arthropod((0.2, 0.12, 0.13), (0.24, 0.15, 0.34), (0.12, 0.09, 0.11), 3, 0.42),
+    "bee": Arthropod((0.13, 0.13, 0.16), (0.13, 0.13, 0.24), (0.11, 0.11, 0.09), 3, 0.35),
+    "butterfly": Arthropod((0.06, 0.055, 0.15), (0.05, 0.05, 0.26), (0.07, 0.07, 0.07), 3, 0.3),
+    "crab": Arthropod((0.34, 0.13, 0.25), None, None, 4, 0.5, False),
+}
+# each leg: at these parts of its reach, its height against the body (0) and the ground (-1) and above (1)
+INSECT_LEGS: dict[str, tuple[tuple[float, float], ...]] = {
+    "arched": ((0.45, 0.6), (1.0, -1.0)),
+    "high": ((0.4, 1.3), (0.9, -1.0)),
+    "flat": ((0.5, -0.1), (1.0, -0.6)),
+    "straight": ((0.5, -0.5), (1.0, -1.0)),
+    "steep": ((0.3, 0.05), (0.5, -1.0)),
+    "three": ((0.3, 0.6), (0.75, 0.1), (1.0, -1.0)),
+    "hooked": ((0.4, 0.5), (0.75, -0.9), (1.0, -1.0)),
+}
+
+
+def _insect_legs(rig: Rig, rng: Rng, shape: Arthropod, y: float, kind: str, size: Vector) -> None:
+    """Pairs of legs in a fan, all in one of INSECT_LEGS."""
+    style = INSECT_LEGS[str(rng.choice(list(INSECT_LEGS)))]
+    reach, thick = _jitter(rng, shape.reach, 0.25), np.clip(_jitter(rng, 0.026, 0.4), 0.015, 0.055)
+    fan, forward = rng.uniform(12, 36) if kind != "crab" else rng.uniform(8, 22), rng.uniform(-12, 12)
+    taper, rise = rng.uniform(0.45, 1.0), 0.14 * reach / 0.5 * rng.uniform(0.6, 1.5)
+    foot = style[-1] if len(style) == 3 and rng.random() < 0.3 else None
+    if foot is not None:
+        rig.parts["foot"] = ("foot", *LEGS["leg"])
+    middle, row = (shape.pairs - 1) / 2, size[2] * rng.uniform(0.9, 1.5) / max(shape.pairs - 1, 1)
+    for side, tag in ((1, "L"), (-1, "R")):
+        for i in range(shape.pairs):
+            yaw = np.radians(90 + (i - middle) * fan + forward)
+            out = np.array([side * np.sin(yaw), 0, np.cos(yaw)])
+            start = np.array([side * size[0] * 0.72, y - size[1] * 0.35, row * (middle - i)])
+            own = reach * (1 + 0.12 * abs(i - middle))
+            line = [start]
+            for along, height in style:
+                drop = height * rise if height > 0 else height * (start[1] - 0.02)
+                line.append(start + out * own * along + [0, drop, 0])
+            radii = np.linspace(1.25, taper, len(line)) * thick
+            keys = ["leg", "shin", "shin" if foot is None else "foot"][: len(style)]
+            group = f"leg{i}{tag}"
+            _chain(rig, f"leg{i}-", "root", line, list(np.maximum(radii, 0.0135)), keys, group, tag=tag, k=0.012)
+            rig.blend[group] = 0.015
+            rig.motion |= {f"leg{i}-{j}{tag}": ((0, 0, 0), (5, 12 if j == 0 else 5, 9)) for j in range(len(style))}
+
+
+def _antennae(rig: Rig, rng: Rng, head: Vector, size: Vector) -> None:
+    """A pair of feelers: straight, bent at an elbow, or bowed; short or long."""
+    rig.parts["antenna"] = ("antenna", "antennae", "feeler")
+    long, r = rng.uniform(0.12, 0.45), rng.uniform(0.0135, 0.022)
+    out, up = rng.uniform(0.1, 1.0), rng.uniform(-0.1, 1.3)
+    elbow = rng.uniform(-1.4, 0.4)
+    for side in (1, -1):
+        base = head + [side * size[0] * 0.4, size[1] * 0.6, size[2] * 0.6]
+        first = np.array([side * out, up, 0.6])
+        second = np.array([side * out * rng.uniform(0.5, 1), up + elbow, 1.0])
+        middle = base + first / np.linalg.norm(first) * long * 0.45
+        tip = middle + second / np.linalg.norm(second) * long * 0.55
+        for a, b in ((base, middle), (middle, tip)):
+            rig.primitives.append(Limb("head", "antenna", a, b, (r, r), 0.008, f"antenna{side}"))
+        rig.blend[f"antenna{side}"] = 0.008
+
+
+def _insect_wings(rig: Rig, rng: Rng, kind: str, y: float, size: Vector) -> None:
+    """Two pairs of flat wings: broad ones of a butterfly, narrow ones of a bee, fly or dragonfly."""
+    rig.parts["wing"] = ("wing", "wings")
+    wide = kind == "butterfly"
+    span, chord = _jitter(rng, 0.62 if wide else 0.5, 0.2), _jitter(rng, 0.4 if wide else 0.16, 0.25)
+    sweep, hind, lift = rng.uniform(-0.1, 0.5) if wide else rng.uniform(-1.6, 0.1), rng.uniform(0.6, 0.95), 0.1
+    pairs, half, square = 1 if not wide and rng.random() < 0.3 else 2, rng.uniform(0.0135, 0.02), rng.uniform(0.5, 1.1)
+    t = np.linspace(0, 2 * np.pi, 14, endpoint=False)
+    for i in range(pairs):
+        share = 1.0 if i == 0 else hind
+        u = 0.5 - 0.52 * np.cos(t)
+        outline = np.stack([u * span * share, np.sin(t) * chord * share * (0.25 + 0.5 * np.maximum(u, 0) ** square)], 1)
+        along = sweep if i == 0 else sweep - rng.uniform(0.45, 0.9)
+        for side, tag in ((1, "L"), (-1, "R")):
+            name = f"wing{i}{tag}"
+            root = rig.bone(name, "root", [side * size[0] * 0.4, y + size[1] * 0.7, size[2] * (0.3 - 0.6 * i)])
+            out = np.array([side, lift, along]) / np.linalg.norm([1, lift, along])
+            across = np.cross(out, [0, side, 0.0])
+            plate = Plate(name, "wing", root, out, across / np.linalg.norm(across), outline, half, 0.01, name)
+            rig.primitives.append(plate)
+            rig.blend[name] = 0.01
+            rig.motion[name] = ((0, 0, 18 if wide else 5), (4, 5, 25 if wide else 12))
+    if wide:
+        rig.presets.append({f"wing{i}{tag}": ((0, 0, 66), (3, 4, 8)) for i in range(pairs) for tag in "LR"})
+
+
+def _crab_claws(rig: Rig, rng: Rng, y: float, size: Vector) -> None:
+    """Two arms that end in pincers, small or large."""
+    rig.parts["claw"] = ("claw", "pincer", "arm")
+    grow, open_, ahead = rng.uniform(0.75, 1.7), rng.uniform(0.03, 0.07), rng.uniform(0.7, 1.2)
+    for side, tag in ((1, "L"), (-1, "R")):
+        bends = ((size[0] * 0.7, 0, size[2] * 0.6), (size[0] * 1.2, 0.05, 0.28 * ahead), (0.3, 0.05, 0.44 * ahead))
+        line = [np.array([side * x, y + h, z]) for x, h, z in bends]
+        radii = [0.04, 0.05, 0.06 * grow]
+        last = _chain(rig, "claw", "root", line, radii, "claw", f"claw{tag}", tag=tag)
+        for finger in (-open_, open_):
+            tip = line[2] + np.array([finger - side * 0.05, 0, 0.16]) * grow
+            rig.primitives.append(Limb(last, "claw", line[2], tip, (0.055 * grow, 0.022), 0.015, f"claw{tag}"))
+        rig.motion |= {f"claw0{tag}": ((0, 0, 0), (15, 18, 12)), f"claw1{tag}": ((0, 0, 0), (10, 18, 10))}
+        rig.blend[f"claw{tag}"] = 0.02
 
 
 def arthropod(kind: str, rng: Rng) -> Rig:
     """A spider (8 legs), an ant or beetle (6), a bee or butterfly (6 and wings), a crab (8 and claws)."""
     v = partial(_jitter, rng)
+    shape = ARTHROPODS[kind]
     rig = Rig(cell=0.0145, weight_falloff=0.025)
-    leg_words = LEGS["leg"]
     rig.parts = {
-        "thorax": ("thorax", *BODY),
+        "thorax": ("thorax", *BODY) if shape.abdomen else ("shell", "carapace", *BODY),
         "abdomen": ("abdomen", "rear body", *BODY),
         "head": HEAD,
-        "leg": leg_words,
-        "shin": ("lower leg", *leg_words),
+        "leg": LEGS["leg"],
+        "shin": ("lower leg", *LEGS["leg"]),
     }
-    y = v(0.26 if kind != "butterfly" else 0.16)
+    y = v(0.26 if kind != "butterfly" else 0.16, 0.25)
+    blend = rng.uniform(0.01, 0.05)
     rig.bone("root", None, [0, y, 0])
-    slim = {"butterfly": 0.45, "ant": 0.75, "bee": 1.1, "beetle": 1.3}.get(kind, 1.0)
-    if kind == "crab":
-        rig.parts["thorax"] = ("shell", "carapace", *BODY)
-        _ball(rig, "root", "thorax", [0, y, 0], (v(0.36), v(0.13), v(0.25)), 0.03)
+    size = np.array([v(x, 0.18) for x in shape.thorax])
+    _ball(rig, "root", "thorax", [0, y, 0], (size[0], size[1], size[2]), blend)
+    if shape.abdomen is None or shape.head is None:
         del rig.parts["head"], rig.parts["abdomen"]
     else:
-        _ball(rig, "root", "thorax", [0, y, 0], (0.13 * slim, 0.12 * slim, 0.17), 0.03)
-        rig.bone("abdomen", "root", [0, y, -0.16])
-        rear = v({"spider": 0.25, "butterfly": 0.26, "beetle": 0.34}.get(kind, 0.24))
-        _ball(
-            rig,
-            "abdomen",
-            "abdomen",
-            [0, y + 0.03, -0.15 - rear * 0.85],
-            (rear * (0.85 if kind == "spider" else 0.62) * slim, rear * 0.7 * slim, rear),
-            0.03,
-        )
-        rig.bone("head", "root", [0, y, 0.16])
-        size = v(0.095 if kind == "spider" else 0.12) * max(slim, 0.7)
-        _ball(rig, "head", "head", [0, y + 0.01, 0.16 + size * 0.7], (size, size * 0.85, size), 0.02)
+        girth = np.exp(rng.normal(0, 0.18))
+        rear = np.array([v(x, 0.12) * girth for x in shape.abdomen])
+        stalk = rng.uniform(0.02, 0.1) if kind in ("ant", "bee") and rng.random() < 0.7 else 0.0
+        joint = np.array([0, y, -size[2] * 0.9])
+        rig.bone("abdomen", "root", joint)
+        if stalk:
+            end = joint - [0, 0, stalk + 0.05]
+            rig.primitives.append(Limb("root", "thorax", joint, end, (0.03, 0.025), 0.02, "body"))
+        pitch = rng.uniform(-12, 25) if kind != "beetle" else rng.uniform(-4, 8)
+        centre = joint - [0, 0, stalk] - _direction(-pitch) * rear[2] * 0.85
+        tilt = rotation("x", pitch)
+        _ball(rig, "abdomen", "abdomen", centre, (rear[0], rear[1], rear[2]), blend, rotation=tilt)
+        front = np.array([v(x, 0.18) for x in shape.head])
+        joint = np.array([0, y, size[2] * 0.92])
+        rig.bone("head", "root", joint)
+        head = joint + [0, rng.uniform(-0.02, 0.04), front[2] * rng.uniform(0.55, 0.9)]
+        _ball(rig, "head", "head", head, (front[0], front[1], front[2]), blend * 0.8)
         rig.motion |= {"abdomen": ((0, 0, 0), (9, 8, 0)), "head": ((0, 0, 0), (8, 14, 0))}
-        if kind != "spider":
-            rig.parts["antenna"] = ("antenna", "antennae", "feeler")
+        if rng.random() < 0.3 and kind in ("ant", "beetle", "spider"):  # jaws
             for side in (1, -1):
-                base = np.array([side * size * 0.4, y + size * 0.6, 0.16 + size * 1.2])
-                middle = base + [side * 0.05, 0.1, 0.06]
-                for a, b in ((base, middle), (middle, middle + [side * 0.04, 0.02, 0.13])):
-                    rig.primitives.append(Limb("head", "antenna", a, b, (0.02, 0.018), 0.008, f"antenna{side}"))
-                rig.blend[f"antenna{side}"] = 0.008
-    pairs = 4 if kind in ("spider", "crab") else 3
-    reach, thick = v(0.55 if kind in ("spider", "crab") else 0.4), v(0.028, 0.2)
-    for side, tag in ((1, "L"), (-1, "R")):
-        for i in range(pairs):
-            yaw = np.radians(90 + (i - (pairs - 1) / 2) * (28 if kind != "crab" else 18))
-            out = np.array([side * np.sin(yaw), 0, np.cos(yaw)])
-            start = np.array([side * (0.08 * slim if kind != "crab" else 0.26), y - 0.03, 0.09 * ((pairs - 1) / 2 - i)])
-            knee = start + out * reach * 0.45 + [0, 0.14 * reach / 0.5, 0]
-            foot = start + out * reach - [0, y - 0.04, 0]
-            _chain(
-                rig,
-                f"leg{i}-",
-                "root",
-                [start, knee, foot],
-                (thick * 1.25, thick, thick * 0.7),
-                ["leg", "shin"],
-                f"leg{i}{tag}",
-                tag=tag,
-                k=0.012,
-            )
-            rig.blend[f"leg{i}{tag}"] = 0.015
-            rig.motion |= {
-                f"leg{i}-0{tag}": ((0, 0, 0), (5, 12, 10)),
-                f"leg{i}-1{tag}": ((0, 0, 0), (4, 6, 10)),
-            }
-        if kind == "crab":
-            rig.parts["claw"] = ("claw", "pincer", "arm")
-            line = [
-                np.array([side * x, y + h, z]) for x, h, z in ((0.24, 0, 0.14), (0.42, 0.05, 0.28), (0.3, 0.05, 0.44))
-            ]
-            last = _chain(rig, "claw", "root", line, (0.045, 0.05, 0.06), "claw", f"claw{tag}", tag=tag)
-            for finger in (-0.05, 0.05):
-                rig.primitives.append(
-                    Limb(
-                        last,
-                        "claw",
-                        line[2],
-                        line[2] + [finger - side * 0.05, 0, 0.16],
-                        (0.055, 0.022),
-                        0.015,
-                        f"claw{tag}",
-                    )
-                )
-            rig.motion |= {f"claw0{tag}": ((0, 0, 0), (15, 18, 12)), f"claw1{tag}": ((0, 0, 0), (10, 18, 10))}
-            rig.blend[f"claw{tag}"] = 0.02
-        if kind in ("bee", "butterfly"):
-            rig.parts["wing"] = ("wing", "wings")
-            span, chord = (v(0.5), 0.13) if kind == "bee" else (v(0.62), v(0.26))
-            for i, (z, sweep, share) in enumerate(
-                ((0.06, 0.15 if kind == "butterfly" else -0.4, 1.0), (-0.1, -0.65, 0.78))
-            ):
-                root = rig.bone(f"wing{i}{tag}", "root", [side * 0.05, y + 0.09 * slim, z])
-                tip = root + np.array([side, 0.1, sweep]) * span * share
-                rig.primitives.append(
-                    Limb(
-                        f"wing{i}{tag}",
-                        "wing",
-                        root,
-                        tip,
-                        (chord * 0.35, chord * share),
-                        0.01,
-                        f"wing{i}{tag}",
-                        flat=0.1,
-                        axis=(0, 1, 0),
-                    )
-                )
-                rig.blend[f"wing{i}{tag}"] = 0.01
-                rig.motion[f"wing{i}{tag}"] = (
-                    (0, 0, 20 if kind == "butterfly" else 5),
-                    (4, 5, 25 if kind == "butterfly" else 10),
-                )
+                a = head + [side * front[0] * 0.45, -front[1] * 0.3, front[2] * 0.8]
+                tip = a + [-side * 0.02, -0.01, rng.uniform(0.06, 0.14)]
+                rig.primitives.append(Limb("head", "head", a, tip, (0.024, 0.0145), 0.01, "body"))
+        if shape.antennae and rng.random() < 0.9:
+            _antennae(rig, rng, head, front)
+    if kind != "butterfly" or rng.random() < 0.55:
+        _insect_legs(rig, rng, shape, y, kind, size)
+    if kind == "crab":
+        _crab_claws(rig, rng, y, size)
+    if kind in ("bee", "butterfly"):
+        _insect_wings(rig, rng, kind, y, size)
     rig.motion["root"] = ((0, 0, 0), (5, 0, 4))
     return rig
 

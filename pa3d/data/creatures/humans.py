@@ -606,3 +606,136 @@ def pose_human(rig: Rig, rng: Rng) -> dict[str, Rotation]:
         axis = np.array([blend[2, 1] - blend[1, 2], blend[0, 2] - blend[2, 0], blend[1, 0] - blend[0, 1]])
         rotations[f"foot{tag}"] = rotation(axis, float(min(angle, 40))) if angle > 1e-3 else blend
     return rotations
+
+
+BUST_TRUNKS = ("shoulders", "shoulders", "chest", "block", "neck")
+BUST_BASES = ("none", "block", "round", "socle", "socle")
+
+
+def bust(rng: Rng) -> Rig:
+    """A sculpted head with neck and shoulders, often on a base; about one unit tall."""
+    rig = Rig(cell=float(rng.choice([0.015, 0.018, 0.026])), weight_falloff=0.04)
+    rig.parts = {
+        "head": ("head",),
+        "face": ("face", "head"),
+        "nose": ("nose", "face", "head"),
+        "ear": ("ear", "head"),
+        "hair": ("hair", "head"),
+        "hat": ("hat", "headgear", "head"),
+        "neck": ("neck",),
+        "shoulder": ("shoulder", "body"),
+        "chest": ("chest", "body"),
+        "base": ("base", "pedestal"),
+    }
+    low = _bust_base(rig, rng)
+    size, thick = rng.uniform(0.17, 0.24), rng.uniform(0.075, 0.115)
+    collar = _bust_trunk(rig, rng, low, thick)
+    chin = collar + rng.uniform(0.06, 0.17)
+    lean = rng.uniform(0.0, 0.05)
+    rig.bone("neck", "root", [0, collar, 0])
+    rig.bone("head", "neck", [0, chin + 0.05, 0])
+    start, end = np.array([0, collar - 0.06, -0.02]), np.array([0, chin + size * 0.5, lean - 0.02])
+    rig.primitives.append(Limb("neck", "neck", start, end, (thick * rng.uniform(1.05, 1.4), thick), 0.06, "neck"))
+    rig.blend |= {"neck": rng.uniform(0.03, 0.09), "head": 0.03}
+    middle, brow = np.array([0, chin + size, lean]), rng.uniform(0.25, 0.6)
+    _bust_head(rig, rng, middle, size)
+
+    def relabel(v: Array, keys: list[str], key: NDArray[np.int64]) -> None:
+        front = (v[:, 2] > middle[2] + 0.22 * size) & (v[:, 1] < middle[1] + brow * size)
+        key[(key == keys.index("head")) & front] = keys.index("face")
+        key[(key == keys.index("face")) & (v[:, 2] < middle[2] - 0.02 * size)] = keys.index("head")
+
+    rig.relabel = relabel
+    rig.motion = {
+        "root": ((0, 0, 0), (2, 0, 2)),
+        "neck": ((0, 0, 0), (8, 14, 5)),
+        "head": ((0, 0, 0), (8, 16, 5)),
+    }
+    return rig
+
+
+def _bust_base(rig: Rig, rng: Rng) -> float:
+    """The base under a bust; returns its height."""
+    rig.bone("root", None, [0, 0, 0])
+    kind, wide, tall = str(rng.choice(BUST_BASES)), rng.uniform(0.11, 0.2), rng.uniform(0.05, 0.12)
+
+    def ball(y: float, radii: tuple[float, float, float], power: int) -> None:
+        rig.primitives.append(Ball("root", "base", np.array([0, y, 0]), radii, 0.015, "base", power=power))
+
+    if kind == "none":
+        return 0.0
+    if kind == "block":
+        ball(tall, (wide, tall, wide * rng.uniform(0.7, 1)), 8)
+        return 2 * tall
+    if kind == "round":
+        ball(tall, (wide, tall, wide), 2)
+        ball(tall * 0.5, (wide * 1.05, tall * 0.5, wide * 1.05), 2)
+        return 2 * tall
+    ball(0.03, (wide, 0.035, wide), int(rng.choice([2, 8])))
+    r = wide * rng.uniform(0.35, 0.6)
+    top = np.array([0, 0.06 + 2 * tall, 0])
+    rig.primitives.append(
+        Limb("root", "base", np.array([0, 0.03, 0]), top, (r, r * rng.uniform(0.7, 1.4)), 0.03, "base")
+    )
+    return float(top[1])
+
+
+def _bust_trunk(rig: Rig, rng: Rng, low: float, thick: float) -> float:
+    """The chest and shoulders of a bust, which stand at this height; returns the height of the collar."""
+    kind, tall = str(rng.choice(BUST_TRUNKS)), rng.uniform(0.24, 0.42)
+    wide, deep = rng.uniform(0.17, 0.23), rng.uniform(0.12, 0.16)
+    rig.blend["trunk"] = 0.012
+    if kind == "neck":  # the neck alone, which widens to its cut
+        foot = np.array([0, low + 0.03, 0.0])
+        rig.primitives.append(Limb("root", "chest", foot, foot + [0, 0.06, 0], (thick * 1.7, thick * 1.3), 0.05))
+        return low + 0.1
+    middle = np.array([0, low + tall * 0.5, 0])
+    if kind == "block":
+        rig.primitives.append(Ball("root", "chest", middle, (wide * 1.15, tall * 0.5, deep), 0.03, power=6))
+        return low + tall * 0.95
+    rig.primitives.append(Ball("root", "chest", middle, (wide, tall * 0.56, deep), 0.05, power=int(rng.choice([2, 4]))))
+    if kind == "shoulders":
+        out, drop, cut = wide * rng.uniform(0.95, 1.25), rng.uniform(0.04, 0.1), rng.uniform(0.02, 0.12)
+        for side in (1, -1):
+            joint = np.array([side * out, low + tall - drop - 0.04, -0.01])
+            r = rng.uniform(0.075, 0.095)
+            top = np.array([side * 0.06, low + tall - 0.03, -0.02])
+            arm = joint + [side * 0.02, -cut, 0]
+            rig.primitives += [
+                Limb("root", "shoulder", top, joint, (thick * 0.8, r), 0.08),
+                Limb("root", "shoulder", joint, arm, (r, r * 0.95), 0.04),
+            ]
+    return low + tall * 0.98
+
+
+def _bust_head(rig: Rig, rng: Rng, middle: Rotation, size: float) -> None:
+    """Skull, face, nose, ears, hair or hat about this point; the features may be missing."""
+
+    def ball(key: str, at: tuple[float, float, float], radii: tuple[float, float, float], k: float = 0.03) -> None:
+        centre, half = middle + size * np.array(at), size * np.array(radii)
+        rig.primitives.append(Ball("head", key, centre, (half[0], half[1], half[2]), k, "head"))
+
+    wide, long = rng.uniform(0.68, 0.82), rng.uniform(0.9, 1.05)
+    ball("head", (0, 0.1, -0.08), (wide, 0.88, 0.9))
+    ball("face", (0, -0.35 * long, 0.2), (wide * 0.8, 0.62 * long, 0.62), 0.05)
+    if rng.random() < 0.9:
+        ball("face", (0, -0.78 * long, 0.48), (0.25, 0.16, 0.22), 0.04)  # chin
+        nose = rng.uniform(0.1, 0.16)
+        ball("nose", (0, -0.2, 0.9), (nose, 0.24, 0.2), 0.015)
+        ball("face", (0, 0.08, 0.7), (wide * 0.7, 0.08, 0.16), 0.04)  # brow
+        ball("face", (0, -0.52, 0.78), (0.24, 0.07, 0.1), 0.02)  # mouth
+        for side in (1, -1):
+            ball("ear", (side * wide, -0.12, -0.05), (0.1, 0.24, 0.15), 0.01)
+    if rng.random() < 0.2:
+        ball("face", (0, -0.95, 0.4), (0.42, rng.uniform(0.3, 0.55), 0.35), 0.03)  # beard
+    kind, puff = rng.random(), rng.uniform(1.02, 1.2)
+    if kind < 0.55:
+        ball("hair", (0, 0.26, -0.22), (wide * puff * 1.04, 0.8 * puff, 0.86 * puff), 0.012)
+        if rng.random() < 0.4:
+            ball("hair", (0, -0.45, -0.5), (wide * puff, rng.uniform(0.5, 1.0), 0.42), 0.02)
+        elif rng.random() < 0.3:
+            ball("hair", (0, 0.3, -1.1), (0.35, 0.35, 0.3), 0.02)
+    elif kind < 0.68:
+        ball("hat", (0, 0.6, -0.06), (wide * 1.12, rng.uniform(0.4, 0.8), 1.0), 0.01)
+        if rng.random() < 0.6:
+            ball("hat", (0, 0.5, 0.05), (wide * 1.5, 0.13, 1.35), 0.01)

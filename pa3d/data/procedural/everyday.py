@@ -1229,3 +1229,143 @@ def drone(b: Builder) -> None:
             ),
             "landing gear",
         )
+
+
+# where the belly is widest (part of the height), radius of foot and neck against it, roundness below and above
+URNS = {
+    "ball": (0.5, 0.45, 0.4, 1.0, 1.0),
+    "amphora": (0.68, 0.18, 0.35, 0.9, 1.0),
+    "pear": (0.3, 0.7, 0.25, 0.8, 1.3),
+    "barrel": (0.5, 0.75, 0.7, 0.8, 0.8),
+    "cylinder": (0.75, 0.9, 0.55, 0.5, 0.5),
+    "cone": (0.9, 0.35, 0.8, 1.2, 0.6),
+    "shoulder": (0.8, 0.4, 0.3, 0.8, 0.6),
+    "bottle": (0.35, 0.75, 0.15, 0.6, 1.0),
+    "krater": (0.6, 0.3, 0.85, 0.9, 0.7),
+}
+
+
+def _urn_side(b: Builder, h: float) -> np.ndarray:  # (N, 2): radius, y
+    """The side of the belly of one of URNS, its largest radius 1."""
+    at, foot, neck, below, above = URNS[b.choice(*URNS)]
+    at = min(max(at + b.uniform(-0.1, 0.1), 0.15), 0.92)
+    foot, neck = foot * b.uniform(0.8, 1.2), min(neck * b.uniform(0.75, 1.25), 0.92)
+    t = np.linspace(0, 1, 20)
+    rise = np.sin(np.clip(t / at, 0, 1) * np.pi / 2) ** (below * b.uniform(0.8, 1.2))
+    fall = np.cos(np.clip((t - at) / (1 - at), 0, 1) * np.pi / 2) ** (above * b.uniform(0.8, 1.2))
+    side = np.where(t < at, min(foot, 0.95) + (1 - min(foot, 0.95)) * rise, neck + (1 - neck) * fall)
+    return np.stack([side, t * h], 1)
+
+
+def _urn_handles(b: Builder, side: np.ndarray, mouth: float, h: float, top: float, flat: float) -> None:
+    """One, two or three handles: from neck to shoulder, from rim to belly, or loops on the belly."""
+    count = int(b.rng.choice([1, 2, 2, 2, 3]))
+    kind, t = b.choice("neck", "neck", "rim", "loop", "scroll"), b.uniform(0.02, 0.06)
+
+    def radius(y: float) -> float:
+        return float(np.interp(y, side[:, 1], side[:, 0])) if y < h else mouth
+
+    low = h * (b.uniform(0.5, 0.95) if kind != "loop" else b.uniform(0.4, 0.8))
+    high = top * b.uniform(0.86, 0.99) if kind == "rim" else h + (top - h) * b.uniform(0.3, 0.8)
+    out = b.uniform(0.15, 0.5)
+    if kind == "loop":
+        count = max(count, 2)
+        high = low + h * b.uniform(0.12, 0.2)
+    a, c = np.array([radius(high) * 0.95, high, 0]), np.array([radius(low) * 0.95, low, 0])
+    up = b.uniform(0.3, 0.6) if kind == "scroll" else b.uniform(-0.02, 0.15)
+    reach = max(radius((low + high) / 2), a[0], c[0]) + out
+    path = bezier(a, (reach, high + up, 0), (reach, low + (high - low) * b.uniform(0, 0.6), 0), c, steps=18)
+    if kind == "loop" and b.chance():  # a level grip
+        r = radius(low) * 0.9
+        path = bezier(
+            (r, low, -0.16), (r + out, low + 0.03, -0.16), (r + out, low + 0.03, 0.16), (r, low, 0.16), steps=18
+        )
+    mesh = (
+        tube(path, t, 8) if b.chance() else sweep(path, ellipse(t * b.uniform(1.2, 2.2), t * 0.7, 10), up=(0, 0.02, 1))
+    )
+    for i in range(count):
+        b.add(mesh.scale(1, 1, flat).rotate("y", 360 * i / count), "handle")
+
+
+@family(
+    "urn",
+    names={
+        "body": ("vase body", "container", "main body"),
+        "neck": ("vase neck",),
+        "foot": ("base", "foot ring", "bottom"),
+        "rim": ("lip",),
+    },
+)
+def urn(b: Builder) -> None:
+    """Vases, urns and amphoras: many profiles, round or square, with or without neck, foot, rim, lid, handles."""
+    h, r = b.uniform(0.6, 1.2), b.uniform(0.25, 0.5)
+    side = _urn_side(b, h) * [r, 1]
+    sides = 4 if b.chance(0.08) else b.integers(6, 10) if b.chance(0.15) else b.integers(20, 40)
+    flat = b.uniform(0.45, 0.8) if b.chance(0.1) else 1.0
+
+    def turned(profile: object) -> Mesh:
+        return lathe(np.asarray(profile), sides).rotate("y", 180 / sides).scale(1, 1, flat)
+
+    b.add(turned([(0, 0), *side]), "body")
+    mouth, top = float(side[-1, 0]), h
+    if b.chance(0.8):
+        tall, flare, pinch = b.uniform(0.05, 0.5), b.uniform(0, 1.0), b.uniform(0, 0.25)
+        s = np.linspace(0, 1, 9)
+        lip = mouth * (1 + flare * s ** b.uniform(2, 5) - pinch * np.sin(np.pi * s))
+        ys = h + tall * s
+        b.add(turned([*np.stack([lip, ys], 1), *np.stack([lip * 0.88, ys], 1)[::-1]]), "neck")
+        mouth, top = float(lip[-1]), h + tall
+    neck_top, neck_mouth = top, mouth
+    if b.chance(0.55):
+        out, tall = mouth * b.uniform(1.05, 1.3), b.uniform(0.02, 0.07)
+        ring = [
+            (mouth * 0.85, top),
+            (mouth, top),
+            (out, top + tall * 0.4),
+            (out, top + tall),
+            (mouth * 0.85, top + tall),
+        ]
+        b.add(turned(ring), "rim" if b.chance(0.6) else "rim, neck")
+        top += tall
+    if b.chance(0.6):
+        f, tall = float(side[0, 0]), b.uniform(0.03, 0.2)
+        waist, wide = f * b.uniform(0.5, 1.0), f * b.uniform(1.0, 1.6)
+        b.add(turned([(0, -tall), (wide, -tall), (wide, -tall * 0.7), (waist, -tall * 0.4), (f * 0.95, 0.02)]), "foot")
+    if b.chance(0.6):
+        _urn_handles(b, side, neck_mouth, h, neck_top, flat if flat < 1 else 1.0)
+    if b.chance(0.15):
+        m, tall = mouth * 1.03, b.uniform(0.04, 0.15)
+        b.add(turned([(m, top), (m, top + 0.02), (m * 0.6, top + tall), (0, top + tall * 1.2)]), "lid")
+        b.add(sphere(m * b.uniform(0.15, 0.3), (0, top + tall * 1.3, 0)), "lid knob, knob, lid")
+    if len({names for names, _ in b.pieces()}) == 1:
+        b.add(
+            turned([(mouth * 0.8, top), (mouth * 1.1, top), (mouth * 1.1, top + 0.04), (mouth * 0.8, top + 0.04)]),
+            "rim",
+        )
+
+
+@family("goblet", names={"bowl": ("cup", "body"), "base": ("foot", "bottom")})
+def goblet(b: Builder) -> None:
+    """Goblets and chalices: a bowl on a plain or turned stem, with a flat, domed or stepped base."""
+    r, deep, tall = b.uniform(0.25, 0.45), b.uniform(0.25, 0.7), b.uniform(0.12, 0.7)
+    sides, stem = b.integers(8, 36), r * b.uniform(0.08, 0.22)
+    t = np.linspace(0, 1, 14)
+    side = np.maximum(r * np.sin(t * b.uniform(1.3, 2.3)) ** b.uniform(0.35, 1.0), stem * 0.9)
+    b.add(hollow(np.stack([side, tall + deep * t], 1), r * b.uniform(0.04, 0.1), sides), "bowl")
+    s = np.linspace(0, 1, 16)
+    wave = np.ones(16)
+    for _ in range(b.integers(0, 3)):  # knots
+        wave += b.uniform(0.4, 1.6) * np.exp(-(((s - b.uniform(0.2, 0.85)) / b.uniform(0.05, 0.15)) ** 2))
+    b.add(lathe([(0, 0), *np.stack([stem * wave, 0.01 + tall * s * 1.02], 1), (0, tall * 1.03)], sides), "stem")
+    f, high, bow = r * b.uniform(0.6, 1.15), b.uniform(0.02, 0.12), b.uniform(0.6, 3.0)
+    q = np.linspace(0, 1, 8)
+    dome = np.stack([f + (stem - f) * q, high * (0.25 + 0.75 * q**bow)], 1)
+    b.add(lathe([(0, 0), (f, 0), *dome], sides), "base")
+    if b.chance(0.15):
+        path = bezier(
+            (r * 0.8, tall + deep * 0.8, 0),
+            (r * 1.7, tall + deep, 0),
+            (r * 1.5, tall, 0),
+            (r * 0.6, tall + deep * 0.2, 0),
+        )
+        b.add_mirrored(tube(path, r * b.uniform(0.05, 0.1), 8), "handle")

@@ -455,6 +455,92 @@ def airplane(b: Builder) -> None:
         landing_gear(b, r)
 
 
+# along the hull from tail end to nose: place, half width, half height, height of the middle
+HELI_HULLS = {
+    "egg": (
+        (-0.25, 0.25, 0.3, 0.1),
+        (-0.1, 0.75, 0.8, 0.0),
+        (0.15, 1, 1, 0),
+        (0.3, 0.85, 0.8, 0),
+        (0.4, 0.35, 0.35, -0.1),
+    ),
+    "bubble": ((-0.12, 0.45, 0.5, 0.1), (0, 0.85, 0.9, 0), (0.15, 1, 1, 0), (0.27, 0.75, 0.8, 0), (0.34, 0.3, 0.35, 0)),
+    "long": (
+        (-0.35, 0.4, 0.4, 0.3),
+        (-0.2, 0.9, 0.85, 0.05),
+        (0.15, 1, 1, 0),
+        (0.35, 0.9, 0.8, -0.1),
+        (0.5, 0.35, 0.3, -0.35),
+    ),
+    "slim": (
+        (-0.3, 0.4, 0.45, 0.2),
+        (-0.1, 0.8, 1, 0),
+        (0.1, 0.8, 1, 0),
+        (0.3, 0.6, 0.65, -0.15),
+        (0.5, 0.25, 0.25, -0.4),
+    ),
+    "box": ((-0.3, 0.8, 0.5, 0.3), (-0.22, 1, 1, 0), (0.1, 1, 1, 0), (0.25, 0.95, 0.9, 0), (0.36, 0.6, 0.45, -0.2)),
+}
+
+
+def _heli_hull(b: Builder, w: float, h: float) -> float:
+    """The fuselage, and often its glazed front; returns how far behind its middle it ends."""
+    kind = b.choice(*HELI_HULLS)
+    rows, long = np.array(HELI_HULLS[kind]), b.uniform(0.85, 1.25)
+    t = np.linspace(0, 1, len(rows))
+    fine = np.stack([np.interp(np.linspace(0, 1, 17), t, column) for column in rows.T], 1)
+    fine[1:-1] = (fine[:-2] + 2 * fine[1:-1] + fine[2:]) / 4
+    section = ellipse(1, 1, 20) if kind != "box" and b.chance(0.8) else rounded_rectangle(2, 2, b.uniform(0.3, 0.8), 4)
+
+    def skin(part: np.ndarray, grow: float) -> Mesh:
+        ring = np.stack([section[:, 0], section[:, 1], 0 * section[:, 0]], 1)
+        return loft(
+            [ring * [wide * w * grow, tall * h * grow, 1] + [0, up * h, z * long] for z, wide, tall, up in part]
+        )
+
+    b.add(skin(fine, 1), "body")
+    if b.chance():
+        start = b.integers(10, 13)
+        glass = skin(fine[start:], 1.02)
+        b.add(glass.scale(0.96, b.uniform(0.6, 0.9), 1).translate(0, h * 0.12, 0.01), "cockpit, windshield")
+    return float(rows[0, 0] * long)
+
+
+def _heli_tail(b: Builder, start: float, h: float) -> None:
+    """A boom with fins and a rotor at its end."""
+    end, lift = -b.uniform(0.5, 0.8), b.uniform(-0.02, 0.12)
+    first, last = h * b.uniform(0.2, 0.5), b.uniform(0.015, 0.04)
+    path = [(0, h * 0.15, start + 0.08), (0, lift * 0.6, (start + end) / 2), (0, lift, end)]
+    b.add(tube(path, [first, (first + last) / 2, last], 14), "tail")
+    up, chord, sweep_ = b.uniform(0.1, 0.26), b.uniform(0.07, 0.16), b.uniform(-0.14, 0.02)
+    fin = blade([(0, 0, 0, chord, 1), (up, 0, sweep_, chord * b.uniform(0.4, 0.9), 1)], 0.1)
+    b.add(fin.rotate("z", 90).translate(0, lift, end + 0.03), "tail fin, tail")
+    if b.chance(0.3):
+        b.add(fin.scale(0.5).rotate("z", -90).translate(0, lift, end + 0.03), "tail fin, tail")
+    if b.chance(0.5):
+        span = b.uniform(0.08, 0.2)
+        plane = blade([(-span, 0, 0, chord * 0.6, 1), (0, 0, 0, chord * 0.7, 1), (span, 0, 0, chord * 0.6, 1)], 0.1)
+        b.add(plane.translate(0, lift * 0.9, end + b.uniform(0.03, 0.2)), "tail fin, tail")
+    x, y = b.uniform(0.02, 0.04), lift + b.uniform(0, up * 0.9)
+    tail_rotor = rotor(b.integers(2, 4), b.uniform(0.07, 0.14), b.uniform(0.018, 0.035))
+    b.add(tail_rotor.rotate("z", 90).translate(x, y, end - 0.01), "tail rotor, tail")
+
+
+def _heli_gear(b: Builder, w: float, h: float) -> None:
+    """Skids, or three wheels."""
+    if b.chance(0.7):
+        x, y, r = w * b.uniform(0.8, 1.2), -h - b.uniform(0.03, 0.09), b.uniform(0.008, 0.016)
+        long = b.uniform(0.15, 0.3)
+        front, tip = 0.08 + long, b.uniform(0, 0.05)
+        b.add_mirrored(tube([(x, y, 0.06 - long), (x, y, front), (x, y + tip, front + 0.06)], r), "skid")
+        for z in (0.06 - long * 0.5, 0.06 + long * 0.5):
+            b.add_mirrored(rod((w * 0.45, -h * 0.65, z), (x, y, z), r * 0.8), "skid")
+        return
+    r, z = b.uniform(0.025, 0.045), b.uniform(-0.1, 0.0)
+    for x, at in ((0, 0.26), (w * 0.8, z), (-w * 0.8, z)):
+        b.add(wheel(r, 0.03).translate(x, -h - r * 0.3, at), "wheel")
+
+
 @family(
     "helicopter",
     names={
@@ -465,29 +551,23 @@ def airplane(b: Builder) -> None:
     },
 )
 def helicopter(b: Builder) -> None:
-    w, h, d = b.uniform(0.1, 0.15), b.uniform(0.12, 0.17), b.uniform(0.2, 0.3)
-    b.add(ellipsoid(w, h, d, (0, 0, 0.1)), "body")
-    b.add(tube([(0, 0.04, -0.05), (0, 0.07, -0.6)], [h * 0.5, 0.02]), "tail")
-    b.add(
-        blade([(0, 0, 0, 0.12, 1), (0.18, 0, -0.08, 0.07, 1)], 0.1).rotate("z", 90).translate(0, 0.05, -0.57),
-        "tail fin, tail",
-    )
-    b.add(rotor(b.integers(2, 4), 0.1, 0.025).rotate("z", 90).translate(0.03, 0.1, -0.6), "tail rotor, tail")
-    b.add(rod((0, h * 0.8, 0.08), (0, h + 0.08, 0.08), 0.02), "mast, rotor shaft")
-    b.add(
-        rotor(b.integers(2, 5), b.uniform(0.5, 0.65), 0.045).rotate("y", b.uniform(0, 90)).translate(0, h + 0.08, 0.08),
-        "rotor",
-    )
-    if b.chance(0.75):
-        y = -h - 0.06
-        b.add_mirrored(tube([(w, y, -0.15), (w, y, 0.25), (w, y + 0.04, 0.32)], 0.012), "skid")
-        for z in (-0.02, 0.2):
-            b.add_mirrored(rod((w * 0.5, -h * 0.7, z), (w, y, z), 0.009), "skid")
-    else:
-        for x, z in ((0, 0.28), (0.12, -0.02), (-0.12, -0.02)):
-            b.add(wheel(0.035, 0.03).translate(x, -h - 0.01, z), "wheel")
-    if b.chance():
-        b.add(ellipsoid(w * 0.93, h * 0.75, d * 0.6, (0, 0.03, 0.1 + d * 0.45)), "cockpit, windshield")
+    """Egg shapes, bubbles, long transports and slim gunships with two to five blades."""
+    w, h = b.uniform(0.09, 0.17), b.uniform(0.1, 0.17)
+    _heli_tail(b, _heli_hull(b, w, h), h)
+    top, z = h + b.uniform(0.04, 0.1), b.uniform(0.02, 0.12)
+    if b.chance(0.5):  # a housing on the roof
+        house = ellipsoid(w * 0.55, h * 0.35, b.uniform(0.12, 0.22), (0, h * 0.9, z - 0.05))
+        b.add(house, "engine, body" if b.chance() else "body")
+    b.add(rod((0, h * 0.7, z), (0, top, z), b.uniform(0.012, 0.03)), "mast, rotor shaft")
+    blades = rotor(b.integers(2, 5), b.uniform(0.42, 0.75), b.uniform(0.03, 0.07))
+    b.add(blades.rotate("y", b.uniform(0, 90)).translate(0, top, z), "rotor")
+    if b.chance(0.9):
+        _heli_gear(b, w, h)
+    if b.chance(0.2):
+        span = w + b.uniform(0.08, 0.2)
+        b.add_mirrored(
+            blade([(w * 0.5, 0, 0, 0.12, 1), (span, -0.03, 0, 0.08, 1)], 0.12).translate(0, -0.02, 0.0), "wing"
+        )
 
 
 CAR = {

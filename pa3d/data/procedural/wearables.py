@@ -466,6 +466,34 @@ def open_skin(loops: np.ndarray) -> Mesh:
     return loft(np.concatenate([loops, inner]))
 
 
+def _lens_shape(b: Builder, kind: str, w: float, h: float) -> np.ndarray:  # (M, 2)
+    """The outline of a lens for the right eye, its outer side at +x."""
+    s = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    if kind == "rect":
+        return rounded_rectangle(w, h, h * b.uniform(0.1, 0.4), 5)
+    shape = np.stack([np.cos(s) * w / 2, np.sin(s) * (w / 2 if kind == "round" else h / 2)], 1)
+    if kind == "aviator":
+        shape[:, 0] *= 1 - 0.2 * (shape[:, 1] / h < -0.1) * np.abs(shape[:, 1] / h)
+        shape[:, 1] -= 0.18 * h * np.clip(shape[:, 0] / w, -0.5, 0.5)
+    elif kind == "cat":
+        shape[:, 1] += h * 0.35 * np.clip(shape[:, 0] / w + 0.1, 0, 1) * (shape[:, 1] > 0)
+    elif kind == "square":
+        shape = np.sign(shape) * np.abs(shape / (w / 2, h / 2)) ** 0.6 * (w / 2, h / 2)
+        shape[:, 0] *= 1 + 0.12 * shape[:, 1] / h
+    return shape
+
+
+def _temple(b: Builder, long: float, t: float) -> Mesh:
+    """An arm of glasses from a hinge at the origin to the rear: wire, bar or wide blade; straight or hooked."""
+    drop, bend, lift = b.uniform(0, 0.25), b.uniform(0.65, 0.85), b.uniform(-0.03, 0.04)
+    path = bezier((0, 0, 0.01), (0, lift, -long * 0.6), (0, lift, -long * bend), (0, -drop, -long), steps=16)
+    thick, tall = t * b.uniform(0.5, 1.1), t * b.uniform(1, 4)
+    if b.chance(0.4):
+        return tube(path, t * b.uniform(0.6, 1.3), 8)
+    ends = np.linspace(1, b.uniform(0.4, 1.3), len(path))
+    return sweep(path, rounded_rectangle(tall, thick * 1.2, thick * 0.3, 2), up=(1, 0, 0), sizes=ends)
+
+
 @family(
     "eyeglasses",
     names={
@@ -476,38 +504,43 @@ def open_skin(loops: np.ndarray) -> Mesh:
     },
 )
 def eyeglasses(b: Builder) -> None:
-    w, h, gap, t = b.uniform(0.36, 0.5), b.uniform(0.22, 0.4), b.uniform(0.06, 0.14), b.uniform(0.012, 0.035)
-    kind = b.choice("round", "rect", "aviator", "oval")
-    s = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-    if kind == "rect":
-        shape = rounded_rectangle(w, h, h * b.uniform(0.1, 0.4), 5)
-    else:
-        shape = np.stack([np.cos(s) * w / 2, np.sin(s) * (w / 2 if kind == "round" else h / 2)], 1)
-        if kind == "aviator":
-            shape[:, 0] *= 1 - 0.2 * (shape[:, 1] / h < -0.1) * np.abs(shape[:, 1] / h)
-    x = gap / 2 + w / 2
-    rim = b.chance(0.85)
-    b.add_mirrored(extrude(shape, 0.01, at=(x, 0, 0)), "lens")
-    if rim:
-        b.add_mirrored(tube(np.stack([shape[:, 0] + x, shape[:, 1], 0 * shape[:, 0]], 1), t, 8, closed=True), "frame")
-    b.add(
-        tube(bezier((-gap / 2 - 0.01, 0.02, 0), (0, h * 0.3, 0.03), (gap / 2 + 0.01, 0.02, 0)), t),
-        "bridge, frame",
-    )
-    long, spread, fold = b.uniform(0.8, 1.1), b.uniform(-4, 8), b.chance(0.2)
-    leg = tube(
-        bezier((0, 0, 0), (0, 0.02, -long * 0.6), (0, 0, -long * 0.75), (0, -0.18, -long)), t * b.uniform(0.8, 1.5)
-    )
-    if b.chance():
-        leg = leg.scale(0.6, 1.6, 1)
+    """Spectacles and sunglasses: thin wire to thick frames, whole, half or no rims, flat or wrapped around."""
+    w, gap = b.uniform(0.36, 0.55), b.uniform(0.05, 0.16)
+    h, t = w * b.uniform(0.45, 0.95), b.uniform(0.008, 0.02) if b.chance(0.45) else b.uniform(0.02, 0.06)
+    shape = _lens_shape(b, b.choice("round", "rect", "rect", "aviator", "oval", "cat", "square"), w, h)
+    x, wrap = gap / 2 + w / 2, b.uniform(0, 0.35) if b.chance(0.6) else 0.0
+    depth = t * b.uniform(0.7, 1.6)
+    rim = b.choice("full", "full", "full", "full", "full", "full", "upper", "none")
+
+    def bent(mesh: Mesh) -> Mesh:
+        return mesh.deform(lambda v: v - np.stack([0 * v[:, 0], 0 * v[:, 0], wrap * v[:, 0] ** 2], 1))
+
+    if b.chance(0.9) or rim != "full":
+        b.add_mirrored(bent(extrude(shape, 0.012, at=(x, 0, 0))), "lens")
+    loop = np.stack([shape[:, 0] + x, shape[:, 1], 0 * shape[:, 0]], 1)
+    if rim == "full":
+        section = ellipse(t, t, 8) if b.chance(0.5) else rounded_rectangle(t * 2, depth * 2, t * 0.3, 2)
+        b.add_mirrored(bent(sweep(loop, section, closed=True, up=(0, 0, 1))), "frame")
+    elif rim == "upper":
+        upper = loop[loop[:, 1] > -0.05 * h]
+        b.add_mirrored(bent(tube(upper[np.argsort(-upper[:, 0])], t, 8)), "frame")
+    bow, level = h * b.uniform(0, 0.35), h * b.uniform(-0.05, 0.25)
+    bridge = bezier((-gap / 2 - 0.02, level, 0), (0, level + bow, 0.03), (gap / 2 + 0.02, level, 0))
+    b.add(tube(bridge, t * b.uniform(0.8, 1.2)), "bridge, frame")
+    if b.chance(0.15):
+        top = h * b.uniform(0.4, 0.5)
+        b.add(tube([(-x, top, 0), (0, top, 0.0), (x, top, 0)], t * 0.8), "bridge, frame")
+    level, side = h * b.uniform(0.0, 0.35), x + w / 2 + t * 0.3
+    back = -wrap * side**2
+    leg = _temple(b, b.uniform(0.8, 1.25), t)
+    folded, spread, turn = b.chance(0.2), b.uniform(-6, 12), b.uniform(78, 92)
+    if b.chance(0.5):
+        b.add_mirrored(box(t * 2.2, t * 2.5, t * 2.5, (side, level, back - t * 0.5), bevel=t * 0.3), "frame")
     for sign in (-1, 1):
-        angle = sign * (-88 if not fold else 4) if fold else -sign * spread
-        b.add(
-            leg.rotate("y", sign * 80 if fold else angle).translate(
-                sign * (x + w / 2), h * b.uniform(0.1, 0.12), -0.01 - 0.03 * (sign > 0) * fold
-            ),
-            "temple",
-        )
+        mesh = leg if sign > 0 else leg.mirror("x")
+        mesh = mesh.rotate("y", sign * (turn if folded else -spread))
+        gap_behind = (0.03 + 2 * t) * (sign > 0) * folded
+        b.add(mesh.translate(sign * side, level, back - 0.01 - gap_behind), "temple")
 
 
 EAR = {
