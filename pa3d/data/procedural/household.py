@@ -687,7 +687,8 @@ def _clock_mantel(b: Builder) -> None:
     """On a shelf: a case with a round or pointed top, of arched wings, or a stand with pillars."""
     r, t, kind = b.uniform(0.2, 0.35), b.uniform(0.1, 0.3), b.choice("arch", "gable", "wings", "pillars")
     w, low = r * b.uniform(1.15, 1.7), -r * b.uniform(1.2, 2.2)
-    top = {"gable": [(w, r * 0.8), (0, r * 2), (-w, r * 0.8)], "arch": arc(w, 0, 180, r2=max(r * 1.15, w))[:, :2]}
+    gable = np.array([(w, r * 0.8), (0, r * 2), (-w, r * 0.8)])
+    top = {"gable": gable, "arch": arc(w, 0, 180, r2=max(r * 1.15, w))[:, :2]}
     wings = [(w * 2.4, low * 0.85), *bezier((w * 2, low * 0.7), (w * 1.2, 0), (w * 0.9, r), (0, r * 1.3), steps=8)]
     if kind == "pillars":
         b.add(lathe([(r, t / 2), (r * 1.12, t / 2), (r * 1.12, -t / 2), (0, -t / 2)], 28).rotate("x", 90), "frame")

@@ -1123,13 +1123,13 @@ def _bin_wheels(b: Builder) -> None:
         b.add(grip_.rotate("x", -tilt, (0, 0, -d / 2)).translate(0, top, 0), "lid")
     back, r = -d / 2 - b.uniform(0.05, 0.1), b.uniform(0.06, 0.13)
     b.add(rod((-w * 0.45, top, back), (w * 0.45, top, back), b.uniform(0.012, 0.025)), "handle")
-    for x in (-w * 0.4, 0, w * 0.4):
-        b.add(box(0.03, 0.04, abs(back) - d / 2 + 0.04, (x, top, back / 2 - d / 4)), b.choice("hinge", "handle"))
-    z = -d * low / 2 - r * 0.2
-    b.add_mirrored(cylinder(r, b.uniform(0.03, 0.07), (w * low / 2, r, z), axis="x"), "wheel")
-    b.add(rod((-w * low / 2, r, z), (w * low / 2, r, z), 0.015), "axle")
+    for along in (-w * 0.4, 0.0, w * 0.4):
+        b.add(box(0.03, 0.04, abs(back) - d / 2 + 0.04, (along, top, back / 2 - d / 4)), b.choice("hinge", "handle"))
+    rear = -d * low / 2 - r * 0.2
+    b.add_mirrored(cylinder(r, b.uniform(0.03, 0.07), (w * low / 2, r, rear), axis="x"), "wheel")
+    b.add(rod((-w * low / 2, r, rear), (w * low / 2, r, rear), 0.015), "axle")
     if b.chance(0.25):
-        b.add_mirrored(cylinder(r, 0.04, (w * low * 0.4, r, -z), axis="x"), "wheel")
+        b.add_mirrored(cylinder(r, 0.04, (w * low * 0.4, r, -rear), axis="x"), "wheel")
 
 
 def _bin_post(b: Builder) -> None:
