@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <new>
+#include <numeric>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -235,7 +236,7 @@ pa3d_status pa3d_presence(const pa3d_model* model, const pa3d_text* text, const 
     check_shape(shape);
     const auto s = model->session();
     embed_for(*model, text, parts, count, category, o.threads, *s);
-    encode(*model, shape, o, *s, model->kinds.num_kinds > 0);
+    encode(*model, shape, o, *s, model->uses_kinds());
     compare(*model, s->vectors.data(), count, o, *s);
     find_presence(*model, count, o, *s);
     std::copy(s->presence.begin(), s->presence.end(), presence);

@@ -154,7 +154,10 @@ struct pa3d_model {
         has_presence = true;
         presence.slope = values[0].number("presence");
         presence.offset = values[1].number("presence");
+        values[2].number("presence");  // the threshold, which the caller applies
         if (values.size() == 4) presence.weight = values[3].number("presence");
+        if (!std::isfinite(presence.slope + presence.offset + presence.weight))
+          throw pa3d::FileError("presence is not finite");
       }
       temperature = static_cast<float>(meta.at("temperature", "it").number("temperature"));
       if (!(temperature > 0)) throw pa3d::FileError("temperature is not above 0");
@@ -206,9 +209,13 @@ struct pa3d_model {
       if (heads != 4) file.fail("kinds.rows needs the four tensors of a shape head");
     } else {
       read += heads;  // it is not used here without kinds
+      if (presence.weight != 0) file.fail("its presence needs kinds.rows, kinds.parts, kinds.has, which are missing");
     }
     if (read != file.tensors().size()) file.fail("it holds tensors that are not this encoder's");
   }
+
+  // Whether presence depends on the kinds of things, and so on the tokens.
+  bool uses_kinds() const { return presence.weight != 0; }
 
   pa3d::Pool<Session>::Lease session() const {
     return sessions.acquire([&] {
@@ -270,16 +277,20 @@ struct pa3d_model {
   void read_shape_head(const pa3d::SafeTensors& file, const Weights& weights) {
     const auto bias = file.tensors().find("shape_head.hidden.bias");
     if (bias == file.tensors().end()) file.fail("kinds.rows without a shape head");
-    const auto kept = [&](const char* name, int64_t count) {
-      const float* const values = weights(std::string("shape_head.") + name, count);
-      return shape_head_weights.emplace_back(values, values + count).data();
-    };
     auto& h = shape_head;
     h.width = config.dim, h.hidden = bias->second.count, h.dim = config.text_dim;
-    h.hidden_weight = kept("hidden.weight", h.hidden * 3 * h.width);
-    h.hidden_bias = kept("hidden.bias", h.hidden);
-    h.out_weight = kept("out.weight", h.dim * h.hidden);
-    h.out_bias = kept("out.bias", h.dim);
+    if (h.hidden < 1) file.fail("shape_head.hidden.bias is empty");
+    const auto kept = [&](const std::string& part, const std::vector<int64_t>& shape) {
+      const std::string name = "shape_head." + part;
+      const int64_t count = std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
+      const float* const values = weights(name, count);
+      if (file.tensors().at(name).shape != shape) file.fail(name + " has another shape than the model needs");
+      return shape_head_weights.emplace_back(values, values + count).data();
+    };
+    h.hidden_weight = kept("hidden.weight", {h.hidden, 3 * h.width});
+    h.hidden_bias = kept("hidden.bias", {h.hidden});
+    h.out_weight = kept("out.weight", {h.dim, h.hidden});
+    h.out_bias = kept("out.bias", {h.dim});
   }
 
   static pa3d::Assign assign_of(const std::string& name) {

@@ -203,7 +203,7 @@ void find_presence(const pa3d_model& model, int64_t count, const pa3d_options& o
   s.presence.resize(model.has_presence ? count : 0);
   if (!model.has_presence) return;
   const auto& c = model.config;
-  if (model.kinds.num_kinds > 0) {
+  if (model.uses_kinds()) {
     if (s.fits.empty()) {
       std::vector<float> fits(model.kinds.num_kinds * count);
       pa3d::kind_fits(model.kinds, s.names.data(), count, c.text_dim, o.threads, fits.data());
@@ -212,11 +212,13 @@ void find_presence(const pa3d_model& model, int64_t count, const pa3d_options& o
     s.shape.resize(c.text_dim);
     s.expected.resize(count);
     pa3d::shape_vector(s.tokens.data(), s.passes.total(), model.shape_head, o.threads, s.shape.data());
+    require(std::all_of(s.shape.begin(), s.shape.end(), [](float v) { return std::isfinite(v); }),
+            "the shape head gives numbers that are not finite; make it again");
     pa3d::expectation(model.kinds, s.shape.data(), s.fits.data(), count, c.text_dim, s.expected.data());
   }
   const auto& fit = model.presence;
   pa3d::presence(s.logits.data(), s.passes.total(), count, fit.slope, fit.offset, fit.weight,
-                 model.kinds.num_kinds > 0 ? s.expected.data() : nullptr, s.presence.data());
+                 model.uses_kinds() ? s.expected.data() : nullptr, s.presence.data());
 }
 
 // Labels and scores of the shape's points, and of the centroids of its faces if these are wanted.
@@ -224,7 +226,7 @@ void label(const pa3d_model& model, const Shape& shape, const float* vectors, in
            Session& s, const Outputs& out) {
   const auto& c = model.config;
   const bool needs_presence = model.has_presence && (o.none > 0 || out.presence);
-  encode(model, shape, o, s, needs_presence && model.kinds.num_kinds > 0);
+  encode(model, shape, o, s, needs_presence && model.uses_kinds());
   compare(model, vectors, count, o, s);
   s.presence.clear();
   if (needs_presence) find_presence(model, count, o, s);

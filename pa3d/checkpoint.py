@@ -162,8 +162,7 @@ def save(path: str | Path, checkpoint: Checkpoint, *, half: bool = False) -> Non
     if checkpoint.outliers:
         meta["outliers"] = float(checkpoint.outliers)
     if checkpoint.presence is not None:
-        fit = list(checkpoint.presence)
-        meta["presence"] = fit if any(fit[3:]) else fit[:3]
+        meta["presence"] = fit_numbers(checkpoint.presence)
     # One entry: safetensors writes several in random order, and equal checkpoints should be equal files.
     data = serialize(tensors, metadata={"pa3d": json.dumps(meta, sort_keys=True)})
     with atomic_write(path) as stream:
@@ -232,6 +231,8 @@ def load(path: str | Path | None = None) -> Checkpoint:
     _check_rows(path, BANK, bank, config.text_dim)
     if lexicon is not None:
         _check_lexicon(path, lexicon, config.text_dim)
+    if kinds is None and checkpoint.presence is not None and checkpoint.presence.weight:
+        raise InputError(f"{path}: its presence needs {', '.join(KINDS)}, which are missing; {CALIBRATE}")
     if kinds is not None:
         _check_kinds(path, kinds, config.text_dim)
         if not len(head):
@@ -283,7 +284,8 @@ def _check_rows(path: Path, name: str, rows: NDArray[Any] | None, width: int) ->
 
 
 class ReadLater(Mapping[str, NDArray[Any]]):
-    """Tensors of the embedded model that few need: they are read when one is first asked for. Pickled as a dict."""
+    """Tensors of the embedded model that not every start needs: they are read when one is first asked for. Pickled as a
+    dict."""
 
     def __init__(self, file: _C.SafeTensors, names: list[str]) -> None:
         self._file, self._names = file, names
@@ -363,6 +365,12 @@ def convert_official(source: str | Path, target: str | Path) -> Checkpoint:
     )
     save(target, checkpoint)
     return checkpoint
+
+
+def fit_numbers(fit: PresenceFit) -> list[float]:
+    """As a checkpoint states them: without a weight of 0, as before there was one."""
+    numbers = list(fit)
+    return numbers if any(numbers[3:]) else numbers[:3]
 
 
 def _presence_fit(values: Any) -> PresenceFit:

@@ -12,6 +12,7 @@ the levels of the names. Every point takes the logits of the patches near it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -37,7 +38,20 @@ if TYPE_CHECKING:
 
 DEFAULT_SAMPLE = 2048
 MAX_WORDS = 4096  # vectors of names of nodes and materials that a Segmenter keeps
-MAX_NAMES = 256  # sets of names whose vectors by the lexicon, and levels, a Segmenter keeps
+MAX_NAMES = 256  # sets of names of which a Segmenter keeps what it computed
+
+
+@dataclass
+class _Names:
+    """What is computed once for a set of names (csrc/cpu/segment.h).
+
+    vectors (K, D): read through the lexicon, if there is one. levels (K,): None without a bank. fits (C, K): with the
+    kinds of things; None until it is needed.
+    """
+
+    vectors: NDArray[np.float32]
+    levels: NDArray[np.float32] | None
+    fits: NDArray[np.float32] | None = None
 
 
 class Segmenter:
@@ -67,8 +81,7 @@ class Segmenter:
         self.device = device
         self.threads = threads or 0
         self._text: Any = None
-        self._known: dict[bytes, tuple[NDArray[np.float32], NDArray[np.float32] | None]] = {}
-        self._fits: dict[bytes, NDArray[np.float32]] = {}
+        self._known: dict[bytes, _Names] = {}
         self._words: dict[str, NDArray[np.float32]] = {}  # vectors of names of nodes and materials
         self._encoder: Any = self._make_encoder()
         self.precision: str = self._encoder.precision
@@ -88,7 +101,7 @@ class Segmenter:
 
         The encoder is built again where the copy arrives, so "auto" is the fastest precision of that processor.
         """
-        state = {**self.__dict__, "_text": None, "_known": {}, "_fits": {}, "_words": {}}
+        state = {**self.__dict__, "_text": None, "_known": {}, "_words": {}}
         del state["_encoder"]
         if self._embedded:
             state["checkpoint"] = None
@@ -464,17 +477,14 @@ class Segmenter:
     def patch_logits(self, encoded: PatchFeatures, vectors: NDArray[np.float32]) -> NDArray[np.float32]:  # (G, K)
         """Logits of names with unit vectors (K, D) at each patch: the names are read through the lexicon, and their
         logits are cosine / temperature / level."""
-        names, levels = self._known_names(np.ascontiguousarray(vectors))
-        return _C.cosine_logits(encoded.features, names, self.checkpoint.temperature, levels)
+        names = self._known_names(np.ascontiguousarray(vectors))
+        return _C.cosine_logits(encoded.features, names.vectors, self.checkpoint.temperature, names.levels)
 
-    def _known_names(
-        self, vectors: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:  # (K, D), (K,)
-        """The vectors of names, read through the lexicon, and their levels (csrc/cpu/segment.h); computed once for a
-        set of names. Without a lexicon the vectors are the same, and without a bank there are no levels."""
-        bank, lexicon = self.checkpoint.bank, self.checkpoint.lexicon
-        if bank is None and lexicon is None:
-            return vectors, None
+    def _known_names(self, vectors: NDArray[np.float32]) -> _Names:  # (K, D)
+        """What is computed once for a set of names."""
+        bank, lexicon, kinds = self.checkpoint.bank, self.checkpoint.lexicon, self.checkpoint.kinds
+        if bank is None and lexicon is None and kinds is None:
+            return _Names(vectors, None)
         key = vectors.tobytes()
         known = self._known.get(key)
         if known is None:
@@ -482,33 +492,32 @@ class Segmenter:
                 self._known = {}  # of another thread, too: it computes them again
             names = vectors.copy() if lexicon is None else _C.read_through_lexicon(*lexicon, vectors, self.threads)
             levels = None if bank is None else _C.name_levels(bank, names, self.threads)
-            self._known[key] = known = names, levels
+            self._known[key] = known = _Names(names, levels)
         return known
 
     def presence(
         self, encoded: PatchFeatures, logits: NDArray[np.float32], vectors: NDArray[np.float32]
     ) -> NDArray[np.float32] | None:  # (G, K), (K, D) -> (K,)
         """How sure it is that a shape has each of the parts, by the logits of its patches and by what such things have
-        (csrc/cpu/segment.h): see Segmentation.presence. None for a checkpoint without a calibration."""
+        (csrc/cpu/segment.h): see Segmentation.presence. None for a checkpoint without a calibration, or whose
+        calibration needs kinds or a shape head that it does not have."""
         fit = self.checkpoint.presence
         if fit is None:
             return None
-        return _C.presence(logits, fit.slope, fit.offset, fit.weight, self.expectation(encoded, vectors))
+        expected = self.expectation(encoded, vectors) if fit.weight else None
+        if fit.weight and expected is None:
+            return None
+        return _C.presence(logits, fit.slope, fit.offset, fit.weight, expected)
 
     def expectation(
         self, encoded: PatchFeatures, vectors: NDArray[np.float32]
     ) -> NDArray[np.float32] | None:  # (K, D) -> (K,)
         """How well names with unit vectors fit what a shape seems to be (csrc/cpu/segment.h), as logarithms of numbers
-        from 0.03 to 1.03. None for a checkpoint without kinds."""
+        from 0.03 to 1.03. None for a checkpoint without kinds or without a shape head."""
         kinds = self.checkpoint.kinds
-        if kinds is None:
+        if kinds is None or self.checkpoint.shape_head is None:
             return None
-        vectors = np.ascontiguousarray(vectors)
-        key = vectors.tobytes()
-        fits = self._fits.get(key)
-        if fits is None:
-            if len(self._fits) >= MAX_NAMES:
-                self._fits = {}
-            fits = _C.kind_fits(*kinds, self._known_names(vectors)[0], self.threads)
-            self._fits[key] = fits
-        return _C.expectation(kinds.rows, self.shape_head()(encoded.tokens, self.threads), fits)
+        names = self._known_names(np.ascontiguousarray(vectors))
+        if names.fits is None:
+            names.fits = _C.kind_fits(*kinds, names.vectors, self.threads)
+        return _C.expectation(kinds.rows, self.shape_head()(encoded.tokens, self.threads), names.fits)

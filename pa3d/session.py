@@ -298,7 +298,7 @@ class OpenShape:
         that cannot."""
         head = self.model.shape_head()
         self._needs_axis("one vector of the shape")
-        return head(self.features.tokens)
+        return head(self.features.tokens, self.model.threads)
 
     def patch_logits(self, words: Sequence[str]) -> Floats:  # (G, K)
         """The logits of words at the patches (Segmenter.patch_logits)."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pa3d import _C
+from pa3d.errors import InputError
 
 Floats = NDArray[np.float32]
 
@@ -52,16 +53,22 @@ class ShapeHead:
     def __call__(self, tokens: Floats, threads: int = 0) -> Floats:  # (G, C) -> (D,) unit
         t = self.tensors
         tensors = (t["hidden.weight"], t["hidden.bias"], t["out.weight"], t["out.bias"])
-        return _C.shape_vector(np.ascontiguousarray(tokens), *tensors, threads)
+        vector = _C.shape_vector(np.ascontiguousarray(tokens), *tensors, threads)
+        if not np.isfinite(vector).all():
+            raise InputError(
+                "the shape head gives numbers that are not finite; make it again with scripts/train_shape_head.py"
+            )
+        return vector
 
 
 def check_head(tensors: Mapping[str, Any], dim: int, text_dim: int) -> str | None:
     """What is wrong with the tensors of a head, or None."""
-    hidden = len(tensors["hidden.bias"]) if "hidden.bias" in tensors else 0
+    hidden = int(np.size(tensors["hidden.bias"])) if "hidden.bias" in tensors else 0
     for name, shape in ShapeHead.shapes(dim, hidden, text_dim).items():
         if name not in tensors:
             return f"{PREFIX}{name} is missing"
-        if tuple(tensors[name].shape) != shape or not np.isfinite(tensors[name]).all():
-            return f"{PREFIX}{name} has shape {tuple(tensors[name].shape)} or NaN, expected finite {shape}"
+        tensor = tensors[name]
+        if tuple(tensor.shape) != shape or 0 in shape or tensor.dtype.kind != "f" or not np.isfinite(tensor).all():
+            return f"{PREFIX}{name} is {tensor.dtype} {tuple(tensor.shape)} or has NaN, expected finite floats {shape}"
     extra = sorted(set(tensors) - set(ShapeHead.shapes(dim, hidden, text_dim)))
     return f"{PREFIX}{extra[0]} is not a tensor of it" if extra else None

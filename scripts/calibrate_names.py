@@ -223,6 +223,8 @@ def main() -> None:
     save(args.out or args.checkpoint, checkpoint, half=True)
     assert checkpoint.bank is not None and checkpoint.lexicon is not None
     print(f"bank {checkpoint.bank.shape}, lexicon {checkpoint.lexicon.rows.shape}")
+    kinds = checkpoint.kinds
+    print("no shape head, so no kinds" if kinds is None else f"kinds {kinds.rows.shape}, parts {kinds.parts.shape}")
     print(f"presence {checkpoint.presence}, present against absent names {area:.3f}")
 
 

@@ -148,7 +148,7 @@ def branch(run: Path, out: Path, steps: int, threads: int | None = None, ema: fl
 def average(before: Path, after: Path, share: float, out: Path) -> None:
     """Write a checkpoint whose weights are `share` those of `after` and for the rest those of `before`.
 
-    What was measured for `before` (precisions, outliers, bank, presence), its lexicon and its shape head are left out.
+    What was measured for `before` is left out: precisions, outliers, bank, presence, lexicon, kinds and shape head.
     """
     if not 0 <= share <= 1:
         raise InputError(f"share is {share}; expected a number from 0 to 1")
@@ -169,6 +169,7 @@ def average(before: Path, after: Path, share: float, out: Path) -> None:
         presence=None,
         shape_head=None,
         lexicon=None,
+        kinds=None,
     )
     save(out, result, half=True)
 

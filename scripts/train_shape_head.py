@@ -151,7 +151,8 @@ def main() -> None:
     print(f"{len(labels)} draws of {len(Counter(names))} categories")
     text = torch.from_numpy(category_vectors(segmenter))
     head = train(torch.cat(seen), labels, text, args)
-    save(args.out, replace(checkpoint, shape_head=head.tensors()), half=True)
+    # What was fitted with the head before: scripts/calibrate_names.py makes it again.
+    save(args.out, replace(checkpoint, shape_head=head.tensors(), kinds=None, presence=None), half=True)
     print(f"{args.out}: {args.out.stat().st_size:,} bytes")
 
 

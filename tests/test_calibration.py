@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from clouds import cloud
 from test_segment import torus
-from tiny import TINY, calibrated_checkpoint, random_checkpoint, random_kinds, random_lexicon
+from tiny import TINY, calibrated_checkpoint, head_with, random_checkpoint, random_kinds, random_lexicon
 
 from pa3d import _C
 from pa3d.categories import categories
@@ -189,7 +189,7 @@ def test_logits_are_divided_by_the_levels(segmenter: Segmenter) -> None:
     assert segmenter.checkpoint.lexicon is not None
     text = _C.read_through_lexicon(*segmenter.checkpoint.lexicon, segmenter.embed_text(PARTS))
     levels = _C.name_levels(segmenter.checkpoint.bank, text)
-    assert levels.max() > 1.1 * levels.min() and levels.min() > 1
+    assert levels.max() > 1.05 * levels.min() and levels.min() > 1
     logits = features.features.astype(np.float64) @ text.T / 0.07 / levels
     e = np.exp(logits - logits.max(axis=1, keepdims=True))
     np.testing.assert_allclose(segmenter.query(features, PARTS), e / e.sum(axis=1, keepdims=True), atol=1e-5)
@@ -264,6 +264,26 @@ def test_what_is_expected_against_plain_code(c: int, p: int, k: int, d: int) -> 
     np.testing.assert_allclose(
         _C.expectation(kinds.rows, shape, found), np.log(0.03 + odds / odds.sum() @ fits), atol=1e-4
     )
+
+
+def test_names_and_shapes_differ_in_what_is_expected(segmenter: Segmenter) -> None:
+    """So that equal presence in Python and C says something; and without kinds, or their head, there is no presence."""
+    vectors = segmenter.embed_text(["seat", "leg", "wing"])
+    both = [segmenter.expectation(segmenter.encode(cloud(kind, 900)), vectors) for kind in ("planar", "random")]
+    assert all(found is not None and len(np.unique(found)) == 3 for found in both)
+    assert both[0] is not None and both[1] is not None and (both[0] != both[1]).all()
+    for change in ({"kinds": None}, {"shape_head": None}):
+        without = Segmenter(replace(segmenter.checkpoint, **change))
+        result = without.segment(sheet(300), PARTS, none=0.3)
+        assert (
+            result.presence is None and result.found is None and without.open(sheet(300)).heat("leg").presence is None
+        )
+    fit = segmenter.checkpoint.presence
+    assert fit is not None
+    ignoring = Segmenter(replace(segmenter.checkpoint, presence=fit._replace(weight=0.0)))
+    plain = Segmenter(replace(segmenter.checkpoint, presence=fit._replace(weight=0.0), kinds=None, shape_head=None))
+    results = [model.segment(sheet(300), PARTS).presence for model in (ignoring, plain, segmenter)]
+    assert np.array_equal(results[0], results[1]) and not np.array_equal(results[0], results[2])
 
 
 def test_what_is_expected_counts_by_its_weight() -> None:
@@ -394,7 +414,15 @@ def test_a_checkpoint_without_it_has_the_same_bytes_as_before(tmp_path: Path) ->
             {"kinds": random_kinds(5, 5, 384)._replace(has=np.int32([0, 1]))},
             r"kinds.has is int32 \(2,\), expected int32 with rows of 2",
         ),
+        ({"kinds": random_kinds(5, 5, 384)._replace(has=np.int32([[-1, 0]]))}, "kinds.has has a number that is no row"),
+        (
+            {"kinds": random_kinds(5, 5, 384)._replace(parts=np.zeros((5, 384), np.int8))},
+            "kinds.parts is empty or has a zero row",
+        ),
+        ({"kinds": None}, "its presence needs kinds.rows, kinds.parts, kinds.has, which are missing; make it again"),
         ({"shape_head": None}, "kinds.rows without a shape head; make one with scripts/train_shape_head.py"),
+        ({"shape_head": head_with(np.float32(0.0))}, "shape_head.hidden.weight is float32"),
+        ({"shape_head": head_with(np.zeros(0, np.float32))}, "shape_head.hidden.weight is float32"),
         ({"bank": np.ones((3, 40), np.int8)}, r"bank is int8 \(3, 40\), expected int8 with rows of 384"),
         ({"outliers": -1.0}, r"its metadata is damaged \(outliers -1.0\)"),
         ({"presence": (1.0, 2.0)}, "its metadata is damaged"),

@@ -11,6 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from tiny import calibrated_checkpoint  # noqa: E402
 from training import tiny_config, tiny_data  # noqa: E402
 
 from pa3d.checkpoint import load, save  # noqa: E402
@@ -77,19 +78,16 @@ def test_an_average_lies_between_the_weights_and_keeps_nothing_measured(tmp_path
     train(tiny_config(schedule={"steps": 4}), tmp_path / "b", data=tiny_data(config))
     before, after, out = tmp_path / "a" / "last.safetensors", tmp_path / "b" / "last.safetensors", tmp_path / "mixed"
     old, new = load(before), load(after)
-    save(before, replace(old, precisions=("int8",), outliers=3.0, bank=np.ones((2, old.config.text_dim), np.int8)))
+    measured = calibrated_checkpoint(old.config)
+    names = ("outliers", "bank", "presence", "lexicon", "kinds", "shape_head")
+    save(before, replace(old, precisions=("int8",), **{name: getattr(measured, name) for name in names}))
     campaign.average(before, after, 0.75, out)
     mixed = load(out)
     for name, tensor in mixed.tensors.items():
         expected = 0.25 * old.tensors[name] + 0.75 * new.tensors[name]
         np.testing.assert_allclose(tensor, expected, rtol=1e-3, atol=1e-6)  # stored as float16
-    assert (mixed.precisions, mixed.outliers, mixed.bank, mixed.presence, mixed.shape_head) == (
-        (),
-        0.0,
-        None,
-        None,
-        None,
-    )
+    assert (mixed.precisions, mixed.outliers) == ((), 0.0)
+    assert all(getattr(mixed, name) is None for name in names[1:])
     assert mixed.provenance == {"before": old.provenance, "after": new.provenance, "share": 0.75}
     with pytest.raises(InputError, match="share"):
         campaign.average(before, after, 1.5, out)

@@ -17,7 +17,16 @@ from typing import Any
 import numpy as np
 import pytest
 from clouds import cloud
-from tiny import TINY, calibrated_checkpoint, random_checkpoint, random_kinds, random_lexicon, write_tiny
+from tiny import (
+    TINY,
+    calibrated_checkpoint,
+    head_with,
+    random_checkpoint,
+    random_kinds,
+    random_lexicon,
+    transposed_head,
+    write_tiny,
+)
 
 import pa3d
 from pa3d import _C
@@ -375,7 +384,13 @@ def test_damaged_calibrations(library: c.CDLL, tmp_path: Path) -> None:
         ({"kinds": random_kinds(5, 5, 40)}, "kinds.rows is not I8 with rows of 384"),
         ({"kinds": random_kinds(5, 5, 384)._replace(has=np.int32([[0, 5]]))}, "kinds.has has a number that is no row"),
         ({"kinds": random_kinds(5, 5, 384)._replace(has=np.int32([0, 1]))}, "kinds.has is not I32 with rows of 2"),
+        ({"kinds": random_kinds(5, 5, 384)._replace(has=np.int32([[-1, 0]]))}, "kinds.has has a number that is no row"),
+        ({"kinds": None}, "its presence needs kinds.rows, kinds.parts, kinds.has, which are missing"),
+        ({"presence": (1.0, 2.0, 0.5, 1.0, 1.0)}, "presence does not have 3 or 4 numbers"),
         ({"shape_head": None}, "kinds.rows without a shape head"),
+        ({"shape_head": head_with(np.float32(0.0))}, "shape_head.hidden"),
+        ({"shape_head": head_with(np.zeros(0, np.float32))}, "shape_head.hidden.bias is empty"),
+        ({"shape_head": transposed_head()}, "shape_head.hidden.weight has another shape than the model needs"),
     ):
         save(path, replace(calibrated_checkpoint(), **change))  # type: ignore[arg-type]
         status, said = load(library, tmp_path, path.read_bytes())

@@ -184,9 +184,16 @@ def test_the_finest_name_gets_the_points_of_a_partition() -> None:
 
 
 def test_the_finest_name_wins_after_training() -> None:
-    """A cap within the upper half of a ball: with the loss of partitions its patches are nearest to its name."""
+    """A cap within the upper half of a ball: with the loss of partitions its patches are nearer to its name than to
+    that of the half, by more than without."""
+    margin = {weight: margin_of_the_finest(weight) for weight in (0.0, 1.0)}
+    assert margin[1.0] > 0 and margin[1.0] > margin[0.0] + 0.05
+
+
+def margin_of_the_finest(weight: float) -> float:
+    """How much nearer the patches in the cap are to "cap" than to "top", in cosines, after training."""
     config = tiny_config(
-        loss={"partition": 1.0}, data={"absent": 3}, optimizer={"batch": 8, "lr": 3e-3, "head_lr": 3e-3}
+        loss={"partition": weight}, data={"absent": 3}, optimizer={"batch": 8, "lr": 3e-3, "head_lr": 3e-3}
     )
 
     def capped(seed: int) -> PartCloud:
@@ -196,20 +203,19 @@ def test_the_finest_name_wins_after_training() -> None:
 
     records = MemoryRecords([capped(seed) for seed in range(6)])
     data = TrainingData.from_groups(config, [usable_group("all", records, names=True, features=False)], [])
-    plain = data.batch_builder(tiny_config()).batch(0, 0, 4)
-    assert plain.labels is None
     assert data.text_bank is not None
     trainer = Trainer(config, text_vectors=torch.from_numpy(data.text_bank.vectors), total_steps=60)
     builder = data.batch_builder(config)
     for step in range(60):
         trainer.train_step(builder.batch(step, 0, 8))
     batch = builder.batch(100, 0, 8)
-    assert batch.labels is not None and batch.targets is not None and batch.text_ids is not None
-    assert batch.labels.shape == batch.targets.shape and (batch.labels <= batch.targets).all()
-    text = torch.from_numpy(data.text_bank.vectors)[batch.text_ids[:, :3]]
+    assert batch.targets is not None and batch.text_ids is not None and (batch.labels is not None) == (weight > 0)
+    assert batch.labels is None or (batch.labels.shape == batch.targets.shape and (batch.labels <= batch.targets).all())
+    text = torch.from_numpy(data.text_bank.vectors)[batch.text_ids[:, :2]]  # top, cap
     cosines = trainer.model(batch.patches, batch.centers).projected @ text.transpose(1, 2)
-    whole = batch.targets[..., 1] == 1  # patches that lie in the cap, and in the upper half
-    assert whole.any() and (cosines[whole].argmax(dim=1) == 1).float().mean() > 0.9
+    inside = batch.targets[..., 1] == 1  # patches that lie in the cap, and so in the upper half
+    assert inside.any()
+    return float((cosines[inside][:, 1] - cosines[inside][:, 0]).mean().detach())
 
 
 def test_unknown_loss() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -57,9 +58,10 @@ def calibrated_checkpoint(config: EncoderConfig = TINY) -> Checkpoint:
 
 
 def random_kinds(kinds: int, parts: int, width: int) -> Kinds:
-    """Every kind has three parts."""
+    """Every kind has three parts, whose vectors are like those of names that were read through `random_lexicon`."""
     rng = np.random.default_rng([kinds, parts])
-    rows, of_parts = (rng.integers(1, 128, (count, width)).astype(np.int8) for count in (kinds, parts))
+    rows, of_parts = (rng.integers(-127, 128, (count, width)).astype(np.int8) for count in (kinds, parts))
+    of_parts[:, : max(1, width // 4)], rows[:, 0] = 127, 127
     has = [(kind, part) for kind in range(kinds) for part in rng.choice(parts, 3, replace=False)]
     return Kinds(rows, of_parts, np.array(has, np.int32))
 
@@ -69,8 +71,21 @@ def random_lexicon(rows: int, width: int, seed: int = 0) -> Lexicon:
     rng = np.random.default_rng([seed, rows])
     meaning = np.arange(rows, dtype=np.int32) // 4 * 4
     texts = rng.integers(-127, 128, (rows, width)).astype(np.int8)
-    texts[:, 0] = 127
+    texts[:, : max(1, width // 4)] = 127
     return Lexicon(texts, meaning)
+
+
+def head_with(hidden_bias: Any) -> dict[str, Any]:
+    """The shape head of `calibrated_checkpoint`, with another bias."""
+    head = calibrated_checkpoint().shape_head
+    assert head is not None
+    return {**head, "hidden.bias": hidden_bias}
+
+
+def transposed_head() -> dict[str, Any]:
+    head = calibrated_checkpoint().shape_head
+    assert head is not None
+    return {**head, "hidden.weight": head["hidden.weight"].T}
 
 
 def write_tiny(path: Path, *, text_space: str = "all-MiniLM-L6-v2", text_dim: int = 384) -> Path:

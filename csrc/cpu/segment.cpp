@@ -228,22 +228,24 @@ void cosine_logits(const float* features, int64_t num_centers, const float* vect
 void shape_vector(const float* tokens, int64_t num_tokens, const ShapeHead& head, int threads, float* out) {
   const int64_t width = head.width;
   std::vector<float> pooled(3 * width), hidden(head.hidden);
+  std::vector<double> mean(width), variance(width);
+  float* const largest = &pooled[width];
   const auto count = static_cast<double>(num_tokens);
+  std::copy_n(tokens, width, largest);
+  for (int64_t i = 0; i < num_tokens; ++i)
+    for (int64_t c = 0; c < width; ++c) {
+      const float value = tokens[i * width + c];
+      mean[c] += value / count;
+      largest[c] = std::max(largest[c], value);
+    }
+  for (int64_t i = 0; i < num_tokens; ++i)
+    for (int64_t c = 0; c < width; ++c) {
+      const double off = tokens[i * width + c] - mean[c];
+      variance[c] += off * off / count;
+    }
   for (int64_t c = 0; c < width; ++c) {
-    double sum = 0, sq_sum = 0;
-    float largest = tokens[c];
-    for (int64_t i = 0; i < num_tokens; ++i) {
-      sum += tokens[i * width + c];
-      largest = std::max(largest, tokens[i * width + c]);
-    }
-    const double mean = sum / count;
-    for (int64_t i = 0; i < num_tokens; ++i) {
-      const double off = tokens[i * width + c] - mean;
-      sq_sum += off * off;
-    }
-    pooled[c] = static_cast<float>(mean);
-    pooled[width + c] = largest;
-    pooled[2 * width + c] = static_cast<float>(std::sqrt(sq_sum / count));
+    pooled[c] = static_cast<float>(mean[c]);
+    pooled[2 * width + c] = static_cast<float>(std::sqrt(variance[c]));
   }
   const auto layer = [&](const float* in, int64_t n, const float* weight, const float* bias, int64_t rows, float* to) {
     parallel_for(rows, 64, threads, [&](int64_t begin, int64_t end) {

@@ -40,9 +40,9 @@ __all__ = ["ASSIGN", "INPUTS", "OPSET", "build_model", "export_onnx"]
 INPUTS = ("points", "centers")
 ASSIGN = ("nearest", "smooth")  # the rules of pa3d.ops.label_points that the graph has
 # What the graph takes from a checkpoint, or does not depend on. A field that is not here is refused if it is set.
-# (presence changes labels only where there is a threshold, and shape_head none; the graph has neither.)
+# (presence, kinds and shape_head change labels only where there is a threshold; the graph has none.)
 _HANDLED = {"config", "tensors", "text_space", "temperature", "prompts", "provenance", "name", "precisions", "assign"}
-_HANDLED |= {"outliers", "bank", "presence", "shape_head", "lexicon"}
+_HANDLED |= {"outliers", "bank", "presence", "shape_head", "lexicon", "kinds"}
 
 
 def export_onnx(

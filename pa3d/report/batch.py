@@ -31,6 +31,7 @@ from typing import IO, Any
 
 from pa3d.atomic import check_writable_folder, lock
 from pa3d.categories import categories, find_category
+from pa3d.checkpoint import Checkpoint, fit_numbers
 from pa3d.cluster import ray_results
 from pa3d.errors import InputError, failure_reason
 from pa3d.io import load
@@ -38,6 +39,7 @@ from pa3d.many import with_names
 from pa3d.part_tree import default_vocabulary
 from pa3d.profiling import Stopwatch
 from pa3d.report import result_files
+from pa3d.shape_head import ShapeHead
 from pa3d.unnamed import Divided, Proposed, Unnamed, facts
 from pa3d.workers import Died, WorkerPool
 
@@ -205,6 +207,16 @@ def _knowledge(segmenter: Any, unnamed: Unnamed) -> str:
     return hashlib.sha256(known.encode()).hexdigest()
 
 
+def _presence_facts(checkpoint: Checkpoint) -> dict[str, str]:
+    """What presence depends on besides its numbers, if anything."""
+    if checkpoint.kinds is None or checkpoint.shape_head is None:
+        return {}
+    digest = hashlib.sha256(ShapeHead(checkpoint.shape_head).sha256().encode())
+    for tensor in checkpoint.kinds:
+        digest.update(tensor.tobytes())
+    return {"kinds": digest.hexdigest()}
+
+
 def _run_facts(
     segmenter: Any, parts: Sequence[str] | Unnamed, options: FileOptions, text_vectors: Any
 ) -> dict[str, Any]:
@@ -224,7 +236,8 @@ def _run_facts(
         "model": {
             "name": checkpoint.name,
             "sha256": checkpoint.sha256(),
-            "presence": None if checkpoint.presence is None else list(checkpoint.presence),
+            "presence": None if checkpoint.presence is None else fit_numbers(checkpoint.presence),
+            **_presence_facts(checkpoint),
             "assign": checkpoint.assign,
             "precision": segmenter.precision,
             "device": segmenter.device,

@@ -1295,7 +1295,7 @@ def _coffee_controls(b: Builder, w: float, y: float, z: float) -> None:
     count, r = b.integers(1, 5), w * b.uniform(0.02, 0.05)
     names, square = b.choice("button", "button", "knob"), b.chance(0.3)
     for i in range(count):
-        x = ((i + 0.5) / count - 0.5) * w * b.uniform(0.69, 0.7)
+        x = ((i + 0.5) / count - 0.5) * w * 0.7
         mesh = box(2 * r, 1.4 * r, 0.03) if square else cylinder(r, 0.04, axis="z", segments=14)
         b.add(mesh.translate(x, y, z + 0.01), names)
     if b.chance(0.3):

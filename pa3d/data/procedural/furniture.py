@@ -817,9 +817,10 @@ def _table_chest(b: Builder, w: float, d: float, lw: float, ld: float, top: floa
     if b.chance(0.7):
         b.add(box(lw, inside, wall, (0, y + inside / 2, -(ld - wall) / 2)), names)
     if y > 0.02:
-        casters(b, lw * 0.45, ld * 0.43, y / 2.3, y) if b.chance(0.4) else legs(
-            b, lw, ld, y, "leg", r=min(r, y * 0.4), style=b.choice("round", "square", "taper")
-        )
+        if b.chance(0.4):
+            casters(b, lw * 0.45, ld * 0.43, y / 2.3, y)
+        else:
+            legs(b, lw, ld, y, "leg", r=min(r, y * 0.4), style=b.choice("round", "square", "taper"))
     drop = inside * b.uniform(0.3, 1) - wall if b.chance(0.7) else 0.0
     if drop:
         rows = b.integers(1, 2) if drop > 0.12 else 1

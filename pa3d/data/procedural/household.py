@@ -611,7 +611,7 @@ def _dial(b: Builder, r: float, z: float, square: bool = False) -> None:
     b.add(plate, "face")
     marks, size = b.choice("none", "four", "twelve", "twelve"), b.uniform(0.04, 0.15) * r
     for i in range(12 if marks == "twelve" else 4 if marks == "four" else 0):
-        mark = box(size * b.uniform(0.29, 0.3), size, 0.01, (0, r * 0.86, z + 0.008))
+        mark = box(size * 0.3, size, 0.01, (0, r * 0.86, z + 0.008))
         b.add(mark.rotate("z", i * 30 if marks == "twelve" else i * 90), "face")
     long, wide = b.uniform(0.65, 0.92), r * b.uniform(0.02, 0.09)
     kind = b.choice("bar", "pointed", "spade")
@@ -642,9 +642,10 @@ def _clock_wall(b: Builder) -> None:
         outer, z = r + rim, t * b.uniform(0.5, 1)
         ring = [(r, t / 2), (r + rim * 0.2, z), (outer, z * b.uniform(0.4, 1)), (outer, -t / 2), (0, -t / 2)]
         b.add(lathe(ring, sides).rotate("x", 90), "frame")
-    for i in range(b.integers(8, 24) if kind == "sun" else 0):
+    rays = b.integers(8, 24) if kind == "sun" else 0
+    for i in range(rays):
         ray = rod((0, r, 0), (0, r * b.uniform(1.3, 1.8), 0), 0.02, b.uniform(0.004, 0.03), segments=6)
-        b.add(ray.rotate("z", i * 360 / 24), "frame")
+        b.add(ray.rotate("z", i * 360 / rays), "frame")
     if kind == "none":
         b.add(cylinder(r * b.uniform(0.15, 0.8), 0.04, (0, 0, -0.02), axis="z"), "frame")
     _dial(b, r * 0.995, t * 0.3 + 0.006 if kind != "square" else t / 2 + 0.006, kind == "square")
@@ -906,11 +907,11 @@ def _faucet_two(b: Builder, r: float) -> None:
         b.add(lathe([(wide * 1.4, start), (wide * 1.3, start + 0.02), (wide, start + 0.05), (0, start + 0.06)]), "base")
     spout = _faucet_spout(b, r, b.choice("arch", "goose", "square", "low", "slope"), high, out)
     b.add(spout.translate(0, start, 0), "spout")
-    valve, state = b.choice("cross", "cross", "lever", "lever", "knob", "wheel", "wing"), b.uniform(0.04, 0.09)
-    handle = VALVES[valve](b, wide * 0.8, min(state, gap * 0.7))
+    valve, size = b.choice("cross", "cross", "lever", "lever", "knob", "wheel", "wing"), b.uniform(0.04, 0.09)
+    handle = VALVES[valve](b, wide * 0.8, min(size, gap * 0.7))
     y = start + foot if kind != "bridge" else foot
     for s in (-1, 1):
-        b.add(cylinder(wide * b.uniform(1.0, 1.01), y, (s * gap, y / 2, 0), top=wide * 0.8), "base")
+        b.add(cylinder(wide, y, (s * gap, y / 2, 0), top=wide * 0.8), "base")
         b.add((handle if s > 0 else handle.mirror("x")).translate(s * gap, y, 0), "switch")
 
 

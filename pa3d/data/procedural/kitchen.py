@@ -212,23 +212,24 @@ def _cup_side(b: Builder, r: float, h: float) -> np.ndarray:  # (N, 2): radius, 
     return np.concatenate([[(foot, 0)], [(foot * 0.9, high * 0.7)], side + (0, high)])
 
 
-def _cup_handles(b: Builder, profile: np.ndarray, h: float) -> None:
-    """None, one or two handles; a thumb plate or a solid ear at times."""
+def _cup_handles(b: Builder, profile: np.ndarray, h: float) -> bool:
+    """None, one or two handles; a thumb plate or a solid ear at times. Returns whether there is one."""
     kind = b.choice("one", "one", "one", "one", "two", "ear", "none")
     low, high = h * b.uniform(0.12, 0.45), h * b.uniform(0.62, 0.95)
     if kind == "ear":
         x, y = radius_at(profile, high) * 0.96, high - h * 0.05
         out, t = h * b.uniform(0.2, 0.45), b.uniform(0.015, 0.05)
         b.add(box(out, t, out * b.uniform(0.8, 1.3), (x + out / 2, y, 0), corner=out * b.uniform(0.1, 0.5)), "handle")
-        return
+        return True
     if kind == "none":
-        return
+        return False
     piece = Builder(b.rng)
     side_handle(piece, profile, low, high)
     for names, mesh in piece.pieces():
         b.add(mesh, names)
         if kind == "two":
             b.add(mesh.rotate("y", 180), names)
+    return True
 
 
 def _cup_tea(b: Builder) -> None:
@@ -238,8 +239,8 @@ def _cup_tea(b: Builder) -> None:
     h = float(profile[-1, 1])
     sides = 28 if b.chance(0.85) else b.integers(6, 12)
     b.add(hollow(profile, b.uniform(0.012, 0.06), sides), "cup")
-    _cup_handles(b, profile, h)
-    if b.chance(0.35):
+    handled = _cup_handles(b, profile, h)
+    if b.chance(0.35) or not handled:
         s, lip = max(r, profile[0, 0]) * b.uniform(1.25, 1.9), b.uniform(0.02, 0.1)
         rows = [(0, -0.03), (s * 0.5, -0.03), (s, lip), (s, lip + 0.02), (s * 0.5, 0), (0, 0)]
         b.add(lathe(rows, 32), "saucer")
