@@ -5,8 +5,8 @@
     result.settings["proposed"]           # what it was taken for, and what else it may be
 
 The categories of pa3d.categories are ranked by the cosine of their names with the vector of the whole shape
-(pa3d.shape_head). The names of the parts are those of the first. A part that may be missing is asked for if its
-presence says that the shape has it, and left out again if no place gets it.
+(pa3d.shape_head). The names of the parts are those of the first. A part that may be missing is asked for if some patch
+is likely to be it, and left out again if no place gets it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from pa3d.shape_head import TEMPERATURE
 
 Floats = NDArray[np.float32]
 
-OPTIONAL_FROM = 0.75  # presence of a part that may be missing, for it to be asked for
+# Of a part that may be missing, for it to be asked for: its probability among the parts and "none of them", at the patch
+# where it is highest. This is not its presence, which counts that such things may have it.
+OPTIONAL_FROM = 0.2
 LISTED = 5  # categories in settings["proposed"]
 
 
@@ -103,11 +105,9 @@ def propose(shape: Encoded, category: str | None, max_parts: int | None, options
 
 def _present_parts(shape: Encoded, category: Category) -> list[str]:
     """The parts of a category that this shape seems to have, those that may be missing last."""
-    fit = shape.model.checkpoint.presence
-    if fit is None:
+    if shape.model.checkpoint.presence is None:
         return list(category.parts)
-    logits = shape.patch_logits(category.parts)
-    found = _C.presence(logits, fit.slope, fit.offset) >= OPTIONAL_FROM  # such things have all of them
+    found = _C.presence(shape.patch_logits(category.parts), 1.0, 0.0) >= OPTIONAL_FROM
     return [
         part
         for part, there in zip(category.parts, found.tolist(), strict=True)

@@ -118,10 +118,10 @@ def test_a_checkpoint_keeps_its_head(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"hidden.bias": None}, "shape_head.hidden.weight has shape"),
+        ({"hidden.bias": None}, "shape_head.hidden.weight is float32"),
         ({"out.bias": None}, "shape_head.out.bias is missing"),
-        ({"out.bias": np.zeros(3, np.float32)}, "shape_head.out.bias has shape"),
-        ({"out.bias": np.full(384, np.nan, np.float32)}, "shape_head.out.bias has shape .* or NaN"),
+        ({"out.bias": np.zeros(3, np.float32)}, "shape_head.out.bias is float32"),
+        ({"out.bias": np.full(384, np.nan, np.float32)}, "shape_head.out.bias is float32 .* or has NaN"),
         ({"skip": np.zeros(3, np.float32)}, "shape_head.skip is not a tensor of it"),
     ],
 )
