@@ -141,7 +141,7 @@ def more_posed(folders: list[tuple[Path, str, int]], seed: int) -> Iterator[Part
 REDRAWN = {
     "table": 500, "refrigerator": 500, "switch": 300, "rocker switch": 200, "door": 300, "bottle": 300, "desk": 150,
     "oven": 80, "dishwasher": 80, "microwave": 80, "washing machine": 80, "airplane": 500, "teddy bear toy": 400,
-    "fish": 460, "shark": 60,
+    "fish": 460, "shark": 60, "eyeglasses": 300,
 }  # fmt: skip
 
 

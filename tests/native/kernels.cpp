@@ -428,7 +428,7 @@ void names() {
     const float* const v = &read[0][i * d];
     check(std::fabs(std::inner_product(v, v + d, v, 0.0f) - 1) < 1e-4f, "read_through_lexicon gives unit vectors");
   }
-  pa3d::presence(logits.data(), g, k, 0.5, -0.1, presence.data());
+  pa3d::presence(logits.data(), g, k, 0.5, -0.1, 0.3, levels[0].data(), presence.data());
   for (float p : presence) check(p >= 0 && p <= 1, "presence is a probability");
 }
 

@@ -516,7 +516,8 @@ def eyeglasses(b: Builder) -> None:
         return mesh.deform(lambda v: v - np.stack([0 * v[:, 0], 0 * v[:, 0], wrap * v[:, 0] ** 2], 1))
 
     if b.chance(0.9) or rim != "full":
-        b.add_mirrored(bent(extrude(shape, 0.012, at=(x, 0, 0))), "lens")
+        # Who names only frame and temples counts the lenses to the frame.
+        b.add_mirrored(bent(extrude(shape, 0.012, at=(x, 0, 0))), "lens, frame" if b.chance(0.6) else "lens")
     loop = np.stack([shape[:, 0] + x, shape[:, 1], 0 * shape[:, 0]], 1)
     if rim == "full":
         section = ellipse(t, t, 8) if b.chance(0.5) else rounded_rectangle(t * 2, depth * 2, t * 0.3, 2)
