@@ -27,8 +27,8 @@ from pa3d.shape_head import TEMPERATURE
 
 Floats = NDArray[np.float32]
 
-# Of a part that may be missing, for it to be asked for: its probability among the parts and "none of them", at the patch
-# where it is highest. This is not its presence, which counts that such things may have it.
+# Of a part that may be missing, for it to be asked for: its probability among the parts and "none of them", at the
+# patch where it is highest. This is not its presence, which counts that such things may have it.
 OPTIONAL_FROM = 0.2
 LISTED = 5  # categories in settings["proposed"]
 

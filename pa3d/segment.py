@@ -12,7 +12,6 @@ the levels of the names. Every point takes the logits of the patches near it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -25,6 +24,7 @@ from pa3d.encoder_input import EncoderInput, encoder_input, sample_shape, subsam
 from pa3d.errors import InputError
 from pa3d.frames import TO_MODEL_AXES, UP_AXES, ordered_columns
 from pa3d.inputs import as_points, as_shape, is_list_of_clouds
+from pa3d.known_names import KnownNames
 from pa3d.labelling import Assign, check_options
 from pa3d.profiling import Stopwatch
 from pa3d.segmentation import PatchFeatures, Segmentation
@@ -38,20 +38,6 @@ if TYPE_CHECKING:
 
 DEFAULT_SAMPLE = 2048
 MAX_WORDS = 4096  # vectors of names of nodes and materials that a Segmenter keeps
-MAX_NAMES = 256  # sets of names of which a Segmenter keeps what it computed
-
-
-@dataclass
-class _Names:
-    """What is computed once for a set of names (csrc/cpu/segment.h).
-
-    vectors (K, D): read through the lexicon, if there is one. levels (K,): None without a bank. fits (C, K): with the
-    kinds of things; None until it is needed.
-    """
-
-    vectors: NDArray[np.float32]
-    levels: NDArray[np.float32] | None
-    fits: NDArray[np.float32] | None = None
 
 
 class Segmenter:
@@ -81,8 +67,8 @@ class Segmenter:
         self.device = device
         self.threads = threads or 0
         self._text: Any = None
-        self._known: dict[bytes, _Names] = {}
         self._words: dict[str, NDArray[np.float32]] = {}  # vectors of names of nodes and materials
+        self._names = KnownNames(checkpoint, self.threads)
         self._encoder: Any = self._make_encoder()
         self.precision: str = self._encoder.precision
 
@@ -101,8 +87,8 @@ class Segmenter:
 
         The encoder is built again where the copy arrives, so "auto" is the fastest precision of that processor.
         """
-        state = {**self.__dict__, "_text": None, "_known": {}, "_words": {}}
-        del state["_encoder"]
+        state = {**self.__dict__, "_text": None, "_words": {}}
+        del state["_encoder"], state["_names"]
         if self._embedded:
             state["checkpoint"] = None
         return state
@@ -111,6 +97,7 @@ class Segmenter:
         self.__dict__.update(state)
         if self._embedded:
             self.checkpoint = load().with_patches(self.config.patches)
+        self._names = KnownNames(self.checkpoint, self.threads)
         self._encoder = self._make_encoder()
         self.precision = self._encoder.precision
 
@@ -475,49 +462,11 @@ class Segmenter:
         ]
 
     def patch_logits(self, encoded: PatchFeatures, vectors: NDArray[np.float32]) -> NDArray[np.float32]:  # (G, K)
-        """Logits of names with unit vectors (K, D) at each patch: the names are read through the lexicon, and their
-        logits are cosine / temperature / level."""
-        names = self._known_names(np.ascontiguousarray(vectors))
-        return _C.cosine_logits(encoded.features, names.vectors, self.checkpoint.temperature, names.levels)
-
-    def _known_names(self, vectors: NDArray[np.float32]) -> _Names:  # (K, D)
-        """What is computed once for a set of names."""
-        bank, lexicon, kinds = self.checkpoint.bank, self.checkpoint.lexicon, self.checkpoint.kinds
-        if bank is None and lexicon is None and kinds is None:
-            return _Names(vectors, None)
-        key = vectors.tobytes()
-        known = self._known.get(key)
-        if known is None:
-            if len(self._known) >= MAX_NAMES:
-                self._known = {}  # of another thread, too: it computes them again
-            names = vectors.copy() if lexicon is None else _C.read_through_lexicon(*lexicon, vectors, self.threads)
-            levels = None if bank is None else _C.name_levels(bank, names, self.threads)
-            self._known[key] = known = _Names(names, levels)
-        return known
+        """Logits of names with unit vectors (K, D) at each patch (pa3d.known_names)."""
+        return self._names.logits(encoded, vectors)
 
     def presence(
         self, encoded: PatchFeatures, logits: NDArray[np.float32], vectors: NDArray[np.float32]
     ) -> NDArray[np.float32] | None:  # (G, K), (K, D) -> (K,)
-        """How sure it is that a shape has each of the parts, by the logits of its patches and by what such things have
-        (csrc/cpu/segment.h): see Segmentation.presence. None for a checkpoint without a calibration, or whose
-        calibration needs kinds or a shape head that it does not have."""
-        fit = self.checkpoint.presence
-        if fit is None:
-            return None
-        expected = self.expectation(encoded, vectors) if fit.weight else None
-        if fit.weight and expected is None:
-            return None
-        return _C.presence(logits, fit.slope, fit.offset, fit.weight, expected)
-
-    def expectation(
-        self, encoded: PatchFeatures, vectors: NDArray[np.float32]
-    ) -> NDArray[np.float32] | None:  # (K, D) -> (K,)
-        """How well names with unit vectors fit what a shape seems to be (csrc/cpu/segment.h), as logarithms of numbers
-        from 0.03 to 1.03. None for a checkpoint without kinds or without a shape head."""
-        kinds = self.checkpoint.kinds
-        if kinds is None or self.checkpoint.shape_head is None:
-            return None
-        names = self._known_names(np.ascontiguousarray(vectors))
-        if names.fits is None:
-            names.fits = _C.kind_fits(*kinds, names.vectors, self.threads)
-        return _C.expectation(kinds.rows, self.shape_head()(encoded.tokens, self.threads), names.fits)
+        """How sure it is that a shape has each of the parts (pa3d.known_names)."""
+        return self._names.presence(encoded, logits, vectors)

@@ -42,8 +42,8 @@ class Segmentation:
     timings: seconds per stage: load (reading the shape), text, upright (with up="auto"), points (sampling and
         normalising), encode, structure, label (from patches to points and faces, and clean borders). Parts of a stage
         are named "encode.embed".
-    presence (K,) float32: from 0 to 1, how sure it is that the shape has the part at all; found (K,) bool: whether
-        that is enough. Both are None if the checkpoint is not calibrated.
+    presence (K,) float32: from 0 to 1, how sure it is that the shape has the part at all, by its patches and by what
+        such things have; found (K,) bool: whether that is enough. Both are None if the checkpoint is not calibrated.
 
     Below, elements are the faces of a mesh, or the points of a cloud. Two segmentations are equal if their shapes,
     names, labels and scores are; models, settings and timings do not count. Instances are computed when first asked

@@ -32,6 +32,7 @@ from pa3d.checkpoint import Checkpoint, Kinds, Lexicon, PresenceFit, load, save
 from pa3d.data.creatures import CREATURES, synthesize_creature
 from pa3d.data.paraphrases import load_paraphrases
 from pa3d.data.procedural import CATEGORIES, everyday, synthesize
+from pa3d.known_names import KnownNames
 from pa3d.propose import category_vectors
 from pa3d.segment import Segmenter
 from pa3d.segmentation import PatchFeatures
@@ -157,6 +158,7 @@ def questions(
     """For every name asked for, the logarithm of its highest odds, plus WEIGHT times what is expected of the shape, if
     there are kinds; and whether the shape has the part."""
     rng, odds, present = np.random.default_rng(1), [], []
+    names_of = KnownNames(segmenter.checkpoint, segmenter.threads)
     for shape in shapes:
         for number in range(QUESTIONS):
             count = int(rng.integers(1, len(shape.names) + 1)) if number % 2 else len(shape.names)
@@ -164,7 +166,7 @@ def questions(
             names += absent.sample(shape, int(rng.integers(0, MAX_ABSENT + 1)), rng)
             vectors = np.ascontiguousarray(absent.vectors_of(names))
             logits = segmenter.patch_logits(shape.patches, vectors)
-            expected = segmenter.expectation(shape.patches, vectors)
+            expected = names_of.expectation(shape.patches, vectors)
             small = 0.1  # so that none is 0 or 1
             probability = _C.presence(logits, small, 0.0, small * WEIGHT, expected).astype(np.float64)
             odds.append(np.log(probability / (1 - probability)) / small)

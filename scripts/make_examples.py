@@ -25,13 +25,13 @@ Mesh = tuple[NDArray[np.float32], NDArray[np.int32]]  # vertices (V, 3) y up, fa
 OBJECTS = {  # name: category, seed, parts
     "chair": ("chair", 10_026, ("seat", "back", "leg")),
     "lamp": ("lamp", 10_006, ("base", "body", "shade")),
-    "mug": ("mug", 10_023, ("body", "handle")),
+    "mug": ("mug", 10_034, ("body", "handle")),
     "guitar": ("guitar", 10_026, ("body", "neck", "headstock")),
     "hat": ("hat", 10_006, ("crown", "brim")),
 }
 CREATURE = {  # name: kind, seed, parts
     "person": ("human", 10_005, ("head", "torso", "arm", "leg")),
-    "octopus": ("octopus", 10_004, ("head", "tentacle")),
+    "octopus": ("octopus", 10_002, ("head", "tentacle")),
 }
 CLOUDS = {"octopus": 20_000}  # shapes that are written as point clouds: number of points
 COARSER = 1.6  # size of a mesh cell relative to the training meshes; larger cells give smaller files

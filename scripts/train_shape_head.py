@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=2, help="of each record")
     parser.add_argument("--hidden", type=int, default=1024)
     parser.add_argument("--dropout", type=float, default=0.5)
-    parser.add_argument("--noise", type=float, default=0.7)
+    parser.add_argument("--noise", type=float, default=1.5)
     parser.add_argument("--decay", type=float, default=0.3)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--steps", type=int, default=800)

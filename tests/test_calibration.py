@@ -205,8 +205,8 @@ def test_levels_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
                 return kernel
             return lambda *arguments: calls.append(name) or kernel(*arguments)
 
-    monkeypatch.setattr("pa3d.segment._C", Counted())
-    monkeypatch.setattr("pa3d.segment.MAX_NAMES", 2)
+    monkeypatch.setattr("pa3d.known_names._C", Counted())
+    monkeypatch.setattr("pa3d.known_names.MAX_NAMES", 2)
     fresh = Segmenter(calibrated_checkpoint())
     for parts in (PARTS, PARTS, ["seat"], PARTS, PARTS[::-1], PARTS[::-1]):
         fresh.segment(sheet(300), parts)
@@ -269,7 +269,7 @@ def test_what_is_expected_against_plain_code(c: int, p: int, k: int, d: int) -> 
 def test_names_and_shapes_differ_in_what_is_expected(segmenter: Segmenter) -> None:
     """So that equal presence in Python and C says something; and without kinds, or their head, there is no presence."""
     vectors = segmenter.embed_text(["seat", "leg", "wing"])
-    both = [segmenter.expectation(segmenter.encode(cloud(kind, 900)), vectors) for kind in ("planar", "random")]
+    both = [segmenter._names.expectation(segmenter.encode(cloud(kind, 900)), vectors) for kind in ("planar", "random")]
     assert all(found is not None and len(np.unique(found)) == 3 for found in both)
     assert both[0] is not None and both[1] is not None and (both[0] != both[1]).all()
     for change in ({"kinds": None}, {"shape_head": None}):
