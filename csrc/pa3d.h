@@ -187,8 +187,9 @@ PA3D_API pa3d_status pa3d_segment_mesh_vectors(const pa3d_model* model, const fl
                                                int64_t count, const pa3d_options* options, int32_t* labels,
                                                float* scores, int32_t* face_labels, float* face_scores);
 
-/* presence (count): from 0 to 1, how sure it is that the shape has the part at all. faces (n_faces, 3) of a mesh, or
- * NULL for a cloud. Fails with PA3D_INVALID for a model without a calibration, such as the official one. */
+/* presence (count): from 0 to 1, how sure it is that the shape has the part at all, by its patches and by what such
+ * things have. faces (n_faces, 3) of a mesh, or NULL for a cloud. Fails with PA3D_INVALID for a model without a
+ * calibration, such as the official one. */
 PA3D_API pa3d_status pa3d_presence(const pa3d_model* model, const pa3d_text* text, const float* points, int64_t n,
                                    const int32_t* faces, int64_t n_faces, const char* const* parts, int64_t count,
                                    const char* category, const pa3d_options* options, float* presence);
