@@ -45,23 +45,27 @@ def calibrated_checkpoint(config: EncoderConfig = TINY) -> Checkpoint:
     rng = np.random.default_rng(7)
     bank = rng.integers(-127, 128, (60, config.text_dim)).astype(np.int8)
     head = ShapeHead.shapes(config.dim, 24, config.text_dim)
+    lexicon = random_lexicon(70, config.text_dim)
+    kinds = random_kinds(9, 14, config.text_dim)._replace(
+        parts=lexicon.rows[:56:4].copy()
+    )  # names that words are read as
     return replace(
         random_checkpoint(config),
         outliers=3.0,
         bank=bank,
         presence=PresenceFit(0.4, 0.7, 0.5, 0.3),
         assign="smooth",
-        lexicon=random_lexicon(70, config.text_dim),
+        lexicon=lexicon,
         shape_head={name: (0.1 * rng.standard_normal(shape)).astype(np.float32) for name, shape in head.items()},
-        kinds=random_kinds(9, 14, config.text_dim),
+        kinds=kinds,
     )
 
 
 def random_kinds(kinds: int, parts: int, width: int) -> Kinds:
-    """Every kind has three parts, whose vectors are like those of names that were read through `random_lexicon`."""
+    """Every kind has three parts."""
     rng = np.random.default_rng([kinds, parts])
     rows, of_parts = (rng.integers(-127, 128, (count, width)).astype(np.int8) for count in (kinds, parts))
-    of_parts[:, : max(1, width // 4)], rows[:, 0] = 127, 127
+    of_parts[:, 0] = rows[:, 0] = 127
     has = [(kind, part) for kind in range(kinds) for part in rng.choice(parts, 3, replace=False)]
     return Kinds(rows, of_parts, np.array(has, np.int32))
 
@@ -71,7 +75,7 @@ def random_lexicon(rows: int, width: int, seed: int = 0) -> Lexicon:
     rng = np.random.default_rng([seed, rows])
     meaning = np.arange(rows, dtype=np.int32) // 4 * 4
     texts = rng.integers(-127, 128, (rows, width)).astype(np.int8)
-    texts[:, : max(1, width // 4)] = 127
+    texts[:, 0] = 127
     return Lexicon(texts, meaning)
 
 

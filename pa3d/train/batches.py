@@ -353,6 +353,14 @@ def part_fractions(
     return masks[:, members].mean(axis=2, dtype=np.float32).T
 
 
+def last_mask(masks: NDArray[np.bool_], order: NDArray[np.int64]) -> NDArray[np.int64]:  # (K, N), (J,) -> (N,)
+    """The number of the last mask, in this order, that has a point; -1 for none."""
+    last = np.full(masks.shape[1], -1)
+    for row in order:
+        last[masks[row]] = row
+    return last
+
+
 def disjoint_masks(masks: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:  # (K, N) -> (K, N)
     """Masks of which no two overlap: every point keeps the smallest of the masks that take part.
 
@@ -364,10 +372,7 @@ def disjoint_masks(masks: NDArray[np.bool_], rng: np.random.Generator) -> NDArra
     order = order[np.argsort(-masks.sum(axis=1)[order], kind="stable")]
     if rng.random() < 0.5:
         order = order[rng.random(len(order)) < 0.7]
-    finest = np.full(masks.shape[1], -1)
-    for row in order:
-        finest[masks[row]] = row
-    kept = finest == np.arange(len(masks))[:, None]
+    kept = last_mask(masks, order) == np.arange(len(masks))[:, None]
     kept[kept.sum(axis=1) < 0.1 * masks.sum(axis=1)] = False
     return kept
 

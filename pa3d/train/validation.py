@@ -12,7 +12,7 @@ from pa3d.data.parts import PartCloud
 from pa3d.evaluate.metrics import confusion_matrix, nan_mean, part_ious
 from pa3d.segment import Segmenter
 from pa3d.shape import Shape
-from pa3d.train.batches import BatchBuilder, collate
+from pa3d.train.batches import BatchBuilder, collate, last_mask
 from pa3d.train.config import AugmentationConfig, DataConfig, TrainConfig
 from pa3d.train.distributed import DistributedContext
 from pa3d.train.model import TrainModel
@@ -105,9 +105,7 @@ def finest_labels(record: PartCloud) -> tuple[list[str], NDArray[np.int64]]:
 
     Returns the K names that label a point, and the label (P,) of every point: an index into the names, -1 for none.
     """
-    rows = np.full(len(record.points), -1, np.int64)
-    for row in np.argsort(-record.masks.sum(axis=1), kind="stable"):
-        rows[record.masks[row]] = row
+    rows = last_mask(record.masks, np.argsort(-record.masks.sum(axis=1), kind="stable"))
     label_rows = np.unique(rows[rows >= 0])
     label_of_row = np.full(len(record.names) + 1, -1, np.int64)  # the last entry is that of row -1
     label_of_row[label_rows] = np.arange(len(label_rows))

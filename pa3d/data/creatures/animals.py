@@ -133,28 +133,29 @@ def _of_some_build(q: Quadruped, rng: Rng) -> Quadruped:
     )
 
 
-LYING: Motion = {
-    f"{bone}{tag}": motion
-    for tag in "LR"
-    for bone, motion in {
+def _on_both_sides(motion: Motion) -> Motion:
+    """The motion of bones, for the bones of these names on the left and on the right."""
+    return {f"{bone}{tag}": turns for tag in "LR" for bone, turns in motion.items()}
+
+
+LYING = _on_both_sides(
+    {
         "front0": ((-78, 0, 4), (10, 4, 3)),
         "front1": ((10, 0, 0), (14, 0, 0)),
         "front2": ((0, 0, 0), (10, 0, 0)),
         "back0": ((-62, 0, 6), (10, 4, 3)),
         "back1": ((95, 0, 0), (14, 0, 0)),
         "back2": ((-40, 0, 0), (12, 0, 0)),
-    }.items()
-}
-GALLOP: Motion = {
-    f"{bone}{tag}": motion
-    for tag in "LR"
-    for bone, motion in {
+    }
+)
+GALLOP = _on_both_sides(
+    {
         "front0": ((-42, 0, 0), (14, 3, 3)),
         "front1": ((20, 0, 0), (16, 0, 0)),
         "back0": ((38, 0, 0), (14, 3, 3)),
         "back1": ((12, 0, 0), (14, 0, 0)),
-    }.items()
-}
+    }
+)
 
 
 def quadruped(q: Quadruped, rng: Rng) -> Rig:
