@@ -17,6 +17,7 @@ using Floats = py::array_t<float, py::array::c_style>;
 using Doubles = py::array_t<double, py::array::c_style>;
 using Ids = py::array_t<int32_t, py::array::c_style>;
 using Indices = py::array_t<int64_t, py::array::c_style>;
+using Bank = py::array_t<int8_t, py::array::c_style>;
 
 // Registers a function that adds bindings to the module when Python imports it.
 struct Binding {
@@ -31,6 +32,10 @@ inline void require(bool good, const std::string& message) {
 inline void require_points(const Floats& a, int rank, const char* name) {
   require(a.ndim() == rank && a.shape(rank - 1) == 3 && a.shape(rank - 2) >= 1,
           std::string(name) + ": expected a non-empty float32 array with a last axis of 3");
+}
+
+inline void require_rows(const Floats& a, const char* message) {
+  require(a.ndim() == 2 && a.shape(0) >= 1 && a.shape(1) >= 1, message);
 }
 
 template <class T>

@@ -10,6 +10,7 @@
 namespace py = pa3d::py;
 using pa3d::Floats;
 using pa3d::require;
+using pa3d::require_rows;
 
 namespace {
 
@@ -18,10 +19,6 @@ using Labels = pa3d::Ids;
 
 void require_points(const Floats& a, const char* message) {
   require(a.ndim() == 2 && a.shape(0) >= 1 && a.shape(1) == 3, message);
-}
-
-void require_rows(const Floats& a, const char* message) {
-  require(a.ndim() == 2 && a.shape(0) >= 1 && a.shape(1) >= 1, message);
 }
 
 void require_per_name(const std::optional<Floats>& a, py::ssize_t k, const char* message) {
@@ -64,9 +61,7 @@ Floats unit_mean(const Floats& rows) {
   return out;
 }
 
-using Bank = py::array_t<int8_t, py::array::c_style>;
-
-Floats name_levels(const Bank& bank, const Floats& vectors, int threads) {
+Floats name_levels(const pa3d::Bank& bank, const Floats& vectors, int threads) {
   require(bank.ndim() == 2 && bank.shape(0) >= 1, "bank: expected shape (R, D), not empty");
   require_rows(vectors, "vectors: expected shape (K, D), not empty");
   require(bank.shape(1) == vectors.shape(1), "vectors: their width differs from that of the bank");
@@ -80,24 +75,6 @@ Floats name_levels(const Bank& bank, const Floats& vectors, int threads) {
     pa3d::name_levels(rows, r, in, k, d, threads, out);
   }
   return levels;
-}
-
-Floats read_through_lexicon(const Bank& rows, const pa3d::Ids& meaning, const Floats& vectors, int threads) {
-  require(rows.ndim() == 2 && rows.shape(0) >= 1, "rows: expected shape (R, D), not empty");
-  require(meaning.ndim() == 1 && meaning.shape(0) == rows.shape(0), "meaning: expected one per row");
-  require(pa3d::all_within(meaning, 0, rows.shape(0)), "meaning: an index lies outside the rows");
-  require_rows(vectors, "vectors: expected shape (K, D), not empty");
-  require(rows.shape(1) == vectors.shape(1), "vectors: their width differs from that of the rows");
-  Floats result({vectors.shape(0), vectors.shape(1)});
-  const pa3d::Lexicon lexicon{rows.data(), meaning.data(), rows.shape(0)};
-  const float* const in = vectors.data();
-  float* const out = result.mutable_data();
-  const int64_t k = vectors.shape(0), d = vectors.shape(1);
-  {
-    py::gil_scoped_release release;
-    pa3d::read_through_lexicon(lexicon, in, k, d, threads, out);
-  }
-  return result;
 }
 
 Floats cosine_logits(const Floats& features, const Floats& vectors, float temperature,
@@ -131,45 +108,6 @@ Floats shape_vector(const Floats& tokens, const Floats& hidden_weight, const Flo
     py::gil_scoped_release release;
     pa3d::shape_vector(in, num_tokens, head, threads, vector);
   }
-  return out;
-}
-
-pa3d::Kinds kinds_of(const Bank& rows, const Bank& parts, const pa3d::Ids& has) {
-  require(rows.ndim() == 2 && rows.shape(0) >= 1, "rows: expected shape (C, D), not empty");
-  require(parts.ndim() == 2 && parts.shape(0) >= 1, "parts: expected shape (P, D), not empty");
-  require(rows.shape(1) == parts.shape(1), "parts: their width differs from that of the rows");
-  require(has.ndim() == 2 && has.shape(1) == 2, "has: expected shape (N, 2)");
-  const pa3d::Kinds kinds{rows.data(), rows.shape(0), parts.data(), parts.shape(0), has.data(), has.shape(0)};
-  for (int64_t i = 0; i < kinds.num_pairs; ++i)
-    require(kinds.has[2 * i] >= 0 && kinds.has[2 * i] < kinds.num_kinds && kinds.has[2 * i + 1] >= 0 &&
-                kinds.has[2 * i + 1] < kinds.num_parts,
-            "has: an index lies outside the rows or the parts");
-  return kinds;
-}
-
-Floats kind_fits(const Bank& rows, const Bank& parts, const pa3d::Ids& has, const Floats& vectors, int threads) {
-  const pa3d::Kinds kinds = kinds_of(rows, parts, has);
-  require_rows(vectors, "vectors: expected shape (K, D), not empty");
-  require(rows.shape(1) == vectors.shape(1), "vectors: their width differs from that of the rows");
-  Floats fits({kinds.num_kinds, vectors.shape(0)});
-  const float* const in = vectors.data();
-  float* const out = fits.mutable_data();
-  const int64_t k = vectors.shape(0), d = vectors.shape(1);
-  {
-    py::gil_scoped_release release;
-    pa3d::kind_fits(kinds, in, k, d, threads, out);
-  }
-  return fits;
-}
-
-Floats expectation(const Bank& rows, const Floats& shape, const Floats& fits) {
-  require(rows.ndim() == 2 && rows.shape(0) >= 1, "rows: expected shape (C, D), not empty");
-  require(shape.ndim() == 1 && shape.shape(0) == rows.shape(1), "shape: expected shape (D,)");
-  require_rows(fits, "fits: expected shape (C, K), not empty");
-  require(fits.shape(0) == rows.shape(0), "fits: expected one row per kind");
-  Floats out(fits.shape(1));
-  const pa3d::Kinds kinds{rows.data(), rows.shape(0), nullptr, 0, nullptr, 0};
-  pa3d::expectation(kinds, shape.data(), fits.data(), fits.shape(1), rows.shape(1), out.mutable_data());
   return out;
 }
 
@@ -232,17 +170,11 @@ PA3D_BINDINGS(m) {
   m.def("unit_rows", &::unit_rows, py::arg("rows").noconvert());
   m.def("unit_mean", &::unit_mean, py::arg("rows").noconvert());
   m.def("name_levels", &::name_levels, py::arg("bank").noconvert(), py::arg("vectors").noconvert(), "threads"_a = 0);
-  m.def("read_through_lexicon", &::read_through_lexicon, py::arg("rows").noconvert(), py::arg("meaning").noconvert(),
-        py::arg("vectors").noconvert(), "threads"_a = 0);
   m.def("cosine_logits", &::cosine_logits, py::arg("features").noconvert(), py::arg("vectors").noconvert(),
         "temperature"_a, "levels"_a = py::none());
   m.def("shape_vector", &::shape_vector, py::arg("tokens").noconvert(), py::arg("hidden_weight").noconvert(),
         py::arg("hidden_bias").noconvert(), py::arg("out_weight").noconvert(), py::arg("out_bias").noconvert(),
         "threads"_a = 0);
-  m.def("kind_fits", &::kind_fits, py::arg("rows").noconvert(), py::arg("parts").noconvert(),
-        py::arg("has").noconvert(), py::arg("vectors").noconvert(), "threads"_a = 0);
-  m.def("expectation", &::expectation, py::arg("rows").noconvert(), py::arg("shape").noconvert(),
-        py::arg("fits").noconvert());
   m.def("presence", &::presence, py::arg("logits").noconvert(), "slope"_a, "offset"_a, "weight"_a = 0.0,
         "expected"_a = py::none());
   m.def("softmax", &::softmax, py::arg("logits").noconvert());
@@ -268,12 +200,6 @@ def unit_rows(
 def unit_mean(
     rows: Floats,  # (N, D)
 ) -> Floats: ...  # (D,)
-def read_through_lexicon(
-    rows: NDArray[np.int8],  # (R, D)
-    meaning: Ids,  # (R,)
-    vectors: Floats,  # (K, D)
-    threads: int = 0,
-) -> Floats: ...  # (K, D)
 def name_levels(
     bank: NDArray[np.int8],  # (R, D)
     vectors: Floats,  # (K, D)
@@ -293,18 +219,6 @@ def shape_vector(
     out_bias: Floats,  # (D,)
     threads: int = 0,
 ) -> Floats: ...  # (D,)
-def kind_fits(
-    rows: NDArray[np.int8],  # (C, D)
-    parts: NDArray[np.int8],  # (P, D)
-    has: Ids,  # (N, 2)
-    vectors: Floats,  # (K, D)
-    threads: int = 0,
-) -> Floats: ...  # (C, K)
-def expectation(
-    rows: NDArray[np.int8],  # (C, D)
-    shape: Floats,  # (D,)
-    fits: Floats,  # (C, K)
-) -> Floats: ...  # (K,)
 def presence(
     logits: Floats,  # (G, K)
     slope: float,

@@ -9,6 +9,7 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <numeric>
 #include <optional>
@@ -32,6 +33,7 @@
 #include "cpu/segment.h"
 #include "cpu/text.h"
 #include "cpu/wordpiece.h"
+#include "cpu/words.h"
 
 #include "capi_model.inl"
 #include "capi_vectors.inl"
@@ -236,9 +238,10 @@ pa3d_status pa3d_presence(const pa3d_model* model, const pa3d_text* text, const 
     check_shape(shape);
     const auto s = model->session();
     embed_for(*model, text, parts, count, category, o.threads, *s);
-    encode(*model, shape, o, *s, model->uses_kinds());
-    compare(*model, s->vectors.data(), count, o, *s);
-    find_presence(*model, count, o, *s);
+    read_names(*model, s->vectors.data(), count, o, *s);
+    encode(*model, shape, o, *s, needs_tokens(*model, *s, true));
+    compare(*model, count, o, true, *s);
+    find_presence(*model, count, *s);
     std::copy(s->presence.begin(), s->presence.end(), presence);
   });
 }

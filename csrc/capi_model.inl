@@ -122,9 +122,12 @@ struct Session {
   std::vector<uint8_t> outlier;
   std::vector<float> sampled, encoder_points, centers, tokens, features, vectors, logits, presence, query_points,
       centroids;
-  std::vector<float> last_vectors, names, levels;  // of the last names: vectors, those by the lexicon, levels
-  std::vector<float> fits;                         // of the last names, with the kinds of things; may be empty
-  std::vector<float> shape, expected;              // the vector of the shape; of each name (pa3d::expectation)
+  // Of the last names: vectors, those by the lexicon, their levels; what cpu/words.h says of their closeness, where
+  // some of them are not known; fits with the kinds of things, which may be empty until they are needed.
+  std::vector<float> last_vectors, names, levels, nearest, closeness, fits;
+  bool has_unknown = false;
+  std::vector<float> names_here, levels_here;  // of these names, as they are read on the shape
+  std::vector<float> shape, expected;          // the vector of the shape; of each name (pa3d::expectation)
   pa3d::Normalization frame;
 };
 
@@ -216,6 +219,15 @@ struct pa3d_model {
 
   // Whether presence depends on the kinds of things, and so on the tokens.
   bool uses_kinds() const { return presence.weight != 0; }
+
+  pa3d::Lexicon lexicon() const {
+    return {lexicon_rows.data(), lexicon_meaning.data(), static_cast<int64_t>(lexicon_meaning.size())};
+  }
+  // Of the lexicon and the kinds, which must be there. Computed when the first word comes that is not known.
+  const pa3d::LexiconNames& lexicon_names(int threads) const {
+    std::call_once(names_once, [&] { names = pa3d::lexicon_names(lexicon(), kinds, config.text_dim, threads); });
+    return names;
+  }
 
   pa3d::Pool<Session>::Lease session() const {
     return sessions.acquire([&] {
@@ -318,6 +330,8 @@ struct pa3d_model {
   pa3d::EncoderConfig config;
   std::unique_ptr<pa3d::Encoder> encoder;
   mutable pa3d::Pool<Session> sessions;
+  mutable std::once_flag names_once;
+  mutable pa3d::LexiconNames names;
 };
 
 struct pa3d_text {

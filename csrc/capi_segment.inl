@@ -173,48 +173,88 @@ void encode(const pa3d_model& model, const Shape& shape, const pa3d_options& o, 
   for (int64_t i = 0; i < patches; ++i) std::copy_n(&s.encoder_points[3 * s.center_idx[i]], 3, &s.centers[3 * i]);
 }
 
-// The session's logits (patches, count) of the encoded shape.
-void compare(const pa3d_model& model, const float* vectors, int64_t count, const pa3d_options& o, Session& s) {
-  const auto& c = model.config;
-  const int64_t size = count * c.text_dim;
-  if (static_cast<int64_t>(s.last_vectors.size()) != size ||
-      !std::equal(vectors, vectors + size, s.last_vectors.begin())) {
-    s.last_vectors.clear();  // until all is computed
-    s.fits.clear();
-    s.names.assign(vectors, vectors + size);
-    if (!model.lexicon_rows.empty()) {
-      const pa3d::Lexicon lexicon{model.lexicon_rows.data(), model.lexicon_meaning.data(),
-                                  static_cast<int64_t>(model.lexicon_meaning.size())};
-      pa3d::read_through_lexicon(lexicon, vectors, count, c.text_dim, o.threads, s.names.data());
+const float* levels_or_null(const std::vector<float>& levels) { return levels.empty() ? nullptr : levels.data(); }
+
+// The levels (count) of vectors; empty if the model has no bank.
+void find_levels(const pa3d_model& model, const std::vector<float>& vectors, int threads, std::vector<float>& levels) {
+  const int64_t dim = model.config.text_dim, count = static_cast<int64_t>(vectors.size()) / dim;
+  levels.resize(model.bank.empty() ? 0 : count);
+  if (!model.bank.empty())
+    pa3d::name_levels(model.bank.data(), static_cast<int64_t>(model.bank.size()) / dim, vectors.data(), count, dim,
+                      threads, levels.data());
+}
+
+// Fills the session with what depends on the names alone. Comes before `encode`.
+void read_names(const pa3d_model& model, const float* vectors, int64_t count, const pa3d_options& o, Session& s) {
+  const int64_t dim = model.config.text_dim, size = count * dim;
+  if (static_cast<int64_t>(s.last_vectors.size()) == size &&
+      std::equal(vectors, vectors + size, s.last_vectors.begin()))
+    return;
+  s.last_vectors.clear();  // until all is computed
+  s.fits.clear();
+  s.has_unknown = false;
+  s.names.assign(vectors, vectors + size);
+  if (!model.lexicon_rows.empty()) {
+    s.nearest.resize(count);
+    pa3d::read_through_lexicon(model.lexicon(), vectors, count, dim, o.threads, s.names.data(), s.nearest.data());
+    if (model.kinds.num_kinds > 0 && !pa3d::all_known(s.nearest.data(), count)) {
+      const pa3d::LexiconNames& known = model.lexicon_names(o.threads);
+      s.closeness.resize(count * known.count);
+      pa3d::closeness_to_names(model.lexicon(), known.name_of.data(), known.count, vectors, count, dim, o.threads,
+                               s.closeness.data());
+      s.has_unknown = true;
     }
-    s.levels.resize(model.bank.empty() ? 0 : count);
-    if (!model.bank.empty())
-      pa3d::name_levels(model.bank.data(), static_cast<int64_t>(model.bank.size()) / c.text_dim, s.names.data(), count,
-                        c.text_dim, o.threads, s.levels.data());
-    s.last_vectors.assign(vectors, vectors + size);
   }
-  s.logits.resize(s.passes.total() * count);
-  pa3d::cosine_logits(s.features.data(), s.passes.total(), s.names.data(), count, c.text_dim, model.temperature,
-                      s.logits.data(), s.levels.empty() ? nullptr : s.levels.data());
+  find_levels(model, s.names, o.threads, s.levels);
+  s.last_vectors.assign(vectors, vectors + size);
+}
+
+// Whether the session's names need the tokens of the shape.
+bool needs_tokens(const pa3d_model& model, const Session& s, bool needs_presence) {
+  return s.has_unknown || (needs_presence && model.uses_kinds());
+}
+
+// The session's vector of the shape and the fits of the names with the kinds of things.
+void find_kinds(const pa3d_model& model, int64_t count, const pa3d_options& o, Session& s) {
+  if (s.fits.empty()) {
+    std::vector<float> fits(model.kinds.num_kinds * count);
+    pa3d::kind_fits(model.kinds, s.names.data(), count, model.config.text_dim, o.threads, fits.data());
+    s.fits.swap(fits);
+  }
+  s.shape.resize(model.config.text_dim);
+  pa3d::shape_vector(s.tokens.data(), s.passes.total(), model.shape_head, o.threads, s.shape.data());
+  require(std::all_of(s.shape.begin(), s.shape.end(), [](float v) { return std::isfinite(v); }),
+          "the shape head gives numbers that are not finite; make it again");
+}
+
+// The session's logits (patches, count) of the encoded shape, after `read_names`.
+void compare(const pa3d_model& model, int64_t count, const pa3d_options& o, bool needs_presence, Session& s) {
+  const int64_t dim = model.config.text_dim, patches = s.passes.total();
+  if (needs_tokens(model, s, needs_presence)) find_kinds(model, count, o, s);
+  if (s.has_unknown) {
+    const pa3d::LexiconNames& known = model.lexicon_names(o.threads);
+    const pa3d::Words words{count,         s.last_vectors.data(), s.names.data(),    levels_or_null(s.levels),
+                            s.fits.data(), s.nearest.data(),      s.closeness.data()};
+    s.names_here.resize(count * dim);
+    pa3d::read_on_shape({known.vectors.data(), known.fits.data(), known.count}, model.kinds, words,
+                        {s.shape.data(), s.features.data(), patches}, dim, model.temperature, o.threads,
+                        s.names_here.data());
+    find_levels(model, s.names_here, o.threads, s.levels_here);
+  }
+  const auto& names = s.has_unknown ? s.names_here : s.names;
+  const auto& levels = s.has_unknown ? s.levels_here : s.levels;
+  s.logits.resize(patches * count);
+  pa3d::cosine_logits(s.features.data(), patches, names.data(), count, dim, model.temperature, s.logits.data(),
+                      levels_or_null(levels));
 }
 
 // The session's presence (count) of the names, after `compare`; empty if the model has no calibration.
-void find_presence(const pa3d_model& model, int64_t count, const pa3d_options& o, Session& s) {
+void find_presence(const pa3d_model& model, int64_t count, Session& s) {
   s.presence.resize(model.has_presence ? count : 0);
   if (!model.has_presence) return;
-  const auto& c = model.config;
   if (model.uses_kinds()) {
-    if (s.fits.empty()) {
-      std::vector<float> fits(model.kinds.num_kinds * count);
-      pa3d::kind_fits(model.kinds, s.names.data(), count, c.text_dim, o.threads, fits.data());
-      s.fits.swap(fits);
-    }
-    s.shape.resize(c.text_dim);
     s.expected.resize(count);
-    pa3d::shape_vector(s.tokens.data(), s.passes.total(), model.shape_head, o.threads, s.shape.data());
-    require(std::all_of(s.shape.begin(), s.shape.end(), [](float v) { return std::isfinite(v); }),
-            "the shape head gives numbers that are not finite; make it again");
-    pa3d::expectation(model.kinds, s.shape.data(), s.fits.data(), count, c.text_dim, s.expected.data());
+    pa3d::expectation(model.kinds, s.shape.data(), s.fits.data(), count, model.config.text_dim, s.expected.data());
   }
   const auto& fit = model.presence;
   pa3d::presence(s.logits.data(), s.passes.total(), count, fit.slope, fit.offset, fit.weight,
@@ -226,10 +266,11 @@ void label(const pa3d_model& model, const Shape& shape, const float* vectors, in
            Session& s, const Outputs& out) {
   const auto& c = model.config;
   const bool needs_presence = model.has_presence && (o.none > 0 || out.presence);
-  encode(model, shape, o, s, needs_presence && model.uses_kinds());
-  compare(model, vectors, count, o, s);
+  read_names(model, vectors, count, o, s);
+  encode(model, shape, o, s, needs_tokens(model, s, needs_presence));
+  compare(model, count, o, needs_presence, s);
   s.presence.clear();
-  if (needs_presence) find_presence(model, count, o, s);
+  if (needs_presence) find_presence(model, count, s);
   const float* const presence = s.presence.empty() ? nullptr : s.presence.data();
   const pa3d::Patches patches{s.centers.data(),        s.passes.total(),
                               s.members.data(),        c.patch_size,

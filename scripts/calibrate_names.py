@@ -120,7 +120,7 @@ def make_kinds(segmenter: Segmenter) -> Kinds:
     has = [(kind, number[part]) for kind, category in enumerate(table) for part in category.parts]
     vectors = segmenter.embed_words(parts)
     lexicon = segmenter.checkpoint.lexicon
-    known = vectors if lexicon is None else _C.read_through_lexicon(*lexicon, vectors)
+    known = vectors if lexicon is None else _C.read_through_lexicon(*lexicon, vectors)[0]
     return Kinds(int8_rows(category_vectors(segmenter)), int8_rows(known), np.array(has, np.int32))
 
 

@@ -18,6 +18,7 @@ from tiny import TINY, calibrated_checkpoint, head_with, random_checkpoint, rand
 from pa3d import _C
 from pa3d.categories import categories
 from pa3d.checkpoint import Checkpoint, PresenceFit, load, save
+from pa3d.data.creatures import synthesize_creature
 from pa3d.data.paraphrases import HELD_OUT_PHRASES
 from pa3d.data.procedural import synthesize
 from pa3d.errors import InputError
@@ -131,10 +132,12 @@ def test_the_lexicon_against_plain_code(r: int, k: int, d: int) -> None:
         name = weight @ unit[lexicon.meaning[nearest]]
         mixed = 0.2 * vector + 0.8 * name / np.linalg.norm(name)
         expected.append(mixed / np.linalg.norm(mixed))
-    read = _C.read_through_lexicon(*lexicon, vectors)
+    read = _C.read_through_lexicon(*lexicon, vectors)[0]
     np.testing.assert_allclose(read, expected, atol=1e-5)
-    assert _C.read_through_lexicon(*lexicon, vectors, 3).tobytes() == read.tobytes()
-    alone = np.concatenate([_C.read_through_lexicon(*lexicon, vectors[i : i + 1], 1) for i in range(k)])
+    again, nearest = _C.read_through_lexicon(*lexicon, vectors, 3)
+    assert again.tobytes() == read.tobytes()
+    np.testing.assert_allclose(nearest, (vectors @ unit.T).max(axis=1), atol=1e-5)
+    alone = np.concatenate([_C.read_through_lexicon(*lexicon, vectors[i : i + 1], 1)[0] for i in range(k)])
     assert alone.tobytes() == read.tobytes()
 
 
@@ -151,7 +154,7 @@ def test_a_callers_vectors_may_change_after_a_query() -> None:
 
 def test_opposite_texts_leave_a_vector_as_it_is() -> None:
     rows = np.array([[100, 50], [-100, -50]], np.int8)
-    read = _C.read_through_lexicon(rows, np.arange(2, dtype=np.int32), np.float32([[-0.4472136, 0.8944272]]))
+    read = _C.read_through_lexicon(rows, np.arange(2, dtype=np.int32), np.float32([[-0.4472136, 0.8944272]]))[0]
     np.testing.assert_allclose(read, [[-0.4472136, 0.8944272]], atol=1e-6)
 
 
@@ -173,7 +176,7 @@ def test_the_embedded_model_understands_words_it_was_not_trained_with() -> None:
     names = ["leg", "arm", "head", "backrest", "seat"]
     unknown = ["lower limb", "limb that ends in a hand", "skull", "place to lean on", "place to sit"]
     own, other = segmenter.embed_text(names), segmenter.embed_text(unknown)
-    read = _C.read_through_lexicon(*checkpoint.lexicon, np.concatenate([own, other]))
+    read = _C.read_through_lexicon(*checkpoint.lexicon, np.concatenate([own, other]))[0]
     before, after = own @ other.T, read[:5] @ read[5:].T
     np.testing.assert_array_equal(after.argmax(axis=0), np.arange(5))
     assert (np.diag(after) > np.diag(before)).all()
@@ -184,10 +187,11 @@ def test_the_embedded_model_understands_words_it_was_not_trained_with() -> None:
         assert (rows @ vector / np.linalg.norm(rows, axis=1)).max() < 0.999
 
 
-def test_logits_are_divided_by_the_levels(segmenter: Segmenter) -> None:
+def test_logits_are_divided_by_the_levels() -> None:
+    segmenter = Segmenter(replace(calibrated_checkpoint(), kinds=None))  # without kinds a shape does not say what it is
     features = segmenter.encode(sheet(1500))
     assert segmenter.checkpoint.lexicon is not None
-    text = _C.read_through_lexicon(*segmenter.checkpoint.lexicon, segmenter.embed_text(PARTS))
+    text = _C.read_through_lexicon(*segmenter.checkpoint.lexicon, segmenter.embed_text(PARTS))[0]
     levels = _C.name_levels(segmenter.checkpoint.bank, text)
     assert levels.max() > 1.1 * levels.min() and levels.min() > 1
     logits = features.features.astype(np.float64) @ text.T / 0.07 / levels
@@ -207,10 +211,129 @@ def test_levels_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("pa3d.known_names._C", Counted())
     monkeypatch.setattr("pa3d.known_names.MAX_NAMES", 2)
-    fresh = Segmenter(calibrated_checkpoint())
+    fresh = Segmenter(replace(calibrated_checkpoint(), kinds=None))
     for parts in (PARTS, PARTS, ["seat"], PARTS, PARTS[::-1], PARTS[::-1]):
         fresh.segment(sheet(300), parts)
     assert len(calls) == 3
+
+
+# ---- words on a shape ----
+
+
+def plain_reading(
+    checkpoint: Checkpoint, vectors: np.ndarray, shape: np.ndarray, features: np.ndarray, levels: np.ndarray
+) -> np.ndarray:
+    """csrc/cpu/words.h, step by step."""
+
+    def unit(a: Any) -> np.ndarray:
+        a = np.asarray(a, np.float64)
+        return a / np.linalg.norm(a, axis=-1, keepdims=True)
+
+    def softmax(a: np.ndarray) -> np.ndarray:
+        e = np.exp(a - a.max(axis=-1, keepdims=True))
+        return e / e.sum(axis=-1, keepdims=True)
+
+    lexicon, kinds = checkpoint.lexicon, checkpoint.kinds
+    assert lexicon is not None and kinds is not None
+    texts, parts = unit(lexicon.rows), unit(kinds.parts)
+    rows, name_of = np.unique(lexicon.meaning, return_inverse=True)
+    names = texts[rows]
+    read = _C.read_through_lexicon(*lexicon, vectors)[0].astype(np.float64)
+
+    def fits(of: np.ndarray) -> np.ndarray:
+        found = np.zeros((len(kinds.rows), len(of)))
+        for kind, part in kinds.has:
+            found[kind] = np.maximum(found[kind], np.clip(of @ parts[part], 0, 1) ** 8)
+        return found
+
+    cosine = vectors @ texts.T
+    nearest = cosine.max(axis=1)
+    known = nearest >= 0.92
+    support = 0.5 * np.log(0.03 + fits(read)[:, known]).sum(axis=1)
+    prior = np.log(0.03 + softmax(unit(kinds.rows) @ shape / 0.05 + support) @ fits(names))
+    likely = np.argsort(-prior, kind="stable")[:64]
+    seen = softmax(features @ names[likely].T / checkpoint.temperature + prior[likely])
+    logits = features @ read[known].T / checkpoint.temperature / levels[known]
+    seen *= softmax(np.concatenate([logits, np.zeros((len(features), 1))], axis=1))[:, -1:]
+    share = np.zeros(len(names))
+    share[likely] = seen.mean(axis=0)
+    prior += np.log(0.001 + share)
+
+    weights = np.zeros((len(vectors), len(names)))
+    for i, row in enumerate(cosine):
+        near = np.zeros(len(names))
+        np.add.at(near, name_of, np.exp((row - nearest[i]) / 0.05))
+        trust = 0 if known[i] else np.clip((nearest[i] - 0.5) / 0.15, 0, 1)
+        value = np.log(near) + trust * prior
+        kept = np.argsort(-value, kind="stable")[:32]
+        weights[i, kept] = softmax(value[kept])
+    for _ in range(3):
+        changed = weights * weights / np.maximum(weights.sum(axis=0), 1e-300)
+        weights[~known] = (changed / changed.sum(axis=1, keepdims=True))[~known]
+    result = unit(0.2 * unit(vectors) + 0.8 * unit(weights @ names))
+    return np.where(known[:, None], read, result)
+
+
+@pytest.mark.parametrize(("rows", "width", "g"), [(8, 12, 1), (70, 24, 5), (400, 48, 40)])
+def test_words_on_a_shape_against_plain_code(rows: int, width: int, g: int) -> None:
+    rng = np.random.default_rng(rows)
+
+    def unit(*shape: int) -> np.ndarray:
+        return _C.unit_rows(rng.standard_normal(shape).astype(np.float32))
+
+    lexicon, kinds = random_lexicon(rows, width), random_kinds(9, 14, width)
+    checkpoint = replace(random_checkpoint(TINY), lexicon=lexicon, kinds=kinds, temperature=0.5)
+    near = lexicon.rows[[1, 6]].astype(np.float32)
+    noise = 60 * rng.standard_normal((3, width)).astype(np.float32)
+    mixed = (near[0], near[1] + noise[0], near[0] + noise[1], lexicon.rows[3] + noise[2], 0.1 * noise[0])
+    vectors = _C.unit_rows(np.stack(mixed).astype(np.float32))  # known, between, stranger
+    shape, features, levels = unit(1, width)[0], unit(g, width), rng.uniform(1, 3, 5).astype(np.float32)
+    read, nearest = _C.read_through_lexicon(*lexicon, vectors)
+    assert nearest[0] >= 0.92 and not _C.all_known(nearest) and _C.all_known(nearest[:1])
+    name_of, names, name_fits = _C.lexicon_names(*lexicon, *kinds)
+    closeness = _C.closeness_to_names(lexicon.rows, name_of, len(names), vectors)
+    fits = _C.kind_fits(*kinds, read)
+    given = (names, name_fits, kinds.rows, vectors, read, levels, fits, nearest, closeness, shape, features, 0.5)
+    result = _C.read_on_shape(*given)
+    np.testing.assert_allclose(result, plain_reading(checkpoint, vectors, shape, features, levels), atol=2e-4)
+    assert _C.read_on_shape(*given, 3).tobytes() == result.tobytes()
+    np.testing.assert_array_equal(result[0], read[0])
+    assert np.abs(result[1:4] - read[1:4]).max() > (0.01 if rows > 8 else 1e-4)
+    with pytest.raises(ValueError, match=r"closeness: expected shape \(K, N\)"):
+        _C.read_on_shape(*given[:8], closeness[:, 1:].copy(), *given[9:])
+
+
+def test_a_word_means_what_such_a_shape_has() -> None:
+    """A trunk is a torso on a person. Unknown words then label the shape as the names do that they mean."""
+    segmenter = Segmenter.from_pretrained()
+    checkpoint = segmenter.checkpoint
+    alone = Segmenter(replace(checkpoint, kinds=None))
+    names, words = ["head", "torso", "arm", "leg"], ["skull", "trunk", "upper limb", "lower limb"]
+    agree = []
+    for seed in range(4):
+        person = synthesize_creature("human", seed, 2048).points
+        wanted = segmenter.segment(person, names).labels
+        agree.append([np.mean(s.segment(person, words).labels == wanted) for s in (segmenter, alone)])
+    together, by_words_alone = np.mean(agree, axis=0)
+    assert together > 0.85 and together > by_words_alone + 0.1
+    encoded = segmenter.encode(person)
+    trunk = segmenter._names._on_shape(encoded, segmenter._names._read(segmenter.embed_text(words))).vectors[1]
+    torso, lid = segmenter.embed_text(["torso", "trunk lid"])
+    assert trunk @ torso > trunk @ lid + 0.1
+
+
+def test_known_words_and_nonsense_stay_as_they_are() -> None:
+    """What the lexicon has is not read anew, whatever stands beside it, and nonsense takes no part's place."""
+    segmenter = Segmenter.from_pretrained()
+    alone = Segmenter(replace(segmenter.checkpoint, kinds=None))
+    chair = synthesize("chair", 5)
+    features, names = segmenter.encode(chair), ["seat", "back", "leg", "arm"]
+    for words in (names, [*names, "xyzzy", "stamen", "bookmark"]):
+        vectors = segmenter.embed_text(words)
+        logits = [s.patch_logits(features, vectors)[:, :4] for s in (segmenter, alone)]
+        np.testing.assert_array_equal(*logits)
+    labels = [segmenter.segment(chair, words).face_labels for words in (names, words)]
+    assert np.mean(labels[0] == labels[1]) > 0.97
 
 
 # ---- presence ----
@@ -282,7 +405,8 @@ def test_names_and_shapes_differ_in_what_is_expected(segmenter: Segmenter) -> No
     assert fit is not None
     ignoring = Segmenter(replace(segmenter.checkpoint, presence=fit._replace(weight=0.0)))
     plain = Segmenter(replace(segmenter.checkpoint, presence=fit._replace(weight=0.0), kinds=None, shape_head=None))
-    results = [model.segment(sheet(300), PARTS).presence for model in (ignoring, plain, segmenter)]
+    encoded, logits = segmenter.encode(sheet(300)), np.float32([[1, 2, 3]]) * np.float32([[-1], [1], [2]])
+    results = [model.presence(encoded, logits, vectors) for model in (ignoring, plain, segmenter)]
     assert np.array_equal(results[0], results[1]) and not np.array_equal(results[0], results[2])
 
 
@@ -351,8 +475,9 @@ def test_none_rests_on_presence(assign: str) -> None:
         label_points(*given, 0.5, presence=presence[:3])
 
 
-def test_one_name_alone_is_no_longer_everywhere(segmenter: Segmenter) -> None:
+def test_one_name_alone_is_no_longer_everywhere() -> None:
     """Its score is 1 at every point; none of them, whose logit is 0, competes with it."""
+    segmenter = Segmenter(replace(calibrated_checkpoint(), kinds=None, presence=PresenceFit(0.4, 0.7, 0.5)))
     points = sheet(3000)
     share = [(segmenter.segment(points, ["seat"], none=t).labels < 0).mean() for t in np.linspace(0, 1, 201)]
     assert share[0] == 0 and share[-1] == 1 and sorted(share) == share
@@ -478,7 +603,9 @@ def test_the_script(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert after.kinds is not None and len(after.kinds.rows) == len(categories())
     assert after.presence.weight == pytest.approx(script.WEIGHT * after.presence.slope, abs=1e-5)
     chair = [category.name for category in categories()].index("chair")
-    parts = _C.kind_fits(*after.kinds, _C.read_through_lexicon(*after.lexicon, Segmenter(after).embed_text(["seat"])))
+    parts = _C.kind_fits(
+        *after.kinds, _C.read_through_lexicon(*after.lexicon, Segmenter(after).embed_text(["seat"]))[0]
+    )
     assert parts[chair, 0] > 0.95
     plain, _ = script.calibrate(random_checkpoint(TINY), 1, "all")
     assert plain.kinds is None and plain.presence.weight == 0

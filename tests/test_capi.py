@@ -334,6 +334,7 @@ def test_dirty_clouds_and_presence_equal_python(library: c.CDLL, files: Path, fi
     path = EMBEDDED if file == "embedded" else files / f"{file}.safetensors"
     rng = np.random.default_rng(0)
     segmenter = Segmenter.from_pretrained(path, precision="fp32")
+    without_kinds = Segmenter(replace(segmenter.checkpoint, kinds=None), precision="fp32")
     with Native(library, path) as native:
         for n, parts in ((500, PARTS), (5000, PARTS[:2]), (3000, PARTS), (3000, PARTS[::-1]), (40, ["leg"])):
             points = np.concatenate([cloud("planar", n), rng.uniform(-9, 9, (n // 20, 3)).astype(np.float32)])
@@ -350,6 +351,13 @@ def test_dirty_clouds_and_presence_equal_python(library: c.CDLL, files: Path, fi
             kept = chosen[~_C.find_outliers(points[chosen], 3.0)]
             assert n < 100 or len(kept) < len(chosen)
             assert same(members, kept[given.members])
+            words = ["lower limb", parts[0], "trunk"]  # the first and the last are in no lexicon
+            logits = [m.patch_logits(given, m.embed_text(words)) for m in (segmenter, without_kinds)]
+            assert not same(*logits)
+            r = segmenter.segment(points, words, none=0.35, **ALONE)
+            labels, scores = native.segment(points, words, none=0.35, sample=2048)
+            assert same(labels, r.labels) and same(scores, r.scores)
+            assert same(native.presence(points, words, sample=2048), r.presence)
         points, faces = cloud("random", 500), rng.integers(0, 500, (900, 3)).astype(np.int32)
         r = segmenter.segment(Shape(points, faces), PARTS, **ALONE)
         assert same(native.presence(points, PARTS, faces, sample=2048), r.presence)

@@ -14,7 +14,7 @@ import pytest
 from clouds import KINDS, cloud
 from numpy.typing import NDArray
 from official import official_state
-from tiny import TINY, random_checkpoint, random_lexicon, write_tiny
+from tiny import TINY, calibrated_checkpoint, random_checkpoint, random_lexicon, write_tiny
 
 from pa3d.checkpoint import OFFICIAL_SPACE, OFFICIAL_TEMPERATURE, Checkpoint, load
 from pa3d.cli import main
@@ -356,6 +356,43 @@ def test_outliers_and_levels(inputs: str) -> None:
     for without in ({"bank": None}, {"lexicon": None}):
         plain = run(build_model(replace(checkpoint, **without), scores=True), points=points, text_vectors=vectors)
         assert np.abs(out["scores"] - plain["scores"]).max() > 0.01
+
+
+def test_words_that_are_read_on_the_shape() -> None:
+    """Known words, those near to texts, and strangers: the graph reads them as pa3d does, by what each cloud is."""
+    checkpoint = calibrated_checkpoint()
+    assert checkpoint.lexicon is not None
+    texts = checkpoint.lexicon.rows.astype(np.float32)
+    noise = np.random.default_rng(0).standard_normal(texts.shape[1]).astype(np.float32)
+    vectors = np.stack([texts[5], texts[10] + 70 * noise, texts[30] - 60 * noise, noise])
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    graphs = {}
+    for name, other in (("kinds", checkpoint), ("without", replace(checkpoint, kinds=None))):
+        graphs[name] = session(build_model(other, scores=True))
+    for kind, n in (("random", 300), ("planar", 900), ("sphere", 40)):
+        points = cloud(kind, n)
+        shown = Segmenter(checkpoint, precision="fp32").segment(
+            points, NAMES[:4], text_vectors=vectors, sample=None, refine=False
+        )
+        out = run(graphs["kinds"], points=points, text_vectors=vectors)
+        assert np.abs(out["scores"] - shown.scores).max() < 1e-3
+        assert (
+            np.abs(out["scores"] - run(graphs["without"], points=points, text_vectors=vectors)["scores"]).max() > 0.01
+        )
+
+
+@pytest.mark.slow
+def test_words_that_the_embedded_model_never_saw() -> None:
+    from pa3d.data.creatures import synthesize_creature
+
+    segmenter, words = Segmenter(load(), precision="fp32"), ["skull", "trunk", "upper limb", "lower limb", "foot"]
+    vectors, graph = segmenter.embed_text(words), pair("embedded").graph
+    for seed in range(3):
+        points = np.ascontiguousarray(synthesize_creature("human", seed, 2048).points)
+        shown = segmenter.segment(points, words, sample=None, refine=False)
+        out = run(graph, points=points, text_vectors=vectors)
+        assert np.abs(out["scores"] - shown.scores).max() < 1e-3
+        assert (out["labels"] == shown.labels).mean() >= LABELS_EQUAL
 
 
 @pytest.mark.parametrize("n", [2, 30, 99, 150, 249, 250, 1000])

@@ -43,8 +43,8 @@ def test_a_table_is_a_minimax_fit(fits: ModuleType, name: str) -> None:
         assert abs(problem.value(table, fits.mp.mpf(at)) - fits.mp.mpf(value)) <= 2**-22
 
 
-def test_the_exponential_of_segment_has_the_same_table(fits: ModuleType) -> None:
-    """segment.cpp is compiled once, for every processor, and so has a scalar copy."""
-    text = (ROOT / "csrc" / "cpu" / "segment.cpp").read_text()
+def test_the_exponential_of_unit_h_has_the_same_table(fits: ModuleType) -> None:
+    """unit.h is for what is compiled once, for every processor, and so has a scalar copy."""
+    text = (ROOT / "csrc" / "cpu" / "unit.h").read_text()
     numbers = {fits.mp.mpf(n) for n in re.findall(r"p (?:\* r \+|=) ([-+.\de]+)f;", text)}
     assert set(fits.table_of(fits.PROBLEMS[0])) <= numbers

@@ -2,57 +2,17 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
-#include <numeric>
 #include <vector>
 
 #include "interpolate.h"
 #include "parallel.h"
+#include "unit.h"
 
 namespace pa3d {
 namespace {
 
 constexpr int64_t kPointsPerTask = 4096;
-
-// Sixteen partial sums, then their sum in order: fast, and the order does not depend on the compiler.
-template <class T>
-float dot(const T* a, const float* b, int64_t n) {
-  constexpr int kLanes = 16;
-  float lane[kLanes] = {}, total = 0;
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes)
-    for (int l = 0; l < kLanes; ++l) lane[l] += static_cast<float>(a[i + l]) * b[i + l];
-  for (int l = 0; i + l < n; ++l) lane[l] += static_cast<float>(a[i + l]) * b[i + l];
-  for (float sum : lane) total += sum;
-  return total;
-}
-
-// exp for v <= 0, with a relative error of 2e-7: the polynomial of math.inl. Its bits are the same on every system,
-// which those of std::exp are not. Below -87 the result is 1e-38.
-float exp_nonpositive(float v) {
-  v = std::max(v, -87.0f);
-  const float round_bias = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
-  const float n = (v * 1.44269504f + round_bias) - round_bias;
-  float r = v - n * 0.693359375f;
-  r = r - n * -2.12194440e-4f;
-  float p = 1.381459921e-3f;
-  p = p * r + 8.368716902e-3f;
-  p = p * r + 4.166838804e-2f;
-  p = p * r + 1.666652063e-1f;
-  p = p * r + 4.999999345e-1f;
-  p = p * r * r + r + 1.0f;
-  const int32_t exponent = (static_cast<int32_t>(n) + 127) << 23;
-  float scale;
-  std::memcpy(&scale, &exponent, 4);
-  return p * scale;
-}
-
-float norm_of(const int8_t* row, int64_t n) {
-  int64_t sq_norm = 0;
-  for (int64_t j = 0; j < n; ++j) sq_norm += int64_t{row[j]} * row[j];
-  return std::sqrt(static_cast<float>(sq_norm));
-}
 
 // When a point belongs to none of the parts.
 struct None {
@@ -157,55 +117,16 @@ void unit_mean(const float* rows, int64_t n, int64_t dim, float* out) {
   unit_rows(mean.data(), 1, dim, out);
 }
 
-void read_through_lexicon(const Lexicon& lexicon, const float* vectors, int64_t num_parts, int64_t dim, int threads,
-                          float* out) {
-  const int64_t rows = lexicon.num_rows;
-  std::vector<float> cosine(rows * num_parts);
-  const auto unit_row = [&](int64_t i, float* unit) {
-    const int8_t* const row = lexicon.rows + i * dim;
-    const float norm = norm_of(row, dim);
-    for (int64_t j = 0; j < dim; ++j) unit[j] = static_cast<float>(row[j]) / norm;
-  };
-  parallel_for(rows, 64, threads, [&](int64_t begin, int64_t end) {
-    std::vector<float> unit(dim);
-    for (int64_t i = begin; i < end; ++i) {
-      unit_row(i, unit.data());
-      for (int64_t k = 0; k < num_parts; ++k) cosine[k * rows + i] = dot(unit.data(), vectors + k * dim, dim);
-    }
-  });
-  const int64_t nearest = std::min(kLexiconNearest, rows);
-  std::vector<int64_t> order(rows);
-  std::vector<float> unit(dim);
-  for (int64_t k = 0; k < num_parts; ++k) {
-    const float* const c = cosine.data() + k * rows;
-    std::iota(order.begin(), order.end(), int64_t{0});
-    std::partial_sort(order.begin(), order.begin() + nearest, order.end(),
-                      [&](int64_t a, int64_t b) { return c[a] > c[b] || (c[a] == c[b] && a < b); });
-    float* const name = out + k * dim;
-    std::vector<float> sum(dim, 0.0f);
-    for (int64_t i = 0; i < nearest; ++i) {
-      const float weight = exp_nonpositive((c[order[i]] - c[order[0]]) / kLexiconScale);
-      unit_row(lexicon.meaning[order[i]], unit.data());
-      for (int64_t j = 0; j < dim; ++j) sum[j] += weight * unit[j];
-    }
-    const float* const v = vectors + k * dim;
-    const float length = std::sqrt(dot(sum.data(), sum.data(), dim));
-    const float share = length > 0 ? kLexiconShare / length : 0;
-    const float own = (1 - kLexiconShare) / std::sqrt(dot(v, v, dim));
-    for (int64_t j = 0; j < dim; ++j) sum[j] = own * v[j] + share * sum[j];
-    const float norm = std::sqrt(dot(sum.data(), sum.data(), dim));
-    for (int64_t j = 0; j < dim; ++j) name[j] = sum[j] / norm;
-  }
-}
-
 void name_levels(const int8_t* bank, int64_t bank_rows, const float* vectors, int64_t num_parts, int64_t dim,
                  int threads, float* levels) {
   std::vector<float> cosine(bank_rows * num_parts);
   parallel_for(bank_rows, 64, threads, [&](int64_t begin, int64_t end) {
+    std::vector<float> row(dim);  // converted once: int8 times float is slow
     for (int64_t i = begin; i < end; ++i) {
-      const int8_t* row = bank + i * dim;
-      const float norm = norm_of(row, dim);
-      for (int64_t j = 0; j < num_parts; ++j) cosine[j * bank_rows + i] = dot(row, vectors + j * dim, dim) / norm;
+      std::copy_n(bank + i * dim, dim, row.begin());
+      const float norm = norm_of(bank + i * dim, dim);
+      for (int64_t j = 0; j < num_parts; ++j)
+        cosine[j * bank_rows + i] = dot(row.data(), vectors + j * dim, dim) / norm;
     }
   });
   const int64_t rank = (bank_rows - 1) * 95 / 100;
@@ -262,11 +183,12 @@ void shape_vector(const float* tokens, int64_t num_tokens, const ShapeHead& head
 void kind_fits(const Kinds& kinds, const float* vectors, int64_t count, int64_t dim, int threads, float* fits) {
   std::vector<float> cosine(kinds.num_parts * count);
   parallel_for(kinds.num_parts, 64, threads, [&](int64_t begin, int64_t end) {
+    std::vector<float> row(dim);
     for (int64_t i = begin; i < end; ++i) {
-      const int8_t* const row = kinds.parts + i * dim;
-      const float norm = norm_of(row, dim);
+      std::copy_n(kinds.parts + i * dim, dim, row.begin());
+      const float norm = norm_of(kinds.parts + i * dim, dim);
       for (int64_t j = 0; j < count; ++j)
-        cosine[i * count + j] = std::clamp(dot(row, vectors + j * dim, dim) / norm, 0.0f, 1.0f);
+        cosine[i * count + j] = std::clamp(dot(row.data(), vectors + j * dim, dim) / norm, 0.0f, 1.0f);
     }
   });
   std::fill_n(fits, kinds.num_kinds * count, 0.0f);
@@ -281,17 +203,27 @@ void kind_fits(const Kinds& kinds, const float* vectors, int64_t count, int64_t 
   }
 }
 
-void expectation(const Kinds& kinds, const float* shape, const float* fits, int64_t count, int64_t dim, float* out) {
-  constexpr float kTemperature = 0.05f, kLeast = 0.03f;
-  std::vector<float> probability(kinds.num_kinds), sum(count, kLeast);
+void kind_probabilities(const Kinds& kinds, const float* shape, const float* support, int64_t dim,
+                        float* probabilities) {
+  constexpr float kTemperature = 0.05f;
   for (int64_t k = 0; k < kinds.num_kinds; ++k) {
     const int8_t* const row = kinds.rows + k * dim;
-    probability[k] = dot(row, shape, dim) / norm_of(row, dim) / kTemperature;
+    probabilities[k] = dot(row, shape, dim) / norm_of(row, dim) / kTemperature + (support ? support[k] : 0);
   }
-  softmax(probability.data(), 1, kinds.num_kinds);
-  for (int64_t k = 0; k < kinds.num_kinds; ++k)
-    for (int64_t j = 0; j < count; ++j) sum[j] += probability[k] * fits[k * count + j];
+  softmax(probabilities, 1, kinds.num_kinds);
+}
+
+void expected_names(const float* probabilities, int64_t num_kinds, const float* fits, int64_t count, float* out) {
+  std::vector<float> sum(count, kLeastFit);
+  for (int64_t k = 0; k < num_kinds; ++k)
+    for (int64_t j = 0; j < count; ++j) sum[j] += probabilities[k] * fits[k * count + j];
   for (int64_t j = 0; j < count; ++j) out[j] = std::log(sum[j]);
+}
+
+void expectation(const Kinds& kinds, const float* shape, const float* fits, int64_t count, int64_t dim, float* out) {
+  std::vector<float> probabilities(kinds.num_kinds);
+  kind_probabilities(kinds, shape, nullptr, dim, probabilities.data());
+  expected_names(probabilities.data(), kinds.num_kinds, fits, count, out);
 }
 
 void presence(const float* logits, int64_t num_centers, int64_t num_parts, double slope, double offset, double weight,

@@ -21,19 +21,6 @@ void normalize(const float* points, int64_t n, const Normalization& norm, const 
 bool unit_rows(const float* in, int64_t n, int64_t dim, float* out);
 // The mean of the normalised rows (n, dim), normalised again: out (dim). It makes a part's vector from its prompts.
 void unit_mean(const float* rows, int64_t n, int64_t dim, float* out);
-// Words that the model was not trained with, read through those that it was. The lexicon has vectors of texts (rows,
-// dim) and for each text the row of the name that it means ("legs" and "part it stands on" mean "leg"). Of a vector v,
-// the kLexiconNearest texts with the largest cosines c_i give name = sum_i w_i name_i, w = softmax(c / kLexiconScale),
-// and out = 0.2 v + 0.8 name, both of length 1, normalised. vectors and out (num_parts, dim); no row of them is zero.
-struct Lexicon {
-  const int8_t* rows;
-  const int32_t* meaning;
-  int64_t num_rows;
-};
-constexpr int64_t kLexiconNearest = 32;
-constexpr float kLexiconScale = 0.05f, kLexiconShare = 0.8f;
-void read_through_lexicon(const Lexicon& lexicon, const float* vectors, int64_t num_parts, int64_t dim, int threads,
-                          float* out);
 // Some names lie near the features of almost every patch and would win where they should not. The level of a name says
 // by how much: levels (num_parts) = 1 + 10 max(0, q). q is the cosine of vectors (num_parts, dim) that 95 % of the rows
 // of bank (bank_rows, dim) do not exceed; the bank holds features of patches of many shapes. No row of it is zero.
@@ -64,8 +51,14 @@ struct Kinds {
 // fits (num_kinds, count): how well each of `count` names, unit vectors (count, dim), fits things of each kind: the
 // largest cosine with one of their parts, to the power of 8; 0 where it is negative.
 void kind_fits(const Kinds& kinds, const float* vectors, int64_t count, int64_t dim, int threads, float* fits);
-// out (count): the logarithm of how well each name fits what the shape seems to be, log(0.03 + sum_k p_k fits_k). p is
-// the softmax over kinds of the cosine with the vector of the shape (dim) / 0.05.
+// probabilities (num_kinds): the softmax over kinds of the cosine with the vector of the shape (dim) / 0.05, plus
+// support (num_kinds), which may be null.
+void kind_probabilities(const Kinds& kinds, const float* shape, const float* support, int64_t dim,
+                        float* probabilities);
+// out (count): the logarithm of how well each name fits things of these kinds, log(0.03 + sum_k probability_k fits_k).
+constexpr float kLeastFit = 0.03f;
+void expected_names(const float* probabilities, int64_t num_kinds, const float* fits, int64_t count, float* out);
+// Both: how well each name fits what the shape seems to be.
 void expectation(const Kinds& kinds, const float* shape, const float* fits, int64_t count, int64_t dim, float* out);
 // How sure it is that a part occurs at all: presence (num_parts), 0 to 1, from logits (num_centers, num_parts) of the
 // patches. The candidates at a patch are the names and "none of them", whose logit is 0. With the odds of a name at the

@@ -30,7 +30,8 @@ from pa3d.frames import TO_MODEL_AXES, UP_AXES
 from pa3d.onnx_export.graph import OPSET, Graph
 from pa3d.onnx_export.network import Encoder
 from pa3d.onnx_export.outliers import keep_points
-from pa3d.onnx_export.points import label_points, normalize_points, patch_logits, sample_and_group
+from pa3d.onnx_export.points import label_points, normalize_points, sample_and_group
+from pa3d.onnx_export.words import patch_logits
 
 if TYPE_CHECKING:
     import onnx
@@ -40,7 +41,7 @@ __all__ = ["ASSIGN", "INPUTS", "OPSET", "build_model", "export_onnx"]
 INPUTS = ("points", "centers")
 ASSIGN = ("nearest", "smooth")  # the rules of pa3d.ops.label_points that the graph has
 # What the graph takes from a checkpoint, or does not depend on. A field that is not here is refused if it is set.
-# (presence, kinds and shape_head change labels only where there is a threshold; the graph has none.)
+# (presence changes labels only where there is a threshold; the graph has none.)
 _HANDLED = {"config", "tensors", "text_space", "temperature", "prompts", "provenance", "name", "precisions", "assign"}
 _HANDLED |= {"outliers", "bank", "presence", "shape_head", "lexicon", "kinds"}
 
@@ -111,11 +112,13 @@ def build_model(
         centers = g.input("centers", np.float32, "G", 3)
         members = g.input("members", np.int64, "G", "M")
         seen = points
-    features = Encoder(g, checkpoint).features(seen, centers, members)
+    encoder = Encoder(g, checkpoint)
+    tokens = encoder.tokens(seen, centers, members)
+    features = encoder.features(tokens)
     g.output("features", features, np.float32, count, c.text_dim)
     if scores:
         text = g.input("text_vectors", np.float32, "K", c.text_dim, default=vectors)
-        logits = patch_logits(g, features, text, checkpoint)
+        logits = patch_logits(g, tokens, features, text, checkpoint)
         label_points(g, points, centers, logits, assign_rule)
     metadata = {
         "model": checkpoint.name,

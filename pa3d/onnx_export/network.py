@@ -19,7 +19,7 @@ class Encoder:
     def __init__(self, g: Graph, checkpoint: Checkpoint) -> None:
         self.g, self.config, self.tensors = g, checkpoint.config, checkpoint.tensors
 
-    def features(self, points: str, centers: str, members: str) -> str:  # (N, 3), (G, 3), (G, M) -> (G, D), unit rows
+    def tokens(self, points: str, centers: str, members: str) -> str:  # (N, 3), (G, 3), (G, M) -> (G, C)
         g, c = self.g, self.config
         patches = g.add("Sub", g.add("Gather", points, members, axis=0), g.add("Unsqueeze", centers, g.ints(1)))
         pooled = self.mini_pointnet(patches)
@@ -31,9 +31,13 @@ class Encoder:
             x = self.block(f"blocks.blocks.{i}", g.add("Add", x, position), shape)
         tokens = g.add("Reshape", self.layer_norm("norm", x), shape)
         tokens = g.add("Slice", tokens, g.ints(1), g.ints(np.iinfo(np.int64).max), g.ints(1))
-        projected = self.linear("proj", g.add("Reshape", tokens, g.ints(-1, c.dim)))
+        return str(g.add("Reshape", tokens, g.ints(-1, c.dim)))
+
+    def features(self, tokens: str) -> str:  # (G, C) -> (G, D), unit rows
+        g = self.g
+        projected = self.linear("proj", tokens)
         norm = g.add("ReduceL2", projected, axes=[-1], keepdims=1)
-        return g.add("Div", projected, g.add("Max", norm, g.const(np.float32(1e-12))))
+        return str(g.add("Div", projected, g.add("Max", norm, g.const(np.float32(1e-12)))))
 
     def with_class_row(self, name: str, rows: str) -> tuple[str, str]:  # (B * G, C) -> (B * (1 + G), C), (3,)
         """Rows with that of the class token before those of each pass, and the shape (B, 1 + G, C)."""

@@ -6,14 +6,11 @@ Coordinates and distances are computed in the order and precision of pa3d.ops an
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pa3d.checkpoint import Checkpoint, Lexicon
 from pa3d.config import EncoderConfig
 from pa3d.onnx_export.graph import Graph
 from pa3d.passes import GOLDEN
 
-LEXICON_NEAREST, LEXICON_SCALE, LEXICON_SHARE = 32, 0.05, 0.8  # csrc/cpu/segment.h
 ALREADY_NORMALIZED = 1e-6  # csrc/cpu/segment.cpp: mean and radius of points that are normalised already
 
 
@@ -122,52 +119,6 @@ def pass_indices(g: Graph, points: str, pass_points: int) -> str:  # (N, 3) -> (
     begin = g.add("Div", g.add("Mul", indices(passes), n), passes)
     place = g.add("Add", g.add("Unsqueeze", begin, g.ints(1)), g.add("Unsqueeze", indices(size), g.ints(0)))
     return str(g.add("Gather", order, g.add("Mod", place, n), axis=0))
-
-
-def patch_logits(g: Graph, features: str, text_vectors: str, checkpoint: Checkpoint) -> str:  # (G, D), (K, D) -> (G, K)
-    """Cosines divided by the temperature, and with a bank by the levels of the names; with a lexicon, the names are
-    read through it."""
-    unit = _unit_rows(g, text_vectors)
-    if checkpoint.lexicon is not None:
-        unit = _through_lexicon(g, unit, checkpoint.lexicon)
-    by_name = g.add("Transpose", unit, perm=[1, 0])  # (D, K)
-    logits = g.add("Div", g.add("MatMul", features, by_name), g.const(np.float32(checkpoint.temperature)))
-    bank = checkpoint.bank
-    return logits if bank is None else str(g.add("Div", logits, _name_levels(g, by_name, bank)))
-
-
-def _unit_rows(g: Graph, rows: str) -> str:
-    return str(g.add("Div", rows, g.add("ReduceL2", rows, axes=[1], keepdims=1)))
-
-
-def _int8_rows(g: Graph, name: str, rows: NDArray[np.int8]) -> str:  # (R, D)
-    """The rows, each divided by its norm."""
-    norm = np.sqrt((rows.astype(np.int64) ** 2).sum(axis=1, keepdims=True).astype(np.float32))
-    whole = g.add("Cast", g.stored(name, rows), to=g.type(np.float32))
-    return str(g.add("Div", whole, g.stored(f"{name}.norm", norm)))
-
-
-def _through_lexicon(g: Graph, unit: str, lexicon: Lexicon) -> str:  # (K, D) -> (K, D)
-    """The rule of read_through_lexicon (csrc/cpu/segment.h)."""
-    rows = _int8_rows(g, "lexicon", lexicon.rows)
-    cosines = g.add("MatMul", unit, g.add("Transpose", rows, perm=[1, 0]))  # (K, R)
-    count = min(LEXICON_NEAREST, len(lexicon.rows))
-    cosine, nearest = g.add("TopK", cosines, g.ints(count), outputs=2, axis=1, largest=1, sorted=1)
-    weight = g.add("Softmax", g.add("Div", cosine, g.const(np.float32(LEXICON_SCALE))), axis=1)
-    meaning = g.add("Gather", g.stored("lexicon.meaning", lexicon.meaning.astype(np.int64)), nearest, axis=0)
-    weighted = g.add("Mul", g.add("Gather", rows, meaning, axis=0), g.add("Unsqueeze", weight, g.ints(2)))  # (K, 32, D)
-    name = _unit_rows(g, g.add("ReduceSum", weighted, g.ints(1), keepdims=0))
-    own = g.add("Mul", unit, g.const(np.float32(1 - LEXICON_SHARE)))
-    return _unit_rows(g, g.add("Add", own, g.add("Mul", name, g.const(np.float32(LEXICON_SHARE)))))
-
-
-def _name_levels(g: Graph, by_name: str, bank: NDArray[np.int8]) -> str:  # (D, K), (R, D) -> (1, K)
-    """1 + 10 max(0, q), where q is the cosine that 95 % of the rows of the bank do not exceed (csrc/cpu/segment.h)."""
-    cosines = g.add("MatMul", _int8_rows(g, "bank", bank), by_name)  # (R, K)
-    rank = (len(bank) - 1) * 95 // 100
-    largest, _ = g.add("TopK", cosines, g.ints(len(bank) - rank), outputs=2, axis=0, largest=1, sorted=1)
-    q = g.add("Max", g.add("Gather", largest, g.ints(-1), axis=0), g.const(np.float32(0)))
-    return str(g.add("Add", g.add("Mul", q, g.const(np.float32(10))), g.const(np.float32(1))))
 
 
 def label_points(g: Graph, points: str, centers: str, logits: str, assign: str) -> None:

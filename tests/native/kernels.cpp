@@ -33,6 +33,7 @@
 #include "cpu/refine.h"
 #include "cpu/sample.h"
 #include "cpu/segment.h"
+#include "cpu/words.h"
 #include "cpu/text.h"
 #include "cpu/train_block.h"
 #include "cpu/train_embed.h"
@@ -428,6 +429,27 @@ void names() {
     const float* const v = &read[0][i * d];
     check(std::fabs(std::inner_product(v, v + d, v, 0.0f) - 1) < 1e-4f, "read_through_lexicon gives unit vectors");
   }
+  const int64_t c = 6;
+  std::vector<int32_t> has;
+  for (int32_t kind = 0; kind < c; ++kind)
+    for (int32_t part = kind; part < kind + 3; ++part) has.insert(has.end(), {kind, part});
+  const pa3d::Kinds kinds{bank.data(), c, bank.data() + c * d, c + 2, has.data(), 3 * c};
+  Floats on_shape[2] = {Floats(k * d), Floats(k * d)};
+  for (int i = 0; i < 2; ++i) {
+    const int threads = 2 * i + 1;
+    const pa3d::LexiconNames known = pa3d::lexicon_names(lexicon, kinds, d, threads);
+    check(known.count == (r + 3) / 4, "lexicon_names has each once");
+    Floats fits(c * k), nearest(k), closeness(k * known.count);
+    pa3d::read_through_lexicon(lexicon, vectors.data(), k, d, threads, read[i].data(), nearest.data());
+    pa3d::kind_fits(kinds, read[i].data(), k, d, threads, fits.data());
+    pa3d::closeness_to_names(lexicon, known.name_of.data(), known.count, vectors.data(), k, d, threads,
+                             closeness.data());
+    const pa3d::Words words{k,           vectors.data(), read[i].data(),  levels[0].data(),
+                            fits.data(), nearest.data(), closeness.data()};
+    pa3d::read_on_shape({known.vectors.data(), known.fits.data(), known.count}, kinds, words,
+                        {vectors.data(), features.data(), g}, d, 0.07f, threads, on_shape[i].data());
+  }
+  check(on_shape[0] == on_shape[1], "read_on_shape depends on threads");
   pa3d::presence(logits.data(), g, k, 0.5, -0.1, 0.3, levels[0].data(), presence.data());
   for (float p : presence) check(p >= 0 && p <= 1, "presence is a probability");
 }
