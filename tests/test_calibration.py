@@ -121,14 +121,16 @@ def test_levels_against_plain_code(r: int, k: int, d: int) -> None:
 @pytest.mark.parametrize(("r", "k", "d"), [(1, 1, 2), (8, 2, 15), (33, 3, 17), (300, 5, 384)])
 def test_the_lexicon_against_plain_code(r: int, k: int, d: int) -> None:
     lexicon = random_lexicon(r, d)
-    vectors = _C.unit_rows(np.random.default_rng(r).standard_normal((k, d)).astype(np.float32))
+    vectors = np.random.default_rng(r).standard_normal((k, d)).astype(np.float32)
+    vectors[-1] = lexicon.rows[r // 2] + 8 * vectors[-1]  # known
+    vectors = _C.unit_rows(vectors)
     unit = lexicon.rows.astype(np.float64)
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
     expected = []
     for vector in vectors.astype(np.float64):
         cosine = unit @ vector
         nearest = np.argsort(-cosine, kind="stable")[:32]
-        weight = np.exp((cosine[nearest] - cosine[nearest[0]]) / 0.05)
+        weight = np.exp((cosine[nearest] - cosine[nearest[0]]) / (0.01 if cosine[nearest[0]] >= 0.92 else 0.05))
         name = weight @ unit[lexicon.meaning[nearest]]
         mixed = 0.2 * vector + 0.8 * name / np.linalg.norm(name)
         expected.append(mixed / np.linalg.norm(mixed))
@@ -262,7 +264,7 @@ def plain_reading(
     weights = np.zeros((len(vectors), len(names)))
     for i, row in enumerate(cosine):
         near = np.zeros(len(names))
-        np.add.at(near, name_of, np.exp((row - nearest[i]) / 0.05))
+        np.add.at(near, name_of, np.maximum(np.exp((row - nearest[i]) / (0.01 if known[i] else 0.05)), 1e-38))
         trust = 0 if known[i] else np.clip((nearest[i] - 0.5) / 0.15, 0, 1)
         value = np.log(near) + trust * prior
         kept = np.argsort(-value, kind="stable")[:32]

@@ -37,6 +37,8 @@ void largest(const float* values, int64_t n, int64_t count, std::vector<int64_t>
                     [&](int64_t a, int64_t b) { return values[a] > values[b] || (values[a] == values[b] && a < b); });
 }
 
+float scale_of(float nearest) { return nearest >= kKnownWord ? 0.01f : 0.05f; }
+
 // out (dim) = 0.2 v + 0.8 sum, both of length 1, normalised. A sum of 0 counts as nothing. `sum` is changed.
 void mix(const float* v, std::vector<float>& sum, float* out) {
   const auto dim = static_cast<int64_t>(sum.size());
@@ -101,10 +103,11 @@ void read_through_lexicon(const Lexicon& lexicon, const float* vectors, int64_t 
   for (int64_t k = 0; k < num_words; ++k) {
     const float* const c = cosine.data() + k * rows;
     largest(c, rows, count, order);
-    if (nearest) nearest[k] = c[order[0]];
+    const float best = c[order[0]], scale = scale_of(best);
+    if (nearest) nearest[k] = best;
     std::fill(sum.begin(), sum.end(), 0.0f);
     for (int64_t i = 0; i < count; ++i) {
-      const float weight = exp_nonpositive((c[order[i]] - c[order[0]]) / kLexiconScale);
+      const float weight = exp_nonpositive((c[order[i]] - best) / scale);
       unit_row(lexicon.rows + lexicon.meaning[order[i]] * dim, dim, unit.data());
       for (int64_t j = 0; j < dim; ++j) sum[j] += weight * unit[j];
     }
@@ -136,9 +139,9 @@ void closeness_to_names(const Lexicon& lexicon, const int32_t* name_of, int64_t 
   for (int64_t k = 0; k < num_words; ++k) {
     const float* const c = cosine.data() + k * rows;
     float* const sum = closeness + k * count;
-    const float nearest = *std::max_element(c, c + rows);
+    const float nearest = *std::max_element(c, c + rows), scale = scale_of(nearest);
     std::fill_n(sum, count, 0.0f);
-    for (int64_t i = 0; i < rows; ++i) sum[name_of[i]] += exp_nonpositive((c[i] - nearest) / kLexiconScale);
+    for (int64_t i = 0; i < rows; ++i) sum[name_of[i]] += exp_nonpositive((c[i] - nearest) / scale);
     for (int64_t n = 0; n < count; ++n) sum[n] = std::log(sum[n]);
   }
 }

@@ -18,10 +18,12 @@ struct Lexicon {
   int64_t num_rows;
 };
 // Of a vector v, the kLexiconNearest texts with the largest cosines c_i give name = sum_i w_i name_i, w = softmax(c /
-// kLexiconScale), and out = 0.2 v + 0.8 name, both of length 1, normalised. vectors and out (num_words, dim); no row of
-// them is zero. nearest (num_words), which may be null: the largest cosine.
+// scale), and out = 0.2 v + 0.8 name, both of length 1, normalised. A word is known if the lexicon has nearly the same
+// text, nearest >= kKnownWord; its scale is 0.01, so that it means what that text means. That of other words is 0.05.
+// vectors and out (num_words, dim); no row of them is zero. nearest (num_words), which may be null: the largest cosine.
 constexpr int64_t kLexiconNearest = 32;
-constexpr float kLexiconScale = 0.05f, kLexiconShare = 0.8f;
+constexpr float kLexiconShare = 0.8f, kKnownWord = 0.92f;
+bool all_known(const float* nearest, int64_t num_words);
 void read_through_lexicon(const Lexicon& lexicon, const float* vectors, int64_t num_words, int64_t dim, int threads,
                           float* out, float* nearest = nullptr);
 
@@ -35,13 +37,11 @@ struct LexiconNames {
 LexiconNames lexicon_names(const Lexicon& lexicon, const Kinds& kinds, int64_t dim, int threads);
 
 // closeness (num_words, count) of vectors (num_words, dim) to the `count` names that name_of (num_rows) numbers: the
-// logarithm of the sum over the texts of a name of exp((cosine - largest cosine) / kLexiconScale).
+// logarithm of the sum over the texts of a name of exp((cosine - largest cosine) / scale).
 void closeness_to_names(const Lexicon& lexicon, const int32_t* name_of, int64_t count, const float* vectors,
                         int64_t num_words, int64_t dim, int threads, float* closeness);
 
-// Words that are asked for together. A word is known if the lexicon has nearly the same text: nearest >= kKnownWord.
-constexpr float kKnownWord = 0.92f;
-bool all_known(const float* nearest, int64_t num_words);
+// Words that are asked for together.
 struct Words {
   int64_t count;
   const float* vectors;    // (count, dim) unit vectors

@@ -9,8 +9,9 @@ from pa3d import _C
 from pa3d.checkpoint import Checkpoint, Kinds, Lexicon
 from pa3d.onnx_export.graph import Graph
 
-NEAREST, SCALE, SHARE = 32, 0.05, 0.8  # of the lexicon
+NEAREST, SHARE = 32, 0.8  # of the lexicon
 KNOWN, STRANGER, FRIEND = 0.92, 0.5, 0.65  # cosines with the nearest text: known words; no trust; all of it
+KNOWN_SCALE, OTHER_SCALE = 0.01, 0.05  # of cosines with texts
 KIND_SCALE, SUPPORT, LEAST_FIT, LEAST_SHARE = 0.05, 0.5, 0.03, 0.001
 CANDIDATES, ROUNDS = 64, 3
 
@@ -57,12 +58,18 @@ def _through_lexicon(
     """The rule of read_through_lexicon."""
     count = min(NEAREST, len(lexicon.rows))
     cosine, nearest = g.add("TopK", cosines, g.ints(count), outputs=2, axis=1, largest=1, sorted=1)
-    weight = g.add("Softmax", g.add("Div", cosine, _float(g, SCALE)), axis=1)
+    weight = g.add("Softmax", g.add("Div", cosine, _scales(g, cosines)), axis=1)
     meaning = g.add("Gather", g.stored("lexicon.meaning", lexicon.meaning.astype(np.int64)), nearest, axis=0)
     weighted = g.add(
         "Mul", g.add("Gather", texts, meaning, axis=0), g.add("Unsqueeze", weight, g.ints(2))
     )  # (K, 32, D)
     return _mixed(g, unit, g.add("ReduceSum", weighted, g.ints(1), keepdims=0))
+
+
+def _scales(g: Graph, cosines: str) -> str:  # (K, R) -> (K, 1)
+    nearest = g.add("ReduceMax", cosines, axes=[1], keepdims=1)
+    known = g.add("GreaterOrEqual", nearest, _float(g, KNOWN))
+    return str(g.add("Where", known, _float(g, KNOWN_SCALE), _float(g, OTHER_SCALE)))
 
 
 def _mixed(g: Graph, unit: str, names: str) -> str:  # (K, D), (K, D) -> (K, D)
@@ -137,7 +144,7 @@ def _on_shape(
     # 3. Weights of names.
     every = g.add("Expand", _float(g, 0), g.add("Concat", count, g.ints(len(rows)), axis=0))  # (K, N)
     index = g.add("Expand", g.stored("lexicon.name_of", name_of.astype(np.int64)[None]), g.add("Shape", cosines))
-    near = g.add("Exp", g.add("Div", g.add("Sub", cosines, nearest), _float(g, SCALE)))
+    near = g.add("Exp", g.add("Div", g.add("Sub", cosines, nearest), _scales(g, cosines)))
     closeness = g.add("Log", g.add("ScatterElements", every, index, near, axis=1, reduction="add"))
     trust = g.add("Div", g.add("Sub", nearest, _float(g, STRANGER)), _float(g, FRIEND - STRANGER))
     trust = g.add("Where", known, _float(g, 0), g.add("Clip", trust, _float(g, 0), _float(g, 1)))
