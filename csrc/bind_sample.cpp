@@ -21,6 +21,20 @@ Indices sample_indices(int64_t n, int64_t count, uint64_t seed) {
   return index;
 }
 
+Indices sample_cloud(const Floats& points, int64_t count, uint64_t seed) {
+  pa3d::require_points(points, 2, "points");
+  const int64_t n = points.shape(0);
+  require(count >= 1 && count <= n, "sample_cloud: count must lie between 1 and the number of points");
+  Indices index(count);
+  const float* const in = points.data();
+  int64_t* const out = index.mutable_data();
+  {
+    py::gil_scoped_release release;
+    pa3d::sample_cloud(in, n, count, seed, out);
+  }
+  return index;
+}
+
 // draw(vertices, faces, n_faces, points, face) calls one of the two functions of sample.h.
 template <class Draw>
 py::object sample(const Floats& vertices, const Ids& faces, int64_t count, const Draw& draw) {
@@ -64,6 +78,7 @@ py::object surface_points(const Floats& vertices, const Ids& faces, const pa3d::
 PA3D_BINDINGS(m) {
   using namespace pa3d::py::literals;
   m.def("sample_indices", &::sample_indices, "n"_a, "count"_a, "seed"_a);
+  m.def("sample_cloud", &::sample_cloud, py::arg("points").noconvert(), "count"_a, "seed"_a);
   m.def("sample_surface", &::sample_surface, py::arg("vertices").noconvert(), py::arg("faces").noconvert(), "count"_a,
         "seed"_a);
   m.def("surface_points", &::surface_points, py::arg("vertices").noconvert(), py::arg("faces").noconvert(),
@@ -72,6 +87,11 @@ PA3D_BINDINGS(m) {
 
 /* pa3d/_C.pyi:
 def sample_indices(n: int, count: int, seed: int) -> Indices: ...  # (count,)
+def sample_cloud(
+    points: Floats,  # (N, 3)
+    count: int,
+    seed: int,
+) -> Indices: ...  # (count,)
 def sample_surface(
     vertices: Floats,  # (V, 3)
     faces: Ids,  # (F, 3)

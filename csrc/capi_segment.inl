@@ -137,7 +137,7 @@ void encode(const pa3d_model& model, const Shape& shape, const pa3d_options& o, 
               "every face has zero area; a shape needs a surface");
     } else {
       s.sample_idx.resize(count);
-      pa3d::sample_indices(shape.n, count, o.seed, s.sample_idx.data());
+      pa3d::sample_cloud(shape.points, shape.n, count, o.seed, s.sample_idx.data());
       for (int64_t i = 0; i < count; ++i) std::copy_n(shape.points + 3 * s.sample_idx[i], 3, &s.sampled[3 * i]);
     }
     chosen = s.sampled.data();

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pa3d import _C
 from pa3d.errors import InputError
 from pa3d.frames import apply_normalization, normalization
-from pa3d.sampling import check_seed, sample_indices
+from pa3d.sampling import check_seed, sample_cloud
 from pa3d.shape import Shape
 
 
@@ -48,12 +48,15 @@ def without_outliers(points: NDArray[np.float32], factor: float, threads: int = 
     return points[~outlier] if outlier.any() else points
 
 
-def subsample(n: int, sample: int | None, seed: int) -> slice | NDArray[np.int64]:
-    """Which of n points to use: all, or `sample` of them without repetition, in their own order. Raises InputError."""
+def subsample(points: NDArray[np.float32], sample: int | None, seed: int) -> slice | NDArray[np.int64]:
+    """Which of points (N, 3) to use: all, or `sample` of them without repetition, in their own order.
+
+    Raises InputError for a sample or seed out of range.
+    """
     _check_sample(sample, seed)
-    if sample is None or sample >= n:
+    if sample is None or sample >= len(points):
         return slice(None)
-    return sample_indices(n, sample, seed)
+    return sample_cloud(points, sample, seed)
 
 
 def sample_shape(shape: Shape, sample: int | None, seed: int) -> NDArray[np.float32]:  # (sample, 3)
@@ -62,7 +65,7 @@ def sample_shape(shape: Shape, sample: int | None, seed: int) -> NDArray[np.floa
     Raises InputError for a sample or seed out of range, or a mesh without area.
     """
     if shape.faces is None or sample is None:
-        return shape.points[subsample(len(shape.points), sample, seed)]
+        return shape.points[subsample(shape.points, sample, seed)]
     _check_sample(sample, seed)
     return shape.sample(sample, seed)[0]
 

@@ -30,6 +30,19 @@ def sample_indices(n: int, count: int, seed: int) -> NDArray[np.int64]:  # (coun
     return np.arange(n) if count >= n else _C.sample_indices(n, count, int(seed))
 
 
+def sample_cloud(points: NDArray[np.float32], count: int, seed: int) -> NDArray[np.int64]:  # (N, 3) -> (count,)
+    """`count` of the points, ascending indices; all of them where count is N or more.
+
+    They are spread evenly over the shape: every (N / count)-th along a Morton curve, from a random start. So what is
+    drawn depends little on the seed. Each point is drawn with the same probability.
+    Raises InputError for a seed out of range.
+    """
+    check_seed(seed)
+    if count >= len(points):
+        return np.arange(len(points))
+    return _C.sample_cloud(np.ascontiguousarray(points, np.float32), count, int(seed))
+
+
 def sample_surface(
     vertices: NDArray[np.float32],  # (V, 3)
     faces: NDArray[np.int32],  # (F, 3)

@@ -450,7 +450,7 @@ class Segmenter:
         self, points: ArrayLike, sample: int | None, up: str, normalize: bool, seed: int
     ) -> NDArray[np.float32]:  # (N, 3) in the model's axes
         cloud = as_points(points, centered=normalize)
-        used = cloud[subsample(len(cloud), sample, seed)]
+        used = cloud[subsample(cloud, sample, seed)]
         return self._input(used, up).points if normalize else ordered_columns(used, TO_MODEL_AXES[up])
 
     def encode_inputs(self, clouds: list[NDArray[np.float32]]) -> list[PatchFeatures]:

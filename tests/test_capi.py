@@ -34,7 +34,7 @@ from pa3d.checkpoint import EMBEDDED, save
 from pa3d.config import ASSIGN, EncoderConfig
 from pa3d.frames import UP_AXES
 from pa3d.passes import passes_for
-from pa3d.sampling import sample_indices
+from pa3d.sampling import sample_cloud
 from pa3d.segment import Segmenter
 from pa3d.shape import Shape
 from pa3d.text import embed_parts
@@ -293,7 +293,7 @@ def test_the_sampled_points(library: c.CDLL, files: Path) -> None:
     segmenter = Segmenter.from_pretrained(path)
     with Native(library, path) as native:
         for sample, seed in ((700, 0), (700, 5), (3000, 0), (5000, 0), (700, 2**64 - 1)):
-            chosen = sample_indices(3000, sample, seed)
+            chosen = sample_cloud(points, sample, seed)
             centers, members, tokens, features = native.encode(points, sample=sample, seed=seed)
             e = segmenter.encode(points, sample=sample, seed=seed)
             assert same(centers, e.centers) and same(tokens, e.tokens) and same(features, e.features)
@@ -344,7 +344,7 @@ def test_dirty_clouds_and_presence_equal_python(library: c.CDLL, files: Path, fi
                 labels, scores = native.segment(points, parts, sample=sample, none=none)
                 assert same(labels, r.labels) and same(scores, r.scores)
                 assert same(native.presence(points, parts, sample=sample), r.presence)
-            chosen = sample_indices(len(points), 300, 0)
+            chosen = sample_cloud(points, 300, 0)
             given = segmenter.encode(points, sample=300)
             centers, members, _, features = native.encode(points, sample=300)
             assert same(centers, given.centers) and same(features, given.features)

@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from pa3d import _C
 from pa3d.errors import InputError
-from pa3d.sampling import MAX_SEED, sample_indices, sample_surface
+from pa3d.sampling import MAX_SEED, sample_cloud, sample_indices, sample_surface
 from pa3d.shape import Shape
 
 
@@ -44,6 +45,52 @@ def test_every_index_is_equally_likely() -> None:
     # Sum of squares over n - 1 degrees of freedom; without repetition the variance is smaller by 1 - count / n.
     chi2 = ((seen - expected) ** 2).sum() / (expected * (1 - count / n))
     assert chi2 < 43.8  # the 0.999 quantile for 19 degrees of freedom
+
+
+@pytest.mark.parametrize(("n", "count"), [(1, 1), (5, 1), (5, 5), (1000, 300), (5000, 300), (100_000, 2048)])
+def test_points_of_a_cloud(n: int, count: int) -> None:
+    points = np.random.default_rng(n).standard_normal((n, 3)).astype(np.float32)
+    drawn = {seed: sample_cloud(points, count, seed) for seed in SEEDS}
+    for index in drawn.values():
+        assert len(index) == count and (np.diff(index) > 0).all() and index[0] >= 0 and index[-1] < n
+    assert n < 1000 or len({index.tobytes() for index in drawn.values()}) > 3
+    with pytest.raises(ValueError, match="count must lie between 1 and the number of points"):
+        _C.sample_cloud(points, n + 1, 0)
+    with pytest.raises(InputError, match="seed is -1"):
+        sample_cloud(points, count, -1)
+
+
+@pytest.mark.parametrize("n", [40, 400])
+def test_every_point_of_a_cloud_is_equally_likely(n: int) -> None:
+    """With and without the first draw, of more than 8 points for each that is wanted."""
+    points, count, trials = np.random.default_rng(0).random((n, 3)).astype(np.float32), 10, 4000
+    seen = np.bincount(np.concatenate([sample_cloud(points, count, seed) for seed in range(trials)]), minlength=n)
+    share = seen / trials
+    assert abs(share.mean() - count / n) < 1e-12
+    assert np.abs(share - count / n).max() < 4.5 * (count / n * (1 - count / n) / trials) ** 0.5
+
+
+def test_points_of_a_cloud_are_spread() -> None:
+    """Every piece of the shape gets its share of the points, stray points far away or not."""
+    points = np.random.default_rng(1).random((8192, 3)).astype(np.float32)
+    points[::1024] *= 1e4
+    inside = (points < 1).all(axis=1)
+    eighth = (points < 0.5) @ [1, 2, 4]
+    wanted = np.bincount(eighth[inside], minlength=8) / 4
+
+    def off(draw: Callable[[int], NDArray[np.int64]]) -> float:
+        found = [np.bincount(eighth[i][inside[i]], minlength=8) for i in map(draw, range(8))]
+        return float(np.sqrt(np.mean((found - wanted) ** 2)))
+
+    independent = off(lambda seed: sample_indices(8192, 2048, seed))
+    assert off(lambda seed: sample_cloud(points, 2048, seed)) < 0.5 * independent
+
+
+def test_equal_points_and_planes() -> None:
+    """Clouds without extent, along some axes or all of them."""
+    for scale in ((0, 0, 0), (1, 0, 0), (1e30, 0, 1e30)):
+        points = np.random.default_rng(2).random((500, 3)).astype(np.float32) * np.float32(scale)
+        assert len(np.unique(sample_cloud(points, 60, 0))) == 60
 
 
 def test_all_indices_where_there_are_no_more() -> None:
@@ -106,10 +153,11 @@ def digest() -> str:
     """Everything here is exact or correctly rounded, so these are the same bits everywhere."""
     vertices, faces = mesh(5000, 3)
     parts = [sample_indices(100_000, 2048, 7), *sample_surface(vertices, faces, 20_000, 11)]
+    parts += [sample_cloud(vertices, 700, 2), sample_cloud(vertices, 300, MAX_SEED)]
     return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
 
 
-DIGEST = "61ad596505f1b65f5479b342d8332438d05ca9d52c061d1067a2b171d661ad4d"
+DIGEST = "a8f70a79126a2c7c2d3f6c38e0991e94da845e9d21e6750ab9e9554b78492ca9"
 
 
 def test_the_same_bits_on_every_processor() -> None:

@@ -28,6 +28,23 @@ void radix_sort(std::vector<uint64_t>& pairs) {
 
 }  // namespace
 
+std::vector<uint32_t> morton_order(const float* points, int64_t n, const Cube& cube) {
+  const double scale = cube.extent > 0 ? 1023.0 / cube.extent : 0;
+  std::vector<uint64_t> pairs(n);
+  for (int64_t i = 0; i < n; ++i) {
+    uint32_t key = 0;
+    for (int a = 0; a < 3; ++a) {
+      const double cell = (static_cast<double>(points[3 * i + a]) - cube.low[a]) * scale;
+      key |= expand_bits(static_cast<uint32_t>(std::max(0.0, std::min(cell, 1023.0)))) << a;
+    }
+    pairs[i] = static_cast<uint64_t>(key) << 32 | static_cast<uint64_t>(i);
+  }
+  radix_sort(pairs);
+  std::vector<uint32_t> order(n);
+  for (int64_t i = 0; i < n; ++i) order[i] = static_cast<uint32_t>(pairs[i]);  // the lower half
+  return order;
+}
+
 Buckets make_buckets(const float* points, int64_t n, int64_t size) {
   float low[3], high[3];
   for (int a = 0; a < 3; ++a) low[a] = high[a] = points[a];
@@ -46,17 +63,7 @@ Buckets make_buckets(const float* points, int64_t n, int64_t size, const Cube& c
   out.n = n;
   out.size = size;
   out.count = (n + size - 1) / size;
-  const double scale = cube.extent > 0 ? 1023.0 / cube.extent : 0;
-  std::vector<uint64_t> order(n);
-  for (int64_t i = 0; i < n; ++i) {
-    uint32_t key = 0;
-    for (int a = 0; a < 3; ++a) {
-      const double cell = (static_cast<double>(points[3 * i + a]) - cube.low[a]) * scale;
-      key |= expand_bits(static_cast<uint32_t>(std::max(0.0, std::min(cell, 1023.0)))) << a;
-    }
-    order[i] = static_cast<uint64_t>(key) << 32 | static_cast<uint64_t>(i);
-  }
-  radix_sort(order);
+  const std::vector<uint32_t> order = morton_order(points, n, cube);
 
   const int64_t slots = out.count * size;
   out.x.assign(slots, 0.0f);
@@ -72,7 +79,7 @@ Buckets make_buckets(const float* points, int64_t n, int64_t size, const Cube& c
     const int64_t begin = b * size, end = std::min(n, begin + size);
     float lo[3] = {inf, inf, inf}, hi[3] = {-inf, -inf, -inf};
     for (int64_t s = begin; s < end; ++s) {
-      const int64_t i = static_cast<int64_t>(order[s] & 0xffffffffu);
+      const int64_t i = order[s];
       const float* p = points + 3 * i;
       out.x[s] = p[0];
       out.y[s] = p[1];

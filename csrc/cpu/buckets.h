@@ -22,6 +22,10 @@ struct Cube {
   double low[3], extent;
 };
 
+// The indices of points (n, 3) along a Morton curve through the cells of a cube; those of one cell in their own order.
+// n < 2^32, finite coordinates.
+std::vector<uint32_t> morton_order(const float* points, int64_t n, const Cube& cube);
+
 // size: points per bucket, a multiple of 16. n < 2^31, finite coordinates. cube: without it, that of all points.
 Buckets make_buckets(const float* points, int64_t n, int64_t size);
 Buckets make_buckets(const float* points, int64_t n, int64_t size, const Cube& cube);

@@ -6,6 +6,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "buckets.h"
 #include "random.h"
 
 namespace pa3d {
@@ -43,6 +44,33 @@ void sample_indices(int64_t n, int64_t count, uint64_t seed, int64_t* index) {
     }
     index -= count;
   }
+  std::sort(index, index + count);
+}
+
+void sample_cloud(const float* points, int64_t n, int64_t count, uint64_t seed, int64_t* index) {
+  constexpr int64_t kPool = 8;
+  const int64_t m = n / kPool >= count ? kPool * count : n;
+  NumpyRandom random(seed);
+  std::vector<int64_t> pool(m);
+  for (int64_t k = 0; k < m; ++k) {
+    const int64_t begin = k * n / m, size = (k + 1) * n / m - begin;
+    pool[k] = size == 1 ? begin : begin + random.bounded_uint32(static_cast<uint32_t>(size - 1));
+  }
+  std::vector<float> chosen(3 * m);
+  double mean[3] = {}, deviation[3] = {};
+  for (int64_t i = 0; i < m; ++i)
+    for (int a = 0; a < 3; ++a) {
+      chosen[3 * i + a] = points[3 * pool[i] + a];
+      mean[a] += chosen[3 * i + a] / static_cast<double>(m);
+    }
+  for (int64_t i = 0; i < m; ++i)
+    for (int a = 0; a < 3; ++a) deviation[a] += std::abs(chosen[3 * i + a] - mean[a]) / static_cast<double>(m);
+  // A cube that a few points far away do not make larger.
+  const double reach = 4 * std::max({deviation[0], deviation[1], deviation[2]});
+  const Cube cube{{mean[0] - reach, mean[1] - reach, mean[2] - reach}, 2 * reach};
+  const std::vector<uint32_t> order = morton_order(chosen.data(), m, cube);
+  const auto start = static_cast<int64_t>(random.uniform() * static_cast<double>(m));
+  for (int64_t k = 0; k < count; ++k) index[k] = pool[order[(k * m + start) / count]];
   std::sort(index, index + count);
 }
 

@@ -33,7 +33,7 @@ from pa3d.methods import NAMES as PUBLISHED
 from pa3d.methods import load_method
 from pa3d.passes import pass_indices, passes_for
 from pa3d.profiling import Stopwatch
-from pa3d.sampling import sample_indices
+from pa3d.sampling import sample_cloud
 from pa3d.segment import DEFAULT_SAMPLE, Assign, Segmentation, Segmenter, check_options
 from pa3d.shape import Shape
 from pa3d.text import TextEncoder, embed_parts, text_encoder
@@ -322,7 +322,7 @@ class PatchCeiling:
         n, c = len(shape.points), self.config
         sampled = np.arange(n)
         if self.sample is not None and self.sample < n:
-            sampled = sample_indices(n, self.sample, self.seed)
+            sampled = sample_cloud(shape.points, self.sample, self.seed)
         center, radius = normalization(shape.points[sampled])
         points = apply_normalization(shape.points, center, radius, TO_MODEL_AXES[shape.up])
         encoder_points = np.ascontiguousarray(points[sampled])
