@@ -269,8 +269,10 @@ def plain_reading(
         value = np.log(near) + trust * prior
         kept = np.argsort(-value, kind="stable")[:32]
         weights[i, kept] = softmax(value[kept])
+    alike = np.clip(names @ names.T, 0, 1) ** 4
     for _ in range(3):
-        changed = weights * weights / np.maximum(weights.sum(axis=0), 1e-300)
+        claims = weights @ alike
+        changed = weights * claims / np.maximum(claims.sum(axis=0), 1e-300)
         weights[~known] = (changed / changed.sum(axis=1, keepdims=True))[~known]
     result = unit(0.2 * unit(vectors) + 0.8 * unit(weights @ names))
     return np.where(known[:, None], read, result)

@@ -171,20 +171,43 @@ void read_on_shape(const NamesView& names, const Kinds& kinds, const Words& word
     softmax(top.data(), 1, kept);
     for (int64_t i = 0; i < kept; ++i) weights[k * names.count + order[i]] = top[i];
   }
-  std::vector<double> total(names.count);
+  std::vector<int64_t> active;  // names that some word may mean
+  for (int64_t n = 0; n < names.count; ++n)
+    for (int64_t k = 0; k < words.count; ++k)
+      if (weights[k * names.count + n] > 0) {
+        active.push_back(n);
+        break;
+      }
+  const auto count = static_cast<int64_t>(active.size());
+  std::vector<float> alike(count * count);
+  parallel_for(count, 16, threads, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      for (int64_t j = 0; j < count; ++j) {
+        const float c = dot(names.vectors + active[i] * dim, names.vectors + active[j] * dim, dim);
+        alike[i * count + j] = c > 0 ? (c * c) * (c * c) : 0;
+      }
+  });
+  std::vector<double> claims(words.count * count), total(count);  // weights of such names: of each word, of all
   for (int round = 0; round < kRounds; ++round) {
     std::fill(total.begin(), total.end(), 0.0);
     for (int64_t k = 0; k < words.count; ++k)
-      for (int64_t n = 0; n < names.count; ++n) total[n] += weights[k * names.count + n];
+      for (int64_t i = 0; i < count; ++i) {
+        double claim = 0;
+        for (int64_t j = 0; j < count; ++j)
+          claim += static_cast<double>(weights[k * names.count + active[j]]) * alike[i * count + j];
+        claims[k * count + i] = claim;
+        total[i] += claim;
+      }
     for (int64_t k = 0; k < words.count; ++k) {
       if (known(k)) continue;
-      float* const row = &weights[k * names.count];
       double sum = 0;
-      for (int64_t n = 0; n < names.count; ++n) {
-        if (row[n] > 0) row[n] = static_cast<float>(row[n] * (row[n] / total[n]));
-        sum += row[n];
+      for (int64_t i = 0; i < count; ++i) {
+        float& weight = weights[k * names.count + active[i]];
+        if (weight > 0) weight = static_cast<float>(weight * (claims[k * count + i] / total[i]));
+        sum += weight;
       }
-      for (int64_t n = 0; n < names.count && sum > 0; ++n) row[n] = static_cast<float>(row[n] / sum);
+      for (int64_t i = 0; i < count && sum > 0; ++i)
+        weights[k * names.count + active[i]] = static_cast<float>(weights[k * names.count + active[i]] / sum);
     }
   }
   std::vector<float> sum(dim);

@@ -70,8 +70,8 @@ struct NamesView {
 //   3. Each word has weights of names, softmax(closeness + trust * prior) over the largest 32, trust = (nearest - 0.5)
 //   /
 //      0.15 within 0 and 1: of a word that no text is near, a shape says nothing. Known words have no prior.
-//   4. Three times: a weight is multiplied by its share of all weights of this name, and those of a word that is not
-//      known are scaled to a sum of 1 again.
+//   4. Three times, for words that are not known: a weight is multiplied by the share that this word has of all weights
+//      of such names, those of other names times max(0, cosine)^4, and those of a word are scaled to a sum of 1 again.
 //   5. out = 0.2 v + 0.8 sum of weights * names, both of length 1, normalised.
 void read_on_shape(const NamesView& names, const Kinds& kinds, const Words& words, const SeenShape& shape, int64_t dim,
                    float temperature, int threads, float* out);

@@ -151,15 +151,27 @@ def _on_shape(
     value = g.add("Add", closeness, g.add("Mul", trust, prior))
     kept = g.ints(min(NEAREST, len(rows)))
     top, at = g.add("TopK", value, kept, outputs=2, axis=1, largest=1, sorted=1)
-    weights = g.add("ScatterElements", every, at, g.add("Softmax", top, axis=1), axis=1)
+    weights = g.add("Softmax", top, axis=1)  # (K, 32)
 
     # 4. Each name for one of the words. 5. Vectors.
+    chosen = g.add("Gather", names, at, axis=0)  # (K, 32, D)
+    entries = g.add("Reshape", chosen, g.ints(-1, lexicon.rows.shape[1]))  # (E, D)
+    alike = g.add("Max", g.add("MatMul", entries, g.add("Transpose", entries, perm=[1, 0])), _float(g, 0))
+    squared = g.add("Mul", alike, alike)
+    alike = g.add("Mul", squared, squared)  # (E, E)
+    by_word = g.add("Reshape", alike, g.add("Concat", g.ints(-1), g.add("Shape", weights), axis=0))  # (E, K, 32)
     for _ in range(ROUNDS):
-        total = g.add("Max", g.add("ReduceSum", weights, g.ints(0), keepdims=1), _float(g, 1e-30))
-        changed = g.add("Mul", weights, g.add("Div", weights, total))
+        claims = g.add("ReduceSum", g.add("Mul", by_word, weights), g.ints(2), keepdims=0)  # (E, K)
+        total = g.add("Max", g.add("ReduceSum", claims, g.ints(1), keepdims=1), _float(g, 1e-30))
+        share = g.add("Div", claims, total)
+        share = g.add("Reshape", share, g.add("Concat", g.add("Shape", weights), g.ints(-1), axis=0))  # (K, 32, K)
+        own = g.add("EyeLike", g.add("MatMul", weights, g.add("Transpose", weights, perm=[1, 0])))  # (K, K)
+        share = g.add("ReduceSum", g.add("Mul", share, g.add("Unsqueeze", own, g.ints(1))), g.ints(2), keepdims=0)
+        changed = g.add("Mul", weights, share)
         scaled = g.add("Div", changed, g.add("ReduceSum", changed, g.ints(1), keepdims=1))
         weights = g.add("Where", known, weights, scaled)
-    return str(g.add("Where", known, read, _mixed(g, unit, g.add("MatMul", weights, names))))
+    mean = g.add("ReduceSum", g.add("Mul", chosen, g.add("Unsqueeze", weights, g.ints(2))), g.ints(1), keepdims=0)
+    return str(g.add("Where", known, read, _mixed(g, unit, mean)))
 
 
 def _kind_fits(g: Graph, vectors: str, kinds: Kinds) -> str:  # (K, D) -> (K, C)
