@@ -30,6 +30,8 @@ Floats = NDArray[np.float32]
 # Of a part that may be missing, for it to be asked for: its probability among the parts and "none of them", at the
 # patch where it is highest. This is not its presence, which counts that such things may have it.
 OPTIONAL_FROM = 0.2
+# Kinds of kinds, which their kinds look like, too: where a fish is as likely as an animal, it is a fish.
+GENERIC, GENERIC_SHARE = ("animal",), 0.5  # their probability counts by this much in the order
 LISTED = 5  # categories in settings["proposed"]
 
 
@@ -64,12 +66,14 @@ def category_vectors(model: Model) -> Floats:  # (n, D)
 
 
 def rank_categories(shape: Encoded) -> list[tuple[Category, float]]:
-    """All categories with their probabilities, the likeliest first."""
+    """All categories with their probabilities, the likeliest first; one that is GENERIC stands behind a kind that is at
+    least half as likely."""
     table = categories()
     logits = category_vectors(shape.model) @ shape.embedding / TEMPERATURE
     odds = np.exp(logits - logits.max())
     probabilities = odds / odds.sum()
-    return [(table[i], float(probabilities[i])) for i in np.argsort(-probabilities, kind="stable")]
+    order = probabilities * [GENERIC_SHARE if category.name in GENERIC else 1.0 for category in table]
+    return [(table[i], float(probabilities[i])) for i in np.argsort(-order, kind="stable")]
 
 
 def propose(shape: Encoded, category: str | None, max_parts: int | None, options: dict[str, Any]) -> Segmentation:

@@ -10,7 +10,8 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -138,9 +139,26 @@ def test_categories_are_ranked() -> None:
     ranked = rank_categories(chair)
     assert ranked[0][0].name == "chair"
     probabilities = np.array([probability for _, probability in ranked])
-    assert len(ranked) == len(categories()) and (np.diff(probabilities) <= 0).all()
+    order = np.array([probability / (1 + (category.name == "animal")) for category, probability in ranked])
+    assert len(ranked) == len(categories()) and (np.diff(order) <= 0).all()
     np.testing.assert_allclose(probabilities.sum(), 1, rtol=1e-5)
     assert chair.categories(3) == [(category.name, probability) for category, probability in ranked[:3]]
+
+
+@pytest.mark.parametrize(("share", "first"), [(0.4, "animal"), (0.6, "fish")])
+def test_an_animal_is_a_fish_where_that_is_half_as_likely(share: float, first: str) -> None:
+    from pa3d.propose import TEMPERATURE, Encoded
+
+    model = Segmenter(says("chair"))
+    vectors = category_vectors(model)
+    names = [category.name for category in categories()]
+    animal, fish = vectors[names.index("animal")], vectors[names.index("fish")]
+    step = TEMPERATURE * np.log(share) / (1 - animal @ fish)  # the difference of the two logits is log(share)
+    embedding = 0.9 * (animal + fish) / (1 + animal @ fish) + step / 2 * (fish - animal)
+    ranked = rank_categories(cast(Encoded, SimpleNamespace(model=model, embedding=embedding)))
+    found = {category.name: probability for category, probability in ranked}
+    np.testing.assert_allclose(found["fish"] / found["animal"], share, rtol=1e-3)
+    assert ranked[0][0].name == first
 
 
 def test_propose_is_segment_with_the_parts_of_the_category() -> None:
