@@ -158,26 +158,26 @@ void read_on_shape(const NamesView& names, const Kinds& kinds, const Words& word
   if (all_known(words.nearest, words.count)) return;
   const std::vector<float> prior = prior_of(names, kinds, words, shape, dim, temperature, threads);
 
+  // What each word may mean: `kept` names, and their weights.
   const int64_t kept = std::min(kLexiconNearest, names.count);
-  std::vector<float> weights(words.count * names.count), value(names.count), top(kept);
-  std::vector<int64_t> order;
+  std::vector<int64_t> meant(words.count * kept), order;
+  std::vector<float> weights(words.count * kept), value(names.count);
   const auto known = [&](int64_t k) { return words.nearest[k] >= kKnownWord; };
   for (int64_t k = 0; k < words.count; ++k) {
     const float trust =
         known(k) ? 0.0f : std::clamp((words.nearest[k] - kStranger) / (kFriend - kStranger), 0.0f, 1.0f);
     for (int64_t n = 0; n < names.count; ++n) value[n] = words.closeness[k * names.count + n] + trust * prior[n];
     largest(value.data(), names.count, kept, order);
-    for (int64_t i = 0; i < kept; ++i) top[i] = value[order[i]];
-    softmax(top.data(), 1, kept);
-    for (int64_t i = 0; i < kept; ++i) weights[k * names.count + order[i]] = top[i];
+    std::copy_n(order.begin(), kept, &meant[k * kept]);
+    for (int64_t i = 0; i < kept; ++i) weights[k * kept + i] = value[order[i]];
+    softmax(&weights[k * kept], 1, kept);
   }
-  std::vector<int64_t> active;  // names that some word may mean
-  for (int64_t n = 0; n < names.count; ++n)
-    for (int64_t k = 0; k < words.count; ++k)
-      if (weights[k * names.count + n] > 0) {
-        active.push_back(n);
-        break;
-      }
+
+  std::vector<int64_t> active(meant), place(meant.size());  // the names of all words, and where each entry is there
+  std::sort(active.begin(), active.end());
+  active.erase(std::unique(active.begin(), active.end()), active.end());
+  for (size_t e = 0; e < meant.size(); ++e)
+    place[e] = std::lower_bound(active.begin(), active.end(), meant[e]) - active.begin();
   const auto count = static_cast<int64_t>(active.size());
   std::vector<float> alike(count * count);
   parallel_for(count, 16, threads, [&](int64_t begin, int64_t end) {
@@ -187,37 +187,37 @@ void read_on_shape(const NamesView& names, const Kinds& kinds, const Words& word
         alike[i * count + j] = c > 0 ? (c * c) * (c * c) : 0;
       }
   });
-  std::vector<double> claims(words.count * count), total(count);  // weights of such names: of each word, of all
+
+  std::vector<double> of_name(count), total(count), changed(kept);
   for (int round = 0; round < kRounds; ++round) {
-    std::fill(total.begin(), total.end(), 0.0);
-    for (int64_t k = 0; k < words.count; ++k)
-      for (int64_t i = 0; i < count; ++i) {
-        double claim = 0;
-        for (int64_t j = 0; j < count; ++j)
-          claim += static_cast<double>(weights[k * names.count + active[j]]) * alike[i * count + j];
-        claims[k * count + i] = claim;
-        total[i] += claim;
-      }
+    std::fill(of_name.begin(), of_name.end(), 0.0);
+    for (size_t e = 0; e < weights.size(); ++e) of_name[place[e]] += weights[e];
+    for (int64_t i = 0; i < count; ++i) {
+      total[i] = 0;
+      for (int64_t j = 0; j < count; ++j) total[i] += of_name[j] * alike[i * count + j];
+    }
     for (int64_t k = 0; k < words.count; ++k) {
       if (known(k)) continue;
+      float* const weight = &weights[k * kept];
+      const int64_t* const at = &place[k * kept];
       double sum = 0;
-      for (int64_t i = 0; i < count; ++i) {
-        float& weight = weights[k * names.count + active[i]];
-        if (weight > 0) weight = static_cast<float>(weight * (claims[k * count + i] / total[i]));
-        sum += weight;
+      for (int64_t i = 0; i < kept; ++i) {
+        double own = 0;
+        for (int64_t j = 0; j < kept; ++j) own += static_cast<double>(weight[j]) * alike[at[i] * count + at[j]];
+        changed[i] = total[at[i]] > 0 ? weight[i] * (own / total[at[i]]) : 0;
+        sum += changed[i];
       }
-      for (int64_t i = 0; i < count && sum > 0; ++i)
-        weights[k * names.count + active[i]] = static_cast<float>(weights[k * names.count + active[i]] / sum);
+      for (int64_t i = 0; i < kept && sum > 0; ++i) weight[i] = static_cast<float>(changed[i] / sum);
     }
   }
-  std::vector<float> sum(dim);
+
+  std::vector<float> mean(dim);
   for (int64_t k = 0; k < words.count; ++k) {
     if (known(k)) continue;
-    std::fill(sum.begin(), sum.end(), 0.0f);
-    for (int64_t n = 0; n < names.count; ++n)
-      for (int64_t j = 0; j < dim && weights[k * names.count + n] > 0; ++j)
-        sum[j] += weights[k * names.count + n] * names.vectors[n * dim + j];
-    mix(words.vectors + k * dim, sum, out + k * dim);
+    std::fill(mean.begin(), mean.end(), 0.0f);
+    for (int64_t i = 0; i < kept; ++i)
+      for (int64_t j = 0; j < dim; ++j) mean[j] += weights[k * kept + i] * names.vectors[meant[k * kept + i] * dim + j];
+    mix(words.vectors + k * dim, mean, out + k * dim);
   }
 }
 
