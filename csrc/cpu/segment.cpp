@@ -117,18 +117,22 @@ void unit_mean(const float* rows, int64_t n, int64_t dim, float* out) {
   unit_rows(mean.data(), 1, dim, out);
 }
 
+void row_cosines(const int8_t* rows, int64_t num_rows, const float* vectors, int64_t count, int64_t dim, int threads,
+                 float* out) {
+  parallel_for(num_rows, 64, threads, [&](int64_t begin, int64_t end) {
+    std::vector<float> row(dim);  // converted once: int8 times float is slow
+    for (int64_t i = begin; i < end; ++i) {
+      std::copy_n(rows + i * dim, dim, row.begin());
+      const float norm = norm_of(rows + i * dim, dim);
+      for (int64_t j = 0; j < count; ++j) out[j * num_rows + i] = dot(row.data(), vectors + j * dim, dim) / norm;
+    }
+  });
+}
+
 void name_levels(const int8_t* bank, int64_t bank_rows, const float* vectors, int64_t num_parts, int64_t dim,
                  int threads, float* levels) {
   std::vector<float> cosine(bank_rows * num_parts);
-  parallel_for(bank_rows, 64, threads, [&](int64_t begin, int64_t end) {
-    std::vector<float> row(dim);  // converted once: int8 times float is slow
-    for (int64_t i = begin; i < end; ++i) {
-      std::copy_n(bank + i * dim, dim, row.begin());
-      const float norm = norm_of(bank + i * dim, dim);
-      for (int64_t j = 0; j < num_parts; ++j)
-        cosine[j * bank_rows + i] = dot(row.data(), vectors + j * dim, dim) / norm;
-    }
-  });
+  row_cosines(bank, bank_rows, vectors, num_parts, dim, threads, cosine.data());
   const int64_t rank = (bank_rows - 1) * 95 / 100;
   for (int64_t j = 0; j < num_parts; ++j) {
     float* const row = cosine.data() + j * bank_rows;
@@ -181,21 +185,13 @@ void shape_vector(const float* tokens, int64_t num_tokens, const ShapeHead& head
 }
 
 void kind_fits(const Kinds& kinds, const float* vectors, int64_t count, int64_t dim, int threads, float* fits) {
-  std::vector<float> cosine(kinds.num_parts * count);
-  parallel_for(kinds.num_parts, 64, threads, [&](int64_t begin, int64_t end) {
-    std::vector<float> row(dim);
-    for (int64_t i = begin; i < end; ++i) {
-      std::copy_n(kinds.parts + i * dim, dim, row.begin());
-      const float norm = norm_of(kinds.parts + i * dim, dim);
-      for (int64_t j = 0; j < count; ++j)
-        cosine[i * count + j] = std::clamp(dot(row.data(), vectors + j * dim, dim) / norm, 0.0f, 1.0f);
-    }
-  });
+  std::vector<float> cosine(count * kinds.num_parts);
+  row_cosines(kinds.parts, kinds.num_parts, vectors, count, dim, threads, cosine.data());
   std::fill_n(fits, kinds.num_kinds * count, 0.0f);
   for (int64_t p = 0; p < kinds.num_pairs; ++p) {
-    const float* const from = &cosine[kinds.has[2 * p + 1] * count];
     float* const to = fits + kinds.has[2 * p] * count;
-    for (int64_t j = 0; j < count; ++j) to[j] = std::max(to[j], from[j]);
+    for (int64_t j = 0; j < count; ++j)
+      to[j] = std::max(to[j], std::min(cosine[j * kinds.num_parts + kinds.has[2 * p + 1]], 1.0f));
   }
   for (int64_t i = 0; i < kinds.num_kinds * count; ++i) {
     const float squared = fits[i] * fits[i], fourth = squared * squared;

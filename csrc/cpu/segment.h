@@ -21,6 +21,9 @@ void normalize(const float* points, int64_t n, const Normalization& norm, const 
 bool unit_rows(const float* in, int64_t n, int64_t dim, float* out);
 // The mean of the normalised rows (n, dim), normalised again: out (dim). It makes a part's vector from its prompts.
 void unit_mean(const float* rows, int64_t n, int64_t dim, float* out);
+// out (count, num_rows): cosines of unit vectors (count, dim) with rows (num_rows, dim), none of which is zero.
+void row_cosines(const int8_t* rows, int64_t num_rows, const float* vectors, int64_t count, int64_t dim, int threads,
+                 float* out);
 // Some names lie near the features of almost every patch and would win where they should not. The level of a name says
 // by how much: levels (num_parts) = 1 + 10 max(0, q). q is the cosine of vectors (num_parts, dim) that 95 % of the rows
 // of bank (bank_rows, dim) do not exceed; the bank holds features of patches of many shapes. No row of it is zero.

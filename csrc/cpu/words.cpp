@@ -19,13 +19,7 @@ void unit_row(const int8_t* row, int64_t dim, float* unit) {
 std::vector<float> cosines(const Lexicon& lexicon, const float* vectors, int64_t num_words, int64_t dim, int threads) {
   const int64_t rows = lexicon.num_rows;
   std::vector<float> cosine(rows * num_words);
-  parallel_for(rows, 64, threads, [&](int64_t begin, int64_t end) {
-    std::vector<float> unit(dim);
-    for (int64_t i = begin; i < end; ++i) {
-      unit_row(lexicon.rows + i * dim, dim, unit.data());
-      for (int64_t k = 0; k < num_words; ++k) cosine[k * rows + i] = dot(unit.data(), vectors + k * dim, dim);
-    }
-  });
+  row_cosines(lexicon.rows, rows, vectors, num_words, dim, threads, cosine.data());
   return cosine;
 }
 
